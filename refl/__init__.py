@@ -1,0 +1,1 @@
+"""Degradation, restorers and (next) reward feedback learning. Knows no Django."""

