@@ -1,7 +1,8 @@
-"""One header that the framework does not set for us."""
+"""Two things the framework does not do for us."""
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 POLICY = "; ".join(
@@ -27,6 +28,19 @@ def content_security_policy(
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         response["Content-Security-Policy"] = POLICY
+        return response
+
+    return middleware
+
+
+def htmx_sign_in(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """When a session has ended, htmx must leave the page for the sign-in, not put the sign-in into the page."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        target = response.get("Location", "")
+        if request.htmx and response.status_code == 302 and target.startswith(settings.LOGIN_URL):
+            return HttpResponse(status=204, headers={"HX-Redirect": f"{settings.LOGIN_URL}?next={request.htmx.current_url_abs_path or '/'}"})
         return response
 
     return middleware

@@ -1,2 +1,25 @@
-from django.urls import path
-urlpatterns = []
+from django.contrib import admin
+from django.contrib.auth import views as auth
+from django.templatetags.static import static
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from annotate import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("campaigns/<slug:slug>/guideline", views.guideline, name="guideline"),
+    path("campaigns/<slug:slug>/judge", views.judge, name="judge"),
+    path("campaigns/<slug:slug>/answer", views.answer, name="answer"),
+    path("campaigns/<slug:slug>/skip", views.skip, name="skip"),
+    path("campaigns/<slug:slug>/undo", views.undo, name="undo"),
+    path("campaigns/<slug:slug>/live", views.live, name="live"),
+    path("campaigns/<slug:slug>/report", views.report, name="report"),
+    path("images/<uuid:key>", views.image, name="image"),
+    path("health", views.health, name="health"),
+    path("accounts/login/", auth.LoginView.as_view(template_name="annotate/login.html"), name="login"),
+    path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
+    path("api/v1/", include("annotate.api.urls")),
+    path("favicon.ico", lambda request: RedirectView.as_view(url=static("icon.svg"))(request)),
+    path("admin/", admin.site.urls),
+]

@@ -85,9 +85,12 @@ class AutoLabel(models.Model):
 
 
 class RefitRequest(models.Model):
-    """One row: whether a refit waits in the queue, so that many answers ask for one refit."""
+    """One row: whether a refit waits in the queue or runs, so that many answers ask for one refit."""
 
     queued_at = models.DateTimeField(null=True)
+    running_until = models.DateTimeField(null=True, help_text="a refit still running then was killed")
+    searching_until = models.DateTimeField(null=True, help_text="the same for the search of the whole grid")
+    note = models.TextField(blank=True, help_text="why there is no predictor yet, for people")
 
     def __str__(self) -> str:
         return "queued" if self.queued_at else "idle"

@@ -5,12 +5,13 @@
 - a request carries a key, and the same key is one judgement however often it arrives;
 - a function returns after its transaction has committed: what is acknowledged is on the disk.
 
-Locks are taken in the order lease, item, membership, so that two requests never wait for each other in a ring.
+Every function first locks the annotator's membership, then a lease, then an item: two tabs of one person
+take turns, and no two requests wait for each other in a ring.
 """
 
 import hashlib
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
@@ -18,8 +19,6 @@ from django.utils import timezone
 
 from annotate.models import Campaign, Item, Judgement, Lease, Membership, User
 from annotate.services import refits
-
-SLOT_TAKEN = (Lease.Status.HELD, Lease.Status.ANSWERED)
 
 
 class Refused(Exception):
@@ -31,13 +30,21 @@ class Refused(Exception):
         self.message = message
 
 
-def membership_of(*, annotator: User, campaign: Campaign) -> Membership:
-    try:
-        return Membership.objects.get(annotator=annotator, campaign=campaign)
-    except Membership.DoesNotExist:
-        raise Refused(
-            "not_a_member", f"You are not a member of “{campaign}”. Ask the lead to add you."
-        ) from None
+def _lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
+    membership = Membership.objects.select_for_update().filter(annotator=annotator, campaign=campaign).first()
+    if membership is None:
+        raise Refused("not_a_member", f"You are not a member of “{campaign}”. Ask the lead to add you.")
+    membership.campaign = campaign
+    return membership
+
+
+def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> Lease | None:
+    """The lease with this token if it is the annotator's, with their membership locked before it."""
+    memberships = Membership.objects.select_for_update(of=("self",))
+    if not memberships.filter(annotator=annotator, campaign__items__leases__token=token).first():
+        return None
+    leases = Lease.objects.select_for_update(of=("self",)).select_related("item__campaign")
+    return leases.filter(token=token, annotator=annotator).first()
 
 
 def held_leases(*, annotator: User, campaign: Campaign) -> QuerySet[Lease]:
@@ -60,8 +67,7 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     """
     if not campaign.open:
         raise Refused("campaign_closed", f"“{campaign}” is paused. Your answers are kept; come back later.")
-    membership_of(annotator=annotator, campaign=campaign)
-    membership = Membership.objects.select_for_update().get(annotator=annotator, campaign=campaign)
+    membership = _lock_membership(annotator=annotator, campaign=campaign)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
     leases = list(held_leases(annotator=annotator, campaign=campaign)[:depth])
@@ -78,9 +84,11 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     return leases
 
 
-def _return_expired_leases(*, campaign: Campaign, now: object) -> None:
-    expired = Lease.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        status=Lease.Status.HELD, expires_at__lt=now, item__campaign=campaign
+def _return_expired_leases(*, campaign: Campaign, now: datetime) -> None:
+    expired = (
+        Lease.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(status=Lease.Status.HELD, expires_at__lt=now, item__campaign=campaign)
+        .order_by("item_id")
     )
     for pk, item_id in expired.values_list("pk", "item_id"):
         if Lease.objects.filter(pk=pk, status=Lease.Status.HELD).update(status=Lease.Status.EXPIRED):
@@ -102,7 +110,7 @@ def _next_open_item(membership: Membership) -> Item | None:
     return open_items.filter(position__gt=membership.cursor).first() or open_items.first()
 
 
-def _issue_lease(item: Item, membership: Membership, *, now: object, expires_at: object) -> Lease:
+def _issue_lease(item: Item, membership: Membership, *, now: datetime, expires_at: datetime) -> Lease:
     Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
     Membership.objects.filter(pk=membership.pk).update(cursor=item.position)
     membership.cursor = item.position
@@ -143,13 +151,8 @@ def submit_judgement(
     The same key again returns the first answer. An answer that comes after its lease expired is taken
     if the item still has room, and refused in words if others have filled it.
     """
-    # The lease is locked before the key is looked up: of two equal requests the second finds the first's row.
-    lease = (
-        Lease.objects.select_for_update(of=("self",))
-        .select_related("item__campaign")
-        .filter(token=lease_token, annotator=annotator)
-        .first()
-    )
+    # Locked before the key is looked up: of two equal requests the second finds the first's row.
+    lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if first := Judgement.objects.select_related("lease").filter(key=key).first():
         if first.lease.annotator_id != annotator.pk:
             raise Refused("key_in_use", "This key belongs to another request. Send a new key.")
@@ -207,12 +210,7 @@ def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:
 @transaction.atomic
 def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
     """Give the item back for others, with a reason; it is not offered to this annotator again."""
-    lease = (
-        Lease.objects.select_for_update(of=("self",))
-        .select_related("item__campaign")
-        .filter(token=lease_token, annotator=annotator)
-        .first()
-    )
+    lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if lease is None:
         raise Refused("no_such_lease", "This pair is not held by you. Ask for the next pair.")
     if lease.status == Lease.Status.SKIPPED:
@@ -236,6 +234,7 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
     `expected` is the token of the lease the client believes to be the last: a repeated request then
     undoes nothing more.
     """
+    _lock_membership(annotator=annotator, campaign=campaign)
     last = (
         Lease.objects.select_for_update(of=("self",))
         .select_related("item__campaign")

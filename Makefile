@@ -1,0 +1,44 @@
+# Two commands: `make run` and `make test`.
+PORT ?= 8000
+HOST ?= 127.0.0.1
+FACES ?= 48
+DEMO_ANNOTATORS ?= 3
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export FACES DEMO_ANNOTATORS
+export BIND := $(HOST):$(PORT)
+export PYTHONUNBUFFERED = 1
+
+.PHONY: run test lint bench
+.DEFAULT_GOAL := run
+
+run: $(BIN)/.installed
+	@python manage.py preflight --bind $(BIND)
+	@python manage.py migrate --verbosity 0
+	@python manage.py collectstatic --noinput --verbosity 0
+	@python manage.py demo --address http://$(if $(filter 127.0.0.1 0.0.0.0,$(HOST)),localhost,$(HOST)):$(PORT)/ $(if $(NEW_PASSWORDS),--new-passwords)
+	@honcho --no-prefix start || test $$? -eq 130
+
+test: $(BIN)/.installed-dev
+	pytest
+
+lint: $(BIN)/.installed-dev
+	ruff check .
+	ruff format --check .
+	mypy annotate rewardlab refl
+	lint-imports
+	python manage.py makemigrations --check --dry-run
+	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org python manage.py check --deploy --fail-level WARNING
+
+$(BIN)/.installed: requirements.txt requirements-demo.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	@touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-pyiqa.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-pyiqa.txt
+	@touch $@

@@ -1,0 +1,210 @@
+"""A read-mostly admin: labels and images cannot be edited; actions call services."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+
+from annotate import models
+from annotate.services import campaigns, refits
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """To look at. Rows are made by the chain and by annotators, not here."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def picture(candidate: models.Candidate, size: int = 96) -> str:
+    address = reverse("image", args=[candidate.key])
+    return format_html('<img src="{}" width="{}" height="{}" alt="{}" loading="lazy">', address, size, size, candidate)
+
+
+@admin.register(models.User)
+class PeopleAdmin(UserAdmin):
+    list_display = ("username", "simulated", "is_staff", "is_active", "last_login")
+    list_filter = ("simulated", *UserAdmin.list_filter)
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Annotator", {"fields": ("simulated",)}))
+    readonly_fields = ("simulated",)
+
+
+@admin.register(models.Face)
+class FaceAdmin(ReadOnlyAdmin):
+    list_display = ("id", "photograph", "caption", "caption_source", "split", "size")
+    list_filter = ("split", "caption_source", "size")
+    search_fields = ("caption",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return super().get_queryset(request).prefetch_related("candidates")
+
+    @admin.display
+    def photograph(self, face: models.Face) -> str:
+        return next((picture(c) for c in face.candidates.all() if c.source == c.HQ), "")
+
+
+@admin.register(models.Candidate)
+class CandidateAdmin(ReadOnlyAdmin):
+    list_display = ("id", "image", "source", "face", "sha256", "created_at")
+    list_filter = ("source",)
+    list_select_related = ("face",)
+
+    @admin.display
+    def image(self, candidate: models.Candidate) -> str:
+        return picture(candidate)
+
+
+@admin.register(models.Restorer)
+class RestorerAdmin(ReadOnlyAdmin):
+    list_display = ("name", "kind", "created_at")
+
+
+@admin.register(models.Pair)
+class PairAdmin(ReadOnlyAdmin):
+    list_display = ("id", "face", "images", "kind", "p_first")
+    list_filter = ("kind", "face__split")
+    list_select_related = ("first", "second", "face")
+
+    @admin.display(description="first, second")
+    def images(self, pair: models.Pair) -> str:
+        return format_html("{} {}", picture(pair.first), picture(pair.second))
+
+
+@admin.register(models.Score)
+class ScoreAdmin(ReadOnlyAdmin):
+    list_display = ("candidate", "metric", "value")
+    list_filter = ("metric",)
+    list_select_related = ("candidate",)
+
+
+class MembershipInline(admin.TabularInline):
+    model = models.Membership
+    extra = 0
+    fields = ("annotator", "answered", "skipped")
+    readonly_fields = ("answered", "skipped")
+    autocomplete_fields = ("annotator",)
+
+
+@admin.register(models.Campaign)
+class CampaignAdmin(admin.ModelAdmin):
+    list_display = ("name", "open", "overlap", "item_count", "report")
+    readonly_fields = ("item_count", "report", "created_at")
+    inlines = (MembershipInline,)
+    actions = ("pause", "reopen", "release")
+    prepopulated_fields = {"slug": ("name",)}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        # The slots of existing items were made from these.
+        return (*self.readonly_fields, "overlap", "seed", "slug") if obj else self.readonly_fields
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict:
+        return {} if obj else self.prepopulated_fields
+
+    @admin.display
+    def report(self, campaign: models.Campaign) -> str:
+        if campaign.pk is None:
+            return ""
+        return format_html('<a href="{}">report</a>', reverse("report", args=[campaign.slug]))
+
+    @admin.action(description="Pause: no more items are given out")
+    def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
+        for campaign in queryset:
+            campaigns.set_open(campaign=campaign, is_open=False)
+
+    @admin.action(description="Reopen")
+    def reopen(self, request: HttpRequest, queryset: QuerySet) -> None:
+        for campaign in queryset:
+            campaigns.set_open(campaign=campaign, is_open=True)
+
+    @admin.action(description="Release all held items")
+    def release(self, request: HttpRequest, queryset: QuerySet) -> None:
+        released = sum(campaigns.release_leases(campaign=campaign) for campaign in queryset)
+        self.message_user(request, f"{released} items were given back.", messages.SUCCESS)
+
+
+@admin.register(models.Item)
+class ItemAdmin(ReadOnlyAdmin):
+    list_display = ("id", "campaign", "pair", "open_slots")
+    list_filter = ("campaign", "open_slots")
+    list_select_related = ("campaign", "pair")
+
+
+@admin.register(models.Lease)
+class LeaseAdmin(ReadOnlyAdmin):
+    list_display = ("id", "item", "annotator", "status", "issued_at", "expires_at", "skip_reason")
+    list_filter = ("status", "item__campaign", "annotator__simulated")
+    list_select_related = ("item", "annotator")
+
+
+@admin.register(models.Judgement)
+class JudgementAdmin(ReadOnlyAdmin):
+    list_display = ("id", "pair", "annotator", "choice", "criterion", "left_is_first", "seconds", "revision", "created_at")
+    list_filter = ("choice", "criterion", "lease__annotator__simulated")
+    list_select_related = ("lease__item__pair", "lease__annotator")
+
+    @admin.display
+    def pair(self, judgement: models.Judgement) -> models.Pair:
+        return judgement.lease.item.pair
+
+    @admin.display
+    def annotator(self, judgement: models.Judgement) -> models.User:
+        return judgement.lease.annotator
+
+
+@admin.register(models.Preference)
+class PreferenceAdmin(ReadOnlyAdmin):
+    """The curated preferences: one row a pair, with where its label comes from."""
+
+    list_display = ("pair", "images", "p_first", "origin", "judgements", "weight")
+    list_filter = ("origin", "pair__face__split")
+    list_select_related = ("pair__first", "pair__second", "pair__face")
+    ordering = ("pair_id",)
+
+    @admin.display(description="first, second")
+    def images(self, preference: models.Preference) -> str:
+        return format_html("{} {}", picture(preference.pair.first), picture(preference.pair.second))
+
+
+@admin.register(models.Predictor)
+class PredictorAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id", "status", "labels", "simulated_labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy",
+        "pairs_labelled", "grid_searched", "seconds", "error",
+    )  # fmt: skip
+    list_filter = ("status", "grid_searched")
+    actions = ("refit",)
+
+    @admin.action(description="Ask the worker for a refit", permissions=["view"])
+    def refit(self, request: HttpRequest, queryset: QuerySet) -> None:
+        refits.request_refit()
+        self.message_user(request, "A refit is queued. It runs if there are answers it has not seen.")
+
+
+@admin.register(models.AutoLabel)
+class AutoLabelAdmin(ReadOnlyAdmin):
+    list_display = ("pair", "p_first", "predictor")
+    list_select_related = ("pair", "predictor")
+
+
+@admin.register(models.Snapshot)
+class SnapshotAdmin(ReadOnlyAdmin):
+    list_display = ("sha256", "path", "created_at")
+
+
+@admin.register(models.StageRun)
+class StageRunAdmin(ReadOnlyAdmin):
+    list_display = ("stage", "condition", "done", "total", "skipped", "error", "started_at", "updated_at")
+    list_filter = ("stage", "state")

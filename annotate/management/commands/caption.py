@@ -1,0 +1,42 @@
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotate.management.stage_command import StageCommand
+from annotate.models import Face
+from annotate.services.captioning import caption_faces, captions_from
+from annotate.sources import SourceError, read_sources
+from rewardlab.assets import MissingAsset
+
+
+class Command(StageCommand):
+    help = "Captions for faces that have none (App. A.1)."
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--backend", choices=("template", "file", "llava"), default="template")
+        parser.add_argument("--from", dest="source", type=Path, help="file backend: a table, or the photographs' folder")
+        parser.add_argument("--model", default="llava-hf/llava-1.5-7b-hf", help="llava backend: a name or a folder")
+        parser.add_argument("--device", default="cpu")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        faces = Face.objects.all()
+        try:
+            if options["backend"] == "file":
+                if options["source"] is None:
+                    raise CommandError("--backend file needs --from with the table or folder that has the captions.")
+                steps = captions_from(faces, sources=read_sources(options["source"]), file=options["source"])
+            else:
+                steps = caption_faces(faces, captioner=open_captioner(options), source=options["backend"])
+            summary = self.run_stage("caption", steps, total=faces.filter(caption="").count())
+        except (SourceError, MissingAsset) as error:
+            raise CommandError(str(error)) from error
+        self.finish(summary, options=options)
+
+
+def open_captioner(options: dict[str, Any]) -> Any:
+    from rewardlab import captions
+
+    if options["backend"] == "llava":
+        return captions.LlavaCaptioner(options["model"], options["device"])
+    return captions.TemplateCaptioner()

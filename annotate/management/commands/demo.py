@@ -1,0 +1,78 @@
+import os
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django_q.brokers import get_broker
+from django_q.tasks import async_task
+
+from annotate.models import RefitRequest, StageRun, User
+from annotate.services import campaigns, demo, refits
+from annotate.services.predictors import labels_wait
+from rewardlab.assets import MissingAsset
+
+
+class Command(BaseCommand):
+    help = (
+        "Set up the demo: users, campaign, and the work for the worker. Run it before the worker starts: "
+        "what was queued by an earlier start is dropped and queued anew."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--faces", type=int, default=int(os.environ.get("FACES", 48)))
+        parser.add_argument("--annotators", type=int, default=int(os.environ.get("DEMO_ANNOTATORS", 3)))
+        parser.add_argument("--address", default="http://localhost:8000/")
+        parser.add_argument("--new-passwords", action="store_true", help="replace the demo users' passwords")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.PRODUCTION:
+            raise CommandError("The demo is not for production: DEPLOYMENT=production is set.")
+        if not 1 <= options["faces"] <= 609 or not 1 <= options["annotators"] <= 99:
+            raise CommandError("FACES must be 1 to 609 and DEMO_ANNOTATORS 1 to 99.")
+        try:
+            run = demo.start_demo(options["faces"])
+        except MissingAsset as error:
+            raise CommandError(str(error)) from error
+        passwords = self.set_up_users(options["annotators"], renew=options["new_passwords"])
+        campaigns.invite(campaign=demo.demo_campaign(), annotators=User.objects.filter(username__in=passwords))
+        self.queue_work(run)
+        self.tell(options["address"], run, passwords)
+
+    def set_up_users(self, annotators: int, *, renew: bool) -> dict[str, str | None]:
+        """Name -> password, None where an earlier start has set it."""
+        common = os.environ.get("DEMO_PASSWORD")
+        passwords: dict[str, str | None] = {}
+        for name in ["admin", *(f"annotator{number}" for number in range(1, annotators + 1))]:
+            user = User.objects.filter(username=name).first() or User(username=name)
+            user.is_staff = user.is_superuser = name == "admin"
+            passwords[name] = None
+            # A common password that is set already is kept: setting it anew would sign everyone out.
+            if user.pk is None or renew or (common and not user.check_password(common)):
+                passwords[name] = common or secrets.token_urlsafe(9)
+                user.set_password(passwords[name])
+            elif common:
+                passwords[name] = common
+            user.save()
+        return passwords
+
+    def queue_work(self, run: StageRun) -> None:
+        get_broker().purge_queue()
+        RefitRequest.objects.filter(pk=1).update(queued_at=None, running_until=None, searching_until=None)
+        if run.state == StageRun.State.RUNNING:
+            async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
+        if labels_wait():
+            refits.request_refit()
+
+    def tell(self, address: str, run: StageRun, passwords: dict[str, str | None]) -> None:
+        self.stdout.write(f"\n  DiffusionReward is at {address}\n\n")
+        for name, password in passwords.items():
+            self.stdout.write(f"    {name:<12} {password or '(password as before)'}")
+        if None in passwords.values():
+            self.stdout.write("\n  Forgotten? make run NEW_PASSWORDS=1")
+        if run.state == StageRun.State.RUNNING:
+            self.stdout.write(
+                f"\n  {run.done} of {run.total} photographs are prepared; the rest follows in the background.\n"
+                "  The first pair can be judged in less than a minute."
+            )
+        self.stdout.write("  Stop with Ctrl-C.\n\n")

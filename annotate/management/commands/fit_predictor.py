@@ -1,0 +1,30 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.services.predictors import fit_predictor
+from rewardlab.predictor import TooFewLabels
+
+
+class Command(BaseCommand):
+    help = "Fit the SVM of App. A.1 on the judged pairs of training faces and label all other contested pairs."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--refit", action="store_true", help="keep the last grid search's parameters instead of searching again"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            version = fit_predictor(grid=not options["refit"])
+        except TooFewLabels as error:
+            raise CommandError(str(error)) from error
+        simulated = f", {version.simulated_labels} of them simulated" if version.simulated_labels else ""
+        self.stdout.write(
+            f"{version}: {version.labels} labels{simulated}; features {', '.join(version.features)}; "
+            f"{version.parameters}\n"
+            f"cross-validated accuracy {version.cv_accuracy:.3f} "
+            f"(95% {version.cv_low:.3f} to {version.cv_high:.3f}, by face); "
+            f"constant order of restorers {version.baseline_accuracy:.3f}\n"
+            f"{version.pairs_labelled} pairs labelled in {version.seconds:.1f} s"
+        )

@@ -1,0 +1,58 @@
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotate.management.stage_command import StageCommand
+from annotate.services.ingest import DEFAULT_SHARES, IngestConfig, ingest
+from annotate.sources import IDENTITY_RULES, SourceError, read_sources
+from rewardlab.assets import MissingAsset
+
+
+class Command(StageCommand):
+    help = "Photographs into faces: detect, align, crop, split by identity. Metadata and names are dropped."
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        config = IngestConfig()
+        parser.add_argument("path", type=Path, help="a folder of photographs, or a CSV/JSONL with path,caption,identity")
+        parser.add_argument("--captions", type=Path, help="CSV or JSONL with path (inside PATH), caption, identity")
+        parser.add_argument("--identity-from", choices=IDENTITY_RULES, default="file")
+        parser.add_argument(
+            "--split",
+            type=parse_shares,
+            default=DEFAULT_SHARES,
+            metavar="train=.8,gold=.1,test=.1",
+            help="shares of identities; or one name for all of them",
+        )
+        parser.add_argument("--size", type=int, default=config.size, help="working size (default: %(default)s)")
+        parser.add_argument("--aligned", action="store_true", help="FFHQ-aligned already: shrink only")
+        parser.add_argument("--seed", type=int, default=config.seed)
+        parser.add_argument("--limit", type=int, help="the first so many photographs")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        config = IngestConfig(
+            size=options["size"], aligned=options["aligned"], shares=options["split"], seed=options["seed"]
+        )
+        try:
+            sources = read_sources(
+                options["path"], captions=options["captions"], identity_from=options["identity_from"]
+            )[: options["limit"]]
+            summary = self.run_stage("ingest", ingest(sources, config=config), total=len(sources))
+        except (SourceError, MissingAsset) as error:
+            raise CommandError(str(error)) from error
+        self.finish(summary, options=options)
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """`gold`, or `train=.8,gold=.1,test=.1` (summing to 1)."""
+    if text in DEFAULT_SHARES:
+        return {text: 1.0}
+    try:
+        shares = {name.strip(): float(share) for name, share in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise CommandError(f"--split {text}: write it as train=.8,gold=.1,test=.1") from None
+    if unknown := set(shares) - set(DEFAULT_SHARES):
+        raise CommandError(f"--split {text}: no split is called {', '.join(sorted(unknown))}")
+    if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
+        raise CommandError(f"--split {text}: the shares must sum to 1")
+    return shares

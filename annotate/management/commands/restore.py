@@ -1,0 +1,65 @@
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotate.management.stage_command import StageCommand
+from annotate.models import Face
+from annotate.services.restoring import RestorerConflict, add_results, restore_faces, without
+from annotate.stages import Summary
+from refl.restorers import RESTORERS, UnknownRestorerError, WeightsError, open_restorer
+from rewardlab.assets import MissingAsset
+
+
+class Command(StageCommand):
+    help = "Restored candidates from lq, by the demo's restorers, any checkpoint, or a folder of results."
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--restorer",
+            action="append",
+            metavar="NAME",
+            help=f"one of {', '.join(RESTORERS)}, or with --weights a name of your own; can be repeated",
+        )
+        parser.add_argument("--weights", type=Path, help="a checkpoint that spandrel recognises")
+        parser.add_argument(
+            "--from-folder",
+            action="append",
+            default=[],
+            metavar="NAME=PATH",
+            help="results computed elsewhere, named like the photographs",
+        )
+        parser.add_argument("--batch-size", type=int, default=4)
+        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        names, folders = options["restorer"] or [], [parse_folder(text) for text in options["from_folder"]]
+        if options["weights"] and len(names) != 1:
+            raise CommandError("--weights needs exactly one --restorer NAME to call its results by.")
+        if not names and not folders:
+            names = list(RESTORERS)
+        try:
+            summaries = [self.run_network(name, options) for name in names]
+            summaries += [self.run_folder(name, folder) for name, folder in folders]
+        except (UnknownRestorerError, WeightsError, RestorerConflict, MissingAsset) as error:
+            raise CommandError(str(error)) from error
+        self.finish(*summaries, options=options)
+
+    def run_network(self, name: str, options: dict[str, Any]) -> Summary:
+        todo = without(name).filter(candidates__source="lq").count()
+        restorer = open_restorer(name, weights=options["weights"], device=options["device"])
+        steps = restore_faces(Face.objects.all(), restorer=restorer, batch_size=options["batch_size"])
+        return self.run_stage(f"restore-{name}"[:30], steps, total=todo)
+
+    def run_folder(self, name: str, folder: Path) -> Summary:
+        steps = add_results(Face.objects.all(), name=name, folder=folder)
+        return self.run_stage(f"restore-{name}"[:30], steps, total=without(name).count())
+
+
+def parse_folder(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and Path(path).is_dir()):
+        raise CommandError(f"--from-folder {text}: write NAME=PATH, where PATH is a folder that exists.")
+    if name in RESTORERS or name in ("hq", "lq"):
+        raise CommandError(f"--from-folder {text}: {name} is taken; choose another name.")
+    return name, Path(path)

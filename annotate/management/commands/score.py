@@ -1,0 +1,28 @@
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotate.management.stage_command import StageCommand
+from annotate.models import Face
+from annotate.services.scoring import score_candidates, unscored
+from rewardlab.metrics import METRICS, PAPER_METRICS, availability
+
+
+class Command(StageCommand):
+    help = "The paper's six metrics of every candidate. A metric without its weights is skipped with the remedy."
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--metrics", nargs="+", default=list(PAPER_METRICS), metavar="NAME")
+        parser.add_argument("--batch-size", type=int, default=8)
+        parser.add_argument("--device", default="cpu")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if unknown := [name for name in options["metrics"] if name not in METRICS]:
+            raise CommandError(f"No metric is called {', '.join(unknown)}; there are {', '.join(METRICS)}.")
+        faces = Face.objects.all()
+        steps = score_candidates(
+            faces, names=options["metrics"], batch_size=options["batch_size"], device=options["device"]
+        )
+        usable = [name for name in options["metrics"] if availability(name) is None]
+        total = sum(unscored(faces, name).count() for name in usable)
+        self.finish(self.run_stage("score", steps, total=total), options=options)

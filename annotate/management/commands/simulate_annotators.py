@@ -1,0 +1,34 @@
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotate.management.stage_command import StageCommand
+from annotate.services import simulating
+
+
+class Command(StageCommand):
+    help = (
+        "SIMULATED annotators with a hidden taste judge pairs, for demos, tests and load. They are marked as "
+        "simulated wherever they appear, and work in a campaign of their own unless --campaign names another."
+    )
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--annotators", type=int, default=3)
+        parser.add_argument("--overlap", type=int, default=2, help="of the campaign, when it is made here")
+        parser.add_argument("--campaign", default="simulated")
+        parser.add_argument("--limit", type=int, help="stop after so many answers")
+        parser.add_argument("--seed", type=int, default=0)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            plan = simulating.prepare(
+                slug=options["campaign"],
+                annotators=options["annotators"],
+                overlap=options["overlap"],
+                seed=options["seed"],
+            )
+        except simulating.NothingToJudge as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"taste calibrated: two simulated annotators agree on {plan.panel.agreement:.1%}")
+        steps = simulating.judge_all(plan, limit=options["limit"])
+        self.finish(self.run_stage("simulate", steps, total=plan.total(options["limit"])), options=options)

@@ -1,0 +1,1 @@
+"""Reads. No function here changes a row."""

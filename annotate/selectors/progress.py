@@ -1,0 +1,179 @@
+"""What pages and the API show of a campaign, the predictor and the stages. Costs do not grow with the items."""
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Sum
+from django.db.models.functions import Coalesce
+
+from annotate.models import (
+    Campaign,
+    Item,
+    Judgement,
+    Lease,
+    Membership,
+    Predictor,
+    RefitRequest,
+    StageRun,
+    User,
+)
+
+DEMO = "demo"
+
+
+def campaigns_of(user: User) -> list[Campaign]:
+    return list(Campaign.objects.filter(memberships__annotator=user).order_by("-open", "name"))
+
+
+@dataclass(frozen=True)
+class Progress:
+    answered: int  # by this annotator
+    skipped: int
+    items: int
+    answers: int  # by everyone
+    answers_wanted: int
+    seconds_per_answer: float | None  # median of the annotator's last answers
+
+    @property
+    def share(self) -> float:
+        return self.answers / self.answers_wanted if self.answers_wanted else 0.0
+
+
+RECENT = 20
+
+
+def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
+    own = Membership.objects.filter(annotator=annotator, campaign=campaign).first()
+    answers = Membership.objects.filter(campaign=campaign).aggregate(n=Coalesce(Sum("answered"), 0))["n"]
+    seconds = sorted(
+        value
+        for value in Lease.objects.filter(
+            annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED
+        )
+        .order_by("-closed_at")
+        .values_list("judgement__seconds", flat=True)[:RECENT]
+        if value is not None
+    )
+    return Progress(
+        answered=own.answered if own else 0,
+        skipped=own.skipped if own else 0,
+        items=campaign.item_count,
+        answers=answers,
+        answers_wanted=campaign.item_count * campaign.overlap,
+        seconds_per_answer=seconds[len(seconds) // 2] if seconds else None,
+    )
+
+
+@dataclass(frozen=True)
+class PredictorStatus:
+    version: Predictor | None
+    waiting: bool  # there are answers it has not seen
+    refitting: bool
+    note: str
+    failed: Predictor | None  # a newer version that failed
+
+
+def predictor_status() -> PredictorStatus:
+    current = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
+    newer = Predictor.objects.filter(status=Predictor.Status.FAILED, pk__gt=current.pk if current else 0)
+    newest = Judgement.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    request = RefitRequest.objects.filter(pk=1).first()
+    return PredictorStatus(
+        version=current,
+        waiting=newest > (current.last_judgement_id if current else 0),
+        refitting=bool(request and request.running_until),
+        note=request.note if request else "",
+        failed=newer.order_by("-pk").first(),
+    )
+
+
+def demo_run() -> StageRun | None:
+    return StageRun.objects.filter(stage=DEMO).order_by("-pk").first()
+
+
+@dataclass(frozen=True)
+class AnnotatorReport:
+    annotator: User
+    answered: int
+    skipped: int
+    cant_tell: int
+    left: int  # times the left image was chosen
+    sided: int  # answers that chose a side
+    median_seconds: float | None
+    held: int
+
+    @property
+    def left_share(self) -> float | None:
+        return self.left / self.sided if self.sided else None
+
+
+def annotator_reports(campaign: Campaign) -> list[AnnotatorReport]:
+    """Who did what, for the lead. One pass over the campaign's answers in force."""
+    members = campaign.memberships.select_related("annotator").order_by("annotator__username")
+    held = dict(
+        Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD)
+        .values_list("annotator_id")
+        .annotate(Count("pk"))
+    )
+    answers: dict[int, list[tuple[str, bool, float | None]]] = {}
+    for annotator, choice, left_is_first, seconds in in_force(campaign).values_list(
+        "lease__annotator_id", "choice", "left_is_first", "seconds"
+    ):
+        answers.setdefault(annotator, []).append((choice, left_is_first, seconds))
+    return [_report(member, answers.get(member.annotator_id, []), held.get(member.annotator_id, 0)) for member in members]
+
+
+def in_force(campaign: Campaign):  # noqa: ANN201
+    """The judgements of a campaign that no later one has replaced."""
+    current = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
+    return Judgement.objects.filter(pk__in=current.values("judgement_id"))
+
+
+def _report(member: Membership, answers: list[tuple[str, bool, float | None]], held: int) -> AnnotatorReport:
+    sided = [(choice, left_is_first) for choice, left_is_first, _ in answers if choice != "cant_tell"]
+    seconds = sorted(value for *_, value in answers if value is not None)
+    return AnnotatorReport(
+        annotator=member.annotator,
+        answered=member.answered,
+        skipped=member.skipped,
+        cant_tell=len(answers) - len(sided),
+        left=sum((choice == "first") == left_is_first for choice, left_is_first in sided),
+        sided=len(sided),
+        median_seconds=seconds[len(seconds) // 2] if seconds else None,
+        held=held,
+    )
+
+
+def votes(campaign: Campaign) -> list[tuple[int, int, str]]:
+    """(item, annotator, choice) of every answer in force, for agreement."""
+    return list(in_force(campaign).values_list("lease__item_id", "lease__annotator_id", "choice"))
+
+
+def item_counts(campaign: Campaign) -> dict[str, int]:
+    """How many items are untouched, begun and complete."""
+    complete = Item.objects.filter(campaign=campaign, open_slots=0).exclude(leases__status=Lease.Status.HELD).count()
+    untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
+    return {
+        "complete": complete,
+        "begun": campaign.item_count - complete - untouched,
+        "untouched": untouched,
+    }
+
+
+def preference_counts() -> dict[str, int]:
+    from annotate.models import Preference
+
+    counts = dict(Preference.objects.order_by().values_list("origin").annotate(Count("pk")))
+    return {label: counts.get(value, 0) for value, label in Preference.Origin.choices}
+
+
+def metric_columns() -> list[dict]:
+    """The paper's six metrics with how many candidates have each, and the remedy where one cannot be computed."""
+    from annotate.models import Candidate, Score
+    from rewardlab.metrics import METRICS, availability
+
+    scored = dict(Score.objects.order_by().values_list("metric").annotate(Count("pk")))
+    wanted = Candidate.objects.exclude(source=Candidate.LQ).count()
+    return [
+        {"metric": metric, "scored": scored.get(name, 0), "wanted": wanted, "remedy": availability(name)}
+        for name, metric in METRICS.items()
+    ]

@@ -1,0 +1,214 @@
+"""Pages. Thin: forms check, services write, selectors read, templates show."""
+
+import uuid
+
+import markdown
+from django.contrib.admin.views.decorators import staff_member_required
+from django.contrib.auth.decorators import login_required
+from django.db import connection
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import escape
+from django.utils.safestring import mark_safe
+from django.views.decorators.http import require_GET, require_POST
+
+from annotate import agreement, curves
+from annotate.api.errors import status_of
+from annotate.api.serializers import side_of
+from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
+from annotate.models import Campaign, Candidate
+from annotate.models.campaigns import Criterion
+from annotate.selectors import images, progress
+from annotate.services import judging
+
+# The pair on the screen and the one that the browser fetches and decodes meanwhile.
+DEPTH = 2
+IMAGE_CACHE_SECONDS = 30 * 24 * 3600
+
+
+@require_GET
+def health(request: HttpRequest) -> JsonResponse:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return JsonResponse({"status": "ok"})
+
+
+@login_required
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    campaigns = progress.campaigns_of(request.user)
+    cards = [(campaign, progress.progress_of(annotator=request.user, campaign=campaign)) for campaign in campaigns]
+    reports = Campaign.objects.order_by("name") if request.user.is_staff else None
+    return render(request, "annotate/home.html", {"cards": cards, "demo": progress.demo_run(), "reports": reports})
+
+
+def _member_campaign(request: HttpRequest, slug: str) -> Campaign:
+    """The campaign if the user is a member or staff; otherwise it does not exist for them."""
+    campaigns = Campaign.objects.all()
+    if not request.user.is_staff:
+        campaigns = campaigns.filter(memberships__annotator=request.user)
+    return get_object_or_404(campaigns, slug=slug)
+
+
+@login_required
+@require_GET
+def guideline(request: HttpRequest, slug: str) -> HttpResponse:
+    campaign = _member_campaign(request, slug)
+    examples = {example.criterion: example for example in campaign.examples.select_related("better", "worse")}
+    return render(
+        request,
+        "annotate/guideline.html",
+        {
+            "campaign": campaign,
+            "rules": [(criterion, examples.get(criterion.value)) for criterion in Criterion],
+            "text": mark_safe(markdown.markdown(escape(campaign.guideline))),  # noqa: S308 - escaped first
+        },
+    )
+
+
+@login_required
+@require_GET
+def judge(request: HttpRequest, slug: str) -> HttpResponse:
+    campaign = _member_campaign(request, slug)
+    return _desk(request, campaign)
+
+
+@login_required
+@require_POST
+def answer(request: HttpRequest, slug: str) -> HttpResponse:
+    campaign = _member_campaign(request, slug)
+    form = AnswerForm(request.POST)
+    if not form.is_valid():
+        return _desk(request, campaign, notice=_first_error(form), status=400)
+    choice, criterion = form.cleaned_data["answer"]
+    try:
+        judgement, created = judging.submit_judgement(
+            annotator=request.user,
+            lease_token=form.cleaned_data["lease"],
+            key=form.cleaned_data["key"],
+            choice=choice,
+            criterion=criterion,
+            seconds=form.cleaned_data["seconds"],
+        )
+    except judging.Refused as refused:
+        return _desk(request, campaign, notice=refused.message, status=status_of(refused))
+    stored = (side_of(judgement), judgement.criterion or None)
+    if not created and stored != (choice, criterion):
+        notice = "You have answered this pair before; the first answer stands. Use Undo to change it."
+        return _desk(request, campaign, notice=notice)
+    return _desk(request, campaign)
+
+
+@login_required
+@require_POST
+def skip(request: HttpRequest, slug: str) -> HttpResponse:
+    campaign = _member_campaign(request, slug)
+    form = SkipForm(request.POST)
+    if not form.is_valid():
+        return _desk(request, campaign, notice=_first_error(form), status=400)
+    try:
+        judging.skip_item(
+            annotator=request.user, lease_token=form.cleaned_data["lease"], reason=form.cleaned_data["reason"]
+        )
+    except judging.Refused as refused:
+        return _desk(request, campaign, notice=refused.message, status=status_of(refused))
+    return _desk(request, campaign)
+
+
+@login_required
+@require_POST
+def undo(request: HttpRequest, slug: str) -> HttpResponse:
+    campaign = _member_campaign(request, slug)
+    try:
+        judging.undo_last(annotator=request.user, campaign=campaign)
+    except judging.Refused as refused:
+        return _desk(request, campaign, notice=refused.message, status=status_of(refused))
+    return _desk(request, campaign, notice="Taken back. Here is the pair again.")
+
+
+def _first_error(form: AnswerForm | SkipForm) -> str:
+    field, errors = next(iter(form.errors.items()))
+    return f"Nothing was stored: {field}: {errors[0]}"
+
+
+def _desk(request: HttpRequest, campaign: Campaign, *, notice: str = "", status: int = 200) -> HttpResponse:
+    """The judging page, or only the desk for htmx. A plain form's POST is answered by a redirect, or, refused,
+    by the page itself."""
+    if request.method == "POST" and not request.htmx and status == 200:
+        return redirect("judge", slug=campaign.slug)
+    try:
+        leases = judging.lease_items(annotator=request.user, campaign=campaign, depth=DEPTH)
+    except judging.Refused as refused:
+        leases, notice, status = [], refused.message, status_of(refused)
+    context = {
+        "campaign": campaign,
+        "lease": leases[0] if leases else None,
+        "upcoming": leases[1] if len(leases) > 1 else None,
+        "key": uuid.uuid4(),
+        "rules": Criterion,
+        "skip_reasons": SKIP_REASONS,
+        "progress": progress.progress_of(annotator=request.user, campaign=campaign),
+        "demo": progress.demo_run(),
+        "notice": notice,
+    }
+    template = "annotate/judge.html#desk" if request.htmx else "annotate/judge.html"
+    response = render(request, template, context, status=status)
+    # The back button must ask again: a stale pair would only be refused.
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@login_required
+@require_GET
+def live(request: HttpRequest, slug: str) -> HttpResponse:
+    """The fragment that shows, without reload, what the SVM and the demo are doing."""
+    campaign = _member_campaign(request, slug)
+    return render(
+        request,
+        "annotate/live.html",
+        {"campaign": campaign, "predictor": progress.predictor_status(), "demo": progress.demo_run()},
+    )
+
+
+@staff_member_required(login_url="login")
+@require_GET
+def report(request: HttpRequest, slug: str) -> HttpResponse:
+    campaign = get_object_or_404(Campaign, slug=slug)
+    annotators = progress.annotator_reports(campaign)
+    names = {row.annotator.pk: row.annotator for row in annotators}
+    agreements = agreement.pairwise(progress.votes(campaign))
+    return render(
+        request,
+        "annotate/report.html",
+        {
+            "campaign": campaign,
+            "items": progress.item_counts(campaign),
+            "annotators": annotators,
+            "agreements": [(names[one], names[other], value) for (one, other), value in agreements.items()],
+            "overall": agreement.overall(agreements.values()),
+            "predictor": progress.predictor_status(),
+            "curve": curves.accuracy_curve(),
+            "preferences": progress.preference_counts(),
+            "metrics": progress.metric_columns(),
+            "demo": progress.demo_run(),
+        },
+    )
+
+
+@login_required
+@require_GET
+def image(request: HttpRequest, key: uuid.UUID) -> HttpResponse:
+    """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
+    candidate = get_object_or_404(Candidate, key=key)
+    if not images.may_see(request.user, candidate):
+        raise Http404
+    etag = f'"{candidate.sha256}"'
+    if request.headers.get("If-None-Match") == etag:
+        response: HttpResponse | FileResponse = HttpResponseNotModified()
+    elif not candidate.path.is_file():
+        raise Http404("The file of this image is missing on the server.")
+    else:
+        response = FileResponse(candidate.path.open("rb"), content_type="image/png")
+    response["ETag"] = etag
+    response["Cache-Control"] = f"private, max-age={IMAGE_CACHE_SECONDS}, immutable"
+    return response

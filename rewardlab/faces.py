@@ -1,0 +1,205 @@
+"""Faces in photographs: find them, cut them out in the FFHQ layout, compare whose they are.
+
+YuNet detects, SFace embeds; both run on OpenCV. Points are (x, y) in pixels, in the order of the template:
+the eye on the picture's left, the other eye, the tip of the nose, the left and the right corner of the mouth.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardlab import assets
+from rewardlab.images import Pixels, require_rgb
+
+Floats = NDArray[np.float32]
+
+TEMPLATE_SIZE = 512
+TEMPLATE = np.array(
+    [
+        (192.98138, 239.94708),
+        (318.90277, 240.1936),
+        (256.63416, 314.01935),
+        (201.26117, 371.41043),
+        (313.08905, 371.15118),
+    ],
+    np.float64,
+)
+
+SCORE_THRESHOLD = 0.6
+NMS_THRESHOLD = 0.3
+MAX_DETECTIONS = 5000
+DETECTION_SIDE = 640  # YuNet is trained on faces of 10 to 300 px; a face that fills more is missed
+
+Reason = Literal["no_face", "too_small", "not_square"]
+
+# OpenCV's detector and recogniser keep state during a call: one of each per thread.
+_networks = threading.local()
+
+
+class FaceError(ValueError):
+    """No usable face. `reason` is a fixed word for programs, the message is for people."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+@dataclass(frozen=True)
+class Detection:
+    box: tuple[float, float, float, float]  # left, top, width, height
+    landmarks: Floats  # (5, 2)
+    score: float
+
+    @property
+    def area(self) -> float:
+        return self.box[2] * self.box[3]
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    image: Pixels  # (size, size, 3)
+    landmarks: Floats | None  # (5, 2) in pixels of `image`; None: found no face (`align_prealigned` only)
+    scale: float  # pixels of `image` per pixel of the photograph
+
+
+def detect(array: Pixels) -> list[Detection]:
+    """Every face of a uint8 (H, W, 3) photograph, the largest (by its box's area) first.
+
+    Photographs with a side above `DETECTION_SIDE` are shrunk for the search and the points scaled back.
+    """
+    require_rgb(array)
+    shrink = min(1.0, DETECTION_SIDE / max(array.shape[:2]))
+    searched = _shrunk(array, shrink) if shrink < 1 else array
+    height, width = searched.shape[:2]
+    to_photograph = np.array([array.shape[1] / width, array.shape[0] / height])
+
+    detector = _detector()
+    detector.setInputSize((width, height))
+    _, rows = detector.detect(_bgr(searched))
+    found = [_detection(row, to_photograph) for row in (() if rows is None else rows)]
+    return sorted(found, key=lambda detection: detection.area, reverse=True)
+
+
+def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
+    """Cut the largest face out of a uint8 (H, W, 3) photograph, as a size x size crop in the FFHQ layout.
+
+    A similarity transform (least squares) brings the five points to the 512-pixel template times size / 512.
+    Shrinking is antialiased; what lies outside the photograph is mirrored.
+
+    Raises `FaceError`: `no_face`, or `too_small` if the crop would have to be enlarged and
+    `allow_upscale` is not set.
+    """
+    detections = detect(array)
+    if not detections:
+        raise FaceError("no_face", "no face was found in the photograph")
+    points = detections[0].landmarks.astype(np.float64)
+    matrix = _similarity(points, TEMPLATE * (size / TEMPLATE_SIZE))
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale > 1 and not allow_upscale:
+        raise _too_small("the face crop", size / scale, size)
+    landmarks = points @ matrix[:, :2].T + matrix[:, 2]
+    return AlignedFace(_warp(array, matrix, scale, size), landmarks.astype(np.float32), scale)
+
+
+def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
+    """Resize a picture that already has the FFHQ layout (square, one face); it is not moved or turned.
+
+    The landmarks are detected in the result, None where no face is found.
+
+    Raises `FaceError`: `not_square`, or `too_small` as in `align`.
+    """
+    require_rgb(array)
+    height, width = array.shape[:2]
+    if height != width:
+        raise FaceError("not_square", f"an aligned picture is square; this one is {width} x {height} pixels")
+    if width < size and not allow_upscale:
+        raise _too_small("the picture", width, size)
+    method = cv2.INTER_AREA if size < width else cv2.INTER_CUBIC
+    image = array.copy() if size == width else cv2.resize(array, (size, size), interpolation=method)
+    detections = detect(image)
+    return AlignedFace(image, detections[0].landmarks if detections else None, size / width)
+
+
+def identity_embedding(array: Pixels, landmarks: Floats) -> Floats:
+    """SFace's unit vector (128,) for the face with these (5, 2) landmarks in a uint8 (H, W, 3) picture.
+
+    Take the photograph's landmarks for all of its restorations: then only the pixels are compared.
+    """
+    require_rgb(array)
+    recogniser = _recogniser()
+    face = np.zeros((1, 15), np.float32)  # box, five points, score; alignCrop reads the points only
+    face[0, 4:14] = np.asarray(landmarks, np.float32).reshape(10)
+    feature = recogniser.feature(recogniser.alignCrop(_bgr(array), face)).reshape(-1).astype(np.float32)
+    return feature / np.linalg.norm(feature)
+
+
+def identity_angle(first: Floats, second: Floats) -> float:
+    """Angle in degrees between two unit embeddings: 0 is the same face. This is SFace's, not ArcFace's Deg."""
+    return float(np.degrees(np.arccos(np.clip(np.dot(first, second), -1.0, 1.0))))
+
+
+def _detector() -> Any:
+    if not hasattr(_networks, "detector"):
+        _networks.detector = cv2.FaceDetectorYN.create(
+            str(assets.find("yunet")), "", (320, 320), SCORE_THRESHOLD, NMS_THRESHOLD, MAX_DETECTIONS
+        )
+    return _networks.detector
+
+
+def _recogniser() -> Any:
+    if not hasattr(_networks, "recogniser"):
+        _networks.recogniser = cv2.FaceRecognizerSF.create(str(assets.find("sface")), "")
+    return _networks.recogniser
+
+
+def _bgr(array: Pixels) -> Pixels:
+    return np.ascontiguousarray(array[..., ::-1])
+
+
+def _detection(row: Floats, to_photograph: NDArray[np.float64]) -> Detection:
+    left, top, width, height = (row[:4].reshape(2, 2) * to_photograph).reshape(4).tolist()
+    landmarks = (row[4:14].reshape(5, 2) * to_photograph).astype(np.float32)
+    return Detection((left, top, width, height), landmarks, float(row[14]))
+
+
+def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (2, 3) matrix of scale, turn and shift (no mirroring) that best moves (N, 2) source to target."""
+    # As complex numbers a similarity is z -> a z + b, and least squares is one division.
+    z, w = source @ (1, 1j), target @ (1, 1j)
+    centred = z - z.mean()
+    a = np.vdot(centred, w - w.mean()) / np.vdot(centred, centred)
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def _warp(array: Pixels, matrix: NDArray[np.float64], scale: float, size: int) -> Pixels:
+    if scale < 1:
+        # A cubic warp alone skips pixels when it shrinks: area averaging does that part first.
+        shrunk = _shrunk(array, scale)
+        matrix = matrix @ _undo_shrink(array, shrunk)
+        array = shrunk
+    return cv2.warpAffine(
+        array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
+
+
+def _shrunk(array: Pixels, factor: float) -> Pixels:
+    height, width = array.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+
+
+def _undo_shrink(array: Pixels, shrunk: Pixels) -> NDArray[np.float64]:
+    """(3, 3) matrix from the shrunk picture's pixel coordinates to the original's (centres at integers)."""
+    x, y = array.shape[1] / shrunk.shape[1], array.shape[0] / shrunk.shape[0]
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def _too_small(what: str, width: float, needed: int) -> FaceError:
+    possible = int(width) // 16 * 16
+    remedy = f"use --size {possible} or smaller" if possible >= 64 else "use a larger photograph"
+    return FaceError("too_small", f"{what} is {width:.0f} px wide and {needed} are needed; {remedy}")

@@ -1,0 +1,194 @@
+"""The one door for image files: bytes in, 8-bit RGB arrays out, and back.
+
+Two conventions meet here. A stored image is an 8-bit RGB PNG and, in memory, a uint8 array
+(H, W, 3). A network's image is a float32 tensor (B, 3, H, W) in [0, 1].
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+MAX_PIXELS = 64_000_000  # a 50-megapixel telephone fits; 192 MB once decoded
+
+Reason = Literal["empty", "unsupported", "corrupt", "truncated", "bomb", "animated"]
+
+
+class ImageError(ValueError):
+    """A file that is not taken in. `reason` is a fixed word for programs, the message is for people."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decode a photograph to a fresh uint8 (H, W, 3) RGB array.
+
+    EXIF rotation is applied. Transparent parts are composited over white. 16-bit grey is scaled
+    (65535 becomes 255), not clipped; Pillow reads 16-bit colour by its high byte. Grey, palette and CMYK
+    pictures become RGB. Embedded colour profiles are not applied. Animations and multi-page files
+    are refused, since which frame is meant is not ours to guess; the second picture inside a camera's
+    multi-picture JPEG is ignored. Damage that a JPEG decoder repairs silently cannot be seen here.
+
+    Raises `ImageError`; the size is read from the header and checked before any pixel is decoded.
+    """
+    if not data:
+        raise ImageError("empty", "the file is empty")
+    try:
+        image = _open_checked(data, max_pixels)
+        if image.format == "PNG":
+            # Pillow checks a PNG's checksums only when asked, and spends the opened image on it.
+            image.verify()
+            image = _open_checked(data, max_pixels)
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except (ImageError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError("bomb", f"the picture is too large to decode safely: {error}") from error
+    except Exception as error:  # decoders fed with arbitrary bytes raise errors of any class
+        raise _why_unreadable(data, error) from error
+
+
+def _open_checked(data: bytes, max_pixels: int) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            "bomb",
+            f"the picture is {image.width} x {image.height} pixels; "
+            f"at most {max_pixels:,} pixels are decoded. Shrink it first.",
+        )
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise ImageError(
+            "animated", f"this {image.format} holds several frames or pages; save the one you mean alone"
+        )
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint32)
+        grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("I", "F", "LAB", "HSV"):
+        raise ImageError(
+            "unsupported", f"pixels of kind {image.mode} are not read; save it as an 8-bit RGB PNG or JPEG"
+        )
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return np.array(Image.alpha_composite(white, picture).convert("RGB"))
+    return np.array(image.convert("RGB"))
+
+
+def _why_unreadable(data: bytes, error: Exception) -> ImageError:
+    if not data.startswith(SIGNATURES):
+        return ImageError("unsupported", f"not a picture in one of the formats {', '.join(FORMATS)}")
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return ImageError("truncated", f"the file ends too early; copy it again ({error})")
+    unreadable = isinstance(error, UnidentifiedImageError)
+    detail = "unreadable header" if unreadable else f"{type(error).__name__}: {error}"
+    return ImageError("corrupt", f"the file is damaged ({detail})")
+
+
+def read(path: Path) -> Pixels:
+    """Decode the image file at `path`; an `ImageError` says which file. A missing file raises as usual."""
+    try:
+        return decode(path.read_bytes())
+    except ImageError as error:
+        raise ImageError(error.reason, f"{path}: {error}") from error
+
+
+def encode_png(array: Pixels) -> bytes:
+    """PNG bytes of a uint8 (H, W, 3) RGB array: lossless, without metadata, the same bytes every time."""
+    require_rgb(array)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def require_rgb(array: Pixels) -> None:
+    """Raises `ValueError` unless `array` is a uint8 (H, W, 3) array with at least one pixel."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"a uint8 (H, W, 3) RGB array is needed, not {array.dtype} {array.shape}")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file that is either not there or whole, and on disk when this returns.
+
+    Makes the folder if need be. An existing file is replaced in one step.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is already safe
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256, the name of an image's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def to_tensor(arrays: Sequence[Pixels]) -> "torch.Tensor":
+    """uint8 (H, W, 3) arrays of one size -> float32 (B, 3, H, W) in [0, 1].
+
+    Raises `ValueError` for an empty list, another kind of array, or differing sizes.
+    """
+    import torch
+
+    if not arrays:
+        raise ValueError("no images given")
+    for array in arrays:
+        require_rgb(array)
+    if len(sizes := {array.shape for array in arrays}) > 1:
+        raise ValueError(f"the images of one batch must have one size, not {sorted(sizes)}")
+    batch = torch.from_numpy(np.stack(arrays))
+    return batch.permute(0, 3, 1, 2).to(torch.float32).div(255).contiguous()
+
+
+def to_arrays(tensor: "torch.Tensor") -> list[Pixels]:
+    """float (B, 3, H, W) -> uint8 (H, W, 3) arrays; values are clamped to [0, 1] and rounded here.
+
+    Raises `ValueError` for another shape or for values that are not finite.
+    """
+    if tensor.ndim != 4 or tensor.shape[1] != 3:
+        raise ValueError(f"a (B, 3, H, W) tensor is needed, not {tuple(tensor.shape)}")
+    if not tensor.isfinite().all():
+        raise ValueError("the image tensor holds values that are not finite")
+    batch = tensor.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [np.ascontiguousarray(image) for image in batch]

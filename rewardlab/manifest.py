@@ -1,0 +1,109 @@
+"""The manifest: preferences frozen to one file, the only thing that passes from the database to training.
+
+JSON lines: a header, then one preference a line in the order of pair ids. The header holds the schema version,
+the filters, the counts and the sha256 of all lines below it, so that a changed or cut file is refused.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FORMAT = "diffusionreward-preferences"
+VERSION = 1
+
+
+class ManifestError(ValueError):
+    """The file is no manifest of ours, or not the one that was written."""
+
+
+@dataclass(frozen=True)
+class PreferenceRow:
+    """One preference. Image paths are relative to the image folder; `p_first` in [0, 1]."""
+
+    pair: int
+    face: int
+    split: str  # train, gold or test
+    caption: str
+    first: str
+    first_source: str  # hq or a restorer's name
+    second: str
+    second_source: str
+    p_first: float
+    origin: str  # ground_truth, human, simulated or svm
+    weight: float
+
+
+def write(path: Path, rows: Iterable[PreferenceRow], *, filters: dict[str, Any]) -> dict[str, Any]:
+    """Write a manifest, whole or not at all, and return its header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body, whole = path.with_name(path.name + ".body"), path.with_name(path.name + ".part")
+    digest, counts, faces, total = hashlib.sha256(), Counter[str](), set[int](), 0
+    with body.open("wb") as file:
+        for row in rows:
+            line = json.dumps(asdict(row), ensure_ascii=False, sort_keys=True).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
+            counts[f"{row.split}/{row.origin}"] += 1
+            faces.add(row.face)
+            total += 1
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "filters": filters,
+        "rows": total,
+        "faces": len(faces),
+        "counts": dict(sorted(counts.items())),
+        "sha256": digest.hexdigest(),
+    }
+    with whole.open("wb") as file, body.open("rb") as lines:
+        file.write(json.dumps(header).encode() + b"\n")
+        while chunk := lines.read(1 << 20):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    body.unlink()
+    whole.replace(path)
+    return header
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Raises `ManifestError` if this is no manifest or of a version we do not know."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.readline())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} is no manifest: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ManifestError(f"{path} is no manifest: its first line lacks the format {FORMAT!r}.")
+    if header["version"] != VERSION:
+        raise ManifestError(f"{path} has version {header['version']}; this program reads {VERSION}.")
+    return header
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[PreferenceRow]]:
+    """Header and rows. Raises `ManifestError` unless the content is what the header's sha256 says."""
+    header = read_header(path)
+    digest, lines = hashlib.sha256(), []
+    with path.open("rb") as file:
+        file.readline()
+        for line in file:
+            digest.update(line)
+            lines.append(line)
+    if digest.hexdigest() != header["sha256"]:
+        raise ManifestError(
+            f"{path} was changed or cut after it was written ({len(lines)} of {header['rows']} rows). "
+            "Take a new snapshot."
+        )
+    return header, list(_rows(lines))
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[PreferenceRow]:
+    for line in lines:
+        yield PreferenceRow(**json.loads(line))

