@@ -144,6 +144,8 @@ def decision_function(pipeline: Pipeline, x: Array) -> Array:
 
     x (N, 2K) -> (N,); equal within 1e-3 of the margin's scale.
     """
+    if len(x) == 0:
+        return np.empty(0)
     svc: SVC = pipeline.named_steps["svc"]
     scaled = pipeline.named_steps["scale"].transform(x).astype(np.float32)
     support = svc.support_vectors_.astype(np.float32)
@@ -158,7 +160,7 @@ def decision_function(pipeline: Pipeline, x: Array) -> Array:
         return polynomial_kernel(rows, support, degree=svc.degree, gamma=gamma, coef0=svc.coef0)
 
     chunks = [kernel(scaled[start : start + PREDICT_CHUNK]) @ weights for start in range(0, len(x), PREDICT_CHUNK)]
-    return np.concatenate([*chunks, np.empty(0, np.float32)]).astype(float) + svc.intercept_[0]
+    return np.concatenate(chunks).astype(float) + svc.intercept_[0]
 
 
 def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:

@@ -57,7 +57,7 @@ def psnr(first, second):
 
 def test_listing_restorers_loads_no_torch():
     program = "import sys, refl.restorers as r; assert r.RESTORERS and 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1], check=True)
 
 
 @pytest.mark.parametrize("name", RESTORERS)

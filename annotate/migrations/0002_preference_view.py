@@ -21,7 +21,7 @@ WITH votes AS (
            SUM(vote) AS all_votes
     FROM votes GROUP BY pair_id
 )
-SELECT pair.id AS pair_id, pair.p_first, 'ground_truth' AS origin, 1.0 AS weight, 0 AS judgements
+SELECT pair.id AS pair_id, pair.p_first, 'ground_truth' AS origin, CAST(1.0 AS double precision) AS weight, 0 AS judgements
 FROM annotate_pair pair WHERE pair.kind = 'anchored'
 UNION ALL
 SELECT judged.pair_id,

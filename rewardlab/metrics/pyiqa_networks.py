@@ -32,10 +32,10 @@ def build_clipiqa(device: str) -> Measure:
 
     path = assets.find("clip-rn50")
     try:
-        # Given a file, pyiqa reads it (TorchScript, or a state dict of tensors only) and downloads nothing.
+        # Given a file, pyiqa reads it as the TorchScript archive that OpenAI published; no download.
         network = CLIPIQA(model_type="clipiqa", backbone=str(path))
-    except (RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not one of OpenAI's CLIP files: {error}") from error
+    except (RuntimeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error}") from error
     return _measure(network, device)
 
 
@@ -53,5 +53,5 @@ def _load_state(network: nn.Module, path: Path) -> None:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    except (RuntimeError, pickle.UnpicklingError, AttributeError) as error:
+    except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} does not fit {type(network).__name__}: {error}") from error

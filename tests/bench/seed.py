@@ -1,0 +1,82 @@
+"""Fill a database with faces, pairs, scores and a campaign, without pictures: `python -m tests.bench.seed --help`.
+
+The scores follow a hidden quality, so that there is something for the SVM to learn. Prints the tokens as JSON.
+"""
+
+import argparse
+import hashlib
+import json
+
+import django
+
+django.setup()
+
+import numpy as np  # noqa: E402
+from django.db import transaction  # noqa: E402
+from rest_framework.authtoken.models import Token  # noqa: E402
+
+from annotate.models import Campaign, Candidate, Face, Pair, Restorer, Score, User  # noqa: E402
+from annotate.services import campaigns, pairing  # noqa: E402
+from annotate.stages import batches  # noqa: E402
+from rewardlab.metrics import PAPER_METRICS  # noqa: E402
+
+RESTORERS = ("first-restorer", "second-restorer", "third-restorer")
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@transaction.atomic
+def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool) -> dict:
+    restorers = [Restorer.objects.get_or_create(name=name, defaults={"kind": "network"})[0] for name in RESTORERS]
+    for batch in batches(range(faces), 2000):
+        rows = Face.objects.bulk_create(
+            Face(
+                source_sha256=digest(f"face {n}"), source_key=digest(f"face {n}")[:32], identity=digest(f"face {n}")[:32],
+                split="train", size=512, seed=n, caption=f"The face of a person, number {n}.",
+            )
+            for n in batch
+        )  # fmt: skip
+        Candidate.objects.bulk_create(
+            Candidate(face=face, source=source, restorer=restorer, sha256=digest(f"{face.pk}/{source}"))
+            for face in rows
+            for source, restorer in (("hq", None), *((r.name, r) for r in restorers))
+        )
+    for _ in pairing.build_pairs(Face.objects.all()):
+        pass
+    if scores:
+        random = np.random.default_rng(0)
+        candidates = np.array(Candidate.objects.values_list("pk", flat=True))
+        quality = random.normal(size=len(candidates))
+        for index, metric in enumerate(PAPER_METRICS):
+            values = quality * (0.3 + 0.1 * index) + random.normal(size=len(candidates))
+            for batch in batches(zip(candidates.tolist(), values.tolist(), strict=True), 5000):
+                Score.objects.bulk_create(Score(candidate_id=pk, metric=metric, value=value) for pk, value in batch)
+    campaign = Campaign.objects.create(slug="bench", name="Bench", overlap=overlap, seed=0)
+    pairs = Pair.objects.filter(kind=Pair.Kind.CONTESTED) if contested_only else Pair.objects.all()
+    items = pairing.add_items(campaign=campaign, pairs=pairs)
+    users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
+    campaigns.invite(campaign=campaign, annotators=users)
+    return {"items": items, "tokens": [Token.objects.create(user=user).key for user in users]}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faces", type=int, default=10)
+    parser.add_argument("--annotators", type=int, default=8)
+    parser.add_argument("--overlap", type=int, default=1)
+    parser.add_argument("--contested-only", action="store_true")
+    parser.add_argument("--scores", action="store_true")
+    options = parser.parse_args()
+    print(
+        json.dumps(
+            fill(
+                options.faces,
+                options.annotators,
+                options.overlap,
+                contested_only=options.contested_only,
+                scores=options.scores,
+            )
+        )
+    )

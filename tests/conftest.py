@@ -1,0 +1,32 @@
+"""Every test run has a data folder of its own; what a test machine lacks is named where a test is skipped."""
+
+import os
+import tempfile
+
+# Before Django reads its settings.
+os.environ["DATA_ROOT"] = tempfile.mkdtemp(prefix="diffusionreward-test-")
+os.environ.pop("MEDIA_ROOT", None)
+os.environ.setdefault("DEPLOYMENT", "development")
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.cache import cache
+
+
+def pytest_configure() -> None:
+    django_settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(settings, tmp_path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.PREDICTOR_ROOT = tmp_path / "predictors"
+    cache.clear()  # the sign-in limit counts across tests otherwise
+
+
+@pytest.fixture
+def rng_image():
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -1,0 +1,172 @@
+"""Real servers for tests and benchmarks: a deployment of this project on SQLite or PostgreSQL, by processes."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+POSTGRES_HINT = "PostgreSQL is not installed: install the package postgresql to run this."
+CHROMIUM_HINT = "Chromium is not installed: install the package chromium to run this."
+
+
+def find_program(name: str) -> str | None:
+    """On the path, or where Debian keeps the server programs of PostgreSQL."""
+    found = shutil.which(name)
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return found or (str(versions[0]) if versions else None)
+
+
+def has_postgres() -> bool:
+    return bool(find_program("initdb") and find_program("postgres"))
+
+
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Postgres:
+    """A throw-away server with durable commits, in a folder of its own."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-pg-"))
+        self.port = free_port()
+        # The server refuses to run as root.
+        self.as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        if self.as_user:
+            shutil.chown(self.folder, "nobody", "nogroup")
+        initdb = find_program("initdb")
+        assert initdb, POSTGRES_HINT
+        subprocess.run(
+            [*self.as_user, initdb, "-D", self.folder / "data", "-U", "test", "-A", "trust", "-E", "UTF8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgres://test@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        program = find_program("postgres")
+        assert program, POSTGRES_HINT
+        options = ["-D", self.folder / "data", "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1"]
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([*self.as_user, program, *options], stdout=log, stderr=log)
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text())
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Deployment:
+    """This project on a database of its own: commands, web processes and the worker as real processes."""
+
+    def __init__(self, database: str, *, web_workers: int = 2) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-site-"))
+        self.postgres = Postgres() if database == "postgres" else None
+        self.database = database
+        self.web_workers = web_workers
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen] = []
+        self.environment = {
+            **os.environ,
+            "DATA_ROOT": str(self.folder),
+            "MEDIA_ROOT": str(self.folder / "media"),
+            "DATABASE_URL": self.postgres.url if self.postgres else f"sqlite:///{self.folder / 'db.sqlite3'}",
+            "DJANGO_SETTINGS_MODULE": "annotate.settings",
+            "LOG_LEVEL": "ERROR",
+        }
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("collectstatic", "--noinput", "--verbosity", "0")
+
+    def __enter__(self) -> "Deployment":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            self._signal_group(process, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._signal_group(process, signal.SIGKILL)
+        if self.postgres:
+            self.postgres.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def _signal_group(process: subprocess.Popen, number: int) -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+
+    def python(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=self.environment, check=True, text=True, **options
+        )
+
+    def manage(self, *arguments: str) -> None:
+        self.python("manage.py", *arguments)
+
+    def ask(self, module: str, *arguments: str) -> dict:
+        """Run a module against this deployment's database and read the JSON that it prints last."""
+        printed = self.python("-m", module, *arguments, stdout=subprocess.PIPE).stdout
+        return json.loads(printed.strip().splitlines()[-1])
+
+    def start(self, *command: str) -> subprocess.Popen:
+        log = (self.folder / "log").open("ab")
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def start_web(self) -> subprocess.Popen:
+        web = self.start(
+            "-m", "gunicorn", "annotate.wsgi", "--bind", f"127.0.0.1:{self.port}",
+            "--workers", str(self.web_workers), "--threads", "4", "--no-control-socket",
+        )  # fmt: skip
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{self.address}/health", timeout=2)
+                return web
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text()[-3000:])
+
+    def start_worker(self) -> subprocess.Popen:
+        return self.start("manage.py", "qcluster")
+
+    def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
+        """kill -9 of a process that answers requests (not of the parent that replaces it)."""
+        children = Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()
+        if not children:
+            return None
+        os.kill(int(children[0]), signal.SIGKILL)
+        return int(children[0])
