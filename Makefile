@@ -7,18 +7,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export FACES DEMO_ANNOTATORS
-export BIND := $(HOST):$(PORT)
+BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
 .PHONY: run test lint bench
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
-	@python manage.py preflight --bind $(BIND)
+	@python manage.py serve --check --bind $(BIND)
 	@python manage.py migrate --verbosity 0
 	@python manage.py collectstatic --noinput --verbosity 0
 	@python manage.py demo --address http://$(if $(filter 127.0.0.1 0.0.0.0,$(HOST)),localhost,$(HOST)):$(PORT)/ $(if $(NEW_PASSWORDS),--new-passwords)
-	@honcho --no-prefix start || test $$? -eq 130
+	@python manage.py serve --bind $(BIND)
 
 test: $(BIN)/.installed-dev
 	pytest

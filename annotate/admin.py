@@ -151,7 +151,17 @@ class LeaseAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Judgement)
 class JudgementAdmin(ReadOnlyAdmin):
-    list_display = ("id", "pair", "annotator", "choice", "criterion", "left_is_first", "seconds", "revision", "created_at")
+    list_display = (
+        "id",
+        "pair",
+        "annotator",
+        "choice",
+        "criterion",
+        "left_is_first",
+        "seconds",
+        "revision",
+        "created_at",
+    )
     list_filter = ("choice", "criterion", "lease__annotator__simulated")
     list_select_related = ("lease__item__pair", "lease__annotator")
 

@@ -53,9 +53,7 @@ def pairwise(votes: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], Agr
         for one, other in combinations(sorted(answers), 2):
             shared[one, other].append((answers[one], answers[other]))
     return {
-        annotators: Agreement(
-            compared=len(answers), same=sum(a == b for a, b in answers), kappa=cohen_kappa(answers)
-        )
+        annotators: Agreement(compared=len(answers), same=sum(a == b for a, b in answers), kappa=cohen_kappa(answers))
         for annotators, answers in sorted(shared.items())
     }
 

@@ -30,9 +30,7 @@ class Curve:
 def accuracy_curve(limit: int = 500) -> Curve | None:
     """Cross-validated accuracy of the last versions against their number of labels; None below two versions."""
     newest = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk")
-    rows = sorted(
-        newest.values_list("labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy")[:limit]
-    )
+    rows = sorted(newest.values_list("labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy")[:limit])
     if len(rows) < 2 or rows[0][0] == rows[-1][0]:
         return None
     first, last = rows[0][0], rows[-1][0]
@@ -40,8 +38,8 @@ def accuracy_curve(limit: int = 500) -> Curve | None:
     def x(labels: int) -> float:
         return round(LEFT + (labels - first) / (last - first) * (WIDTH - LEFT - 12), 1)
 
-    def y(share: float) -> float:
-        inside = min(max(share, LOW), HIGH)
+    def y(share: float | None) -> float:
+        inside = min(max(share or 0.0, LOW), HIGH)
         return round(8 + (HIGH - inside) / (HIGH - LOW) * (HEIGHT - BOTTOM - 8), 1)
 
     def points(column: int) -> list[str]:

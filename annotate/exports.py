@@ -51,7 +51,11 @@ def image_path(sha256: str) -> str:
 
 
 def snapshot(
-    folder: Path, *, splits: list[str] | None = None, origins: list[str] | None = None, with_images: bool = False
+    folder: Path,
+    *,
+    splits: list[str] | None = None,
+    origins: list[str] | None = None,
+    with_images: bool = False,
 ) -> Snapshot:
     """Freeze the preferences to `folder/manifest.jsonl`; with images, copy those it names to `folder/images`."""
     path = folder / "manifest.jsonl"

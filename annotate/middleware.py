@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django_htmx.middleware import HtmxDetails
 
 POLICY = "; ".join(
     (
@@ -33,14 +34,19 @@ def content_security_policy(
     return middleware
 
 
-def htmx_sign_in(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def htmx_sign_in(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
     """When a session has ended, htmx must leave the page for the sign-in, not put the sign-in into the page."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
+        htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # set by django-htmx
         response = get_response(request)
         target = response.get("Location", "")
-        if request.htmx and response.status_code == 302 and target.startswith(settings.LOGIN_URL):
-            return HttpResponse(status=204, headers={"HX-Redirect": f"{settings.LOGIN_URL}?next={request.htmx.current_url_abs_path or '/'}"})
+        if htmx and response.status_code == 302 and target.startswith(settings.LOGIN_URL):
+            sign_in = f"{settings.LOGIN_URL}?next={htmx.current_url_abs_path or '/'}"
+            return HttpResponse(status=204, headers={"HX-Redirect": sign_in})
+
         return response
 
     return middleware

@@ -1,4 +1,4 @@
-"""Background entry points: ids in, a service called. Heavy imports happen here, in the worker, never in a web process."""
+"""Background entry points. Heavy imports happen inside, in the worker, never in a web process."""
 
 from django_q.tasks import async_task
 

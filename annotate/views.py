@@ -6,20 +6,37 @@ import markdown
 from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth.decorators import login_required
 from django.db import connection
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotModified,
+    JsonResponse,
+)
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.middleware import HtmxDetails
 
 from annotate import agreement, curves
 from annotate.api.errors import status_of
 from annotate.api.serializers import side_of
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
-from annotate.models import Campaign, Candidate
+from annotate.models import Campaign, Candidate, User
 from annotate.models.campaigns import Criterion
 from annotate.selectors import images, progress
 from annotate.services import judging
+
+
+class Request(HttpRequest):
+    """What `login_required` and the htmx middleware make of a request."""
+
+    user: User
+    htmx: HtmxDetails
+
 
 # The pair on the screen and the one that the browser fetches and decodes meanwhile.
 DEPTH = 2
@@ -35,14 +52,14 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @login_required
 @require_GET
-def home(request: HttpRequest) -> HttpResponse:
+def home(request: Request) -> HttpResponse:
     campaigns = progress.campaigns_of(request.user)
     cards = [(campaign, progress.progress_of(annotator=request.user, campaign=campaign)) for campaign in campaigns]
     reports = Campaign.objects.order_by("name") if request.user.is_staff else None
     return render(request, "annotate/home.html", {"cards": cards, "demo": progress.demo_run(), "reports": reports})
 
 
-def _member_campaign(request: HttpRequest, slug: str) -> Campaign:
+def _member_campaign(request: Request, slug: str) -> Campaign:
     """The campaign if the user is a member or staff; otherwise it does not exist for them."""
     campaigns = Campaign.objects.all()
     if not request.user.is_staff:
@@ -52,7 +69,7 @@ def _member_campaign(request: HttpRequest, slug: str) -> Campaign:
 
 @login_required
 @require_GET
-def guideline(request: HttpRequest, slug: str) -> HttpResponse:
+def guideline(request: Request, slug: str) -> HttpResponse:
     campaign = _member_campaign(request, slug)
     examples = {example.criterion: example for example in campaign.examples.select_related("better", "worse")}
     return render(
@@ -68,14 +85,14 @@ def guideline(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_GET
-def judge(request: HttpRequest, slug: str) -> HttpResponse:
+def judge(request: Request, slug: str) -> HttpResponse:
     campaign = _member_campaign(request, slug)
     return _desk(request, campaign)
 
 
 @login_required
 @require_POST
-def answer(request: HttpRequest, slug: str) -> HttpResponse:
+def answer(request: Request, slug: str) -> HttpResponse:
     campaign = _member_campaign(request, slug)
     form = AnswerForm(request.POST)
     if not form.is_valid():
@@ -101,7 +118,7 @@ def answer(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def skip(request: HttpRequest, slug: str) -> HttpResponse:
+def skip(request: Request, slug: str) -> HttpResponse:
     campaign = _member_campaign(request, slug)
     form = SkipForm(request.POST)
     if not form.is_valid():
@@ -117,7 +134,7 @@ def skip(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def undo(request: HttpRequest, slug: str) -> HttpResponse:
+def undo(request: Request, slug: str) -> HttpResponse:
     campaign = _member_campaign(request, slug)
     try:
         judging.undo_last(annotator=request.user, campaign=campaign)
@@ -131,7 +148,7 @@ def _first_error(form: AnswerForm | SkipForm) -> str:
     return f"Nothing was stored: {field}: {errors[0]}"
 
 
-def _desk(request: HttpRequest, campaign: Campaign, *, notice: str = "", status: int = 200) -> HttpResponse:
+def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int = 200) -> HttpResponse:
     """The judging page, or only the desk for htmx. A plain form's POST is answered by a redirect, or, refused,
     by the page itself."""
     if request.method == "POST" and not request.htmx and status == 200:
@@ -160,7 +177,7 @@ def _desk(request: HttpRequest, campaign: Campaign, *, notice: str = "", status:
 
 @login_required
 @require_GET
-def live(request: HttpRequest, slug: str) -> HttpResponse:
+def live(request: Request, slug: str) -> HttpResponse:
     """The fragment that shows, without reload, what the SVM and the demo are doing."""
     campaign = _member_campaign(request, slug)
     return render(
@@ -172,7 +189,7 @@ def live(request: HttpRequest, slug: str) -> HttpResponse:
 
 @staff_member_required(login_url="login")
 @require_GET
-def report(request: HttpRequest, slug: str) -> HttpResponse:
+def report(request: Request, slug: str) -> HttpResponse:
     campaign = get_object_or_404(Campaign, slug=slug)
     annotators = progress.annotator_reports(campaign)
     names = {row.annotator.pk: row.annotator for row in annotators}
@@ -197,14 +214,14 @@ def report(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_GET
-def image(request: HttpRequest, key: uuid.UUID) -> HttpResponse:
+def image(request: Request, key: uuid.UUID) -> HttpResponseBase:
     """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
     candidate = get_object_or_404(Candidate, key=key)
     if not images.may_see(request.user, candidate):
         raise Http404
     etag = f'"{candidate.sha256}"'
     if request.headers.get("If-None-Match") == etag:
-        response: HttpResponse | FileResponse = HttpResponseNotModified()
+        response: HttpResponseBase = HttpResponseNotModified()
     elif not candidate.path.is_file():
         raise Http404("The file of this image is missing on the server.")
     else:

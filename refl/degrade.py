@@ -54,9 +54,7 @@ class DegradeConfig:
         for name, (lowest, highest) in limits.items():
             low, high = getattr(self, name)
             if not lowest <= low <= high <= highest:
-                raise ValueError(
-                    f"{name} must be an ordered range in [{lowest}, {highest}], not ({low}, {high})"
-                )
+                raise ValueError(f"{name} must be an ordered range in [{lowest}, {highest}], not ({low}, {high})")
 
     def scaled_to(self, size: int) -> "DegradeConfig":
         """The same severity at another working size.

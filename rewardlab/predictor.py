@@ -47,7 +47,11 @@ class PredictorConfig:
         by_kernel: dict[str, dict[str, list]] = {
             "linear": {"svc__C": list(self.c)},
             "rbf": {"svc__C": list(self.c), "svc__gamma": list(self.gamma)},
-            "poly": {"svc__C": list(self.c), "svc__gamma": list(self.gamma), "svc__degree": list(self.degree)},
+            "poly": {
+                "svc__C": list(self.c),
+                "svc__gamma": list(self.gamma),
+                "svc__degree": list(self.degree),
+            },
         }
         return [{"svc__kernel": [kernel], **by_kernel[kernel]} for kernel in self.kernels]
 
@@ -185,13 +189,23 @@ def bootstrap_interval(
 
 
 def constant_order_accuracy(
-    first_sources: NDArray, second_sources: NDArray, first_wins: NDArray[np.bool_], faces: NDArray, *, folds: int = 5
+    first_sources: NDArray,
+    second_sources: NDArray,
+    first_wins: NDArray[np.bool_],
+    faces: NDArray,
+    *,
+    folds: int = 5,
 ) -> float:
     """Cross-validated accuracy of always preferring one restorer to another: what any predictor must beat."""
     swapped = first_sources > second_sources
     low_wins = first_wins ^ swapped
     _, match = np.unique(
-        np.stack([np.where(swapped, second_sources, first_sources), np.where(swapped, first_sources, second_sources)]),
+        np.stack(
+            [
+                np.where(swapped, second_sources, first_sources),
+                np.where(swapped, first_sources, second_sources),
+            ]
+        ),
         axis=1,
         return_inverse=True,
     )
@@ -227,6 +241,4 @@ def save(predictor: Predictor, path: Path) -> str:
 def load(path: Path) -> Predictor:
     """Read what `save` wrote. skops refuses any type that is not scikit-learn's or numpy's own."""
     stored = skops.io.load(path, trusted=[])
-    return Predictor(
-        **{**stored, "features": tuple(stored["features"]), "interval": tuple(stored["interval"])}
-    )
+    return Predictor(**{**stored, "features": tuple(stored["features"]), "interval": tuple(stored["interval"])})

@@ -42,7 +42,9 @@ def make_face(split: str = "train", restorers: tuple[str, ...] = RESTORERS, **fi
 
 def make_campaign(*, faces: int = 2, overlap: int = 1, members: tuple[User, ...] = (), **fields) -> Campaign:
     """A campaign over the contested pairs (three a face) of so many new faces."""
-    campaign = Campaign.objects.create(**{"slug": f"campaign{next(numbers)}", "name": "Test", "overlap": overlap} | fields)
+    campaign = Campaign.objects.create(
+        **{"slug": f"campaign{next(numbers)}", "name": "Test", "overlap": overlap} | fields
+    )
     made = [make_face().pk for _ in range(faces)]
     from annotate.models import Face
 

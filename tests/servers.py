@@ -110,7 +110,7 @@ class Deployment:
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
-            self._signal_group(process, signal.SIGTERM)
+            self._signal_group(process, signal.SIGINT)
         for process in self.processes:
             try:
                 process.wait(10)

@@ -62,7 +62,10 @@ def test_production_refuses_unsafe_settings(environment, words):
 
 def test_production_starts_with_safe_settings():
     result = run(
-        "import django; django.setup()", DEPLOYMENT="production", SECRET_KEY=SECRET, ALLOWED_HOSTS="example.org"
+        "import django; django.setup()",
+        DEPLOYMENT="production",
+        SECRET_KEY=SECRET,
+        ALLOWED_HOSTS="example.org",
     )
     assert result.returncode == 0, result.stderr
 

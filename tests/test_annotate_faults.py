@@ -18,7 +18,9 @@ DATABASES = [
 @pytest.mark.parametrize("database", DATABASES)
 def test_no_judgement_is_lost_or_doubled_while_web_processes_are_killed(database):
     with Deployment(database) as site:
-        seeded = site.ask("tests.bench.seed", "--faces", "60", "--annotators", "8", "--overlap", "2", "--contested-only")
+        seeded = site.ask(
+            "tests.bench.seed", "--faces", "60", "--annotators", "8", "--overlap", "2", "--contested-only"
+        )
         web = site.start_web()
         clients = [Client(site.port, token, seed=n) for n, token in enumerate(seeded["tokens"])]
         stop = threading.Event()
@@ -39,4 +41,9 @@ def test_no_judgement_is_lost_or_doubled_while_web_processes_are_killed(database
     acknowledged = [key for tally in tallies for key in tally.acknowledged]
     assert len(acknowledged) == seeded["items"] * 2  # every item has its two answers
     assert sorted(acknowledged) == sorted(stored["keys"])
-    assert (stored["doubled"], stored["over_assigned"], stored["slots_wrong"], stored["counters_wrong"]) == (0, 0, 0, 0)
+    assert (stored["doubled"], stored["over_assigned"], stored["slots_wrong"], stored["counters_wrong"]) == (
+        0,
+        0,
+        0,
+        0,
+    )

@@ -17,7 +17,11 @@ pytestmark = pytest.mark.django_db
 
 def answer(annotator, lease, choice="left", key=None, criterion="realism"):
     return submit_judgement(
-        annotator=annotator, lease_token=lease.token, key=key or uuid.uuid4(), choice=choice, criterion=criterion
+        annotator=annotator,
+        lease_token=lease.token,
+        key=key or uuid.uuid4(),
+        choice=choice,
+        criterion=criterion,
     )
 
 

@@ -25,9 +25,7 @@ from rewardlab import assets, images
 
 ROOT = Path(__file__).parents[1]
 DEMO = PRESETS["demo"]
-HARMLESS = DegradeParameters(
-    sigma_x=1e-3, sigma_y=1e-3, theta=0.0, downsample=1.0, noise=0.0, jpeg=100, seed=0
-)
+HARMLESS = DegradeParameters(sigma_x=1e-3, sigma_y=1e-3, theta=0.0, downsample=1.0, noise=0.0, jpeg=100, seed=0)
 
 
 def photograph(index=0, size=256):
@@ -130,9 +128,7 @@ def test_same_parameters_give_the_same_bytes_in_another_process():
         "lq = t.degrade(t.photograph(3), t.sample_parameters(t.DEMO, 11), t.DEMO);"
         "print(hashlib.sha256(lq.tobytes()).hexdigest())"
     )
-    elsewhere = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    elsewhere = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     here = degrade(photograph(3), sample_parameters(DEMO, 11), DEMO)
     assert elsewhere.stdout.strip() == hashlib.sha256(here.tobytes()).hexdigest()
 

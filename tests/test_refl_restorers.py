@@ -109,9 +109,7 @@ def tiny_network(architecture):
     transformer = {"img_size": 16, "embed_dim": 32, "num_heads": (2,), "upscale": 2}
     builders = {
         "ESRGAN": lambda: ESRGAN(num_filters=8, num_blocks=1, scale=2),
-        "SwinIR": lambda: SwinIR(
-            **transformer, depths=(2,), window_size=8, mlp_ratio=2, upsampler="pixelshuffle"
-        ),
+        "SwinIR": lambda: SwinIR(**transformer, depths=(2,), window_size=8, mlp_ratio=2, upsampler="pixelshuffle"),
         "DAT": lambda: DAT(
             **transformer, depth=(2,), split_size=(4, 8), expansion_factor=2, upsampler="pixelshuffledirect"
         ),

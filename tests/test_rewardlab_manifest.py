@@ -34,5 +34,5 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "manifest.jsonl"
     manifest.write(path, [ROW, ROW], filters={})
     path.write_text(damage(path.read_text()))
-    with pytest.raises(manifest.ManifestError, match="manifest.jsonl"):
+    with pytest.raises(manifest.ManifestError, match=r"manifest\.jsonl"):
         manifest.read(path)

@@ -56,14 +56,14 @@ class JudgementSerializer(serializers.Serializer):
     seconds = serializers.FloatField(allow_null=True)
     created = serializers.DateTimeField(source="created_at")
 
-    def get_choice(self, judgement) -> str:  # noqa: ANN001
+    def get_choice(self, judgement) -> str:
         return side_of(judgement)
 
-    def get_criterion(self, judgement) -> str | None:  # noqa: ANN001
+    def get_criterion(self, judgement) -> str | None:
         return judgement.criterion or None
 
 
-def side_of(judgement) -> str:  # noqa: ANN001
+def side_of(judgement) -> str:
     """left, right or cant_tell, as the annotator saw it."""
     if judgement.choice not in ("first", "second"):
         return judgement.choice

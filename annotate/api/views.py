@@ -31,7 +31,11 @@ def campaigns(request: Request) -> Response:
 
 @extend_schema(
     request=s.NextRequestSerializer,
-    responses={200: s.LeaseSerializer, 204: OpenApiResponse(description="nothing is left for you"), 409: REFUSED},
+    responses={
+        200: s.LeaseSerializer,
+        204: OpenApiResponse(description="nothing is left for you"),
+        409: REFUSED,
+    },
 )
 @api_view(["POST"])
 def next_item(request: Request, slug: str) -> Response:

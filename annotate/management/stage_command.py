@@ -15,7 +15,9 @@ class StageCommand(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--skip-bad", action="store_true", help="exit with 0 although things were skipped (they are still listed)"
+            "--skip-bad",
+            action="store_true",
+            help="exit with 0 although things were skipped (they are still listed)",
         )
         self.add_stage_arguments(parser)
 

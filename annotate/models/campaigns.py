@@ -88,9 +88,7 @@ class Item(models.Model):
             # An item cannot be given to more annotators than its overlap asks, whatever the code does.
             models.CheckConstraint(condition=Q(open_slots__gte=0), name="item_never_over_assigned"),
         ]
-        indexes = [
-            models.Index(fields=["campaign", "position"], condition=Q(open_slots__gt=0), name="item_open_idx")
-        ]
+        indexes = [models.Index(fields=["campaign", "position"], condition=Q(open_slots__gt=0), name="item_open_idx")]
 
     def __str__(self) -> str:
         return f"item {self.pk}"
@@ -125,8 +123,7 @@ class Lease(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["item", "annotator"], name="lease_once_per_annotator"),
             models.CheckConstraint(
-                condition=Q(status="answered", judgement__isnull=False)
-                | (~Q(status="answered") & Q(judgement=None)),
+                condition=Q(status="answered", judgement__isnull=False) | (~Q(status="answered") & Q(judgement=None)),
                 name="lease_answered_has_judgement",
             ),
         ]

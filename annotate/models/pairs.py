@@ -22,8 +22,7 @@ class Pair(models.Model):
             models.UniqueConstraint(Least("first", "second"), Greatest("first", "second"), name="pair_once"),
             models.CheckConstraint(condition=~models.Q(first=models.F("second")), name="pair_of_two"),
             models.CheckConstraint(
-                condition=models.Q(kind="anchored", p_first__in=[0.0, 1.0])
-                | models.Q(kind="contested", p_first=None),
+                condition=models.Q(kind="anchored", p_first__in=[0.0, 1.0]) | models.Q(kind="contested", p_first=None),
                 name="pair_label_iff_anchored",
             ),
         ]

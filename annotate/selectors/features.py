@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from annotate.models import Face, Judgement, Pair, Preference, Score
+from annotate.models import Candidate, Judgement, Pair, Preference, Score
 from annotate.models.faces import Split
 
 # A metric that is still being computed must not push scored pairs out of the fit.
@@ -74,7 +74,9 @@ def pair_features(labels: Labels, *, metric_order: tuple[str, ...]) -> PairFeatu
     second = _lookup(candidates, values, pairs[:, 3])
     judged = np.isin(pairs[:, 0], labels.pairs)
     there = ~np.isnan(first) & ~np.isnan(second)
-    complete = there[judged].mean(axis=0) >= COMPLETE_SHARE if judged.any() else there.any(axis=0)
+    complete: NDArray[np.bool_] = np.asarray(
+        there[judged].mean(axis=0) >= COMPLETE_SHARE if judged.any() else there.any(axis=0)
+    )
     rows = there[:, complete].all(axis=1) & bool(complete.any())
     sources = _sources(pairs[rows])
     return PairFeatures(
@@ -113,14 +115,8 @@ def _lookup(
 
 
 def _sources(pairs: NDArray[np.int64]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    from annotate.models import Candidate
-
     names = dict(Candidate.objects.filter(restorer__isnull=False).values_list("pk", "source"))
     return (
         np.array([names[pk] for pk in pairs[:, 2]], str),
         np.array([names[pk] for pk in pairs[:, 3]], str),
     )
-
-
-def face_counts() -> dict[str, int]:
-    return {split: Face.objects.filter(split=split).count() for split in Split.values}

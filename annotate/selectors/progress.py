@@ -46,9 +46,7 @@ def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
     answers = Membership.objects.filter(campaign=campaign).aggregate(n=Coalesce(Sum("answered"), 0))["n"]
     seconds = sorted(
         value
-        for value in Lease.objects.filter(
-            annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED
-        )
+        for value in Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED)
         .order_by("-closed_at")
         .values_list("judgement__seconds", flat=True)[:RECENT]
         if value is not None
@@ -119,10 +117,12 @@ def annotator_reports(campaign: Campaign) -> list[AnnotatorReport]:
         "lease__annotator_id", "choice", "left_is_first", "seconds"
     ):
         answers.setdefault(annotator, []).append((choice, left_is_first, seconds))
-    return [_report(member, answers.get(member.annotator_id, []), held.get(member.annotator_id, 0)) for member in members]
+    return [
+        _report(member, answers.get(member.annotator_id, []), held.get(member.annotator_id, 0)) for member in members
+    ]
 
 
-def in_force(campaign: Campaign):  # noqa: ANN201
+def in_force(campaign: Campaign):
     """The judgements of a campaign that no later one has replaced."""
     current = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
     return Judgement.objects.filter(pk__in=current.values("judgement_id"))

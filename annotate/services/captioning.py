@@ -12,7 +12,7 @@ from annotate.sources import Source
 from annotate.stages import Step, batches
 
 
-def caption_faces(faces: QuerySet[Face], *, captioner, source: str, batch_size: int = 8) -> Iterator[Step]:  # noqa: ANN001
+def caption_faces(faces: QuerySet[Face], *, captioner, source: str, batch_size: int = 8) -> Iterator[Step]:
     """Caption with a captioner of `rewardlab.captions`; faces with a caption keep it."""
     for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=200), batch_size):
         whole = []

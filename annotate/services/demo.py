@@ -36,7 +36,7 @@ def demo_campaign() -> Campaign:
         defaults={
             "name": "Demo: restored portraits",
             "overlap": 2,
-            "guideline": "The portraits are small (256 pixels). Judge what you see, not what a larger picture would show.",
+            "guideline": "The portraits are small (256 pixels). Judge what you see in them.",
         },
     )
     return campaign
@@ -97,14 +97,14 @@ def _consume(steps: Iterable[Step]) -> Counter[str]:
 
 # A worker prepares many parts: what it has opened stays open.
 @cache
-def _captioner():  # noqa: ANN202
+def _captioner():
     from rewardlab.captions import TemplateCaptioner
 
     return TemplateCaptioner()
 
 
 @cache
-def _restorer(name: str):  # noqa: ANN202
+def _restorer(name: str):
     from refl.restorers import open_restorer
 
     return open_restorer(name)

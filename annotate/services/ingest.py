@@ -42,7 +42,9 @@ def _ingest_one(source: Source, config: IngestConfig) -> Step:
     if known and known.source_key == source_key:
         return Step(already=1)
     duplicate = Step(
-        skipped=str(source.path), reason="duplicate", detail="the same photograph was ingested under another name"
+        skipped=str(source.path),
+        reason="duplicate",
+        detail="the same photograph was ingested under another name",
     )
     if known:
         return duplicate
@@ -68,7 +70,10 @@ def _ingest_one(source: Source, config: IngestConfig) -> Step:
                 face=row,
                 source=Candidate.HQ,
                 sha256=sha256,
-                provenance={"aligned_by": "given" if config.aligned else "yunet", "scale": round(face.scale, 4)},
+                provenance={
+                    "aligned_by": "given" if config.aligned else "yunet",
+                    "scale": round(face.scale, 4),
+                },
             )
     except IntegrityError:
         return duplicate

@@ -190,9 +190,7 @@ def submit_judgement(
 
 
 def _take_slot(item_id: int) -> bool:
-    return bool(
-        Item.objects.filter(pk=item_id, open_slots__gt=0).update(open_slots=F("open_slots") - 1)
-    )
+    return bool(Item.objects.filter(pk=item_id, open_slots__gt=0).update(open_slots=F("open_slots") - 1))
 
 
 def _first_or_second(choice: str, *, left_is_first: bool) -> str:
@@ -219,9 +217,7 @@ def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
         raise Refused("already_closed", "You have already answered this pair. Use Undo to take it back.")
     if lease.status == Lease.Status.HELD:
         Item.objects.filter(pk=lease.item_id).update(open_slots=F("open_slots") + 1)
-    Lease.objects.filter(pk=lease.pk).update(
-        status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=timezone.now()
-    )
+    Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=timezone.now())
     _count(lease, skipped=+1)
     lease.refresh_from_db()
     return lease

@@ -29,9 +29,7 @@ def _build_batch(face_ids: list[int]) -> int:
     by_face: dict[int, list[Candidate]] = {}
     for candidate in Candidate.objects.filter(face__in=face_ids).exclude(source=Candidate.LQ).order_by("pk"):
         by_face.setdefault(candidate.face_id, []).append(candidate)
-    there = {
-        frozenset(ends) for ends in Pair.objects.filter(face__in=face_ids).values_list("first_id", "second_id")
-    }
+    there = {frozenset(ends) for ends in Pair.objects.filter(face__in=face_ids).values_list("first_id", "second_id")}
     pairs = [
         _pair(one, other)
         for candidates in by_face.values()

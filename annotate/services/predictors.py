@@ -92,7 +92,10 @@ def _fit_version(
         cv_low=fitted.interval[0],
         cv_high=fitted.interval[1],
         baseline_accuracy=svm.constant_order_accuracy(
-            table.first_sources[rows[known]], table.second_sources[rows[known]], data["first_wins"], data["faces"]
+            table.first_sources[rows[known]],
+            table.second_sources[rows[known]],
+            data["first_wins"],
+            data["faces"],
         ),
     )
     try:
@@ -113,7 +116,8 @@ def _fit_version(
 def _write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> int:
     """Labels of `version` for every contested pair that no one has judged. Returns how many."""
     judged = np.fromiter(
-        Preference.objects.filter(origin__in=["human", "simulated"]).values_list("pair_id", flat=True), np.int64
+        Preference.objects.filter(origin__in=["human", "simulated"]).values_list("pair_id", flat=True),
+        np.int64,
     )
     todo = ~np.isin(table.pairs, judged)
     p_first = fitted.probability_first(table.first[todo], table.second[todo])

@@ -56,11 +56,9 @@ def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
     return row
 
 
-def restore_faces(faces: QuerySet[Face], *, restorer, batch_size: int = 4) -> Iterator[Step]:  # noqa: ANN001
+def restore_faces(faces: QuerySet[Face], *, restorer, batch_size: int = 4) -> Iterator[Step]:
     """Restore lq of each face that this opened restorer (`refl.restorers.Restorer`) has not restored yet."""
-    row = register_restorer(
-        restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance
-    )
+    row = register_restorer(restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance)
     todo = without(restorer.name, faces).filter(candidates__source=Candidate.LQ).distinct()
     # Images of one size share a batch.
     for batch in batches(todo.order_by("size", "pk").iterator(chunk_size=200), batch_size):
@@ -68,7 +66,7 @@ def restore_faces(faces: QuerySet[Face], *, restorer, batch_size: int = 4) -> It
             yield from _restore_batch([face for face in batch if face.size == size], restorer, row)
 
 
-def _restore_batch(batch: Sequence[Face], restorer, row: Restorer) -> Iterator[Step]:  # noqa: ANN001
+def _restore_batch(batch: Sequence[Face], restorer, row: Restorer) -> Iterator[Step]:
     loaded: list[tuple[Face, NDArray[np.uint8]]] = []
     for face in batch:
         try:
@@ -87,14 +85,16 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
     """Take results computed elsewhere: files named like the photographs that were ingested, any image type."""
     row = register_restorer(name, kind=Restorer.Kind.FOLDER, provenance={"kind": "folder"})
     results = {
-        names.hashed(file.stem): file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        names.hashed(file.stem): file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES
     }
     for face in without(name, faces).iterator(chunk_size=200):
         file = results.get(face.source_key)
         if file is None:
-            yield Step(skipped=str(face), reason="no_result", detail=f"{folder} has no file of this photograph's name")
+            yield Step(
+                skipped=str(face),
+                reason="no_result",
+                detail=f"{folder} has no file of this photograph's name",
+            )
             continue
         try:
             array = images.decode(file.read_bytes())

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from refl.restorers.classical import check_images, resize, shrink
+from refl.restorers.classical import TORCH_VERSION, check_images, resize, shrink
 from refl.restorers.ncnn import read_rrdbnet
 from refl.restorers.spec import RestorerSpec, WeightsError
 from rewardlab.compat import ensure_torchvision
@@ -97,7 +97,7 @@ class CheckpointRestorer:
             "name": self.name,
             "kind": "network",
             "title": self.spec.title,
-            "version": f"spandrel {spandrel.__version__}, torch {torch.__version__}",
+            "version": f"spandrel {spandrel.__version__}, torch {TORCH_VERSION}",
             "weights_file": path.name,
             "weights_sha256": sha256(path),
             "architecture": " ".join([self.architecture, *self.network.tags]),
@@ -156,9 +156,7 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
     except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:
-        raise WeightsError(
-            f"{path} looks like a known network but its tensors do not fit it: {error}"
-        ) from error
+        raise WeightsError(f"{path} looks like a known network but its tensors do not fit it: {error}") from error
     if not isinstance(network, spandrel.ImageModelDescriptor):
         raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}): it wants a mask")
     if (network.input_channels, network.output_channels) != (3, 3):

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from refl.restorers.spec import RestorerSpec
 
+TORCH_VERSION = torch.__version__.split("+")[0]  # the same restorer on a CPU and on a GPU build
+
 
 def check_images(images: Tensor) -> None:
     """Raise ValueError unless `images` is float32 (B, 3, S, S) in [0, 1]."""
@@ -59,7 +61,7 @@ class LanczosRestorer:
             "name": self.name,
             "kind": self.spec.kind,
             "title": self.spec.title,
-            "version": f"torch {torch.__version__}",
+            "version": f"torch {TORCH_VERSION}",
             "weights_file": None,
             "weights_sha256": None,
             "architecture": "Lanczos-3",

@@ -90,8 +90,7 @@ class _Reader:
         taken = self.data[self.position : self.position + count]
         if len(taken) < count:
             raise self._corrupt(
-                f"the file ends inside layer {layer}: {count} bytes wanted at byte {self.position} "
-                f"of {len(self.data)}"
+                f"the file ends inside layer {layer}: {count} bytes wanted at byte {self.position} of {len(self.data)}"
             )
         self.position += count
         return taken
@@ -102,6 +101,4 @@ class _Reader:
         return torch.from_numpy(values.astype(np.float32))
 
     def _corrupt(self, what: str) -> WeightsError:
-        return WeightsError(
-            f"{self.path}: {what}. The file is damaged or of another network; fetch it again."
-        )
+        return WeightsError(f"{self.path}: {what}. The file is damaged or of another network; fetch it again.")

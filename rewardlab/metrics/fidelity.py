@@ -42,12 +42,12 @@ def _windowed(maps: Tensor) -> Tensor:
     """Gaussian means of the windows that lie inside: (B, C, H, W) -> (B, C, H - 10, W - 10)."""
     distance = torch.arange(SSIM_WINDOW, dtype=maps.dtype) - SSIM_WINDOW // 2
     weights = torch.exp(-(distance**2) / (2 * SSIM_SIGMA**2))
-    weights = (weights / weights.sum()).tolist()
+    weights /= weights.sum()
     for axis in (-2, -1):
         length = maps.shape[axis] - SSIM_WINDOW + 1
         # torch's float64 convolution is far slower than this sum on a CPU.
         total = torch.zeros_like(maps.narrow(axis, 0, length))
-        for offset, weight in enumerate(weights):
+        for offset, weight in enumerate(weights.tolist()):
             total.add_(maps.narrow(axis, offset, length), alpha=weight)
         maps = total
     return maps

@@ -35,7 +35,7 @@ def build_clipiqa(device: str) -> Measure:
         # Given a file, pyiqa reads it as the TorchScript archive that OpenAI published; no download.
         network = CLIPIQA(model_type="clipiqa", backbone=str(path))
     except (RuntimeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error}") from error
+        raise ValueError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error!r}") from error
     return _measure(network, device)
 
 
@@ -54,4 +54,4 @@ def _load_state(network: nn.Module, path: Path) -> None:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} does not fit {type(network).__name__}: {error}") from error
+        raise ValueError(f"{path} does not fit {type(network).__name__}: {error!r}") from error

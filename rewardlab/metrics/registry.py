@@ -119,9 +119,7 @@ def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
         elif reference is None:
             raise ValueError(f"{metric.title} needs a reference image")
         elif reference.shape != images.shape:
-            raise ValueError(
-                f"images {tuple(images.shape)} and references {tuple(reference.shape)} differ in shape"
-            )
+            raise ValueError(f"images {tuple(images.shape)} and references {tuple(reference.shape)} differ in shape")
         else:
             _require_images(reference)
             reference = reference.to(device)

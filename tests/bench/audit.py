@@ -20,8 +20,7 @@ def audit() -> dict:
         "over_assigned": items.filter(taken__gt=F("campaign__overlap")).count(),
         "slots_wrong": items.exclude(open_slots=F("campaign__overlap") - F("taken")).count(),
         "counters_wrong": abs(
-            Lease.objects.filter(status="answered").count()
-            - sum(Membership.objects.values_list("answered", flat=True))
+            Lease.objects.filter(status="answered").count() - sum(Membership.objects.values_list("answered", flat=True))
         ),
     }
 

@@ -33,7 +33,8 @@ def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, sco
     for batch in batches(range(faces), 2000):
         rows = Face.objects.bulk_create(
             Face(
-                source_sha256=digest(f"face {n}"), source_key=digest(f"face {n}")[:32], identity=digest(f"face {n}")[:32],
+                source_sha256=digest(f"face {n}"), source_key=digest(f"face {n}")[:32],
+                identity=digest(f"face {n}")[:32],
                 split="train", size=512, seed=n, caption=f"The face of a person, number {n}.",
             )
             for n in batch

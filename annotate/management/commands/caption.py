@@ -15,7 +15,9 @@ class Command(StageCommand):
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--backend", choices=("template", "file", "llava"), default="template")
-        parser.add_argument("--from", dest="source", type=Path, help="file backend: a table, or the photographs' folder")
+        parser.add_argument(
+            "--from", dest="source", type=Path, help="file backend: a table, or the photographs' folder"
+        )
         parser.add_argument("--model", default="llava-hf/llava-1.5-7b-hf", help="llava backend: a name or a folder")
         parser.add_argument("--device", default="cpu")
 

@@ -11,7 +11,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--refit", action="store_true", help="keep the last grid search's parameters instead of searching again"
+            "--refit",
+            action="store_true",
+            help="keep the last grid search's parameters instead of searching again",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -14,7 +14,9 @@ class Command(StageCommand):
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         config = IngestConfig()
-        parser.add_argument("path", type=Path, help="a folder of photographs, or a CSV/JSONL with path,caption,identity")
+        parser.add_argument(
+            "path", type=Path, help="a folder of photographs, or a CSV/JSONL with path,caption,identity"
+        )
         parser.add_argument("--captions", type=Path, help="CSV or JSONL with path (inside PATH), caption, identity")
         parser.add_argument("--identity-from", choices=IDENTITY_RULES, default="file")
         parser.add_argument(

@@ -8,7 +8,6 @@ from annotate.models import Face
 from annotate.services.restoring import RestorerConflict, add_results, restore_faces, without
 from annotate.stages import Summary
 from refl.restorers import RESTORERS, UnknownRestorerError, WeightsError, open_restorer
-from rewardlab.assets import MissingAsset
 
 
 class Command(StageCommand):
@@ -41,7 +40,7 @@ class Command(StageCommand):
         try:
             summaries = [self.run_network(name, options) for name in names]
             summaries += [self.run_folder(name, folder) for name, folder in folders]
-        except (UnknownRestorerError, WeightsError, RestorerConflict, MissingAsset) as error:
+        except (UnknownRestorerError, WeightsError, RestorerConflict, FileNotFoundError) as error:
             raise CommandError(str(error)) from error
         self.finish(*summaries, options=options)
 

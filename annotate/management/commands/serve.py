@@ -1,0 +1,82 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+GRACE_SECONDS = 60
+
+
+class Command(BaseCommand):
+    help = "The web server and the worker together, until Ctrl-C or until one of them ends."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--bind", default="127.0.0.1:8000")
+        parser.add_argument("--web-workers", type=int, default=2)
+        parser.add_argument("--check", action="store_true", help="only see whether the address is free")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_free_address(options["bind"])
+        if options["check"]:
+            return
+        web = [
+            *(sys.executable, "-m", "gunicorn", "annotate.wsgi", "--bind", options["bind"]),
+            *("--workers", str(options["web_workers"]), "--threads", "4"),
+            *("--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning"),
+        ]
+        worker = [sys.executable, sys.argv[0], "qcluster"]
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _as_interrupt)
+        # Sessions of their own: Ctrl-C reaches only this process, which then stops them in order.
+        processes = {
+            name: subprocess.Popen(command, start_new_session=True)  # noqa: S603 - our own two commands
+            for name, command in (("web server", web), ("worker", worker))
+        }
+        try:
+            while all(process.poll() is None for process in processes.values()):
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            self.stop(processes)
+            return
+        ended = ", ".join(name for name, process in processes.items() if process.poll() is not None)
+        self.stop(processes)
+        raise CommandError(f"The {ended} ended by itself; see its last lines above. Everything stored is kept.")
+
+    def stop(self, processes: dict[str, subprocess.Popen]) -> None:
+        self.stdout.write("\nStopping. The worker finishes its step first; Ctrl-C again stops it at once.")
+        try:
+            for process in processes.values():
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGINT)
+            for process in processes.values():
+                process.wait(GRACE_SECONDS)
+            self.stdout.write("Stopped. Every answer is kept; `make run` goes on where it was.")
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            for process in processes.values():
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+            self.stdout.write("Stopped at once. Every answer is kept; unfinished steps are done again.")
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def require_free_address(bind: str) -> None:
+    host, _, port = bind.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise CommandError(f"PORT={port} is no port: choose a number from 1 to 65535.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            raise CommandError(
+                f"{bind} cannot be used ({error.strerror}). Is it running already? "
+                "Stop it, or choose another with: make run PORT=8001"
+            ) from error
