@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRES_HINT = "PostgreSQL is not installed: install the package postgresql to run this."
+REDIS_HINT = "Redis is not installed: install the package redis-server to run this."
 CHROMIUM_HINT = "Chromium is not installed: install the package chromium to run this."
 
 
@@ -81,6 +82,24 @@ class Postgres:
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis:
+    """A throw-away server that keeps nothing."""
+
+    def __init__(self) -> None:
+        program = find_program("redis-server")
+        assert program, REDIS_HINT
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self.process = subprocess.Popen(
+            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+        )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
 
 
 class Deployment:
@@ -162,6 +181,11 @@ class Deployment:
 
     def start_worker(self) -> subprocess.Popen:
         return self.start("manage.py", "qcluster")
+
+    def kill(self, process: subprocess.Popen) -> None:
+        """kill -9 of a process and all its children."""
+        self._signal_group(process, signal.SIGKILL)
+        process.wait()
 
     def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
         """kill -9 of a process that answers requests (not of the parent that replaces it)."""

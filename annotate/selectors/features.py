@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from annotate.models import Candidate, Judgement, Pair, Preference, Score
+from annotate.models import Candidate, Pair, Preference, Score
 from annotate.models.faces import Split
 
 # A metric that is still being computed must not push scored pairs out of the fit.
@@ -53,10 +53,6 @@ def training_labels() -> Labels:
         first_wins=np.array([row[1] > 0.5 for row in rows], bool),
         simulated=np.array([row[2] == Preference.Origin.SIMULATED for row in rows], bool),
     )
-
-
-def newest_judgement_id() -> int:
-    return Judgement.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def pair_features(labels: Labels, *, metric_order: tuple[str, ...]) -> PairFeatures:

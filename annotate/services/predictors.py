@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from annotate.models import AutoLabel, Predictor, Preference, RefitRequest
 from annotate.selectors import features as feature_selectors
+from annotate.selectors import progress
 from annotate.selectors.features import Labels, PairFeatures
 from annotate.stages import Step, batches
 from rewardlab import predictor as svm
@@ -77,7 +78,7 @@ def _search(config: svm.PredictorConfig) -> svm.Parameters:
 def _fit_version(
     parameters: svm.Parameters, *, config: svm.PredictorConfig, searched: bool, started: float
 ) -> Predictor:
-    newest = feature_selectors.newest_judgement_id()
+    newest = progress.newest_judgement_id()
     labels, table, data = _training_data()
     fitted = svm.fit(**data, features=table.metrics, config=config, parameters=parameters)
     rows, known = table.rows_of(labels.pairs)
@@ -131,7 +132,7 @@ def _write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures
 
 def autolabel() -> Iterator[Step]:
     """Label what the current predictor has not labelled yet: pairs that were built or scored after its fit."""
-    version = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
+    version = progress.current_predictor()
     if version is None:
         yield Step(skipped="all pairs", reason="no_predictor", detail="Run fit_predictor first.")
         return
@@ -155,7 +156,7 @@ def autolabel() -> Iterator[Step]:
 
 def sweep() -> None:
     """Delete the labels of every version but the current one, a few at a time."""
-    current = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
+    current = progress.current_predictor()
     if current is None:
         return
     Predictor.objects.filter(status=Predictor.Status.FITTING, pk__lt=current.pk).update(
@@ -169,7 +170,7 @@ def sweep() -> None:
 def refit_while_labels_wait() -> int:
     """What the worker runs: refit until the newest answer is in. One refit runs at a time. Returns how many ran."""
     refits = 0
-    while labels_wait() and _acquire("running_until", REFITTING_FOR):
+    while progress.labels_wait() and _acquire("running_until", REFITTING_FOR):
         try:
             fit_predictor(grid=False if _last_searched() else None)
             _note("")
@@ -183,11 +184,6 @@ def refit_while_labels_wait() -> int:
             RefitRequest.objects.filter(pk=1).update(running_until=None)
         refits += 1
     return refits
-
-
-def labels_wait() -> bool:
-    current = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
-    return feature_selectors.newest_judgement_id() > (current.last_judgement_id if current else 0)
 
 
 def search_if_due() -> Predictor | None:

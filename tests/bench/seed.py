@@ -6,6 +6,7 @@ The scores follow a hidden quality, so that there is something for the SVM to le
 import argparse
 import hashlib
 import json
+import uuid
 
 import django
 
@@ -13,9 +14,23 @@ django.setup()
 
 import numpy as np  # noqa: E402
 from django.db import transaction  # noqa: E402
+from django.db.models import F  # noqa: E402
+from django.utils import timezone  # noqa: E402
 from rest_framework.authtoken.models import Token  # noqa: E402
 
-from annotate.models import Campaign, Candidate, Face, Pair, Restorer, Score, User  # noqa: E402
+from annotate.models import (  # noqa: E402
+    Campaign,
+    Candidate,
+    Face,
+    Item,
+    Judgement,
+    Lease,
+    Membership,
+    Pair,
+    Restorer,
+    Score,
+    User,
+)
 from annotate.services import campaigns, pairing  # noqa: E402
 from annotate.stages import batches  # noqa: E402
 from rewardlab.metrics import PAPER_METRICS  # noqa: E402
@@ -28,7 +43,7 @@ def digest(text: str) -> str:
 
 
 @transaction.atomic
-def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool) -> dict:
+def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool, labels: int) -> dict:
     restorers = [Restorer.objects.get_or_create(name=name, defaults={"kind": "network"})[0] for name in RESTORERS]
     for batch in batches(range(faces), 2000):
         rows = Face.objects.bulk_create(
@@ -59,7 +74,34 @@ def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, sco
     items = pairing.add_items(campaign=campaign, pairs=pairs)
     users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
     campaigns.invite(campaign=campaign, annotators=users)
+    if labels:
+        judge(campaign, users[0], labels)
     return {"items": items, "tokens": [Token.objects.create(user=user).key for user in users]}
+
+
+def judge(campaign: Campaign, user: User, labels: int) -> None:
+    """So many answers at once by one simulated annotator, who likes the last metric with some noise."""
+    random = np.random.default_rng(1)
+    quality = dict(Score.objects.filter(metric=PAPER_METRICS[-1]).values_list("candidate_id", "value"))
+    now = timezone.now()
+    items = list(campaign.items.select_related("pair").order_by("position")[:labels])
+    leases = Lease.objects.bulk_create(
+        Lease(item=item, annotator=user, left_is_first=True, issued_at=now, expires_at=now) for item in items
+    )
+    answers = Judgement.objects.bulk_create(
+        Judgement(
+            key=uuid.uuid4(), lease=lease, revision=0, left_is_first=True, seconds=2,
+            choice="first"
+            if quality[lease.item.pair.first_id] - quality[lease.item.pair.second_id] + random.normal() > 0
+            else "second",
+        )
+        for lease in leases
+    )  # fmt: skip
+    for lease, answer in zip(leases, answers, strict=True):
+        lease.status, lease.judgement, lease.closed_at = "answered", answer, now
+    Lease.objects.bulk_update(leases, ["status", "judgement", "closed_at"], batch_size=500)
+    Item.objects.filter(pk__in=[item.pk for item in items]).update(open_slots=F("open_slots") - 1)
+    Membership.objects.filter(annotator=user).update(answered=labels, cursor=items[-1].position)
 
 
 if __name__ == "__main__":
@@ -69,6 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("--overlap", type=int, default=1)
     parser.add_argument("--contested-only", action="store_true")
     parser.add_argument("--scores", action="store_true")
+    parser.add_argument("--labels", type=int, default=0, help="needs --scores")
     options = parser.parse_args()
     print(
         json.dumps(
@@ -78,6 +121,7 @@ if __name__ == "__main__":
                 options.overlap,
                 contested_only=options.contested_only,
                 scores=options.scores,
+                labels=options.labels,
             )
         )
     )

@@ -4,20 +4,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django_q.brokers import get_broker
-from django_q.tasks import async_task
 
-from annotate.models import RefitRequest, StageRun, User
-from annotate.services import campaigns, demo, refits
-from annotate.services.predictors import labels_wait
+from annotate.models import StageRun, User
+from annotate.services import campaigns, demo
 from rewardlab.assets import MissingAsset
 
 
 class Command(BaseCommand):
-    help = (
-        "Set up the demo: users, campaign, and the work for the worker. Run it before the worker starts: "
-        "what was queued by an earlier start is dropped and queued anew."
-    )
+    help = "Set up the demo: users, campaign, and the portraits that the worker will prepare once `serve` runs."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--faces", type=int, default=int(os.environ.get("FACES", 48)))
@@ -36,7 +30,6 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         passwords = self.set_up_users(options["annotators"], renew=options["new_passwords"])
         campaigns.invite(campaign=demo.demo_campaign(), annotators=User.objects.filter(username__in=passwords))
-        self.queue_work(run)
         self.tell(options["address"], run, passwords)
 
     def set_up_users(self, annotators: int, *, renew: bool) -> dict[str, str | None]:
@@ -55,14 +48,6 @@ class Command(BaseCommand):
                 passwords[name] = common
             user.save()
         return passwords
-
-    def queue_work(self, run: StageRun) -> None:
-        get_broker().purge_queue()
-        RefitRequest.objects.filter(pk=1).update(queued_at=None, running_until=None, searching_until=None)
-        if run.state == StageRun.State.RUNNING:
-            async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
-        if labels_wait():
-            refits.request_refit()
 
     def tell(self, address: str, run: StageRun, passwords: dict[str, str | None]) -> None:
         self.stdout.write(f"\n  DiffusionReward is at {address}\n\n")

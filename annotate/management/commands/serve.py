@@ -9,6 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.services.recovery import queue_leftover_work
+
 GRACE_SECONDS = 60
 
 
@@ -24,6 +26,7 @@ class Command(BaseCommand):
         require_free_address(options["bind"])
         if options["check"]:
             return
+        queue_leftover_work()
         web = [
             *(sys.executable, "-m", "gunicorn", "annotate.wsgi", "--bind", options["bind"]),
             *("--workers", str(options["web_workers"]), "--threads", "4"),

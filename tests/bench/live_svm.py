@@ -1,0 +1,71 @@
+"""From a label to all pairs relabelled in the database, by the real worker, against searching the whole grid.
+
+`python -m tests.bench.live_svm [--database postgres]`: 3,600 labels, 58,770 contested pairs, 12 features.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+from tests.bench.machine import describe
+from tests.load import Client, run_clients
+from tests.servers import ROOT, Deployment
+
+
+class Watcher:
+    """A process that stays connected to the deployment's database and answers when no label waits any more."""
+
+    def __init__(self, site: Deployment) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.wait_for_labels"],
+            cwd=ROOT, env=site.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def seconds_until_relabelled(self, client: Client) -> float:
+        """One answer over HTTP; the time from its acknowledgement to the last new label in the database."""
+        run_clients([client])
+        started = time.monotonic()
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+        return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--faces", type=int, default=19_590)
+    parser.add_argument("--labels", type=int, default=3600)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    with Deployment(options.database) as site:
+        seeded = site.ask(
+            "tests.bench.seed", "--faces", str(options.faces), "--annotators", "4", "--contested-only", "--scores",
+            "--labels", str(options.labels),
+        )  # fmt: skip
+        grid = site.ask("tests.bench.fit_once")
+        site.start_web()
+        site.start_worker()
+        watcher, token = Watcher(site), seeded["tokens"][3]
+        watcher.seconds_until_relabelled(Client(site.port, token, answers=1))  # the worker loads scikit-learn
+        live = [watcher.seconds_until_relabelled(Client(site.port, token, answers=1)) for _ in range(options.repeats)]
+        watcher.process.kill()
+    median = statistics.median(live)
+    report = {
+        "machine": describe("Django", "scikit-learn", "numpy"),
+        "database": options.database,
+        "contested_pairs": seeded["items"],
+        **grid,
+        "label_to_all_relabelled_s": {
+            "median": round(median, 2),
+            "min": round(min(live), 2),
+            "max": round(max(live), 2),
+        },
+        "speed_up_over_grid_each_time": round(grid["grid_fit_and_label_s"] / median, 1),
+    }
+    print(json.dumps(report, indent=2))

@@ -1,0 +1,16 @@
+"""For each line on standard input, answer with one once the predictor has seen every answer."""
+
+import sys
+import time
+
+import django
+
+django.setup()
+
+from annotate.selectors.progress import labels_wait  # noqa: E402
+
+if __name__ == "__main__":
+    for _ in sys.stdin:
+        while labels_wait():
+            time.sleep(0.05)
+        print(flush=True)

@@ -1,0 +1,26 @@
+"""Where the predictor stands: `python -m tests.predictor_state` prints JSON."""
+
+import json
+
+import django
+
+django.setup()
+
+from annotate.models import AutoLabel, Lease, Predictor  # noqa: E402
+from annotate.selectors import progress  # noqa: E402
+
+
+def state() -> dict:
+    current = progress.current_predictor()
+    return {
+        "ready": current is not None,
+        "waiting": progress.labels_wait(),
+        "labelled": AutoLabel.objects.filter(predictor=current).count() if current else 0,
+        "judged": Lease.objects.filter(status="answered").count(),
+        "versions": Predictor.objects.count(),
+        "failures": list(Predictor.objects.exclude(error="").values_list("error", flat=True)),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(state()))
