@@ -103,7 +103,7 @@ class CampaignAdmin(admin.ModelAdmin):
     list_display = ("name", "open", "overlap", "item_count", "report")
     readonly_fields = ("item_count", "report", "created_at")
     inlines = (MembershipInline,)
-    actions = ("pause", "reopen", "release")
+    actions = ("add_pairs", "pause", "reopen", "release")
     prepopulated_fields = {"slug": ("name",)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -118,6 +118,12 @@ class CampaignAdmin(admin.ModelAdmin):
         if campaign.pk is None:
             return ""
         return format_html('<a href="{}">report</a>', reverse("report", args=[campaign.slug]))
+
+    @admin.action(description="Add all contested pairs of training and gold faces")
+    def add_pairs(self, request: HttpRequest, queryset: QuerySet) -> None:
+        for campaign in queryset:
+            added = campaigns.add_contested_pairs(campaign=campaign)
+            self.message_user(request, f"{campaign}: {added} items added.", messages.SUCCESS)
 
     @admin.action(description="Pause: no more items are given out")
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:

@@ -39,11 +39,13 @@ def mean_difference(first, second):
     return np.abs(first.astype(float) - second.astype(float)).mean()
 
 
-def test_defaults_are_the_papers_and_the_demo_is_the_same_severity_at_half_the_size():
+def test_defaults_are_the_papers_scaling_keeps_the_severity_and_the_demo_is_milder():
     paper = PRESETS["paper"]
     assert (paper.size, paper.kernel_size, paper.sigma, paper.downsample) == (512, 41, (0.1, 12), (1, 12))
     assert (paper.noise, paper.jpeg, paper.isotropic_probability) == ((0, 15), (30, 100), 0.5)
-    assert (DEMO.size, DEMO.kernel_size, DEMO.sigma, DEMO.downsample) == (256, 21, (0.1, 6), (1, 6))
+    half = paper.scaled_to(256)
+    assert (half.size, half.kernel_size, half.sigma, half.downsample) == (256, 21, (0.1, 6), (1, 6))
+    assert (DEMO.size, DEMO.kernel_size, DEMO.sigma, DEMO.downsample) == (256, 21, (0.1, 3), (1, 4))
     assert (DEMO.noise, DEMO.jpeg) == (paper.noise, paper.jpeg)
 
 

@@ -5,15 +5,26 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from annotate.models import Campaign, Candidate, Example, Face, Item, Lease, Membership, User
+from annotate.models import Campaign, Candidate, Example, Face, Item, Lease, Membership, Pair, User
 from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
+from annotate.services import pairing
 
 
 def invite(*, campaign: Campaign, annotators: Iterable[User]) -> int:
     """Make them members; those who are already stay as they are."""
     rows = [Membership(campaign=campaign, annotator=annotator) for annotator in annotators]
     return len(Membership.objects.bulk_create(rows, ignore_conflicts=True))
+
+
+def add_contested_pairs(*, campaign: Campaign) -> int:
+    """All contested pairs of training and gold faces, and the guideline's examples if there are none. Returns how
+    many items are new. Test faces are kept for later measuring."""
+    asked = Pair.objects.filter(kind=Pair.Kind.CONTESTED, face__split__in=[Split.TRAIN, Split.GOLD])
+    added = pairing.add_items(campaign=campaign, pairs=asked)
+    if not campaign.examples.exists():
+        choose_examples(campaign=campaign)
+    return added
 
 
 def set_open(*, campaign: Campaign, is_open: bool) -> None:

@@ -12,6 +12,7 @@ from annotate.selectors.progress import DEMO
 from annotate.services import campaigns, captioning, ingest, pairing, restoring, scoring
 from annotate.sources import IMAGE_SUFFIXES, Source
 from annotate.stages import Step
+from refl.degrade import PRESETS
 from rewardlab import assets, metrics
 
 SIZE = 256
@@ -80,7 +81,7 @@ def _prepare(sources: list[Source]) -> Counter[str]:
     skipped = _consume(ingest.ingest(sources, config=config))
     faces = Face.objects.filter(source_key__in=[names.hashed(source.path.stem) for source in sources])
     skipped += _consume(captioning.caption_faces(faces, captioner=_captioner(), source="template"))
-    skipped += _consume(restoring.degrade_faces(faces))
+    skipped += _consume(restoring.degrade_faces(faces, config=PRESETS["demo"]))
     for name in _restorer_names():
         skipped += _consume(restoring.restore_faces(faces, restorer=_restorer(name)))
     skipped += _consume(pairing.build_pairs(faces))

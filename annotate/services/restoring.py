@@ -48,7 +48,8 @@ def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None)
 def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
     """The row of a restorer. Raises `RestorerConflict` if the name stands for something else already."""
     row, created = Restorer.objects.get_or_create(name=name, defaults={"kind": kind, "provenance": provenance})
-    if not created and (row.kind, row.provenance) != (kind, provenance):
+    # The same weights in a newer library are the same restorer; the version of its first use stays on record.
+    if not created and {**row.provenance, "version": None} != {**provenance, "version": None}:
         raise RestorerConflict(
             f"The restorer “{name}” is known with other weights or parameters: "
             f"{row.provenance} instead of {provenance}. Choose another name with --name."
