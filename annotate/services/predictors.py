@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from django.conf import settings
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
+from numpy.typing import NDArray
 
 from annotate.models import AutoLabel, Predictor, Preference, RefitRequest
 from annotate.selectors import features as feature_selectors
@@ -122,12 +124,17 @@ def _write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures
     )
     todo = ~np.isin(table.pairs, judged)
     p_first = fitted.probability_first(table.first[todo], table.second[todo])
-    rows = zip(table.pairs[todo].tolist(), p_first.tolist(), strict=True)
+    return sum(_insert_labels(version, table.pairs[todo], p_first))
+
+
+def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArray[np.float64]) -> Iterator[int]:
+    """Insert in small transactions, past the ORM, which takes six times as long; yields the size of each."""
+    rows = zip(pairs.tolist(), p_first.tolist(), strict=True)
+    statement = "INSERT INTO annotate_autolabel (predictor_id, pair_id, p_first) VALUES (%s, %s, %s)"
     for batch in batches(rows, ROWS_PER_TRANSACTION):
-        AutoLabel.objects.bulk_create(
-            AutoLabel(predictor=version, pair_id=pair, p_first=probability) for pair, probability in batch
-        )
-    return int(todo.sum())
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(statement, [(version.pk, *row) for row in batch])
+        yield len(batch)
 
 
 def autolabel() -> Iterator[Step]:
@@ -146,11 +153,8 @@ def autolabel() -> Iterator[Step]:
     there = np.fromiter(Preference.objects.exclude(origin="ground_truth").values_list("pair_id", flat=True), np.int64)
     todo = ~np.isin(table.pairs, there)
     p_first = fitted.probability_first(table.first[todo], table.second[todo])
-    for batch in batches(zip(table.pairs[todo].tolist(), p_first.tolist(), strict=True), ROWS_PER_TRANSACTION):
-        AutoLabel.objects.bulk_create(
-            AutoLabel(predictor=version, pair_id=pair, p_first=probability) for pair, probability in batch
-        )
-        yield Step(done=len(batch))
+    for inserted in _insert_labels(version, table.pairs[todo], p_first):
+        yield Step(done=inserted)
     Predictor.objects.filter(pk=version.pk).update(pairs_labelled=AutoLabel.objects.filter(predictor=version).count())
 
 
