@@ -128,8 +128,8 @@ class Lease(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["annotator", "issued_at"], condition=Q(status="held"), name="lease_held_idx"),
-            models.Index(fields=["expires_at"], condition=Q(status="held"), name="lease_expiry_idx"),
+            models.Index(fields=["annotator", "status", "issued_at"], name="lease_held_idx"),
+            models.Index(fields=["status", "expires_at"], name="lease_expiry_idx"),
             models.Index(fields=["annotator", "-closed_at"], name="lease_history_idx"),
         ]
 

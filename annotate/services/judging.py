@@ -75,7 +75,7 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     for lease in leases:
         lease.expires_at = expires_at
     if len(leases) < depth:
-        _return_expired_leases(campaign=campaign, now=now)
+        _return_expired_leases(now=now)
     while len(leases) < depth:
         item = _next_open_item(membership)
         if item is None:
@@ -84,10 +84,10 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     return leases
 
 
-def _return_expired_leases(*, campaign: Campaign, now: datetime) -> None:
+def _return_expired_leases(*, now: datetime) -> None:
     expired = (
         Lease.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(status=Lease.Status.HELD, expires_at__lt=now, item__campaign=campaign)
+        .filter(status=Lease.Status.HELD, expires_at__lt=now)
         .order_by("item_id")
     )
     for pk, item_id in expired.values_list("pk", "item_id"):
@@ -114,17 +114,13 @@ def _issue_lease(item: Item, membership: Membership, *, now: datetime, expires_a
     Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
     Membership.objects.filter(pk=membership.pk).update(cursor=item.position)
     membership.cursor = item.position
-    lease, _ = Lease.objects.update_or_create(
-        item=item,
-        annotator_id=membership.annotator_id,
-        defaults={"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at},
-        create_defaults={
-            "status": Lease.Status.HELD,
-            "issued_at": now,
-            "expires_at": expires_at,
-            "left_is_first": _draw_side(item, membership),
-        },
-    )
+    held = {"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at}
+    expired = Lease.objects.filter(item=item, annotator_id=membership.annotator_id)
+    if expired.update(**held):
+        lease = expired.get()
+    else:
+        side = _draw_side(item, membership)
+        lease = Lease.objects.create(item=item, annotator_id=membership.annotator_id, left_is_first=side, **held)
     lease.item = item
     return lease
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,9 @@ from rewardlab.compat import ensure_torchvision
 ensure_torchvision()
 
 import spandrel  # noqa: E402  (it imports torchvision)
+
+# spandrel's DAT calls it without the argument that a later torch will require; nothing a user could do.
+warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
 
 FACE_SIZE = 512  # what GFPGAN, CodeFormer and RestoreFormer were trained at
 CODEFORMER_FIDELITY = 0.5  # "w": 0 for quality, 1 for fidelity; .5 is its authors' default

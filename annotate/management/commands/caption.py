@@ -7,7 +7,6 @@ from annotate.management.stage_command import StageCommand
 from annotate.models import Face
 from annotate.services.captioning import caption_faces, captions_from
 from annotate.sources import SourceError, read_sources
-from rewardlab.assets import MissingAsset
 
 
 class Command(StageCommand):
@@ -18,7 +17,9 @@ class Command(StageCommand):
         parser.add_argument(
             "--from", dest="source", type=Path, help="file backend: a table, or the photographs' folder"
         )
-        parser.add_argument("--model", default="llava-hf/llava-1.5-7b-hf", help="llava backend: a name or a folder")
+        parser.add_argument(
+            "--model", help="llava backend: a folder, or a name in the hub cache (default: LLaVA-1.5-7B)"
+        )
         parser.add_argument("--device", default="cpu")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,7 +32,7 @@ class Command(StageCommand):
             else:
                 steps = caption_faces(faces, captioner=open_captioner(options), source=options["backend"])
             summary = self.run_stage("caption", steps, total=faces.filter(caption="").count())
-        except (SourceError, MissingAsset) as error:
+        except (SourceError, OSError, ImportError) as error:
             raise CommandError(str(error)) from error
         self.finish(summary, options=options)
 

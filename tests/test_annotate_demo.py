@@ -1,0 +1,80 @@
+"""What `make run` prepares, on a few portraits: demo, simulated annotators, snapshot."""
+
+import io
+import re
+
+import pytest
+from django.contrib.auth import authenticate
+from django.core.management import CommandError, call_command
+
+from annotate.models import Campaign, Item, Judgement, Preference, Snapshot, StageRun, User
+from annotate.services import demo
+from rewardlab import manifest
+
+pytestmark = pytest.mark.django_db
+FACES = 4
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_from_two_commands_to_a_manifest(tmp_path, monkeypatch):
+    monkeypatch.delenv("DEMO_PASSWORD", raising=False)
+    printed = run("demo", "--faces", str(FACES), "--annotators", "2")
+    passwords = dict(re.findall(r"^ +(admin|annotator\d) +(\S+)$", printed, re.M))
+    assert set(passwords) == {"admin", "annotator1", "annotator2"}
+    assert len(set(passwords.values())) == 3
+    assert authenticate(username="annotator1", password=passwords["annotator1"])
+
+    while demo.prepare_next_part():
+        pass
+    stage = StageRun.objects.get(stage="demo")
+    assert (stage.state, stage.done) == ("done", FACES)
+    campaign = Campaign.objects.get(slug="demo")
+    assert campaign.item_count == Item.objects.count() > 0
+    assert campaign.item_count % 3 == 0
+    assert campaign.examples.count() == 3
+    assert campaign.members.count() == 3
+
+    again = run("demo", "--faces", str(FACES), "--annotators", "2")
+    assert again.count("(password as before)") == 3
+    assert authenticate(username="annotator1", password=passwords["annotator1"])
+    renewed = run("demo", "--faces", str(FACES), "--annotators", "2", "--new-passwords")
+    assert passwords["admin"] not in renewed
+
+    first = run("simulate_annotators", "--limit", "5")
+    assert "done 5" in first
+    rest = run("simulate_annotators")
+    simulated = Campaign.objects.get(slug="simulated")
+    assert Judgement.objects.count() == simulated.item_count * simulated.overlap, rest
+    assert "done 0" in run("simulate_annotators")
+    assert set(User.objects.filter(username__startswith="simulated").values_list("simulated", flat=True)) == {True}
+    assert not User.objects.exclude(username__startswith="simulated").filter(simulated=True).exists()
+    assert set(Preference.objects.filter(judgements__gt=0).values_list("origin", flat=True)) == {"simulated"}
+
+    run("snapshot", str(tmp_path / "out"), "--with-images")
+    run("snapshot", str(tmp_path / "again"))
+    assert Snapshot.objects.count() == 1  # nothing has changed between the two
+    header, rows = manifest.read(tmp_path / "out" / "manifest.jsonl")
+    assert header["rows"] == len(rows) == Preference.objects.count()
+    for row in rows:
+        assert (tmp_path / "out" / "images" / row.first).is_file()
+        assert (row.first_source == "hq", row.second_source == "hq") == (
+            (row.p_first == 1.0, row.p_first == 0.0) if row.origin == "ground_truth" else (False, False)
+        )
+    only = run("snapshot", str(tmp_path / "gold"), "--split", "gold", "--origin", "ground_truth")
+    assert "train" not in only
+
+
+def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():
+    with pytest.raises(CommandError, match="run restore and build_pairs first"):
+        run("simulate_annotators")
+
+
+def test_the_demo_stays_out_of_production(settings):
+    settings.PRODUCTION = True
+    with pytest.raises(CommandError, match="not for production"):
+        run("demo")
