@@ -127,7 +127,7 @@ def _write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures
     return sum(_insert_labels(version, table.pairs[todo], p_first))
 
 
-def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArray[np.float64]) -> Iterator[int]:
+def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArray[np.floating]) -> Iterator[int]:
     """Insert in small transactions, past the ORM, which took eight times as long; yields the size of each."""
     rows = zip(pairs.tolist(), p_first.tolist(), strict=True)
     statement = "INSERT INTO annotate_autolabel (predictor_id, pair_id, p_first) VALUES (%s, %s, %s)"
