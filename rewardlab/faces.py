@@ -88,7 +88,7 @@ def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
     """Cut the largest face out of a uint8 (H, W, 3) photograph, as a size x size crop in the FFHQ layout.
 
     A similarity transform (least squares) brings the five points to the 512-pixel template times size / 512.
-    Shrinking is antialiased; what lies outside the photograph is mirrored.
+    Shrinking is antialiased; what lies outside the photograph repeats its edge.
 
     Raises `FaceError`: `no_face`, or `too_small` if the crop would have to be enlarged and
     `allow_upscale` is not set.
@@ -181,7 +181,7 @@ def _warp(array: Pixels, matrix: NDArray[np.float64], scale: float, size: int) -
         shrunk = _shrunk(array, scale)
         matrix = matrix @ _undo_shrink(array, shrunk)
         array = shrunk
-    crop = cv2.warpAffine(array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    crop = cv2.warpAffine(array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, np.uint8)
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 
 from django.db import transaction
+from django.db.models import Avg
 
-from annotate.models import Campaign, Candidate, Example, Face, Item, Lease, Membership, Pair, User
+from annotate.models import Campaign, Candidate, Example, Face, Item, Lease, Membership, Pair, Score, User
 from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
 from annotate.services import pairing
@@ -56,19 +57,22 @@ def choose_examples(*, campaign: Campaign) -> int:
     """Picture examples of the three rules: the photograph against a restored image, from faces that are not
     asked about, where there are enough of those.
 
-    Realism: what a network has invented furthest from the photograph (highest LPIPS). Detail: the closest that a
-    classical restorer comes (highest SSIM): intact and smooth. Text: the smoothest image (highest NIQE) of the
-    face whose text gives the highest age, since lines go first.
+    Realism: of what networks made sharp (NIQE below their average), the furthest from the photograph (LPIPS).
+    Detail: the closest that a classical restorer comes (highest SSIM): intact and smooth. Text: the smoothest image
+    (highest NIQE) of the face whose text gives the highest age, since lines go first.
     """
     faces = Face.objects.exclude(pairs__items__campaign=campaign)
     if faces.filter(split=Split.TEST).count() < len(Criterion):
         faces = Face.objects.all()
     restored = Candidate.objects.filter(face__in=faces, restorer__isnull=False).select_related("face")
+    by_networks = restored.filter(restorer__kind="network")
+    average = Score.objects.filter(candidate__in=by_networks, metric="niqe").aggregate(mean=Avg("value"))["mean"] or 0
+    sharp = by_networks.filter(pk__in=Score.objects.filter(metric="niqe", value__lte=average).values("candidate"))
     oldest = max(faces.exclude(caption=""), key=_age_in_text, default=None)
     used: list[int] = []
     for criterion, candidates in {
         Criterion.TEXT: restored.filter(face=oldest, scores__metric="niqe").order_by("-scores__value"),
-        Criterion.REALISM: restored.filter(restorer__kind="network", scores__metric="lpips").order_by("-scores__value"),
+        Criterion.REALISM: sharp.filter(scores__metric="lpips").order_by("-scores__value"),
         Criterion.DETAIL: restored.filter(restorer__kind="classical", scores__metric="ssim").order_by("-scores__value"),
     }.items():
         worse = candidates.exclude(face__in=used).first()
