@@ -25,7 +25,7 @@ from annotate import agreement, curves
 from annotate.api.errors import status_of
 from annotate.api.serializers import side_of
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
-from annotate.models import Campaign, Candidate, User
+from annotate.models import Campaign, Candidate, Lease, User
 from annotate.models.campaigns import Criterion
 from annotate.selectors import images, progress
 from annotate.services import judging
@@ -40,6 +40,7 @@ class Request(HttpRequest):
 
 # The pair on the screen and the one that the browser fetches and decodes meanwhile.
 DEPTH = 2
+ANSWER_KEYS = {"left": "asd", "right": "jkl"}  # one for each rule, under either hand
 IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
 
@@ -143,6 +144,14 @@ def undo(request: Request, slug: str) -> HttpResponse:
     return _desk(request, campaign, notice="Taken back. Here is the pair again.")
 
 
+def _sides(lease: Lease) -> list[dict]:
+    """The two images with the keys and rules of their answers."""
+    return [
+        {"name": name, "candidate": getattr(lease, name), "answers": list(zip(keys, Criterion, strict=True))}
+        for name, keys in ANSWER_KEYS.items()
+    ]
+
+
 def _first_error(form: AnswerForm | SkipForm) -> str:
     field, errors = next(iter(form.errors.items()))
     return f"Nothing was stored: {field}: {errors[0]}"
@@ -162,7 +171,7 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
         "lease": leases[0] if leases else None,
         "upcoming": leases[1] if len(leases) > 1 else None,
         "key": uuid.uuid4(),
-        "rules": Criterion,
+        "sides": _sides(leases[0]) if leases else [],
         "skip_reasons": SKIP_REASONS,
         "progress": progress.progress_of(annotator=request.user, campaign=campaign),
         "demo": progress.demo_run(),

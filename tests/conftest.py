@@ -1,14 +1,6 @@
-"""Every test run has a data folder of its own; what a test machine lacks is named where a test is skipped."""
+"""Every test has folders of its own; in CI nothing may be skipped."""
 
 import os
-import tempfile
-
-# Before Django reads its settings.
-os.environ["DATA_ROOT"] = tempfile.mkdtemp(prefix="diffusionreward-test-")
-os.environ.pop("MEDIA_ROOT", None)
-os.environ.setdefault("DEPLOYMENT", "development")
-# Several processes share the cores here: more threads than cores wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from django.conf import settings as django_settings

@@ -84,7 +84,7 @@ def sign_in(site, browser):
         page.fill("#id_username", user)
         page.fill("#id_password", PASSWORD)
         page.press("#id_password", "Enter")
-        page.wait_for_url(f"**{address}")
+        page.wait_for_url(site.address + address)
         return page
 
     open_page.complaints = complaints
