@@ -10,15 +10,16 @@ export FACES DEMO_ANNOTATORS
 BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run test lint bench
+.PHONY: run install test lint
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
 	@python manage.py serve --check --bind $(BIND)
 	@python manage.py migrate --verbosity 0
-	@python manage.py collectstatic --noinput --verbosity 0
 	@python manage.py demo --address http://$(if $(filter 127.0.0.1 0.0.0.0,$(HOST)),localhost,$(HOST)):$(PORT)/ $(if $(NEW_PASSWORDS),--new-passwords)
 	@python manage.py serve --bind $(BIND)
+
+install: $(BIN)/.installed
 
 test: $(BIN)/.installed-dev
 	pytest

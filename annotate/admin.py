@@ -12,6 +12,9 @@ from django.utils.html import format_html
 from annotate import models
 from annotate.services import campaigns, refits
 
+admin.site.site_header = admin.site.site_title = "DiffusionReward"
+admin.site.index_title = "Campaigns, labels and runs"
+
 
 class ReadOnlyAdmin(admin.ModelAdmin):
     """To look at. Rows are made by the chain and by annotators, not here."""
@@ -40,6 +43,9 @@ class PeopleAdmin(UserAdmin):
     list_filter = ("simulated", *UserAdmin.list_filter)
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Annotator", {"fields": ("simulated",)}))
     readonly_fields = ("simulated",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # their answers stay; make them inactive instead
 
 
 @admin.register(models.Face)
@@ -106,6 +112,9 @@ class CampaignAdmin(admin.ModelAdmin):
     actions = ("add_pairs", "pause", "reopen", "release")
     prepopulated_fields = {"slug": ("name",)}
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # its answers stay; pause it instead
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         # The slots of existing items were made from these.
         return (*self.readonly_fields, "overlap", "seed", "slug") if obj else self.readonly_fields
@@ -129,11 +138,13 @@ class CampaignAdmin(admin.ModelAdmin):
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             campaigns.set_open(campaign=campaign, is_open=False)
+            self.message_user(request, f"{campaign} is paused; answers are kept.", messages.SUCCESS)
 
     @admin.action(description="Reopen")
     def reopen(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             campaigns.set_open(campaign=campaign, is_open=True)
+            self.message_user(request, f"{campaign} is open.", messages.SUCCESS)
 
     @admin.action(description="Release all held items")
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:

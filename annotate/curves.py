@@ -49,6 +49,6 @@ def accuracy_curve(limit: int = 500) -> Curve | None:
         accuracy=" ".join(points(1)),
         baseline=" ".join(points(4)),
         band=" ".join(points(3) + points(2)[::-1]),
-        grid=[Mark(f"{share:.0%}", y=y(share)) for share in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
+        grid=[Mark(f"{share:.0%}", y=y(share)) for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
         ticks=[Mark(str(labels), x=x(labels)) for labels in sorted({first, (first + last) // 2, last})],
     )

@@ -18,6 +18,10 @@ FIELDS = (
 )  # fmt: skip
 
 
+class NothingToFreeze(ValueError):
+    """No preference passes the filters."""
+
+
 def select(*, splits: list[str] | None = None, origins: list[str] | None = None) -> QuerySet[Preference]:
     preferences = Preference.objects.all()
     if splits:
@@ -56,12 +60,21 @@ def snapshot(
     splits: list[str] | None = None,
     origins: list[str] | None = None,
     with_images: bool = False,
+    overwrite: bool = False,
 ) -> Snapshot:
-    """Freeze the preferences to `folder/manifest.jsonl`; with images, copy those it names to `folder/images`."""
-    path = folder / "manifest.jsonl"
-    header = manifest.write(
-        path, _rows(select(splits=splits, origins=origins)), filters={"splits": splits, "origins": origins}
-    )
+    """Freeze the preferences to `folder/manifest.jsonl`; with images, copy those it names to `folder/images`.
+
+    Raises `NothingToFreeze`, or `FileExistsError` if another snapshot is there and `overwrite` is not set.
+    """
+    preferences = select(splits=splits, origins=origins)
+    if not preferences.exists():
+        raise NothingToFreeze(f"No preference has split {splits or 'any'} and origin {origins or 'any'}.")
+    path, fresh = folder / "manifest.jsonl", folder / "manifest.jsonl.new"
+    header = manifest.write(fresh, _rows(preferences), filters={"splits": splits, "origins": origins})
+    if path.exists() and not overwrite and manifest.read_header(path)["sha256"] != header["sha256"]:
+        fresh.unlink()
+        raise FileExistsError(f"{path} is another snapshot: choose another folder, or --overwrite.")
+    fresh.replace(path)
     if with_images:
         _copy_images(path, folder / "images")
     row, _ = Snapshot.objects.update_or_create(

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from annotate import views
+from annotate.api import views as api
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -15,7 +16,7 @@ urlpatterns = [
     path("campaigns/<slug:slug>/undo", views.undo, name="undo"),
     path("campaigns/<slug:slug>/live", views.live, name="live"),
     path("campaigns/<slug:slug>/report", views.report, name="report"),
-    path("images/<uuid:key>", views.image, name="image"),
+    path("images/<uuid:key>", api.image, name="image"),
     path("health", views.health, name="health"),
     path("accounts/login/", auth.LoginView.as_view(template_name="annotate/login.html"), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),

@@ -3,18 +3,10 @@
 import uuid
 
 import markdown
-from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.http import (
-    FileResponse,
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotModified,
-    JsonResponse,
-)
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
@@ -25,9 +17,9 @@ from annotate import agreement, curves
 from annotate.api.errors import status_of
 from annotate.api.serializers import side_of
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
-from annotate.models import Campaign, Candidate, Lease, User
+from annotate.models import Campaign, Lease, User
 from annotate.models.campaigns import Criterion
-from annotate.selectors import images, progress
+from annotate.selectors import progress
 from annotate.services import judging
 
 
@@ -41,7 +33,6 @@ class Request(HttpRequest):
 # The pair on the screen and the one that the browser fetches and decodes meanwhile.
 DEPTH = 2
 ANSWER_KEYS = {"left": "asd", "right": "jkl"}  # one for each rule, under either hand
-IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
 
 @require_GET
@@ -162,10 +153,11 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
     by the page itself."""
     if request.method == "POST" and not request.htmx and status == 200:
         return redirect("judge", slug=campaign.slug)
+    refusal = ""
     try:
         leases = judging.lease_items(annotator=request.user, campaign=campaign, depth=DEPTH)
     except judging.Refused as refused:
-        leases, notice, status = [], refused.message, status_of(refused)
+        leases, refusal, status = [], refused.message, status_of(refused)
     context = {
         "campaign": campaign,
         "lease": leases[0] if leases else None,
@@ -176,6 +168,7 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
         "progress": progress.progress_of(annotator=request.user, campaign=campaign),
         "demo": progress.demo_run(),
         "notice": notice,
+        "refusal": refusal,
     }
     template = "annotate/judge.html#desk" if request.htmx else "annotate/judge.html"
     response = render(request, template, context, status=status)
@@ -196,9 +189,11 @@ def live(request: Request, slug: str) -> HttpResponse:
     )
 
 
-@staff_member_required(login_url="login")
+@login_required
 @require_GET
 def report(request: Request, slug: str) -> HttpResponse:
+    if not request.user.is_staff:
+        raise PermissionDenied("The report is for leads.")
     campaign = get_object_or_404(Campaign, slug=slug)
     annotators = progress.annotator_reports(campaign)
     names = {row.annotator.pk: row.annotator for row in annotators}
@@ -219,22 +214,3 @@ def report(request: Request, slug: str) -> HttpResponse:
             "demo": progress.demo_run(),
         },
     )
-
-
-@login_required
-@require_GET
-def image(request: Request, key: uuid.UUID) -> HttpResponseBase:
-    """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
-    candidate = get_object_or_404(Candidate, key=key)
-    if not images.may_see(request.user, candidate):
-        raise Http404
-    etag = f'"{candidate.sha256}"'
-    if request.headers.get("If-None-Match") == etag:
-        response: HttpResponseBase = HttpResponseNotModified()
-    elif not candidate.path.is_file():
-        raise Http404("The file of this image is missing on the server.")
-    else:
-        response = FileResponse(candidate.path.open("rb"), content_type="image/png")
-    response["ETag"] = etag
-    response["Cache-Control"] = f"private, max-age={IMAGE_CACHE_SECONDS}, immutable"
-    return response

@@ -121,7 +121,7 @@ def fit(
 def _require_enough(faces: NDArray, config: PredictorConfig) -> None:
     if len(faces) < config.minimum_labels or len(np.unique(faces)) < config.folds:
         raise TooFewLabels(
-            f"{len(faces)} judged pairs of {len(np.unique(faces))} faces; the predictor needs at least "
+            f"Judged pairs: {len(faces)}, of faces: {len(np.unique(faces))}. The predictor needs at least "
             f"{config.minimum_labels} pairs of {config.folds} faces. Judge more pairs."
         )
 

@@ -20,7 +20,7 @@ function decodeAhead() {
 }
 
 function useDecodedImages() {
-  for (const image of desk().querySelectorAll("img")) {
+  for (const image of desk()?.querySelectorAll("img") ?? []) {
     const ready = decodedAhead.get(image.getAttribute("src"));
     if (!ready) continue;
     for (const { name, value } of image.attributes) if (name !== "src") ready.setAttribute(name, value);
@@ -55,7 +55,10 @@ document.addEventListener("htmx:afterSwap", (event) => {
 
 document.addEventListener("htmx:configRequest", (event) => {
   if (!event.detail.elt.matches?.("[data-answer]")) return;
-  if (shownAt !== null) event.detail.parameters.set("seconds", ((performance.now() - shownAt) / 1000).toFixed(2));
+  // An answer that is sent again keeps the time of its first sending.
+  const form = event.detail.elt;
+  if (shownAt !== null) form.dataset.seconds ??= ((performance.now() - shownAt) / 1000).toFixed(2);
+  event.detail.parameters.set("seconds", form.dataset.seconds ?? "");
 });
 
 // The form keeps its key, so sending it again can only store the one answer.

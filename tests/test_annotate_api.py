@@ -46,11 +46,13 @@ def test_from_campaign_to_stored_answer(api, campaign):
     again = api.post("/api/v1/judgements", {**body, "choice": "left"}, format="json")
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.data == again.data
+    assert first.data["in_force"]
     assert first.data["choice"] == "right"
     progress = api.get("/api/v1/campaigns/faces/progress").data
     assert (progress["answered"], progress["answers"], progress["answers_wanted"]) == (1, 1, 6)
     undone = api.post("/api/v1/campaigns/faces/undo", format="json").data
     assert (undone["lease"], undone["left"]) == (item["lease"], item["left"])
+    assert not api.post("/api/v1/judgements", body, format="json").data["in_force"]
 
 
 def test_when_nothing_is_left_the_answer_is_204(api, campaign):
@@ -100,7 +102,8 @@ def test_images_go_to_those_who_were_given_them(api, campaign, person, client, r
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
     shown = Candidate.objects.get(key=item["left"].rsplit("/", 1)[1])
     Candidate.objects.filter(pk=shown.pk).update(sha256=storage.store_png(rng_image))
-    assert client.get(item["left"]).status_code == 302  # to the sign-in
+    assert client.get(item["left"]).status_code == 401
+    assert api.get(item["left"]).status_code == 200  # by token as well
     client.force_login(person)
     response = client.get(item["left"])
     assert response.status_code == 200

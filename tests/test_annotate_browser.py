@@ -174,7 +174,7 @@ def test_a_lost_connection_loses_nothing_and_doubles_nothing(site, sign_in):
     page.wait_for_selector("#connection:not([hidden])")
     assert "not stored yet" in page.inner_text("#connection")
     assert shown(page) == pair
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(3000)
     page.context.set_offline(False)
     page.wait_for_selector("#connection[hidden]", state="attached")
     page.wait_for_function("src => document.querySelector('#desk .pair img').getAttribute('src') !== src", arg=pair[0])

@@ -1,5 +1,6 @@
 """Photographs to scored pairs, through the commands: bad files, names, splits, and kill -9 on the way."""
 
+import argparse
 import io
 import json
 import random
@@ -30,7 +31,7 @@ def run(*arguments: str) -> tuple[str, str | None]:
     out = io.StringIO()
     try:
         call_command(*arguments, stdout=out)
-    except CommandError as error:
+    except (CommandError, argparse.ArgumentTypeError) as error:
         return out.getvalue(), str(error)
     return out.getvalue(), None
 
@@ -167,6 +168,8 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
         (["{folder}", "--split", "holdout=1"], "no split is called holdout"),
         (["{folder}", "--captions", "{folder}/00000.jpg"], "captions come as"),
         (["{folder}", "--identity-from", "column"], "no identity"),
+        (["{folder}", "--size", "0"], "not a whole number above 0"),
+        (["{folder}", "--size", "8"], "must be 64 to 2048"),
     ],
 )
 def test_wrong_calls_of_ingest_say_what_to_do(folder, arguments, words):
@@ -212,6 +215,33 @@ def test_the_chain_makes_six_scored_pairs_a_face_and_then_has_nothing_to_do(fold
         assert "done 0" in run(*command.split())[0]
     after = serializers.serialize("json", [*Candidate.objects.all(), *Pair.objects.all(), *Score.objects.all()])
     assert before == after
+
+
+@pytest.mark.django_db
+def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over(folder):
+    for command, first in (("degrade", "ingest"), ("caption", "ingest"), ("score", "ingest"), ("restore", "degrade")):
+        assert f"run {first} first" in (run(command)[1] or ""), command
+    run("ingest", str(folder), "--size", "128")
+    assert "run restore first" in run("build_pairs")[1]
+    printed, _ = run("ingest", str(folder), "--size", "192")
+    assert "other_size (3)" in printed
+    (folder / "00001.txt").write_text("The face of somebody.")
+    assert "done 1, already there 2" in run("ingest", str(folder), "--size", "128")[0]
+    assert run("degrade")[1] is None
+    assert "--batch-size" in run("restore", "--batch-size", "0")[1]
+    assert "cannot be used here" in run("restore", "--restorer", "lanczos", "--device", "nonsense")[1]
+
+
+@pytest.mark.django_db
+def test_results_from_elsewhere_come_back_under_the_exported_names(folder):
+    run("ingest", str(folder), "--size", "128")
+    exported = folder.parent / "lq"
+    run("degrade", "--export", str(exported))
+    assert len(list(exported.iterdir())) == 3
+    assert run("restore", "--from-folder", f"nothing-done={exported}")[1] is None
+    for face in Face.objects.all():
+        shas = set(face.candidates.exclude(source="hq").values_list("sha256", flat=True))
+        assert len(shas) == 1  # the lq image itself came back
 
 
 @pytest.mark.django_db

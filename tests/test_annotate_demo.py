@@ -65,8 +65,12 @@ def test_from_two_commands_to_a_manifest(tmp_path, monkeypatch):
         assert (row.first_source == "hq", row.second_source == "hq") == (
             (row.p_first == 1.0, row.p_first == 0.0) if row.origin == "ground_truth" else (False, False)
         )
-    only = run("snapshot", str(tmp_path / "gold"), "--split", "gold", "--origin", "ground_truth")
-    assert "train" not in only
+    with pytest.raises(CommandError, match="is another snapshot"):
+        run("snapshot", str(tmp_path / "out"), "--origin", "simulated")
+    with pytest.raises(CommandError, match="No preference has"):
+        run("snapshot", str(tmp_path / "none"), "--origin", "human")
+    only = run("snapshot", str(tmp_path / "gold"), "--split", "train", "--origin", "ground_truth")
+    assert "simulated" not in only
 
 
 def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():

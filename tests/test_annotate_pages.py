@@ -27,11 +27,11 @@ def test_strangers_are_sent_to_the_sign_in_and_non_members_find_nothing(client):
     pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "live", "report")]
     assert {client.get(page).status_code for page in pages} == {302}
     client.force_login(make_user())
-    assert [client.get(page).status_code for page in pages] == [404, 404, 404, 302]
+    assert [client.get(page).status_code for page in pages] == [404, 404, 404, 403]
 
 
 def test_the_report_is_for_staff(client, campaign):
-    assert client.get("/campaigns/faces/report").status_code == 302
+    assert client.get("/campaigns/faces/report").status_code == 403
     client.force_login(make_user(is_staff=True))
     page = client.get("/campaigns/faces/report").content.decode()
     assert "6 items" in page
@@ -68,7 +68,9 @@ def test_a_broken_form_stores_nothing_and_says_so(client, campaign, answer):
 
 def test_a_paused_campaign_says_so(client, campaign):
     campaigns.set_open(campaign=campaign, is_open=False)
-    assert "is paused" in client.get("/campaigns/faces/judge").content.decode()
+    page = client.get("/campaigns/faces/judge").content.decode()
+    assert "is paused" in page
+    assert "Nothing is left" not in page
 
 
 def test_the_live_panel_tells_failures_in_words(client, campaign):
@@ -112,5 +114,5 @@ def test_an_address_that_is_taken_or_wrong_is_named():
         port = holder.getsockname()[1]
         with pytest.raises(CommandError, match="Is it running already"):
             call_command("serve", "--check", "--bind", f"127.0.0.1:{port}")
-    with pytest.raises(CommandError, match="is no port"):
+    with pytest.raises(CommandError, match="is no address"):
         call_command("serve", "--check", "--bind", "127.0.0.1:http")

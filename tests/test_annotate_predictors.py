@@ -88,7 +88,7 @@ def test_gold_and_test_faces_never_train(campaign):
 def test_refit_runs_once_for_many_answers_and_says_why_it_waits(campaign):
     judge(campaign, 6)
     assert predictors.refit_while_labels_wait() == 0
-    assert "6 judged pairs" in RefitRequest.objects.get().note
+    assert "Judged pairs: 6," in RefitRequest.objects.get().note
     judge(campaign, 40)
     assert predictors.refit_while_labels_wait() == 1
     assert RefitRequest.objects.get().note == ""
@@ -136,6 +136,6 @@ def test_a_metric_joins_once_judged_pairs_have_it_and_unscored_pairs_are_left_ou
 
 def test_too_few_labels(campaign):
     judge(campaign, 3)
-    with pytest.raises(svm.TooFewLabels, match="3 judged pairs"):
+    with pytest.raises(svm.TooFewLabels, match="Judged pairs: 3,"):
         predictors.fit_predictor()
     assert not Predictor.objects.exists()

@@ -108,7 +108,7 @@ def test_pairs_of_one_face_never_stand_on_both_sides_of_a_fold():
 
 def test_too_few_labels_are_named():
     data = {name: values[:6] for name, values in judged().items()}
-    with pytest.raises(svm.TooFewLabels, match="6 judged pairs of 2 faces"):
+    with pytest.raises(svm.TooFewLabels, match="Judged pairs: 6, of faces: 2"):
         svm.fit(**data, features=FEATURES)
 
 

@@ -1,6 +1,7 @@
+from django.urls import reverse
 from rest_framework import serializers
 
-from annotate.models import Campaign, Lease
+from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion
 
 CHOICES = ("left", "right", "cant_tell")
@@ -23,10 +24,13 @@ class LeaseSerializer(serializers.Serializer):
     caption = serializers.CharField(source="item.pair.face.caption")
 
     def get_left(self, lease: Lease) -> str:
-        return f"/images/{lease.left.key}"
+        return self._address(lease.left)
 
     def get_right(self, lease: Lease) -> str:
-        return f"/images/{lease.right.key}"
+        return self._address(lease.right)
+
+    def _address(self, candidate: Candidate) -> str:
+        return self.context["request"].build_absolute_uri(reverse("image", args=[candidate.key]))
 
 
 class NextRequestSerializer(serializers.Serializer):
@@ -55,6 +59,10 @@ class JudgementSerializer(serializers.Serializer):
     criterion = serializers.SerializerMethodField()
     seconds = serializers.FloatField(allow_null=True)
     created = serializers.DateTimeField(source="created_at")
+    in_force = serializers.SerializerMethodField(help_text="false once it was undone or replaced")
+
+    def get_in_force(self, judgement: Judgement) -> bool:
+        return Lease.objects.filter(pk=judgement.lease_id, judgement=judgement).exists()
 
     def get_choice(self, judgement) -> str:
         return side_of(judgement)

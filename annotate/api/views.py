@@ -1,18 +1,38 @@
+import uuid
+
+from django.http import FileResponse, Http404, HttpResponseNotModified
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.authtoken.views import ObtainAuthToken
-from rest_framework.decorators import api_view
+from rest_framework.decorators import api_view, renderer_classes
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 
 from annotate.api import serializers as s
-from annotate.models import Campaign
-from annotate.selectors import progress
+from annotate.models import Campaign, Candidate
+from annotate.selectors import images, progress
 from annotate.services import judging
 
 REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
+
+
+IMAGE_CACHE_SECONDS = 30 * 24 * 3600
+
+
+class PngRenderer(BaseRenderer):
+    """Lets a browser that accepts only pictures ask for one; the view answers with the file itself."""
+
+    media_type = "image/*"
+    format = "png"
+
+    def render(
+        self, data: object, accepted_media_type: str | None = None, renderer_context: dict | None = None
+    ) -> bytes:
+        return b""  # a refusal has no picture
 
 
 class Token(ObtainAuthToken):
@@ -47,7 +67,7 @@ def next_item(request: Request, slug: str) -> Response:
     )
     if not leases:
         return Response(status=status.HTTP_204_NO_CONTENT)
-    shown = s.LeaseSerializer(leases, many=True).data
+    shown = s.LeaseSerializer(leases, many=True, context={"request": request}).data
     return Response({**shown[0], "leases": shown} if wish.validated_data["depth"] > 1 else shown[0])
 
 
@@ -96,7 +116,28 @@ def skips(request: Request) -> Response:
 def undo(request: Request, slug: str) -> Response:
     """Take back your last answer or skip; returns the item, held again."""
     lease = judging.undo_last(annotator=request.user, campaign=get_object_or_404(Campaign, slug=slug))
-    return Response(s.LeaseSerializer(lease).data)
+    return Response(s.LeaseSerializer(lease, context={"request": request}).data)
+
+
+@extend_schema(responses={(200, "image/png"): bytes, 304: None, 404: OpenApiResponse(description="not yours to see")})
+@api_view(["GET"])
+@renderer_classes([PngRenderer, JSONRenderer])
+def image(request: Request, key: uuid.UUID) -> HttpResponseBase:
+    """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
+    candidate = get_object_or_404(Candidate, key=key)
+    if not images.may_see(request.user, candidate):
+        raise Http404
+    etag = f'"{candidate.sha256}"'
+    response: HttpResponseBase
+    if request.headers.get("If-None-Match") == etag:
+        response = HttpResponseNotModified()
+    elif candidate.path.is_file():
+        response = FileResponse(candidate.path.open("rb"), content_type="image/png")
+    else:
+        raise Http404("The file of this image is missing on the server.")
+    response["ETag"] = etag
+    response["Cache-Control"] = f"private, max-age={IMAGE_CACHE_SECONDS}, immutable"
+    return response
 
 
 @extend_schema(responses=s.ProgressSerializer)

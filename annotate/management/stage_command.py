@@ -1,13 +1,47 @@
 """What every stage command shares: a progress bar, a summary, and an exit code that tells of skipped things."""
 
+import argparse
 from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from annotate.stages import Stage, Step, Summary
 
 SHOWN_PER_REASON = 20
+
+
+def require_migrated() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise CommandError("The database is not up to date: run `python manage.py migrate` first.")
+
+
+def require(condition: bool, remedy: str) -> None:
+    """What an earlier stage must have made."""
+    if not condition:
+        raise CommandError(f"There is nothing to work on: {remedy}")
+
+
+def positive(text: str) -> int:
+    """An option's whole number above 0."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def usable_device(name: str) -> str:
+    """The name of a torch device that works here."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise CommandError(f"--device {name} cannot be used here ({reason}). Without it the CPU is used.") from error
+    return name
 
 
 class StageCommand(BaseCommand):
@@ -24,8 +58,14 @@ class StageCommand(BaseCommand):
     def add_stage_arguments(self, parser: CommandParser) -> None:
         """Options of this stage."""
 
-    def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None) -> Summary:
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        require_migrated()
+        return super().execute(*args, **options)
+
+    def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None, already: int = 0) -> Summary:
+        """`already`: what an earlier run did, for the summary."""
         summary = Stage(name, total=total, show_bar=self.stderr.isatty()).run(steps)
+        summary.already += already
         self.report(summary)
         return summary
 

@@ -26,7 +26,7 @@ class Campaign(models.Model):
 
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=120)
-    guideline = models.TextField(blank=True, help_text="Markdown, shown below the three rules")
+    guideline = models.TextField(blank=True, help_text="Markdown, shown above the three rules")
     overlap = models.PositiveSmallIntegerField(default=1)
     lease_seconds = models.PositiveIntegerField(default=900)
     seed = models.PositiveBigIntegerField(default=random_seed, help_text="orders the items, draws the sides")

@@ -48,7 +48,7 @@ def release_leases(*, campaign: Campaign) -> int:
 NOTES = {
     Criterion.REALISM: "One has structure that no face has: look at the eyes, the mouth and the outline.",
     Criterion.DETAIL: "Nothing is broken in either, but one is smooth where skin, hair and lashes should be.",
-    Criterion.TEXT: "The text says: “{caption}” The signs of it are lost in one of the images.",
+    Criterion.TEXT: "Suppose rules 1 and 2 left you undecided. The text says: “{caption}” One image shows less of it.",
 }
 
 
@@ -58,8 +58,8 @@ def choose_examples(*, campaign: Campaign) -> int:
     asked about, where there are enough of those.
 
     Realism: of what networks made sharp (NIQE below their average), the furthest from the photograph (LPIPS).
-    Detail: the closest that a classical restorer comes (highest SSIM): intact and smooth. Text: the smoothest image
-    (highest NIQE) of the face whose text gives the highest age, since lines go first.
+    Detail: the closest that a classical restorer comes (highest SSIM): intact and smooth. Text: the closest that
+    a network comes to the face whose text gives the highest age, since lines go first.
     """
     faces = Face.objects.exclude(pairs__items__campaign=campaign)
     if faces.filter(split=Split.TEST).count() < len(Criterion):
@@ -71,7 +71,7 @@ def choose_examples(*, campaign: Campaign) -> int:
     oldest = max(faces.exclude(caption=""), key=_age_in_text, default=None)
     used: list[int] = []
     for criterion, candidates in {
-        Criterion.TEXT: restored.filter(face=oldest, scores__metric="niqe").order_by("-scores__value"),
+        Criterion.TEXT: by_networks.filter(face=oldest, scores__metric="ssim").order_by("-scores__value"),
         Criterion.REALISM: sharp.filter(scores__metric="lpips").order_by("-scores__value"),
         Criterion.DETAIL: restored.filter(restorer__kind="classical", scores__metric="ssim").order_by("-scores__value"),
     }.items():

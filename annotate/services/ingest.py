@@ -13,6 +13,7 @@ from annotate.storage import store_png
 from rewardlab import faces as detector
 from rewardlab import images
 
+SMALLEST, LARGEST = 64, 2048
 DEFAULT_SHARES = {"train": 0.8, "gold": 0.1, "test": 0.1}
 
 
@@ -22,6 +23,10 @@ class IngestConfig:
     aligned: bool = False  # FFHQ-aligned already: only shrunk to size
     shares: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_SHARES))
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not SMALLEST <= self.size <= LARGEST:
+            raise ValueError(f"The working size must be {SMALLEST} to {LARGEST} pixels, not {self.size}.")
 
 
 def ingest(sources: list[Source], *, config: IngestConfig) -> Iterator[Step]:
@@ -40,7 +45,7 @@ def _ingest_one(source: Source, config: IngestConfig) -> Step:
     source_sha256, source_key = images.sha256(data), names.hashed(source.path.stem)
     known = Face.objects.filter(source_sha256=source_sha256).first()
     if known and known.source_key == source_key:
-        return Step(already=1)
+        return _known_again(known, source, config)
     duplicate = Step(
         skipped=str(source.path),
         reason="duplicate",
@@ -78,6 +83,17 @@ def _ingest_one(source: Source, config: IngestConfig) -> Step:
     except IntegrityError:
         return duplicate
     return Step(done=1)
+
+
+def _known_again(face: Face, source: Source, config: IngestConfig) -> Step:
+    """A photograph that is here already: its size stands; a caption that it lacked is taken."""
+    if face.size != config.size:
+        detail = f"it was ingested at {face.size} pixels; use that --size, or another DATA_ROOT for {config.size}"
+        return Step(skipped=str(source.path), reason="other_size", detail=detail)
+    if source.caption and not face.caption:
+        Face.objects.filter(pk=face.pk).update(caption=source.caption, caption_source=Face.CaptionSource.FILE)
+        return Step(done=1)
+    return Step(already=1)
 
 
 def _split(identity: str, config: IngestConfig) -> str:

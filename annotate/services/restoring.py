@@ -52,7 +52,7 @@ def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
     if not created and {**row.provenance, "version": None} != {**provenance, "version": None}:
         raise RestorerConflict(
             f"The restorer “{name}” is known with other weights or parameters: "
-            f"{row.provenance} instead of {provenance}. Choose another name with --name."
+            f"{row.provenance} instead of {provenance}. Choose another name."
         )
     return row
 
@@ -82,14 +82,28 @@ def _restore_batch(batch: Sequence[Face], restorer, row: Restorer) -> Iterator[S
     yield Step(done=len(loaded))
 
 
+def export_lq(folder: Path) -> int:
+    """Write every lq image as face-NUMBER.png, for restorers that run elsewhere. Returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    exported = 0
+    for candidate in Candidate.objects.filter(source=Candidate.LQ).iterator():
+        images.write_atomic(folder / f"{_exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
+        exported += 1
+    return exported
+
+
+def _exported_name(face_id: int) -> str:
+    return f"face-{face_id:06d}"
+
+
 def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[Step]:
-    """Take results computed elsewhere: files named like the photographs that were ingested, any image type."""
+    """Take results computed elsewhere from the lq images: files named as `export_lq` named them, or like the
+    photographs that were ingested, of any image type."""
     row = register_restorer(name, kind=Restorer.Kind.FOLDER, provenance={"kind": "folder"})
-    results = {
-        names.hashed(file.stem): file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES
-    }
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    results = {file.stem: file for file in files} | {names.hashed(file.stem): file for file in files}
     for face in without(name, faces).iterator(chunk_size=200):
-        file = results.get(face.source_key)
+        file = results.get(_exported_name(face.pk)) or results.get(face.source_key)
         if file is None:
             yield Step(
                 skipped=str(face),
@@ -107,7 +121,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
             yield Step(
                 skipped=str(file),
                 reason="wrong_size",
-                detail=f"{width}x{height}, but this face is {face.size}x{face.size}; resize the results",
+                detail=f"{width}x{height} for a face of {face.size}x{face.size}: restore what degrade --export wrote",
             )
             continue
         _add_candidate(face, name, array, restorer=row, provenance={"restorer": name})

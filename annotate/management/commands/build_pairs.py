@@ -1,7 +1,7 @@
 from typing import Any
 
-from annotate.management.stage_command import StageCommand
-from annotate.models import Face
+from annotate.management.stage_command import StageCommand, require
+from annotate.models import Candidate, Face, Pair
 from annotate.services.pairing import build_pairs
 
 
@@ -9,4 +9,7 @@ class Command(StageCommand):
     help = "All pairs of {hq, restored} per face; those with hq are anchored with their fixed label (Sec. 3.1)."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.finish(self.run_stage("build_pairs", build_pairs(Face.objects.all())), options=options)
+        require(Candidate.objects.filter(restorer__isnull=False).exists(), "run restore first.")
+        already = Pair.objects.count()
+        summary = self.run_stage("build_pairs", build_pairs(Face.objects.all()), already=already)
+        self.finish(summary, options=options)

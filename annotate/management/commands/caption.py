@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand
+from annotate.management.stage_command import StageCommand, require, usable_device
 from annotate.models import Face
 from annotate.services.captioning import caption_faces, captions_from
 from annotate.sources import SourceError, read_sources
@@ -24,6 +24,7 @@ class Command(StageCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         faces = Face.objects.all()
+        require(faces.exists(), "run ingest first.")
         try:
             if options["backend"] == "file":
                 if options["source"] is None:
@@ -31,7 +32,9 @@ class Command(StageCommand):
                 steps = captions_from(faces, sources=read_sources(options["source"]), file=options["source"])
             else:
                 steps = caption_faces(faces, captioner=open_captioner(options), source=options["backend"])
-            summary = self.run_stage("caption", steps, total=faces.filter(caption="").count())
+            summary = self.run_stage(
+                "caption", steps, total=faces.filter(caption="").count(), already=faces.exclude(caption="").count()
+            )
         except (SourceError, OSError, ImportError) as error:
             raise CommandError(str(error)) from error
         self.finish(summary, options=options)
@@ -41,5 +44,5 @@ def open_captioner(options: dict[str, Any]) -> Any:
     from rewardlab import captions
 
     if options["backend"] == "llava":
-        return captions.LlavaCaptioner(options["model"], options["device"])
+        return captions.LlavaCaptioner(options["model"], usable_device(options["device"]))
     return captions.TemplateCaptioner()

@@ -1,10 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from annotate.management.stage_command import StageCommand
+from annotate.management.stage_command import StageCommand, require
 from annotate.models import Candidate, Face
-from annotate.services.restoring import degrade_faces, without
+from annotate.services.restoring import degrade_faces, export_lq, without
 from refl.degrade import PRESETS
 
 
@@ -13,8 +14,15 @@ class Command(StageCommand):
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--preset", choices=sorted(PRESETS), help="these ranges, whatever the size")
+        parser.add_argument("--export", type=Path, help="write all lq images here, for restorers that run elsewhere")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require(Face.objects.exists(), "run ingest first.")
+        already = Candidate.objects.filter(source=Candidate.LQ).count()
         config = PRESETS[options["preset"]] if options["preset"] else None
         steps = degrade_faces(Face.objects.all(), config=config)
-        self.finish(self.run_stage("degrade", steps, total=without(Candidate.LQ).count()), options=options)
+        summary = self.run_stage("degrade", steps, total=without(Candidate.LQ).count(), already=already)
+        if options["export"]:
+            exported = export_lq(options["export"])
+            self.stdout.write(f"  {exported} images exported to {options['export']}, named face-NUMBER.png")
+        self.finish(summary, options=options)

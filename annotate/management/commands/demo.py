@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.management.stage_command import require_migrated
 from annotate.models import StageRun, User
 from annotate.services import campaigns, demo
 from rewardlab.assets import MissingAsset
@@ -22,6 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.PRODUCTION:
             raise CommandError("The demo is not for production: DEPLOYMENT=production is set.")
+        require_migrated()
         if not 1 <= options["faces"] <= 609 or not 1 <= options["annotators"] <= 99:
             raise CommandError("FACES must be 1 to 609 and DEMO_ANNOTATORS 1 to 99.")
         try:

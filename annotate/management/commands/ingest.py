@@ -1,9 +1,12 @@
+import argparse
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import Count
 
-from annotate.management.stage_command import StageCommand
+from annotate.management.stage_command import StageCommand, positive
+from annotate.models import Face
 from annotate.services.ingest import DEFAULT_SHARES, IngestConfig, ingest
 from annotate.sources import IDENTITY_RULES, SourceError, read_sources
 from rewardlab.assets import MissingAsset
@@ -26,23 +29,29 @@ class Command(StageCommand):
             metavar="train=.8,gold=.1,test=.1",
             help="shares of identities; or one name for all of them",
         )
-        parser.add_argument("--size", type=int, default=config.size, help="working size (default: %(default)s)")
+        parser.add_argument("--size", type=positive, default=config.size, help="working size (default: %(default)s)")
         parser.add_argument("--aligned", action="store_true", help="FFHQ-aligned already: shrink only")
         parser.add_argument("--seed", type=int, default=config.seed)
-        parser.add_argument("--limit", type=int, help="the first so many photographs")
+        parser.add_argument("--limit", type=positive, help="the first so many photographs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        config = IngestConfig(
-            size=options["size"], aligned=options["aligned"], shares=options["split"], seed=options["seed"]
-        )
         try:
+            config = IngestConfig(
+                size=options["size"], aligned=options["aligned"], shares=options["split"], seed=options["seed"]
+            )
             sources = read_sources(
                 options["path"], captions=options["captions"], identity_from=options["identity_from"]
             )[: options["limit"]]
             summary = self.run_stage("ingest", ingest(sources, config=config), total=len(sources))
-        except (SourceError, MissingAsset) as error:
+        except (SourceError, MissingAsset, ValueError) as error:
             raise CommandError(str(error)) from error
+        self.tell_splits()
         self.finish(summary, options=options)
+
+    def tell_splits(self) -> None:
+        rows = Face.objects.values_list("split").annotate(faces=Count("pk"), people=Count("identity", distinct=True))
+        told = ", ".join(f"{split} {faces} of {people}" for split, faces, people in rows.order_by("split"))
+        self.stdout.write(f"  faces of identities: {told or 'none'}")
 
 
 def parse_shares(text: str) -> dict[str, float]:
@@ -52,9 +61,9 @@ def parse_shares(text: str) -> dict[str, float]:
     try:
         shares = {name.strip(): float(share) for name, share in (part.split("=") for part in text.split(","))}
     except ValueError:
-        raise CommandError(f"--split {text}: write it as train=.8,gold=.1,test=.1") from None
+        raise argparse.ArgumentTypeError(f"--split {text}: write it as train=.8,gold=.1,test=.1") from None
     if unknown := set(shares) - set(DEFAULT_SHARES):
-        raise CommandError(f"--split {text}: no split is called {', '.join(sorted(unknown))}")
+        raise argparse.ArgumentTypeError(f"--split {text}: no split is called {', '.join(sorted(unknown))}")
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
-        raise CommandError(f"--split {text}: the shares must sum to 1")
+        raise argparse.ArgumentTypeError(f"--split {text}: the shares must sum to 1")
     return shares

@@ -3,8 +3,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand
-from annotate.models import Face
+from annotate.management.stage_command import StageCommand, positive, require, usable_device
+from annotate.models import Candidate, Face
 from annotate.services.restoring import RestorerConflict, add_results, restore_faces, without
 from annotate.stages import Summary
 from refl.restorers import RESTORERS, UnknownRestorerError, WeightsError, open_restorer
@@ -26,15 +26,16 @@ class Command(StageCommand):
             action="append",
             default=[],
             metavar="NAME=PATH",
-            help="results computed elsewhere, named like the photographs",
+            help="results computed elsewhere from what degrade --export wrote, under the same names",
         )
-        parser.add_argument("--batch-size", type=int, default=4)
+        parser.add_argument("--batch-size", type=positive, default=4)
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
 
     def handle(self, *args: Any, **options: Any) -> None:
         names, folders = options["restorer"] or [], [parse_folder(text) for text in options["from_folder"]]
         if options["weights"] and len(names) != 1:
             raise CommandError("--weights needs exactly one --restorer NAME to call its results by.")
+        require(Candidate.objects.filter(source=Candidate.LQ).exists(), "run degrade first.")
         if not names and not folders:
             names = list(RESTORERS)
         try:
@@ -45,14 +46,16 @@ class Command(StageCommand):
         self.finish(*summaries, options=options)
 
     def run_network(self, name: str, options: dict[str, Any]) -> Summary:
+        already = Candidate.objects.filter(source=name).count()
         todo = without(name).filter(candidates__source="lq").count()
-        restorer = open_restorer(name, weights=options["weights"], device=options["device"])
+        restorer = open_restorer(name, weights=options["weights"], device=usable_device(options["device"]))
         steps = restore_faces(Face.objects.all(), restorer=restorer, batch_size=options["batch_size"])
-        return self.run_stage(f"restore-{name}"[:30], steps, total=todo)
+        return self.run_stage(f"restore-{name}"[:30], steps, total=todo, already=already)
 
     def run_folder(self, name: str, folder: Path) -> Summary:
+        already = Candidate.objects.filter(source=name).count()
         steps = add_results(Face.objects.all(), name=name, folder=folder)
-        return self.run_stage(f"restore-{name}"[:30], steps, total=without(name).count())
+        return self.run_stage(f"restore-{name}"[:30], steps, total=without(name).count(), already=already)
 
 
 def parse_folder(text: str) -> tuple[str, Path]:

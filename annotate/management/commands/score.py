@@ -2,8 +2,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand
-from annotate.models import Face
+from annotate.management.stage_command import StageCommand, positive, require, usable_device
+from annotate.models import Face, Score
 from annotate.services.scoring import score_candidates, unscored
 from rewardlab.metrics import METRICS, PAPER_METRICS, availability
 
@@ -13,16 +13,18 @@ class Command(StageCommand):
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--metrics", nargs="+", default=list(PAPER_METRICS), metavar="NAME")
-        parser.add_argument("--batch-size", type=int, default=8)
+        parser.add_argument("--batch-size", type=positive, default=8)
         parser.add_argument("--device", default="cpu")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if unknown := [name for name in options["metrics"] if name not in METRICS]:
             raise CommandError(f"No metric is called {', '.join(unknown)}; there are {', '.join(METRICS)}.")
         faces = Face.objects.all()
+        require(faces.exists(), "run ingest first.")
+        already = Score.objects.filter(metric__in=options["metrics"]).count()
         steps = score_candidates(
-            faces, names=options["metrics"], batch_size=options["batch_size"], device=options["device"]
+            faces, names=options["metrics"], batch_size=options["batch_size"], device=usable_device(options["device"])
         )
         usable = [name for name in options["metrics"] if availability(name) is None]
         total = sum(unscored(faces, name).count() for name in usable)
-        self.finish(self.run_stage("score", steps, total=total), options=options)
+        self.finish(self.run_stage("score", steps, total=total, already=already), options=options)

@@ -7,8 +7,10 @@ import time
 from types import FrameType
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.management.stage_command import require_migrated
 from annotate.services.recovery import queue_leftover_work
 
 GRACE_SECONDS = 60
@@ -26,6 +28,8 @@ class Command(BaseCommand):
         require_free_address(options["bind"])
         if options["check"]:
             return
+        require_migrated()
+        call_command("collectstatic", interactive=False, verbosity=0)
         queue_leftover_work()
         web = [
             *(sys.executable, "-m", "gunicorn", "annotate.wsgi", "--bind", options["bind"]),
@@ -55,12 +59,13 @@ class Command(BaseCommand):
     def stop(self, processes: dict[str, subprocess.Popen]) -> None:
         self.stdout.write("\nStopping. The worker finishes its step first; Ctrl-C again stops it at once.")
         try:
-            for process in processes.values():
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGINT)
+            if processes["web server"].poll() is None:
+                processes["web server"].terminate()  # its parent process lets running requests end
+            if processes["worker"].poll() is None:
+                os.killpg(processes["worker"].pid, signal.SIGINT)
             for process in processes.values():
                 process.wait(GRACE_SECONDS)
-            self.stdout.write("Stopped. Every answer is kept; `make run` goes on where it was.")
+            self.stdout.write("Stopped. Every answer is kept; the next start goes on where this one was.")
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
             for process in processes.values():
                 if process.poll() is None:
@@ -75,7 +80,7 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
 def require_free_address(bind: str) -> None:
     host, _, port = bind.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise CommandError(f"PORT={port} is no port: choose a number from 1 to 65535.")
+        raise CommandError(f"{bind} is no address: write HOST:PORT with a port from 1 to 65535 (make run PORT=8000).")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand
+from annotate.management.stage_command import StageCommand, positive
 from annotate.services import simulating
 
 
@@ -13,10 +13,10 @@ class Command(StageCommand):
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--annotators", type=int, default=3)
-        parser.add_argument("--overlap", type=int, default=2, help="of the campaign, when it is made here")
+        parser.add_argument("--annotators", type=positive, default=3)
+        parser.add_argument("--overlap", type=positive, default=2, help="of the campaign, when it is made here")
         parser.add_argument("--campaign", default="simulated")
-        parser.add_argument("--limit", type=int, help="stop after so many answers")
+        parser.add_argument("--limit", type=positive, help="stop after so many answers")
         parser.add_argument("--seed", type=int, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:

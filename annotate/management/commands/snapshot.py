@@ -1,9 +1,10 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.exports import snapshot
+from annotate.exports import NothingToFreeze, snapshot
+from annotate.management.stage_command import require_migrated
 from annotate.models import Preference
 from annotate.models.faces import Split
 
@@ -16,14 +17,22 @@ class Command(BaseCommand):
         parser.add_argument("--split", nargs="+", choices=Split.values)
         parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
         parser.add_argument("--with-images", action="store_true", help="copy the images too, for another machine")
+        parser.add_argument("--overwrite", action="store_true", help="replace another snapshot in OUT")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        row = snapshot(
-            options["out"],
-            splits=options["split"],
-            origins=options["origin"],
-            with_images=options["with_images"],
-        )
+        require_migrated()
+        try:
+            row = snapshot(
+                options["out"],
+                splits=options["split"],
+                origins=options["origin"],
+                with_images=options["with_images"],
+                overwrite=options["overwrite"],
+            )
+        except (NothingToFreeze, OSError) as error:
+            raise CommandError(str(error)) from error
         counts = ", ".join(f"{name} {count}" for name, count in row.header["counts"].items()) or "nothing"
         self.stdout.write(f"{row.path}: {row.header['rows']} preferences of {row.header['faces']} faces ({counts})")
         self.stdout.write(f"sha256 {row.sha256}")
+        if simulated := sum(count for name, count in row.header["counts"].items() if name.endswith("/simulated")):
+            self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: --origin ground_truth human svm")
