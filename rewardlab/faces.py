@@ -88,7 +88,7 @@ def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
     """Cut the largest face out of a uint8 (H, W, 3) photograph, as a size x size crop in the FFHQ layout.
 
     A similarity transform (least squares) brings the five points to the 512-pixel template times size / 512.
-    Shrinking is antialiased; what lies outside the photograph repeats its edge.
+    Shrinking is antialiased; what lies outside the photograph takes the median colour of its edge.
 
     Raises `FaceError`: `no_face`, or `too_small` if the crop would have to be enlarged and
     `allow_upscale` is not set.
@@ -181,7 +181,7 @@ def _warp(array: Pixels, matrix: NDArray[np.float64], scale: float, size: int) -
         shrunk = _shrunk(array, scale)
         matrix = matrix @ _undo_shrink(array, shrunk)
         array = shrunk
-    crop = cv2.warpAffine(array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(array, matrix, (size, size), flags=cv2.INTER_CUBIC, borderValue=_edge_colour(array))
     return np.asarray(crop, np.uint8)
 
 
@@ -204,4 +204,10 @@ def _undo_shrink(array: Pixels, shrunk: Pixels) -> NDArray[np.float64]:
 def _too_small(what: str, width: float, needed: int) -> FaceError:
     possible = int(width) // 16 * 16
     remedy = f"use --size {possible} or smaller" if possible >= 64 else "use a larger photograph"
-    return FaceError("too_small", f"{what} is {width:.0f} px wide and {needed} are needed; {remedy}")
+    return FaceError("too_small", f"{what} is {int(width)} px wide and {needed} are needed; {remedy}")
+
+
+def _edge_colour(array: Pixels) -> tuple[float, ...]:
+    """Median colour of the outermost pixels. Repeating or mirroring them would draw streaks or a second chin."""
+    edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
+    return tuple(np.median(edge, axis=0).tolist())

@@ -46,7 +46,7 @@ def release_leases(*, campaign: Campaign) -> int:
 
 
 NOTES = {
-    Criterion.REALISM: "One has structure that no face has: look at the eyes, the mouth and the outline.",
+    Criterion.REALISM: "One has grain and structure that no photograph of a face has: look at skin, eyes and mouth.",
     Criterion.DETAIL: "Nothing is broken in either, but one is smooth where skin, hair and lashes should be.",
     Criterion.TEXT: "Suppose rules 1 and 2 left you undecided. The text says: “{caption}” One image shows less of it.",
 }
