@@ -8,7 +8,7 @@ symmetrically, so that p(first beats second) = 1 - p(second beats first) exactly
 import hashlib
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,6 @@ class Predictor:
     accuracy: float  # cross-validated, on pairs
     interval: tuple[float, float]  # 95%, bootstrap over faces
     grid_searched: bool
-    extra: dict = field(default_factory=dict)
 
     def probability_first(self, first: Array, second: Array) -> Array:
         """p(first beats second) for metric vectors (N, K) each, in the order of `features`. Returns (N,)."""

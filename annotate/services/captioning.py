@@ -10,9 +10,10 @@ from annotate import names, storage
 from annotate.models import Candidate, Face
 from annotate.sources import Source
 from annotate.stages import Step, batches
+from rewardlab.captions import Captioner
 
 
-def caption_faces(faces: QuerySet[Face], *, captioner, source: str, batch_size: int = 8) -> Iterator[Step]:
+def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, batch_size: int = 8) -> Iterator[Step]:
     """Caption with a captioner of `rewardlab.captions`; faces with a caption keep it."""
     for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=200), batch_size):
         whole = []

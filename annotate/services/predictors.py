@@ -196,6 +196,9 @@ def search_if_due() -> Predictor | None:
         return None
     try:
         return fit_predictor(grid=True)
+    except Exception as error:
+        _note(f"The last grid search failed: {type(error).__name__}: {error}")
+        raise
     finally:
         RefitRequest.objects.filter(pk=1).update(searching_until=None)
 

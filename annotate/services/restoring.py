@@ -13,6 +13,7 @@ from annotate.models import Candidate, Face, Restorer
 from annotate.sources import IMAGE_SUFFIXES
 from annotate.stages import Step, batches
 from refl.degrade import DegradeConfig, degrade, sample_parameters
+from refl.restorers.spec import Restorer as OpenedRestorer
 from rewardlab import images
 
 
@@ -57,7 +58,7 @@ def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
     return row
 
 
-def restore_faces(faces: QuerySet[Face], *, restorer, batch_size: int = 4) -> Iterator[Step]:
+def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size: int = 4) -> Iterator[Step]:
     """Restore lq of each face that this opened restorer (`refl.restorers.Restorer`) has not restored yet."""
     row = register_restorer(restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance)
     todo = without(restorer.name, faces).filter(candidates__source=Candidate.LQ).distinct()
@@ -67,7 +68,7 @@ def restore_faces(faces: QuerySet[Face], *, restorer, batch_size: int = 4) -> It
             yield from _restore_batch([face for face in batch if face.size == size], restorer, row)
 
 
-def _restore_batch(batch: Sequence[Face], restorer, row: Restorer) -> Iterator[Step]:
+def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restorer) -> Iterator[Step]:
     loaded: list[tuple[Face, NDArray[np.uint8]]] = []
     for face in batch:
         try:
