@@ -17,6 +17,7 @@ from rewardlab import assets, faces, images, metrics
 from rewardlab.compat import ensure_torchvision
 from rewardlab.metrics import niqe
 from rewardlab.metrics.numpy_pickle import load_arrays
+from rewardlab.metrics.perceptual import load_network
 
 needs_demo = pytest.mark.skipif(
     not (assets.is_available("demo-faces") and assets.is_available("lpips-alex")),
@@ -269,3 +270,23 @@ def test_torchvision_imports_beside_this_torch():
     assert spandrel.ModelLoader and models.alexnet
     resized = v2.functional.resize(torch.rand(1, 3, 8, 8), [4, 4], antialias=True)
     assert resized.shape == (1, 3, 4, 4)
+
+
+@needs_demo
+def test_lpips_gives_its_published_example():
+    """The VGG example in the documentation of torchmetrics (until 2023): seed 123, ten random pairs, .3493.
+
+    There the metric is made between the seed and the images and draws the weights that it then replaces; making the
+    same layers here draws the same numbers.
+    """
+    import lpips
+    import torchvision
+
+    network = load_network("vgg")
+    torch.manual_seed(123)
+    torchvision.models.vgg16(init_weights=False)
+    for channels in (64, 128, 256, 512, 512):
+        lpips.lpips.NetLinLayer(channels, use_dropout=True)
+    first, second = torch.rand(10, 3, 100, 100), torch.rand(10, 3, 100, 100)
+    with torch.no_grad():
+        assert network(first, second).mean().item() == pytest.approx(0.3493, abs=5e-5)
