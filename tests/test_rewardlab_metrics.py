@@ -274,7 +274,7 @@ def test_torchvision_imports_beside_this_torch():
 
 @needs_demo
 def test_lpips_gives_its_published_example():
-    """The VGG example in the documentation of torchmetrics (until 2023): seed 123, ten random pairs, .3493.
+    """The VGG example in an earlier documentation of torchmetrics: seed 123, ten random pairs, .3493.
 
     There the metric is made between the seed and the images and draws the weights that it then replaces; making the
     same layers here draws the same numbers.
