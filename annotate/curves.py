@@ -1,11 +1,20 @@
-"""Geometry of the plots on pages: numbers to points of an inline SVG, no script and no style needed."""
+"""Geometry of the plots on pages: numbers to points of an inline SVG, no script and no style needed.
 
-from dataclasses import dataclass
+The units are about a phone's pixels. Lines differ by their dashes as well as by colour: see `.curve` in style.css.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from annotate.models import Predictor
+from annotate.selectors.runs import ORIGINS, STRATA, Calibration, Evaluation, History, Point, Share, means
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 640, 240, 44, 24
+WIDTH, HEIGHT = 480, 260
+LEFT, RIGHT, TOP, BOTTOM = 50, 28, 24, 42  # what the labels take
 LOW, HIGH = 0.3, 1.0
+MOST_POINTS = 400
+ROW = 46  # height of a method in the plot of intervals: its words, and its interval below
 
 
 @dataclass(frozen=True)
@@ -16,39 +25,288 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Curve:
-    accuracy: str
-    baseline: str
-    band: str
+class Axis:
+    """Numbers along one side, from `low` to `high`; what is beyond is drawn at the edge."""
+
+    title: str
+    low: float
+    high: float
+    text: Callable[[float], str]
+    least_step: float = 0.0
+
+    def place(self, value: float, start: float, end: float) -> float:
+        inside = min(max(value, self.low), self.high)
+        return round(start + (inside - self.low) / (self.high - self.low) * (end - start), 1)
+
+    def ticks(self) -> list[float]:
+        step = max(_round_step(self.high - self.low), self.least_step)
+        numbers = range(math.ceil(self.low / step - 1e-6), math.floor(self.high / step + 1e-6) + 1)
+        return [number * step for number in numbers]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line; `css` are the classes that dash and colour it."""
+
+    css: str
+    name: str
+    points: Sequence[Point]
+    newest: str = ""  # the figure for the legend
+
+
+@dataclass(frozen=True)
+class Line:
+    css: str
+    name: str
+    newest: str
+    points: str
+    end: Mark
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Plot:
+    title: str
+    label: str  # what is said to those who do not see it
+    x_title: str
+    y_title: str
+    lines: list[Line]
     grid: list[Mark]
     ticks: list[Mark]
+    bands: list[str] = field(default_factory=list)
+    dots: list[Dot] = field(default_factory=list)
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
 
 
-def accuracy_curve(limit: int = 500) -> Curve | None:
+def plot(
+    title: str,
+    label: str,
+    series: Iterable[Series],
+    x: Axis,
+    y: Axis,
+    *,
+    bands: Iterable[Sequence[Point]] = (),
+    dots: Iterable[tuple[float, float, float]] = (),
+) -> Plot:
+    """Lines over one another; `bands` are filled outlines, `dots` are (x, y, radius)."""
+
+    def at(point: Point) -> tuple[float, float]:
+        return x.place(point[0], LEFT, WIDTH - RIGHT), y.place(point[1], HEIGHT - BOTTOM, TOP)
+
+    def points(values: Iterable[Point]) -> str:
+        return " ".join("{},{}".format(*at(value)) for value in values)
+
+    return Plot(
+        title=title,
+        label=label,
+        x_title=x.title,
+        y_title=y.title,
+        lines=[
+            Line(line.css, line.name, line.newest, points(line.points), Mark("", *at(line.points[-1])))
+            for line in series
+            if line.points
+        ],
+        grid=[Mark(y.text(value), y=at((0, value))[1]) for value in y.ticks()],
+        ticks=[Mark(x.text(value), x=at((value, 0))[0]) for value in x.ticks()],
+        bands=[points(band) for band in bands],
+        dots=[Dot(*at((across, up)), round(radius, 1)) for across, up, radius in dots],
+    )
+
+
+def accuracy_curve(limit: int = 500) -> Plot | None:
     """Cross-validated accuracy of the last versions against their number of labels; None below two versions."""
     newest = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk")
     rows = sorted(newest.values_list("labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy")[:limit])
     if len(rows) < 2 or rows[0][0] == rows[-1][0]:
         return None
-    first, last = rows[0][0], rows[-1][0]
 
-    def x(labels: int) -> float:
-        return round(LEFT + (labels - first) / (last - first) * (WIDTH - LEFT - 12), 1)
+    def column(number: int) -> list[Point]:
+        return [(row[0], row[number] or 0.0) for row in rows]
 
-    def y(share: float | None) -> float:
-        inside = min(max(share or 0.0, LOW), HIGH)
-        return round(8 + (HIGH - inside) / (HIGH - LOW) * (HEIGHT - BOTTOM - 8), 1)
-
-    def points(column: int) -> list[str]:
-        return [f"{x(row[0])},{y(row[column])}" for row in rows]
-
-    return Curve(
-        accuracy=" ".join(points(1)),
-        baseline=" ".join(points(4)),
-        band=" ".join(points(3) + points(2)[::-1]),
-        grid=[Mark(f"{share:.0%}", y=y(share)) for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
-        ticks=[Mark(str(labels), x=x(labels)) for labels in sorted({first, (first + last) // 2, last})],
+    return plot(
+        "Accuracy by number of labels",
+        "Cross-validated accuracy of each version against the number of labels; the figures are in the table of "
+        "predictors in the admin",
+        [
+            Series("line", "accuracy, with its 95% interval", column(1), f"{rows[-1][1] or 0:.0%}"),
+            Series("base", "a constant order of the restorers", column(4), f"{rows[-1][4] or 0:.0%}"),
+        ],
+        Axis("labels", rows[0][0], rows[-1][0], _whole, least_step=1),
+        Axis("", LOW, HIGH, _percent),
+        bands=[column(3) + column(2)[::-1]],
     )
+
+
+def run_plots(history: History, total: int) -> list[Plot]:
+    """Loss, pair accuracy by origin and gold agreement of a run, as far as there is anything of each."""
+    last = max(history.last_step, total, 1)
+    steps = Axis("step", 0, last, _whole, least_step=1)
+    loss = _thin(history.loss, last)
+    accuracy = {origin: _thin(points, last) for origin, points in history.accuracy.items() if points}
+    gold = {
+        stratum: [(row.step, share) for row in history.gold if (share := row.agreement[stratum]) is not None]
+        for stratum in STRATA
+    }
+    plots = []
+    if loss:
+        newest = f"{history.loss[-1][1]:.3f}"
+        line = Series("line", "loss", loss, newest)
+        plots.append(plot("Loss", f"Loss by step, now {newest}", [line], steps, _loss_axis(loss)))
+    if accuracy:
+        lines = [
+            Series(f"line {name}", ORIGINS[name], points, f"{points[-1][1]:.0%}") for name, points in accuracy.items()
+        ]
+        plots.append(
+            plot(
+                "Pair accuracy by origin", _spoken("Pair accuracy", lines), lines, steps, _share_axis(accuracy.values())
+            )
+        )
+    if any(gold.values()):
+        names = {"contested": "contested pairs", "anchored": "pairs with the photograph"}
+        lines = [
+            Series(f"line {stratum}", names[stratum], points, f"{points[-1][1]:.1%}")
+            for stratum, points in gold.items()
+            if points
+        ]
+        plots.append(
+            plot(
+                "Agreement with the gold labels",
+                _spoken("Gold agreement", lines),
+                lines,
+                steps,
+                _share_axis(gold.values()),
+            )
+        )
+    return plots
+
+
+def _spoken(what: str, lines: list[Series]) -> str:
+    return f"{what} by step, now " + ", ".join(f"{line.name} {line.newest}" for line in lines)
+
+
+def _thin(points: Sequence[Point], last: int) -> list[Point]:
+    return [point for _, point in sorted(means(points, last, MOST_POINTS).items())]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A method's dot and its interval, with the words above them."""
+
+    title: str
+    value: str
+    css: str
+    words: float
+    y: float
+    x: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class IntervalPlot:
+    label: str
+    rows: list[Interval]
+    ticks: list[Mark]
+    people: Mark | None  # x and, as y, the width of the band
+    height: int
+    bottom: int
+    width: int = WIDTH
+
+
+def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
+    """Agreement on contested pairs, a row a method, on the band of how far people agree with one another."""
+    found = [(row, row.share) for row in evaluation.rows if row.stratum == "contested" and row.share]
+    if not found:
+        return None
+    people = evaluation.two_agree
+    shares = [share for _, share in found] + ([people] if people else [])
+    axis = _share_axis([[(0, share.low), (0, share.high)] for share in shares])
+
+    def x(value: float) -> float:
+        return axis.place(value, 18, WIDTH - 18)
+
+    return IntervalPlot(
+        label="Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
+        "the figures",
+        rows=[
+            Interval(
+                title=row.title,
+                value=_interval_words(share),
+                css=row.group,
+                words=number * ROW + 18,
+                y=number * ROW + 32,
+                x=x(share.value),
+                low=x(share.low),
+                high=x(share.high),
+            )
+            for number, (row, share) in enumerate(found)
+        ],
+        ticks=[Mark(axis.text(value), x=x(value)) for value in axis.ticks()],
+        people=Mark(_interval_words(people), x(people.low), round(x(people.high) - x(people.low), 1))
+        if people
+        else None,
+        height=len(found) * ROW + 28,
+        bottom=len(found) * ROW,
+    )
+
+
+def reliability(calibration: Calibration) -> Plot | None:
+    """How often it is right when it is so sure: on the diagonal if the probabilities can be believed."""
+    bins = sorted(calibration.bins, key=lambda found: found.predicted)
+    if not bins:
+        return None
+    largest = max(found.pairs for found in bins) or 1
+    points = [(found.predicted, found.observed) for found in bins]
+    shares = _share_axis([points, [(observed, predicted) for predicted, observed in points]])
+    return plot(
+        "Calibration",
+        "Predicted probability against observed share; the table below has the figures",
+        [
+            Series("base", "perfectly calibrated", [(shares.low, shares.low), (shares.high, shares.high)]),
+            Series("line", "observed; larger dots are more pairs", points),
+        ],
+        Axis("predicted", shares.low, shares.high, _percent),
+        Axis("observed", shares.low, shares.high, _percent),
+        dots=[(found.predicted, found.observed, 2.5 + 5 * math.sqrt(found.pairs / largest)) for found in bins],
+    )
+
+
+def _loss_axis(points: Sequence[Point]) -> Axis:
+    values = [value for _, value in points]
+    step = _round_step(max(max(values) - min(values), 0.01))
+    low, high = math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-6) * step
+    return Axis("", low, high, lambda value: f"{value:.4g}")
+
+
+def _share_axis(lines: Iterable[Sequence[Point]]) -> Axis:
+    """From chance, or the tenth below the lowest share, to all."""
+    lowest = min([0.5, *(value for points in lines for _, value in points)])
+    return Axis("", math.floor(lowest * 10 + 1e-6) / 10, 1.0, _percent)
+
+
+def _round_step(span: float, most: int = 5) -> float:
+    """A step of 1, 2 or 5 times a power of ten that divides the span into at most `most` parts."""
+    power = 10.0 ** math.floor(math.log10(span / most))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power * most >= span * (1 - 1e-9))
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def _interval_words(share: Share) -> str:
+    return f"{share.value:.1%} ({share.low:.0%}–{share.high:.0%})"

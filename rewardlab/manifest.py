@@ -9,7 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,15 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class PreferenceRow:
-    """One preference. Image paths are relative to the image folder; `p_first` in [0, 1]."""
+    """One preference. Image paths are relative to the image folder and end in the content's sha256.
+
+    p_first: in [0, 1], a split vote is a soft label. votes: who chose the first, the second, neither; people's or, if
+    origin says so, simulated annotators'. scores: metric -> its value for both images.
+    """
 
     pair: int
     face: int
+    identity: str  # a salted hash: the person, never the name
     split: str  # train, gold or test
     caption: str
     first: str
@@ -37,6 +42,8 @@ class PreferenceRow:
     p_first: float
     origin: str  # ground_truth, human, simulated or svm
     weight: float
+    votes: tuple[int, int, int] = (0, 0, 0)
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def write(path: Path, rows: Iterable[PreferenceRow], *, filters: dict[str, Any]) -> dict[str, Any]:
@@ -106,4 +113,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[PreferenceRow]]:
 
 def _rows(lines: Iterable[bytes]) -> Iterator[PreferenceRow]:
     for line in lines:
-        yield PreferenceRow(**json.loads(line))
+        values = json.loads(line)
+        values["votes"] = tuple(values["votes"])
+        values["scores"] = {metric: (first, second) for metric, (first, second) in values["scores"].items()}
+        yield PreferenceRow(**values)

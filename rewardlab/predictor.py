@@ -91,17 +91,17 @@ def fit(
     those are refitted and cross-validated. Raises `TooFewLabels`.
     """
     config = config or PredictorConfig()
-    _require_enough(faces, config)
-    x, y, groups = _both_orders(first, second, first_wins, faces)
+    require_enough(faces, config)
+    x, y, groups = both_orders(first, second, first_wins, faces)
     pipeline = Pipeline([("scale", StandardScaler()), ("svc", SVC(cache_size=500))])
     folds = GroupKFold(n_splits=config.folds)
     grid_searched = parameters is None
     if parameters is None:
-        search = GridSearchCV(pipeline, config.grid(), cv=folds, scoring="accuracy", n_jobs=_jobs(len(y)), refit=False)
+        search = GridSearchCV(pipeline, config.grid(), cv=folds, scoring="accuracy", n_jobs=jobs(len(y)), refit=False)
         parameters = search.fit(x, y, groups=groups).best_params_
     pipeline.set_params(**parameters)
     margins = cross_val_predict(
-        pipeline, x, y, groups=groups, cv=folds, method="decision_function", n_jobs=_jobs(len(y))
+        pipeline, x, y, groups=groups, cv=folds, method="decision_function", n_jobs=jobs(len(y))
     )
     margin = (margins[: len(faces)] - margins[len(faces) :]) / 2
     correct = (margin > 0) == first_wins
@@ -117,7 +117,8 @@ def fit(
     )
 
 
-def _require_enough(faces: NDArray, config: PredictorConfig) -> None:
+def require_enough(faces: NDArray, config: PredictorConfig) -> None:
+    """Raises `TooFewLabels` unless there are labels, and faces to divide them by. faces (N,)."""
     if len(faces) < config.minimum_labels or len(np.unique(faces)) < config.folds:
         raise TooFewLabels(
             f"Judged pairs: {len(faces)}, of faces: {len(np.unique(faces))}. The predictor needs at least "
@@ -125,13 +126,14 @@ def _require_enough(faces: NDArray, config: PredictorConfig) -> None:
         )
 
 
-def _both_orders(first: Array, second: Array, first_wins: NDArray, faces: NDArray) -> tuple[Array, NDArray, NDArray]:
+def both_orders(first: Array, second: Array, first_wins: NDArray, faces: NDArray) -> tuple[Array, NDArray, NDArray]:
+    """Every pair as it is and swapped: features (2N, 2K), first wins as 0 or 1 (2N,), faces (2N,)."""
     x = np.concatenate([np.hstack([first, second]), np.hstack([second, first])])
     y = np.concatenate([first_wins, ~first_wins]).astype(int)
     return x, y, np.concatenate([faces, faces])
 
 
-def _jobs(rows: int) -> int:
+def jobs(rows: int) -> int:
     """Processes cost seconds to start: not worth it for a small fit."""
     return (os.cpu_count() or 1) if rows > 2000 else 1
 
@@ -177,9 +179,9 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
 
 
 def bootstrap_interval(
-    correct: NDArray[np.bool_], faces: NDArray, *, samples: int, seed: int, level: float = 0.95
+    correct: NDArray[np.bool_] | Array, faces: NDArray, *, samples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of mean(correct) when whole faces are drawn with replacement."""
+    """Percentile interval of mean(correct) when whole faces are drawn with replacement. correct (N,), in [0, 1]."""
     _, index = np.unique(faces, return_inverse=True)
     hits = np.bincount(index, weights=correct)
     pairs = np.bincount(index)

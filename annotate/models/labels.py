@@ -112,7 +112,9 @@ class Preference(models.Model):
     p_first = models.FloatField()
     origin = models.CharField(max_length=12, choices=Origin)
     weight = models.FloatField()
-    judgements = models.IntegerField()
+    judgements = models.IntegerField(help_text="people's, or if there is none, simulated ones")
+    votes_first = models.IntegerField()
+    votes_second = models.IntegerField(help_text="the rest could not tell")
 
     class Meta:
         managed = False

@@ -28,9 +28,9 @@ def without(source: str, faces: QuerySet[Face] | None = None) -> QuerySet[Face]:
 
 
 def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None) -> Iterator[Step]:
-    """Make lq of each face that has none. `config` defaults to the paper's ranges, scaled to the face's size."""
+    """Make lq of each face that has none. Its ranges (default: the paper's) are scaled to the face's size."""
     for face in without(Candidate.LQ, faces).iterator(chunk_size=200):
-        scaled = config or DegradeConfig().scaled_to(face.size)
+        scaled = (config or DegradeConfig()).scaled_to(face.size)
         parameters = sample_parameters(scaled, face.seed)
         try:
             hq = storage.load(face.candidates.get(source=Candidate.HQ))

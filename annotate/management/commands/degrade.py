@@ -10,16 +10,18 @@ from refl.degrade import PRESETS
 
 
 class Command(StageCommand):
-    help = "Low-quality versions by Eq. 9, one seed per face. Default: the paper's ranges, scaled to the face's size."
+    help = "Low-quality versions by Eq. 9, one seed per face. The ranges are scaled to the face's size."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--preset", choices=sorted(PRESETS), help="these ranges, whatever the size")
+        parser.add_argument(
+            "--preset", choices=sorted(PRESETS), default="paper", help="whose ranges (default: %(default)s)"
+        )
         parser.add_argument("--export", type=Path, help="write all lq images here, for restorers that run elsewhere")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require(Face.objects.exists(), "run ingest first.")
         already = Candidate.objects.filter(source=Candidate.LQ).count()
-        config = PRESETS[options["preset"]] if options["preset"] else None
+        config = PRESETS[options["preset"]]
         steps = degrade_faces(Face.objects.all(), config=config)
         summary = self.run_stage("degrade", steps, total=without(Candidate.LQ).count(), already=already)
         if options["export"]:

@@ -1,0 +1,95 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.management.commands.train_frm import train_with_bar
+from annotate.management.run_options import images_folder
+from annotate.management.stage_command import usable_device
+
+
+class Command(BaseCommand):
+    help = (
+        "Judge a trained run on its gold set: agreement with people, against the backbone it started from, the SVM, "
+        "the MLPs and every metric. Runs that Tables 11 and 12 need are trained first, and go on if they were stopped."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("run")
+        parser.add_argument("--baseline", nargs="+", default=[], metavar="RUN", help="other runs, or model folders")
+        parser.add_argument("--null-text", action="store_true", help="Table 11: the same run without captions")
+        parser.add_argument(
+            "--human-fraction", nargs="+", type=float, default=[], metavar="F",
+            help="Table 12: the same run with this share of the human labels, the SVM giving the others; "
+            "0 is the untuned backbone",
+        )  # fmt: skip
+        parser.add_argument("--images", type=Path, help="the images' folder (default: media)")
+        parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from rewardlab import report, runs, tables
+        from rewardlab.train import TrainError
+
+        if options["device"]:
+            usable_device(options["device"])
+        self.root = Path(settings.RUN_ROOT)
+        try:
+            run = runs.open_run(self.root, options["run"])
+            if not run.exists():
+                known = ", ".join(sorted(path.parent.name for path in self.root.glob("*/config.json"))) or "none"
+                raise CommandError(f"There is no run {run.name} in {self.root}. Known: {known}.")
+            report.require_done(run)
+            results = report.evaluate_run(
+                run,
+                images=images_folder(options),
+                null_text=self.sibling(run, options, null_text=True) if options["null_text"] else None,
+                fractions={share: self.fraction(run, options, share) for share in options["human_fraction"]},
+                others=[(name, self.other(name)) for name in options["baseline"]],
+                device=options["device"] or default_device(),
+                tell=lambda what: self.stderr.write(f"{run.name}: {what}"),
+            )
+        except (TrainError, OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(report.heading(results) + tables.text(results["rows"]))
+        self.stdout.write(f"Also in {run.folder / 'evaluation'} as Markdown and CSV, and on the run's page.")
+
+    def fraction(self, run: Any, options: dict[str, Any], share: float) -> Any:
+        if not 0 <= share <= 1:
+            raise CommandError(f"--human-fraction {share}: it must lie between 0 and 1.")
+        return None if share in (0, 1) else self.sibling(run, options, human_fraction=share)
+
+    def sibling(self, run: Any, options: dict[str, Any], **changes: Any) -> Any:
+        """The run that differs in this alone, trained to its end."""
+        from rewardlab import report, runs
+        from rewardlab.train import prepare_run
+
+        sibling = runs.open_run(self.root, report.ablation_name(run, **changes))
+        if sibling.is_done():
+            return sibling
+        if not sibling.exists():
+            start = run.description()["start"].get("checkpoint")
+            prepare_run(
+                sibling,
+                replace(report.run_config(run), **changes),
+                run.manifest,
+                images=images_folder(options),
+                checkpoint_file=Path(start) if start else None,
+            )
+        train_with_bar(self, sibling, options, show=True)
+        return sibling
+
+    def other(self, name: str) -> Any:
+        from rewardlab import frm, runs
+
+        folder = Path(name)
+        if not folder.is_dir():
+            folder = runs.open_run(self.root, name).model
+        return frm.load(folder)
+
+
+def default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

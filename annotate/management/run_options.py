@@ -1,0 +1,70 @@
+"""Options of training commands, derived from the configuration's dataclass, and the folders they work in."""
+
+import argparse
+import hashlib
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+Config = TypeVar("Config")
+
+
+def add_config_options(parser: CommandParser, config_class: type, *, without: tuple[str, ...]) -> None:
+    """One option a field. What is not given comes from the preset."""
+    kinds = get_type_hints(config_class)
+    for option in fields(config_class):
+        if option.name in without:
+            continue
+        kind = kinds[option.name]
+        details: dict[str, Any] = {"default": None, "help": f"{option.metadata.get('help', '')} [{option.default}]"}
+        if kind is bool:
+            details["action"] = argparse.BooleanOptionalAction
+        elif get_origin(kind) is Literal:
+            details["choices"] = get_args(kind)
+        else:
+            details["type"] = kind
+        parser.add_argument(f"--{option.name.replace('_', '-')}", **details)
+
+
+def config_from(options: dict[str, Any], preset: Config) -> Config:
+    """The preset with the options that were given. Raises `CommandError` for values that make no sense."""
+    given = {name: options[name] for name in asdict(preset) if options.get(name) is not None}  # type: ignore[call-overload]
+    try:
+        return replace(preset, **given)  # type: ignore[type-var]
+    except ValueError as error:
+        raise CommandError(f"{error}.") from error
+
+
+def default_name(kind: str, config: Any) -> str:
+    """The same configuration makes the same name, so that the same command finds its run again."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    return f"{kind}-{config.backbone}-{digest[:8]}"
+
+
+def images_folder(options: dict[str, Any]) -> Path:
+    """--images, else `images` beside the manifest as `snapshot --with-images` writes it, else the media folder."""
+    if options["images"]:
+        return Path(options["images"])
+    beside = Path(options["manifest"]).parent / "images" if options.get("manifest") else None
+    return beside if beside and beside.is_dir() else Path(settings.MEDIA_ROOT)
+
+
+def refuse_other_config(run: Any, config: Any, manifest_path: Path | None) -> None:
+    """A run that exists goes on only with its own configuration and manifest."""
+    from rewardlab import manifest
+
+    known, wanted = run.description()["config"], asdict(config)
+    different = [f"{name} {known.get(name)} -> {value}" for name, value in wanted.items() if known.get(name) != value]
+    if manifest_path:
+        ours, theirs = (manifest.read_header(path)["sha256"] for path in (run.manifest, manifest_path))
+        if ours != theirs:
+            different.append(f"manifest {ours[:12]} -> {theirs[:12]}")
+    if different:
+        raise CommandError(
+            f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
+            "Give the new one another name with --run."
+        )

@@ -1,0 +1,59 @@
+"""How well a Face Reward Model agrees with people on the gold set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rewardlab import data, losses
+from rewardlab.frm import FaceRewardModel
+from rewardlab.manifest import PreferenceRow
+
+FACES_AT_ONCE = 8
+
+
+def margins(
+    model: FaceRewardModel, rows: list[PreferenceRow], folder: Path, *, null_text: bool = False
+) -> NDArray[np.float64]:
+    """s1 - s2 of every row's pair, in the order of `rows`. (N,); positive: the first image is preferred."""
+    found: dict[int, float] = {}
+    for pairs, logits in _by_face(model, rows, folder, null_text):
+        found |= dict(zip(pairs, logits, strict=True))
+    return np.array([found[row.pair] for row in rows])
+
+
+def _by_face(
+    model: FaceRewardModel, rows: list[PreferenceRow], folder: Path, null_text: bool
+) -> Iterator[tuple[list[int], list[float]]]:
+    groups = data.group_by_face(rows)
+    tokens = model.tokenize(["" if null_text else group.caption for group in groups])
+    dataset = data.FaceDataset(groups, folder, model.preprocess, tokens)
+    for start in range(0, len(groups), FACES_AT_ONCE):
+        chunk = range(start, min(start + FACES_AT_ONCE, len(groups)))
+        batch = data.collate(dataset.__getitems__([data.Item(index) for index in chunk])).to(model.device)
+        with torch.inference_mode():
+            logits = losses.pair_logits(
+                model.embed_images(batch.images),
+                model.embed_texts(batch.tokens),
+                batch.first,
+                batch.second,
+                batch.text,
+                model.scale,
+            )
+        yield [pair.pair for index in chunk for pair in groups[index].pairs], logits.tolist()
+
+
+def gold_agreement(
+    model: FaceRewardModel, rows: list[PreferenceRow], folder: Path, *, null_text: bool
+) -> dict[str, dict[str, float | int | None]]:
+    """Share of decided pairs on which model and label agree, by stratum: contested pairs, pairs with hq (anchored)."""
+    decided = [row for row in rows if row.p_first != 0.5]
+    logits = margins(model, decided, folder, null_text=null_text)
+    right = np.sign(logits) == np.sign([row.p_first - 0.5 for row in decided])
+    anchored = np.array([row.origin == "ground_truth" for row in decided])
+    return {
+        stratum: {"agreement": float(right[mask].mean()) if mask.any() else None, "pairs": int(mask.sum())}
+        for stratum, mask in (("contested", ~anchored), ("anchored", anchored))
+    }

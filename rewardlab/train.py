@@ -1,0 +1,484 @@
+"""Training the Face Reward Model (Sec. 3.1, App. A.2) from a manifest, on a CPU, one GPU or many."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from rewardlab import backbones, checkpoint, data, evaluate, frm, losses, manifest, runs
+from rewardlab.align import align
+from rewardlab.data import ORIGINS, Batch, DataError
+from rewardlab.frm import FaceRewardModel
+from rewardlab.images import to_tensor
+from rewardlab.manifest import PreferenceRow
+from rewardlab.runs import Run
+
+MAX_SCALE = 100.0  # CLIP's bound on 1 / tau, kept by HPSv2
+STATUS_SECONDS = 1.0
+
+
+class TrainError(RuntimeError):
+    """The training cannot start or go on; the message says why, what to do, and what the last good state is."""
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The defaults are the paper's where it gives a value, else HPSv2's or ours, as said. See `PRESETS`."""
+
+    backbone: Literal["hpsv2", "compact"] = "hpsv2"
+    architecture: str = _option("ViT-H-14", "of the checkpoint: open_clip's name, or a JSON file (A.2)")
+    iterations: int = _option(20_000, "optimizer steps (A.2)")
+    learning_rate: float = _option(3.3e-6, "of Adam (A.2)")
+    image_layers: int = _option(20, "last layers of the image encoder that train (Sec. 3.1)")
+    text_layers: int = _option(11, "last layers of the text encoder that train (Sec. 3.1)")
+    faces_per_step: int = _option(4, "faces, of six pairs each, an optimizer step (not in the paper; HPSv2: 16 pairs)")
+    accumulation: int = _option(1, "micro-batches that a step is divided into, to save memory")
+    warmup: int = _option(0, "steps over which the learning rate rises (not in the paper; HPSv2: 500)")
+    cosine: bool = _option(False, "let the learning rate fall to 0 along a cosine (not in the paper; HPSv2: yes)")
+    mirror: bool = _option(False, "mirror half of the faces, all images of a face alike (ours)")
+    weight_ground_truth: float = _option(1.0, "weight of anchored pairs' labels")
+    weight_human: float = _option(1.0, "weight of people's labels")
+    weight_simulated: float = _option(1.0, "weight of simulated annotators' labels")
+    weight_svm: float = _option(1.0, "weight of the SVM's labels")
+    human_fraction: float = _option(1.0, "share of human labels kept; the SVM, refitted, gives the others (Table 12)")
+    null_text: bool = _option(False, "train without the captions (Table 11)")
+    antialias: bool = _option(True, "when images are shrunk; without: HPSv2 as it was before torchvision 0.17")
+    precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 where the device has it")
+    checkpointing: bool = _option(False, "compute activations again instead of keeping them")
+    log_every: int = _option(10, "steps between points of the curve")
+    evaluate_every: int = _option(500, "steps between looks at the gold set; nothing is chosen by them")
+    save_every: int = _option(500, "steps between checkpoints, a multiple of log_every")
+    workers: int = _option(-1, "processes that load images; -1: 1 on a CPU, 4 beside a GPU")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = {
+            "iterations must be at least 1": self.iterations < 1,
+            "faces_per_step and accumulation must be at least 1": min(self.faces_per_step, self.accumulation) < 1,
+            "log_every must be at least 1": self.log_every < 1,
+            "save_every must be a multiple of log_every": self.log_every > 0 and self.save_every % self.log_every != 0,
+            "human_fraction must be above 0 and at most 1": not 0 < self.human_fraction <= 1,
+            "learning_rate must be above 0": not self.learning_rate > 0,
+        }
+        for fault, holds in faults.items():
+            if holds:
+                raise ValueError(fault)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        rising = min(1.0, (step + 1) / (self.warmup + 1))
+        falling = (1 + math.cos(math.pi * step / self.iterations)) / 2 if self.cosine else 1.0
+        return self.learning_rate * rising * falling
+
+
+PRESETS = {
+    "hpsv2": TrainConfig(),
+    # For a few hundred faces on a CPU.
+    "compact": TrainConfig(
+        backbone="compact",
+        architecture="EfficientNet-Lite0 and all-MiniLM-L6-v2",
+        iterations=420,
+        learning_rate=1e-4,
+        image_layers=6,
+        text_layers=2,
+        faces_per_step=8,
+        warmup=20,
+        cosine=True,
+        mirror=True,
+        evaluate_every=60,
+        save_every=30,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int
+    total: int
+    loss: float | None
+    gold: float | None
+
+
+def prepare_run(
+    run: Run, config: TrainConfig, source: Path, *, images: Path, checkpoint_file: Path | None = None
+) -> None:
+    """Make the run's folder from a manifest: the backbone it starts from is opened and checked here.
+
+    Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError` before anything is trained.
+    """
+    header, rows = manifest.read(source)
+    training = training_rows(rows, config)
+    groups = data.group_by_face(training)
+    data.require_images([*groups, *data.group_by_face(_gold_rows(rows))], images)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if source.resolve() != run.manifest.resolve():
+        run.manifest.write_bytes(source.read_bytes())
+    if config.backbone == "compact":
+        start = _make_compact(run, rows, images, config)
+    else:
+        file = _hpsv2_file(checkpoint_file)
+        start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
+        open_start(start, run, config)
+    run.create(kind="frm", config=config, start=start, header=header)
+
+
+def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
+    """The rows to train on, with their origins' weights. Raises `DataError` for what no training should start on."""
+    training = [row for row in rows if row.split == "train"]
+    refuse_gold(training, rows)
+    judged = [row for row in training if row.origin in ("human", "simulated")]
+    if not judged:
+        raise DataError("There is no human label yet. Judge pairs of training faces, then take a new snapshot.")
+    if len({row.p_first > 0.5 for row in judged}) < 2:
+        raise DataError(
+            f"All {len(judged)} judged pairs prefer the {'first' if judged[0].p_first > 0.5 else 'second'} image: "
+            "nothing can be learned from that. Look at the judgements in the admin."
+        )
+    if not config.null_text and (silent := sorted({row.face for row in training if not row.caption.strip()})):
+        raise DataError(
+            f"{len(silent)} training faces have no caption (the first: face {silent[0]}). Run `manage.py caption` and "
+            "take a new snapshot, or train without text: --null-text."
+        )
+    if config.human_fraction < 1:
+        from rewardlab.rivals import with_human_fraction
+
+        training = [
+            row for row in with_human_fraction(rows, config.human_fraction, config.seed) if row.split == "train"
+        ]
+    weights = {origin: getattr(config, f"weight_{origin}") for origin in ORIGINS}
+    weighted = [replace(row, weight=row.weight * weights[row.origin]) for row in training]
+    return [row for row in weighted if row.weight > 0]
+
+
+def refuse_gold(training: list[PreferenceRow], rows: list[PreferenceRow]) -> None:
+    """Raises `DataError` if a face, a person or a picture of the gold set is among the training rows."""
+    gold = _gold_rows(rows)
+    faces, people = {row.face for row in gold}, {row.identity for row in gold}
+    pictures = {path for row in gold for path in (row.first, row.second)}
+    for row in training:
+        if row.face in faces or row.identity in people or not pictures.isdisjoint((row.first, row.second)):
+            raise DataError(
+                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training pairs (pair "
+                f"{row.pair}). Nothing may train on gold faces: take a new snapshot from the database."
+            )
+
+
+def _gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
+    return [row for row in rows if row.split == "gold"]
+
+
+def _hpsv2_file(given: Path | None) -> Path:
+    from rewardlab import assets
+
+    return (given or assets.find("hpsv2")).resolve()
+
+
+def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: TrainConfig) -> dict[str, str]:
+    photographs = {
+        row.first if row.first_source == "hq" else row.second: row.caption
+        for row in rows
+        if row.split == "train" and "hq" in (row.first_source, row.second_source)
+    }
+    if not photographs:
+        raise DataError(
+            "The compact backbone is aligned on the training faces' photographs, and this manifest has no pair with "
+            "one. Take a snapshot that keeps the origin ground_truth."
+        )
+    if not run.start.exists():
+        model = replaced_antialias(backbones.open_compact(config.seed), config)
+        pictures = [to_tensor([data.read_image(images, path)]) for path in photographs]
+        align(model, torch.cat([model.preprocess(picture) for picture in pictures]), list(photographs.values()))
+        frm.save(model, run.start)
+    return {"backbone": "compact", "architecture": config.architecture}
+
+
+def replaced_antialias(model: FaceRewardModel, config: TrainConfig) -> FaceRewardModel:
+    model.preprocess = replace(model.preprocess, antialias=config.antialias)
+    return model
+
+
+def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
+    """The backbone as it was before training."""
+    if start["backbone"] == "compact":
+        return frm.load(run.start)
+    return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)
+
+
+class PairTask(nn.Module):
+    """What the processes share: a batch in, the logits s1 - s2 of its pairs out."""
+
+    def __init__(self, model: FaceRewardModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        images = self.model.embed_images(batch.images)
+        texts = self.model.embed_texts(batch.tokens)
+        return losses.pair_logits(images, texts, batch.first, batch.second, batch.text, self.model.scale)
+
+
+def train(
+    run: Run,
+    *,
+    images: Path,
+    device: str | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Train a prepared run to its end, from its checkpoint if it has one. Every process calls this alike.
+
+    Raises `TrainError`; the run's status then says the same.
+    """
+    config = TrainConfig(**run.description()["config"])
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=_precision(config, device))
+    trainer = Trainer(run, config, images, accelerator, tell)
+    try:
+        trainer.run_to_end()
+    except KeyboardInterrupt:
+        trainer.write_status("failed", "Stopped by hand. The same command goes on.")
+        raise
+    except torch.OutOfMemoryError as error:
+        raise trainer.failed(
+            "The device's memory is full. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, "
+            "or lower --image-layers"
+        ) from error
+    except DataError as error:
+        raise trainer.failed(str(error).rpartition("DataError: ")[2].strip()) from error
+    except OSError as error:
+        if runs.is_disk_full(error):
+            raise trainer.failed(f"The disk of {run.folder} is full. Free space and run the same command") from error
+        raise trainer.failed(f"{error}. Run the same command once that is mended") from error
+
+
+def _precision(config: TrainConfig, device: str | None) -> str:
+    has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if config.precision == "bf16" and not has_bf16:
+        raise TrainError("This device has no bf16: leave --precision at auto, or use fp32.")
+    return "bf16" if has_bf16 and config.precision != "fp32" else "no"
+
+
+class Trainer:
+    """One process of a training."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: TrainConfig,
+        images: Path,
+        accelerator: Accelerator,
+        tell: Callable[[Progress], None],
+    ) -> None:
+        self.run, self.config, self.images, self.accelerator, self.tell = run, config, images, accelerator, tell
+        _, rows = manifest.read(run.manifest)
+        self.gold = [row for row in _gold_rows(rows) if row.origin != "svm"]
+        self.groups = data.group_by_face(training_rows(rows, config))
+        self.shares = accelerator.num_processes * config.accumulation
+        if config.faces_per_step % self.shares:
+            raise TrainError(
+                f"{config.faces_per_step} faces a step cannot be divided into {accelerator.num_processes} processes x "
+                f"{config.accumulation} micro-batches: choose --faces-per-step as a multiple of {self.shares}."
+            )
+        self.model = open_start(run.description()["start"], run, config)
+        backbones.lock(self.model, image_layers=config.image_layers, text_layers=config.text_layers)
+        if config.checkpointing:
+            self.model.clip.set_grad_checkpointing(True)
+        self.model.to(accelerator.device)
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
+        self.saved = self.step = 0
+        if run.checkpoint.exists():
+            self.saved = self.step = checkpoint.restore(run.checkpoint, self.model, self.optimizer)
+        self.task: nn.Module = accelerator.prepare_model(PairTask(self.model))
+        self.rate: float | None = None
+        self._status_at = 0.0
+
+    def run_to_end(self) -> None:
+        if self.accelerator.is_main_process:
+            self.run.cut_curve(self.step)
+            if self.step == 0:
+                self.look_at_gold()
+        window = Window(self.accelerator.device)
+        batches = iter(self._loader())
+        for items in self._plan(self.step):
+            # Of all pairs of the step, whichever process has them: the loss is their weighted mean.
+            total_weight = math.fsum(pair.weight for item in items for pair in self.groups[item.group].pairs)
+            self._set_rate()
+            for micro in range(self.config.accumulation):
+                waited = time.perf_counter()
+                batch = next(batches).to(self.accelerator.device)
+                window.waited += time.perf_counter() - waited
+                last = micro == self.config.accumulation - 1
+                self._accumulate(batch, total_weight, window, last=last)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                self.model.clip.logit_scale.clamp_(max=math.log(MAX_SCALE))
+            self.step += 1
+            window.steps += 1
+            self._after_step(window)
+        self._finish()
+
+    def _loader(self) -> Iterator[Batch]:
+        config, rank, accumulation = self.config, self.accelerator.process_index, self.config.accumulation
+        tokens = self.model.tokenize(["" if config.null_text else group.caption for group in self.groups])
+        dataset = data.FaceDataset(self.groups, self.images, self.model.preprocess, tokens)
+        size = config.faces_per_step // self.shares
+        mine = (
+            items[part * size : (part + 1) * size]
+            for items in self._plan(self.step)
+            for part in range(rank * accumulation, (rank + 1) * accumulation)
+        )
+        on_gpu = self.accelerator.device.type == "cuda"
+        workers = config.workers if config.workers >= 0 else (4 if on_gpu else 1)
+        return iter(data.loader(dataset, mine, workers=workers, pin=on_gpu))
+
+    def _plan(self, start: int) -> Iterator[list[data.Item]]:
+        steps = data.plan(
+            len(self.groups),
+            faces_per_step=self.config.faces_per_step,
+            seed=self.config.seed,
+            mirror=self.config.mirror,
+            start=start,
+        )
+        for _, items in zip(range(start, self.config.iterations), steps, strict=False):
+            yield items
+
+    def _set_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+
+    def _accumulate(self, batch: Batch, total_weight: float, window: "Window", *, last: bool) -> None:
+        """Gradients of a micro-batch are added up; processes exchange them with the last one only."""
+        waits = nullcontext() if last else self.accelerator.no_sync(self.task)
+        with waits, self.accelerator.autocast():
+            logits = self.task(batch).float()
+            each = losses.preference_losses(logits, batch.p_first) * batch.weight
+            loss = each.sum() / total_weight
+            # Gradients are averaged over processes, and are wanted summed.
+            self.accelerator.backward(loss * self.accelerator.num_processes)
+        if not loss.isfinite():
+            raise self.failed(
+                f"The loss of step {self.step + 1} is not finite ({loss.item()}). Lower --learning-rate, or use "
+                "--precision fp32"
+            )
+        window.add(loss.detach(), logits.detach(), batch)
+
+    def _after_step(self, window: "Window") -> None:
+        config = self.config
+        is_last = self.step == config.iterations
+        gold = None
+        if self.step % config.log_every == 0 or is_last:
+            self._log(window)
+        if self.accelerator.is_main_process:
+            if self.step % config.evaluate_every == 0 or is_last:
+                gold = self.look_at_gold()
+            if self.step % config.save_every == 0 or is_last:
+                checkpoint.save(self.run.checkpoint, self.model, self.optimizer, step=self.step)
+                self.saved = self.step
+            self.tell(Progress(self.step, config.iterations, window.last_loss, gold))
+            if time.monotonic() - self._status_at > STATUS_SECONDS:
+                self._status_at = time.monotonic()
+                self.write_status("running")
+
+    def _log(self, window: "Window") -> None:
+        point = window.close(self.accelerator)
+        self.rate = point.pop("rate")
+        if self.accelerator.is_main_process:
+            self.run.append({"step": self.step, **point})
+            self._tensorboard({"loss": point["loss"], "learning rate": self.config.rate(self.step - 1)})
+            self._tensorboard({f"pair accuracy/{origin}": share for origin, share in point["accuracy"].items()})
+
+    def look_at_gold(self) -> float | None:
+        """Agreement on the gold set as it is now, for the curve. Nothing is decided by it."""
+        if not self.gold:
+            return None
+        shares = evaluate.gold_agreement(self.model, self.gold, self.images, null_text=self.config.null_text)
+        self.run.append({"step": self.step, "gold": shares})
+        self._tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
+        return shares["contested"]["agreement"]
+
+    def _tensorboard(self, scalars: dict[str, float | None]) -> None:
+        if not hasattr(self, "_writer"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self.step)
+        for name, value in scalars.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, self.step)
+
+    def _finish(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            frm.save(self.model, self.run.model)
+            self.write_status("done")
+            if hasattr(self, "_writer"):
+                self._writer.close()
+        self.accelerator.end_training()
+
+    def write_status(self, state: str, error: str = "") -> None:
+        if self.accelerator.is_main_process:
+            self.run.write_status(state, step=self.step, total=self.config.iterations, error=error, rate=self.rate)
+
+    def failed(self, reason: str) -> TrainError:
+        """The error to raise, after the status was told as far as the disk allows."""
+        good = f"step {self.saved} in {self.run.checkpoint}" if self.saved else "the start: nothing was saved yet"
+        message = f"{reason.rstrip('.')}. The last good state is {good}."
+        try:
+            self.write_status("failed", message)
+        except OSError as error:
+            message += f" (The status could not be written: {error})"
+        return TrainError(message)
+
+
+class Window:
+    """What happened since the last point of the curve; the sums stay on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.last_loss: float | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.right = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
+        self.asked = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
+        self.pairs = self.steps = 0
+        self.waited = 0.0
+        self.since = time.perf_counter()
+
+    def add(self, loss: Tensor, logits: Tensor, batch: Batch) -> None:
+        decided = batch.p_first != 0.5
+        agree = losses.agreements(logits, batch.p_first).double()
+        self.loss += loss
+        self.right.index_add_(0, batch.origin[decided], agree[decided])
+        self.asked.index_add_(0, batch.origin[decided], torch.ones_like(agree[decided]))
+        self.pairs += len(logits)
+
+    def close(self, accelerator: Accelerator) -> dict[str, Any]:
+        """The point, summed over processes; the window starts anew."""
+        seconds = time.perf_counter() - self.since
+        sums = torch.cat([self.loss[None], self.right, self.asked])
+        loss, *counts = accelerator.reduce(sums, "sum").tolist()
+        right, asked = counts[: len(ORIGINS)], counts[len(ORIGINS) :]
+        self.last_loss = loss / self.steps
+        point = {
+            "loss": self.last_loss,
+            "accuracy": {
+                origin: hits / pairs if pairs else None
+                for origin, hits, pairs in zip(ORIGINS, right, asked, strict=True)
+            },
+            "data_wait": round(self.waited / seconds, 4),
+            "rate": round(self.pairs * accelerator.num_processes / seconds, 2),
+        }
+        self._clear()
+        return point

@@ -1,0 +1,75 @@
+"""The reward model on the whole demo, from photographs to tables: `python -m tests.bench.frm_demo [FOLDER]`.
+
+120 faces are gold (360 contested pairs), all others train. The labels are SIMULATED annotators'. The folder keeps
+everything: killed and called again, it goes on. On 2 cores: half an hour to restore and score, then the trainings.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="frm-demo-"))
+os.environ["DATA_ROOT"] = str(FOLDER)
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
+
+import django  # noqa: E402
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+
+from annotate.models import Face  # noqa: E402
+from annotate.services import demo, ingest  # noqa: E402
+from annotate.sources import Source  # noqa: E402
+from rewardlab import runs  # noqa: E402
+from tests.bench.machine import describe  # noqa: E402
+
+GOLD_FACES = 120
+RUN = "demo"
+
+
+def take_in(sources: list[Source], split: str) -> None:
+    config = ingest.IngestConfig(size=demo.SIZE, shares={split: 1.0})
+    for _ in ingest.ingest(sources, config=config):
+        pass
+
+
+def ingest_portraits() -> None:
+    sources = demo.demo_sources(609)
+    while sources and (missing := GOLD_FACES - Face.objects.filter(split="gold").count()) > 0:
+        take_in(sources[:missing], "gold")
+        sources = sources[missing:]
+    take_in(sources, "train")
+
+
+def main() -> None:
+    print(describe(), flush=True)
+    print(f"everything is kept in {FOLDER}", flush=True)
+    train = ("train_frm", "--run", RUN, "--backbone", "compact")
+    steps = (
+        ("migrate", "--verbosity", "0"),
+        ingest_portraits,
+        ("caption",),
+        ("degrade", "--preset", "demo"),
+        ("restore",),
+        ("build_pairs",),
+        ("score", "--metrics", "ssim", "psnr", "lpips", "niqe"),
+        ("simulate_annotators", "--annotators", "5", "--overlap", "3"),
+        ("fit_predictor",),
+        None if runs.open_run(FOLDER / "runs", RUN).is_done() else train,
+        ("evaluate_frm", RUN, "--null-text", "--human-fraction", "0", "0.5", "1"),
+    )
+    for step in filter(None, steps):
+        started = time.perf_counter()
+        if callable(step):
+            step()
+        else:
+            call_command(*step)
+        name = step.__name__ if callable(step) else " ".join(step)
+        print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
