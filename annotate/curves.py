@@ -5,16 +5,17 @@ The units are about a phone's pixels. Lines differ by their dashes as well as by
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from annotate.models import Predictor
-from annotate.selectors.runs import ORIGINS, STRATA, Calibration, Evaluation, History, Point, Share, means
+from annotate.selectors.runs import ORIGINS, STRATA, Calibration, Evaluation, History, Point, means
 
 WIDTH, HEIGHT = 480, 260
-LEFT, RIGHT, TOP, BOTTOM = 50, 28, 24, 42  # what the labels take
+LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # what the labels take
 LOW, HIGH = 0.3, 1.0
 MOST_POINTS = 400
-ROW = 46  # height of a method in the plot of intervals: its words, and its interval below
+DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
+EDGE, ROW = 26, 46  # height of a method in the plot of intervals: its words, and its interval below
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,21 @@ class Mark:
 
 @dataclass(frozen=True)
 class Axis:
-    """Numbers along one side, from `low` to `high`; what is beyond is drawn at the edge."""
+    """Numbers along one side, from `low` to `high`, a tick each `step`; what is beyond is drawn at the edge."""
 
     title: str
     low: float
     high: float
+    step: float
     text: Callable[[float], str]
-    least_step: float = 0.0
 
     def place(self, value: float, start: float, end: float) -> float:
         inside = min(max(value, self.low), self.high)
         return round(start + (inside - self.low) / (self.high - self.low) * (end - start), 1)
 
     def ticks(self) -> list[float]:
-        step = max(_round_step(self.high - self.low), self.least_step)
-        numbers = range(math.ceil(self.low / step - 1e-6), math.floor(self.high / step + 1e-6) + 1)
-        return [number * step for number in numbers]
+        numbers = range(math.ceil(self.low / self.step - 1e-6), math.floor(self.high / self.step + 1e-6) + 1)
+        return [number * self.step for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ def accuracy_curve(limit: int = 500) -> Plot | None:
             Series("line", "accuracy, with its 95% interval", column(1), f"{rows[-1][1] or 0:.0%}"),
             Series("base", "a constant order of the restorers", column(4), f"{rows[-1][4] or 0:.0%}"),
         ],
-        Axis("labels", rows[0][0], rows[-1][0], _whole, least_step=1),
-        Axis("", LOW, HIGH, _percent),
+        _count_axis("labels", rows[0][0], rows[-1][0]),
+        Axis("", LOW, HIGH, 0.1, _percent),
         bands=[column(3) + column(2)[::-1]],
     )
 
@@ -150,9 +150,9 @@ def accuracy_curve(limit: int = 500) -> Plot | None:
 def run_plots(history: History, total: int) -> list[Plot]:
     """Loss, pair accuracy by origin and gold agreement of a run, as far as there is anything of each."""
     last = max(history.last_step, total, 1)
-    steps = Axis("step", 0, last, _whole, least_step=1)
+    steps = _count_axis("step", 0, last)
     loss = _thin(history.loss, last)
-    accuracy = {origin: _thin(points, last) for origin, points in history.accuracy.items() if points}
+    accuracy = {origin: _thin(points, last, DASHED_POINTS) for origin, points in history.accuracy.items() if points}
     gold = {
         stratum: [(row.step, share) for row in history.gold if (share := row.agreement[stratum]) is not None]
         for stratum in STRATA
@@ -172,7 +172,7 @@ def run_plots(history: History, total: int) -> list[Plot]:
             )
         )
     if any(gold.values()):
-        names = {"contested": "contested pairs", "anchored": "pairs with the photograph"}
+        names = {"contested": "contested pairs", "anchored": "anchored pairs"}
         lines = [
             Series(f"line {stratum}", names[stratum], points, f"{points[-1][1]:.1%}")
             for stratum, points in gold.items()
@@ -194,8 +194,8 @@ def _spoken(what: str, lines: list[Series]) -> str:
     return f"{what} by step, now " + ", ".join(f"{line.name} {line.newest}" for line in lines)
 
 
-def _thin(points: Sequence[Point], last: int) -> list[Point]:
-    return [point for _, point in sorted(means(points, last, MOST_POINTS).items())]
+def _thin(points: Sequence[Point], last: int, limit: int = MOST_POINTS) -> list[Point]:
+    return [point for _, point in sorted(means(points, last, limit).items())]
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
     axis = _share_axis([[(0, share.low), (0, share.high)] for share in shares])
 
     def x(value: float) -> float:
-        return axis.place(value, 18, WIDTH - 18)
+        return axis.place(value, EDGE, WIDTH - EDGE)
 
     return IntervalPlot(
         label="Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
@@ -241,7 +241,7 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
         rows=[
             Interval(
                 title=row.title,
-                value=_interval_words(share),
+                value=str(share),
                 css=row.group,
                 words=number * ROW + 18,
                 y=number * ROW + 32,
@@ -252,9 +252,7 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
             for number, (row, share) in enumerate(found)
         ],
         ticks=[Mark(axis.text(value), x=x(value)) for value in axis.ticks()],
-        people=Mark(_interval_words(people), x(people.low), round(x(people.high) - x(people.low), 1))
-        if people
-        else None,
+        people=Mark(str(people), x(people.low), round(x(people.high) - x(people.low), 1)) if people else None,
         height=len(found) * ROW + 28,
         bottom=len(found) * ROW,
     )
@@ -275,23 +273,27 @@ def reliability(calibration: Calibration) -> Plot | None:
             Series("base", "perfectly calibrated", [(shares.low, shares.low), (shares.high, shares.high)]),
             Series("line", "observed; larger dots are more pairs", points),
         ],
-        Axis("predicted", shares.low, shares.high, _percent),
-        Axis("observed", shares.low, shares.high, _percent),
+        replace(shares, title="predicted"),
+        replace(shares, title="observed"),
         dots=[(found.predicted, found.observed, 2.5 + 5 * math.sqrt(found.pairs / largest)) for found in bins],
     )
+
+
+def _count_axis(title: str, low: int, high: int) -> Axis:
+    return Axis(title, low, high, max(_round_step(high - low), 1), lambda value: f"{value:,.0f}")
 
 
 def _loss_axis(points: Sequence[Point]) -> Axis:
     values = [value for _, value in points]
     step = _round_step(max(max(values) - min(values), 0.01))
     low, high = math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-6) * step
-    return Axis("", low, high, lambda value: f"{value:.4g}")
+    return Axis("", low, high, step, lambda value: f"{value:.4g}")
 
 
 def _share_axis(lines: Iterable[Sequence[Point]]) -> Axis:
     """From chance, or the tenth below the lowest share, to all."""
     lowest = min([0.5, *(value for points in lines for _, value in points)])
-    return Axis("", math.floor(lowest * 10 + 1e-6) / 10, 1.0, _percent)
+    return Axis("", math.floor(lowest * 10 + 1e-6) / 10, 1.0, 0.1, _percent)
 
 
 def _round_step(span: float, most: int = 5) -> float:
@@ -300,13 +302,5 @@ def _round_step(span: float, most: int = 5) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * most >= span * (1 - 1e-9))
 
 
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"
-
-
 def _percent(value: float) -> str:
     return f"{value:.0%}"
-
-
-def _interval_words(share: Share) -> str:
-    return f"{share.value:.1%} ({share.low:.0%}–{share.high:.0%})"

@@ -18,6 +18,8 @@ def margins(
     model: FaceRewardModel, rows: list[PreferenceRow], folder: Path, *, null_text: bool = False
 ) -> NDArray[np.float64]:
     """s1 - s2 of every row's pair, in the order of `rows`. (N,); positive: the first image is preferred."""
+    if not rows:
+        return np.empty(0)
     found: dict[int, float] = {}
     for pairs, logits in _by_face(model, rows, folder, null_text):
         found |= dict(zip(pairs, logits, strict=True))

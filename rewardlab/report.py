@@ -84,7 +84,9 @@ def evaluate_run(
 
     config = run_config(run)
     text = "image and null text" if config.null_text else "image and text"
-    trained = margins("FRM", _trained(run), config.null_text)
+    model = _trained(run)
+    trained = margins("FRM", model, config.null_text)
+    tied = evaluate.margins(model, list(truth.tied), images, null_text=config.null_text)
     start = margins("backbone", open_start(run.description()["start"], run, config), config.null_text)
     contenders = [
         Contender("frm", f"FRM, {text}", "frm", trained),
@@ -113,7 +115,7 @@ def evaluate_run(
         "run": run.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gold": _describe(truth, header),
-        "people": _people(truth),
+        "people": _people(truth, np.concatenate([trained[: len(truth.contested)], tied])),
         "rows": _rows(contenders, trained, truth),
         "calibration": _calibration(trained, truth),
         "code": runs.code_version(),
@@ -144,13 +146,19 @@ def _describe(truth: Gold, header: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _people(truth: Gold) -> dict[str, Any] | None:
+def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] | None:
+    """How far annotators agree, and, to be held against `two_agree`, the FRM with one annotator; ties included."""
     found = gold.people(truth.judged)
-    if found is None:
+    single = gold.single_votes(judged_margins, truth.judged)
+    if found is None or single is None:
         return None
     return {
         name: {"value": share.mean, "low": share.low, "high": share.high, "comparisons": len(share)}
-        for name, share in (("two_agree", found.couples), ("one_against_rest", found.majority))
+        for name, share in (
+            ("two_agree", found.couples),
+            ("one_against_rest", found.majority),
+            ("frm_against_one", single),
+        )
     }
 
 
@@ -176,6 +184,8 @@ def _row(contender: Contender, name: str, stratum: Stratum, where: slice, refere
     if contender.name != "frm":
         test = gold.mcnemar(share.correct, reference)
         against = {"mcnemar_p": test.p, "better": test.better, "worse": test.worse}
+    if contender.group == "predictor" and name == "anchored":
+        against["note"] = "it learned from contested pairs alone, so this is beyond its data"
     return _row_of(contender, name, stratum, agreement=share.mean, low=share.low, high=share.high, **against)
 
 
@@ -218,10 +228,11 @@ def heading(results: dict[str, Any]) -> str:
         f"({truth['decided']} decided by a majority), labels by {labels}; snapshot {truth['sha256'][:12]}.",
     ]
     if people:
-        two, rest = people["two_agree"], people["one_against_rest"]
+        two, rest, own = people["two_agree"], people["one_against_rest"], people["frm_against_one"]
         lines.append(
             f"Two annotators agree on {two['value']:.1%} ({two['low']:.1%} to {two['high']:.1%}); one agrees with the "
-            f"majority of the others on {rest['value']:.1%} ({rest['low']:.1%} to {rest['high']:.1%})."
+            f"majority of the others on {rest['value']:.1%} ({rest['low']:.1%} to {rest['high']:.1%}). The FRM agrees "
+            f"with one annotator on {own['value']:.1%} ({own['low']:.1%} to {own['high']:.1%})."
         )
     found = results["calibration"]
     lines.append(

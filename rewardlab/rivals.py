@@ -53,7 +53,7 @@ def all_rivals(
     parameters: Parameters | None = None,
     config: PredictorConfig | None = None,
 ) -> list[Rival]:
-    """Every rival, fitted on the training rows among `rows`, with its margins for `wanted`. Raises `TooFewLabels`."""
+    """Every rival, fitted on the training rows among `rows`, with its margins for `wanted`."""
     rows = list(rows)
     predictors = predictor_rivals(rows, wanted, seed=seed, parameters=parameters, config=config)
     return [*predictors, constant_order(rows, wanted), *metric_rivals(wanted)]
@@ -110,11 +110,14 @@ def predictor_rivals(
     """The SVM and the perceptrons of Table 9 on the same labels; without `parameters` the SVM's grid is searched.
 
     They learn from contested pairs alone. On pairs with hq, whose PSNR is the metric's upper end, they extrapolate, and
-    what they say there means little: an RBF kernel vanishes, and its margin is 0. Raises `TooFewLabels`.
+    what they say there means little: an RBF kernel vanishes, and its margin is 0.
     """
     judged = judged_pairs(rows)
-    predictor.require_enough(judged.faces, config or PredictorConfig())
     reason = _missing(wanted, judged.metrics) if judged.metrics else NO_METRIC
+    try:
+        predictor.require_enough(judged.faces, config or PredictorConfig())
+    except predictor.TooFewLabels as error:
+        reason = str(error)
     names = (("svm", "SVM on metrics"), ("mlp3", "MLP on metrics (3-layer)"), ("mlp4", "MLP on metrics (4-layer)"))
     if reason:
         return [Rival(name, title, "predictor", None, reason) for name, title in names]

@@ -1,6 +1,7 @@
 """Training the Face Reward Model (Sec. 3.1, App. A.2) from a manifest, on a CPU, one GPU or many."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ from rewardlab import backbones, checkpoint, data, evaluate, frm, losses, manife
 from rewardlab.align import align
 from rewardlab.data import ORIGINS, Batch, DataError
 from rewardlab.frm import FaceRewardModel
-from rewardlab.images import to_tensor
+from rewardlab.images import to_tensor, write_atomic
 from rewardlab.manifest import PreferenceRow
 from rewardlab.runs import Run
 
@@ -117,19 +118,26 @@ def prepare_run(
 
     Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError` before anything is trained.
     """
+    try:
+        _prepare(run, config, source, images, checkpoint_file)
+    except BaseException:
+        if not run.exists():
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+        raise
+
+
+def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoint_file: Path | None) -> None:
     header, rows = manifest.read(source)
-    training = training_rows(rows, config)
-    groups = data.group_by_face(training)
-    data.require_images([*groups, *data.group_by_face(_gold_rows(rows))], images)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    if source.resolve() != run.manifest.resolve():
-        run.manifest.write_bytes(source.read_bytes())
+    groups = data.group_by_face([*training_rows(rows, config), *_gold_rows(rows)])
+    data.require_images(groups, images)
     if config.backbone == "compact":
         start = _make_compact(run, rows, images, config)
     else:
         file = _hpsv2_file(checkpoint_file)
         start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
         open_start(start, run, config)
+    if source.resolve() != run.manifest.resolve():
+        write_atomic(run.manifest, source.read_bytes())
     run.create(kind="frm", config=config, start=start, header=header)
 
 

@@ -21,7 +21,8 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_from_two_commands_to_a_manifest(tmp_path, monkeypatch):
+def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, settings, client):
+    settings.RUN_ROOT = tmp_path / "runs"
     monkeypatch.delenv("DEMO_PASSWORD", raising=False)
     printed = run("demo", "--faces", str(FACES), "--annotators", "2")
     passwords = dict(re.findall(r"^ +(admin|annotator\d) +(\S+)$", printed, re.M))
@@ -71,6 +72,20 @@ def test_from_two_commands_to_a_manifest(tmp_path, monkeypatch):
         run("snapshot", str(tmp_path / "none"), "--origin", "human")
     only = run("snapshot", str(tmp_path / "gold"), "--split", "train", "--origin", "ground_truth")
     assert "simulated" not in only
+
+    train_frm = ("train_frm", "--run", "first", "--backbone", "compact", "--device", "cpu", "--iterations", "2")
+    train_frm += ("--faces-per-step", "2", "--log-every", "1", "--save-every", "1")
+    assert "evaluate_frm first" in run(*train_frm)
+    folder = settings.RUN_ROOT / "first"
+    header, frozen = manifest.read(folder / "manifest.jsonl")
+    assert {row.split for row in frozen} <= {"train", "gold"}
+    assert Snapshot.objects.filter(sha256=header["sha256"]).exists()
+    with pytest.raises(CommandError, match="first is done"):
+        run(*train_frm)
+    with pytest.raises(CommandError, match=r"another configuration \(seed 0 -> 1\).*--run"):
+        run(*train_frm, "--seed", "1")
+    client.force_login(User.objects.get(username="admin"))
+    assert header["sha256"][:12] in client.get("/runs/first/").content.decode()
 
 
 def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():

@@ -3,7 +3,8 @@ import pytest
 from rewardlab import manifest
 
 ROW = manifest.PreferenceRow(
-    pair=1, face=1, identity="9f", split="train", caption="The face of a woman, “smiling”.", first="aa/aa.png", first_source="hq",
+    pair=1, face=1, identity="9f", split="train", caption="The face of a woman, “smiling”.",
+    first="aa/aa.png", first_source="hq",
     second="bb/bb.png", second_source="lanczos", p_first=1.0, origin="ground_truth", weight=1.0,
     votes=(2, 1, 0), scores={"ssim": (1.0, 0.75)},
 )  # fmt: skip

@@ -26,7 +26,7 @@ from tests.preferences import TINY, write_preferences
 def place(tmp_path_factory):
     """A manifest, its images, and a tiny checkpoint of HPSv2's layout."""
     folder = tmp_path_factory.mktemp("training")
-    write_preferences(folder)
+    write_preferences(folder, train=10)
     torch.manual_seed(0)
     torch.save({"state_dict": frm.build(TINY).state_dict()}, folder / "hps.pt")
     (folder / "tiny.json").write_text(json.dumps(TINY))
@@ -210,10 +210,10 @@ def changed(place, tmp_path, change) -> list:
     ("change", "said"),
     [
         (lambda row: row if row.origin == "ground_truth" else None, "no human label yet.*Judge pairs"),
-        (lambda row: replace(row, p_first=1.0), "All 18 judged pairs prefer the first image"),
-        (lambda row: replace(row, caption=""), "6 training faces have no caption.*manage.py caption.*--null-text"),
-        (lambda row: replace(row, split="train") if row.face == 7 and row.pair % 2 else row, "Face 7 .*gold set"),
-        (lambda row: replace(row, identity="person7") if row.face == 2 else row, "Face 2 .identity person7.*gold"),
+        (lambda row: replace(row, p_first=1.0), "All 30 judged pairs prefer the first image"),
+        (lambda row: replace(row, caption=""), "10 training faces have no caption.*manage.py caption.*--null-text"),
+        (lambda row: replace(row, split="train") if row.face == 11 and row.pair % 2 else row, "Face 11 .*gold set"),
+        (lambda row: replace(row, identity="person10") if row.face == 2 else row, "Face 2 .identity person10.*gold"),
         (
             lambda row: replace(row, first="aa/gone.png") if row.pair == 0 else row,
             "1 of the manifest's .* aa/gone.png.*--images",

@@ -283,7 +283,7 @@ def _stretch(last: int, limit: int) -> int:
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95% interval and the number of comparisons behind it."""
+    """A share with its 95% interval (without one: its own value) and the number of comparisons behind it."""
 
     value: float
     low: float
@@ -291,12 +291,13 @@ class Share:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.value:.1%} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        interval = f" ({100 * self.low:.1f} to {100 * self.high:.1f})" if self.low < self.high else ""
+        return f"{self.value:.1%}{interval}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method on one stratum of the gold set. `better`: pairs that it alone has right; `worse`: the FRM alone."""
+    """A method on one stratum of the gold set. `better`: pairs that it has right and the FRM has not; `worse`: the reverse."""
 
     name: str
     title: str
@@ -343,6 +344,7 @@ class Evaluation:
     gold: dict[str, Any] = field(default_factory=dict)
     two_agree: Share | None = None
     one_against_rest: Share | None = None
+    frm_against_one: Share | None = None
     rows: list[Row] = field(default_factory=list)
     calibration: Calibration | None = None
     downloads: list[str] = field(default_factory=list)
@@ -373,6 +375,7 @@ def evaluation(run: Run) -> Evaluation | None:
         gold={name: value for name, value in _object(results.get("gold")).items() if value is not None},
         two_agree=_share(people.get("two_agree"), "value", "comparisons"),
         one_against_rest=_share(people.get("one_against_rest"), "value", "comparisons"),
+        frm_against_one=_share(people.get("frm_against_one"), "value", "comparisons"),
         rows=[_evaluated(row) for row in _objects(results.get("rows"))],
         calibration=_calibration(results.get("calibration")),
         downloads=downloads,
