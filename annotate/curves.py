@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from annotate.models import Predictor
-from annotate.selectors.runs import ORIGINS, STRATA, Calibration, Evaluation, History, Point, means
+from annotate.selectors.evaluations import Calibration, Evaluation
+from annotate.selectors.runs import ORIGINS, STRATA, History, Point, means
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # what the labels take
 LOW, HIGH = 0.3, 1.0
 MOST_POINTS = 400
 DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
-EDGE, ROW = 26, 46  # height of a method in the plot of intervals: its words, and its interval below
+EDGE, ROW = 26, 46  # of the plot of intervals: beside the axis, and a method's words with its interval below
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
         rows=[
             Interval(
                 title=row.title,
-                value=str(share),
+                value=f"{share.value:.1%}",
                 css=row.group,
                 words=number * ROW + 18,
                 y=number * ROW + 32,

@@ -19,7 +19,7 @@ from annotate.api.serializers import side_of
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
 from annotate.models import Campaign, Lease, User
 from annotate.models.campaigns import Criterion
-from annotate.selectors import progress
+from annotate.selectors import evaluations, progress
 from annotate.selectors import runs as training
 from annotate.services import judging
 
@@ -247,7 +247,7 @@ def runs(request: Request) -> HttpResponse:
 @require_GET
 def run(request: Request, name: str) -> HttpResponse:
     context = _progress_of_run(_run_or_404(request, name))
-    evaluation = training.evaluation(context["run"])
+    evaluation = evaluations.evaluation(context["run"])
     calibration = evaluation.calibration if evaluation else None
     return render(
         request,
@@ -272,12 +272,12 @@ def run_live(request: Request, name: str) -> HttpResponse:
 @login_required
 @require_GET
 def run_file(request: Request, name: str, file: str) -> FileResponse:
-    path = training.download(_run_or_404(request, name), file)
+    path = evaluations.download(_run_or_404(request, name), file)
     if path is None:
         raise Http404(f"The run {name} has no {file}.")
     return FileResponse(
         path.open("rb"),
         as_attachment=True,
         filename=f"{name}-{file}",
-        content_type=f"{training.DOWNLOADS[file]}; charset=utf-8",
+        content_type=f"{evaluations.DOWNLOADS[file]}; charset=utf-8",
     )

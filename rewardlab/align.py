@@ -1,5 +1,7 @@
 """Contrastive alignment of the compact backbone's projections on photographs and their captions."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,15 +11,15 @@ from rewardlab.frm import FaceRewardModel
 STEPS, LEARNING_RATE = 300, 1e-3
 
 
-def align(model: FaceRewardModel, images: Tensor, captions: list[str], *, steps: int = STEPS) -> float:
+def align(model: FaceRewardModel, images: Iterable[Tensor], captions: list[str], *, steps: int = STEPS) -> float:
     """Train only the two projections and the temperature, with CLIP's symmetric loss over all pairs at once.
 
-    images: preprocessed (N, 3, S, S). Photographs with equal captions count as matches of each other.
-    Returns the final loss in nats.
+    images: preprocessed, in N parts of (1, 3, S, S), of N captions. Photographs with equal captions count as matches
+    of each other. Returns the final loss in nats.
     """
     clip = model.clip
     with torch.no_grad():
-        pooled = torch.cat([clip.visual.trunk(chunk) for chunk in images.split(32)])
+        pooled = torch.cat([clip.visual.trunk(image) for image in images])
         tokens = model.tokenize(captions)
         hidden = torch.cat([_pooled_text(model, chunk) for chunk in tokens.split(32)])
     projections = [*clip.visual.head.parameters(), *clip.text.proj.parameters(), clip.logit_scale]

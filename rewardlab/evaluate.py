@@ -1,6 +1,6 @@
 """How well a Face Reward Model agrees with people on the gold set."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,23 @@ FACES_AT_ONCE = 8
 
 
 def margins(
-    model: FaceRewardModel, rows: list[PreferenceRow], folder: Path, *, null_text: bool = False
+    model: FaceRewardModel,
+    rows: list[PreferenceRow],
+    folder: Path,
+    *,
+    null_text: bool = False,
+    tell: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float64]:
-    """s1 - s2 of every row's pair, in the order of `rows`. (N,); positive: the first image is preferred."""
+    """s1 - s2 of every row's pair, in the order of `rows`. (N,); positive: the first image is preferred.
+
+    tell: called between batches, for work that has to show that it lives.
+    """
     if not rows:
         return np.empty(0)
     found: dict[int, float] = {}
     for pairs, logits in _by_face(model, rows, folder, null_text):
         found |= dict(zip(pairs, logits, strict=True))
+        tell()
     return np.array([found[row.pair] for row in rows])
 
 
@@ -48,11 +57,16 @@ def _by_face(
 
 
 def gold_agreement(
-    model: FaceRewardModel, rows: list[PreferenceRow], folder: Path, *, null_text: bool
+    model: FaceRewardModel,
+    rows: list[PreferenceRow],
+    folder: Path,
+    *,
+    null_text: bool,
+    tell: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, float | int | None]]:
     """Share of decided pairs on which model and label agree, by stratum: contested pairs, pairs with hq (anchored)."""
     decided = [row for row in rows if row.p_first != 0.5]
-    logits = margins(model, decided, folder, null_text=null_text)
+    logits = margins(model, decided, folder, null_text=null_text, tell=tell)
     right = np.sign(logits) == np.sign([row.p_first - 0.5 for row in decided])
     anchored = np.array([row.origin == "ground_truth" for row in decided])
     return {

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab import evaluate, frm, gold, manifest, rivals, runs, tables
+from rewardlab.configs import TrainConfig
 from rewardlab.frm import FaceRewardModel
 from rewardlab.gold import Gold, Stratum
 from rewardlab.images import write_atomic
+from rewardlab.prepare import open_start
 from rewardlab.runs import Run
 from rewardlab.tables import ResultRow
-from rewardlab.train import TrainConfig, open_start
 
 # name -> figure and where it stands
 PAPER = {

@@ -1,24 +1,22 @@
 """Training the Face Reward Model (Sec. 3.1, App. A.2) from a manifest, on a CPU, one GPU or many."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from rewardlab import backbones, checkpoint, data, evaluate, frm, losses, manifest, runs
-from rewardlab.align import align
+from rewardlab.configs import TrainConfig
 from rewardlab.data import ORIGINS, Batch, DataError
 from rewardlab.frm import FaceRewardModel
-from rewardlab.images import to_tensor, write_atomic
-from rewardlab.manifest import PreferenceRow
+from rewardlab.prepare import gold_rows, open_start, training_rows
 from rewardlab.runs import Run
 
 MAX_SCALE = 100.0  # CLIP's bound on 1 / tau, kept by HPSv2
@@ -29,198 +27,12 @@ class TrainError(RuntimeError):
     """The training cannot start or go on; the message says why, what to do, and what the last good state is."""
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The defaults are the paper's where it gives a value, else HPSv2's or ours, as said. See `PRESETS`."""
-
-    backbone: Literal["hpsv2", "compact"] = "hpsv2"
-    architecture: str = _option("ViT-H-14", "of the checkpoint: open_clip's name, or a JSON file (A.2)")
-    iterations: int = _option(20_000, "optimizer steps (A.2)")
-    learning_rate: float = _option(3.3e-6, "of Adam (A.2)")
-    image_layers: int = _option(20, "last layers of the image encoder that train (Sec. 3.1)")
-    text_layers: int = _option(11, "last layers of the text encoder that train (Sec. 3.1)")
-    faces_per_step: int = _option(4, "faces, of six pairs each, an optimizer step (not in the paper; HPSv2: 16 pairs)")
-    accumulation: int = _option(1, "micro-batches that a step is divided into, to save memory")
-    warmup: int = _option(0, "steps over which the learning rate rises (not in the paper; HPSv2: 500)")
-    cosine: bool = _option(False, "let the learning rate fall to 0 along a cosine (not in the paper; HPSv2: yes)")
-    mirror: bool = _option(False, "mirror half of the faces, all images of a face alike (ours)")
-    weight_ground_truth: float = _option(1.0, "weight of anchored pairs' labels")
-    weight_human: float = _option(1.0, "weight of people's labels")
-    weight_simulated: float = _option(1.0, "weight of simulated annotators' labels")
-    weight_svm: float = _option(1.0, "weight of the SVM's labels")
-    human_fraction: float = _option(1.0, "share of human labels kept; the SVM, refitted, gives the others (Table 12)")
-    null_text: bool = _option(False, "train without the captions (Table 11)")
-    antialias: bool = _option(True, "when images are shrunk; without: HPSv2 as it was before torchvision 0.17")
-    precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 where the device has it")
-    checkpointing: bool = _option(False, "compute activations again instead of keeping them")
-    log_every: int = _option(10, "steps between points of the curve")
-    evaluate_every: int = _option(500, "steps between looks at the gold set; nothing is chosen by them")
-    save_every: int = _option(500, "steps between checkpoints, a multiple of log_every")
-    workers: int = _option(-1, "processes that load images; -1: 1 on a CPU, 4 beside a GPU")
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        faults = {
-            "iterations must be at least 1": self.iterations < 1,
-            "faces_per_step and accumulation must be at least 1": min(self.faces_per_step, self.accumulation) < 1,
-            "log_every must be at least 1": self.log_every < 1,
-            "save_every must be a multiple of log_every": self.log_every > 0 and self.save_every % self.log_every != 0,
-            "human_fraction must be above 0 and at most 1": not 0 < self.human_fraction <= 1,
-            "learning_rate must be above 0": not self.learning_rate > 0,
-        }
-        for fault, holds in faults.items():
-            if holds:
-                raise ValueError(fault)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        rising = min(1.0, (step + 1) / (self.warmup + 1))
-        falling = (1 + math.cos(math.pi * step / self.iterations)) / 2 if self.cosine else 1.0
-        return self.learning_rate * rising * falling
-
-
-PRESETS = {
-    "hpsv2": TrainConfig(),
-    # For a few hundred faces on a CPU.
-    "compact": TrainConfig(
-        backbone="compact",
-        architecture="EfficientNet-Lite0 and all-MiniLM-L6-v2",
-        iterations=420,
-        learning_rate=1e-4,
-        image_layers=6,
-        text_layers=2,
-        faces_per_step=8,
-        warmup=20,
-        cosine=True,
-        mirror=True,
-        evaluate_every=60,
-        save_every=30,
-    ),
-}
-
-
 @dataclass(frozen=True)
 class Progress:
     step: int
     total: int
     loss: float | None
     gold: float | None
-
-
-def prepare_run(
-    run: Run, config: TrainConfig, source: Path, *, images: Path, checkpoint_file: Path | None = None
-) -> None:
-    """Make the run's folder from a manifest: the backbone it starts from is opened and checked here.
-
-    Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError` before anything is trained.
-    """
-    try:
-        _prepare(run, config, source, images, checkpoint_file)
-    except BaseException:
-        if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
-        raise
-
-
-def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoint_file: Path | None) -> None:
-    header, rows = manifest.read(source)
-    groups = data.group_by_face([*training_rows(rows, config), *_gold_rows(rows)])
-    data.require_images(groups, images)
-    if config.backbone == "compact":
-        start = _make_compact(run, rows, images, config)
-    else:
-        file = _hpsv2_file(checkpoint_file)
-        start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
-        open_start(start, run, config)
-    if source.resolve() != run.manifest.resolve():
-        write_atomic(run.manifest, source.read_bytes())
-    run.create(kind="frm", config=config, start=start, header=header)
-
-
-def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
-    """The rows to train on, with their origins' weights. Raises `DataError` for what no training should start on."""
-    training = [row for row in rows if row.split == "train"]
-    refuse_gold(training, rows)
-    judged = [row for row in training if row.origin in ("human", "simulated")]
-    if not judged:
-        raise DataError("There is no human label yet. Judge pairs of training faces, then take a new snapshot.")
-    if len({row.p_first > 0.5 for row in judged}) < 2:
-        raise DataError(
-            f"All {len(judged)} judged pairs prefer the {'first' if judged[0].p_first > 0.5 else 'second'} image: "
-            "nothing can be learned from that. Look at the judgements in the admin."
-        )
-    if not config.null_text and (silent := sorted({row.face for row in training if not row.caption.strip()})):
-        raise DataError(
-            f"{len(silent)} training faces have no caption (the first: face {silent[0]}). Run `manage.py caption` and "
-            "take a new snapshot, or train without text: --null-text."
-        )
-    if config.human_fraction < 1:
-        from rewardlab.rivals import with_human_fraction
-
-        training = [
-            row for row in with_human_fraction(rows, config.human_fraction, config.seed) if row.split == "train"
-        ]
-    weights = {origin: getattr(config, f"weight_{origin}") for origin in ORIGINS}
-    weighted = [replace(row, weight=row.weight * weights[row.origin]) for row in training]
-    return [row for row in weighted if row.weight > 0]
-
-
-def refuse_gold(training: list[PreferenceRow], rows: list[PreferenceRow]) -> None:
-    """Raises `DataError` if a face, a person or a picture of the gold set is among the training rows."""
-    gold = _gold_rows(rows)
-    faces, people = {row.face for row in gold}, {row.identity for row in gold}
-    pictures = {path for row in gold for path in (row.first, row.second)}
-    for row in training:
-        if row.face in faces or row.identity in people or not pictures.isdisjoint((row.first, row.second)):
-            raise DataError(
-                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training pairs (pair "
-                f"{row.pair}). Nothing may train on gold faces: take a new snapshot from the database."
-            )
-
-
-def _gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
-    return [row for row in rows if row.split == "gold"]
-
-
-def _hpsv2_file(given: Path | None) -> Path:
-    from rewardlab import assets
-
-    return (given or assets.find("hpsv2")).resolve()
-
-
-def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: TrainConfig) -> dict[str, str]:
-    photographs = {
-        row.first if row.first_source == "hq" else row.second: row.caption
-        for row in rows
-        if row.split == "train" and "hq" in (row.first_source, row.second_source)
-    }
-    if not photographs:
-        raise DataError(
-            "The compact backbone is aligned on the training faces' photographs, and this manifest has no pair with "
-            "one. Take a snapshot that keeps the origin ground_truth."
-        )
-    if not run.start.exists():
-        model = replaced_antialias(backbones.open_compact(config.seed), config)
-        pictures = [to_tensor([data.read_image(images, path)]) for path in photographs]
-        align(model, torch.cat([model.preprocess(picture) for picture in pictures]), list(photographs.values()))
-        frm.save(model, run.start)
-    return {"backbone": "compact", "architecture": config.architecture}
-
-
-def replaced_antialias(model: FaceRewardModel, config: TrainConfig) -> FaceRewardModel:
-    model.preprocess = replace(model.preprocess, antialias=config.antialias)
-    return model
-
-
-def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
-    """The backbone as it was before training."""
-    if start["backbone"] == "compact":
-        return frm.load(run.start)
-    return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)
 
 
 class PairTask(nn.Module):
@@ -288,7 +100,7 @@ class Trainer:
     ) -> None:
         self.run, self.config, self.images, self.accelerator, self.tell = run, config, images, accelerator, tell
         _, rows = manifest.read(run.manifest)
-        self.gold = [row for row in _gold_rows(rows) if row.origin != "svm"]
+        self.gold = [row for row in gold_rows(rows) if row.origin != "svm"]
         self.groups = data.group_by_face(training_rows(rows, config))
         self.shares = accelerator.num_processes * config.accumulation
         if config.faces_per_step % self.shares:
@@ -394,9 +206,7 @@ class Trainer:
                 checkpoint.save(self.run.checkpoint, self.model, self.optimizer, step=self.step)
                 self.saved = self.step
             self.tell(Progress(self.step, config.iterations, window.last_loss, gold))
-            if time.monotonic() - self._status_at > STATUS_SECONDS:
-                self._status_at = time.monotonic()
-                self.write_status("running")
+            self.show_life()
 
     def _log(self, window: "Window") -> None:
         point = window.close(self.accelerator)
@@ -410,7 +220,9 @@ class Trainer:
         """Agreement on the gold set as it is now, for the curve. Nothing is decided by it."""
         if not self.gold:
             return None
-        shares = evaluate.gold_agreement(self.model, self.gold, self.images, null_text=self.config.null_text)
+        shares = evaluate.gold_agreement(
+            self.model, self.gold, self.images, null_text=self.config.null_text, tell=self.show_life
+        )
         self.run.append({"step": self.step, "gold": shares})
         self._tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
         return shares["contested"]["agreement"]
@@ -432,6 +244,12 @@ class Trainer:
             if hasattr(self, "_writer"):
                 self._writer.close()
         self.accelerator.end_training()
+
+    def show_life(self) -> None:
+        """A status that is not renewed for minutes reads as interrupted."""
+        if time.monotonic() - self._status_at > STATUS_SECONDS:
+            self._status_at = time.monotonic()
+            self.write_status("running")
 
     def write_status(self, state: str, error: str = "") -> None:
         if self.accelerator.is_main_process:

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import rewardlab
-from rewardlab import backbones, checkpoint, data, frm, losses, manifest, runs, train
+from rewardlab import backbones, checkpoint, data, frm, losses, manifest, prepare, runs, train
+from rewardlab.configs import PRESETS, TrainConfig
 from rewardlab.data import DataError
 from rewardlab.frm import ModelError
-from rewardlab.train import PRESETS, PairTask, TrainConfig, TrainError
+from rewardlab.train import PairTask, TrainError
 from tests.preferences import TINY, write_preferences
 
 
@@ -52,7 +53,9 @@ def config(place):
 def prepared(place, config, name: str) -> runs.Run:
     run = runs.open_run(place / "runs", name)
     shutil.rmtree(run.folder, ignore_errors=True)
-    train.prepare_run(run, config, place / "manifest.jsonl", images=place / "images", checkpoint_file=place / "hps.pt")
+    prepare.prepare_run(
+        run, config, place / "manifest.jsonl", images=place / "images", checkpoint_file=place / "hps.pt"
+    )
     return run
 
 
@@ -225,7 +228,7 @@ def test_what_must_not_be_trained_on_is_refused_by_name(place, tmp_path, config,
     run = runs.open_run(tmp_path, "refused")
     source = changed(place, tmp_path, change)
     with pytest.raises(DataError, match=said):
-        train.prepare_run(run, config, source, images=place / "images", checkpoint_file=place / "hps.pt")
+        prepare.prepare_run(run, config, source, images=place / "images", checkpoint_file=place / "hps.pt")
     assert not run.exists()
 
 

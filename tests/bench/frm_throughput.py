@@ -17,8 +17,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rewardlab import backbones, data, frm, losses, manifest
+from rewardlab.configs import PRESETS
 from rewardlab.frm import FaceRewardModel, Preprocess, make_tokenizer, open_clip
-from rewardlab.train import PRESETS, PairTask
+from rewardlab.train import PairTask
 from tests.bench.machine import describe
 from tests.preferences import write_preferences
 

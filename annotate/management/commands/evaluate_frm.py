@@ -52,6 +52,8 @@ class Command(BaseCommand):
             )
         except (TrainError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command goes on.") from None
         self.stdout.write(report.heading(results) + tables.text(results["rows"]))
         self.stdout.write(f"Also in {run.folder / 'evaluation'} as Markdown and CSV, and on the run's page.")
 
@@ -63,7 +65,7 @@ class Command(BaseCommand):
     def sibling(self, run: Any, options: dict[str, Any], **changes: Any) -> Any:
         """The run that differs in this alone, trained to its end."""
         from rewardlab import report, runs
-        from rewardlab.train import prepare_run
+        from rewardlab.prepare import prepare_run
 
         sibling = runs.open_run(self.root, report.ablation_name(run, **changes))
         if sibling.is_done():

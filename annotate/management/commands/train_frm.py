@@ -23,7 +23,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        from rewardlab.train import PRESETS, TrainConfig
+        from rewardlab.configs import PRESETS, TrainConfig
 
         parser.add_argument("--run", help="the run's name (default: made from the configuration)")
         parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="with the defaults for it")
@@ -37,7 +37,8 @@ class Command(BaseCommand):
         from accelerate import PartialState
 
         from rewardlab import runs
-        from rewardlab.train import PRESETS, TrainError
+        from rewardlab.configs import PRESETS
+        from rewardlab.train import TrainError
 
         if options["device"]:
             usable_device(options["device"])
@@ -51,13 +52,15 @@ class Command(BaseCommand):
             train_with_bar(self, run, options, show=state.is_main_process)
         except (TrainError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command goes on.") from None
         if state.is_main_process:
             self.stdout.write(f"{run.name}: done. The model is in {run.model}")
             self.stdout.write(f"Judge it on the gold set: manage.py evaluate_frm {run.name}")
 
     def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
         """A new run, or one that goes on; a run of that name that is done or was configured otherwise is refused."""
-        from rewardlab.train import prepare_run
+        from rewardlab.prepare import prepare_run
 
         if not run.exists():
             source = options["manifest"] or freeze(run)

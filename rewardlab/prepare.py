@@ -1,0 +1,122 @@
+"""Before a training: what it may learn from, what it starts from, and its folder."""
+
+import shutil
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from rewardlab import assets, backbones, data, frm, manifest, rivals
+from rewardlab.align import align
+from rewardlab.configs import TrainConfig
+from rewardlab.data import ORIGINS, DataError
+from rewardlab.frm import FaceRewardModel
+from rewardlab.images import to_tensor, write_atomic
+from rewardlab.manifest import PreferenceRow
+from rewardlab.runs import Run
+
+ALIGNED_ON = 2048  # photographs: each is compared with every caption at once
+
+
+def prepare_run(
+    run: Run, config: TrainConfig, source: Path, *, images: Path, checkpoint_file: Path | None = None
+) -> None:
+    """Make the run's folder from a manifest: the backbone it starts from is opened and checked here.
+
+    Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError` before anything is trained.
+    """
+    try:
+        _prepare(run, config, source, images, checkpoint_file)
+    except BaseException:
+        if not run.exists():
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+        raise
+
+
+def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoint_file: Path | None) -> None:
+    header, rows = manifest.read(source)
+    groups = data.group_by_face([*training_rows(rows, config), *gold_rows(rows)])
+    data.require_images(groups, images)
+    if config.backbone == "compact":
+        start = _make_compact(run, rows, images, config)
+    else:
+        file = _hpsv2_file(checkpoint_file)
+        start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
+        open_start(start, run, config)
+    if source.resolve() != run.manifest.resolve():
+        write_atomic(run.manifest, source.read_bytes())
+    run.create(kind="frm", config=config, start=start, header=header)
+
+
+def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
+    """The rows to train on, with their origins' weights. Raises `DataError` for what no training should start on."""
+    training = [row for row in rows if row.split == "train"]
+    refuse_gold(training, rows)
+    judged = [row for row in training if row.origin in ("human", "simulated")]
+    if not judged:
+        raise DataError("There is no human label yet. Judge pairs of training faces, then take a new snapshot.")
+    if len({row.p_first > 0.5 for row in judged}) < 2:
+        raise DataError(
+            f"All {len(judged)} judged pairs prefer the {'first' if judged[0].p_first > 0.5 else 'second'} image: "
+            "nothing can be learned from that. Look at the judgements in the admin."
+        )
+    if not config.null_text and (silent := sorted({row.face for row in training if not row.caption.strip()})):
+        raise DataError(
+            f"{len(silent)} training faces have no caption (the first: face {silent[0]}). Run `manage.py caption` and "
+            "take a new snapshot, or train without text: --null-text."
+        )
+    if config.human_fraction < 1:
+        training = [
+            row for row in rivals.with_human_fraction(rows, config.human_fraction, config.seed) if row.split == "train"
+        ]
+    weights = {origin: getattr(config, f"weight_{origin}") for origin in ORIGINS}
+    weighted = [replace(row, weight=row.weight * weights[row.origin]) for row in training]
+    return [row for row in weighted if row.weight > 0]
+
+
+def refuse_gold(training: list[PreferenceRow], rows: list[PreferenceRow]) -> None:
+    """Raises `DataError` if a face, a person or a picture of the gold set is among the training rows."""
+    gold = gold_rows(rows)
+    faces, people = {row.face for row in gold}, {row.identity for row in gold}
+    pictures = {path for row in gold for path in (row.first, row.second)}
+    for row in training:
+        if row.face in faces or row.identity in people or not pictures.isdisjoint((row.first, row.second)):
+            raise DataError(
+                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training pairs (pair "
+                f"{row.pair}). Nothing may train on gold faces: take a new snapshot from the database."
+            )
+
+
+def gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
+    return [row for row in rows if row.split == "gold"]
+
+
+def _hpsv2_file(given: Path | None) -> Path:
+    return (given or assets.find("hpsv2")).resolve()
+
+
+def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: TrainConfig) -> dict[str, str]:
+    photographs = {
+        row.first if row.first_source == "hq" else row.second: row.caption
+        for row in rows
+        if row.split == "train" and "hq" in (row.first_source, row.second_source)
+    }
+    if not photographs:
+        raise DataError(
+            "The compact backbone is aligned on the training faces' photographs, and this manifest has no pair with "
+            "one. Take a snapshot that keeps the origin ground_truth."
+        )
+    if not run.start.exists():
+        model = backbones.open_compact(config.seed)
+        model.preprocess = replace(model.preprocess, antialias=config.antialias)
+        used = dict(islice(photographs.items(), ALIGNED_ON))
+        pictures = (model.preprocess(to_tensor([data.read_image(images, path)])) for path in used)
+        align(model, pictures, list(used.values()))
+        frm.save(model, run.start)
+    return {"backbone": "compact", "architecture": config.architecture}
+
+
+def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
+    """The backbone as it was before training."""
+    if start["backbone"] == "compact":
+        return frm.load(run.start)
+    return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)
