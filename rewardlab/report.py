@@ -66,14 +66,15 @@ def evaluate_run(
     images: Path,
     null_text: Run | None = None,
     fractions: dict[float, Run | None] | None = None,
-    others: Sequence[tuple[str, FaceRewardModel]] = (),
+    others: Sequence[tuple[str, FaceRewardModel, bool]] = (),
     device: str = "cpu",
     tell: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
     """Score all contenders, write `evaluation/` (results.json, table.md, table.csv) and return the results.
 
     fractions: share of human labels -> the run trained on it (None: 0, the backbone itself, or 1, this run).
-    others: further models by title. Raises `GoldError`, `DataError`, `TooFewLabels` or `RunError`.
+    others: further models, by title and whether they were trained without text. Raises `GoldError`, `DataError` or
+    `RunError`.
     """
     header, rows = manifest.read(run.manifest)
     truth = Gold.from_rows(rows)
@@ -106,7 +107,9 @@ def evaluate_run(
         else:
             partly = margins(title, _trained(sibling), run_config(sibling).null_text)
             contenders.append(Contender(name, title, "ablation", partly))
-    contenders += [Contender(f"other-{title}", title, "frm", margins(title, model, False)) for title, model in others]
+    contenders += [
+        Contender(f"other-{title}", title, "frm", margins(title, other, is_null)) for title, other, is_null in others
+    ]
     tell("predictors and metrics")
     contenders += [
         Contender(rival.name, rival.title, rival.group, rival.margins, rival.reason)

@@ -21,6 +21,10 @@ from rewardlab.runs import Run
 
 MAX_SCALE = 100.0  # CLIP's bound on 1 / tau, kept by HPSv2
 STATUS_SECONDS = 1.0
+OUT_OF_MEMORY = (
+    "The memory is full. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower "
+    "--image-layers."
+)
 
 
 class TrainError(RuntimeError):
@@ -61,23 +65,32 @@ def train(
     """
     config = TrainConfig(**run.description()["config"])
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=_precision(config, device))
-    trainer = Trainer(run, config, images, accelerator, tell)
+    try:
+        trainer = Trainer(run, config, images, accelerator, tell)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainError(OUT_OF_MEMORY) from error
     try:
         trainer.run_to_end()
     except KeyboardInterrupt:
         trainer.write_status("failed", "Stopped by hand. The same command goes on.")
         raise
-    except torch.OutOfMemoryError as error:
-        raise trainer.failed(
-            "The device's memory is full. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, "
-            "or lower --image-layers"
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise trainer.failed(OUT_OF_MEMORY) from error
     except DataError as error:
         raise trainer.failed(str(error).rpartition("DataError: ")[2].strip()) from error
     except OSError as error:
         if runs.is_disk_full(error):
             raise trainer.failed(f"The disk of {run.folder} is full. Free space and run the same command") from error
         raise trainer.failed(f"{error}. Run the same command once that is mended") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU, or of the machine: torch's CPU allocator says it in words only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _precision(config: TrainConfig, device: str | None) -> str:

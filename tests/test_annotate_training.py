@@ -48,7 +48,7 @@ def test_every_table_of_a_run_in_one_command(place):
     contested = {row["name"]: row for row in rows if row["stratum"] == "contested"}
     assert set(contested) >= {
         "frm", "start", "null-text", "human-0", "human-50", "human-100", "svm", "mlp3", "mlp4", "constant-order",
-        "ssim", "psnr", "lpips", "chance", "other-two",
+        "ssim", "psnr", "lpips", "chance", "other-two", "other-model",
     }  # fmt: skip
     assert contested["human-0"]["agreement"] == contested["start"]["agreement"]
     assert contested["human-100"]["agreement"] == contested["frm"]["agreement"]

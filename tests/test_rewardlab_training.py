@@ -282,6 +282,15 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_state(place, config):
     assert run.is_done()
 
 
+def test_full_memory_is_told_from_other_errors():
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(1 << 50)
+    with pytest.raises(RuntimeError) as other:
+        torch.zeros(2) @ torch.zeros(3)
+    assert train.is_out_of_memory(full.value)
+    assert not train.is_out_of_memory(other.value)
+
+
 def test_a_checkpoint_of_another_backbone_is_refused(place, config):
     run = prepared(place, config, "other")
     model = backbones.open_compact(seed=0)

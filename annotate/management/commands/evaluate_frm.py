@@ -46,7 +46,7 @@ class Command(BaseCommand):
                 images=images_folder(options),
                 null_text=self.sibling(run, options, null_text=True) if options["null_text"] else None,
                 fractions={share: self.fraction(run, options, share) for share in options["human_fraction"]},
-                others=[(name, self.other(name)) for name in options["baseline"]],
+                others=[self.other(name) for name in options["baseline"]],
                 device=options["device"] or default_device(),
                 tell=lambda what: self.stderr.write(f"{run.name}: {what}"),
             )
@@ -82,13 +82,15 @@ class Command(BaseCommand):
         train_with_bar(self, sibling, options, show=True)
         return sibling
 
-    def other(self, name: str) -> Any:
-        from rewardlab import frm, runs
+    def other(self, name: str) -> tuple[str, Any, bool]:
+        """Title, model and whether it was trained without text, of a model folder or a run."""
+        from rewardlab import frm, report, runs
 
-        folder = Path(name)
-        if not folder.is_dir():
-            folder = runs.open_run(self.root, name).model
-        return frm.load(folder)
+        if (folder := Path(name)).is_dir():
+            return folder.resolve().name, frm.load(folder), False
+        run = runs.open_run(self.root, name)
+        report.require_done(run)
+        return name, frm.load(run.model), report.run_config(run).null_text
 
 
 def default_device() -> str:
