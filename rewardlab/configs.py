@@ -9,6 +9,10 @@ def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+# These change how the result is computed, not what it is: a run may go on with others.
+FREE_TO_CHANGE = ("accumulation", "checkpointing", "workers")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The defaults are the paper's where it gives a value, else HPSv2's or ours, as said. See `PRESETS`."""

@@ -78,6 +78,13 @@ class Run:
             "manifest": {key: value for key, value in header.items() if key not in ("format", "version")},
             "code": code_version(),
         }
+        self._write_description(description)
+
+    def reconfigure(self, config: Any) -> None:
+        """Go on with a configuration that differs in what is free to change."""
+        self._write_description(self.description() | {"config": asdict(config)})
+
+    def _write_description(self, description: dict[str, Any]) -> None:
         write_atomic(self.folder / "config.json", json.dumps(description, indent=2).encode())
 
     def status(self) -> dict[str, Any]:

@@ -82,6 +82,18 @@ def test_a_run_that_is_not_there_or_not_done_is_named(place):
         train(place, "odd", "--faces-per-step", "2", "--accumulation", "3")
     with pytest.raises(CommandError, match="odd is not done: give its train_frm command again"):
         run("evaluate_frm", "odd")
+    assert "odd: done" in train(place, "odd", "--faces-per-step", "3", "--accumulation", "3")  # nothing was saved yet
+
+
+def test_a_run_goes_on_with_other_ways_to_compute_but_not_with_another_aim(place):
+    options = ("--log-every", "1", "--save-every", "1", "--faces-per-step", "2")
+    folder = place / "runs" / "two"
+    train(place, "two", *options)
+    (folder / "model").rename(folder / "gone")  # as if it had been killed before its end
+    with pytest.raises(CommandError, match=r"another configuration \(seed 0 -> 1\).*--run"):
+        train(place, "two", *options, "--seed", "1")
+    assert "goes on" in train(place, "two", *options, "--accumulation", "2", "--checkpointing")
+    assert json.loads((folder / "config.json").read_text())["config"]["accumulation"] == 2
 
 
 def test_missing_weights_say_which_file_from_where_to_which_folder(place, monkeypatch):

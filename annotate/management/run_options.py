@@ -39,9 +39,10 @@ def config_from(options: dict[str, Any], preset: Config) -> Config:
         raise CommandError(f"{error}.") from error
 
 
-def default_name(kind: str, config: Any) -> str:
+def default_name(kind: str, config: Any, free: tuple[str, ...]) -> str:
     """The same configuration makes the same name, so that the same command finds its run again."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    fixed = {name: value for name, value in asdict(config).items() if name not in free}
+    digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     return f"{kind}-{config.backbone}-{digest[:8]}"
 
 
@@ -53,18 +54,18 @@ def images_folder(options: dict[str, Any]) -> Path:
     return beside if beside and beside.is_dir() else Path(settings.MEDIA_ROOT)
 
 
-def refuse_other_config(run: Any, config: Any, manifest_path: Path | None) -> None:
-    """A run that exists goes on only with its own configuration and manifest."""
+def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[str, ...]) -> list[str]:
+    """What this configuration and manifest would change of a run, but for what may be changed."""
     from rewardlab import manifest
 
     known, wanted = run.description()["config"], asdict(config)
-    different = [f"{name} {known.get(name)} -> {value}" for name, value in wanted.items() if known.get(name) != value]
+    found = [
+        f"{name} {known.get(name)} -> {value}"
+        for name, value in wanted.items()
+        if known.get(name) != value and name not in free
+    ]
     if manifest_path:
         ours, theirs = (manifest.read_header(path)["sha256"] for path in (run.manifest, manifest_path))
         if ours != theirs:
-            different.append(f"manifest {ours[:12]} -> {theirs[:12]}")
-    if different:
-        raise CommandError(
-            f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
-            "Give the new one another name with --run."
-        )
+            found.append(f"manifest {ours[:12]} -> {theirs[:12]}")
+    return found

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from annotate.management.run_options import (
     add_config_options,
     config_from,
     default_name,
+    differences,
     images_folder,
-    refuse_other_config,
 )
 from annotate.management.stage_command import require_migrated, usable_device
 
@@ -37,14 +38,14 @@ class Command(BaseCommand):
         from accelerate import PartialState
 
         from rewardlab import runs
-        from rewardlab.configs import PRESETS
+        from rewardlab.configs import FREE_TO_CHANGE, PRESETS
         from rewardlab.train import TrainError
 
         if options["device"]:
             usable_device(options["device"])
         config = config_from(options, PRESETS[options["backbone"]])
         try:
-            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name("frm", config))
+            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name("frm", config, FREE_TO_CHANGE))
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
                 if state.is_main_process:
@@ -59,19 +60,28 @@ class Command(BaseCommand):
             self.stdout.write(f"Judge it on the gold set: manage.py evaluate_frm {run.name}")
 
     def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
-        """A new run, or one that goes on; a run of that name that is done or was configured otherwise is refused."""
+        """A new run, or one that goes on. A run of that name that is done, or has saved something under another
+        configuration, is refused; one that has saved nothing yet starts anew."""
+        from rewardlab.configs import FREE_TO_CHANGE
         from rewardlab.prepare import prepare_run
 
+        if run.exists() and (different := differences(run, config, options["manifest"], FREE_TO_CHANGE)):
+            if run.checkpoint.exists():
+                raise CommandError(
+                    f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
+                    "Give the new one another name with --run."
+                )
+            shutil.rmtree(run.folder)
         if not run.exists():
             source = options["manifest"] or freeze(run)
             prepare_run(run, config, source, images=images_folder(options), checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
             return
-        refuse_other_config(run, config, options["manifest"])
         if run.is_done():
             raise CommandError(
                 f"The run {run.name} is done: `manage.py evaluate_frm {run.name}`, or --run OTHER for another."
             )
+        run.reconfigure(config)
         self.stdout.write(f"{run.name}: goes on where it was stopped (snapshot {run.manifest})")
 
 
