@@ -66,6 +66,12 @@ def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, sett
         assert (row.first_source == "hq", row.second_source == "hq") == (
             (row.p_first == 1.0, row.p_first == 0.0) if row.origin == "ground_truth" else (False, False)
         )
+        first, second, neither = row.votes
+        assert sum(row.votes) == (simulated.overlap if row.origin == "simulated" else 0)
+        if row.origin == "simulated":
+            assert row.p_first == (first + 0.5 * neither) / (first + second + neither)
+        assert {"ssim", "psnr", "lpips", "niqe"} <= set(row.scores)
+        assert (row.scores["ssim"][0] == 1.0) == (row.first_source == "hq")
     with pytest.raises(CommandError, match="is another snapshot"):
         run("snapshot", str(tmp_path / "out"), "--origin", "simulated")
     with pytest.raises(CommandError, match="No preference has"):

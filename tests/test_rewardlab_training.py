@@ -98,6 +98,19 @@ def test_each_image_and_caption_once_gives_the_pairwise_loss_and_gradients(place
         assert torch.allclose(gradient, pairwise[name], atol=1e-5), name
 
 
+def test_frozen_layers_keep_nothing_for_a_gradient(place):
+    model = backbones.open_hpsv2(place / "hps.pt", str(place / "tiny.json"))
+    backbones.lock(model, image_layers=2, text_layers=1)
+    kept = {}
+    for tower, blocks in (("image", model.clip.visual.transformer), ("text", model.clip.transformer)):
+        for number, block in enumerate(blocks.resblocks):
+            block.register_forward_hook(
+                lambda module, given, made, place=(tower, number): kept.update({place: made.requires_grad})
+            )
+    model.score(torch.rand(1, 3, 32, 32), "A face.")
+    assert kept == {(tower, number): number == 2 for tower in ("image", "text") for number in range(3)}
+
+
 def test_the_loss_is_the_cross_entropy_of_the_softmax_of_both_scores():
     scores = torch.tensor([[1.2, 0.3], [-0.4, 2.0]])
     labels = torch.tensor([1.0, 0.75])
