@@ -137,6 +137,7 @@ class Trainer:
 
     def run_to_end(self) -> None:
         if self.accelerator.is_main_process:
+            self.tell(Progress(self.step, self.config.iterations, None, None))
             self.run.cut_curve(self.step)
             if self.step == 0:
                 self.look_at_gold()

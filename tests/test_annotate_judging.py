@@ -230,10 +230,10 @@ def test_votes_become_preferences_people_before_programs():
             side = {"f": lease.left_is_first, "s": not lease.left_is_first, "c": None}[wish]
             answer(person, lease, "cant_tell" if side is None else "left" if side else "right", criterion=None)
     contested = Preference.objects.exclude(origin="ground_truth").order_by("pair__items__pk")
-    assert [(row.p_first, row.origin, row.judgements) for row in contested] == [
-        (1.0, "human", 2),
-        (0.5, "human", 2),
-        (0.75, "human", 2),
+    assert [(row.p_first, row.origin, row.judgements, row.votes_first, row.votes_second) for row in contested] == [
+        (1.0, "human", 2, 2, 0),
+        (0.5, "human", 2, 1, 1),
+        (0.75, "human", 2, 1, 0),
     ]
     anchored = Preference.objects.filter(origin="ground_truth")
     assert anchored.count() == 3

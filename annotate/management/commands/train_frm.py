@@ -102,7 +102,9 @@ def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, s
     with tqdm(desc=run.name, unit="step", disable=not (show and command.stderr.isatty())) as bar:
 
         def tell(progress: Progress) -> None:
-            bar.total = progress.total
+            if bar.total is None:
+                bar.reset(progress.total)
+                bar.n = bar.initial = progress.step  # what an earlier start did does not count for the pace
             bar.update(progress.step - bar.n)
             shown = {"loss": progress.loss, "gold": progress.gold}
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
