@@ -72,9 +72,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ModelError(f"There is no checkpoint {path}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(
-            f"{path} is no checkpoint of plain tensors, or is cut: {str(error).splitlines()[0]}"
-        ) from error
+        # torch's own advice, to load it without weights_only, would run whatever is inside.
+        raise ModelError(f"{path} is no checkpoint of plain tensors, or is cut: get it anew") from error
     tensors = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ModelError(f"{path} holds no state_dict of tensors: it is not in HPSv2's layout")

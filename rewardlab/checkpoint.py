@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -27,6 +27,7 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"step": json.dumps(step)})
+        partial.chmod(0o644)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -36,14 +37,21 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step
         partial.unlink(missing_ok=True)
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Fill model and optimizer, and return the step. Raises `CheckpointError`."""
+def saved_step(path: Path) -> int:
+    """0 if nothing was saved yet. Raises `CheckpointError`."""
+    if not path.exists():
+        return 0
     try:
         with safe_open(path, framework="pt") as file:
-            step = json.loads(file.metadata()["step"])
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            return json.loads(file.metadata()["step"])
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Delete it to start the run anew.") from error
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Fill model and optimizer, and return the step. Raises `CheckpointError`."""
+    step = saved_step(path)
+    stored = load_file(path)
     wanted = {f"weight/{name}": parameter for name, parameter in _trainable(model)}
     if {name for name in stored if name.startswith("weight/")} != set(wanted):
         raise CheckpointError(f"{path} is of another backbone, or of one with other layers locked")

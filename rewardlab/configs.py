@@ -50,11 +50,19 @@ class TrainConfig:
             "log_every must be at least 1": self.log_every < 1,
             "save_every must be a multiple of log_every": self.log_every > 0 and self.save_every % self.log_every != 0,
             "human_fraction must be above 0 and at most 1": not 0 < self.human_fraction <= 1,
-            "learning_rate must be above 0": not self.learning_rate > 0,
+            "learning_rate must be above 0": not 0 < self.learning_rate < math.inf,
+            "weights must be finite and not negative": not all(0 <= weight < math.inf for weight in self._weights()),
+            "image_layers, text_layers, warmup and seed must not be negative": (
+                min(self.image_layers, self.text_layers, self.warmup, self.seed) < 0
+            ),
+            "workers must be -1 or more": self.workers < -1,
         }
         for fault, holds in faults.items():
             if holds:
                 raise ValueError(fault)
+
+    def _weights(self) -> tuple[float, ...]:
+        return self.weight_ground_truth, self.weight_human, self.weight_simulated, self.weight_svm
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""

@@ -83,7 +83,7 @@ def require_images(groups: Sequence[FaceGroup], folder: Path) -> None:
     if missing:
         raise DataError(
             f"{len(missing)} of the manifest's {len(paths)} images are not in {folder} (the first: {missing[0]}). "
-            "Name their folder with --images; `snapshot --with-images` copies them beside the manifest."
+            "Put them back, or name their folder with --images (`snapshot --with-images` copies them)."
         )
 
 

@@ -161,6 +161,7 @@ def save(model: FaceRewardModel, folder: Path) -> None:
         (partial / CONFIG_FILE).write_text(json.dumps(stored, indent=2))
         tensors = {name: tensor.contiguous() for name, tensor in model.clip.state_dict().items()}
         save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        (partial / WEIGHTS_FILE).chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)
         partial.replace(folder)
@@ -176,8 +177,9 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
         stored = json.loads((folder / CONFIG_FILE).read_text())
         model_config, preprocess = stored["model_cfg"], stored["preprocess_cfg"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
+        hint = f". Name {folder / 'model'}" if (folder / "model" / CONFIG_FILE).exists() else ""
         raise ModelError(
-            f"{folder} is no model folder of open_clip's format: {CONFIG_FILE} cannot be read ({error})"
+            f"{folder} is no model folder of open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
         ) from error
     weights = folder / WEIGHTS_FILE
     if not weights.exists():

@@ -86,7 +86,7 @@ def read_header(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             header = json.loads(file.readline())
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is no manifest: {error}") from error
+        raise ManifestError(f"{path} is no manifest ({error}). Name a manifest.jsonl that `snapshot` wrote.") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ManifestError(f"{path} is no manifest: its first line lacks the format {FORMAT!r}.")
     if header["version"] != VERSION:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rewardlab import assets, backbones, data, frm, manifest, rivals
 from rewardlab.align import align
+from rewardlab.assets import MissingAsset
 from rewardlab.configs import TrainConfig
 from rewardlab.data import ORIGINS, DataError
 from rewardlab.frm import FaceRewardModel
@@ -44,7 +45,7 @@ def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoi
         open_start(start, run, config)
     if source.resolve() != run.manifest.resolve():
         write_atomic(run.manifest, source.read_bytes())
-    run.create(kind="frm", config=config, start=start, header=header)
+    run.create(kind="frm", config=config, start=start, header=header, images=images.resolve())
 
 
 def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
@@ -53,7 +54,10 @@ def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[Prefer
     refuse_gold(training, rows)
     judged = [row for row in training if row.origin in ("human", "simulated")]
     if not judged:
-        raise DataError("There is no human label yet. Judge pairs of training faces, then take a new snapshot.")
+        raise DataError(
+            "There is no human label yet. Judge pairs of training faces (to try it: simulate_annotators), then train; "
+            "with --manifest, take a new snapshot first."
+        )
     if len({row.p_first > 0.5 for row in judged}) < 2:
         raise DataError(
             f"All {len(judged)} judged pairs prefer the {'first' if judged[0].p_first > 0.5 else 'second'} image: "
@@ -70,6 +74,8 @@ def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[Prefer
         ]
     weights = {origin: getattr(config, f"weight_{origin}") for origin in ORIGINS}
     weighted = [replace(row, weight=row.weight * weights[row.origin]) for row in training]
+    if not any(row.weight for row in weighted):
+        raise DataError("No training pair has a weight above 0: raise one of the --weight-... options.")
     return [row for row in weighted if row.weight > 0]
 
 
@@ -91,7 +97,10 @@ def gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
 
 
 def _hpsv2_file(given: Path | None) -> Path:
-    return (given or assets.find("hpsv2")).resolve()
+    try:
+        return (given or assets.find("hpsv2")).resolve()
+    except MissingAsset as error:
+        raise MissingAsset(f"{error} Or name it with --checkpoint. The backbone compact needs none.") from error
 
 
 def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: TrainConfig) -> dict[str, str]:

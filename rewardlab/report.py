@@ -48,6 +48,7 @@ class Contender:
     note: str = ""
 
 
+FEW_FACES = 30
 CHANCE = Contender("chance", "Chance", "baseline", None)
 
 
@@ -238,6 +239,8 @@ def heading(results: dict[str, Any]) -> str:
             f"majority of the others on {rest['value']:.1%} ({rest['low']:.1%} to {rest['high']:.1%}). The FRM agrees "
             f"with one annotator on {own['value']:.1%} ({own['low']:.1%} to {own['high']:.1%})."
         )
+    if truth["faces"] < FEW_FACES:
+        lines.append(f"Only {truth['faces']} gold faces: with so few, neither shares nor intervals mean much.")
     found = results["calibration"]
     lines.append(
         f"The FRM's probabilities: expected calibration error {found['ece']:.3f}, Brier score {found['brier']:.3f}, "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rewardlab import predictor
 from rewardlab.gold import JUDGED
 from rewardlab.manifest import PreferenceRow
-from rewardlab.metrics.registry import METRICS, PAPER_METRICS
+from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
 from rewardlab.mlp import Mlp, fit_mlp
 from rewardlab.predictor import Array, Parameters, Predictor, PredictorConfig
 
@@ -188,7 +188,10 @@ def _missing(rows: Sequence[PreferenceRow], metrics: Sequence[str]) -> str:
         for name, count in zip(metrics, lacking.tolist(), strict=True)
         if count
     ]
-    return f"{', '.join(parts)}. {REMEDY}" if parts else ""
+    remedies = dict.fromkeys(
+        availability(name) or REMEDY for name, count in zip(metrics, lacking, strict=True) if count
+    )
+    return f"{', '.join(parts)}. {' '.join(remedies)}" if parts else ""
 
 
 def with_human_fraction(

@@ -4,11 +4,14 @@ Copied from a GPU machine into the web app's run folder, it shows there.
 """
 
 import errno
+import fcntl
 import json
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -67,7 +70,7 @@ class Run:
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"{self.folder} is no run: its config.json cannot be read ({error})") from error
 
-    def create(self, *, kind: str, config: Any, start: dict[str, str], header: dict[str, Any]) -> None:
+    def create(self, *, kind: str, config: Any, start: dict[str, str], header: dict[str, Any], images: Path) -> None:
         """The manifest must be there already: whoever sees a config.json sees a whole run."""
         description = {
             "kind": kind,
@@ -75,6 +78,7 @@ class Run:
             "created": _now(),
             "config": asdict(config),
             "start": start,
+            "images": str(images),
             "manifest": {key: value for key, value in header.items() if key not in ("format", "version")},
             "code": code_version(),
         }
@@ -86,6 +90,23 @@ class Run:
 
     def _write_description(self, description: dict[str, Any]) -> None:
         write_atomic(self.folder / "config.json", json.dumps(description, indent=2).encode())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Only one training works on a run. Raises `RunError`.
+
+        The lock ends with the process that took it: a record lock, which processes that load data do not inherit.
+        """
+        with (self.folder / "lock").open("a+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise RunError(f"The run {self.name} is being trained by process {file.read().strip()}") from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
 
     def status(self) -> dict[str, Any]:
         try:

@@ -22,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
         model = rewardlab.load(options.model, options.device)
     except ModelError as error:
         parser.exit(2, f"{error}\n")
+    except (RuntimeError, AssertionError) as error:
+        parser.exit(2, f"--device {options.device} cannot be used here ({str(error).splitlines()[0]})\n")
     scores, failed = [], 0
     for path in options.images:
         try:

@@ -65,19 +65,32 @@ def train(
     """
     config = TrainConfig(**run.description()["config"])
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=_precision(config, device))
+    with run.held() if accelerator.is_main_process else nullcontext():
+        _train(run, config, images, accelerator, tell)
+
+
+def _train(
+    run: Run, config: TrainConfig, images: Path, accelerator: Accelerator, tell: Callable[[Progress], None]
+) -> None:
     try:
         trainer = Trainer(run, config, images, accelerator, tell)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainError(OUT_OF_MEMORY) from error
+    except Exception as error:
+        full = is_out_of_memory(error)
+        if accelerator.is_main_process:
+            run.write_status("failed", step=0, total=config.iterations, error=OUT_OF_MEMORY if full else str(error))
+        if full:
+            raise TrainError(OUT_OF_MEMORY) from error
+        raise
     try:
         trainer.run_to_end()
     except KeyboardInterrupt:
-        trainer.write_status("failed", "Stopped by hand. The same command goes on.")
+        trainer.write_status("stopped", f"Stopped by hand. The same command goes on from step {trainer.saved}.")
+        raise
+    except TrainError:
         raise
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
+            trainer.write_status("failed", f"{type(error).__name__}: {error}")
             raise
         raise trainer.failed(OUT_OF_MEMORY) from error
     except DataError as error:

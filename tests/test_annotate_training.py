@@ -69,7 +69,10 @@ def test_every_table_of_a_run_in_one_command(place):
     config = json.loads((place / "runs" / "one-human-50" / "config.json").read_text())["config"]
     assert config["human_fraction"] == 0.5
     trained = (place / "runs" / "one-null-text" / "model" / frm.WEIGHTS_FILE).stat().st_mtime_ns
-    run("evaluate_frm", "one", "--images", str(place / "images"), "--device", "cpu", "--null-text")
+    kept = run("evaluate_frm", "one", "--device", "cpu")  # the images are where the run found them
+    assert "FRM, image and null text" in kept
+    assert "FRM, 50% of the human labels" in kept
+    assert "Only 4 gold faces" in kept
     assert (place / "runs" / "one-null-text" / "model" / frm.WEIGHTS_FILE).stat().st_mtime_ns == trained
 
 
@@ -98,7 +101,11 @@ def test_a_run_goes_on_with_other_ways_to_compute_but_not_with_another_aim(place
 
 def test_missing_weights_say_which_file_from_where_to_which_folder(place, monkeypatch):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(place / "weights"))
-    with pytest.raises(CommandError, match=r"HPS_v2_compressed.pt is missing. Get it from .*xswu/HPSv2.*/weights"):
+    with pytest.raises(
+        CommandError, match=r"HPS_v2_compressed.pt is missing. Get it from .*xswu/HPSv2.*/weights.*--checkpoint"
+    ):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"))
+    with pytest.raises(CommandError, match="--checkpoint is for the backbone hpsv2"):
+        run("train_frm", "--backbone", "compact", "--checkpoint", str(place / "hps.pt"))
     with pytest.raises(CommandError, match=r"There is no checkpoint .*gone.pt"):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"), "--checkpoint", str(place / "gone.pt"))

@@ -192,9 +192,11 @@ def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupte
     run = runs.open_run(place / "runs", "killed")
     start = [sys.executable, *command(place, "killed")]
     process = subprocess.Popen(start, env=environment(place))
-    while len(losses_of(run)) < 7:
+    while len(losses_of(run)) < 3:
         assert process.poll() is None, "ended before it could be killed"
         time.sleep(0.005)
+    with pytest.raises(runs.RunError, match=f"killed is being trained by process {process.pid}"):
+        run.held().__enter__()
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 0 < len(losses_of(run)) < 30
@@ -227,6 +229,7 @@ def changed(place, tmp_path, change) -> list:
     [
         (lambda row: row if row.origin == "ground_truth" else None, "no human label yet.*Judge pairs"),
         (lambda row: replace(row, p_first=1.0), "All 30 judged pairs prefer the first image"),
+        (lambda row: replace(row, weight=0.0), "No training pair has a weight above 0"),
         (lambda row: replace(row, caption=""), "10 training faces have no caption.*manage.py caption.*--null-text"),
         (lambda row: replace(row, split="train") if row.face == 11 and row.pair % 2 else row, "Face 11 .*gold set"),
         (lambda row: replace(row, identity="person10") if row.face == 2 else row, "Face 2 .identity person10.*gold"),
@@ -235,7 +238,7 @@ def changed(place, tmp_path, change) -> list:
             "1 of the manifest's .* aa/gone.png.*--images",
         ),
     ],
-    ids=["no-label", "one-way", "captions", "gold-face", "gold-person", "moved"],
+    ids=["no-label", "one-way", "weightless", "captions", "gold-face", "gold-person", "moved"],
 )
 def test_what_must_not_be_trained_on_is_refused_by_name(place, tmp_path, config, change, said):
     run = runs.open_run(tmp_path, "refused")
@@ -318,8 +321,14 @@ def test_a_checkpoint_of_another_backbone_is_refused(place, config):
 def test_faces_that_cannot_be_divided_and_settings_without_sense_say_so(place, config):
     with pytest.raises(TrainError, match=r"2 faces a step cannot be divided.*multiple of 3"):
         train.train(prepared(place, replace(config, accumulation=3), "odd"), images=place / "images", device="cpu")
-    with pytest.raises(ValueError, match="save_every must be a multiple of log_every"):
-        TrainConfig(save_every=25)
+    for wrong, said in (
+        ({"save_every": 25}, "save_every must be a multiple of log_every"),
+        ({"weight_svm": -1.0}, "weights must be finite"),
+        ({"weight_svm": math.nan}, "weights must be finite"),
+        ({"seed": -1}, "must not be negative"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            TrainConfig(**wrong)
 
 
 def test_the_papers_defaults():

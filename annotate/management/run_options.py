@@ -46,12 +46,15 @@ def default_name(kind: str, config: Any, free: tuple[str, ...]) -> str:
     return f"{kind}-{config.backbone}-{digest[:8]}"
 
 
-def images_folder(options: dict[str, Any]) -> Path:
-    """--images, else `images` beside the manifest as `snapshot --with-images` writes it, else the media folder."""
+def images_folder(options: dict[str, Any], run: Any) -> Path:
+    """--images, else `images` beside the manifest as `snapshot --with-images` writes it, else where the run found
+    them when it began, else the media folder."""
     if options["images"]:
         return Path(options["images"])
-    beside = Path(options["manifest"]).parent / "images" if options.get("manifest") else None
-    return beside if beside and beside.is_dir() else Path(settings.MEDIA_ROOT)
+    places = [Path(options["manifest"]).parent / "images"] if options.get("manifest") else []
+    if run.exists() and (known := run.description().get("images")):
+        places.append(Path(known))
+    return next((place for place in places if place.is_dir()), Path(settings.MEDIA_ROOT))
 
 
 def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[str, ...]) -> list[str]:

@@ -71,7 +71,8 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Run:
-    """`state` is running, done, failed, interrupted (running, but silent for long) or waiting (no step yet)."""
+    """`state` is running, done, failed, stopped (by hand), interrupted (running, but silent for long) or waiting (no
+    step yet)."""
 
     name: str
     folder: Path
@@ -129,7 +130,7 @@ def _described(folder: Path, config: dict[str, Any], status: dict[str, Any]) -> 
     created, updated, state = as_time(config.get("created")), as_time(status.get("updated")), status.get("state")
     if not created or not isinstance(config.get("kind"), str):
         raise Unreadable("config.json names no kind or no time of creation: this is no run of ours")
-    if state not in ("running", "done", "failed", "waiting"):
+    if state not in ("running", "done", "failed", "stopped", "waiting"):
         raise Unreadable(f"status.json has an unknown state: {as_text(state)[:60]}")
     if state == "running" and not (updated and timezone.now() - updated < STALE):
         state = "interrupted"

@@ -43,9 +43,9 @@ class Command(BaseCommand):
             report.require_done(run)
             results = report.evaluate_run(
                 run,
-                images=images_folder(options),
-                null_text=self.sibling(run, options, null_text=True) if options["null_text"] else None,
-                fractions={share: self.fraction(run, options, share) for share in options["human_fraction"]},
+                images=images_folder(options, run),
+                null_text=self.null_text(run, options),
+                fractions=self.fractions(run, options),
                 others=[self.other(name) for name in options["baseline"]],
                 device=options["device"] or default_device(),
                 tell=lambda what: self.stderr.write(f"{run.name}: {what}"),
@@ -57,10 +57,27 @@ class Command(BaseCommand):
         self.stdout.write(report.heading(results) + tables.text(results["rows"]))
         self.stdout.write(f"Also in {run.folder / 'evaluation'} as Markdown and CSV, and on the run's page.")
 
-    def fraction(self, run: Any, options: dict[str, Any], share: float) -> Any:
-        if not 0 <= share <= 1:
-            raise CommandError(f"--human-fraction {share}: it must lie between 0 and 1.")
-        return None if share in (0, 1) else self.sibling(run, options, human_fraction=share)
+    def null_text(self, run: Any, options: dict[str, Any]) -> Any:
+        """The run without text, if it is asked for or was trained for an earlier table."""
+        from rewardlab import report, runs
+
+        known = runs.open_run(self.root, report.ablation_name(run, null_text=True))
+        return self.sibling(run, options, null_text=True) if options["null_text"] or known.is_done() else None
+
+    def fractions(self, run: Any, options: dict[str, Any]) -> dict[float, Any]:
+        """Share of labels -> run: those asked for, and those trained for an earlier table."""
+        from rewardlab import report, runs
+
+        wanted = set(options["human_fraction"])
+        if wrong := sorted(share for share in wanted if not 0 <= share <= 1):
+            raise CommandError(f"--human-fraction {wrong[0]}: it must lie between 0 and 1.")
+        for folder in self.root.glob(f"{run.name}-human-*"):
+            known = runs.Run(folder)
+            if known.is_done():
+                wanted |= {0.0, report.run_config(known).human_fraction, 1.0}
+        return {
+            share: None if share in (0, 1) else self.sibling(run, options, human_fraction=share) for share in wanted
+        }
 
     def sibling(self, run: Any, options: dict[str, Any], **changes: Any) -> Any:
         """The run that differs in this alone, trained to its end."""
@@ -76,7 +93,7 @@ class Command(BaseCommand):
                 sibling,
                 replace(report.run_config(run), **changes),
                 run.manifest,
-                images=images_folder(options),
+                images=images_folder(options, run),
                 checkpoint_file=Path(start) if start else None,
             )
         train_with_bar(self, sibling, options, show=True)

@@ -1,9 +1,11 @@
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from tqdm import tqdm
 
 from annotate.management.run_options import (
@@ -14,6 +16,8 @@ from annotate.management.run_options import (
     images_folder,
 )
 from annotate.management.stage_command import require_migrated, usable_device
+
+SECONDS_BETWEEN_LINES = 15.0  # where there is no terminal for a bar
 
 
 class Command(BaseCommand):
@@ -38,12 +42,15 @@ class Command(BaseCommand):
         from accelerate import PartialState
 
         from rewardlab import runs
+        from rewardlab.assets import MissingAsset
         from rewardlab.configs import FREE_TO_CHANGE, PRESETS
         from rewardlab.train import TrainError
 
         if options["device"]:
             usable_device(options["device"])
         config = config_from(options, PRESETS[options["backbone"]])
+        if options["checkpoint"] and options["backbone"] != "hpsv2":
+            raise CommandError("--checkpoint is for the backbone hpsv2.")
         try:
             run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name("frm", config, FREE_TO_CHANGE))
             state = PartialState(cpu=options["device"] == "cpu")
@@ -51,7 +58,11 @@ class Command(BaseCommand):
                 if state.is_main_process:
                     self.make_ready(run, config, options)
             train_with_bar(self, run, options, show=state.is_main_process)
-        except (TrainError, OSError, ValueError) as error:
+        except MissingAsset as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
+        except (TrainError, ValueError) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError("Stopped by hand. The same command goes on.") from None
@@ -62,6 +73,7 @@ class Command(BaseCommand):
     def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
         """A new run, or one that goes on. A run of that name that is done, or has saved something under another
         configuration, is refused; one that has saved nothing yet starts anew."""
+        from rewardlab.checkpoint import saved_step
         from rewardlab.configs import FREE_TO_CHANGE
         from rewardlab.prepare import prepare_run
 
@@ -74,34 +86,53 @@ class Command(BaseCommand):
             shutil.rmtree(run.folder)
         if not run.exists():
             source = options["manifest"] or freeze(run)
-            prepare_run(run, config, source, images=images_folder(options), checkpoint_file=options["checkpoint"])
+            images = images_folder(options, run)
+            prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
+            settled = ", ".join(f"{name} {value}" for name, value in run.description()["config"].items())
+            self.stdout.write(f"  {settled}")
             return
         if run.is_done():
             raise CommandError(
                 f"The run {run.name} is done: `manage.py evaluate_frm {run.name}`, or --run OTHER for another."
             )
         run.reconfigure(config)
-        self.stdout.write(f"{run.name}: goes on where it was stopped (snapshot {run.manifest})")
+        step = saved_step(run.checkpoint)
+        self.stdout.write(f"{run.name}: goes on from step {step}, with its own snapshot ({run.manifest})")
 
 
 def freeze(run: Any) -> Path:
     """The database's preferences of training and gold faces, frozen into the run's folder."""
     from annotate.exports import NothingToFreeze, snapshot
 
-    require_migrated()
     try:
+        require_migrated()
         return Path(snapshot(run.folder, splits=["train", "gold"], overwrite=True).path)
     except NothingToFreeze as error:
         raise CommandError(f"{error} Run build_pairs and judge pairs first.") from error
+    except OperationalError as error:
+        reason = str(error).splitlines()[0]
+        raise CommandError(
+            f"The database cannot be reached ({reason}). Mend DATABASE_URL, or use --manifest."
+        ) from error
 
 
 def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, show: bool) -> None:
     from rewardlab.train import Progress, train
 
-    with tqdm(desc=run.name, unit="step", disable=not (show and command.stderr.isatty())) as bar:
+    has_bar, told_at = show and command.stderr.isatty(), time.monotonic()
+    width = shutil.get_terminal_size().columns
+    with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=width) as bar:
 
         def tell(progress: Progress) -> None:
+            nonlocal told_at
+            if not has_bar:
+                if show and progress.loss and time.monotonic() - told_at > SECONDS_BETWEEN_LINES:
+                    told_at = time.monotonic()
+                    command.stdout.write(
+                        f"{run.name}: step {progress.step} of {progress.total}, loss {progress.loss:.3f}"
+                    )
+                return
             if bar.total is None:
                 bar.reset(progress.total)
                 bar.n = bar.initial = progress.step  # what an earlier start did does not count for the pace
@@ -109,4 +140,4 @@ def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, s
             shown = {"loss": progress.loss, "gold": progress.gold}
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
 
-        train(run, images=images_folder(options), device=options["device"], tell=tell)
+        train(run, images=images_folder(options, run), device=options["device"], tell=tell)
