@@ -93,16 +93,20 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Only one training works on a run. Raises `RunError`.
+        """Only one process prepares or trains a run. Raises `RunError`.
 
         The lock ends with the process that took it: a record lock, which processes that load data do not inherit.
+        Its file lies beside the folder, which may be replaced meanwhile.
         """
-        with (self.folder / "lock").open("a+") as file:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_name(f".{self.name}.lock").open("a+") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:
                 file.seek(0)
-                raise RunError(f"The run {self.name} is being trained by process {file.read().strip()}") from error
+                raise RunError(
+                    f"The run {self.name} is in the hands of process {file.read().strip()}: wait for it"
+                ) from error
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -76,6 +78,31 @@ def test_every_table_of_a_run_in_one_command(place):
     assert (place / "runs" / "one-null-text" / "model" / frm.WEIGHTS_FILE).stat().st_mtime_ns == trained
 
 
+def test_a_run_in_other_hands_is_left_alone(place):
+    hold = (
+        "import sys, pathlib; from rewardlab.runs import Run\n"
+        "with Run(pathlib.Path(sys.argv[1])).held(): print('held', flush=True); input()"
+    )
+    with pytest.raises(CommandError, match="cannot be divided"):
+        train(place, "mine", "--faces-per-step", "2", "--accumulation", "3")
+    command = [sys.executable, "-c", hold, str(place / "runs" / "mine")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(CommandError, match=f"mine is in the hands of process {holder.pid}"):
+            train(place, "mine", "--seed", "1")  # it has saved nothing, so it would be started anew
+        assert (place / "runs" / "mine" / "config.json").exists()
+        holder.communicate("\n")
+    assert "mine: done" in train(place, "mine", "--seed", "1")
+
+
+def test_a_sibling_of_another_training_is_never_compared(place):
+    train(place, "one")
+    train(place, "one-null-text", "--null-text", "--seed", "1")
+    with pytest.raises(CommandError, match=r"one-null-text is no sibling of one \(seed 1 -> 0\).*Move"):
+        run("evaluate_frm", "one", "--device", "cpu", "--null-text")
+    assert "null text" not in run("evaluate_frm", "one", "--device", "cpu")
+
+
 def test_a_run_that_is_not_there_or_not_done_is_named(place):
     with pytest.raises(CommandError, match=r"There is no run nowhere in .* Known: none"):
         run("evaluate_frm", "nowhere")
@@ -85,6 +112,7 @@ def test_a_run_that_is_not_there_or_not_done_is_named(place):
         train(place, "odd", "--faces-per-step", "2", "--accumulation", "3")
     with pytest.raises(CommandError, match="odd is not done: give its train_frm command again"):
         run("evaluate_frm", "odd")
+    assert json.loads((place / "runs" / "odd" / "status.json").read_text())["state"] == "failed"
     assert "odd: done" in train(place, "odd", "--faces-per-step", "3", "--accumulation", "3")  # nothing was saved yet
 
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.commands.train_frm import train_with_bar
-from annotate.management.run_options import images_folder
+from annotate.management.run_options import differences, images_folder
 from annotate.management.stage_command import usable_device
 
 
@@ -62,7 +62,8 @@ class Command(BaseCommand):
         from rewardlab import report, runs
 
         known = runs.open_run(self.root, report.ablation_name(run, null_text=True))
-        return self.sibling(run, options, null_text=True) if options["null_text"] or known.is_done() else None
+        has_one = known.is_done() and not self.strays(run, known, null_text=True)
+        return self.sibling(run, options, null_text=True) if options["null_text"] or has_one else None
 
     def fractions(self, run: Any, options: dict[str, Any]) -> dict[float, Any]:
         """Share of labels -> run: those asked for, and those trained for an earlier table."""
@@ -73,7 +74,7 @@ class Command(BaseCommand):
             raise CommandError(f"--human-fraction {wrong[0]}: it must lie between 0 and 1.")
         for folder in self.root.glob(f"{run.name}-human-*"):
             known = runs.Run(folder)
-            if known.is_done():
+            if known.is_done() and not self.strays(run, known, human_fraction=report.run_config(known).human_fraction):
                 wanted |= {0.0, report.run_config(known).human_fraction, 1.0}
         return {
             share: None if share in (0, 1) else self.sibling(run, options, human_fraction=share) for share in wanted
@@ -85,19 +86,32 @@ class Command(BaseCommand):
         from rewardlab.prepare import prepare_run
 
         sibling = runs.open_run(self.root, report.ablation_name(run, **changes))
+        if sibling.exists() and (different := self.strays(run, sibling, **changes)):
+            raise CommandError(
+                f"The run {sibling.name} is no sibling of {run.name} ({'; '.join(different)}): it would not be a fair "
+                f"comparison. Move {sibling.folder} away, and it is trained anew."
+            )
         if sibling.is_done():
             return sibling
         if not sibling.exists():
             start = run.description()["start"].get("checkpoint")
-            prepare_run(
-                sibling,
-                replace(report.run_config(run), **changes),
-                run.manifest,
-                images=images_folder(options, run),
-                checkpoint_file=Path(start) if start else None,
-            )
+            with sibling.held():
+                prepare_run(
+                    sibling,
+                    replace(report.run_config(run), **changes),
+                    run.manifest,
+                    images=images_folder(options, run),
+                    checkpoint_file=Path(start) if start else None,
+                )
         train_with_bar(self, sibling, options, show=True)
         return sibling
+
+    def strays(self, run: Any, sibling: Any, **changes: Any) -> list[str]:
+        """In what a run of a sibling's name differs beyond `changes`, its snapshot included."""
+        from rewardlab import report
+        from rewardlab.configs import FREE_TO_CHANGE
+
+        return differences(sibling, replace(report.run_config(run), **changes), run.manifest, FREE_TO_CHANGE)
 
     def other(self, name: str) -> tuple[str, Any, bool]:
         """Title, model and whether it was trained without text, of a model folder or a run."""

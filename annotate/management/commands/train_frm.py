@@ -56,7 +56,8 @@ class Command(BaseCommand):
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
                 if state.is_main_process:
-                    self.make_ready(run, config, options)
+                    with run.held():
+                        self.make_ready(run, config, options)
             train_with_bar(self, run, options, show=state.is_main_process)
         except MissingAsset as error:
             raise CommandError(str(error)) from error
