@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rewardlab import manifest
 from rewardlab.images import write_atomic
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -151,10 +150,6 @@ def open_run(root: Path, name: str) -> Run:
     if not NAME.fullmatch(name):
         raise RunError(f"{name!r} is no name of a run: use letters, digits, dots, dashes and underscores")
     return Run(root / name)
-
-
-def header_of(run: Run) -> dict[str, Any]:
-    return manifest.read_header(run.manifest)
 
 
 def code_version() -> dict[str, str]:
