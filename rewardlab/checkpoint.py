@@ -1,8 +1,9 @@
-"""The state of a training as one safetensors file: the weights that train, Adam's moments, and the step."""
+"""The state of a training as one safetensors file: the weights that train, Adam's moments and steps, and the step."""
 
 import json
 import os
 import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -10,20 +11,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+STATE = ("exp_avg", "exp_avg_sq", "step")
+
+# What trains, by a prefix of its names: a module and its optimizer.
+Parts = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 class CheckpointError(ValueError):
     """The checkpoint cannot be read, or is of another model."""
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
+def save(path: Path, parts: Parts, *, step: int) -> None:
     """Replace the file at `path` in one step; what was there stays if this fails (then an `OSError` is raised)."""
     tensors: dict[str, Tensor] = {}
-    for name, parameter in _trainable(model):
+    for name, parameter, optimizer in _trainable(parts):
         tensors[f"weight/{name}"] = parameter.detach()
         state = optimizer.state.get(parameter, {})
-        tensors |= {f"{moment}/{name}": state[moment] for moment in MOMENTS if moment in state}
+        tensors |= {f"{part}/{name}": state[part] for part in STATE if part in state}
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"step": json.dumps(step)})
@@ -48,25 +52,26 @@ def saved_step(path: Path) -> int:
         raise CheckpointError(f"{path} cannot be read: {error}. Delete it to start the run anew.") from error
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Fill model and optimizer, and return the step. Raises `CheckpointError`."""
+def restore(path: Path, parts: Parts) -> int:
+    """Fill modules and optimizers, and return the step. Raises `CheckpointError`."""
     step = saved_step(path)
     stored = load_file(path)
-    wanted = {f"weight/{name}": parameter for name, parameter in _trainable(model)}
-    if {name for name in stored if name.startswith("weight/")} != set(wanted):
-        raise CheckpointError(f"{path} is of another backbone, or of one with other layers locked")
+    trainable = list(_trainable(parts))
+    if {name for name in stored if name.startswith("weight/")} != {f"weight/{name}" for name, _, _ in trainable}:
+        raise CheckpointError(f"{path} is of another model, or of one with other layers locked")
     with torch.no_grad():
-        for name, parameter in _trainable(model):
+        for name, parameter, optimizer in trainable:
             parameter.copy_(stored[f"weight/{name}"])
-            moments = {
-                moment: stored[f"{moment}/{name}"].to(parameter.device)
-                for moment in MOMENTS
-                if f"{moment}/{name}" in stored
-            }
-            if moments:
-                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+            state = {part: stored[f"{part}/{name}"] for part in STATE if f"{part}/{name}" in stored}
+            if state:
+                # Adam counts its steps on the CPU.
+                moved = {part: value if part == "step" else value.to(parameter.device) for part, value in state.items()}
+                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moved}
     return step
 
 
-def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+def _trainable(parts: Parts) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+    for prefix, (module, optimizer) in parts.items():
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                yield prefix + name, parameter, optimizer

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rewardlab.images import write_atomic
 
@@ -49,6 +49,11 @@ class Run:
         return self.folder / "model"
 
     @property
+    def faces(self) -> Path:
+        """The photographs that a restorer's training reads."""
+        return self.folder / "faces.jsonl"
+
+    @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
@@ -69,8 +74,18 @@ class Run:
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"{self.folder} is no run: its config.json cannot be read ({error})") from error
 
-    def create(self, *, kind: str, config: Any, start: dict[str, str], header: dict[str, Any], images: Path) -> None:
-        """The manifest must be there already: whoever sees a config.json sees a whole run."""
+    def create(
+        self,
+        *,
+        kind: str,
+        config: Any,
+        start: dict[str, str],
+        images: Path,
+        header: dict[str, Any] | None = None,
+        faces: dict[str, Any] | None = None,
+    ) -> None:
+        """`header` and `faces`: of the manifest and of the list of faces, which must be there already: whoever sees a
+        config.json sees a whole run."""
         description = {
             "kind": kind,
             "name": self.name,
@@ -78,7 +93,8 @@ class Run:
             "config": asdict(config),
             "start": start,
             "images": str(images),
-            "manifest": {key: value for key, value in header.items() if key not in ("format", "version")},
+            "manifest": _without_format(header),
+            **({"faces": _without_format(faces)} if faces else {}),
             "code": code_version(),
         }
         self._write_description(description)
@@ -117,14 +133,25 @@ class Run:
         except (OSError, json.JSONDecodeError):
             return {}
 
-    def write_status(self, state: str, *, step: int, total: int, error: str = "", rate: float | None = None) -> None:
+    def write_status(
+        self,
+        state: str,
+        *,
+        step: int,
+        total: int,
+        error: str = "",
+        rate: float | None = None,
+        unit: Literal["pairs", "images"] = "pairs",
+    ) -> None:
+        """rate: units a second."""
         status = {
             "state": state,
             "step": step,
             "total": total,
             "updated": _now(),
             "error": error,
-            "pairs_per_second": rate,
+            "rate": rate,
+            "unit": unit,
         }
         write_atomic(self.folder / "status.json", json.dumps(status).encode())
 
@@ -143,6 +170,10 @@ class Run:
         """Forget what came after the checkpoint: it is about to be computed again."""
         kept = [point for point in self.points() if point["step"] <= step]
         write_atomic(self.curve, "".join(json.dumps(point) + "\n" for point in kept).encode())
+
+
+def _without_format(header: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (header or {}).items() if key not in ("format", "version")}
 
 
 def open_run(root: Path, name: str) -> Run:

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import rewardlab
-from rewardlab import backbones, checkpoint, data, frm, losses, manifest, prepare, runs, train
+from rewardlab import backbones, checkpoint, data, frm, loop, losses, manifest, prepare, runs, train
 from rewardlab.configs import PRESETS, TrainConfig
 from rewardlab.data import DataError
 from rewardlab.frm import ModelError
-from rewardlab.train import PairTask, TrainError
+from rewardlab.loop import TrainError
+from rewardlab.train import PairTask
 from tests.preferences import TINY, write_preferences
 
 
@@ -303,16 +304,16 @@ def test_full_memory_is_told_from_other_errors():
         torch.empty(1 << 50)
     with pytest.raises(RuntimeError) as other:
         torch.zeros(2) @ torch.zeros(3)
-    assert train.is_out_of_memory(full.value)
-    assert not train.is_out_of_memory(other.value)
+    assert loop.is_out_of_memory(full.value)
+    assert not loop.is_out_of_memory(other.value)
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(place, config):
     run = prepared(place, config, "other")
     model = backbones.open_compact(seed=0)
     backbones.lock(model, image_layers=1, text_layers=1)
-    checkpoint.save(run.checkpoint, model, torch.optim.Adam(model.parameters()), step=1)
-    with pytest.raises(checkpoint.CheckpointError, match="another backbone"):
+    checkpoint.save(run.checkpoint, {"": (model, torch.optim.Adam(model.parameters()))}, step=1)
+    with pytest.raises(checkpoint.CheckpointError, match="another model"):
         train.train(run, images=place / "images", device="cpu")
     with pytest.raises(ModelError, match="another backbone"):
         backbones.open_hpsv2(run.checkpoint, str(place / "tiny.json"))

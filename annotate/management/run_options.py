@@ -43,7 +43,7 @@ def default_name(kind: str, config: Any, free: tuple[str, ...]) -> str:
     """The same configuration makes the same name, so that the same command finds its run again."""
     fixed = {name: value for name, value in asdict(config).items() if name not in free}
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
-    return f"{kind}-{config.backbone}-{digest[:8]}"
+    return f"{kind}-{digest[:8]}"
 
 
 def images_folder(options: dict[str, Any], run: Any) -> Path:

@@ -15,10 +15,11 @@ from annotate.selectors.untrusted import (
     as_objects,
     as_text,
     as_time,
+    file_in,
     read,
 )
 
-DOWNLOADS = {"table.csv": "text/csv", "table.md": "text/markdown"}
+DOWNLOADS = {"table.csv": "text/csv", "table.md": "text/markdown", "table.tex": "application/x-tex"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def evaluation(run: Run) -> Evaluation | None:
     path = run.folder / "evaluation" / "results.json"
     if not path.exists():
         return None
-    downloads = [name for name in DOWNLOADS if download(run, name)]
+    downloads = downloads_of(run)
     try:
         results = read(path)
     except Unreadable as unreadable:
@@ -124,8 +125,11 @@ def evaluation(run: Run) -> Evaluation | None:
 
 def download(run: Run, name: str) -> Path | None:
     """The path of one of the evaluation's tables, if it is one and is there."""
-    path = run.folder / "evaluation" / name
-    return path if name in DOWNLOADS and path.is_file() else None
+    return file_in(run.folder, f"evaluation/{name}") if name in DOWNLOADS else None
+
+
+def downloads_of(run: Run) -> list[str]:
+    return [name for name in DOWNLOADS if download(run, name)]
 
 
 def _evaluated(row: dict[str, Any]) -> Row:

@@ -183,11 +183,11 @@ def preference_counts() -> dict[str, int]:
 def metric_columns() -> list[dict]:
     """The paper's six metrics with how many candidates have each, and the remedy where one cannot be computed."""
     from annotate.models import Candidate, Score
-    from rewardlab.metrics import METRICS, availability
+    from rewardlab.metrics import METRICS, PAPER_METRICS, availability
 
     scored = dict(Score.objects.order_by().values_list("metric").annotate(Count("pk")))
     wanted = Candidate.objects.exclude(source=Candidate.LQ).count()
     return [
-        {"metric": metric, "scored": scored.get(name, 0), "wanted": wanted, "remedy": availability(name)}
-        for name, metric in METRICS.items()
+        {"metric": METRICS[name], "scored": scored.get(name, 0), "wanted": wanted, "remedy": availability(name)}
+        for name in PAPER_METRICS
     ]

@@ -30,6 +30,12 @@ NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 STALE = timedelta(minutes=2)
 ORIGINS = {"ground_truth": "ground truth", "human": "human", "simulated": "simulated", "svm": "SVM"}
 STRATA = ("contested", "anchored")
+KINDS = {
+    "frm": "reward model",
+    "base": "base restorer",
+    "refl": "reward feedback learning",
+    "evaluation": "evaluation of restorers",
+}
 
 Point = tuple[float, float]  # step, value
 
@@ -51,7 +57,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The frozen preferences that the run learned from."""
+    """The frozen preferences, or the faces (`counts` by split, without origin), that the run learned from."""
 
     sha256: str = ""
     rows: int = 0
@@ -84,11 +90,17 @@ class Run:
     total: int = 0
     updated: datetime | None = None
     error: str = ""
-    pairs_per_second: float | None = None
+    rate: float | None = None  # units a second
+    unit: str = "pairs"
     config: dict[str, str] = field(default_factory=dict)
     start: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     snapshot: Snapshot = field(default_factory=Snapshot)
+    photographs: Snapshot = field(default_factory=Snapshot)
+
+    @property
+    def title(self) -> str:
+        return KINDS.get(self.kind, self.kind)
 
     @property
     def has_page(self) -> bool:
@@ -134,56 +146,49 @@ def _described(folder: Path, config: dict[str, Any], status: dict[str, Any]) -> 
         raise Unreadable(f"status.json has an unknown state: {as_text(state)[:60]}")
     if state == "running" and not (updated and timezone.now() - updated < STALE):
         state = "interrupted"
-    manifest = as_object(config.get("manifest"))
+    kind = config["kind"]
+    unit = status.get("unit")
     return Run(
         name=folder.name,
         folder=folder,
         created=created,
-        kind=config["kind"],
+        kind=kind,
         state=state,
         step=as_count(status.get("step")),
         total=as_count(status.get("total")),
         updated=updated,
         error=as_text(status.get("error", "")),
-        pairs_per_second=as_number(status.get("pairs_per_second")),
+        rate=as_number(status.get("rate", status.get("pairs_per_second"))),
+        unit=unit if unit in ("pairs", "images") else "images" if kind in ("base", "refl", "evaluation") else "pairs",
         config=as_texts(config.get("config")),
         start=as_texts(config.get("start")),
         code=as_texts(config.get("code")),
-        snapshot=Snapshot(
-            sha256=as_text(manifest.get("sha256", "")),
-            rows=as_count(manifest.get("rows")),
-            faces=as_count(manifest.get("faces")),
-            created=as_time(manifest.get("created")),
-            counts=[
-                Count(*name.partition("/")[::2], pairs=as_count(pairs))
-                for name, pairs in as_object(manifest.get("counts")).items()
-            ],
-            filters=as_texts(manifest.get("filters")),
-        ),
+        snapshot=_snapshot(config.get("manifest")),
+        photographs=_snapshot(config.get("faces")),
     )
 
 
-@dataclass(frozen=True)
-class Latest:
-    loss: float | None = None
-    gold: float | None = None  # agreement on contested pairs
+def _snapshot(value: Any) -> Snapshot:
+    found = as_object(value)
+    return Snapshot(
+        sha256=as_text(found.get("sha256", "")),
+        rows=as_count(found.get("rows")),
+        faces=as_count(found.get("faces")),
+        created=as_time(found.get("created")),
+        counts=[
+            Count(*name.partition("/")[::2], pairs=as_count(pairs))
+            for name, pairs in as_object(found.get("counts")).items()
+        ],
+        filters=as_texts(found.get("filters")),
+    )
 
 
-def latest(run: Run) -> Latest:
-    """The newest figures, from the end of the curve: nothing before them is parsed."""
+def curve_lines(run: Run) -> list[bytes]:
+    """The last one may be being written, or be empty."""
     try:
-        lines = (run.folder / "curve.jsonl").read_bytes().split(b"\n")
+        return (run.folder / "curve.jsonl").read_bytes().split(b"\n")
     except OSError:
-        return Latest()
-    return Latest(
-        loss=_newest(lines, b'"loss"', lambda row: as_number(row.get("loss"))),
-        gold=_newest(lines, b'"gold"', lambda row: _agreement(row, "contested")),
-    )
-
-
-def _newest(lines, word, value_of) -> float | None:
-    rows = (row_of(line) for line in reversed(lines) if word in line)
-    return next((value for row in rows if row and (value := value_of(row)) is not None), None)
+        return []
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ class History:
     def stretches(self, limit: int = 20) -> list[Stretch]:
         """The loss and the accuracies as a table of at most so many rows."""
         last = self.last_step
-        length = _stretch(last, limit)
+        length = stretch_length(last, limit)
         loss = means(self.loss, last, limit)
         accuracy = [means(self.accuracy.get(origin, []), last, limit) for origin in ORIGINS]
         return [
@@ -235,10 +240,7 @@ class History:
 
 
 def history(run: Run) -> History:
-    try:
-        lines = (run.folder / "curve.jsonl").read_bytes().split(b"\n")
-    except OSError:
-        return History()
+    lines = curve_lines(run)
     training: dict[int, dict[str, Any]] = {}
     gold: dict[int, dict[str, Any]] = {}
     unreadable = 0
@@ -257,24 +259,24 @@ def history(run: Run) -> History:
             origin: list(_points((step, as_object(row.get("accuracy")).get(origin)) for step, row in rows))
             for origin in ORIGINS
         },
-        gold=[
-            Gold(
-                step=step,
-                agreement={stratum: _agreement(row, stratum) for stratum in STRATA},
-                pairs={
-                    stratum: as_count(as_object(as_object(row["gold"]).get(stratum)).get("pairs")) for stratum in STRATA
-                },
-            )
-            for step, row in sorted(gold.items())
-        ],
+        gold=[gold_of(step, row) for step, row in sorted(gold.items())],
         data_wait=as_number(rows[-1][1].get("data_wait")) if rows else None,
         unreadable=unreadable,
     )
 
 
+def gold_of(step: int, row: dict[str, Any]) -> Gold:
+    strata = {stratum: as_object(as_object(row.get("gold")).get(stratum)) for stratum in STRATA}
+    return Gold(
+        step=step,
+        agreement={stratum: as_number(found.get("agreement")) for stratum, found in strata.items()},
+        pairs={stratum: as_count(found.get("pairs")) for stratum, found in strata.items()},
+    )
+
+
 def means(points: Iterable[Point], last: int, limit: int) -> dict[int, Point]:
     """The mean of each of at most `limit` equal stretches of steps, by the stretch's number."""
-    length = _stretch(last, limit)
+    length = stretch_length(last, limit)
     groups = defaultdict[int, list[Point]](list)
     for step, value in points:
         groups[max(int(step) - 1, 0) // length].append((step, value))
@@ -284,7 +286,7 @@ def means(points: Iterable[Point], last: int, limit: int) -> dict[int, Point]:
     }
 
 
-def _stretch(last: int, limit: int) -> int:
+def stretch_length(last: int, limit: int) -> int:
     return max(1, -(-last // limit))
 
 
@@ -292,7 +294,3 @@ def _points(values: Iterable[tuple[int, Any]]) -> Iterator[Point]:
     for step, value in values:
         if (number := as_number(value)) is not None:
             yield step, number
-
-
-def _agreement(row: dict[str, Any], stratum: str) -> float | None:
-    return as_number(as_object(as_object(row.get("gold")).get(stratum)).get("agreement"))

@@ -1,10 +1,13 @@
 """JSON that another program wrote, perhaps half: every value is checked on its way in."""
 
 import json
+import struct
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+PNG = struct.Struct(">8s4x4sII")  # signature, length, the first chunk's name, width, height
+LARGEST_SIDE = 16_384  # pixels
 LARGEST = 1e15  # beyond it is no figure of ours; infinity and NaN, which Python's JSON lets pass, are beyond too
 
 
@@ -70,3 +73,31 @@ def as_time(value: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def checked(found: dict[str, Any], name: str, where: str, problems: list[str]) -> float | None:
+    """A number that may be absent or null; anything else is a problem."""
+    number = as_number(found.get(name))
+    if number is None and found.get(name) is not None:
+        problems.append(f"{where}: “{name}” is no finite number")
+    return number
+
+
+def file_in(folder: Path, name: str) -> Path | None:
+    """The file, if it is there and really lies in the folder: a link could lead elsewhere."""
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError):
+        return None
+    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+
+
+def png_size(path: Path) -> tuple[int, int] | None:
+    """Width and height, from the file's first bytes; None if it is no PNG."""
+    try:
+        with path.open("rb") as file:
+            signature, chunk, width, height = PNG.unpack(file.read(PNG.size))
+    except (OSError, struct.error):
+        return None
+    is_png = signature == b"\x89PNG\r\n\x1a\n" and chunk == b"IHDR"
+    return (width, height) if is_png and 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE else None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from refl.restorers.spec import Restorer, RestorerSpec, UnknownRestorerError, WeightsError
 from rewardlab import assets
+from rewardlab.runs import Run, open_run
 
 __all__ = ["RESTORERS", "Restorer", "RestorerSpec", "UnknownRestorerError", "WeightsError", "open_restorer"]
 
@@ -37,18 +38,27 @@ RESTORERS = {
 }
 
 
-def open_restorer(name: str, weights: str | Path | None = None, device: str = "cpu") -> Restorer:
+def open_restorer(
+    name: str, weights: str | Path | None = None, device: str = "cpu", *, run_root: Path | None = None
+) -> Restorer:
     """Load a restorer.
 
-    name: a key of `RESTORERS`, or any new name together with `weights`, a checkpoint of a network that
+    name: a key of `RESTORERS`; or a run of kind base or refl in `run_root`, with `@0.5` behind it for the dial
+    between base and tuned; or any new name together with `weights`, a checkpoint of a network that
     spandrel recognises (GFPGAN, CodeFormer, RestoreFormer, SwinIR, ...; see refl.restorers.checkpoint).
     weights: a file to use in place of the entry's own. Raises `UnknownRestorerError`,
     rewardlab.assets.MissingAsset, FileNotFoundError, or `WeightsError` for a file that does not fit.
     """
     spec = RESTORERS.get(name)
+    if spec is None and weights is None and run_root is not None and (found := _run_of(name, run_root)):
+        from refl.restorers.tuned import PolicyRestorer
+
+        run, dial = found
+        return PolicyRestorer(run, dial=dial, device=device)
     if spec is None and weights is None:
         raise UnknownRestorerError(
-            f"no restorer is called {name!r}. There are: {', '.join(RESTORERS)}. For another one (GFPGAN, "
+            f"no restorer is called {name!r}. There are: {', '.join(RESTORERS)}, and the runs of "
+            f"train_base and refl. For another one (GFPGAN, "
             f"CodeFormer, RestoreFormer, SwinIR, ...) fetch its checkpoint and name the file: --weights PATH."
         )
     if spec is not None and spec.kind == "classical":
@@ -67,3 +77,17 @@ def open_restorer(name: str, weights: str | Path | None = None, device: str = "c
     if spec is None or spec.asset is None:
         raise WeightsError(f"{name} has no weights of its own: name the file with --weights PATH")
     return CheckpointRestorer(spec, assets.find(spec.asset), device)
+
+
+def _run_of(name: str, run_root: Path) -> tuple[Run, float] | None:
+    """The run that `name` or `name@dial` stands for, if there is one."""
+    stem, at, dial = name.partition("@")
+    try:
+        run, share = open_run(run_root, stem), float(dial) if at else 1.0
+    except ValueError:
+        return None
+    if not run.exists():
+        return None
+    if not 0 <= share <= 1:
+        raise UnknownRestorerError(f"{name}: the dial goes from 0, the base, to 1, what was tuned.")
+    return run, share

@@ -1,10 +1,12 @@
-"""MUSIQ and CLIP-IQA as pyiqa implements them, with weights from the assets. Nothing is downloaded.
+"""MUSIQ, MANIQA and CLIP-IQA as pyiqa implements them, with weights from the assets. Nothing is downloaded.
 
-pyiqa's licence is PolyForm-Noncommercial: these two metrics are for non-commercial use.
+pyiqa's licence is PolyForm-Noncommercial: these metrics are for non-commercial use.
 """
 
 import pickle
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from rewardlab import assets
 from rewardlab.compat import ensure_torchvision
 from rewardlab.metrics.registry import Measure
+from rewardlab.metrics.weights import fill, read_tensors
 
 
 def build_musiq(device: str) -> Measure:
@@ -20,9 +23,42 @@ def build_musiq(device: str) -> Measure:
     ensure_torchvision()
     from pyiqa.archs.musiq_arch import MUSIQ
 
+    path = assets.find("musiq")
     network = MUSIQ(pretrained=False)
-    _load_state(network, assets.find("musiq"))
+    fill(network, read_tensors(path), path)
     return _measure(network, device)
+
+
+def build_maniqa(device: str) -> Measure:
+    """MANIQA (Yang et al. 2022) trained on KonIQ-10k, about 0 to 1: the mean over 20 crops of 224 x 224.
+
+    Smaller pictures are enlarged. Raises `ValueError` for a file of another layout.
+    """
+    return _measure(load_maniqa(), device)
+
+
+def load_maniqa() -> nn.Module:
+    """On the CPU. Raises `MissingAsset`, or `ValueError` for a file without every layer of MANIQA and its ViT."""
+    path = assets.find("maniqa")
+    network = maniqa_without_weights()
+    fill(network, read_tensors(path), path)
+    return network
+
+
+def maniqa_without_weights() -> nn.Module:
+    """pyiqa asks timm for a ViT from the hub, only to overwrite it with the one in MANIQA's own file: here it is
+    left empty."""
+    ensure_torchvision()
+    import timm
+    from pyiqa.archs import maniqa_arch
+
+    def empty_vit(name: str, pretrained: bool) -> nn.Module:
+        with torch.device("meta"):
+            return timm.create_model(name).to_empty(device="cpu")
+
+    offline = SimpleNamespace(create_model=empty_vit)
+    with torch.random.fork_rng(devices=[]), standing_in(maniqa_arch, "timm", offline):
+        return maniqa_arch.MANIQA(pretrained=False, scale=0.8)  # scale: pyiqa's setting for this file
 
 
 def build_clipiqa(device: str) -> Measure:
@@ -48,10 +84,12 @@ def _measure(network: nn.Module, device: str) -> Measure:
     return measure
 
 
-def _load_state(network: nn.Module, path: Path) -> None:
-    # pyiqa's own loader would unpickle anything.
+@contextmanager
+def standing_in(module: ModuleType, name: str, replacement: Any) -> Iterator[None]:
+    """`module.name` is `replacement` for a while: for constructors of pyiqa that would download."""
+    original = getattr(module, name)
+    setattr(module, name, replacement)
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} does not fit {type(network).__name__}: {error!r}") from error
+        yield
+    finally:
+        setattr(module, name, original)

@@ -1,4 +1,5 @@
-"""The table of metrics (the six of Sec. 3.1, in the order of the SVM's features) and the way to run one."""
+"""The table of metrics and the way to run one: the six of Sec. 3.1 that the SVM learns from, and those that only judge
+restored faces (Table 1, with substitutes that carry names of their own)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +20,33 @@ MAX_PSNR = 100.0
 
 PYIQA_LICENCE = "PolyForm-Noncommercial-1.0.0 (pyiqa: non-commercial use only)"
 
+OPTIONAL_REQUIREMENTS = {  # the file that carries a package, where it is not requirements.txt
+    "pyiqa": "requirements-pyiqa.txt",
+    "facexlib": "requirements-pyiqa.txt",
+    "dlib-bin": "requirements-demo.txt",
+}
+
 
 class MetricUnavailable(RuntimeError):
     """A metric's package or weights are not on this machine; the message is the remedy."""
 
 
 class UndefinedMetric(ValueError):
-    """A metric has no value for these images (for NIQE: too small, or flat)."""
+    """A metric has no value for these images (for NIQE: too small, or flat; for landmarks: no face)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What must be on this machine for something to run, and on what terms."""
+
+    assets: tuple[str, ...] = ()  # names in rewardlab.assets
+    requirement: str | None = None  # the optional package, as pip knows it
+    modules: tuple[str, ...] = ()  # what must be importable for it
+    licence: str = "Apache-2.0"
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Needs):
     name: str
     title: str
     higher_is_better: bool
@@ -37,10 +54,6 @@ class Metric:
     high: float | None
     needs_reference: bool
     builder: str  # module in this package: function(device) -> Measure
-    assets: tuple[str, ...] = ()  # names in rewardlab.assets
-    requirement: str | None = None  # the optional package, as pip knows it
-    modules: tuple[str, ...] = ()  # what must be importable for it
-    licence: str = "Apache-2.0"
 
 
 METRICS = {
@@ -62,27 +75,62 @@ METRICS = {
             assets=("clip-rn50",), requirement="pyiqa", modules=("pyiqa", "requests", "clip", "ftfy"),
             licence=PYIQA_LICENCE,
         ),
+        Metric(
+            "sface", "SFace angle (degrees)", False, 0.0, 180.0, True, "identity:build_sface",
+            assets=("yunet", "sface"),
+        ),
+        Metric(
+            "arcface", "Deg. (ArcFace, degrees)", False, 0.0, 180.0, True, "arcface:build_arcface",
+            assets=("arcface-resnet18",), licence="not stated by the weights' authors",
+        ),
+        Metric(
+            "landmarks68", "landmark distance (68 points, px)", False, 0.0, None, True, "landmarks:build_landmarks68",
+            assets=("yunet", "dlib-68"), requirement="dlib-bin", modules=("dlib",),
+            licence="non-commercial use only (weights trained on iBUG 300-W)",
+        ),
+        Metric(
+            "landmarks98", "LMD (98 points, px)", False, 0.0, None, True, "landmarks:build_landmarks98",
+            assets=("awing-fan-98",), requirement="facexlib", modules=("facexlib",),
+        ),
+        Metric(
+            "maniqa", "MANIQA (KonIQ-10k)", True, 0.0, None, False, "pyiqa_networks:build_maniqa",
+            assets=("maniqa",), requirement="pyiqa", modules=("pyiqa", "requests"),
+            licence=PYIQA_LICENCE,
+        ),
+        Metric(
+            "clipscore", "CLIP Score (image to image, ViT-B/32)", True, -1.0, 1.0, True, "clip_images:build_clipscore",
+            assets=("clip-vit-b32",), licence="MIT",
+        ),
+        Metric(
+            "aesthetic", "Aesthetic (LAION v2)", True, None, None, False, "clip_images:build_aesthetic",
+            assets=("clip-vit-l14", "laion-aesthetic-v2"),
+        ),
     )
 }  # fmt: skip
 
-PAPER_METRICS = tuple(METRICS)
+PAPER_METRICS = ("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa")  # the SVM's features, in this order (App. A.1)
 
 
 def availability(name: str) -> str | None:
     """None if the metric can run here, else what to install or where to put which file."""
     metric = _known(name)
-    missing = [module for module in metric.modules if find_spec(module) is None]
+    return remedy(metric.title, metric)
+
+
+def remedy(title: str, needs: Needs) -> str | None:
+    """None if everything needed is on this machine, else what to do about the first thing that is not."""
+    missing = [module for module in needs.modules if find_spec(module) is None]
     if missing:
-        file = "requirements-pyiqa.txt" if metric.requirement == "pyiqa" else "requirements.txt"
+        file = OPTIONAL_REQUIREMENTS.get(needs.requirement or "")
         return (
-            f"{metric.title} needs {metric.requirement} (not importable here: {', '.join(missing)}): "
-            f"pip install {'--no-deps ' if metric.requirement == 'pyiqa' else ''}-r {file}"
+            f"{title} needs {needs.requirement} (not importable here: {', '.join(missing)}): "
+            f"pip install {f'--no-deps -r {file}' if file else '-r requirements.txt'}"
         )
-    for asset in metric.assets:
+    for asset in needs.assets:
         try:
             assets.find(asset)
         except assets.MissingAsset as error:
-            return f"{metric.title}: {error}"
+            return f"{title}: {error}"
     return None
 
 
@@ -95,8 +143,8 @@ def load(name: str, device: str = "cpu") -> Measure:
     Raises `ValueError` for an unknown name and `MetricUnavailable` with the remedy.
     """
     metric = _known(name)
-    if remedy := availability(name):
-        raise MetricUnavailable(remedy)
+    if missing := availability(name):
+        raise MetricUnavailable(missing)
     module, function = metric.builder.split(":")
     build: Callable[[str], Measure] = getattr(import_module(f"rewardlab.metrics.{module}"), function)
     return _checked(metric, build(device), device)
@@ -113,7 +161,7 @@ def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
 
     @torch.no_grad()
     def run(images: "Tensor", reference: "Tensor | None" = None) -> "Tensor":
-        _require_images(images)
+        require_images(images)
         if not metric.needs_reference:
             reference = None
         elif reference is None:
@@ -121,7 +169,7 @@ def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
         elif reference.shape != images.shape:
             raise ValueError(f"images {tuple(images.shape)} and references {tuple(reference.shape)} differ in shape")
         else:
-            _require_images(reference)
+            require_images(reference)
             reference = reference.to(device)
         values = measure(images.to(device), reference).flatten().float().cpu()
         if not values.isfinite().all():
@@ -132,7 +180,8 @@ def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
     return run
 
 
-def _require_images(images: "Tensor") -> None:
+def require_images(images: "Tensor") -> None:
+    """Raises `ValueError` unless `images` is a float (B, 3, H, W) tensor in [0, 1]."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(f"a float (B, 3, H, W) tensor is needed, not {images.dtype} {tuple(images.shape)}")
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):

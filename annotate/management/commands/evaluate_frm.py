@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from rewardlab import report, runs, tables
-        from rewardlab.train import TrainError
+        from rewardlab.loop import TrainError
 
         if options["device"]:
             usable_device(options["device"])

@@ -1,13 +1,17 @@
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import QuerySet
 
 from annotate.management.stage_command import StageCommand, positive, require, usable_device
 from annotate.models import Candidate, Face
+from annotate.models.faces import Split
 from annotate.services.restoring import RestorerConflict, add_results, restore_faces, without
 from annotate.stages import Summary
 from refl.restorers import RESTORERS, UnknownRestorerError, WeightsError, open_restorer
+from rewardlab.runs import RunError
 
 
 class Command(StageCommand):
@@ -18,7 +22,8 @@ class Command(StageCommand):
             "--restorer",
             action="append",
             metavar="NAME",
-            help=f"one of {', '.join(RESTORERS)}, or with --weights a name of your own; can be repeated",
+            help=f"one of {', '.join(RESTORERS)}; a run of train_base or refl (RUN@0.5: half way from its base); or "
+            "with --weights a name of your own; can be repeated",
         )
         parser.add_argument("--weights", type=Path, help="a checkpoint that spandrel recognises")
         parser.add_argument(
@@ -28,6 +33,7 @@ class Command(StageCommand):
             metavar="NAME=PATH",
             help="results computed elsewhere from what degrade --export wrote, under the same names",
         )
+        parser.add_argument("--faces", choices=Split.values, help="only those of this split (default: all)")
         parser.add_argument("--batch-size", type=positive, default=4)
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
 
@@ -40,22 +46,33 @@ class Command(StageCommand):
             names = list(RESTORERS)
         try:
             summaries = [self.run_network(name, options) for name in names]
-            summaries += [self.run_folder(name, folder) for name, folder in folders]
-        except (UnknownRestorerError, WeightsError, RestorerConflict, FileNotFoundError) as error:
+            summaries += [self.run_folder(name, folder, options) for name, folder in folders]
+        except (UnknownRestorerError, WeightsError, RestorerConflict, RunError, FileNotFoundError) as error:
             raise CommandError(str(error)) from error
         self.finish(*summaries, options=options)
 
     def run_network(self, name: str, options: dict[str, Any]) -> Summary:
-        already = Candidate.objects.filter(source=name).count()
-        todo = without(name).filter(candidates__source="lq").count()
-        restorer = open_restorer(name, weights=options["weights"], device=usable_device(options["device"]))
-        steps = restore_faces(Face.objects.all(), restorer=restorer, batch_size=options["batch_size"])
+        faces = chosen(options)
+        already = Candidate.objects.filter(source=name, face__in=faces).count()
+        todo = without(name, faces).filter(candidates__source="lq").count()
+        restorer = open_restorer(
+            name,
+            weights=options["weights"],
+            device=usable_device(options["device"]),
+            run_root=Path(settings.RUN_ROOT),
+        )
+        steps = restore_faces(faces, restorer=restorer, batch_size=options["batch_size"])
         return self.run_stage(f"restore-{name}"[:30], steps, total=todo, already=already)
 
-    def run_folder(self, name: str, folder: Path) -> Summary:
-        already = Candidate.objects.filter(source=name).count()
-        steps = add_results(Face.objects.all(), name=name, folder=folder)
-        return self.run_stage(f"restore-{name}"[:30], steps, total=without(name).count(), already=already)
+    def run_folder(self, name: str, folder: Path, options: dict[str, Any]) -> Summary:
+        faces = chosen(options)
+        already = Candidate.objects.filter(source=name, face__in=faces).count()
+        steps = add_results(faces, name=name, folder=folder)
+        return self.run_stage(f"restore-{name}"[:30], steps, total=without(name, faces).count(), already=already)
+
+
+def chosen(options: dict[str, Any]) -> QuerySet[Face]:
+    return Face.objects.filter(split=options["faces"]) if options["faces"] else Face.objects.all()
 
 
 def parse_folder(text: str) -> tuple[str, Path]:

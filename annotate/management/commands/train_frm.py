@@ -1,12 +1,10 @@
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
-from tqdm import tqdm
 
 from annotate.management.run_options import (
     add_config_options,
@@ -15,9 +13,8 @@ from annotate.management.run_options import (
     differences,
     images_folder,
 )
+from annotate.management.run_progress import told
 from annotate.management.stage_command import require_migrated, usable_device
-
-SECONDS_BETWEEN_LINES = 15.0  # where there is no terminal for a bar
 
 
 class Command(BaseCommand):
@@ -44,7 +41,7 @@ class Command(BaseCommand):
         from rewardlab import runs
         from rewardlab.assets import MissingAsset
         from rewardlab.configs import FREE_TO_CHANGE, PRESETS
-        from rewardlab.train import TrainError
+        from rewardlab.loop import TrainError
 
         if options["device"]:
             usable_device(options["device"])
@@ -52,7 +49,10 @@ class Command(BaseCommand):
         if options["checkpoint"] and options["backbone"] != "hpsv2":
             raise CommandError("--checkpoint is for the backbone hpsv2.")
         try:
-            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name("frm", config, FREE_TO_CHANGE))
+            run = runs.open_run(
+                Path(settings.RUN_ROOT),
+                options["run"] or default_name(f"frm-{config.backbone}", config, FREE_TO_CHANGE),
+            )
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
                 if state.is_main_process:
@@ -119,26 +119,7 @@ def freeze(run: Any) -> Path:
 
 
 def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, show: bool) -> None:
-    from rewardlab.train import Progress, train
+    from rewardlab.train import train
 
-    has_bar, told_at = show and command.stderr.isatty(), time.monotonic()
-    width = shutil.get_terminal_size().columns
-    with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=width) as bar:
-
-        def tell(progress: Progress) -> None:
-            nonlocal told_at
-            if not has_bar:
-                if show and progress.loss and time.monotonic() - told_at > SECONDS_BETWEEN_LINES:
-                    told_at = time.monotonic()
-                    command.stdout.write(
-                        f"{run.name}: step {progress.step} of {progress.total}, loss {progress.loss:.3f}"
-                    )
-                return
-            if bar.total is None:
-                bar.reset(progress.total)
-                bar.n = bar.initial = progress.step  # what an earlier start did does not count for the pace
-            bar.update(progress.step - bar.n)
-            shown = {"loss": progress.loss, "gold": progress.gold}
-            bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
-
+    with told(command, run, show=show) as tell:
         train(run, images=images_folder(options, run), device=options["device"], tell=tell)

@@ -1,0 +1,144 @@
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from tqdm import tqdm
+
+from annotate.management.stage_command import StageCommand, positive, usable_device
+from annotate.models import Face
+from annotate.models.faces import Split
+
+if TYPE_CHECKING:
+    from annotate.services.evaluating import Evaluation, EvaluationConfig, Plan
+    from annotate.stages import Step
+    from rewardlab.runs import Run
+
+STATUS_SECONDS = 1.0
+
+
+class Command(StageCommand):
+    help = (
+        "Compare restorers on the same faces by every metric that can be had here, with intervals, differences against "
+        "a base, and the reward of the model they were trained with beside that of one held out (Table 1). The same "
+        "command goes on where it was, and replaces its results. Values for another table: choose another --name."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--restorers", nargs="+", required=True, metavar="NAME", help="as the candidates call them")
+        parser.add_argument("--base", metavar="NAME", help="the restorer (or lq) that the others are held against")
+        parser.add_argument("--faces", choices=Split.values, default=Split.TEST.value, help="the split (default: test)")
+        parser.add_argument(
+            "--metrics", nargs="+", metavar="NAME", help="fid among them; default: all that can run here"
+        )
+        parser.add_argument("--frm", metavar="RUN", help="the reward model that the restorers were trained with")
+        parser.add_argument("--judge", metavar="RUN", help="a reward model that none of them was trained with")
+        parser.add_argument(
+            "--trained-on", nargs="+", default=[], metavar="METRIC", help="metrics that were losses, to be marked so"
+        )
+        parser.add_argument("--name", help="of the evaluation's folder (default: made from the options)")
+        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        parser.add_argument("--limit", type=positive, help="the first so many faces")
+        parser.add_argument("--skip-missing", action="store_true", help="only faces that every restorer has restored")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from annotate.services.evaluating import Evaluation, EvaluationConfig, make_plan, open_evaluation
+        from annotate.storage import BrokenImage
+        from refl import evaluation_tables
+        from rewardlab import runs
+
+        config = EvaluationConfig(
+            restorers=tuple(dict.fromkeys(options["restorers"])),
+            base=options["base"],
+            faces=options["faces"],
+            metrics=tuple(options["metrics"]) if options["metrics"] else None,
+            frm=options["frm"],
+            judge=options["judge"],
+            trained_on=tuple(sorted(set(options["trained_on"]))),
+            limit=options["limit"],
+            skip_missing=options["skip_missing"],
+        )
+        device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
+        try:
+            run = runs.open_run(root, options["name"] or default_name(config))
+            plan = make_plan(config, root=root)
+            self.tell(plan)
+            with run.held():
+                open_evaluation(run, config)
+                results = self.evaluate(Evaluation(plan, run, device=device))
+        except (OSError, ValueError, BrokenImage) as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command goes on.") from None
+        self.stdout.write("\n" + evaluation_tables.text(results))
+        self.stdout.write(f"Also as Markdown, CSV and LaTeX, with pictures, in {run.folder / 'evaluation'}.")
+
+    def tell(self, plan: "Plan") -> None:
+        count, of_split = len(plan.subjects.faces), Face.objects.filter(split=plan.config.faces).count()
+        self.stdout.write(f"{count} of the {of_split} faces of split {plan.config.faces}")
+        if plan.unavailable:
+            self.stdout.write(f"  without {', '.join(plan.unavailable)}: below the table stands what to do")
+
+    def evaluate(self, evaluation: "Evaluation") -> dict[str, Any]:
+        """Measure what is missing, sum up, and return the results."""
+        missing, total = evaluation.count()
+        status = Status(evaluation.run, step=total - missing, total=total)
+        with status.guarded():
+            steps = status.following(evaluation.measure())
+            summary = self.run_stage("evaluate", steps, total=missing, already=total - missing)
+            if broken := summary.reasons()["broken_image"]:
+                raise CommandError(f"{broken} images are broken, see above. Put them back and give the same command.")
+            with tqdm(desc="intervals", unit="draw", disable=not self.stderr.isatty()) as bar:
+
+                def tell(done: int, all_: int) -> None:
+                    bar.total = all_
+                    bar.update(done - bar.n)
+                    status.write()
+
+                return evaluation.finish(tell=tell)
+
+
+class Status:
+    """The run's status file, written at most once a second."""
+
+    def __init__(self, run: "Run", *, step: int, total: int) -> None:
+        self.run, self.step, self.total = run, step, total
+        self.written_at = 0.0
+
+    def write(self, state: str = "running", error: str = "") -> None:
+        if state == "running" and time.monotonic() - self.written_at < STATUS_SECONDS:
+            return
+        self.written_at = time.monotonic()
+        self.run.write_status(state, step=self.step, total=self.total, error=error, unit="images")
+
+    def following(self, steps: "Iterator[Step]") -> "Iterator[Step]":
+        for step in steps:
+            self.step += step.done
+            self.write()
+            yield step
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """The state at the end, whatever the end."""
+        self.write()
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.write("stopped", "Stopped by hand. The same command goes on.")
+            raise
+        except Exception as error:
+            self.write("failed", str(error) or repr(error))
+            raise
+        self.write("done")
+
+
+def default_name(config: "EvaluationConfig") -> str:
+    """The same options make the same name, so that the same command finds its folder again."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    return f"evaluation-{digest[:8]}"

@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.management.run_options import add_config_options, config_from, default_name
+from annotate.management.run_progress import told
+from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
+from annotate.management.stage_command import usable_device
+
+
+class Command(BaseCommand):
+    help = (
+        "Tune a diffusion restorer by reward feedback learning (Sec. 3.3). The same command goes on with a run that "
+        "was stopped; `accelerate launch manage.py refl ...` uses several processes. The defaults in brackets are "
+        "those of DiffBIR, the paper's; each base has its own."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        from refl.configs import PRESETS, ReflConfig
+
+        parser.add_argument("--run", help="the run's name (default: made from the configuration)")
+        parser.add_argument("--base", choices=list(PRESETS), default="diffbir", help="with the defaults for it")
+        parser.add_argument("--base-run", metavar="RUN", help="the compact base, a run of train_base")
+        parser.add_argument("--frm", metavar="RUN", required=True, help="the reward model, a run of train_frm")
+        parser.add_argument("--judge", metavar="RUN", help="a reward model of another seed that is only looked at")
+        parser.add_argument("--sd", type=Path, help="the folder of Stable Diffusion 2.1-base, in diffusers' layout")
+        parser.add_argument("--checkpoint", type=Path, help="osediff_face.pkl, or v1_face.pth for diffbir")
+        parser.add_argument("--swinir", type=Path, help="face_swinir_v1.ckpt, stage 1 of diffbir")
+        parser.add_argument("--prompts", type=Path, help="a table of tags, CSV or JSON lines, for --prompt file")
+        add_face_options(parser)
+        add_config_options(parser, ReflConfig, without=("base",))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from accelerate import PartialState
+
+        from refl.configs import FREE_TO_CHANGE, PRESETS
+        from refl.restorers import WeightsError
+        from refl.train import train
+        from rewardlab import runs
+        from rewardlab.assets import MissingAsset
+        from rewardlab.loop import TrainError
+
+        if options["device"]:
+            usable_device(options["device"])
+        config = config_from(options, PRESETS[options["base"]])
+        try:
+            run = runs.open_run(
+                Path(settings.RUN_ROOT), options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE)
+            )
+            state = PartialState(cpu=options["device"] == "cpu")
+            with state.main_process_first():
+                if state.is_main_process:
+                    with run.held():
+                        self.make_ready(run, config, options)
+            with told(self, run, show=state.is_main_process) as tell:
+                train(run, images=images_of(options, run), device=options["device"], tell=tell)
+        except (MissingAsset, WeightsError) as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
+        except (TrainError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command goes on.") from None
+        if state.is_main_process:
+            self.stdout.write(f"{run.name}: done. {run.status().get('error', '')}".rstrip())
+            self.stdout.write(f"The tuned weights are in {run.model}")
+            self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")
+
+    def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
+        from refl import start
+        from refl.configs import FREE_TO_CHANGE
+        from rewardlab import runs
+
+        if not made_ready(self, run, config, options, free=FREE_TO_CHANGE):
+            return
+
+        def named(option: str) -> runs.Run | None:
+            return runs.open_run(Path(settings.RUN_ROOT), options[option]) if options[option] else None
+
+        sources = start.Sources(
+            frm=named("frm"),
+            judge=named("judge"),
+            base=named("base_run"),
+            **{name: options[name] for name in ("sd", "checkpoint", "swinir", "prompts")},
+        )
+        freeze_or_copy(run, options)
+        start.prepare(run, config, sources, images=images_of(options, run))

@@ -1,0 +1,75 @@
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.services import tour_report, touring
+from annotate.stages import Stage
+from rewardlab import runs
+from rewardlab.assets import MissingAsset
+
+# What a tour has of its own lies in its folder: your database and your runs are not touched.
+ELSEWHERE = ("DATABASE_URL", "MEDIA_ROOT", "RUN_ROOT", "BROKER_URL")
+
+
+class Command(BaseCommand):
+    help = (
+        "The whole chain with no hands, on the demo's faces and SIMULATED annotators: photographs, labels, reward "
+        "model, base restorer, reward feedback learning, evaluation, and a report in one file. The same command goes "
+        "on with a tour that was stopped."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        default = settings.BASE_DIR / "var" / "tour"
+        parser.add_argument("folder", nargs="?", type=Path, default=default, help="everything is kept here [var/tour]")
+        parser.add_argument("--size", choices=[*touring.SIZES], default="small", help="[small], an hour on two cores")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder = options["folder"].resolve()
+        own = os.environ | {"DATA_ROOT": str(folder)}
+        if own != os.environ or any(name in own for name in ELSEWHERE):
+            # Settings are read before a command: it begins anew, with the folder for its data.
+            again = [sys.executable, settings.BASE_DIR / "manage.py", "tour", folder, "--size", options["size"]]
+            environment = {name: value for name, value in own.items() if name not in ELSEWHERE}
+            os.execve(sys.executable, [str(word) for word in again], environment)  # noqa: S606 - no shell is wanted
+        try:
+            with runs.Run(folder / "tour").held():
+                self.go(folder, options["size"])
+        except (touring.TourError, runs.RunError, MissingAsset) as error:
+            raise CommandError(str(error)) from error
+
+    def go(self, folder: Path, name: str) -> None:
+        call_command("migrate", "--verbosity", "0")
+        log = touring.open_log(folder, name)
+        steps = touring.steps(touring.SIZES[name])
+        self.stdout.write(f"A tour of size {name}, with SIMULATED annotators; everything is kept in {folder}")
+        for number, step in enumerate(steps, start=1):
+            entry, title = log.entry(step), f"{number} of {len(steps)}, {step.title}"
+            if entry.done:
+                self.stdout.write(f"== {title}: done before ({entry.seconds:.0f} s)")
+                continue
+            self.stdout.write(f"== {title}")
+            with log.timed(step):
+                self.take(step)
+            self.stdout.write(f"-- {step.title}: {entry.seconds:.0f} s")
+        report = tour_report.write(folder, log, steps)
+        self.stdout.write(f"The tour is done, after {sum(each.seconds for each in log.entries.values()) / 60:.0f} min.")
+        self.stdout.write(f"Its report: {report}")
+
+    def take(self, step: touring.Step) -> None:
+        """Raises `CommandError` with what the step says, and how to go on."""
+        go_on = f"The tour stopped at “{step.title}”. The same command goes on from there."
+        try:
+            if step.stage:
+                summary = Stage(step.name, show_bar=self.stderr.isatty()).run(step.stage())
+                self.stdout.write(f"{step.name}: done {summary.done}, rejected {dict(summary.reasons()) or 'none'}")
+            elif not (step.run and runs.open_run(Path(settings.RUN_ROOT), step.run).is_done()):
+                call_command(*step.words)
+        except CommandError as error:
+            raise CommandError(f"{error}\n{go_on}") from error
+        except KeyboardInterrupt:
+            raise CommandError(f"Stopped by hand. {go_on}") from None

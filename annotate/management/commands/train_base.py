@@ -1,0 +1,51 @@
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.management.run_options import add_config_options, config_from, default_name
+from annotate.management.run_progress import told
+from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
+from annotate.management.stage_command import usable_device
+
+
+class Command(BaseCommand):
+    help = (
+        "Train a compact diffusion restorer for 128 px faces on a CPU (Eq. 1, Eq. 9): the base that anyone can tune "
+        "with `refl`. The same command goes on with a run that was stopped."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        from refl.configs import BaseConfig
+
+        parser.add_argument("--run", help="the run's name (default: made from the configuration)")
+        add_face_options(parser)
+        add_config_options(parser, BaseConfig, without=())
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from refl import pretrain
+        from refl.configs import BaseConfig
+        from rewardlab import runs
+        from rewardlab.loop import TrainError
+
+        if options["device"]:
+            usable_device(options["device"])
+        config = config_from(options, BaseConfig())
+        name = options["run"] or default_name(f"base-{config.variant}", config, ())
+        try:
+            run = runs.open_run(Path(settings.RUN_ROOT), name)
+            with run.held():
+                if made_ready(self, run, config, options, free=()):
+                    freeze_or_copy(run, options)
+                    pretrain.prepare(run, config, images=images_of(options, run))
+            with told(self, run) as tell:
+                pretrain.train(run, images=images_of(options, run), device=options["device"], tell=tell)
+        except OSError as error:
+            raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
+        except (TrainError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command goes on.") from None
+        self.stdout.write(f"{run.name}: done. The restorer is in {run.model}")
+        self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")

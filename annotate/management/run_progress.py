@@ -1,0 +1,39 @@
+"""A training's progress on the terminal: a bar, or a line now and then where there is no terminal."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from rewardlab.loop import Progress
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextmanager
+def told(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
+    """What to hand a training as `tell`; `show` is False in all processes but one."""
+    has_bar, told_at = show and command.stderr.isatty(), time.monotonic()
+    with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=shutil.get_terminal_size().columns) as bar:
+
+        def tell(progress: "Progress") -> None:
+            nonlocal told_at
+            shown = {name: f"{value:.3f}" for name, value in progress.shown.items() if value is not None}
+            if not has_bar:
+                if show and shown and time.monotonic() - told_at > SECONDS_BETWEEN_LINES:
+                    told_at = time.monotonic()
+                    figures = "".join(f", {name} {value}" for name, value in shown.items())
+                    command.stdout.write(f"{run.name}: step {progress.step} of {progress.total}{figures}")
+                return
+            if bar.total is None:
+                bar.reset(progress.total)
+                bar.n = bar.initial = progress.step  # what an earlier start did does not count for the pace
+            bar.update(progress.step - bar.n)
+            bar.set_postfix(shown)
+
+        yield tell

@@ -1,0 +1,60 @@
+"""The newest figures of a run, for the list of runs: from the end of its curve, nothing before them is parsed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.selectors.comparisons import comparison
+from annotate.selectors.restorer_runs import MEASURES
+from annotate.selectors.runs import Run, curve_lines
+from annotate.selectors.untrusted import as_number, as_object, row_of
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    text: str
+    simulated: bool = False
+
+
+def figures(run: Run) -> list[Figure]:
+    return list(_figures(run)) if not run.problem else []
+
+
+def _figures(run: Run) -> Iterator[Figure]:
+    if run.kind == "evaluation":
+        found = comparison(run)
+        if found and not found.problem:
+            yield Figure("restorers", f"{len(found.rows):,}")
+            yield Figure("metrics", f"{len(found.metrics):,}", found.simulated)
+            yield Figure("faces", f"{found.faces:,}")
+        return
+    lines = curve_lines(run)
+    loss = _newest(lines, b'"loss"', lambda row: as_number(row.get("loss")))
+    reward = _newest(lines, b'"reward"', lambda row: as_number(row.get("reward"))) if run.kind == "refl" else None
+    if reward is not None:
+        yield Figure("reward", f"{reward:.3f}")
+    if loss is not None:
+        yield Figure("loss", f"{loss:.3f}")
+    if run.kind in ("base", "refl"):
+        evaluated = _newest(lines, b'"held_out"', lambda row: row if "held_out" in row else None) or {}
+        held_out = as_object(evaluated.get("held_out"))
+        for name in ("judge", "sface") if run.kind == "refl" else ("lpips", "psnr"):
+            if (value := as_number(held_out.get(name))) is not None:
+                yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip())
+        alarms = evaluated.get("alarms")
+        if isinstance(alarms, list) and alarms:
+            yield Figure("alarms", str(len(alarms)))
+    agreement = _newest(lines, b'"gold"', _agreement)
+    if agreement is not None:
+        yield Figure("gold agreement", f"{agreement:.0%}", run.snapshot.gold_simulated)
+
+
+def _agreement(row: dict[str, Any]) -> float | None:
+    """On contested pairs."""
+    return as_number(as_object(as_object(row.get("gold")).get("contested")).get("agreement"))
+
+
+def _newest(lines: list[bytes], word: bytes, value_of: Callable[[dict[str, Any]], Any]) -> Any:
+    rows = (row_of(line) for line in reversed(lines) if word in line)
+    return next((value for row in rows if row and (value := value_of(row)) is not None), None)

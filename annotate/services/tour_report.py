@@ -1,0 +1,183 @@
+"""The report of a tour: one HTML file with its pictures, curves and tables in it, each with where it comes from."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.contrib.staticfiles import finders
+from django.db.models import Count
+from django.template.loader import render_to_string
+from PIL import Image
+
+from annotate import curves
+from annotate.models import Face, Judgement, User
+from annotate.selectors import comparisons, evaluations, pictures, progress, restorer_runs, runs
+from annotate.selectors.comparisons import Cell, Comparison, Metric
+from annotate.selectors.evaluations import Evaluation
+from annotate.selectors.runs import Run
+from annotate.services import touring
+from rewardlab import images
+
+NAME = "report.html"
+MOST_FACES = 8
+SHOWN = ("lq", touring.BASE, touring.TUNED, "hq")
+DIGITS = 12  # of a sha256 or a commit
+
+
+def write(folder: Path, log: touring.Log, steps: Sequence[touring.Step]) -> Path:
+    """FOLDER/report.html of a tour that is done. Raises `touring.TourError` for a run that cannot be read."""
+    page = render_to_string("annotate/tour_report.html", _context(log, steps))
+    images.write_atomic(folder / NAME, page.encode())
+    return folder / NAME
+
+
+def _context(log: touring.Log, steps: Sequence[touring.Step]) -> dict[str, Any]:
+    names = (touring.FRM, touring.JUDGE, touring.BASE, touring.TUNED, touring.COMPARISON)
+    frm, judge, base, tuned, compared = (_run(name) for name in names)
+    judged, comparison = evaluations.evaluation(frm), comparisons.comparison(compared)
+    if not judged or not comparison or judged.problem or comparison.problem:
+        raise touring.TourError("The results of an evaluation cannot be read: take the tour in another folder.")
+    refl = restorer_runs.history(tuned)
+    headings = dict(curves.restorer_plots(refl, tuned.total))
+    base_plots = curves.restorer_plots(restorer_runs.history(base), base.total)
+    return {
+        "style": _style(),
+        "log": log,
+        "size": touring.SIZES[log.size],
+        "pixels": touring.PIXELS,
+        "preset": touring.PRESET,
+        "started": datetime.fromisoformat(log.started),
+        "written": datetime.now(UTC),
+        "cores": os.cpu_count(),
+        "splits": dict(Face.objects.values_list("split").annotate(Count("pk"))),
+        "answers": Judgement.objects.count(),
+        "annotators": User.objects.filter(simulated=True).count(),
+        "steps": [(step, entry, _short(entry.code)) for step in steps if (entry := log.entry(step)).attempts],
+        "minutes": sum(entry.seconds for entry in log.entries.values()) / 60,
+        "was_stopped": any(entry.attempts > 1 for entry in log.entries.values()),
+        "runs": {"frm": frm, "judge": judge, "base": base, "tuned": tuned},
+        "from": {run.name: _source(run) for run in (frm, judge, base, tuned)}
+        | {
+            "comparison": _told(compared.name, faces=comparison.sha256, code=comparison.code.get("commit", "")),
+            "gold": _told(frm.name, preferences=frm.snapshot.sha256, code=_code(log, "gold")),
+        },
+        "svm": progress.current_predictor(),
+        "svm_code": _short(_code(log, "svm")),
+        "judged": judged,
+        "methods": _methods(judged),
+        "judge_gold": runs.history(judge).gold[-1:],
+        "frm_plots": curves.run_plots(runs.history(frm), frm.total),
+        "base_plots": [plot for _, plots in base_plots for plot in plots],
+        "tuned_plots": headings,
+        "refl": refl,
+        "comparison": comparison,
+        "lines": _lines(comparison),
+        "verdicts": _verdicts(comparison),
+        "faces": _faces(compared, comparison),
+    }
+
+
+def _run(name: str) -> Run:
+    run = runs.get_run(name)
+    if run is None or run.problem:
+        reason = run.problem if run else "it is not there"
+        raise touring.TourError(f"The run {name} cannot be read ({reason}): take the tour in another folder.")
+    return run
+
+
+def _style() -> str:
+    """The app's style sheet, which needs no other file."""
+    path = finders.find("style.css")
+    return Path(str(path)).read_text()
+
+
+def _source(run: Run) -> str:
+    return _told(
+        run.name,
+        preferences=run.snapshot.sha256,
+        faces=run.photographs.sha256,
+        code=run.code.get("commit", ""),
+    )
+
+
+def _told(run: str, *, preferences: str = "", faces: str = "", code: str) -> str:
+    """What stands beneath a figure: its run, the snapshots it reads, and the code."""
+    snapshots = {"preferences": preferences, "faces": faces}
+    parts = [f"snapshot of {what} {sha256[:DIGITS]}" for what, sha256 in snapshots.items() if sha256]
+    return " · ".join([f"run {run}", *parts, f"code {_short(code)}"])
+
+
+def _short(commit: str) -> str:
+    """A plus says that files were changed since."""
+    return commit[:DIGITS] + ("+" if commit.endswith("+") else "")
+
+
+def _code(log: touring.Log, step: str) -> str:
+    return log.entries[step].code
+
+
+def _methods(judged: Evaluation) -> list[evaluations.Row]:
+    """Those that had an answer, on contested pairs."""
+    return [row for row in judged.rows if row.stratum == "contested" and row.share]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A metric of all restorers."""
+
+    metric: Metric
+    cells: list[Cell | None]
+    tuned: Cell | None
+
+
+def _lines(comparison: Comparison) -> list[Line]:
+    found = []
+    for number, metric in enumerate(comparison.metrics):
+        cells = {row.restorer: row.cells[number] for row in comparison.rows}
+        found.append(Line(metric, list(cells.values()), cells.get(touring.TUNED)))
+    return found
+
+
+def _verdicts(comparison: Comparison) -> dict[str, list[Line]]:
+    """better, worse and unclear -> the metrics by which the tuned restorer is so."""
+    lines = [line for line in _lines(comparison) if line.tuned]
+    return {
+        verdict: [line for line in lines if line.tuned and line.tuned.verdict == verdict]
+        for verdict in comparisons.VERDICTS
+    }
+
+
+@dataclass(frozen=True)
+class Shown:
+    title: str
+    alt: str
+    uri: str
+
+
+def _faces(run: Run, comparison: Comparison) -> list[list[Shown]]:
+    """The first faces, a row each of degraded, base, tuned and original."""
+    titles = {name: title for name, title in comparison.columns.items() if name in SHOWN}
+    titles |= {touring.BASE: "base", touring.TUNED: "tuned by reward"}
+    return [
+        [
+            Shown(titles[name], f"test face {number}, {titles[name]}", uri)
+            for name in SHOWN
+            if name in comparison.columns and (uri := _uri(run, f"evaluation/pictures/{name}/{face}.png"))
+        ]
+        for number, face in enumerate(comparison.face_names[:MOST_FACES], start=1)
+    ]
+
+
+def _uri(run: Run, file: str) -> str:
+    """The picture itself, as WebP in an address; empty if it is not there."""
+    path = pictures.picture_file(run, file)
+    if path is None:
+        return ""
+    buffer = io.BytesIO()
+    Image.fromarray(images.decode(path.read_bytes())).save(buffer, "WEBP", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

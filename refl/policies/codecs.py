@@ -1,0 +1,63 @@
+"""Between images and the latents that a policy works on."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Noise:
+    """Gaussian noise that belongs to an image: its n-th draw is the same alone, in a batch, and on any device."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def like(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) like `latents`, a draw of each image's own generator."""
+        drawn = [torch.randn(latents.shape[1:], generator=generator) for generator in self.generators]
+        return torch.stack(drawn).to(latents.device, latents.dtype)
+
+
+class UnshuffleCodec(nn.Module):
+    """A fixed, lossless stand-in for a VAE: `factor` x `factor` pixels become channels, scaled to about unit variance.
+
+    A learned autoencoder as small as the compact policies would blur more than they restore.
+    """
+
+    def __init__(self, factor: int = 4, scale: float = 2.0) -> None:
+        super().__init__()
+        self.factor, self.scale = factor, scale
+        self.channels = 3 * factor**2
+
+    def encode(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 3 f^2, H / f, W / f)."""
+        return F.pixel_unshuffle(2 * images - 1, self.factor) * self.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The inverse; nothing is clamped."""
+        return (F.pixel_shuffle(latents / self.scale, self.factor) + 1) / 2
+
+
+class KLCodec(nn.Module):
+    """Stable Diffusion's autoencoder (diffusers' AutoencoderKL) with its scaling factor."""
+
+    def __init__(self, vae: nn.Module, *, sample: bool) -> None:
+        """sample: encode to a draw of the posterior (OSEDiff), else to its mode (DiffBIR)."""
+        super().__init__()
+        self.vae = vae
+        self.sample = sample
+
+    def encode(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 4, H / 8, W / 8). A draw needs `noise`."""
+        posterior = self.vae.encode(2 * images - 1).latent_dist  # type: ignore[operator]
+        latents = posterior.mode()
+        if self.sample:
+            if noise is None:
+                raise ValueError("this autoencoder draws its latents: pass the images' noise")
+            latents = posterior.mean + posterior.std * noise.like(latents)
+        return latents * self.vae.config.scaling_factor  # type: ignore[union-attr]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, 4, h, w) -> (B, 3, 8h, 8w), about [0, 1]; nothing is clamped, so that no gradient is cut off."""
+        return (self.vae.decode(latents / self.vae.config.scaling_factor).sample + 1) / 2  # type: ignore[operator, union-attr]

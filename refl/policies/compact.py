@@ -1,0 +1,85 @@
+"""The compact bases: OSEDiff's and DiffBIR's classes, small enough to train on a CPU (`manage.py train_base`)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from refl.policies.codecs import UnshuffleCodec
+from refl.policies.controlnet import IRControlNet
+from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, sd_schedule
+from refl.policies.prompts import NoText
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from diffusers import UNet2DConditionModel  # noqa: E402
+from peft import LoraConfig  # noqa: E402
+
+Variant = Literal["one-step", "multi-step"]
+CHANNELS = (96, 128, 192)
+SIZE = 128
+TIMESTEP = 100  # of the one step: sqrt(1 - abar) / sqrt(abar) = .34, so that the UNet adds a residual to lq
+STEPS, START, ETA = 24, 0.3, 0.0
+ADAPTER = "refl"
+RANK = 16
+LAYERS = ["conv", "conv1", "conv2", "conv_in", "conv_out", "conv_shortcut", "time_emb_proj"]
+
+
+def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str, Any]:
+    """UNet and, for multi-step, ControlNet, with random weights."""
+    latent = UnshuffleCodec().channels
+    shared = {
+        "in_channels": latent,
+        "block_out_channels": channels,
+        "layers_per_block": 1,
+        "norm_num_groups": 16,
+        "cross_attention_dim": 1,
+        "down_block_types": ("DownBlock2D",) * len(channels),
+        "mid_block_type": "UNetMidBlock2D",
+    }
+    unet = UNet2DConditionModel(
+        sample_size=SIZE // 4, out_channels=latent, up_block_types=("UpBlock2D",) * len(channels), **shared
+    )
+    torch.nn.init.zeros_(unet.conv_out.weight)  # no checkerboard to unlearn: the first answer is "no noise"
+    if variant == "one-step":
+        return {"unet": unet}
+    return {"unet": unet, "controlnet": IRControlNet(**shared)}
+
+
+def save(parts: dict[str, Any], variant: Variant, folder: Path) -> None:
+    """One diffusers folder a network."""
+    for name, network in parts.items():
+        network.save_pretrained(folder / name)
+    (folder / "compact.json").write_text(json.dumps({"variant": variant, "size": SIZE}))
+
+
+def variant_of(folder: Path) -> Variant:
+    return json.loads((folder / "compact.json").read_text())["variant"]
+
+
+def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepPolicy | MultiStepPolicy:
+    """A policy of these networks."""
+    shared: dict[str, Any] = {
+        "unet": parts["unet"],
+        "codec": UnshuffleCodec(),
+        "texts": NoText(),
+        "schedule": sd_schedule(),
+        "size": SIZE,
+    }
+    if "controlnet" in parts:
+        return MultiStepPolicy(controlnet=parts["controlnet"], steps=STEPS, start=START, eta=ETA, **shared)
+    return OneStepPolicy(timestep=TIMESTEP, adapters=adapters, **shared)
+
+
+def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
+    """The policy of a folder that `save` wrote. A one-step policy gets a fresh LoRA, which changes nothing yet."""
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    if variant_of(folder) == "multi-step":
+        return assemble({"unet": unet, "controlnet": IRControlNet.from_pretrained(folder / "controlnet")})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=LAYERS), ADAPTER)
+    return assemble({"unet": unet}, adapters=[ADAPTER])

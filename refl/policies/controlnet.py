@@ -1,0 +1,23 @@
+"""DiffBIR's IRControlNet as a diffusers class: the condition is a latent, not a picture."""
+
+from functools import wraps
+from typing import Any
+
+from torch import nn
+
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from diffusers import ControlNetModel  # noqa: E402
+
+
+class IRControlNet(ControlNetModel):
+    """A ControlNet whose first convolution takes cat(z_t, c_LQ), split in two: `conv_in` for z_t, and a convolution
+    without bias in place of the hint network for c_LQ. diffusers' own forward adds them, which is the same."""
+
+    @wraps(ControlNetModel.__init__)  # type: ignore[misc]  # diffusers reads the names of the options from the signature
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        latent, width = self.config["in_channels"], self.config["block_out_channels"][0]
+        self.controlnet_cond_embedding = nn.Conv2d(latent, width, kernel_size=3, padding=1, bias=False)

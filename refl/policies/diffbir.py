@@ -1,0 +1,126 @@
+"""DiffBIR v1 (face): SwinIR removes the degradation, Stable Diffusion with an IRControlNet adds what is missing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refl.policies.codecs import KLCodec
+from refl.policies.controlnet import IRControlNet
+from refl.policies.diffusion import MultiStepPolicy, sd_schedule
+from refl.policies.stable_diffusion import check_tensors, open_stable_diffusion, raise_unless_fitting, require
+from refl.restorers.checkpoint import read_state, recognise
+from refl.restorers.spec import WeightsError
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from diffusers import UNet2DConditionModel  # noqa: E402
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint  # noqa: E402
+
+ASSET, SWINIR_ASSET = "diffbir-face", "diffbir-swinir-face"
+LEVELS = 5  # of the colour fix
+CONDITION = "controlnet_cond_embedding.weight"  # of IRControlNet; in the file it is part of the first convolution
+
+
+class DiffBIRPolicy(MultiStepPolicy):
+    """A `MultiStepPolicy` whose condition is what SwinIR makes of the low-quality face."""
+
+    def __init__(self, *, cleaner: nn.Module, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.cleaner = cleaner.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def clean(self, lq: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1] to the same, without gradient. As in DiffBIR, what leaves the range a little is not
+        clamped. Sides are multiples of 64: SwinIR's unshuffling by 8 times its window of 8."""
+        return self.cleaner(lq)
+
+    def finish(self, images: Tensor, clean: Tensor) -> Tensor:
+        """The colour fix: high bands of `images`, low band of `clean`, (B, 3, S, S) both."""
+        return images + low_band(clean - images)
+
+
+def open_diffbir(
+    sd_folder: Path, controlnet_file: Path, swinir_file: Path, *, steps: int = 50, eta: float = 1.0
+) -> DiffBIRPolicy:
+    """DiffBIR on SD-2.1-base, of which the ControlNet trains (App. B).
+
+    sd_folder: see `open_stable_diffusion`. controlnet_file: `v1_face.pth` (asset "diffbir-face"), in the layout of
+    the latent-diffusion code. swinir_file: `face_swinir_v1.ckpt` (asset "diffbir-swinir-face"). steps, eta: see
+    `MultiStepPolicy`. The condition is the mode of the VAE's posterior. Raises `MissingAsset` or `WeightsError`.
+    """
+    require(controlnet_file, ASSET)
+    with torch.random.fork_rng(devices=[]):  # networks are drawn before they are filled
+        cleaner = open_swinir(swinir_file)
+        base = open_stable_diffusion(sd_folder)
+        controlnet = open_controlnet(controlnet_file, base.unet)
+    return DiffBIRPolicy(
+        cleaner=cleaner,
+        controlnet=controlnet,
+        steps=steps,
+        eta=eta,
+        unet=base.unet,
+        codec=KLCodec(base.vae, sample=False),
+        texts=base.texts,
+        schedule=sd_schedule(),
+        size=base.size,
+    )
+
+
+def open_swinir(file: Path) -> nn.Module:
+    """Stage 1: (B, 3, S, S) in [0, 1] to about the same range."""
+    network = recognise(read_state(require(file, SWINIR_ASSET)), file)
+    if network.architecture.id != "SwinIR" or network.scale != 1:
+        raise WeightsError(
+            f"{file} holds {network.architecture.id} that enlarges by {network.scale}; DiffBIR's first stage is a "
+            f"SwinIR that keeps the size ({SWINIR_ASSET})."
+        )
+    return network.model.eval()
+
+
+def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
+    """The ControlNet of the UNet's size, filled with a file in the layout of the latent-diffusion code."""
+    controlnet = IRControlNet.from_unet(unet, load_weights_from_unet=False)
+    state = convert_controlnet(read_state(file), controlnet, file)
+    controlnet.load_state_dict(state)
+    return controlnet.eval()
+
+
+def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, file: Path) -> dict[str, Tensor]:
+    """`stored` under the names of `controlnet`. Its first convolution, of cat(z_t, c_LQ), becomes two that are added:
+    the weight of z_t's channels and the bias are `conv_in`, the weight of c_LQ's are the condition's convolution.
+    Raises `WeightsError` unless every tensor of both sides finds its place.
+    """
+    wanted = controlnet.state_dict()
+    # diffusers' converter only renames, so it can be given names in place of tensors.
+    renamed = convert_controlnet_checkpoint({name: name for name in stored}, controlnet.config)
+    sources = {name: source for name, source in renamed.items() if source is not None}
+    raise_unless_fitting(
+        file,
+        missing=[name for name in wanted if name not in sources and name != CONDITION],
+        foreign=[source for name, source in sources.items() if name not in wanted]
+        + [name for name in stored if name not in set(sources.values())],
+    )
+    state = {name: stored[source] for name, source in sources.items()}
+    channels = controlnet.config["in_channels"]
+    first = state["conv_in.weight"]
+    state["conv_in.weight"], state[CONDITION] = first[:, :channels], first[:, channels:]
+    check_tensors(wanted, state, file)
+    return state
+
+
+def low_band(images: Tensor, levels: int = LEVELS) -> Tensor:
+    """The low band of the a-trous wavelet transform, (B, C, H, W) both: `levels` blurs by the kernel (1 2 1) / 4 in
+    both directions, whose taps are 1, 2, 4, ... pixels apart. What it takes away are the high bands. Linear."""
+    channels = images.shape[1]
+    row = images.new_tensor([0.25, 0.5, 0.25])
+    kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
+    for level in range(levels):
+        apart = 2**level
+        padded = F.pad(images, (apart,) * 4, mode="replicate")
+        images = F.conv2d(padded, kernel, dilation=apart, groups=channels)
+    return images

@@ -1,0 +1,289 @@
+"""The denoising process as a generator whose parameters train (Sec. 3.2): one step, or a chain of DDIM steps.
+
+A policy restores (B, 3, S, S) low-quality faces in [0, 1]. Of its weights only those of `tuned` that are marked train:
+a LoRA of the UNet, or a ControlNet. What these were at the beginning stays in `base`.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from refl.policies.codecs import KLCodec, Noise, UnshuffleCodec
+from refl.policies.prompts import NoText, TextEncoder
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from diffusers import DDIMScheduler, UNet2DConditionModel  # noqa: E402
+
+from refl.policies.controlnet import IRControlNet  # noqa: E402
+
+WHOLE_CHAIN = 0  # as a number of steps to go back
+
+
+def sd_schedule() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule. 50 steps are t = 981, 961, ..., 1."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="leading",
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
+
+
+def one_step_x0(latents: Tensor, epsilon: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x0 = (z - sqrt(1 - abar) eps) / sqrt(abar), all (B, C, h, w); the closed form, for any t."""
+    return (latents - (1 - alpha_bar).sqrt() * epsilon) / alpha_bar.sqrt()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the tuned module was given on a step that keeps its gradient, what it said, and the predicted noise."""
+
+    inputs: dict[str, Any]
+    outputs: tuple[Tensor, ...]
+    epsilon: Tensor
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """z_0 (B, C, h, w), the calls that keep their gradient, and the condition's clean image (B, 3, S, S)."""
+
+    latents: Tensor
+    calls: tuple[Call, ...]
+    clean: Tensor
+
+
+class Policy(nn.Module):
+    """What both kinds share. `size`: the side it was trained at; sides must be a multiple of `multiple`."""
+
+    multiple = 64
+
+    def __init__(
+        self,
+        *,
+        unet: UNet2DConditionModel,
+        codec: UnshuffleCodec | KLCodec,
+        texts: NoText | TextEncoder,
+        schedule: DDIMScheduler,
+        size: int,
+    ) -> None:
+        super().__init__()
+        self.unet, self.codec, self.texts = unet, codec, texts
+        self.schedule, self.size = schedule, size
+        self.base: dict[str, Tensor] = {}
+        self.eval()
+
+    @property
+    def tuned(self) -> nn.Module:
+        """The module whose marked parameters train."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> "Policy":
+        """Always in evaluation mode: no dropout, so that the same step gives the same gradient."""
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def mark(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Only these train from now on; what they are now is the base of Eq. 5 and of the dial."""
+        self.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        self.base = {name: value.detach().clone() for name, value in self.trainable().items()}
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {name: value for name, value in self.tuned.named_parameters() if value.requires_grad}
+
+    def use_checkpointing(self) -> None:
+        """Compute activations of UNet, ControlNet and VAE again instead of keeping them."""
+        self.unet.enable_gradient_checkpointing()
+        if isinstance(self.codec, KLCodec):
+            self.codec.vae.enable_gradient_checkpointing()  # type: ignore[operator]
+
+    def turn_dial(self, share: float) -> None:
+        """Weights at base + share * (tuned - base): 0 is the base, 1 what was trained."""
+        with torch.no_grad():
+            for name, value in self.trainable().items():
+                value.copy_(torch.lerp(self.base[name].to(value.device), value, share))
+
+    def trajectory(
+        self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1
+    ) -> Trajectory:
+        """From z_T to z_0 with the gradient of the last `backprop_steps` steps (`WHOLE_CHAIN`: of all)."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to images, about [0, 1], not clamped: the gradient of no pixel is cut off."""
+        return self.codec.decode(latents)
+
+    def finish(self, images: Tensor, clean: Tensor) -> Tensor:
+        """What is done to the image at inference only."""
+        return images
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """(B, 3, S, S) in [0, 1] to the same; `seeds` (B,) of the noise, so that a batch changes nothing."""
+        found = self.trajectory(lq, prompts, Noise(seeds))
+        return self.finish(self.decode(found.latents), found.clean).clamp(0, 1)
+
+    def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
+        """What the tuned module would have said before it was tuned."""
+        raise NotImplementedError
+
+    def frozen_epsilon(self, call: Call) -> Tensor:
+        """The noise that would have been predicted before."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _call_frozen(self, call: Call) -> Any:
+        self.base = {name: value.to(self.device) for name, value in self.base.items()}  # moved once: it may be large
+        return functional_call(self.tuned, self.base, (), _detached(call.inputs))
+
+
+class OneStepPolicy(Policy):
+    """OSEDiff's form: the LQ latent is the input at one fixed t, and x0 follows in closed form. A LoRA trains."""
+
+    def __init__(self, *, timestep: int, adapters: Sequence[str], **parts: Any) -> None:
+        super().__init__(**parts)
+        self.timestep, self.adapters = timestep, tuple(adapters)
+        marked = [value for name, value in self.unet.named_parameters() if _is_adapter(name, self.adapters)]
+        self.mark(marked)
+
+    @property
+    def tuned(self) -> nn.Module:
+        return self.unet
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        return self.schedule.alphas_cumprod[self.timestep].to(self.device)
+
+    def trajectory(
+        self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1
+    ) -> Trajectory:
+        with torch.no_grad():
+            latents = self.codec.encode(lq, noise)
+            text = self.texts(prompts, latents)
+        inputs = {
+            "sample": latents,
+            "timestep": self.timestep,
+            "encoder_hidden_states": text,
+            "return_dict": False,
+        }
+        epsilon = self.unet(**inputs)[0]
+        call = Call(inputs, (epsilon,), epsilon)
+        return Trajectory(one_step_x0(latents, epsilon, self.alpha_bar), (call,), lq)
+
+    def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
+        return (self._call_frozen(call)[0],)
+
+    def frozen_epsilon(self, call: Call) -> Tensor:
+        return self._call_frozen(call)[0]
+
+
+class MultiStepPolicy(Policy):
+    """DiffBIR's form: DDIM from noise, the condition added by a ControlNet at each step. The ControlNet trains.
+
+    steps: of the whole schedule. start: the share of it that is walked, 1 from pure noise; below 1 the LQ latent,
+    noised to that time, is the beginning. eta: 0 is deterministic, 1 as much noise as ancestral sampling.
+    """
+
+    def __init__(
+        self, *, controlnet: IRControlNet, steps: int = 50, start: float = 1.0, eta: float = 1.0, **parts: Any
+    ) -> None:
+        super().__init__(**parts)
+        self.controlnet, self.steps, self.start, self.eta = controlnet, steps, start, eta
+        self.mark(list(controlnet.parameters()))
+
+    @property
+    def tuned(self) -> nn.Module:
+        return self.controlnet
+
+    def use_checkpointing(self) -> None:
+        super().use_checkpointing()
+        self.controlnet.enable_gradient_checkpointing()
+
+    def timesteps(self) -> list[int]:
+        self.schedule.set_timesteps(self.steps)
+        whole = self.schedule.timesteps.tolist()
+        return whole[len(whole) - max(1, round(self.start * len(whole))) :]
+
+    def clean(self, lq: Tensor) -> Tensor:
+        """The degradation's removal, stage 1 of DiffBIR; none here."""
+        return lq
+
+    def trajectory(
+        self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1
+    ) -> Trajectory:
+        times = self.timesteps()
+        kept = len(times) if backprop_steps == WHOLE_CHAIN else min(backprop_steps, len(times))
+        with torch.no_grad():
+            clean = self.clean(lq)
+            condition = self.codec.encode(clean, noise)
+            text = self.texts(prompts, condition)
+            latents = self._beginning(condition, times[0], noise)
+        calls = []
+        for number, time in enumerate(times):
+            keeps_gradient = number >= len(times) - kept
+            with nullcontext() if keeps_gradient else torch.no_grad():
+                call = self.call(latents, time, condition, text)
+                drawn = noise.like(latents) if self.eta > 0 else None
+                step = self.schedule.step(call.epsilon, time, latents, eta=self.eta, variance_noise=drawn)
+                latents = step.prev_sample
+            if keeps_gradient:
+                calls.append(call)
+        return Trajectory(latents, tuple(calls), clean)
+
+    def _beginning(self, condition: Tensor, time: int, noise: Noise) -> Tensor:
+        drawn = noise.like(condition)
+        if self.start >= 1:
+            return drawn
+        return self.schedule.add_noise(condition, drawn, torch.tensor([time], device=condition.device))
+
+    def call(self, latents: Tensor, time: int | Tensor, condition: Tensor, text: Tensor) -> Call:
+        """The noise predicted at one time, or at one of each image (B,)."""
+        inputs = {
+            "sample": latents,
+            "timestep": time,
+            "encoder_hidden_states": text,
+            "controlnet_cond": condition,
+            "return_dict": False,
+        }
+        down, middle = self.controlnet(**inputs)
+        return Call(inputs, (*down, middle), self._denoise(inputs, (*down, middle)))
+
+    def _denoise(self, inputs: dict[str, Any], residuals: Sequence[Tensor]) -> Tensor:
+        return self.unet(
+            inputs["sample"],
+            inputs["timestep"],
+            inputs["encoder_hidden_states"],
+            down_block_additional_residuals=list(residuals[:-1]),
+            mid_block_additional_residual=residuals[-1],
+            return_dict=False,
+        )[0]
+
+    def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
+        down, middle = self._call_frozen(call)
+        return (*down, middle)
+
+    @torch.no_grad()
+    def frozen_epsilon(self, call: Call) -> Tensor:
+        return self._denoise(_detached(call.inputs), self.frozen_outputs(call))
+
+
+def _detached(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in inputs.items()}
+
+
+def _is_adapter(name: str, adapters: Sequence[str]) -> bool:
+    return "lora_" in name and any(f".{adapter}." in name for adapter in adapters)

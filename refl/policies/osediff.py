@@ -1,0 +1,85 @@
+"""OSEDiff (face): Stable Diffusion with LoRA in UNet and VAE encoder, which restores in one step at t = 999."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refl.policies.codecs import KLCodec
+from refl.policies.diffusion import OneStepPolicy, sd_schedule
+from refl.policies.stable_diffusion import check_tensors, open_stable_diffusion, require
+from refl.restorers.checkpoint import read_state
+from refl.restorers.spec import WeightsError
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from peft import LoraConfig  # noqa: E402
+
+ASSET = "osediff-face"
+TIMESTEP = 999
+# Its authors left lora_alpha at peft's default, so the scaling is 8 / 4 = 2 at their rank.
+LORA_ALPHA = 8
+# The UNet's adapters and the entries of the file that list their modules.
+ADAPTERS = {
+    "default_encoder": "unet_lora_encoder_modules",
+    "default_decoder": "unet_lora_decoder_modules",
+    "default_others": "unet_lora_others_modules",
+}
+VAE_ADAPTER, VAE_MODULES = "default_encoder", "vae_lora_encoder_modules"
+ENTRIES = {*ADAPTERS.values(), VAE_MODULES, "rank_unet", "rank_vae", "state_dict_unet", "state_dict_vae"}
+
+
+def open_osediff(sd_folder: Path, checkpoint: Path) -> OneStepPolicy:
+    """OSEDiff on SD-2.1-base, of which the UNet's LoRA trains (App. B).
+
+    sd_folder: see `open_stable_diffusion`. checkpoint: `osediff_face.pkl` (asset "osediff-face"): ranks, module
+    lists, and the tensors of the LoRA and of the UNet's first convolution. An image is encoded to a draw of the
+    posterior. Raises `MissingAsset` or `WeightsError`.
+    """
+    stored = _read(checkpoint)
+    base = open_stable_diffusion(sd_folder)
+    with torch.random.fork_rng(devices=[]):  # adapters are drawn before they are filled
+        for adapter, modules in ADAPTERS.items():
+            _add(base.unet, adapter, stored["rank_unet"], stored[modules], checkpoint)
+        _add(base.vae, VAE_ADAPTER, stored["rank_vae"], stored[VAE_MODULES], checkpoint)
+    base.unet.set_adapter(list(ADAPTERS))
+    _fill(base.unet, stored["state_dict_unet"], checkpoint, lambda name: "lora_" in name or name.startswith("conv_in."))
+    _fill(base.vae, stored["state_dict_vae"], checkpoint, lambda name: "lora_" in name)
+    return OneStepPolicy(
+        timestep=TIMESTEP,
+        adapters=list(ADAPTERS),
+        unet=base.unet,
+        codec=KLCodec(base.vae, sample=True),
+        texts=base.texts,
+        schedule=sd_schedule(),
+        size=base.size,
+    )
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    stored = read_state(require(checkpoint, ASSET))
+    missing = sorted(ENTRIES - stored.keys())
+    if missing:
+        raise WeightsError(f"{checkpoint} is no OSEDiff checkpoint: it has no {', '.join(missing)}.")
+    return stored
+
+
+def _add(network: Any, adapter: str, rank: int, modules: Sequence[str], checkpoint: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # several are meant
+            network.add_adapter(LoraConfig(r=rank, lora_alpha=LORA_ALPHA, target_modules=list(modules)), adapter)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{checkpoint}: the adapter {adapter} cannot be added to {type(network).__name__}: {error}"
+        ) from error
+
+
+def _fill(network: nn.Module, stored: Mapping[str, Tensor], file: Path, is_stored: Callable[[str], bool]) -> None:
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if is_stored(name)}
+    check_tensors(wanted, stored, file)
+    network.load_state_dict(stored, strict=False)

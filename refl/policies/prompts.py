@@ -1,0 +1,126 @@
+"""The restorer's prompt: where it comes from, and text to what the UNet's cross-attention reads."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rewardlab.data import DataError
+
+PromptSource = Literal["empty", "caption", "file"]
+NAMED_AT_MOST = 5
+
+
+class FaceLike(Protocol):
+    """What a prompt may depend on."""
+
+    @property
+    def face(self) -> int: ...
+
+    @property
+    def caption(self) -> str: ...
+
+
+Prompts = Callable[[Sequence[FaceLike]], list[str]]
+
+
+def open_prompts(kind: PromptSource, file: Path | None = None) -> Prompts:
+    """How a restorer's prompts are made: from B faces to B prompts.
+
+    kind: "empty" (the released code of the paper), "caption" (the face's), or "file" (such as OSEDiff's tags).
+    file: of kind "file": a CSV with the columns `face` and `tags`, or JSON lines (`.jsonl`) with these names.
+    Raises `DataError` for a file that cannot be read and, when a face is asked for, that lacks it.
+    """
+    if (kind == "file") != (file is not None):
+        raise DataError("a file of prompts goes with the prompt 'file', and only with it")
+    if file is not None:
+        return _from_file(_read(file), file)
+    if kind == "empty":
+        return lambda faces: [""] * len(faces)
+    if kind == "caption":
+        return lambda faces: [face.caption for face in faces]
+    raise DataError(f"no prompt is called {kind!r}; there are: empty, caption, file")
+
+
+def _from_file(tags: dict[int, str], file: Path) -> Prompts:
+    def prompts(faces: Sequence[FaceLike]) -> list[str]:
+        missing = [str(face.face) for face in faces if face.face not in tags]
+        if missing:
+            more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
+            raise DataError(
+                f"{file} has no tags of face {', '.join(missing[:NAMED_AT_MOST])}{more}. Add a row for each; empty "
+                f"tags are allowed."
+            )
+        return [tags[face.face] for face in faces]
+
+    return prompts
+
+
+def _read(file: Path) -> dict[int, str]:
+    tags: dict[int, str] = {}
+    try:
+        for line, row in _rows(file):
+            face = int(row["face"])
+            if not isinstance(row["tags"], str):
+                raise DataError(f"{file}, line {line}: the tags are no text")
+            if face in tags:
+                raise DataError(f"{file}, line {line}: face {face} is there twice")
+            tags[face] = row["tags"]
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{file} is no list of prompts ({type(error).__name__}: {error}). It is a CSV with the columns face (a "
+            f"number) and tags, or JSON lines (.jsonl) with these names."
+        ) from error
+    return tags
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(encoding="utf-8-sig", newline="") as content:
+        if file.suffix == ".jsonl":
+            for line, text in enumerate(content, start=1):
+                if text.strip():
+                    yield line, json.loads(text)
+        else:
+            reader = csv.DictReader(content)
+            for row in reader:
+                yield reader.line_num, row
+
+
+class NoText(nn.Module):
+    """Of policies without cross-attention: only the empty prompt is taken."""
+
+    def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
+        """-> (B, 1, 1) zeros, which nothing reads. Raises `ValueError` for a prompt that would be ignored."""
+        if any(prompts):
+            raise ValueError("this restorer reads no text: leave its prompt empty")
+        return latents.new_zeros(len(latents), 1, 1)
+
+
+class TextEncoder(nn.Module):
+    """Stable Diffusion's CLIP text encoder and tokenizer (transformers)."""
+
+    def __init__(self, tokenizer: Any, encoder: nn.Module) -> None:
+        super().__init__()
+        self.tokenizer, self.encoder = tokenizer, encoder
+
+    def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
+        """B prompts -> (B, L, D) last hidden states on the device of `latents`; L = 77, what is longer is cut."""
+        different = list(dict.fromkeys(prompts))  # most often all are empty
+        tokens = self.tokenizer(
+            different,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        states = self.encoder(tokens.to(latents.device))[0].to(latents.dtype)
+        places = torch.tensor([different.index(prompt) for prompt in prompts], device=latents.device)
+        return states[places]

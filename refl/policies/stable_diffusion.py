@@ -1,0 +1,159 @@
+"""Stable Diffusion 2.1-base, which OSEDiff and DiffBIR build upon, from a folder in diffusers' layout.
+
+Everything is read from files that are there: nothing is ever fetched.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from refl.policies.diffusion import sd_schedule
+from refl.policies.prompts import TextEncoder
+from refl.restorers.spec import WeightsError
+from rewardlab.assets import ASSETS, MissingAsset
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: E402
+from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
+
+ASSET = "sd-2.1-base"
+NETWORK = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+# Of each sub-folder the files it must have; of several names one is enough.
+FILES = {
+    "unet": (("config.json",), NETWORK),
+    "vae": (("config.json",), NETWORK),
+    "text_encoder": (("config.json",), ("model.safetensors", "pytorch_model.bin")),
+    "tokenizer": (("vocab.json",), ("merges.txt",), ("tokenizer_config.json",)),
+    "scheduler": (("scheduler_config.json",),),
+}
+SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """The networks in float32 and evaluation mode. size: the side in pixels that the UNet was trained at."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    texts: TextEncoder
+    size: int
+
+
+def open_stable_diffusion(folder: Path) -> StableDiffusion:
+    """Open SD-2.1-base (asset "sd-2.1-base").
+
+    folder: with unet/, vae/, text_encoder/, tokenizer/ and scheduler/, each with the configuration that says its size.
+    Raises `MissingAsset` for a file that is not there, and `WeightsError` for one that does not fit or for another
+    Stable Diffusion: one that predicts v, or with other noise.
+    """
+    _check_files(folder)
+    _check_schedule(folder / "scheduler" / "scheduler_config.json")
+    unet = _load(UNet2DConditionModel, folder / "unet", torch_dtype=torch.float32)
+    vae = _load(AutoencoderKL, folder / "vae", torch_dtype=torch.float32)
+    encoder = _load(CLIPTextModel, folder / "text_encoder", dtype=torch.float32, ignore_mismatched_sizes=True)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    return StableDiffusion(unet, vae, TextEncoder(tokenizer, encoder), size=unet.config["sample_size"] * factor)
+
+
+def require(path: Path, asset: str) -> Path:
+    """`path`, if it is there. Raises `MissingAsset` with the source of `asset`, which belongs there."""
+    if not path.exists():
+        known = ASSETS[asset]
+        raise MissingAsset(f"{asset}: there is no {path}. Get {known.file} from {known.source} and put it there.")
+    return path
+
+
+def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], file: Path) -> None:
+    """Raises `WeightsError` with the first names unless both have the same tensors, by name and shape."""
+    raise_unless_fitting(
+        file,
+        missing=[name for name in wanted if name not in found],
+        foreign=[name for name in found if name not in wanted],
+        misshapen=[
+            f"{name} {tuple(found[name].shape)} where {tuple(tensor.shape)} is expected"
+            for name, tensor in wanted.items()
+            if name in found and found[name].shape != tensor.shape
+        ],
+    )
+
+
+def raise_unless_fitting(file: Path, **complaints: list[str]) -> None:
+    """Raises `WeightsError` naming `file` and the first of each kind of complaint, if there are any."""
+    told = [f"{kind}: {_shortened(names)}" for kind, names in complaints.items() if names]
+    if told:
+        raise WeightsError(f"{file} does not fit its network. Tensors {'; '.join(told)}. Is it another model's file?")
+
+
+def _shortened(names: list[str]) -> str:
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(sorted(names)[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_files(folder: Path) -> None:
+    for part, files in FILES.items():
+        require(folder / part, ASSET)
+        for names in files:
+            if not any((folder / part / name).is_file() for name in names):
+                raise MissingAsset(
+                    f"{ASSET}: {folder / part} has no {' or '.join(names)}. Get {ASSETS[ASSET].file} from "
+                    f"{ASSETS[ASSET].source} and put that file there."
+                )
+
+
+def _check_schedule(file: Path) -> None:
+    stored = _json(file)
+    prediction = stored.get("prediction_type", "epsilon")
+    if prediction != "epsilon":
+        raise WeightsError(
+            f"{file} says {prediction}: this is not SD-2.1-base but a model that does not predict the noise (the "
+            f"SD-2.1 for 768 px predicts v), with which OSEDiff and DiffBIR give NaN. Get {ASSETS[ASSET].file} from "
+            f"{ASSETS[ASSET].source}."
+        )
+    expected = sd_schedule().config
+    other = [name for name in SCHEDULE if name in stored and stored[name] != expected[name]]
+    if other:
+        raise WeightsError(
+            f"{file} has other noise than SD-2.1-base: "
+            + ", ".join(f"{name} {stored[name]} instead of {expected[name]}" for name in other)
+            + f". Get {ASSETS[ASSET].file} from {ASSETS[ASSET].source}."
+        )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{file} cannot be read ({error}). Fetch it again from {ASSETS[ASSET].source}.") from error
+
+
+def _load(network: Any, folder: Path, **options: Any) -> Any:
+    safe = (folder / FILES[folder.name][1][0]).is_file()  # else both libraries complain before they take the other one
+    try:
+        loaded, report = network.from_pretrained(
+            folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, **options
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
+        raise WeightsError(
+            f"{folder} cannot be read as {network.__name__}: {str(error).splitlines()[0]} "
+            f"Fetch it again from {ASSETS[ASSET].source}."
+        ) from error
+    raise_unless_fitting(
+        folder,
+        missing=list(report["missing_keys"]),
+        foreign=list(report["unexpected_keys"]),
+        misshapen=[
+            f"{name} {tuple(stored)} where {tuple(ours)} is expected"
+            for name, stored, ours in report["mismatched_keys"]
+        ],
+    )
+    return loaded.eval()

@@ -1,0 +1,124 @@
+"""Training of a compact base by the noise-prediction loss (Eq. 1) on faces degraded by Eq. 9."""
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refl import faces, watch
+from refl.configs import BaseConfig
+from refl.degrade import PRESETS
+from refl.faces import Batch
+from refl.policies import compact
+from refl.policies.codecs import Noise
+from refl.policies.diffusion import OneStepPolicy
+from refl.watch import Watch
+from rewardlab import checkpoint
+from rewardlab.data import DataError
+from rewardlab.loop import Loop, Tell, holding
+from rewardlab.runs import Run
+
+OUT_OF_MEMORY = "The memory is full. Lower --batch-size."
+
+
+def prepare(run: Run, config: BaseConfig, *, images: Path) -> None:
+    """Make the run's folder; its faces.jsonl lies there already. Raises `DataError`."""
+    header, rows = faces.read(run.faces)
+    if not any(row.split == "train" for row in rows):
+        raise DataError("There is no training face: ingest some with --split train.")
+    faces.held_out(rows, images, compact.SIZE, config.held_out)
+    run.create(kind="base", config=config, start={"base": "compact"}, faces=header, images=images.resolve())
+
+
+def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
+    """Train a prepared run to its end, from its checkpoint if it has one. Raises `TrainError`.
+
+    One process: the base is small.
+    """
+    config = BaseConfig(**run.description()["config"])
+    loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), tell, unit="images")
+    with holding(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+        BaseTrainer(loop, config, images).run_to_end()
+
+
+class BaseTrainer:
+    def __init__(self, loop: Loop, config: BaseConfig, images: Path) -> None:
+        self.loop, self.config, self.images = loop, config, images
+        torch.manual_seed(config.seed)
+        _, rows = faces.read(loop.run.faces)
+        training = [row for row in rows if row.split == "train"]
+        self.faces = faces.TrainingFaces(
+            training, images, compact.SIZE, PRESETS[config.degradation], seed=config.seed, mirror=True
+        )
+        batch = faces.held_out(rows, images, compact.SIZE, config.held_out)
+        self.watch = Watch(batch, loop.run.folder / "pictures", prompts=[""] * len(batch.faces))
+        self.networks = nn.ModuleDict(compact.networks(config.variant)).to(loop.accelerator.device)
+        self.policy = compact.assemble(dict(self.networks.items()))
+        self.networks.requires_grad_(True)  # all of it trains here, not what a tuning would train
+        self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.learning_rate)
+        self.parts: checkpoint.Parts = {"": (self.networks, self.optimizer)}
+        if loop.run.checkpoint.exists():
+            loop.saved = loop.step = checkpoint.restore(loop.run.checkpoint, self.parts)
+
+    def run_to_end(self) -> None:
+        loop, config = self.loop, self.config
+        loop.run.cut_curve(loop.step)
+        loop.show()
+        if loop.step == 0:
+            self.watch.keep_inputs()
+        losses, since = [], time.perf_counter()
+        for batch in self.faces.batches(config.batch_size, start=loop.step):
+            if loop.step == config.iterations:
+                break
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.rate(loop.step)
+            loss = self.loss(batch)
+            loop.require_finite(loss)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            loop.step += 1
+            losses.append(loss.item())
+            if loop.step % config.log_every == 0 or loop.step == config.iterations:
+                mean = sum(losses) / len(losses)
+                loop.rate = len(losses) * config.batch_size / (time.perf_counter() - since)
+                loop.run.append({"step": loop.step, "loss": mean, "rate": loop.rate})
+                loop.tensorboard({"loss": mean})
+                losses, since = [], time.perf_counter()
+            if loop.step % config.save_every == 0 or loop.step == config.iterations:
+                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
+                loop.saved = loop.step
+            if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
+                self.look()
+            loop.show(loss=loss.item())
+        compact.save(dict(self.networks.items()), config.variant, loop.run.model)
+        loop.finish()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Eq. 1. One step: the LQ latent stands for the noisy one, so what it differs from the photograph by is the
+        noise, and the closed form of x0 gives the photograph."""
+        policy, device = self.policy, self.loop.accelerator.device
+        clean, condition = (policy.codec.encode(images.to(device)) for images in (batch.hq, batch.lq))
+        if isinstance(policy, OneStepPolicy):
+            alpha_bar = policy.alpha_bar
+            epsilon = (condition - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
+            said = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
+            return F.mse_loss(said, epsilon)
+        # Of the times that its sampling passes through.
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.loop.step)
+        times = torch.randint(0, policy.timesteps()[0] + 1, (len(clean),), generator=generator).to(device)
+        epsilon = Noise(batch.seeds).like(clean)
+        noisy = policy.schedule.add_noise(clean, epsilon, times)
+        said = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).epsilon
+        return F.mse_loss(said, epsilon)
+
+    @torch.no_grad()
+    def look(self) -> None:
+        restored = self.watch.restore(self.policy, self.loop.show_life)
+        self.watch.keep_pictures(restored, f"{self.loop.step:06}")
+        figures = watch.means(self.watch.measure(restored))
+        self.loop.run.append({"step": self.loop.step, "held_out": figures})
+        self.loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})

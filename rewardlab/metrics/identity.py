@@ -1,0 +1,42 @@
+"""Whose face it still is: SFace's angle between a restored face and the photograph it shows."""
+
+import torch
+from torch import Tensor
+
+from rewardlab import faces
+from rewardlab.faces import Detection, Pixels
+from rewardlab.images import to_arrays
+from rewardlab.metrics.registry import Measure, UndefinedMetric
+
+
+def reference_faces(references: list[Pixels], metric: str) -> list[Detection]:
+    """The largest face of each uint8 (H, W, 3) reference. Raises `UndefinedMetric` for the first without a face."""
+    found = []
+    for index, reference in enumerate(references):
+        detections = faces.detect(reference)
+        if not detections:
+            raise UndefinedMetric(f"{metric} is undefined: no face was found in the reference of image {index}")
+        found.append(detections[0])
+    return found
+
+
+def build_sface(device: str) -> Measure:
+    """Angle of SFace's embeddings in degrees, [0, 180]; on OpenCV, always on the CPU. Not ArcFace's Deg.
+
+    Both pictures are cut out by the reference's landmarks: only the pixels are compared, and a restoration in which
+    no face would be found still has a value. Identical pictures are within .05 degrees, float32's rounding.
+    """
+
+    def measure(images: Tensor, reference: Tensor) -> Tensor:
+        originals = to_arrays(reference)
+        angles = [
+            faces.identity_angle(
+                faces.identity_embedding(restored, face.landmarks), faces.identity_embedding(original, face.landmarks)
+            )
+            for restored, original, face in zip(
+                to_arrays(images), originals, reference_faces(originals, "SFace angle"), strict=True
+            )
+        ]
+        return torch.tensor(angles)
+
+    return measure  # type: ignore[return-value]

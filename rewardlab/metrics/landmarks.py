@@ -1,0 +1,122 @@
+"""How far a restoration moves the face's landmarks, in pixels of the picture: lower is better.
+
+`landmarks98` is LMD as the field computes it (Gu et al. 2022, VQFR); `landmarks68` its stand-in on dlib's points,
+which finds other points at another accuracy: compare values of one of them only with its own.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewardlab import assets
+from rewardlab.compat import ensure_torchvision
+from rewardlab.faces import Detection, Pixels
+from rewardlab.images import to_arrays
+from rewardlab.metrics.identity import reference_faces
+from rewardlab.metrics.registry import Measure
+from rewardlab.metrics.weights import fill, read_tensors
+
+Points = NDArray[np.float64]
+
+# dlib's detector, for whose boxes its predictor was trained, draws a square from the brows to the chin. Against
+# YuNet's box of the same face, on 51 demo portraits: side .79 +- .06 heights, centre .07 +- .02 heights lower.
+DLIB_SIDE = 0.79
+DLIB_LOWER = 0.07
+FAN_SIDE = 256
+
+
+def build_landmarks68(device: str) -> Measure:
+    """Mean distance in px of dlib's 68 points, both sought in the box of the reference's face (YuNet); on the CPU.
+
+    Raises `ValueError` for a weights file of another kind.
+    """
+    import dlib
+
+    path = assets.find("dlib-68")
+    try:
+        predictor = dlib.shape_predictor(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not dlib's 68-point shape predictor: {error}") from error
+
+    def measure(images: Tensor, reference: Tensor) -> Tensor:
+        originals = to_arrays(reference)
+        boxes = [dlib.rectangle(*dlib_box(face)) for face in reference_faces(originals, "landmark distance")]
+        restored = [_dlib_points(predictor, *pair) for pair in zip(to_arrays(images), boxes, strict=True)]
+        truth = [_dlib_points(predictor, *pair) for pair in zip(originals, boxes, strict=True)]
+        return mean_distance(torch.from_numpy(np.stack(restored)), torch.from_numpy(np.stack(truth)))
+
+    return measure  # type: ignore[return-value]
+
+
+def dlib_box(face: Detection) -> tuple[int, int, int, int]:
+    """YuNet's box as dlib's detector would have drawn it: left, top, right, bottom (the last two inclusive)."""
+    left, top, width, height = face.box
+    side = DLIB_SIDE * height
+    left, top = left + (width - side) / 2, top + (height - side) / 2 + DLIB_LOWER * height
+    return round(left), round(top), round(left + side) - 1, round(top + side) - 1
+
+
+def _dlib_points(predictor: Any, picture: Pixels, box: Any) -> Points:
+    return np.array([(point.x, point.y) for point in predictor(picture, box).parts()], np.float64)
+
+
+def build_landmarks98(device: str) -> Measure:
+    """LMD: mean distance in px of the 98 points of AWing's FAN (Wang et al. 2019), trained on WFLW.
+
+    As in VQFR's script the whole picture is taken for an aligned face and resized to 256 x 256. A point is found to a
+    quarter of a 64th of the picture's side: 2 px of 512. Raises `ValueError` for a weights file of another layout.
+    """
+    network = load_fan().to(device)
+
+    def measure(images: Tensor, reference: Tensor) -> Tensor:
+        return mean_distance(fan_points(network, images), fan_points(network, reference))
+
+    return measure  # type: ignore[return-value]
+
+
+def load_fan() -> nn.Module:
+    """facexlib's network of four hourglasses, frozen, on the CPU. Raises `MissingAsset`, or `ValueError`."""
+    ensure_torchvision()
+    from facexlib.alignment.awing_arch import FAN
+
+    path = assets.find("awing-fan-98")
+    with torch.random.fork_rng(devices=[]):
+        network = FAN(num_modules=4, num_landmarks=98, device="cpu")
+    fill(network, read_tensors(path), path)
+    return network.eval().requires_grad_(False)
+
+
+def fan_points(network: nn.Module, images: Tensor) -> Tensor:
+    """float (B, 3, H, W) in [0, 1] -> (B, 98, 2): x, y in px of the image."""
+    height, width = images.shape[-2:]
+    shrunk = [cv2.resize(array, (FAN_SIDE, FAN_SIDE), interpolation=cv2.INTER_LINEAR) for array in to_arrays(images)]
+    batch = torch.from_numpy(np.stack(shrunk)).to(images.device).permute(0, 3, 1, 2).float() / 255
+    heatmaps = network(batch)[0][-1][:, :-1]  # of the last hourglass; the last channel is the face's boundary
+    return peaks(heatmaps) * images.new_tensor([width / heatmaps.shape[-1], height / heatmaps.shape[-2]])
+
+
+def peaks(heatmaps: Tensor) -> Tensor:
+    """(B, N, H, W) -> (B, N, 2): x, y of the largest value in cells, a quarter cell nearer to its larger neighbour.
+
+    The first cell's centre is (.5, .5).
+    """
+    width = heatmaps.shape[-1]
+    padded = F.pad(heatmaps, (1, 1, 1, 1), mode="replicate").flatten(2)
+    where = heatmaps.flatten(2).argmax(dim=2, keepdim=True)
+    y, x = where // width, where % width
+
+    def neighbour(down: int, right: int) -> Tensor:
+        return padded.gather(2, (y + 1 + down) * (width + 2) + x + 1 + right)
+
+    slope = torch.cat([neighbour(0, 1) - neighbour(0, -1), neighbour(1, 0) - neighbour(-1, 0)], dim=2)
+    return torch.cat([x, y], dim=2) + 0.25 * slope.sign() + 0.5
+
+
+def mean_distance(points: Tensor, truth: Tensor) -> Tensor:
+    """Mean Euclidean distance of corresponding points: two (B, N, 2) -> (B,)."""
+    return (points - truth).norm(dim=2).mean(dim=1)

@@ -1,0 +1,77 @@
+"""A tiny world for tests of tuning: real faces at 128 px, small reward models, and a small compact base."""
+
+import json
+
+import cv2
+import torch
+
+from refl import faces
+from refl.degrade import PRESETS, degrade, sample_parameters
+from refl.policies import compact
+from rewardlab import assets, frm, images, manifest, prepare, runs, train
+from rewardlab.configs import TrainConfig
+from tests.preferences import TINY, _store, write_preferences
+
+CHANNELS = (32, 48)  # two to a group of the normalisation at least, or time has no say
+TRAIN, TEST = 6, 3
+
+
+def write_faces(folder, *, train: int = TRAIN, test: int = TEST) -> list[faces.FaceRow]:
+    """`folder/faces.jsonl` and `folder/images`, of portraits that no preference of `write_preferences` shows."""
+    config = PRESETS["paper"].scaled_to(compact.SIZE)
+    rows = []
+    for number, portrait in enumerate(sorted(assets.find("demo-faces").glob("*.jpg"))[50 : 50 + train + test]):
+        whole = images.read(portrait)
+        side = min(whole.shape[:2])
+        hq = cv2.resize(whole[:side, :side], (compact.SIZE, compact.SIZE), interpolation=cv2.INTER_AREA)
+        lq = degrade(hq, sample_parameters(config, number), config)
+        split = "train" if number < train else "test"
+        stored = (_store(folder / "images", picture) for picture in (hq, lq))
+        caption = f"The face of a person, number {number}."
+        rows.append(faces.FaceRow(100 + number, f"other{number}", split, caption, compact.SIZE, *stored))
+    faces.write(folder / "faces.jsonl", rows)
+    return rows
+
+
+def make_world(folder) -> None:
+    """faces.jsonl, manifest.jsonl, images, and in `runs`: reward models `frm` and `judge`, bases of both variants."""
+    write_faces(folder)
+    write_preferences(folder, train=4)
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    for seed, name in enumerate(("frm", "judge")):
+        torch.manual_seed(seed)
+        torch.save({"state_dict": frm.build(TINY).state_dict()}, folder / "hps.pt")
+        run = runs.open_run(folder / "runs", name)
+        config = TrainConfig(
+            architecture=str(folder / "tiny.json"), iterations=2, learning_rate=1e-3, image_layers=3, text_layers=2,
+            faces_per_step=2, log_every=1, evaluate_every=2, save_every=2, workers=0, seed=seed,
+        )  # fmt: skip
+        prepare.prepare_run(
+            run, config, folder / "manifest.jsonl", images=folder / "images", checkpoint_file=folder / "hps.pt"
+        )
+        train.train(run, images=folder / "images", device="cpu")
+    for variant in ("one-step", "multi-step"):
+        make_base(runs.open_run(folder / "runs", variant), variant)
+
+
+def make_base(run: runs.Run, variant: compact.Variant) -> None:
+    """A run of train_base as it is when it is done, with weights that answer something."""
+    torch.manual_seed(0)
+    parts = compact.networks(variant, CHANNELS)
+    for network in parts.values():
+        for parameter in network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.02)
+    compact.save(parts, variant, run.model)
+    run.create(kind="base", config=compact_config(variant), start={"base": "compact"}, images=run.folder)
+    run.write_status("done", step=1, total=1)
+
+
+def compact_config(variant):
+    from refl.configs import BaseConfig
+
+    return BaseConfig(variant=variant)
+
+
+def header(path):
+    return manifest.read_header(path)
