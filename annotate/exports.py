@@ -1,7 +1,7 @@
 """From the database to a manifest: the only bridge to training."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -99,34 +99,22 @@ def snapshot(
         raise FileExistsError(f"{path} is another snapshot: choose another folder, or --overwrite.")
     fresh.replace(path)
     if with_images:
-        _copy_images(path, folder / "images")
+        rows = manifest.read(path)[1]
+        _copy_images((image for row in rows for image in (row.first, row.second)), folder / "images")
     row, _ = Snapshot.objects.update_or_create(
         sha256=header["sha256"], defaults={"path": str(path.resolve()), "header": header}
     )
     return row
 
 
-def _copy_images(path: Path, folder: Path) -> None:
-    _, rows = manifest.read(path)
-    for image in sorted({image for row in rows for image in (row.first, row.second)}):
-        target = folder / image
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".part")
-            shutil.copyfile(Path(settings.MEDIA_ROOT) / image, partial)
-            partial.replace(target)
-
-
-def freeze_faces(path: Path, *, splits: list[str] | None = None) -> dict:
-    """Write the photographs and their degraded images for a restorer's training; returns the header.
-
-    Raises `NothingToFreeze` if no face passes.
+def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
+    """Write every face's photograph and degraded image for a restorer's training, and return the header; with images,
+    copy them to `images` beside the file. Raises `NothingToFreeze` if there is no face.
     """
     from refl import faces
 
-    rows = Face.objects.filter(split__in=splits) if splits else Face.objects.all()
     images: dict[int, dict[str, str]] = {}
-    candidates = Candidate.objects.filter(source__in=(Candidate.HQ, Candidate.LQ), face__in=rows)
+    candidates = Candidate.objects.filter(source__in=(Candidate.HQ, Candidate.LQ))
     for face, source, sha256 in candidates.values_list("face_id", "source", "sha256").iterator():
         images.setdefault(face, {})[source] = image_path(sha256)
     found = [
@@ -139,9 +127,21 @@ def freeze_faces(path: Path, *, splits: list[str] | None = None) -> dict:
             hq=images[face.pk][Candidate.HQ],
             lq=images[face.pk].get(Candidate.LQ, ""),
         )
-        for face in rows.iterator()
+        for face in Face.objects.iterator()
         if Candidate.HQ in images.get(face.pk, {})
     ]
     if not found:
         raise NothingToFreeze("There is no face yet: run ingest first.")
+    if with_images:
+        _copy_images((image for face in found for image in (face.hq, face.lq) if image), path.parent / "images")
     return faces.write(path, found)
+
+
+def _copy_images(images: Iterable[str], folder: Path) -> None:
+    for image in sorted(set(images)):
+        target = folder / image
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(target.name + ".part")
+            shutil.copyfile(Path(settings.MEDIA_ROOT) / image, partial)
+            partial.replace(target)

@@ -74,7 +74,13 @@ def _dual_tree(levels: int) -> nn.Module:
     with warnings.catch_warnings():
         # The library reads its filters through pkg_resources, which warns of its end; setuptools is pinned for that.
         warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning, "pytorch_wavelets")
-        from pytorch_wavelets import DTCWTForward
+        try:
+            from pytorch_wavelets import DTCWTForward
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                "The dual-tree wavelets need the library pytorch-wavelets (in part for research only): "
+                "pip install --no-deps -r requirements-pyiqa.txt. The default, haar, needs nothing."
+            ) from error
     return DTCWTForward(J=levels, biort="near_sym_b", qshift="qshift_b", skip_hps=True)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refl import faces
+from refl import faces, losses
 from refl.configs import ReflConfig
 from refl.faces import FaceRow
 from refl.policies import opening
@@ -89,6 +89,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     opened = _open(start, run, config)
     watched = faces.held_out(rows, images, opened.policy.size, config.held_out)
     opened.policy.texts(opened.prompts(watched.faces[:1]), watched.lq[:1])
+    losses.low_pass(watched.hq[:1], config.wavelet, config.wavelet_levels)
     if config.reg == "residual" and not isinstance(opened.policy, MultiStepPolicy):
         raise ValueError("--reg residual is of a ControlNet, which this base has not: use --reg eps")
     run.create(kind="refl", config=config, start=start, header=manifest_header, faces=header, images=images.resolve())

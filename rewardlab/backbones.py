@@ -86,7 +86,7 @@ def open_compact(seed: int) -> FaceRewardModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = build(COMPACT_CONFIG, text_folder)
-    _fill_in_order(clip.visual.trunk, assets.find("efficientnet-lite0"))
+    fill_in_order(clip.visual.trunk, assets.find("efficientnet-lite0"))
     stored = load_file(text_folder / "model.safetensors")
     text = clip.text.transformer
     wanted = {name: stored[name] for name in text.state_dict() if name in stored}
@@ -96,7 +96,7 @@ def open_compact(seed: int) -> FaceRewardModel:
     return FaceRewardModel(clip, make_tokenizer(COMPACT_CONFIG, text_folder), door, COMPACT_CONFIG)
 
 
-def _fill_in_order(trunk: nn.Module, path: Path) -> None:
+def fill_in_order(trunk: nn.Module, path: Path) -> None:
     """The asset names its layers otherwise than timm but lists them in the same order, the classifier last."""
     stored = list(torch.load(path, map_location="cpu", weights_only=True).values())
     wanted = trunk.state_dict()

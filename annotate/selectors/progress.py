@@ -185,7 +185,8 @@ def metric_columns() -> list[dict]:
     from annotate.models import Candidate, Score
     from rewardlab.metrics import METRICS, PAPER_METRICS, availability
 
-    scored = dict(Score.objects.order_by().values_list("metric").annotate(Count("pk")))
+    in_pairs = Score.objects.exclude(candidate__source=Candidate.LQ)
+    scored = dict(in_pairs.order_by().values_list("metric").annotate(Count("pk")))
     wanted = Candidate.objects.exclude(source=Candidate.LQ).count()
     return [
         {"metric": METRICS[name], "scored": scored.get(name, 0), "wanted": wanted, "remedy": availability(name)}

@@ -38,10 +38,10 @@ def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str
     measure = metrics.load(name, device)
     for batch in batches(todo.iterator(chunk_size=200), batch_size):
         for size in sorted({candidate.face.size for candidate in batch}):
-            yield from _score_batch([c for c in batch if c.face.size == size], name, measure, device)
+            yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)
 
 
-def _score_batch(batch: list[Candidate], name: str, measure: metrics.Measure, device: str) -> Iterator[Step]:
+def score_batch(batch: list[Candidate], name: str, measure: metrics.Measure, device: str) -> Iterator[Step]:
     references = {
         candidate.face_id: candidate
         for candidate in Candidate.objects.filter(face__in=[c.face_id for c in batch], source=Candidate.HQ)

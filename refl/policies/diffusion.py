@@ -117,9 +117,7 @@ class Policy(nn.Module):
             for name, value in self.trainable().items():
                 value.copy_(torch.lerp(self.base[name].to(value.device), value, share))
 
-    def trajectory(
-        self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1
-    ) -> Trajectory:
+    def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         """From z_T to z_0 with the gradient of the last `backprop_steps` steps (`WHOLE_CHAIN`: of all)."""
         raise NotImplementedError
 
@@ -168,9 +166,7 @@ class OneStepPolicy(Policy):
     def alpha_bar(self) -> Tensor:
         return self.schedule.alphas_cumprod[self.timestep].to(self.device)
 
-    def trajectory(
-        self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1
-    ) -> Trajectory:
+    def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         with torch.no_grad():
             latents = self.codec.encode(lq, noise)
             text = self.texts(prompts, latents)
@@ -222,9 +218,7 @@ class MultiStepPolicy(Policy):
         """The degradation's removal, stage 1 of DiffBIR; none here."""
         return lq
 
-    def trajectory(
-        self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1
-    ) -> Trajectory:
+    def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         times = self.timesteps()
         kept = len(times) if backprop_steps == WHOLE_CHAIN else min(backprop_steps, len(times))
         with torch.no_grad():

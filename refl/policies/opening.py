@@ -46,9 +46,7 @@ def open_run(run: Run, *, dial: float = 1.0) -> Policy:
     if description["kind"] != "refl":
         raise RunError(f"The run {run.name} made no restorer: it is of kind {description['kind']}.")
     config = description["config"]
-    policy = open_base(
-        description["start"], run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"]
-    )
+    policy = open_base(description["start"], run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"])
     tuned.load(policy, run.model)
     if dial != 1:
         policy.turn_dial(dial)

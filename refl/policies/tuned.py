@@ -1,17 +1,25 @@
 """What a run tuned, in the ecosystem's formats: LoRA as peft's safetensors, a ControlNet as a diffusers folder."""
 
+import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from refl.policies.controlnet import IRControlNet
-from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, Policy
-from refl.restorers.spec import WeightsError
+from rewardlab.compat import ensure_torchvision
+
+ensure_torchvision()
+
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict  # noqa: E402
+
+from refl.policies.controlnet import IRControlNet  # noqa: E402
+from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, Policy  # noqa: E402
+from refl.restorers.spec import WeightsError  # noqa: E402
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -23,8 +31,9 @@ def save(policy: Policy, folder: Path, *, card: str = "") -> None:
     try:
         partial.chmod(0o755)
         if isinstance(policy, OneStepPolicy):
-            for adapter in policy.adapters:
-                policy.unet.save_lora_adapter(partial / adapter, adapter_name=adapter, weight_name=LORA_FILE)
+            with _without_dtype_warning():
+                for adapter in policy.adapters:
+                    policy.unet.save_lora_adapter(partial / adapter, adapter_name=adapter, weight_name=LORA_FILE)
         elif isinstance(policy, MultiStepPolicy):
             policy.controlnet.save_pretrained(partial / "controlnet")
         (partial / "README.md").write_text(card)
@@ -35,6 +44,18 @@ def save(policy: Policy, folder: Path, *, card: str = "") -> None:
         raise OSError(str(error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _without_dtype_warning() -> Iterator[None]:
+    """diffusers casts to float32, and warns that an empty list of its layers is not."""
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def load(policy: Policy, folder: Path) -> None:

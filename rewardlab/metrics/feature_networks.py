@@ -45,11 +45,11 @@ def build_efficientnet(device: str) -> Extract:
     ensure_torchvision()
     import timm
 
-    from rewardlab.backbones import _fill_in_order
+    from rewardlab.backbones import fill_in_order
 
     with torch.random.fork_rng(devices=[]):
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-    _fill_in_order(network, assets.find("efficientnet-lite0"))
+    fill_in_order(network, assets.find("efficientnet-lite0"))
 
     def prepare(images: Tensor) -> Tensor:
         side = (EFFICIENTNET_SIDE, EFFICIENTNET_SIDE)

@@ -3,13 +3,16 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from annotate.management.stage_command import StageCommand, positive, require, usable_device
-from annotate.models import Face, Score
+from annotate.models import Candidate, Face, Score
 from annotate.services.scoring import score_candidates, unscored
 from rewardlab.metrics import METRICS, PAPER_METRICS, availability
 
 
 class Command(StageCommand):
-    help = "The paper's six metrics of every candidate. A metric without its weights is skipped with the remedy."
+    help = (
+        "The paper's six metrics of every candidate, or others by name. A metric without its weights is skipped with "
+        "the remedy."
+    )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--metrics", nargs="+", default=list(PAPER_METRICS), metavar="NAME")
@@ -21,7 +24,7 @@ class Command(StageCommand):
             raise CommandError(f"No metric is called {', '.join(unknown)}; there are {', '.join(METRICS)}.")
         faces = Face.objects.all()
         require(faces.exists(), "run ingest first.")
-        already = Score.objects.filter(metric__in=options["metrics"]).count()
+        already = Score.objects.filter(metric__in=options["metrics"]).exclude(candidate__source=Candidate.LQ).count()
         steps = score_candidates(
             faces, names=options["metrics"], batch_size=options["batch_size"], device=usable_device(options["device"])
         )

@@ -3,14 +3,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.exports import NothingToFreeze, snapshot
+from annotate.exports import NothingToFreeze, freeze_faces, snapshot
 from annotate.management.stage_command import require_migrated
 from annotate.models import Preference
 from annotate.models.faces import Split
 
 
 class Command(BaseCommand):
-    help = "Freeze the preferences to OUT/manifest.jsonl for training."
+    help = "Freeze the preferences to OUT/manifest.jsonl, and all faces to OUT/faces.jsonl, for training elsewhere."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("out", type=Path)
@@ -29,10 +29,12 @@ class Command(BaseCommand):
                 with_images=options["with_images"],
                 overwrite=options["overwrite"],
             )
+            header = freeze_faces(options["out"] / "faces.jsonl", with_images=options["with_images"])
         except (NothingToFreeze, OSError) as error:
             raise CommandError(str(error)) from error
         counts = ", ".join(f"{name} {count}" for name, count in row.header["counts"].items()) or "nothing"
         self.stdout.write(f"{row.path}: {row.header['rows']} preferences of {row.header['faces']} faces ({counts})")
         self.stdout.write(f"sha256 {row.sha256}")
+        self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
         if simulated := sum(count for name, count in row.header["counts"].items() if name.endswith("/simulated")):
             self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: --origin ground_truth human svm")
