@@ -1,8 +1,10 @@
-# Two commands: `make run` and `make test`.
+# Three commands: `make run`, `make tour` and `make test`.
 PORT ?= 8000
 HOST ?= 127.0.0.1
 FACES ?= 48
 DEMO_ANNOTATORS ?= 3
+TOUR_SIZE ?= small
+TOUR_FOLDER ?= var/tour
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -10,7 +12,7 @@ export FACES DEMO_ANNOTATORS
 BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run install test lint
+.PHONY: run tour install test lint
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
@@ -18,6 +20,9 @@ run: $(BIN)/.installed
 	@python manage.py migrate --verbosity 0
 	@python manage.py demo --address http://$(if $(filter 127.0.0.1 0.0.0.0,$(HOST)),localhost,$(HOST)):$(PORT)/ $(if $(NEW_PASSWORDS),--new-passwords)
 	@python manage.py serve --bind $(BIND)
+
+tour: $(BIN)/.installed
+	@python manage.py tour $(TOUR_FOLDER) --size $(TOUR_SIZE)
 
 install: $(BIN)/.installed
 

@@ -122,13 +122,15 @@ class ReflTrainer:
                 self.look()
         batches = self.faces.batches(config.batch_size, start=loop.step)
         window = Window()
-        while loop.step < config.iterations and not self._stops_early():
+        stops = self._stops_early()
+        while loop.step < config.iterations and not stops:
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
             self.tune(next(batches), window, with_norms=will_log)
             loop.step += 1
             if self.frm_parameters and loop.step % config.frm_every == 0:
                 window.frm_loss = self.update_frm()
-            self._after_step(window, will_log)
+            looked = self._after_step(window, will_log)
+            stops = looked and self._stops_early()
         self._finish()
 
     def tune(self, batch: Batch, window: "Window", *, with_norms: bool) -> None:
@@ -239,18 +241,21 @@ class ReflTrainer:
                     parameter.grad = torch.zeros_like(parameter)
                 parameter.grad = self.loop.accelerator.reduce(parameter.grad, "mean")
 
-    def _after_step(self, window: "Window", will_log: bool) -> None:
+    def _after_step(self, window: "Window", will_log: bool) -> bool:
+        """Whether the held-out faces were looked at."""
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
+        looks = loop.step % config.evaluate_every == 0 or is_last
         if loop.is_main:
             if will_log:
                 self._log(window)
-            if loop.step % config.evaluate_every == 0 or is_last:
+            if looks:
                 self.look()
             if loop.step % config.save_every == 0 or is_last:
                 checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
                 loop.saved = loop.step
         loop.show(loss=window.last_loss, reward=window.last_reward)
+        return looks
 
     def _log(self, window: "Window") -> None:
         point = window.close()
@@ -284,11 +289,13 @@ class ReflTrainer:
             loop.tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
 
     def _stops_early(self) -> bool:
-        patience = self.config.early_stop
-        if not patience:
-            return False
-        looks = [bool(point["alarms"]) for point in self.loop.run.points() if "alarms" in point]
-        return len(looks) >= patience and all(looks[-patience:])
+        """Decided by the process that writes the curve, and the same in all."""
+        patience, stops = self.config.early_stop, False
+        if patience and self.loop.is_main:
+            looks = [bool(point["alarms"]) for point in self.loop.run.points() if "alarms" in point]
+            stops = len(looks) >= patience and all(looks[-patience:])
+        told = torch.tensor(float(stops), device=self.loop.accelerator.device)
+        return bool(self.loop.accelerator.reduce(told, "sum"))
 
     def _good(self) -> Path:
         """The weights of the last look without an alarm."""

@@ -72,8 +72,8 @@ class Watch:
 
     @torch.no_grad()
     def measure(self, images: Tensor, reward: FaceRewardModel | None = None) -> Values:
-        """Every figure of every face."""
-        found = {name: measure(images, self.batch.hq).double().numpy() for name, measure in self.measures.items()}
+        """Every figure of every face; NaN where a metric has no value for it."""
+        found = {name: _measured(measure, images, self.batch.hq) for name, measure in self.measures.items()}
         if reward is not None:
             found["reward"] = self.rewards(images, reward)
         if self.judge is not None:
@@ -85,8 +85,19 @@ class Watch:
         return model.score(images, self.captions).double().cpu().numpy()
 
 
+def _measured(measure: metrics.Measure, images: Tensor, hq: Tensor) -> NDArray[np.float64]:
+    try:
+        return measure(images, hq).double().numpy()
+    except metrics.UndefinedMetric:
+        if len(images) == 1:
+            return np.array([np.nan])
+        # One face without a value says nothing of the others.
+        return np.concatenate([_measured(measure, images[[n]], hq[[n]]) for n in range(len(images))])
+
+
 def means(values: Values) -> dict[str, float]:
-    return {name: float(each.mean()) for name, each in values.items()}
+    """Over the faces that have a value; a figure that none has is left out."""
+    return {name: float(np.nanmean(each)) for name, each in values.items() if not np.isnan(each).all()}
 
 
 def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
@@ -94,6 +105,9 @@ def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
     found = {}
     for name in now.keys() & start.keys():
         difference = now[name] - start[name]
+        difference = difference[~np.isnan(difference)]
+        if not len(difference):
+            continue
         low, high = bootstrap_interval(difference, np.arange(len(difference)), samples=1000, seed=0)
         found[name] = {"mean": float(difference.mean()), "low": low, "high": high}
     return found

@@ -26,6 +26,7 @@ from rewardlab import frm, images, manifest, runs
 from rewardlab.data import DataError
 from rewardlab.loop import TrainError
 from rewardlab.runs import RunError
+from tests import diffusion
 from tests.restorers import make_world
 
 pytestmark = pytest.mark.filterwarnings("ignore:There are modules")
@@ -48,16 +49,18 @@ def config():
     )  # fmt: skip
 
 
-def prepared(place, config, name: str, base: str = "one-step", judge: str | None = "judge", **sources) -> runs.Run:
+def prepared(
+    place, config, name: str, base: str | None = "one-step", judge: str | None = "judge", frm: str = "frm", files=None
+) -> runs.Run:
     run = runs.open_run(place / "runs", name)
     shutil.rmtree(run.folder, ignore_errors=True)
     run.folder.mkdir(parents=True)
     shutil.copy(place / "faces.jsonl", run.faces)
     named = {
         role: runs.open_run(place / "runs", which) if which else None
-        for role, which in {"frm": "frm", "judge": judge, "base": base, **sources}.items()
+        for role, which in {"frm": frm, "judge": judge, "base": base}.items()
     }
-    start.prepare(run, config, start.Sources(**named), images=place / "images")
+    start.prepare(run, config, start.Sources(**named, **(files or {})), images=place / "images")
     return run
 
 
@@ -120,6 +123,34 @@ def test_saving_memory_changes_nothing(place, config, option, base):
     plain = tuned(place, config, "plain", base=base, judge=None)
     saving = tuned(place, replace(config, **option), "saving", base=base, judge=None)
     assert losses_of(saving) == pytest.approx(losses_of(plain), abs=1e-5)
+
+
+@pytest.mark.parametrize("base", ["osediff", "diffbir"])
+def test_the_large_bases_go_the_same_way_on_tiny_checkpoints_of_their_layouts(place, tmp_path, base):
+    """Nothing but the sizes differs from what is tuned on a GPU: App. B's settings, LPIPS and all."""
+    config = replace(
+        PRESETS[base], iterations=2, batch_size=2, accumulation=2, steps=5, frm_every=1, log_every=1, save_every=1,
+        evaluate_every=2, held_out=2,
+    )  # fmt: skip
+    sd = diffusion.stable_diffusion(tmp_path / "sd")
+    if base == "osediff":
+        files = {"sd": sd, "checkpoint": diffusion.osediff(tmp_path / "osediff_face.pkl", sd)}
+    else:
+        files = {
+            "sd": sd,
+            "checkpoint": diffusion.controlnet(tmp_path / "v1_face.pth", sd),
+            "swinir": diffusion.swinir(tmp_path / "face_swinir_v1.ckpt", **diffusion.TINY_SWINIR),
+        }
+    run = tuned(place, config, f"large-{base}", base=None, files=files)
+    point = next(point for point in run.points() if "terms" in point)
+    assert point["terms"].keys() == {"reward", "lpips", "dwt", "reg"}
+    opened = opening.open_run(run)
+    base_policy = opening.open_base(run.description()["start"], run.start, seed=0, steps=5, eta=1.0)
+    moved = [not torch.equal(value, opened.base[name]) for name, value in opened.trainable().items()]
+    assert sum(moved) > len(moved) / 2
+    assert all(torch.equal(value, opened.base[name]) for name, value in base_policy.trainable().items())
+    restored = open_restorer(f"large-{base}", run_root=place / "runs").restore(torch.rand(1, 3, 64, 64))
+    assert restored.shape == (1, 3, 64, 64)
 
 
 def command(place, name: str, *options: str) -> list[str]:

@@ -18,9 +18,10 @@ from annotate import curves
 from annotate.models import Face, Judgement, User
 from annotate.selectors import comparisons, evaluations, pictures, progress, restorer_runs, runs
 from annotate.selectors.comparisons import Cell, Comparison, Metric
-from annotate.selectors.evaluations import Evaluation
+from annotate.selectors.evaluations import Evaluation, Share
 from annotate.selectors.runs import Run
 from annotate.services import touring
+from refl.restorers import RESTORERS
 from rewardlab import images
 
 NAME = "report.html"
@@ -55,6 +56,7 @@ def _context(log: touring.Log, steps: Sequence[touring.Step]) -> dict[str, Any]:
         "written": datetime.now(UTC),
         "cores": os.cpu_count(),
         "splits": dict(Face.objects.values_list("split").annotate(Count("pk"))),
+        "restorers": list(RESTORERS),
         "answers": Judgement.objects.count(),
         "annotators": User.objects.filter(simulated=True).count(),
         "steps": [(step, entry, _short(entry.code)) for step in steps if (entry := log.entry(step)).attempts],
@@ -70,7 +72,7 @@ def _context(log: touring.Log, steps: Sequence[touring.Step]) -> dict[str, Any]:
         "svm_code": _short(_code(log, "svm")),
         "judged": judged,
         "methods": _methods(judged),
-        "judge_gold": runs.history(judge).gold[-1:],
+        "judge_share": _share(judge),
         "frm_plots": curves.run_plots(runs.history(frm), frm.total),
         "base_plots": [plot for _, plots in base_plots for plot in plots],
         "tuned_plots": headings,
@@ -124,6 +126,14 @@ def _code(log: touring.Log, step: str) -> str:
 def _methods(judged: Evaluation) -> list[evaluations.Row]:
     """Those that had an answer, on contested pairs."""
     return [row for row in judged.rows if row.stratum == "contested" and row.share]
+
+
+def _share(run: Run) -> Share | None:
+    """Of the contested gold pairs at the end of a training; its curve knows no interval."""
+    for gold in runs.history(run).gold[-1:]:
+        if (value := gold.agreement["contested"]) is not None:
+            return Share(value, value, value, gold.pairs["contested"])
+    return None
 
 
 @dataclass(frozen=True)

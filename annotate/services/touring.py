@@ -24,7 +24,6 @@ PRESET = "paper"  # of the degradation
 FRM, JUDGE, BASE, TUNED, COMPARISON = "frm", "judge", "base", "tuned", "comparison"  # the runs
 STRUCTURE_METRIC = "lpips"  # a loss of refl, and so no judge of it
 MOST_FACES = 10_000
-LOOKS = 4  # at the held-out faces and the gold set, in every training
 SAVED_EVERY = 3  # points of a curve
 
 
@@ -47,6 +46,7 @@ class TourSize:
     held_out: int  # test faces that the trainings are looked at by
     batch: int = 8
     log_every: int = 10
+    looks: int = 4  # of every training at the held-out faces or the gold set, after the start
     metrics: tuple[str, ...] = ()  # of the comparison; none named: all that can run here
 
     @property
@@ -58,15 +58,15 @@ class TourSize:
 SIZES = {
     # Whether the parts fit together; its figures say nothing.
     "tiny": TourSize(
-        train=8, gold=3, test=3, annotators=3, overlap=3, frm_steps=3, base_steps=3, refl_steps=2, held_out=2,
-        batch=2, log_every=1, metrics=("psnr", "lpips", "sface", "fid"),
+        train=6, gold=2, test=2, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
+        batch=2, log_every=1, looks=1, metrics=("psnr", "lpips", "sface", "fid"),
     ),
-    # An hour on two cores.
+    # Under an hour on two cores.
     "small": TourSize(
-        train=150, gold=50, test=40, annotators=5, overlap=3, frm_steps=200, base_steps=900, refl_steps=120,
+        train=150, gold=50, test=40, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
         held_out=16,
     ),
-    # Nearly all of the demo's faces, with the trainings' own defaults: half a day.
+    # Nearly all of the demo's faces, with the trainings' own defaults: two hours.
     "full": TourSize(
         train=400, gold=120, test=80, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=300,
         held_out=16,
@@ -122,7 +122,7 @@ def _training(name: str, iterations: int, size: TourSize) -> tuple[str, ...]:
         "iterations": iterations,
         "log-every": size.log_every,
         "save-every": SAVED_EVERY * size.log_every,
-        "evaluate-every": -(-iterations // LOOKS),
+        "evaluate-every": -(-iterations // size.looks),
     }
     return ("--run", name, *(word for option, value in numbers.items() for word in (f"--{option}", str(value))))
 

@@ -14,21 +14,23 @@ computes forward passes twice, and its ratio says what that costs.
 
 Steps and parts are timed in turn, round by round; a ratio is of one round; the table has medians and, in brackets, the
 least and the greatest. Peak memory is what is needed above what lies there between steps (networks, their base, Adam's
-moments). On a GPU it is `torch.cuda.max_memory_allocated`. On a CPU each step and each part runs in a fresh process of
-one thread: `ru_maxrss` minus its value before. There a first run on one small face brings in libraries and makes
-Adam's moments, freed memory is given back, and the mark is set back to what is resident (loading had more). The sum of
-the parts' peaks is what a step would need that held all at once.
+moments). On a GPU it is `torch.cuda.max_memory_allocated`. On a CPU each kind of step runs once in a fresh process of
+one thread, and the parts of a base one after the other in another: `ru_maxrss` minus its value before. There a first
+run on one small face brings in libraries and makes Adam's moments, freed memory is given back, and the mark is set back
+to what is resident (loading had more). The sum of the parts' peaks is what a step would need that held all at once.
 """
 
 import argparse
 import ctypes
 import gc
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -58,6 +60,9 @@ from rewardlab.metrics.perceptual import load_network
 from rewardlab.runs import Run
 from tests import diffusion, preferences
 from tests.bench.machine import describe
+
+# open_clip says so to a text tower that never checkpoints, being in evaluation mode.
+warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
 
 PACKAGES = ("torch", "diffusers", "peft", "open_clip_torch", "timm", "transformers", "accelerate")
 COMPACT, FULL_SIZE = ("multi-step", "one-step"), ("osediff", "diffbir")
@@ -205,8 +210,9 @@ class Bench(ReflTrainer):
         torch.autograd.backward(latents, torch.ones_like(latents), inputs=self.parameters)
 
     def _run_decoder(self, meter: Meter) -> None:
-        with torch.no_grad():
-            latents = self._trajectory().latents.requires_grad_()
+        with torch.no_grad(), self.loop.accelerator.autocast():
+            latents = self.policy.codec.encode(self._images(), Noise(self._mine(self.batch, 0).seeds)).float()
+        latents.requires_grad_()
         meter.memory_from_here()
         meter.clock_from_here()
         with self.loop.accelerator.autocast():
@@ -316,12 +322,12 @@ def open_full_size(base: str, device: str, *, tiny: bool) -> Bench:
 def _diffbir(parts: dict[str, Any], vae: nn.Module, config: ReflConfig, *, tiny: bool) -> MultiStepPolicy:
     from spandrel.architectures.SwinIR import SwinIR
 
-    cleaner = SwinIR(
-        window_size=8, mlp_ratio=2, upscale=8, upsampler="nearest+conv", start_unshuffle=8,
-        **(diffusion.TINY_SWINIR if tiny else diffusion.SWINIR),
-    )  # fmt: skip
     controlnet = IRControlNet.from_unet(parts["unet"], load_weights_from_unet=False)
     with torch.device("cpu"):
+        cleaner = SwinIR(
+            window_size=8, mlp_ratio=2, upscale=8, upsampler="nearest+conv", start_unshuffle=8,
+            **(diffusion.TINY_SWINIR if tiny else diffusion.SWINIR),
+        )  # fmt: skip
         return DiffBIRPolicy(
             cleaner=cleaner,
             controlnet=controlnet,
@@ -360,24 +366,34 @@ class NoEncoder(nn.Module):
         return latents.new_zeros(len(prompts), 77, self.width)
 
 
-def peak_alone(base: str, task: Task, batch: int) -> int:
+def peaks_alone(base: str, tasks: Sequence[Task], batch: int) -> list[int]:
     """Bytes; to be called in a fresh process."""
     torch.set_num_threads(1)
     bench = open_compact(base, batch)
-    whole, bench.batch = bench.batch, faces(1, 64)
-    bench.run(replace(task, name="step"))
-    bench.run(task)
-    bench.batch = whole
-    give_back_memory()
-    return bench.run(task).peak
+    whole, small, found = bench.batch, faces(1, 64), []
+    bench.batch = small
+    bench.run(Task("step"))  # makes Adam's moments
+    for task in tasks:
+        bench.batch = small
+        bench.run(task)
+        give_back_memory()
+        bench.batch = whole
+        found.append(bench.run(task).peak)
+    return found
 
 
-def peaks_alone(wanted: Iterable[tuple[str, Task]], batch: int) -> dict[tuple[str, Task], int]:
+def all_peaks(wanted: Sequence[tuple[str, Task]], batch: int) -> dict[tuple[str, Task], int]:
+    steps = [(base, [task]) for base, task in wanted if task.name == "step"]
+    parts = [(base, [task for of, task in wanted if of == base and task.name != "step"]) for base in COMPACT]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.bench.refl_step"])  # imports once, computes nothing
+    context.set_forkserver_preload(["refl.train", "tests.diffusion"])  # imports once, computes nothing
     with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
-        running = {key: pool.submit(peak_alone, *key, batch) for key in wanted}
-        return {key: future.result() for key, future in running.items()}
+        running = [(base, tasks, pool.submit(peaks_alone, base, tasks, batch)) for base, tasks in parts + steps]
+        return {
+            (base, task): peak
+            for base, tasks, future in running
+            for task, peak in zip(tasks, future.result(), strict=True)
+        }
 
 
 def in_turn(benches: dict[str, Bench], wanted: list[tuple[str, Task]], rounds: int) -> dict:
@@ -429,7 +445,7 @@ def measure_compact(batch: int, wanted_kept: Sequence[int], rounds: int) -> None
     for base in benches:  # a warm-up
         benches[base].run(Task("step"))
     seconds = in_turn(benches, steps + parts, rounds)
-    peaks = peaks_alone(steps + parts, batch)
+    peaks = all_peaks(steps + parts, batch)
     print(f"\nCompact bases, {benches[COMPACT[0]].policy.size} px, batch {batch}, {rounds} rounds.")
     print_table(
         ("base", "N", "checkpointing", "seconds a step", "to the sum of parts", "peak MiB", "to the sum of parts"),
@@ -542,14 +558,15 @@ def main() -> None:
         parser.error("--full-size needs a GPU")
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(describe(*PACKAGES) | {"device": name}, flush=True)
-    started = time.perf_counter()
+    started, load_before = time.perf_counter(), os.getloadavg()[0]
     if is_full_size:
         for base in [options.base] if options.base else FULL_SIZE:
             measure_full_size(base, device, options.backprop_steps or (1,), options.rounds or 2, tiny=options.tiny)
             give_back_memory()
     else:
         measure_compact(options.batch, options.backprop_steps or (1, 5, WHOLE_CHAIN), options.rounds or 3)
-    print(f"\nMeasured in {time.perf_counter() - started:.0f} s.")
+    load = f"load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after"
+    print(f"\nMeasured in {time.perf_counter() - started:.0f} s; {load}.")
 
 
 if __name__ == "__main__":
