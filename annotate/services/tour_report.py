@@ -77,6 +77,7 @@ def _context(log: touring.Log, steps: Sequence[touring.Step]) -> dict[str, Any]:
         "base_plots": [plot for _, plots in base_plots for plot in plots],
         "tuned_plots": headings,
         "refl": refl,
+        "looks": sum(row.step > 0 for row in refl.by_step),
         "comparison": comparison,
         "lines": _lines(comparison),
         "verdicts": _verdicts(comparison),

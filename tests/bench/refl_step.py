@@ -17,7 +17,9 @@ least and the greatest. Peak memory is what is needed above what lies there betw
 moments). On a GPU it is `torch.cuda.max_memory_allocated`. On a CPU each kind of step runs once in a fresh process of
 one thread, and the parts of a base one after the other in another: `ru_maxrss` minus its value before. There a first
 run on one small face brings in libraries and makes Adam's moments, freed memory is given back, and the mark is set back
-to what is resident (loading had more). The sum of the parts' peaks is what a step would need that held all at once.
+to what is resident (loading had more). These processes return freed blocks at once (MALLOC_MMAP_THRESHOLD_), which
+makes the figure repeatable; as malloc comes, a step was seen to need up to a quarter more. The sum of the parts' peaks
+is what a step would need that held all at once.
 """
 
 import argparse
@@ -385,6 +387,7 @@ def peaks_alone(base: str, tasks: Sequence[Task], batch: int) -> list[int]:
 def all_peaks(wanted: Sequence[tuple[str, Task]], batch: int) -> dict[tuple[str, Task], int]:
     steps = [(base, [task]) for base, task in wanted if task.name == "step"]
     parts = [(base, [task for of, task in wanted if of == base and task.name != "step"]) for base in COMPACT]
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**17)  # of the processes that start now
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["refl.train", "tests.diffusion"])  # imports once, computes nothing
     with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:

@@ -30,12 +30,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder = options["folder"].resolve()
-        own = os.environ | {"DATA_ROOT": str(folder)}
-        if own != os.environ or any(name in own for name in ELSEWHERE):
+        own = {name: value for name, value in os.environ.items() if name not in ELSEWHERE} | {"DATA_ROOT": str(folder)}
+        if own != dict(os.environ):
             # Settings are read before a command: it begins anew, with the folder for its data.
             again = [sys.executable, settings.BASE_DIR / "manage.py", "tour", folder, "--size", options["size"]]
-            environment = {name: value for name, value in own.items() if name not in ELSEWHERE}
-            os.execve(sys.executable, [str(word) for word in again], environment)  # noqa: S606 - no shell is wanted
+            os.execve(sys.executable, [str(word) for word in again], own)  # noqa: S606 - no shell is wanted
         try:
             with runs.Run(folder / "tour").held():
                 self.go(folder, options["size"])
