@@ -123,9 +123,15 @@ class TrainingFaces:
         return Batch(tuple(rows), to_tensor(hq), to_tensor(lq), tuple(seeds))
 
 
+def watched(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
+    """The first `count` test faces that have a stored lq, the same for every run: settings may be chosen by them, so
+    they are no test of a result."""
+    return list(islice((row for row in rows if row.split == "test" and row.lq), count))
+
+
 def held_out(rows: Sequence[FaceRow], folder: Path, size: int, count: int) -> Batch:
-    """The first `count` test faces that have a stored lq, the same for every run. Raises `DataError` without any."""
-    chosen = list(islice((row for row in rows if row.split == "test" and row.lq), count))
+    """The watched faces. Raises `DataError` without any."""
+    chosen = watched(rows, count)
     if not chosen:
         raise DataError(
             "There is no test face with a degraded image to watch the training by: ingest some with --split test, run "

@@ -1,5 +1,6 @@
 """Training of a compact base by the noise-prediction loss (Eq. 1) on faces degraded by Eq. 9."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -19,18 +20,30 @@ from refl.watch import Watch
 from rewardlab import checkpoint
 from rewardlab.data import DataError
 from rewardlab.loop import Loop, Tell, holding
-from rewardlab.runs import Run
+from rewardlab.runs import Run, RunError, finished
 
 OUT_OF_MEMORY = "The memory is full. Lower --batch-size."
 
 
-def prepare(run: Run, config: BaseConfig, *, images: Path) -> None:
-    """Make the run's folder; its faces.jsonl lies there already. Raises `DataError`."""
+def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None = None) -> None:
+    """Make the run's folder; its faces.jsonl lies there already. Raises `DataError` or `RunError`.
+
+    stage_1: the one-step base that a multi-step one builds on.
+    """
+    start = {"base": "compact"}
+    if config.variant == "multi-step":
+        first = finished(stage_1, "base", "--stage-1", "a one-step base: manage.py train_base")
+        if compact.variant_of(first.model) != "one-step":
+            raise RunError(f"--stage-1 {first.name}: this base is of several steps itself. Name a one-step base.")
+        shutil.copytree(first.model, run.start, dirs_exist_ok=True)
+        start["stage_1"] = first.name
+    elif stage_1:
+        raise RunError("--stage-1 is for --variant multi-step: a one-step base has no other stage.")
     header, rows = faces.read(run.faces)
     if not any(row.split == "train" for row in rows):
         raise DataError("There is no training face: ingest some with --split train.")
     faces.held_out(rows, images, compact.SIZE, config.held_out)
-    run.create(kind="base", config=config, start={"base": "compact"}, faces=header, images=images.resolve())
+    run.create(kind="base", config=config, start=start, faces=header, images=images.resolve())
 
 
 def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
@@ -56,7 +69,10 @@ class BaseTrainer:
         batch = faces.held_out(rows, images, compact.SIZE, config.held_out)
         self.watch = Watch(batch, loop.run.folder / "pictures", prompts=[""] * len(batch.faces))
         self.networks = nn.ModuleDict(compact.networks(config.variant)).to(loop.accelerator.device)
-        self.policy = compact.assemble(dict(self.networks.items()))
+        self.parts_of_base = dict(self.networks.items())
+        if config.variant == "multi-step":
+            self.parts_of_base["stage_1"] = compact.load_unet(loop.run.start).to(loop.accelerator.device)
+        self.policy = compact.assemble(self.parts_of_base)
         self.networks.requires_grad_(True)  # all of it trains here, not what a tuning would train
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.learning_rate)
         self.parts: checkpoint.Parts = {"": (self.networks, self.optimizer)}
@@ -94,15 +110,16 @@ class BaseTrainer:
             if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
                 self.look()
             loop.show(loss=loss.item())
-        compact.save(dict(self.networks.items()), config.variant, loop.run.model)
+        compact.save(self.parts_of_base, config.variant, loop.run.model)
         loop.finish()
 
     def loss(self, batch: Batch) -> Tensor:
         """Eq. 1. One step: the LQ latent stands for the noisy one, so what it differs from the photograph by is the
         noise, and the closed form of x0 gives the photograph."""
         policy, device = self.policy, self.loop.accelerator.device
-        clean, condition = (policy.codec.encode(images.to(device)) for images in (batch.hq, batch.lq))
+        lq, clean = batch.lq.to(device), policy.codec.encode(batch.hq.to(device))
         if isinstance(policy, OneStepPolicy):
+            condition = policy.codec.encode(lq)
             alpha_bar = policy.alpha_bar
             epsilon = (condition - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
             said = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
@@ -112,6 +129,8 @@ class BaseTrainer:
         times = torch.randint(0, policy.timesteps()[0] + 1, (len(clean),), generator=generator).to(device)
         epsilon = Noise(batch.seeds).like(clean)
         noisy = policy.schedule.add_noise(clean, epsilon, times)
+        with torch.no_grad():
+            condition = policy.codec.encode(policy.cleaner(lq))
         said = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).epsilon
         return F.mse_loss(said, epsilon)
 

@@ -18,7 +18,7 @@ from rewardlab.data import DataError
 from rewardlab.frm import FaceRewardModel
 from rewardlab.images import write_atomic
 from rewardlab.prepare import gold_rows
-from rewardlab.runs import Run, RunError
+from rewardlab.runs import Run, RunError, finished
 
 Prompts = Callable[[Sequence[FaceRow]], list[str]]
 
@@ -61,14 +61,14 @@ def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> 
 
 def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> None:
     header, rows = faces.read(run.faces)
-    reward = _finished(sources.frm, "frm", "--frm", "a reward model: manage.py train_frm")
-    judge = _finished(sources.judge, "frm", "--judge", "another reward model") if sources.judge else None
+    reward = finished(sources.frm, "frm", "--frm", "a reward model: manage.py train_frm")
+    judge = finished(sources.judge, "frm", "--judge", "another reward model") if sources.judge else None
     if judge and judge.folder == reward.folder:
         raise RunError("The judge must be another run than the reward model: train one with another --seed.")
     _refuse_gold(rows, reward)
     start = {"base": config.base, "frm": str(reward.folder), "judge": str(judge.folder) if judge else ""}
     if config.base == "compact":
-        base = _finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")
+        base = finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")
         shutil.copytree(base.model, run.start, dirs_exist_ok=True)
         start["base_run"] = base.name
     else:
@@ -117,16 +117,6 @@ def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
 def frm_images(run: Run) -> Path:
     """Where the gold pairs' images lie: where the reward model found them."""
     return Path(Run(Path(run.description()["start"]["frm"])).description()["images"])
-
-
-def _finished(run: Run | None, kind: str, option: str, what: str) -> Run:
-    if run is None:
-        raise RunError(f"{option} RUN is needed, {what}.")
-    if run.description()["kind"] != kind:
-        raise RunError(f"{option} {run.name}: this run is of kind {run.description()['kind']}, not {kind}.")
-    if not run.is_done():
-        raise RunError(f"{option} {run.name}: this run is not done, give its command again.")
-    return run
 
 
 def _file(given: Path | None, asset: str) -> str:

@@ -212,3 +212,14 @@ def _now() -> str:
 def is_disk_full(error: BaseException) -> bool:
     """Out of space or over quota; safetensors tells it in words only."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def finished(run: Run | None, kind: str, option: str, what: str) -> Run:
+    """`run` if it is a finished one of this kind. Raises `RunError` that names the option it was given with."""
+    if run is None:
+        raise RunError(f"{option} RUN is needed, {what}.")
+    if run.description()["kind"] != kind:
+        raise RunError(f"{option} {run.name}: this run is of kind {run.description()['kind']}, not {kind}.")
+    if not run.is_done():
+        raise RunError(f"{option} {run.name}: this run is not done, give its command again.")
+    return run

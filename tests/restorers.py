@@ -6,6 +6,7 @@ import cv2
 import torch
 
 from refl import faces
+from refl.configs import BaseConfig
 from refl.degrade import PRESETS, degrade, sample_parameters
 from refl.policies import compact
 from rewardlab import assets, frm, images, manifest, prepare, runs, train
@@ -54,23 +55,21 @@ def make_world(folder) -> None:
         make_base(runs.open_run(folder / "runs", variant), variant)
 
 
-def make_base(run: runs.Run, variant: compact.Variant) -> None:
+def make_base(run: runs.Run, variant: compact.Variant, *, held_out: int = 1) -> None:
     """A run of train_base as it is when it is done, with weights that answer something."""
     torch.manual_seed(0)
     parts = compact.networks(variant, CHANNELS)
+    if variant == "multi-step":
+        parts["stage_1"] = compact.networks("one-step", CHANNELS)["unet"]
     for network in parts.values():
         for parameter in network.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.02)
     compact.save(parts, variant, run.model)
-    run.create(kind="base", config=compact_config(variant), start={"base": "compact"}, images=run.folder)
+    run.create(
+        kind="base", config=BaseConfig(variant=variant, held_out=held_out), start={"base": "compact"}, images=run.folder
+    )
     run.write_status("done", step=1, total=1)
-
-
-def compact_config(variant):
-    from refl.configs import BaseConfig
-
-    return BaseConfig(variant=variant)
 
 
 def header(path):

@@ -21,12 +21,14 @@ from PIL import Image, ImageFilter
 
 import rewardlab
 from annotate import storage
+from annotate.exports import freeze_faces
 from annotate.models import Candidate, Face, Restorer, Score
 from rewardlab import assets, frm, images
 from rewardlab.configs import TrainConfig
 from rewardlab.metrics import fid
 from rewardlab.runs import Run
 from tests.preferences import TINY
+from tests.restorers import make_base
 from tests.servers import ROOT
 
 FACES = 4
@@ -99,7 +101,10 @@ def test_a_table_as_table_1_with_its_folder(place):
         "created", "faces", "base", "simulated", "frm", "metrics", "rows", "unavailable", "pictures", "code",
     }  # fmt: skip
     hq = sorted(Candidate.objects.filter(source="hq").values_list("sha256", flat=True))
-    assert results["faces"] == {"split": "test", "count": FACES, "sha256": images.sha256("\n".join(hq).encode())}
+    assert results["faces"] == {
+        "split": "test", "count": FACES, "watched_out": 0, "with_watched": False,
+        "sha256": images.sha256("\n".join(hq).encode()),
+    }  # fmt: skip
     assert (results["base"], results["simulated"]) == ("lanczos", True)
     assert results["frm"] == {"train": "frm-1", "judge": "judge-1"}
     found = {metric["name"]: metric for metric in results["metrics"]}
@@ -157,6 +162,33 @@ def test_a_table_as_table_1_with_its_folder(place):
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
     for words in ("FaceReward", "SIMULATED", "With only 4 faces", "musiq_koniq_ckpt", str(folder / "evaluation")):
         assert words in printed
+
+
+def test_faces_that_a_training_was_watched_by_are_no_test_of_its_result(place):
+    looked = Run(place / "runs" / "looked")
+    make_base(looked, "one-step", held_out=FACES - 1)
+    freeze_faces(looked.faces)
+    run("restore", "--restorer", "looked", "--faces", "test")
+    last = Face.objects.order_by("pk").last()
+
+    printed = evaluate("elsewhere", "looked", "--metrics", "psnr", "--name", "without")
+    results = json.loads((place / "runs" / "without" / "evaluation" / "results.json").read_text())
+    assert (results["faces"]["count"], results["faces"]["watched_out"]) == (1, FACES - 1)
+    found = Score.objects.get(metric="psnr", candidate__face=last, candidate__source="looked").value
+    row = next(row for row in results["rows"] if row["restorer"] == "looked")
+    assert row["values"]["psnr"]["mean"] == pytest.approx(found)
+    assert f"Without the {FACES - 1} by which the trainings were watched" in printed
+
+    printed = evaluate("elsewhere", "looked", "--metrics", "psnr", "--with-watched")
+    assert f"Means over {FACES} faces" in printed
+    assert "Among them are faces by which the trainings were watched" in printed
+
+    shutil.rmtree(looked.folder)
+    make_base(looked, "one-step", held_out=FACES)
+    freeze_faces(looked.faces)
+    with pytest.raises(CommandError, match=r"All 4 faces of split test were watched.*--with-watched"):
+        evaluate("looked", "--metrics", "psnr", "--name", "nothing-left")
+    assert f"{FACES} faces" in evaluate("elsewhere", "--metrics", "psnr", "--name", "of-others")
 
 
 def test_what_is_there_is_not_computed_again_and_other_options_need_another_name(place):

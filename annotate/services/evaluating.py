@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +17,14 @@ from annotate.models import Candidate, Face, Restorer
 from annotate.services.measuring import FeatureColumn, RewardColumn, ScoreColumn, Subjects
 from annotate.stages import Step
 from refl import evaluation_tables as tables
+from refl import faces as faces_file
 from refl.evaluate import Summary, merged, summarise, summarise_sets
 from rewardlab import images, metrics, runs
 from rewardlab.metrics import fid
 from rewardlab.runs import Run
 
 KIND = "evaluation"
+TRAININGS = ("base", "refl")  # whose runs are restorers
 FID = "fid"
 REFERENCES = {Candidate.LQ: "Input", Candidate.HQ: "Original"}
 ORDER = (  # Table 1's, with the substitutes beside what they stand for
@@ -54,6 +56,7 @@ class EvaluationConfig:
     trained_on: tuple[str, ...] = ()
     limit: int | None = None
     skip_missing: bool = False
+    with_watched: bool = False
 
     @property
     def sources(self) -> list[str]:
@@ -82,6 +85,7 @@ class Plan:
 
     config: EvaluationConfig
     subjects: Subjects
+    watched_out: int  # faces left out because trainings were watched by them
     names: tuple[str, ...]  # of the metrics, in the order of the table
     features: str | None  # behind fid
     rewards: tuple[Reward, ...]
@@ -97,18 +101,33 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
         raise EvaluationError(f"Restorers trained with {config.frm} cannot be judged by it: train another for --judge.")
     roles = (("frm", config.frm), ("judge", config.judge))
     rewards = tuple(open_reward(root, name, role) for role, name in roles if name)
-    subjects = find_subjects(config)
+    subjects, left_out = find_subjects(config, watched_faces(config.sources, root))
     silent = sum(not face.caption for face in subjects.faces)
     if silent and not all(reward.is_null_text for reward in rewards):
         raise EvaluationError(f"{silent} of {len(subjects.faces)} faces have no caption: manage.py caption")
     names, features, unavailable = choose_metrics(config.metrics)
     if not names and not rewards:
         raise EvaluationError(f"None of these metrics can be had here. {' '.join(unavailable.values())}")
-    return Plan(config, subjects, names, features, rewards, unavailable)
+    return Plan(config, subjects, left_out, names, features, rewards, unavailable)
 
 
-def find_subjects(config: EvaluationConfig) -> Subjects:
-    """The faces and their candidates. Raises `EvaluationError` for unknown restorers and missing candidates."""
+def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
+    """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
+    by them, and early stopping does, so they are no test."""
+    seen: set[str] = set()
+    for source in sources:
+        name = source.partition("@")[0]  # of a run, whatever its dial
+        if runs.NAME.fullmatch(name) and (run := Run(root / name)).exists():
+            described = run.description()
+            if described["kind"] in TRAININGS:
+                _, rows = faces_file.read(run.faces)
+                seen |= {Path(row.hq).stem for row in faces_file.watched(rows, described["config"]["held_out"])}
+    return seen
+
+
+def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tuple[Subjects, int]:
+    """The faces and their candidates, and how many watched faces are left out (they are not if the configuration
+    says so). Raises `EvaluationError` for unknown restorers and missing candidates."""
     sources = config.sources
     kinds = dict(Restorer.objects.values_list("name", "kind"))
     if unknown := [name for name in sources if name not in kinds and name not in REFERENCES]:
@@ -124,6 +143,20 @@ def find_subjects(config: EvaluationConfig) -> Subjects:
             f"There is no face of split {config.faces}: name another with --faces, or ingest photographs with "
             f"--split {config.faces}."
         )
+    left_out = 0
+    if watched and not config.with_watched:
+        known = faces.filter(candidates__source=Candidate.HQ, candidates__sha256__in=watched).values_list(
+            "pk", flat=True
+        )
+        of_trainings = set(known)
+        left_out = len(of_trainings)
+        faces = faces.exclude(pk__in=of_trainings)
+        if not faces.exists():
+            raise EvaluationError(
+                f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
+                "they are no test: ingest more, train with a smaller --held-out, or see them all the same with "
+                "--with-watched."
+            )
     if config.skip_missing:
         have = Count("candidates", filter=Q(candidates__source__in=sources))
         faces = faces.annotate(have=have).filter(have=len(sources))
@@ -134,7 +167,7 @@ def find_subjects(config: EvaluationConfig) -> Subjects:
     rows = Candidate.objects.filter(face__split=config.faces, source__in=sources).select_related("face")
     candidates = {(row.source, row.face_id): row for row in rows if row.face_id in numbers}
     _require_complete(sources, chosen, candidates, kinds)
-    return Subjects(tuple(sources), chosen, candidates)
+    return Subjects(tuple(sources), chosen, candidates), left_out
 
 
 def _require_complete(
@@ -285,6 +318,8 @@ class Evaluation:
             "faces": {
                 "split": config.faces,
                 "count": len(subjects.faces),
+                "watched_out": self.plan.watched_out,
+                "with_watched": config.with_watched,
                 "sha256": images.sha256("\n".join(hashes).encode()),
             },
             "base": config.base,

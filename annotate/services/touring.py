@@ -58,17 +58,17 @@ class TourSize:
 SIZES = {
     # Whether the parts fit together; its figures say nothing.
     "tiny": TourSize(
-        train=6, gold=2, test=2, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
+        train=6, gold=2, test=4, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
         batch=2, log_every=1, looks=1, metrics=("psnr", "lpips", "sface", "fid"),
     ),
     # Under an hour on two cores.
     "small": TourSize(
-        train=150, gold=50, test=40, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
+        train=150, gold=50, test=64, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
         held_out=16,
     ),
     # Nearly all of the demo's faces, with the trainings' own defaults: two hours.
     "full": TourSize(
-        train=400, gold=120, test=80, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=300,
+        train=380, gold=110, test=110, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=300,
         held_out=16,
     ),
 }  # fmt: skip

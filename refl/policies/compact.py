@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
-from refl.policies.codecs import UnshuffleCodec
+from refl.policies.codecs import Noise, UnshuffleCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, sd_schedule
 from refl.policies.prompts import NoText
@@ -22,14 +23,14 @@ Variant = Literal["one-step", "multi-step"]
 CHANNELS = (96, 128, 192)
 SIZE = 128
 TIMESTEP = 100  # of the one step: sqrt(1 - abar) / sqrt(abar) = .34, so that the UNet adds a residual to lq
-STEPS, START, ETA = 24, 0.3, 0.0
+STEPS, START, ETA = 50, 0.12, 0.0  # t = 101, 81, ..., 1
 ADAPTER = "refl"
 RANK = 16
 LAYERS = ["conv", "conv1", "conv2", "conv_in", "conv_out", "conv_shortcut", "time_emb_proj"]
 
 
 def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str, Any]:
-    """UNet and, for multi-step, ControlNet, with random weights."""
+    """What trains: a UNet and, for multi-step, a ControlNet, with random weights."""
     latent = UnshuffleCodec().channels
     shared = {
         "in_channels": latent,
@@ -43,7 +44,7 @@ def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str
     unet = UNet2DConditionModel(
         sample_size=SIZE // 4, out_channels=latent, up_block_types=("UpBlock2D",) * len(channels), **shared
     )
-    torch.nn.init.zeros_(unet.conv_out.weight)  # no checkerboard to unlearn: the first answer is "no noise"
+    nn.init.zeros_(unet.conv_out.weight)  # no checkerboard to unlearn: the first answer is "no noise"
     if variant == "one-step":
         return {"unet": unet}
     return {"unet": unet, "controlnet": IRControlNet(**shared)}
@@ -60,8 +61,25 @@ def variant_of(folder: Path) -> Variant:
     return json.loads((folder / "compact.json").read_text())["variant"]
 
 
+def load_unet(folder: Path, part: str = "unet") -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(folder / part)
+
+
+class Cleaner(nn.Module):
+    """A one-step base as stage 1 of a multi-step one."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.policy = assemble({"unet": unet})
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """(B, 3, S, S) in [0, 1] to about the same range."""
+        drawn_from = Noise(range(len(lq)))  # nothing draws: neither the codec nor the one step
+        return self.policy.decode(self.policy.trajectory(lq, [""] * len(lq), drawn_from).latents)
+
+
 def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepPolicy | MultiStepPolicy:
-    """A policy of these networks."""
+    """A policy of these networks: `unet`, and for multi-step `controlnet` and `stage_1`, a one-step base's UNet."""
     shared: dict[str, Any] = {
         "unet": parts["unet"],
         "codec": UnshuffleCodec(),
@@ -70,15 +88,20 @@ def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepP
         "size": SIZE,
     }
     if "controlnet" in parts:
-        return MultiStepPolicy(controlnet=parts["controlnet"], steps=STEPS, start=START, eta=ETA, **shared)
+        cleaner = Cleaner(parts["stage_1"])
+        return MultiStepPolicy(
+            cleaner=cleaner, controlnet=parts["controlnet"], steps=STEPS, start=START, eta=ETA, **shared
+        )
     return OneStepPolicy(timestep=TIMESTEP, adapters=adapters, **shared)
 
 
 def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
     """The policy of a folder that `save` wrote. A one-step policy gets a fresh LoRA, which changes nothing yet."""
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    unet = load_unet(folder)
     if variant_of(folder) == "multi-step":
-        return assemble({"unet": unet, "controlnet": IRControlNet.from_pretrained(folder / "controlnet")})
+        stage_1 = load_unet(folder, "stage_1")
+        controlnet = IRControlNet.from_pretrained(folder / "controlnet")
+        return assemble({"unet": unet, "controlnet": controlnet, "stage_1": stage_1})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=LAYERS), ADAPTER)

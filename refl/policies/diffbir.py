@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +26,8 @@ CONDITION = "controlnet_cond_embedding.weight"  # of IRControlNet; in the file i
 
 
 class DiffBIRPolicy(MultiStepPolicy):
-    """A `MultiStepPolicy` whose condition is what SwinIR makes of the low-quality face."""
-
-    def __init__(self, *, cleaner: nn.Module, **parts: Any) -> None:
-        super().__init__(**parts)
-        self.cleaner = cleaner.eval().requires_grad_(False)
-
-    @torch.no_grad()
-    def clean(self, lq: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] to the same, without gradient. As in DiffBIR, what leaves the range a little is not
-        clamped. Sides are multiples of 64: SwinIR's unshuffling by 8 times its window of 8."""
-        return self.cleaner(lq)
+    """A `MultiStepPolicy` whose stage 1 is SwinIR. Sides are multiples of 64: its unshuffling by 8 times its window
+    of 8."""
 
     def finish(self, images: Tensor, clean: Tensor) -> Tensor:
         """The colour fix: high bands of `images`, low band of `clean`, (B, 3, S, S) both."""

@@ -190,14 +190,24 @@ class OneStepPolicy(Policy):
 class MultiStepPolicy(Policy):
     """DiffBIR's form: DDIM from noise, the condition added by a ControlNet at each step. The ControlNet trains.
 
-    steps: of the whole schedule. start: the share of it that is walked, 1 from pure noise; below 1 the LQ latent,
-    noised to that time, is the beginning. eta: 0 is deterministic, 1 as much noise as ancestral sampling.
+    cleaner: stage 1, which removes the degradation: (B, 3, S, S) in [0, 1] to about the same range; as in DiffBIR,
+    what leaves it a little is not clamped. steps: of the whole schedule. start: the share of it that is walked, 1 from
+    pure noise; below 1 the condition's latent, noised to that time, is the beginning. eta: 0 is deterministic, 1 as
+    much noise as ancestral sampling.
     """
 
     def __init__(
-        self, *, controlnet: IRControlNet, steps: int = 50, start: float = 1.0, eta: float = 1.0, **parts: Any
+        self,
+        *,
+        cleaner: nn.Module,
+        controlnet: IRControlNet,
+        steps: int = 50,
+        start: float = 1.0,
+        eta: float = 1.0,
+        **parts: Any,
     ) -> None:
         super().__init__(**parts)
+        self.cleaner = cleaner.eval().requires_grad_(False)
         self.controlnet, self.steps, self.start, self.eta = controlnet, steps, start, eta
         self.mark(list(controlnet.parameters()))
 
@@ -214,15 +224,11 @@ class MultiStepPolicy(Policy):
         whole = self.schedule.timesteps.tolist()
         return whole[len(whole) - max(1, round(self.start * len(whole))) :]
 
-    def clean(self, lq: Tensor) -> Tensor:
-        """The degradation's removal, stage 1 of DiffBIR; none here."""
-        return lq
-
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         times = self.timesteps()
         kept = len(times) if backprop_steps == WHOLE_CHAIN else min(backprop_steps, len(times))
         with torch.no_grad():
-            clean = self.clean(lq)
+            clean = self.cleaner(lq)
             condition = self.codec.encode(clean, noise)
             text = self.texts(prompts, condition)
             latents = self._beginning(condition, times[0], noise)

@@ -20,6 +20,7 @@ class Command(BaseCommand):
         from refl.configs import BaseConfig
 
         parser.add_argument("--run", help="the run's name (default: made from the configuration)")
+        parser.add_argument("--stage-1", metavar="RUN", help="the one-step base that a multi-step one builds on")
         add_face_options(parser)
         add_config_options(parser, BaseConfig, without=())
 
@@ -32,13 +33,15 @@ class Command(BaseCommand):
         if options["device"]:
             usable_device(options["device"])
         config = config_from(options, BaseConfig())
+        root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
         name = options["run"] or default_name(f"base-{config.variant}", config, ())
         try:
-            run = runs.open_run(Path(settings.RUN_ROOT), name)
+            run = runs.open_run(root, name)
             with run.held():
                 if made_ready(self, run, config, options, free=()):
                     freeze_or_copy(run, options)
-                    pretrain.prepare(run, config, images=images_of(options, run))
+                    first = runs.open_run(root, stage_1) if stage_1 else None
+                    pretrain.prepare(run, config, images=images_of(options, run), stage_1=first)
             with told(self, run) as tell:
                 pretrain.train(run, images=images_of(options, run), device=options["device"], tell=tell)
         except OSError as error:
