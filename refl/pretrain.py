@@ -124,9 +124,9 @@ class BaseTrainer:
             epsilon = (condition - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
             said = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
             return F.mse_loss(said, epsilon)
-        # Of the times that its sampling passes through.
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.loop.step)
-        times = torch.randint(0, policy.timesteps()[0] + 1, (len(clean),), generator=generator).to(device)
+        walked = torch.tensor(policy.timesteps())  # so small a network learns no other times
+        times = walked[torch.randint(len(walked), (len(clean),), generator=generator)].to(device)
         epsilon = Noise(batch.seeds).like(clean)
         noisy = policy.schedule.add_noise(clean, epsilon, times)
         with torch.no_grad():

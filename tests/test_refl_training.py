@@ -21,6 +21,7 @@ from refl.configs import PRESETS, ReflConfig
 from refl.policies import opening
 from refl.policies.codecs import Noise
 from refl.restorers import open_restorer
+from refl.restorers.spec import Subject
 from refl.train import ReflTrainer, train
 from rewardlab import frm, images, manifest, runs
 from rewardlab.data import DataError
@@ -41,9 +42,9 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def config():
-    """Without LPIPS, whose VGG costs most of a step."""
+    """Without LPIPS, whose VGG costs most of a step. 50 steps: the multi-step base walks t = 41, 21, 1."""
     return ReflConfig(
-        base="compact", iterations=3, learning_rate=1e-3, batch_size=2, accumulation=1, steps=24, eta=0.0,
+        base="compact", iterations=3, learning_rate=1e-3, batch_size=2, accumulation=1, steps=50, eta=0.0,
         lambda_reward=0.1, lambda_lpips=0.0, lambda_reg=0.1, reg="eps", frm_every=1, frm_learning_rate=1e-4,
         checkpointing=False, log_every=1, evaluate_every=3, save_every=1, held_out=2,
     )  # fmt: skip
@@ -81,7 +82,7 @@ def test_after_three_updates_all_that_trains_has_moved_and_nothing_else(place, c
     run = prepared(place, config, f"moves-{base}", base=base)
     train(run, images=place / "images", device="cpu")
     trainer = trainers[0]
-    before = opening.open_base(run.description()["start"], run.start, seed=0, steps=24, eta=0.0)
+    before = opening.open_base(run.description()["start"], run.start, seed=0, steps=50, eta=0.0)
     for name, value in before.state_dict().items():
         assert torch.equal(value, trainer.policy.state_dict()[name]) != (name in names_of(trainer.policy)), name
     untuned = frm.load(place / "runs" / "frm" / "model").state_dict()
@@ -130,7 +131,7 @@ def test_the_large_bases_go_the_same_way_on_tiny_checkpoints_of_their_layouts(pl
     """Nothing but the sizes differs from what is tuned on a GPU: App. B's settings, LPIPS and all."""
     config = replace(
         PRESETS[base], iterations=2, batch_size=2, accumulation=2, steps=5, frm_every=1, log_every=1, save_every=1,
-        evaluate_every=2, held_out=2,
+        evaluate_every=2, held_out=2, prompt="caption",
     )  # fmt: skip
     sd = diffusion.stable_diffusion(tmp_path / "sd")
     if base == "osediff":
@@ -149,8 +150,13 @@ def test_the_large_bases_go_the_same_way_on_tiny_checkpoints_of_their_layouts(pl
     moved = [not torch.equal(value, opened.base[name]) for name, value in opened.trainable().items()]
     assert sum(moved) > len(moved) / 2
     assert all(torch.equal(value, opened.base[name]) for name, value in base_policy.trainable().items())
-    restored = open_restorer(f"large-{base}", run_root=place / "runs").restore(torch.rand(1, 3, 64, 64))
-    assert restored.shape == (1, 3, 64, 64)
+    restorer, lq = open_restorer(f"large-{base}", run_root=place / "runs"), torch.rand(1, 3, 64, 64)
+    restored = [restorer.restore(lq, [Subject(1, caption)]) for caption in ("a man", "a woman of 40", "a man")]
+    assert restored[0].shape == (1, 3, 64, 64)
+    assert torch.equal(restored[0], restored[2])
+    assert not torch.equal(restored[0], restored[1]), "what it was tuned with, it must read"
+    with pytest.raises(ValueError, match="pass the subjects"):
+        restorer.restore(lq)
 
 
 def command(place, name: str, *options: str) -> list[str]:

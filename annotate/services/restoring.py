@@ -14,6 +14,7 @@ from annotate.sources import IMAGE_SUFFIXES
 from annotate.stages import Step, batches
 from refl.degrade import DegradeConfig, degrade, sample_parameters
 from refl.restorers.spec import Restorer as OpenedRestorer
+from refl.restorers.spec import Subject
 from rewardlab import images
 
 
@@ -77,7 +78,11 @@ def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restore
             yield Step(skipped=str(face), reason="broken_image", detail=str(error))
     if not loaded:
         return
-    restored = images.to_arrays(restorer.restore(images.to_tensor([lq for _, lq in loaded])))
+    restored = images.to_arrays(
+        restorer.restore(
+            images.to_tensor([lq for _, lq in loaded]), [Subject(face.pk, face.caption) for face, _ in loaded]
+        )
+    )
     for (face, _), array in zip(loaded, restored, strict=True):
         _add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
     yield Step(done=len(loaded))

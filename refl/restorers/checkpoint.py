@@ -3,7 +3,7 @@
 import hashlib
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refl.restorers.classical import TORCH_VERSION, check_images, resize, shrink
 from refl.restorers.ncnn import read_rrdbnet
-from refl.restorers.spec import RestorerSpec, WeightsError
+from refl.restorers.spec import RestorerSpec, Subject, WeightsError
 from rewardlab.compat import ensure_torchvision
 
 ensure_torchvision()
@@ -82,7 +82,7 @@ class CheckpointRestorer:
         return str(self.network.architecture.id)
 
     @torch.no_grad()
-    def restore(self, lq: Tensor) -> Tensor:
+    def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is no multiple of the scale."""
         check_images(lq)
         is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1

@@ -1,5 +1,6 @@
 """Resampling shared by all restorers, and the baseline that only resamples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refl.restorers.spec import RestorerSpec
+from refl.restorers.spec import RestorerSpec, Subject
 
 TORCH_VERSION = torch.__version__.split("+")[0]  # the same restorer on a CPU and on a GPU build
 
@@ -72,7 +73,7 @@ class LanczosRestorer:
         }
 
     @torch.no_grad()
-    def restore(self, lq: Tensor) -> Tensor:
+    def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         check_images(lq)
         small = shrink(lq.cpu(), self.spec.scale)
         side = lq.shape[-1]

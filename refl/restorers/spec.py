@@ -1,8 +1,9 @@
 """What a restorer is: a named entry, listed without torch, and an opened one with its provenance."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,13 @@ class RestorerSpec:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
+class Subject(NamedTuple):
+    """What a prompt may depend on: the face's number and its caption."""
+
+    face: int
+    caption: str
+
+
 class Restorer(Protocol):
     """An opened restorer. The same image alone or in a batch is restored alike to 1e-4 (see the classes)."""
 
@@ -48,6 +56,9 @@ class Restorer(Protocol):
         scale, input_range, licence, parameters."""
         ...
 
-    def restore(self, lq: "Tensor") -> "Tensor":
-        """(B, 3, S, S) float32 RGB in [0, 1] to the same shape and range, without gradient."""
+    def restore(self, lq: "Tensor", subjects: Sequence[Subject] = ()) -> "Tensor":
+        """(B, 3, S, S) float32 RGB in [0, 1] to the same shape and range, without gradient.
+
+        subjects (B,): whose images they are; only a restorer with a prompt needs them.
+        """
         ...

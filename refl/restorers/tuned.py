@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from refl.policies import opening, tuned
+from refl.policies.prompts import open_prompts
 from refl.restorers.classical import TORCH_VERSION, check_images, resize
-from refl.restorers.spec import RestorerSpec
+from refl.restorers.spec import RestorerSpec, Subject
 from rewardlab.runs import Run
 
 
@@ -26,13 +29,16 @@ class PolicyRestorer:
         tuned.fuse(self.policy)
         self.policy.to(torch.device(device)).requires_grad_(False)
         self.name = run_restorer_name(run.name, dial)
-        kind = run.description()["kind"]
+        description = run.description()
+        kind, self.prompt = description["kind"], description["config"].get("prompt", "empty")
+        table = description["start"].get("prompts")
+        self.prompts = open_prompts(self.prompt, Path(table) if table else None)
         self.spec = RestorerSpec(
             name=self.name,
             kind="network",
             title=f"{'Base' if kind == 'base' else 'Tuned by reward feedback'}: {run.name}",
             licence="as of its base",
-            parameters={"run": run.name, "dial": dial} | sampling(self.policy),
+            parameters={"run": run.name, "dial": dial, "prompt": self.prompt} | sampling(self.policy),
         )
         self._sha256 = _sha256(run)
 
@@ -52,10 +58,14 @@ class PolicyRestorer:
             "parameters": dict(self.spec.parameters),
         }
 
-    def restore(self, lq: Tensor) -> Tensor:
+    def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
+        """With the prompts that it was tuned with. Raises `DataError` for one that is missing."""
         check_images(lq)
+        if self.prompt != "empty" and len(subjects) != len(lq):
+            raise ValueError(f"{self.name} was tuned with prompts ({self.prompt}): pass the subjects of the images")
+        prompts = self.prompts(subjects) if subjects else [""] * len(lq)
         images = resize(lq, self.policy.size).to(self.policy.device)
-        restored = self.policy.restore(images, [""] * len(images), [_seed(image) for image in lq])
+        restored = self.policy.restore(images, prompts, [_seed(image) for image in lq])
         return resize(restored.float(), lq.shape[-1]).clamp(0, 1).to(lq.device)
 
 
