@@ -145,6 +145,14 @@ def test_a_killed_training_goes_on_bit_for_bit_without_a_database(place):
     assert "The run killed is done" in again.stderr
 
 
+def test_the_lora_of_a_compact_base_does_not_write_pixels(place):
+    """4 x 4 pixels are the channels of a latent: next to them it would learn to draw a grid, which rewards like."""
+    trained = compact.load(stage_1(place).model).trainable()
+    modules = {name.split(".lora_")[0] for name in trained}
+    assert any(name.startswith("mid_block.") for name in modules)
+    assert not [name for name in modules if name.startswith(("conv_in", "conv_out", "down_blocks.0.", "up_blocks.1."))]
+
+
 def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
     config = replace(CONFIG, variant="multi-step")
     run = runs.open_run(place / "runs", "no-stage-1")

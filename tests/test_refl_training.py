@@ -209,6 +209,16 @@ def weights_of(run) -> dict[str, torch.Tensor]:
     return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
 
 
+def test_a_base_takes_the_defaults_that_fit_it(place):
+    """A learning rate for a LoRA would break a ControlNet."""
+    words = command(place, "unfit")
+    words[words.index("one-step")] = "multi-step"
+    done = subprocess.run([sys.executable, *words], env=environment(place), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "--base-run multi-step is a base for --base compact-multi-step, not compact." in done.stderr
+    assert not (place / "runs" / "unfit" / "config.json").exists()
+
+
 def test_two_processes_see_the_loss_of_one(place, uninterrupted):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--main_process_port", "0", *command(place, "two")]

@@ -31,7 +31,7 @@ class Command(BaseCommand):
         from rewardlab import runs
 
         root, name = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}"
-        if options["base"] != "compact":
+        if PRESETS[options["base"]].base != "compact":
             raise CommandError(
                 "The variants of a large base are too many for one command: give `refl` once for each (what they "
                 "change stands in refl/ablations.py), then `evaluate`. --base compact runs them all."

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         from refl.configs import PRESETS, ReflConfig
 
         parser.add_argument("--run", help="the run's name (default: made from the configuration)")
-        parser.add_argument("--base", choices=list(PRESETS), default="diffbir", help="with the defaults for it")
+        parser.add_argument("--base", choices=list(PRESETS), default="diffbir", help="and the defaults for it")
         parser.add_argument("--base-run", metavar="RUN", help="the compact base, a run of train_base")
         parser.add_argument("--frm", metavar="RUN", required=True, help="the reward model, a run of train_frm")
         parser.add_argument("--judge", metavar="RUN", help="a reward model of another seed that is only looked at")
@@ -80,10 +80,15 @@ class Command(BaseCommand):
         def named(option: str) -> runs.Run | None:
             return runs.open_run(Path(settings.RUN_ROOT), options[option]) if options[option] else None
 
+        base = named("base_run")
+        if base and base.exists():
+            fitting = {"multi-step": "compact-multi-step"}.get(base.description()["config"].get("variant"), "compact")
+            if options["base"] != fitting:
+                raise CommandError(f"--base-run {base.name} is a base for --base {fitting}, not {options['base']}.")
         sources = start.Sources(
             frm=named("frm"),
             judge=named("judge"),
-            base=named("base_run"),
+            base=base,
             **{name: options[name] for name in ("sd", "checkpoint", "swinir", "prompts")},
         )
         freeze_or_copy(run, options)
