@@ -14,7 +14,7 @@ from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.middleware import HtmxDetails
 
-from annotate import agreement, curves
+from annotate import agreement, curves, interval_plots
 from annotate.api.errors import status_of
 from annotate.api.serializers import side_of
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
@@ -273,7 +273,7 @@ def run(request: Request, name: str) -> HttpResponse:
         | {
             "origins": training.ORIGINS.values(),
             "evaluation": evaluation,
-            "intervals": curves.interval_plot(evaluation) if evaluation else None,
+            "intervals": interval_plots.interval_plot(evaluation) if evaluation else None,
             "reliability": curves.reliability(calibration) if calibration else None,
         },
     )
@@ -286,7 +286,7 @@ def _comparison(request: Request, found: training.Run) -> dict:
     chosen = {name: request.GET.get(name, "") for name in ("face", "left", "right")}
     return {
         "comparison": comparison,
-        "differences": curves.difference_plots(comparison),
+        "differences": interval_plots.difference_plots(comparison),
         "slides": comparisons.slides(found, comparison, **chosen),
     }
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from PIL import Image
 
+from annotate import axes, curves
 from tests.factories import PASSWORD, make_user
 from tests.servers import CHROMIUM_HINT, Deployment, find_chromium
 from tests.test_annotate_runs import page_of
@@ -163,6 +164,17 @@ def test_a_tuned_restorer_shows_its_alarms_curves_and_faces(lead, root):
         assert image.format(column, title) in page
     assert image.format("000500", "at step 500") in page_of(lead, "/runs/refl-1/?step=500")
     assert "at step 1,000" in page_of(lead, "/runs/refl-1/?step=7")
+
+
+def test_long_figures_beside_an_axis_stay_in_the_picture():
+    """Words of a figure end 6 units before the axis, and a digit of 12 px is less than 7 wide."""
+    line = curves.Series("line", "difference", [(0, 0.0), (10, -0.0004)])
+    made = curves.plot("d", "d", [line], axes.count_axis("step", 0, 10), axes.value_axis([0.0, -0.0004]))
+    longest = max(len(mark.label) for mark in made.grid)
+    assert longest >= 7
+    assert made.left - 6 >= 7 * longest
+    assert made.lines[0].points.startswith(f"{made.left:.1f},") or made.lines[0].points.startswith(f"{made.left},")
+    assert made.ticks[0].x == made.left
 
 
 def test_the_faces_of_a_running_one_change_only_with_a_new_step(lead, root):
