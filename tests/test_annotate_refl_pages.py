@@ -110,7 +110,7 @@ def write_comparison(root, name="evaluation-1", *, simulated=True):
     metric = {"digits": 3, "trained_on": False, "note": ""}
     results = {
         "created": "2026-01-03T00:00:00+00:00",
-        "faces": {"split": "test", "count": 8, "sha256": "beef" * 16},
+        "faces": {"split": "test", "count": 8, "watched_out": 16, "sha256": "beef" * 16},
         "base": "compact",
         "simulated": simulated,
         "frm": {"train": "frm-1", "judge": "frm-2"},
@@ -213,6 +213,7 @@ def test_an_evaluation_says_what_is_better_and_what_was_trained_on(lead, root):
     assert "<strong>Trained on:</strong> FaceReward." in page
     assert page.count("labels by SIMULATED annotators") == 4  # the notice, two reward models, a column
     assert "put its weights into the weights folder" in page
+    assert "<dd>8 <small>without 16 by which the trainings were watched" in page
     assert "LPIPS, difference against Compact: Compact, tuned +0.061 worse" in page
     assert 'href="/runs/evaluation-1/table.tex" download' in page
     assert 'src="/runs/evaluation-1/evaluation/pictures/compact/00.png"' in page

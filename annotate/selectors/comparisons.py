@@ -93,6 +93,8 @@ class Comparison:
     created: datetime | None = None
     split: str = ""
     faces: int = 0
+    watched_out: int = 0  # faces left out because settings may fit them
+    with_watched: bool = False
     sha256: str = ""
     base: str = ""
     simulated: bool = False
@@ -146,6 +148,8 @@ def comparison(run: Run) -> Comparison | None:
         created=as_time(results.get("created")),
         split=as_text(as_object(faces).get("split", "")),
         faces=as_count(as_object(faces).get("count")),
+        watched_out=as_count(as_object(faces).get("watched_out", 0)),
+        with_watched=as_object(faces).get("with_watched") is True,
         sha256=as_text(as_object(faces).get("sha256", "")),
         base=str(base),
         simulated=simulated is True,

@@ -20,7 +20,7 @@ def figure(value: float | None, *, digits: int = 4, signed: bool = False) -> str
     if value is None:
         return "–"
     if value and abs(value) < 0.001:
-        text = f"{value:{'+' if signed else ''}.1e}"
+        text = f"{value:{'+' if signed else ''}.2g}"
     elif abs(value) >= 10 ** (digits - 1):
         text = f"{value:{'+' if signed else ''},.0f}"
     else:
