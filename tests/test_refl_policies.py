@@ -14,16 +14,14 @@ from torch.nn import functional as F
 
 from refl.policies.codecs import Noise
 from refl.policies.controlnet import IRControlNet
-from refl.policies.diffbir import convert_controlnet, low_band, open_controlnet, open_diffbir, open_swinir
+from refl.policies.diffbir import low_band, open_controlnet, open_diffbir, open_swinir
 from refl.policies.diffusion import WHOLE_CHAIN, one_step_x0, sd_schedule
 from refl.policies.osediff import ADAPTERS, open_osediff
-from refl.policies.prompts import open_prompts
 from refl.policies.stable_diffusion import NETWORK, open_stable_diffusion
 from refl.restorers.spec import WeightsError
-from rewardlab.assets import ASSETS, MissingAsset
-from rewardlab.data import DataError
+from rewardlab.assets import MissingAsset
 from tests import diffusion
-from tests.diffusion import SIZE, AutoencoderKL, LoraConfig, UNet2DConditionModel
+from tests.diffusion import SIZE, AutoencoderKL, UNet2DConditionModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`", "ignore:torch.meshgrid")
 
@@ -395,7 +393,7 @@ def ddim_by_hand(policy, lq, prompts, seeds, detach_before):
     alphas = sd_schedule().alphas_cumprod
     times, noise = policy.timesteps(), Noise(seeds)
     with torch.no_grad():
-        condition = policy.codec.encode(policy.clean(lq))
+        condition = policy.codec.encode(policy.cleaner(lq))
         text = policy.texts(prompts, condition)
     z = noise.like(condition)
     for number, (time, following) in enumerate(zip(times, [*times[1:], 0], strict=True)):
@@ -524,145 +522,3 @@ def test_only_what_trains_moves_and_the_base_is_kept(name, files, lq):
     policy.turn_dial(0)
     assert all(torch.equal(value, before[key]) for key, value in policy.state_dict().items())
     torch.testing.assert_close(policy.trajectory(lq[:1], ["face"], Noise(SEEDS[:1])).calls[0].epsilon, frozen)
-
-
-# Prompts
-
-Face = namedtuple("Face", "face caption")
-FACES = [Face(7, "An old man."), Face(2, "A child, smiling."), Face(7, "An old man.")]
-
-
-def test_prompts_come_from_nowhere_captions_or_a_file(tmp_path):
-    assert open_prompts("empty", None)(FACES) == ["", "", ""]
-    assert open_prompts("caption", None)(FACES) == ["An old man.", "A child, smiling.", "An old man."]
-    table, lines = tmp_path / "tags.csv", tmp_path / "tags.jsonl"
-    table.write_text('\ufeffface,tags,note\n2,"child, smile",x\n7,,y\n')
-    lines.write_text('{"face": 2, "tags": "child, smile"}\n\n{"face": 7, "tags": ""}\n')
-    for file in (table, lines):
-        assert open_prompts("file", file)(FACES) == ["", "child, smile", ""]
-        with pytest.raises(DataError, match=rf"{file.name} has no tags of face 3, 4, 5, 6, 8 and 1 more"):
-            open_prompts("file", file)([Face(number, "") for number in range(2, 10)])
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("tags.csv", "face,words\n1,a\n", "no list of prompts.*'tags'.*columns face"),
-        ("tags.csv", "face,tags\none,a\n", "no list of prompts.*'one'"),
-        ("tags.csv", "face,tags\n1,a\n1,b\n", "line 3: face 1 is there twice"),
-        ("tags.csv", "face,tags\n1\n", "line 2: the tags are no text"),
-        ("tags.jsonl", '{"face": 1, "tags": ["a"]}', "line 1: the tags are no text"),
-        ("tags.jsonl", "[1]", "no list of prompts"),
-        ("tags.jsonl", "{", "no list of prompts"),
-    ],
-)
-def test_a_file_that_is_no_list_of_prompts_is_refused(name, content, message, tmp_path):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=rf"(?s){name}.*{message}"):
-        open_prompts("file", tmp_path / name)
-    with pytest.raises(DataError, match=r"gone\.csv cannot be read"):
-        open_prompts("file", tmp_path / "gone.csv")
-    for kind, file in (("file", None), ("empty", tmp_path / name), ("caption", tmp_path / name)):
-        with pytest.raises(DataError, match="goes with the prompt 'file'"):
-            open_prompts(kind, file)
-
-
-# The true sizes, without their memory
-
-
-def ldm_controlnet(width=320, multipliers=(1, 2, 4, 4), text=1024):
-    """Names and shapes of DiffBIR's ControlNet as its own configuration (configs/inference/cldm.yaml) makes them."""
-    shapes = {}
-
-    def layer(name, *shape, bias=True):
-        shapes[f"{name}.weight"] = shape
-        if bias:
-            shapes[f"{name}.bias"] = shape[:1]
-
-    def resnet(name, before, after):
-        layer(f"{name}.in_layers.0", before)
-        layer(f"{name}.in_layers.2", after, before, 3, 3)
-        layer(f"{name}.emb_layers.1", after, 4 * width)
-        layer(f"{name}.out_layers.0", after)
-        layer(f"{name}.out_layers.3", after, after, 3, 3)
-        if before != after:
-            layer(f"{name}.skip_connection", after, before, 1, 1)
-
-    def transformer(name, channels):
-        layer(f"{name}.norm", channels)
-        layer(f"{name}.proj_in", channels, channels)
-        layer(f"{name}.proj_out", channels, channels)
-        inner = f"{name}.transformer_blocks.0"
-        for attention, read in (("attn1", channels), ("attn2", text)):
-            layer(f"{inner}.{attention}.to_q", channels, channels, bias=False)
-            layer(f"{inner}.{attention}.to_k", channels, read, bias=False)
-            layer(f"{inner}.{attention}.to_v", channels, read, bias=False)
-            layer(f"{inner}.{attention}.to_out.0", channels, channels)
-        layer(f"{inner}.ff.net.0.proj", 8 * channels, channels)
-        layer(f"{inner}.ff.net.2", channels, 4 * channels)
-        for number in (1, 2, 3):
-            layer(f"{inner}.norm{number}", channels)
-
-    layer("time_embed.0", 4 * width, width)
-    layer("time_embed.2", 4 * width, 4 * width)
-    layer("input_blocks.0.0", width, 8, 3, 3)
-    layer("zero_convs.0.0", width, width, 1, 1)
-    block, channels = 0, width
-    for level, multiplier in enumerate(multipliers):
-        for _ in range(2):
-            block += 1
-            resnet(f"input_blocks.{block}.0", channels, multiplier * width)
-            channels = multiplier * width
-            if level < 3:
-                transformer(f"input_blocks.{block}.1", channels)
-            layer(f"zero_convs.{block}.0", channels, channels, 1, 1)
-        if level < 3:
-            block += 1
-            layer(f"input_blocks.{block}.0.op", channels, channels, 3, 3)
-            layer(f"zero_convs.{block}.0", channels, channels, 1, 1)
-    resnet("middle_block.0", channels, channels)
-    transformer("middle_block.1", channels)
-    resnet("middle_block.2", channels, channels)
-    layer("middle_block_out.0", channels, channels, 1, 1)
-    return shapes
-
-
-def test_full_size_controlnet_has_the_layout_of_diffbir(tmp_path):
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**diffusion.UNET)
-        network = IRControlNet.from_unet(unet, load_weights_from_unet=False)
-        stored = {name: torch.empty(shape) for name, shape in ldm_controlnet().items()}
-    assert sum(value.numel() for value in unet.parameters()) == 865_910_724  # SD-2.1's
-    assert convert_controlnet(stored, network, tmp_path).keys() == network.state_dict().keys()
-    assert len(network.controlnet_down_blocks) + 1 == 13
-    heads = [block.attentions[0].transformer_blocks[0].attn1.heads for block in network.down_blocks[:3]]
-    assert heads == [5, 10, 20]
-    # The tiny one is the same, shrunken.
-    with torch.device("meta"):
-        tiny = UNet2DConditionModel(**diffusion.TINY_UNET)
-    written = diffusion.ldm_layout(diffusion.plain_controlnet(tiny.to_empty(device="cpu")))
-    assert {name: tuple(value.shape) for name, value in written.items()} == ldm_controlnet(16, (1, 2, 3, 3), 24)
-
-
-def test_full_size_osediff_has_the_size_of_the_published_file():
-    with torch.device("meta"):
-        unet, vae = UNet2DConditionModel(**diffusion.UNET), AutoencoderKL(**diffusion.VAE)
-        modules = diffusion.osediff_modules(unet, vae)
-        for adapter, listed in ADAPTERS.items():
-            unet.add_adapter(LoraConfig(r=4, target_modules=modules[listed]), adapter)
-        vae.add_adapter(LoraConfig(r=4, target_modules=modules["vae_lora_encoder_modules"]), "default_encoder")
-    lora = [value.numel() for part in (unet, vae) for name, value in part.named_parameters() if "lora_" in name]
-    assert len(lora) == 2 * sum(map(len, modules.values()))
-    assert 17.5e6 < 4 * sum(lora) < 18e6  # bytes; the file has 18 MB
-
-
-def test_full_size_swinir_is_recognised(tmp_path):
-    network = open_swinir(diffusion.swinir(tmp_path / "face_swinir_v1.ckpt", **diffusion.SWINIR))
-    assert round(sum(value.numel() for value in network.parameters()) / 1e6, 1) == 15.8
-    with torch.no_grad():
-        assert network(torch.rand(1, 3, SIZE, SIZE)).shape == (1, 3, SIZE, SIZE)
-
-
-def test_licences_are_told():
-    assert "Open RAIL" in ASSETS["sd-2.1-base"].licence
-    assert "non-commercial" in ASSETS["diffbir-swinir-face"].licence
