@@ -1,4 +1,4 @@
-"""A training's progress on the terminal: a bar, or a line now and then where there is no terminal."""
+"""A training on the terminal: its progress as a bar, or a line now and then where there is no terminal; its errors."""
 
 import shutil
 import time
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -37,3 +38,21 @@ def told(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Calla
             bar.set_postfix(shown)
 
         yield tell
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """What stops a training, as an error of the command with what to do."""
+    from rewardlab.assets import MissingAsset
+    from rewardlab.loop import TrainError
+
+    try:
+        yield
+    except MissingAsset as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
+    except (TrainError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    except KeyboardInterrupt:
+        raise CommandError("Stopped by hand. The same command goes on.") from None

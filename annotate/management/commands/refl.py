@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.run_options import add_config_options, config_from, default_name
-from annotate.management.run_progress import told
+from annotate.management.run_progress import errors_in_words, told
 from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
 from annotate.management.stage_command import usable_device
 
@@ -36,16 +36,13 @@ class Command(BaseCommand):
         from accelerate import PartialState
 
         from refl.configs import FREE_TO_CHANGE, PRESETS
-        from refl.restorers import WeightsError
         from refl.train import train
         from rewardlab import runs
-        from rewardlab.assets import MissingAsset
-        from rewardlab.loop import TrainError
 
         if options["device"]:
             usable_device(options["device"])
         config = config_from(options, PRESETS[options["base"]])
-        try:
+        with errors_in_words():
             run = runs.open_run(
                 Path(settings.RUN_ROOT), options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE)
             )
@@ -56,14 +53,6 @@ class Command(BaseCommand):
                         self.make_ready(run, config, options)
             with told(self, run, show=state.is_main_process) as tell:
                 train(run, images=images_of(options, run), device=options["device"], tell=tell)
-        except (MissingAsset, WeightsError) as error:
-            raise CommandError(str(error)) from error
-        except OSError as error:
-            raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
-        except (TrainError, ValueError) as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            raise CommandError("Stopped by hand. The same command goes on.") from None
         if state.is_main_process:
             self.stdout.write(f"{run.name}: done. {run.status().get('error', '')}".rstrip())
             self.stdout.write(f"The tuned weights are in {run.model}")

@@ -2,10 +2,10 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.management.run_options import add_config_options, config_from, default_name
-from annotate.management.run_progress import told
+from annotate.management.run_progress import errors_in_words, told
 from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
 from annotate.management.stage_command import usable_device
 
@@ -28,14 +28,13 @@ class Command(BaseCommand):
         from refl import pretrain
         from refl.configs import BaseConfig
         from rewardlab import runs
-        from rewardlab.loop import TrainError
 
         if options["device"]:
             usable_device(options["device"])
         config = config_from(options, BaseConfig())
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
         name = options["run"] or default_name(f"base-{config.variant}", config, ())
-        try:
+        with errors_in_words():
             run = runs.open_run(root, name)
             with run.held():
                 if made_ready(self, run, config, options, free=()):
@@ -44,11 +43,5 @@ class Command(BaseCommand):
                     pretrain.prepare(run, config, images=images_of(options, run), stage_1=first)
             with told(self, run) as tell:
                 pretrain.train(run, images=images_of(options, run), device=options["device"], tell=tell)
-        except OSError as error:
-            raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
-        except (TrainError, ValueError) as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            raise CommandError("Stopped by hand. The same command goes on.") from None
         self.stdout.write(f"{run.name}: done. The restorer is in {run.model}")
         self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")

@@ -13,7 +13,7 @@ from annotate.management.run_options import (
     differences,
     images_folder,
 )
-from annotate.management.run_progress import told
+from annotate.management.run_progress import errors_in_words, told
 from annotate.management.stage_command import require_migrated, usable_device
 
 
@@ -39,16 +39,14 @@ class Command(BaseCommand):
         from accelerate import PartialState
 
         from rewardlab import runs
-        from rewardlab.assets import MissingAsset
         from rewardlab.configs import FREE_TO_CHANGE, PRESETS
-        from rewardlab.loop import TrainError
 
         if options["device"]:
             usable_device(options["device"])
         config = config_from(options, PRESETS[options["backbone"]])
         if options["checkpoint"] and options["backbone"] != "hpsv2":
             raise CommandError("--checkpoint is for the backbone hpsv2.")
-        try:
+        with errors_in_words():
             run = runs.open_run(
                 Path(settings.RUN_ROOT),
                 options["run"] or default_name(f"frm-{config.backbone}", config, FREE_TO_CHANGE),
@@ -59,14 +57,6 @@ class Command(BaseCommand):
                     with run.held():
                         self.make_ready(run, config, options)
             train_with_bar(self, run, options, show=state.is_main_process)
-        except MissingAsset as error:
-            raise CommandError(str(error)) from error
-        except OSError as error:
-            raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
-        except (TrainError, ValueError) as error:
-            raise CommandError(str(error)) from error
-        except KeyboardInterrupt:
-            raise CommandError("Stopped by hand. The same command goes on.") from None
         if state.is_main_process:
             self.stdout.write(f"{run.name}: done. The model is in {run.model}")
             self.stdout.write(f"Judge it on the gold set: manage.py evaluate_frm {run.name}")
