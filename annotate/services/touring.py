@@ -68,7 +68,7 @@ SIZES = {
     ),
     # Nearly all of the demo's faces, with the trainings' own defaults: two hours.
     "full": TourSize(
-        train=380, gold=110, test=110, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=300,
+        train=380, gold=110, test=110, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=150,
         held_out=16,
     ),
 }  # fmt: skip
