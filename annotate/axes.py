@@ -55,7 +55,7 @@ def value_axis(values: Sequence[float], least: float = 0) -> Axis:
     least = least or max(map(abs, values)) / 100
     step = _round_step(max(max(values) - min(values), least if least > SMALLEST else 0.01))
     low, high = math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-6) * step
-    return Axis("", low, high, step, lambda value: f"{value:.4g}")
+    return Axis("", low, high, step, lambda value: _signed(f"{value:.4g}"))
 
 
 def decades_axis(values: Sequence[float]) -> Axis:
@@ -64,7 +64,7 @@ def decades_axis(values: Sequence[float]) -> Axis:
     if not positive or max(positive) < 10 * min(positive):
         return value_axis(values)
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
-    return Decades("", 10.0**low, 10.0**high, -(-(high - low) // 6), lambda value: f"{value:g}")
+    return Decades("", 10.0**low, 10.0**high, -(-(high - low) // 6), lambda value: _signed(f"{value:g}"))
 
 
 def share_axis(lines: Iterable[Sequence[Point]]) -> Axis:
@@ -77,6 +77,10 @@ def _round_step(span: float, most: int = 5) -> float:
     """A step of 1, 2 or 5 times a power of ten that divides the span into at most `most` parts."""
     power = 10.0 ** math.floor(math.log10(span / most))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * most >= span * (1 - 1e-9))
+
+
+def _signed(digits: str) -> str:
+    return digits.replace("-", "−")
 
 
 def percent(value: float) -> str:

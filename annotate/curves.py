@@ -16,7 +16,7 @@ from annotate.selectors.runs import ORIGINS, STRATA, History, Point, means
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # what the labels take; the left side gives longer ones more
-LETTER = 7  # the width of a digit
+LETTER = 10  # the width of a digit as large as on a phone: see style.css
 LOW, HIGH = 0.3, 1.0
 MOST_POINTS = 400
 DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
@@ -70,6 +70,7 @@ class Plot:
     alarms: list[Mark] = field(default_factory=list)  # at their steps
     zero: Mark | None = None
     note: str = ""
+    folded: bool = False  # shown only when it is asked for
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -212,7 +213,7 @@ def _chart_plot(chart: Chart, steps: Axis, last: int, alarming: list[int]) -> Pl
     bands = [below + above[::-1]] if below else []
     made = plot(chart.title, _spoken(chart.title, lines), lines, steps, axis, bands=bands)
     zero = Mark("", y=axis.place(0, HEIGHT - BOTTOM, TOP)) if chart.zero else None
-    return replace(made, alarms=_alarm_marks(made, steps, alarming), note=chart.note, zero=zero)
+    return replace(made, alarms=_alarm_marks(made, steps, alarming), note=chart.note, zero=zero, folded=chart.folded)
 
 
 def _alarm_marks(made: Plot, steps: Axis, alarming: list[int]) -> list[Mark]:

@@ -260,7 +260,11 @@ def run(request: Request, name: str) -> HttpResponse:
     context = _progress_of_run(found)
     if found.kind in RESTORER_KINDS:
         grid = pictures.grid(found, request.GET.get("step", ""))
-        context |= {"tables": restorer_charts.tables(context["history"]), "grid": grid}
+        context |= {
+            "tables": restorer_charts.tables(context["history"]),
+            "grid": grid,
+            "sources": training.sources(found),
+        }
         return render(request, "annotate/run_restorer.html", context)
     if found.kind == "evaluation":
         return render(request, "annotate/run_evaluation.html", context | _comparison(request, found))

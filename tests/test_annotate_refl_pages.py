@@ -21,6 +21,7 @@ PAGES = (
     "evaluation/pictures/lq/00.png",
     "table.tex",
 )
+SET_UP = f"from annotate.models import User; User.objects.create_superuser('lead', password='{PASSWORD}')"
 ALARM = "The reward rises while the <judge> falls."
 
 
@@ -166,13 +167,113 @@ def test_a_tuned_restorer_shows_its_alarms_curves_and_faces(lead, root):
     assert "at step 1,000" in page_of(lead, "/runs/refl-1/?step=7")
 
 
+def write_looks(root, alarming, *, of, **fields):
+    curve = [held_out(0), *(held_out(step, alarms=[ALARM] if step in alarming else ()) for step in of)]
+    return write_folder(root, "many", "refl", curve=curve, **fields)
+
+
+def test_of_many_alarms_the_newest_and_the_first_are_told_at_once(lead, root):
+    steps = range(100, 3001, 100)
+    write_looks(root, set(steps) - {200}, of=steps)
+    live = page_of(lead, "/runs/many/live")
+    assert "<h2>Alarm at 29 of 30 looks</h2>" in live
+    told, _, folded = live.partition('<details id="alarms-between">')
+    folded, _, _ = folded.partition("</details>")
+    assert [word in told for word in ("Step 3,000:", "Step 100:", "Step 2,900:")] == [True, True, False]
+    assert '<summary id="alarms-between-title">Alarms between these: 27</summary>' in folded
+    assert folded.count("<strong>Step ") == 20
+    assert [word in folded for word in ("Step 2,900:", "Step 1,000:", "Step 900:")] == [True, True, False]
+    assert "Those before are in the figures of the curves" in folded
+    assert "at 29 of 30 looks" in page_of(lead, "/runs/")
+
+
+def test_few_alarms_are_told_without_a_fold(lead, root):
+    write_looks(root, {100, 200}, of=(100, 200, 300))
+    live = page_of(lead, "/runs/many/live")
+    assert "<h2>Earlier alarms at 2 of 3 looks</h2>" in live
+    assert live.count("<strong>Step ") == 2
+    assert "<details" not in live
+
+
+def test_a_look_that_was_made_again_counts_as_it_was_made_last(lead, root):
+    folder = write_looks(root, {100}, of=(100, 200))
+    with (folder / "curve.jsonl").open("a") as curve:
+        curve.write("\n" + json.dumps(held_out(100)) + "\n")
+    assert "alarms" not in page_of(lead, "/runs/")
+
+
+def test_negative_figures_have_a_minus_wherever_they_stand(lead, root):
+    row = tuning_step(10) | {"reward": -0.25}
+    write_folder(root, "low", "refl", curve=[row, held_out(10, alarms=[ALARM])])
+    page = page_of(lead, "/runs/")
+    assert "<span><small>reward</small> −0.250</span>" in page
+    assert "at 1 of 1 look</span>" in page
+    assert "<h2>Alarm at 1 of 1 look</h2>" in page_of(lead, "/runs/low/live")
+    plots = dict(lead.get("/runs/low/live").context["groups"])["In training"]
+    assert [mark.label for mark in plots[0].grid if "-" in mark.label] == []
+    assert any(mark.label.startswith("−0.2") for mark in plots[0].grid)
+
+
+def test_the_terms_of_the_loss_are_folded_and_nothing_else_is(lead, root):
+    write_tuning(root)
+    groups = dict(lead.get("/runs/refl-1/live").context["groups"])
+    folded = [plot.title for plots in groups.values() for plot in plots if plot.folded]
+    assert folded == [plot.title for plot in groups["In training"] if plot.title.startswith("Loss term")]
+    live = page_of(lead, "/runs/refl-1/live")
+    before, _, terms = live.partition('<details id="terms">')
+    terms, _, after = terms.partition("</details>")
+    assert "Terms of the loss, one by one: 4</summary>" in terms
+    assert terms.count("<figcaption>Loss term: ") == terms.count("<figure>") == 4
+    assert "Norms of the gradients" in before
+    assert "Agreement with the gold labels" in after
+
+
+def test_the_page_leads_to_the_step_that_the_judge_liked_best(lead, root):
+    rows = [held_out(0), held_out(500), held_out(1000)]
+    for row, judge in zip(rows, (0.5, 0.625, 0.6), strict=True):
+        row["held_out"]["judge"] = judge
+    write_folder(root, "best", "refl", curve=rows)
+    live = page_of(lead, "/runs/best/live")
+    assert 'highest at step 500: 0.625. <a href="/runs/best/?step=500#faces">' in live
+    write_folder(root, "rising", "refl", curve=rows[:2])
+    assert "The judge was highest" not in page_of(lead, "/runs/rising/live")
+
+
+def test_a_change_by_an_updated_reward_model_is_not_taken_for_the_difference_of_the_figures(lead, root):
+    words = "start and now as the updated<br>reward model scores them now"
+    row = held_out(1000)  # from 0.3 to 1.3, told as +1
+    write_folder(root, "same", "refl", curve=[held_out(0), row])
+    assert words not in page_of(lead, "/runs/same/live")
+    row["against_start"]["reward"] = {"mean": 1.25, "low": 1.1, "high": 1.4}
+    write_folder(root, "moved", "refl", curve=[held_out(0), row])
+    assert f"<td>+1.25 (+1.1 to +1.4)<br><small>{words}</small></td>" in page_of(lead, "/runs/moved/live")
+
+
+def test_the_page_leads_to_the_runs_that_it_was_made_from(lead, root):
+    folder = write_tuning(root)
+    for name in ("base-1", "frm-1", "frm-2"):
+        write_folder(root, name, "base")
+    config = json.loads((folder / "config.json").read_text())
+    config["start"] = {"base": "compact", "base_run": "base-1", "frm": str(root / "frm-1"), "judge": "/copied/frm-2"}
+    (folder / "config.json").write_text(json.dumps(config))
+    page = page_of(lead, "/runs/refl-1/")
+    assert '<dt>tuned from</dt><dd><a href="/runs/base-1/">base-1</a></dd>' in page
+    assert '<dt>reward model</dt><dd><a href="/runs/frm-1/">frm-1</a></dd>' in page
+    assert "<dt>judge that never trains</dt><dd>frm-2</dd>" in page  # it may be another of that name
+    config["start"] = {"base": "compact", "base_run": None, "frm": "gone", "judge": "j" * 300}
+    (folder / "config.json").write_text(json.dumps(config))
+    page = page_of(lead, "/runs/refl-1/")
+    assert "<dt>reward model</dt><dd>gone</dd>" in page
+    assert "tuned from" not in page
+    assert lead.get(f"/runs/{'j' * 300}/").status_code == 404
+
+
 def test_long_figures_beside_an_axis_stay_in_the_picture():
-    """Words of a figure end 6 units before the axis, and a digit of 12 px is less than 7 wide."""
+    """Words of a figure end 6 units before the axis, and a digit of 15 px, as on a phone, is less than 9.6 wide."""
     line = curves.Series("line", "difference", [(0, 0.0), (10, -0.0004)])
     made = curves.plot("d", "d", [line], axes.count_axis("step", 0, 10), axes.value_axis([0.0, -0.0004]))
-    longest = max(len(mark.label) for mark in made.grid)
-    assert longest >= 7
-    assert made.left - 6 >= 7 * longest
+    assert [mark.label for mark in made.grid] == ["−0.0004", "−0.0003", "−0.0002", "−0.0001", "0", "0.0001"]
+    assert made.left - 6 >= 9.6 * len("−0.0004")
     assert made.lines[0].points.startswith(f"{made.left:.1f},") or made.lines[0].points.startswith(f"{made.left},")
     assert made.ticks[0].x == made.left
 
@@ -202,6 +303,8 @@ def test_a_base_restorer_has_no_reward(lead, root):
     assert 'alt="face 00, at step 200"' in page
     assert "judge" not in page
     assert "columns-3" in page
+    live = page_of(lead, "/runs/base-1/live")
+    assert "scrolls sideways" not in live  # three short columns
 
 
 def test_an_evaluation_says_what_is_better_and_what_was_trained_on(lead, root):
@@ -211,7 +314,10 @@ def test_an_evaluation_says_what_is_better_and_what_was_trained_on(lead, root):
     assert '<span class="verdict worse">+0.061 worse</span><br><small>+0.020 to +0.100</small>' in page
     assert '<span class="verdict better">+0.400 better</span>' in page
     assert "<strong>Trained on:</strong> FaceReward." in page
-    assert page.count("labels by SIMULATED annotators") == 4  # the notice, two reward models, a column
+    assert page.count("labels by SIMULATED annotators") == 3  # the notice, two reward models
+    assert page.count('<span class="tag">SIMULATED labels</span>') == 1  # a column
+    assert "<summary>Metrics that are unavailable here: 1</summary>" in page
+    assert "<dt>measurements</dt><dd>1,000 of 1,000" in page
     assert "put its weights into the weights folder" in page
     assert "<dd>8 <small>without 16 by which the trainings were watched" in page
     assert "LPIPS, difference against Compact: Compact, tuned +0.061 worse" in page
@@ -231,9 +337,10 @@ def test_the_list_has_a_word_and_figures_for_each_kind(lead, root):
     page = page_of(lead, "/runs/")
     for words in ("reward feedback learning", "base restorer", "evaluation of restorers"):
         assert f"<small>{words}</small>" in page
-    assert "<small>reward</small> 1.200<br><small>loss</small> 0.250<br><small>judge</small> 0.3" in page
-    assert "<small>alarms</small> 1" in page
-    assert "<small>loss</small> 0.123<br><small>PSNR</small> 25.2 dB" in page
+    figures = ("<small>reward</small> 1.200", "<small>loss</small> 0.250", "<small>judge</small> 0.3")
+    assert " ".join(f"<span>{figure}</span>" for figure in figures) in page
+    assert '<span class="warns"><small>alarms</small> at 1 of 2 looks</span>' in page
+    assert "<span><small>loss</small> 0.123</span> <span><small>PSNR</small> 25.2 dB</span>" in page
     assert "<small>restorers</small> 2" in page
     assert "<code>fadefadefa</code>" in page
 
@@ -348,10 +455,9 @@ def test_nothing_else_of_the_folder_has_an_address(lead, root, file):
 def test_the_divide_moves_by_keyboard_and_without_script_pictures_stand_side_by_side():
     from playwright.sync_api import sync_playwright
 
-    set_up = f"from annotate.models import User; User.objects.create_superuser('lead', password='{PASSWORD}')"
     address = "/runs/evaluation-1/"
     with Deployment("sqlite", web_workers=1) as site, sync_playwright() as playwright:
-        site.manage("shell", "-v0", "-c", set_up)
+        site.manage("shell", "-v0", "-c", SET_UP)
         write_comparison(site.folder / "runs")
         site.start_web()
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
@@ -390,5 +496,47 @@ def test_the_divide_moves_by_keyboard_and_without_script_pictures_stand_side_by_
         plain.select_option("[name=face]", "01")
         plain.click(".compare-form button")
         assert plain.get_attribute(".compare .right img", "src").endswith("/refl-1/01.png")
+        browser.close()
+        assert complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HINT)
+def test_what_was_unfolded_or_scrolled_stays_so_while_the_page_looks_again():
+    from playwright.sync_api import sync_playwright
+
+    with Deployment("sqlite", web_workers=1) as site, sync_playwright() as playwright:
+        site.manage("shell", "-v0", "-c", SET_UP)
+        steps = range(100, 501, 100)
+        write_looks(site.folder / "runs", set(steps), of=steps, state="running")
+        write_folder(site.folder / "runs", "frm-1", "frm")
+        site.start_web()
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(f"{site.address}/runs/many/")
+        page.fill("#id_username", "lead")
+        page.fill("#id_password", PASSWORD)
+        page.press("#id_password", "Enter")
+        page.wait_for_url("**/runs/many/")
+        for _ in range(2):
+            page.evaluate("document.querySelector('#progress').seen = true")
+            page.focus("#alarms-between-title")
+            if page.get_attribute("#alarms-between", "open") is None:
+                page.keyboard.press("Enter")
+            page.evaluate("document.querySelector('#summary').scrollLeft = 60")
+            page.wait_for_function("() => !document.querySelector('#progress').seen")
+            assert page.get_attribute("#alarms-between", "open") is not None
+            assert page.evaluate("document.querySelector('#summary').scrollLeft") == 60
+            assert page.evaluate("document.activeElement.id") == "alarms-between-title"
+        page.keyboard.press("Enter")
+        page.evaluate("document.querySelector('#progress').seen = true")
+        page.wait_for_function("() => !document.querySelector('#progress').seen")
+        assert page.get_attribute("#alarms-between", "open") is None
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.goto(f"{site.address}/runs/")
+        table = "document.querySelector('.runs')"
+        assert page.evaluate(f"{table}.scrollWidth <= {table}.parentElement.clientWidth")
         browser.close()
         assert complaints == []

@@ -29,7 +29,7 @@ def write_run(
     """A run at step 40 of 100, last heard of `silent` seconds ago; its curve ends in a half line."""
     folder = root / name
     folder.mkdir()
-    manifest = {"sha256": "abc123" * 10, "rows": 60, "faces": 10, "filters": {}}
+    manifest = {"sha256": "abc123" * 10, "rows": 60, "faces": 10, "filters": {"origins": None}}
     manifest["counts"] = counts or {"gold/human": 12, "train/ground_truth": 48}
     config = {"kind": "frm", "name": name, "created": created, "config": {"learning_rate": 3.3e-6}}
     config |= {"start": {"backbone": "compact"}, "manifest": manifest, "code": {"commit": "c0ffee", "torch": "2.9"}}
@@ -107,6 +107,8 @@ def test_a_running_one_shows_its_figures_and_its_curves_and_looks_again(lead, ro
     assert "Gold agreement by step, now contested pairs 71.0%, anchored pairs 83.0%" in fragment
     assert "could not be read" not in fragment
     assert '<th scope="row">39 to 40</th><td>0.6050</td>' in page
+    assert "<p>reward model · created" in page
+    assert "<dt>filter: origins</dt><dd>none</dd>" in page
     assert '<dt>train, simulated</dt><dd>48 <span class="tag">simulated</span>' in page
     assert "c0ffee" in page
     assert "learning_rate" in page

@@ -1,4 +1,4 @@
-"""The newest figures of a run, for the list of runs: from the end of its curve, nothing before them is parsed."""
+"""The newest figures of a run, for the list of runs: from the end of its curve, and the looks that raised alarms."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from annotate.selectors.comparisons import comparison
 from annotate.selectors.restorer_runs import MEASURES
 from annotate.selectors.runs import Run, curve_lines
-from annotate.selectors.untrusted import as_number, as_object, row_of
+from annotate.selectors.untrusted import as_integer, as_number, as_object, row_of
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Figure:
     name: str
     text: str
     simulated: bool = False
+    warns: bool = False
 
 
 def figures(run: Run) -> list[Figure]:
@@ -33,7 +34,7 @@ def _figures(run: Run) -> Iterator[Figure]:
     loss = _newest(lines, b'"loss"', lambda row: as_number(row.get("loss")))
     reward = _newest(lines, b'"reward"', lambda row: as_number(row.get("reward"))) if run.kind == "refl" else None
     if reward is not None:
-        yield Figure("reward", f"{reward:.3f}")
+        yield Figure("reward", f"{reward:.3f}".replace("-", "−"))
     if loss is not None:
         yield Figure("loss", f"{loss:.3f}")
     if run.kind in ("base", "refl"):
@@ -41,13 +42,24 @@ def _figures(run: Run) -> Iterator[Figure]:
         held_out = as_object(evaluated.get("held_out"))
         for name in ("judge", "sface") if run.kind == "refl" else ("lpips", "psnr"):
             if (value := as_number(held_out.get(name))) is not None:
-                yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip())
-        alarms = evaluated.get("alarms")
-        if isinstance(alarms, list) and alarms:
-            yield Figure("alarms", str(len(alarms)))
+                yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip().replace("-", "−"))
+        alarming, looks = _alarming(lines)
+        if alarming:
+            yield Figure("alarms", f"at {alarming:,} of {looks:,} look{'s' if looks > 1 else ''}", warns=True)
     agreement = _newest(lines, b'"gold"', _agreement)
     if agreement is not None:
         yield Figure("gold agreement", f"{agreement:.0%}", run.snapshot.gold_simulated)
+
+
+def _alarming(lines: list[bytes]) -> tuple[int, int]:
+    """At how many looks after the start there was an alarm, and how many there were."""
+    looks: dict[tuple[int, float | None], bool] = {}  # by step and strength, the last time that each was made
+    for row in (row_of(line) for line in lines if b'"held_out"' in line):
+        step = as_integer(row.get("step")) if row else None
+        if row and "held_out" in row and step and step > 0:
+            alarms = row.get("alarms")
+            looks[step, as_number(row.get("strength"))] = isinstance(alarms, list) and bool(alarms)
+    return len({step for (step, _), alarmed in looks.items() if alarmed}), len({step for step, _ in looks})
 
 
 def _agreement(row: dict[str, Any]) -> float | None:

@@ -1,7 +1,7 @@
 """What the page of a restorer's training shows of its curve: lines to plot, and the same figures as tables."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 from annotate.selectors.restorer_runs import MEASURES, TERMS, Evaluated, History, figure
@@ -31,6 +31,7 @@ class Chart:
     shares: bool = False
     decades: bool = False  # on a logarithmic axis, if the values span decades
     zero: bool = False
+    folded: bool = False
     band: tuple[list[Point], list[Point]] = field(default_factory=lambda: ([], []))
 
 
@@ -99,8 +100,6 @@ def _training(history: History) -> Iterator[Chart]:
     if history.loss:
         several = "All terms with their weights." if history.values else ""
         yield _noisy("Loss" if not several else "Loss, total", "loss", history.loss, several)
-    for term, points in history.values.items():
-        yield _noisy(f"Loss term: {TERMS.get(term, term)}", "value", points, "Without its weight.")
     if history.gradients:
         lines = [
             ChartLine(TERMS.get(term, term), points, figure(points[-1][1]), css)
@@ -108,6 +107,9 @@ def _training(history: History) -> Iterator[Chart]:
         ]
         note = "Of each term with its weight: what steers the restorer."
         yield Chart("Norms of the gradients", lines, note, noisy=True, decades=True)
+    for term, points in history.values.items():
+        chart = _noisy(f"Loss term: {TERMS.get(term, term)}", "value", points, "Without its weight.")
+        yield replace(chart, folded=True)
 
 
 def _reward_model(history: History) -> Iterator[Chart]:

@@ -1,5 +1,6 @@
 """The curve of a run that trains a restorer: of kind base, or tuned with a reward model (refl)."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ TERMS = {
 }
 MOST_TERMS = 8
 MOST_PROBLEMS = 5  # that are spelled out
+MOST_ALARMS = 20  # between the first and the newest
 
 
 def figure(value: float | None, *, digits: int = 4, signed: bool = False) -> str:
@@ -104,6 +106,13 @@ class Summary:
         return f"{mean} ({low} to {high})"
 
     @property
+    def is_rescored(self) -> bool:
+        """The reward model moved: the change is not the difference of the two figures."""
+        if self.measure.name != "reward" or self.start is None or not self.change:
+            return False
+        return not math.isclose(self.now - self.start, self.change.mean, rel_tol=0.01, abs_tol=1e-6)
+
+    @property
     def verdict(self) -> str:
         return self.change.verdict(self.measure) if self.change else ""
 
@@ -138,8 +147,26 @@ class History:
         return [row for row in reversed(self.evaluations) if row.alarms]
 
     @property
+    def alarming_steps(self) -> int:
+        return len({row.step for row in self.alarming})
+
+    @property
+    def looks(self) -> int:
+        """After the start, which cannot raise an alarm."""
+        return sum(row.step > 0 for row in self.by_step)
+
+    @property
     def told(self) -> list[Evaluated]:
-        return self.alarming[:MOST_PROBLEMS]
+        """The newest and the first alarm."""
+        return self.alarming if len(self.alarming) < 3 else [self.alarming[0], self.alarming[-1]]
+
+    @property
+    def between(self) -> list[Evaluated]:
+        return self.alarming[1:-1]
+
+    @property
+    def told_between(self) -> list[Evaluated]:
+        return self.between[:MOST_ALARMS]
 
     @property
     def first_problems(self) -> list[str]:
@@ -152,6 +179,16 @@ class History:
     @property
     def newest(self) -> Evaluated | None:
         return self.by_step[-1] if self.evaluations else None
+
+    @property
+    def best_judged(self) -> Evaluated | None:
+        """The look at which the judge was highest, if there were several; the earliest of equals."""
+        rows = [row for row in self.by_step if "judge" in row.values]
+        return max(rows, key=lambda row: row.values["judge"]) if len(rows) > 1 else None
+
+    @property
+    def best_judge_text(self) -> str:
+        return figure(self.best_judged.values["judge"]) if self.best_judged else ""
 
     @property
     def summary(self) -> list[Summary]:

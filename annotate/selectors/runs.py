@@ -26,7 +26,7 @@ from annotate.selectors.untrusted import (
     row_of,
 )
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")  # no file system has longer ones
 STALE = timedelta(minutes=2)
 ORIGINS = {"ground_truth": "ground truth", "human": "human", "simulated": "simulated", "svm": "SVM"}
 STRATA = ("contested", "anchored")
@@ -36,6 +36,7 @@ KINDS = {
     "refl": "reward feedback learning",
     "evaluation": "evaluation of restorers",
 }
+SOURCES = {"base_run": "tuned from", "frm": "reward model", "judge": "judge that never trains"}
 
 Point = tuple[float, float]  # step, value
 
@@ -181,6 +182,17 @@ def _snapshot(value: Any) -> Snapshot:
         ],
         filters=as_texts(found.get("filters")),
     )
+
+
+def sources(run: Run) -> list[tuple[str, str, bool]]:
+    """The runs it was made from: what each is to it, its name, whether it has a page here."""
+    found = []
+    for key, role in SOURCES.items():
+        path = Path(run.start.get(key, ""))
+        if path.name and path.name != "null":
+            is_here = path.parent in (Path(), Path(settings.RUN_ROOT))
+            found.append((role, path.name, is_here and get_run(path.name) is not None))
+    return found
 
 
 def curve_lines(run: Run) -> list[bytes]:
