@@ -146,6 +146,4 @@ PRESETS = {
         save_every=50,
     ),
 }
-PRESETS["compact-multi-step"] = replace(
-    PRESETS["compact"], learning_rate=2e-4, lambda_reward=0.02, backprop_steps=0
-)
+PRESETS["compact-multi-step"] = replace(PRESETS["compact"], learning_rate=2e-4, lambda_reward=0.02, backprop_steps=0)
