@@ -217,6 +217,10 @@ def test_a_base_takes_the_defaults_that_fit_it(place):
     assert done.returncode != 0
     assert "--base-run multi-step is a base for --base compact-multi-step, not compact." in done.stderr
     assert not (place / "runs" / "unfit" / "config.json").exists()
+    words[words.index("compact")] = "compact-multi-step"
+    subprocess.run([sys.executable, *words, "--iterations", "1"], env=environment(place), check=True)
+    tuned = runs.open_run(place / "runs", "unfit").description()["config"]
+    assert (tuned["base"], tuned["lambda_reward"]) == ("compact", 0.02)
 
 
 def test_two_processes_see_the_loss_of_one(place, uninterrupted):

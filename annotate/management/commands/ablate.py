@@ -31,12 +31,12 @@ class Command(BaseCommand):
         from rewardlab import runs
 
         root, name = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}"
-        if PRESETS[options["base"]].base != "compact":
+        if PRESETS[options["preset"]].base != "compact":
             raise CommandError(
                 "The variants of a large base are too many for one command: give `refl` once for each (what they "
                 "change stands in refl/ablations.py), then `evaluate`. --base compact runs them all."
             )
-        config, variants = config_from(options, PRESETS[options["base"]]), TABLES[options["table"]]
+        config, variants = config_from(options, PRESETS[options["preset"]]), TABLES[options["table"]]
         base = options["base_run"]
         if not base:
             raise CommandError("--base-run RUN is needed, a compact base: manage.py train_base.")
@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 continue
             own = asdict(variant.of(config))
             settled = {field.name: own[field.name] for field in fields(config) if field.name != "base"}
-            passed = {key: options[key] for key in ("base", "frm", "judge", "faces", "images", "device", "base_run")}
+            passed = {key: options[key] for key in ("preset", "frm", "judge", "faces", "images", "device", "base_run")}
             call_command("refl", run=run, **passed, **settled)
         restorers = [word for restorer in (base, *names) for word in ("--restorer", restorer)]
         call_command("restore", *restorers, "--faces", options["split"])

@@ -21,7 +21,9 @@ class Command(BaseCommand):
         from refl.configs import PRESETS, ReflConfig
 
         parser.add_argument("--run", help="the run's name (default: made from the configuration)")
-        parser.add_argument("--base", choices=list(PRESETS), default="diffbir", help="and the defaults for it")
+        parser.add_argument(
+            "--base", dest="preset", choices=list(PRESETS), default="diffbir", help="and the defaults for it"
+        )
         parser.add_argument("--base-run", metavar="RUN", help="the compact base, a run of train_base")
         parser.add_argument("--frm", metavar="RUN", required=True, help="the reward model, a run of train_frm")
         parser.add_argument("--judge", metavar="RUN", help="a reward model of another seed that is only looked at")
@@ -41,7 +43,7 @@ class Command(BaseCommand):
 
         if options["device"]:
             usable_device(options["device"])
-        config = config_from(options, PRESETS[options["base"]])
+        config = config_from(options, PRESETS[options["preset"]])
         with errors_in_words():
             run = runs.open_run(
                 Path(settings.RUN_ROOT), options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE)
@@ -72,8 +74,8 @@ class Command(BaseCommand):
         base = named("base_run")
         if base and base.exists():
             fitting = {"multi-step": "compact-multi-step"}.get(base.description()["config"].get("variant"), "compact")
-            if options["base"] != fitting:
-                raise CommandError(f"--base-run {base.name} is a base for --base {fitting}, not {options['base']}.")
+            if options["preset"] != fitting:
+                raise CommandError(f"--base-run {base.name} is a base for --base {fitting}, not {options['preset']}.")
         sources = start.Sources(
             frm=named("frm"),
             judge=named("judge"),
