@@ -50,7 +50,8 @@ def make_campaign(*, faces: int = 2, overlap: int = 1, members: tuple[User, ...]
 
     for _ in pairing.build_pairs(Face.objects.filter(pk__in=made)):
         pass
-    pairing.add_items(campaign=campaign, pairs=Pair.objects.filter(face__in=made, kind=Pair.Kind.CONTESTED))
+    asked = Pair.objects.filter(face__in=made, kind=Pair.Kind.CONTESTED)
+    pairing.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
     campaigns.invite(campaign=campaign, annotators=members)
     campaign.refresh_from_db()
     return campaign

@@ -23,7 +23,7 @@ User.objects.create_superuser("lead", password="{password}")
 for slug in {users}:
     user = User.objects.create_user(slug, password="{password}")
     campaign = Campaign.objects.create(slug=slug, name=slug)
-    pairing.add_items(campaign=campaign, pairs=Pair.objects.filter(kind="contested"))
+    pairing.add_items(campaign=campaign, pairs=Pair.objects.filter(kind="contested").values_list("pk", flat=True))
     campaigns.invite(campaign=campaign, annotators=[user])
 """
 COUNT = """

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from annotate.models import Item, Judgement, Lease, Membership, Preference
 from annotate.services import campaigns, judging
-from annotate.services.judging import Refused, lease_items, skip_item, submit_judgement, undo_last
+from annotate.services.judging import lease_items, skip_item, submit_judgement, undo_last
+from annotate.services.refusals import Refused
 from tests.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db

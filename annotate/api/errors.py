@@ -7,7 +7,7 @@ from rest_framework import status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from annotate.services.judging import Refused
+from annotate.services.refusals import Refused
 
 FORBIDDEN = {"not_a_member"}
 NOT_FOUND = {"no_such_lease"}

@@ -16,6 +16,7 @@ from annotate.api import serializers as s
 from annotate.models import Campaign, Candidate
 from annotate.selectors import images, progress
 from annotate.services import judging
+from annotate.services.refusals import Refused
 
 REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
 
@@ -145,5 +146,5 @@ def image(request: Request, key: uuid.UUID) -> HttpResponseBase:
 def campaign_progress(request: Request, slug: str) -> Response:
     campaign = get_object_or_404(Campaign, slug=slug)
     if not request.user.is_staff and not campaign.memberships.filter(annotator=request.user).exists():
-        raise judging.Refused("not_a_member", f"You are not a member of “{campaign}”.")
+        raise Refused("not_a_member", f"You are not a member of “{campaign}”.")
     return Response(s.ProgressSerializer(progress.progress_of(annotator=request.user, campaign=campaign)).data)

@@ -1,4 +1,5 @@
-from .campaigns import Campaign, Example, Item, Lease, Membership
+from .audit import AuditEntry, FailedSignIn
+from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
 from .faces import Candidate, Face, Restorer
 from .labels import AutoLabel, Judgement, Predictor, Preference, RefitRequest, Snapshot
 from .pairs import Pair, Score
@@ -6,11 +7,14 @@ from .people import User
 from .stages import StageRun
 
 __all__ = [
+    "AuditEntry",
     "AutoLabel",
     "Campaign",
     "Candidate",
     "Example",
     "Face",
+    "FailedSignIn",
+    "Invitation",
     "Item",
     "Judgement",
     "Lease",
@@ -23,5 +27,6 @@ __all__ = [
     "Score",
     "Snapshot",
     "StageRun",
+    "Trial",
     "User",
 ]

@@ -5,7 +5,8 @@ from .pairs import Pair
 
 
 class Judgement(models.Model):
-    """One annotator's answer to one item. Append-only: an undo is a new row with the next revision."""
+    """One annotator's answer to one item. Append-only, by triggers of the database: an undo or a changed answer is
+    a new row with the next revision."""
 
     class Choice(models.TextChoices):
         FIRST = "first"
@@ -20,6 +21,7 @@ class Judgement(models.Model):
     criterion = models.CharField(max_length=7, choices=Criterion, blank=True)
     left_is_first = models.BooleanField(help_text="sides as shown")
     seconds = models.FloatField(null=True, blank=True, help_text="from shown to answered")
+    tools = models.JSONField(default=dict, blank=True, help_text="tool of the viewer -> how often it was used")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -9,5 +9,14 @@ class User(AbstractUser):
         default=False, help_text="Answers come from a program. Marked wherever they appear."
     )
 
+    guest = models.BooleanField(default=False, help_text="joined a campaign by an invitation link; has no password")
+
+    @property
+    def role(self) -> str:
+        """annotator: judges. lead: runs campaigns, reads reports. admin: all, people's roles included."""
+        if self.is_superuser:
+            return "admin"
+        return "lead" if self.is_staff else "annotator"
+
     def __str__(self) -> str:
         return f"{self.username} (simulated)" if self.simulated else self.username

@@ -1,95 +1,198 @@
-"""Campaigns, who is in them, and the picture examples of their guideline."""
+"""Campaigns: making them, who is in them, and what a lead does with one that runs. Each change is in the audit log."""
 
-import re
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
 
 from django.db import transaction
-from django.db.models import Avg
+from django.db.models import Count, F, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from annotate.models import Campaign, Candidate, Example, Face, Item, Lease, Membership, Pair, Score, User
-from annotate.models.campaigns import Criterion
+from annotate.models import Campaign, Face, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.faces import Split
-from annotate.services import pairing
+from annotate.services import audit, examples, judging, pairing
+from annotate.services.refusals import Refused
+from annotate.stages import batches
+
+ASKED = (Split.TRAIN, Split.GOLD)  # test faces are kept for later measuring
 
 
-def invite(*, campaign: Campaign, annotators: Iterable[User]) -> int:
+@dataclass(frozen=True)
+class Selection:
+    """Which pairs a campaign asks about. Faces are drawn at random, each with all its chosen couples, so that the
+    couples of restorers stay balanced."""
+
+    splits: tuple[str, ...] = ASKED
+    couples: tuple[tuple[str, str], ...] = ()  # names of two restorers, or hq and one; empty: all that are contested
+    pairs: int | None = None  # None: all
+
+    def ids(self, *, seed: int) -> Iterator[int]:
+        """Ids of the chosen pairs, at most `pairs`."""
+        return islice(self._of_drawn_faces(seed), self.pairs)
+
+    def _of_drawn_faces(self, seed: int) -> Iterator[int]:
+        def draw(face: int) -> bytes:
+            return hashlib.blake2b(f"{seed}/face/{face}".encode(), digest_size=8).digest()
+
+        faces = sorted(Face.objects.filter(split__in=self.splits).values_list("pk", flat=True), key=draw)
+        for batch in batches(faces, 500):
+            rows = self._matching().filter(face__in=batch).values_list("face_id", "pk")
+            by_face: dict[int, list[int]] = {}
+            for face, pair in rows.order_by("pk"):
+                by_face.setdefault(face, []).append(pair)
+            for face in batch:
+                yield from by_face.get(face, [])
+
+    def _matching(self) -> QuerySet[Pair]:
+        if not self.couples:
+            return Pair.objects.filter(kind=Pair.Kind.CONTESTED)
+        wanted = Q()
+        for one, other in self.couples:
+            wanted |= Q(first__source=one, second__source=other) | Q(first__source=other, second__source=one)
+        return Pair.objects.filter(wanted)
+
+
+@transaction.atomic
+def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) -> int:
+    """Store a new campaign with the items that were selected. Returns how many. Refused if there are none."""
+    campaign.save()
+    added = pairing.add_items(campaign=campaign, pairs=selection.ids(seed=campaign.seed))
+    if not added:
+        raise Refused(
+            "no_pairs",
+            "No pair fits this choice, so the campaign was not made. Choose more splits or restorers, "
+            "or run restore and build_pairs first.",
+        )
+    if campaign.kind == Campaign.Kind.PREFERENCE:
+        examples.choose_examples(campaign=campaign)
+    audit.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
+    campaign.refresh_from_db()
+    return added
+
+
+def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None = None) -> int:
     """Make them members; those who are already stay as they are."""
+    annotators = list(annotators)
     rows = [Membership(campaign=campaign, annotator=annotator) for annotator in annotators]
-    return len(Membership.objects.bulk_create(rows, ignore_conflicts=True))
+    before = campaign.memberships.count()
+    Membership.objects.bulk_create(rows, ignore_conflicts=True)
+    invited = campaign.memberships.count() - before
+    audit.record(actor=actor, action="invite", target=campaign, annotators=[person.pk for person in annotators])
+    return invited
 
 
 def add_contested_pairs(*, campaign: Campaign) -> int:
     """All contested pairs of training and gold faces, and the guideline's examples if there are none. Returns how
-    many items are new. Test faces are kept for later measuring."""
-    asked = Pair.objects.filter(kind=Pair.Kind.CONTESTED, face__split__in=[Split.TRAIN, Split.GOLD])
-    added = pairing.add_items(campaign=campaign, pairs=asked)
+    many items are new."""
+    added = pairing.add_items(campaign=campaign, pairs=Selection().ids(seed=campaign.seed))
     if not campaign.examples.exists():
-        choose_examples(campaign=campaign)
+        examples.choose_examples(campaign=campaign)
     return added
 
 
-def set_open(*, campaign: Campaign, is_open: bool) -> None:
+@transaction.atomic
+def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
+    audit.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)
 
 
 @transaction.atomic
-def release_leases(*, campaign: Campaign) -> int:
-    """Give every held item of the campaign back, for annotators who left. Answers are untouched."""
-    held = Lease.objects.select_for_update(of=("self",)).filter(item__campaign=campaign, status=Lease.Status.HELD)
-    released = 0
-    for lease in held.order_by("item_id"):
-        Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.EXPIRED)
-        item = Item.objects.select_for_update().get(pk=lease.item_id)
-        Item.objects.filter(pk=item.pk).update(open_slots=item.open_slots + 1)
-        released += 1
+def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) -> None:
+    """Ask `by` more annotators about every item. Members walk the order again from its start."""
+    if by < 1:
+        raise Refused("overlap_shrinks", "The overlap can only grow: answers that were given are never thrown away.")
+    Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + by)
+    campaign.items.update(open_slots=F("open_slots") + by)
+    campaign.memberships.update(cursor=-1, audit_cursor=-1)
+    audit.record(actor=actor, action="extend-overlap", target=campaign, by=by)
+    campaign.refresh_from_db()
+
+
+@transaction.atomic
+def release_leases(*, campaign: Campaign, annotator: User | None = None, actor: User | None = None) -> int:
+    """Give the held items of the campaign, or of one annotator, back. Answers are untouched."""
+    held = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD)
+    if annotator:
+        held = held.filter(annotator=annotator)
+    released = judging.give_back(held)
+    audit.record(
+        actor=actor, action="release-leases", target=campaign, released=released, of=annotator.pk if annotator else None
+    )
     return released
 
 
-NOTES = {
-    Criterion.REALISM: "One has grain and structure that no photograph of a face has: look at skin, eyes and mouth.",
-    Criterion.DETAIL: "Nothing is broken in either, but one is smooth where skin, hair and lashes should be.",
-    Criterion.TEXT: "Suppose rules 1 and 2 left you undecided. The text says: “{caption}” One image shows less of it.",
-}
+def disputed_items(campaign: Campaign) -> QuerySet[Item]:
+    """Items whose asked-for answers are all in and are not all the same."""
+    answers = Q(leases__status=Lease.Status.ANSWERED, leases__is_repeat=False)
+    counted = campaign.items.filter(open_slots=0).annotate(
+        answers=Count("leases", filter=answers),
+        opinions=Count("leases__judgement__choice", filter=answers, distinct=True),
+    )
+    return counted.filter(answers=campaign.overlap, opinions__gt=1)
 
 
 @transaction.atomic
-def choose_examples(*, campaign: Campaign) -> int:
-    """Picture examples of the three rules: the photograph against a restored image, from faces that are not
-    asked about, where there are enough of those.
-
-    Realism: of what networks made sharp (NIQE below their average), the furthest from the photograph (LPIPS).
-    Detail: the closest that a classical restorer comes (highest SSIM): intact and smooth. Text: the closest that
-    a network comes to the face whose text gives the highest age, since lines go first.
-    """
-    faces = Face.objects.exclude(pairs__items__campaign=campaign)
-    if faces.filter(split=Split.TEST).count() < len(Criterion):
-        faces = Face.objects.all()
-    restored = Candidate.objects.filter(face__in=faces, restorer__isnull=False).select_related("face")
-    by_networks = restored.filter(restorer__kind="network")
-    average = Score.objects.filter(candidate__in=by_networks, metric="niqe").aggregate(mean=Avg("value"))["mean"] or 0
-    sharp = by_networks.filter(pk__in=Score.objects.filter(metric="niqe", value__lte=average).values("candidate"))
-    oldest = max(faces.exclude(caption=""), key=_age_in_text, default=None)
-    used: list[int] = []
-    for criterion, candidates in {
-        Criterion.TEXT: by_networks.filter(face=oldest, scores__metric="ssim").order_by("-scores__value"),
-        Criterion.REALISM: sharp.filter(scores__metric="lpips").order_by("-scores__value"),
-        Criterion.DETAIL: restored.filter(restorer__kind="classical", scores__metric="ssim").order_by("-scores__value"),
-    }.items():
-        worse = candidates.exclude(face__in=used).first()
-        if worse is None:
-            continue
-        used.append(worse.face_id)
-        Example.objects.update_or_create(
-            campaign=campaign,
-            criterion=criterion,
-            defaults={
-                "better": Candidate.objects.get(face=worse.face_id, source=Candidate.HQ),
-                "worse": worse,
-                "note": NOTES[criterion].format(caption=worse.face.caption),
-            },
+def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User) -> Campaign:
+    """Let adjudicators judge what annotators disagree on, at the same desk and without seeing any answer: a campaign
+    of its own, whose answers outrank those they settle. Called again it takes up new disagreements."""
+    adjudication = Campaign.objects.filter(adjudicates=campaign).first()
+    if campaign.adjudicates_id:
+        raise Refused("is_adjudication", "This campaign settles another one; its answers are final.")
+    disputed = list(disputed_items(campaign).values_list("pair_id", flat=True).distinct())
+    if not disputed and adjudication is None:
+        raise Refused("no_disagreement", "There is no pair with all its answers on which annotators disagree.")
+    if adjudication is None:
+        adjudication = Campaign.objects.create(
+            slug=f"{campaign.slug[:37]}-adjudication",
+            name=f"{campaign.name[:100]}: adjudication",
+            kind=campaign.kind,
+            guideline=campaign.guideline,
+            show_input=campaign.show_input,
+            show_reference=campaign.show_reference,
+            adjudicates=campaign,
         )
-    return len(used)
+        for example in campaign.examples.all():
+            example.pk, example.campaign = None, adjudication
+            example.save()
+    added = pairing.add_items(campaign=adjudication, pairs=disputed)
+    invite(campaign=adjudication, annotators=adjudicators, actor=actor)
+    audit.record(actor=actor, action="adjudicate", target=campaign, items=added, campaign=adjudication.slug)
+    adjudication.refresh_from_db()
+    return adjudication
 
 
-def _age_in_text(face: Face) -> int:
-    return max((int(number) for number in re.findall(r"\b\d{1,2}\b", face.caption)), default=0)
+@transaction.atomic
+def create_invitation(
+    *, campaign: Campaign, places: int, expires_at: datetime | None = None, actor: User
+) -> Invitation:
+    invitation = Invitation.objects.create(campaign=campaign, places=places, expires_at=expires_at, created_by=actor)
+    audit.record(actor=actor, action="create-invitation", target=campaign, places=places)
+    return invitation
+
+
+@transaction.atomic
+def join(*, token: str, person: User | None = None) -> Membership:
+    """Take a place of an invitation: as `person`, or as a new guest with a pseudonym. One who is in already takes
+    no second place."""
+    invitation = (
+        Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()
+    )
+    if invitation is None:
+        raise Refused("no_such_invitation", _("This invitation does not exist. Ask for a new link."))
+    campaign = invitation.campaign
+    if person and (member := campaign.memberships.filter(annotator=person).first()):
+        return member
+    if invitation.expires_at and invitation.expires_at < timezone.now():
+        raise Refused("invitation_expired", _("This invitation has expired. Ask for a new link."))
+    if invitation.taken >= invitation.places:
+        raise Refused("invitation_full", _("All places of this invitation are taken. Thank you for your interest."))
+    Invitation.objects.filter(pk=invitation.pk).update(taken=F("taken") + 1)
+    if person is None:
+        person = User(username=f"guest-{invitation.pk}-{invitation.taken + 1}", guest=True)
+        person.set_unusable_password()
+        person.save()
+    audit.record(actor=person, action="join", target=campaign)
+    return Membership.objects.create(campaign=campaign, annotator=person)

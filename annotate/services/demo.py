@@ -9,7 +9,7 @@ from annotate import names
 from annotate.models import Campaign, Face, Pair, StageRun
 from annotate.models.faces import Split
 from annotate.selectors.progress import DEMO
-from annotate.services import campaigns, captioning, ingest, pairing, restoring, scoring
+from annotate.services import captioning, examples, ingest, pairing, restoring, scoring
 from annotate.sources import IMAGE_SUFFIXES, Source
 from annotate.stages import Step
 from refl.degrade import PRESETS
@@ -72,7 +72,7 @@ def prepare_next_part() -> bool:
         run.state = StageRun.State.DONE
     run.save()
     if run.done <= PART or run.state == StageRun.State.DONE:
-        campaigns.choose_examples(campaign=demo_campaign())
+        examples.choose_examples(campaign=demo_campaign())
     return run.state == StageRun.State.RUNNING
 
 
@@ -88,7 +88,7 @@ def _prepare(sources: list[Source]) -> Counter[str]:
     usable = [name for name in metrics.PAPER_METRICS if metrics.availability(name) is None]
     skipped += _consume(scoring.score_candidates(faces, names=usable))
     asked = Pair.objects.filter(face__in=faces, face__split__in=ASKED, kind=Pair.Kind.CONTESTED)
-    pairing.add_items(campaign=demo_campaign(), pairs=asked)
+    pairing.add_items(campaign=demo_campaign(), pairs=asked.values_list("pk", flat=True))
     return skipped
 
 

@@ -9,31 +9,25 @@ Every function first locks the annotator's membership, then a lease, then an ite
 take turns, and no two requests wait for each other in a ring.
 """
 
-import hashlib
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotate.models import Campaign, Item, Judgement, Lease, Membership, User
-from annotate.services import refits
-
-
-class Refused(Exception):
-    """The request cannot be done; the message says why and what to do. `code` is for programs."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+from annotate.models.campaigns import Question
+from annotate.services import onboarding, queueing, refits
+from annotate.services.refusals import Refused
 
 
 def _lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
     membership = Membership.objects.select_for_update().filter(annotator=annotator, campaign=campaign).first()
     if membership is None:
-        raise Refused("not_a_member", f"You are not a member of “{campaign}”. Ask the lead to add you.")
+        raise Refused("not_a_member", _("You are not a member of “%s”. Ask the lead to add you.") % campaign)
     membership.campaign = campaign
     return membership
 
@@ -49,11 +43,12 @@ def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> Lease | None:
 
 def held_leases(*, annotator: User, campaign: Campaign) -> QuerySet[Lease]:
     """What the annotator holds, in the order it was given out (an undone item comes first again)."""
-    return (
-        Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.HELD)
-        .select_related("item__pair__face", "item__pair__first", "item__pair__second")
-        .order_by("issued_at", "pk")
-    )
+    held = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.HELD)
+    return _with_images(held).order_by("issued_at", "pk")
+
+
+def _with_images(leases: QuerySet[Lease]) -> QuerySet[Lease]:
+    return leases.select_related("item__pair__face", "item__pair__first", "item__pair__second")
 
 
 @transaction.atomic
@@ -63,11 +58,12 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     1. Lock the membership, so that two tabs of one annotator get the same items.
     2. Renew what is held; asking again changes nothing else.
     3. Return expired leases of others to their items.
-    4. Give out the next open items behind the annotator's cursor, then once from the start.
+    4. Give out the mirrored repeats that are due, then the next items of the campaign's order (see `queueing`).
     """
     if not campaign.open:
-        raise Refused("campaign_closed", f"“{campaign}” is paused. Your answers are kept; come back later.")
+        raise Refused("campaign_closed", _("“%s” is paused. Your answers are kept; come back later.") % campaign)
     membership = _lock_membership(annotator=annotator, campaign=campaign)
+    onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
     leases = list(held_leases(annotator=annotator, campaign=campaign)[:depth])
@@ -77,58 +73,73 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     if len(leases) < depth:
         _return_expired_leases(now=now)
     while len(leases) < depth:
-        item = _next_open_item(membership)
-        if item is None:
+        lease = _issue_next(membership, now=now, expires_at=expires_at)
+        if lease is None:
             break
-        leases.append(_issue_lease(item, membership, now=now, expires_at=expires_at))
+        leases.append(lease)
     return leases
 
 
 def _return_expired_leases(*, now: datetime) -> None:
-    expired = (
-        Lease.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(status=Lease.Status.HELD, expires_at__lt=now)
-        .order_by("item_id")
-    )
-    for pk, item_id in expired.values_list("pk", "item_id"):
-        if Lease.objects.filter(pk=pk, status=Lease.Status.HELD).update(status=Lease.Status.EXPIRED):
-            Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1)
+    give_back(Lease.objects.filter(status=Lease.Status.HELD, expires_at__lt=now), skip_locked=True)
 
 
-def _next_open_item(membership: Membership) -> Item | None:
-    """The first item with an open slot that this annotator has neither answered nor skipped."""
-    closed_to_them = Lease.objects.filter(item=OuterRef("pk"), annotator_id=membership.annotator_id).exclude(
-        status=Lease.Status.EXPIRED
-    )
-    open_items = (
-        Item.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(campaign_id=membership.campaign_id, open_slots__gt=0)
-        .filter(~Exists(closed_to_them))
-        .select_related("pair__face", "pair__first", "pair__second")
-        .order_by("position")
-    )
-    return open_items.filter(position__gt=membership.cursor).first() or open_items.first()
+def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
+    """Return held leases to their items, for others; a repeat goes back to its annotator's plan. Returns how many."""
+    locked = held.select_for_update(skip_locked=skip_locked, of=("self",)).order_by("item_id")
+    returned = 0
+    for pk, item_id, is_repeat in list(locked.values_list("pk", "item_id", "is_repeat")):
+        status = Lease.Status.PLANNED if is_repeat else Lease.Status.EXPIRED
+        if Lease.objects.filter(pk=pk, status=Lease.Status.HELD).update(status=status):
+            returned += 1
+            if not is_repeat:
+                _return_slot(item_id)
+    return returned
 
 
-def _issue_lease(item: Item, membership: Membership, *, now: datetime, expires_at: datetime) -> Lease:
-    Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
-    Membership.objects.filter(pk=membership.pk).update(cursor=item.position)
-    membership.cursor = item.position
+def _return_slot(item_id: int) -> None:
+    Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1, given_back=True)
+
+
+def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime) -> Lease | None:
     held = {"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at}
-    expired = Lease.objects.filter(item=item, annotator_id=membership.annotator_id)
-    if expired.update(**held):
+    repeats = Lease.objects.filter(
+        annotator_id=membership.annotator_id,
+        item__campaign_id=membership.campaign_id,
+        status=Lease.Status.PLANNED,
+    ).order_by("due_after", "pk")
+    repeat = repeats.filter(due_after__lte=membership.answered + membership.repeated).first()
+    drawn = None if repeat else queueing.next_item(membership)
+    if drawn is None:
+        # Nothing else is left: repeats that are not due yet are asked all the same.
+        repeat = repeat or repeats.first()
+        if repeat is None:
+            return None
+        Lease.objects.filter(pk=repeat.pk).update(**held)
+        return _with_images(Lease.objects.all()).get(pk=repeat.pk)
+    return _issue_lease(drawn, membership, held)
+
+
+def _issue_lease(drawn: queueing.Draw, membership: Membership, held: dict) -> Lease:
+    item = drawn.item
+    Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
+    for field, position in drawn.cursors.items():
+        setattr(membership, field, position)
+    membership.given += 1
+    Membership.objects.filter(pk=membership.pk).update(given=membership.given, **drawn.cursors)
+    expired = Lease.objects.filter(item=item, annotator_id=membership.annotator_id, is_repeat=False)
+    if expired.update(**held, drawn=drawn.how):
         lease = expired.get()
     else:
-        side = _draw_side(item, membership)
-        lease = Lease.objects.create(item=item, annotator_id=membership.annotator_id, left_is_first=side, **held)
+        lease = Lease.objects.create(
+            item=item,
+            annotator_id=membership.annotator_id,
+            left_is_first=queueing.draw_side(item, membership),
+            drawn=drawn.how,
+            **held,
+        )
     lease.item = item
     return lease
-
-
-def _draw_side(item: Item, membership: Membership) -> bool:
-    """Random per annotator and item, from the campaign's stored seed."""
-    text = f"{membership.campaign.seed}/{membership.annotator_id}/{item.pk}"
-    return bool(hashlib.blake2b(text.encode(), digest_size=1).digest()[0] & 1)
 
 
 @transaction.atomic
@@ -140,34 +151,32 @@ def submit_judgement(
     choice: str,
     criterion: str | None = None,
     seconds: float | None = None,
+    tools: Mapping[str, int] | None = None,
     item_id: int | None = None,
+    change: bool = False,
 ) -> tuple[Judgement, bool]:
-    """Store an answer once. `choice` is left, right or cant_tell. Returns (judgement, newly stored).
+    """Store an answer once. `choice` is left, right or cant_tell; `tools` counts what of the viewer was used.
+    Returns (judgement, newly stored).
 
-    The same key again returns the first answer. An answer that comes after its lease expired is taken
-    if the item still has room, and refused in words if others have filled it.
+    The same key again returns the first answer. An answer that comes after its lease expired is taken if the item
+    still has room, and refused in words if others have filled it. With `change` an answer that was given before is
+    replaced; the old one stays as an earlier revision.
     """
     # Locked before the key is looked up: of two equal requests the second finds the first's row.
     lease = _lock_own_lease(annotator=annotator, token=lease_token)
-    if first := Judgement.objects.select_related("lease").filter(key=key).first():
+    if first := Judgement.objects.select_related("lease__item").filter(key=key).first():
         if first.lease.annotator_id != annotator.pk:
-            raise Refused("key_in_use", "This key belongs to another request. Send a new key.")
+            raise Refused("key_in_use", _("This key belongs to another request. Send a new key."))
         return first, False
     if lease is None or (item_id is not None and lease.item_id != item_id):
-        raise Refused("no_such_lease", "This pair is not held by you. Ask for the next pair.")
-    if lease.status in (Lease.Status.ANSWERED, Lease.Status.SKIPPED):
-        raise Refused(
-            "already_closed",
-            "You have already dealt with this pair, perhaps in another window. "
-            "The earlier answer stands; use Undo to change it.",
-        )
+        raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
     if not lease.item.campaign.open:
-        raise Refused("campaign_closed", f"“{lease.item.campaign}” was paused; this answer was not stored.")
-    if lease.status == Lease.Status.EXPIRED and not _take_slot(lease.item_id):
-        raise Refused(
-            "lease_expired",
-            "Your time for this pair ran out and others have answered it. This answer was not stored.",
-        )
+        raise Refused("campaign_closed", _("“%s” was paused; this answer was not stored.") % lease.item.campaign)
+    _require_question_fits(lease, criterion)
+    if change:
+        _require_answered(lease)
+    else:
+        _require_unanswered(lease)
     judgement = Judgement.objects.create(
         key=key,
         lease=lease,
@@ -176,13 +185,45 @@ def submit_judgement(
         criterion=criterion or "",
         left_is_first=lease.left_is_first,
         seconds=seconds,
+        tools=dict(tools or {}),
     )
-    Lease.objects.filter(pk=lease.pk).update(
-        status=Lease.Status.ANSWERED, judgement=judgement, closed_at=timezone.now()
-    )
-    _count(lease, answered=+1)
-    refits.request_refit()
+    now = timezone.now()
+    if change:
+        Lease.objects.filter(pk=lease.pk).update(judgement=judgement)
+    else:
+        Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.ANSWERED, judgement=judgement, closed_at=now)
+        _count(lease, answered=+1)
+        _plan_repeat(lease, now=now)
+    if lease.item.question == Question.PREFERENCE:
+        refits.request_refit()
     return judgement, True
+
+
+def _require_question_fits(lease: Lease, criterion: str | None) -> None:
+    if criterion and lease.item.question != Question.PREFERENCE:
+        raise Refused("no_rule_here", _("This question has no rules; send the answer without one."))
+
+
+def _require_answered(lease: Lease) -> None:
+    if lease.status != Lease.Status.ANSWERED:
+        raise Refused("not_answered", _("You have not answered this pair, so there is no answer to change."))
+
+
+def _require_unanswered(lease: Lease) -> None:
+    """And that there is room for the answer: a lease that has run out takes a slot again if one is left."""
+    if lease.status in (Lease.Status.ANSWERED, Lease.Status.SKIPPED):
+        raise Refused(
+            "already_closed",
+            _(
+                "You have already dealt with this pair, perhaps in another window. "
+                "The earlier answer stands; use Undo to change it."
+            ),
+        )
+    if lease.status == Lease.Status.EXPIRED and not _take_slot(lease.item_id):
+        raise Refused(
+            "lease_expired",
+            _("Your time for this pair ran out and others have answered it. This answer was not stored."),
+        )
 
 
 def _take_slot(item_id: int) -> bool:
@@ -196,8 +237,30 @@ def _first_or_second(choice: str, *, left_is_first: bool) -> str:
 
 
 def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:
+    what = "repeated" if lease.is_repeat else "answered"
     Membership.objects.filter(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id).update(
-        answered=F("answered") + answered, skipped=F("skipped") + skipped
+        **{what: F(what) + answered}, skipped=F("skipped") + skipped
+    )
+
+
+def _plan_repeat(lease: Lease, *, now: datetime) -> None:
+    """A share of the answers is asked again, later, with the sides mirrored: the annotator's own consistency."""
+    gap = None if lease.is_repeat else queueing.draw_repeat(lease)
+    if gap is None:
+        return
+    membership = Membership.objects.get(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id)
+    Lease.objects.get_or_create(
+        item_id=lease.item_id,
+        annotator_id=lease.annotator_id,
+        is_repeat=True,
+        defaults={
+            "status": Lease.Status.PLANNED,
+            "drawn": Lease.Drawn.REPEAT,
+            "due_after": membership.answered + membership.repeated + gap,
+            "left_is_first": not lease.left_is_first,
+            "issued_at": now,
+            "expires_at": now,
+        },
     )
 
 
@@ -206,13 +269,13 @@ def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
     """Give the item back for others, with a reason; it is not offered to this annotator again."""
     lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if lease is None:
-        raise Refused("no_such_lease", "This pair is not held by you. Ask for the next pair.")
+        raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
     if lease.status == Lease.Status.SKIPPED:
         return lease
     if lease.status == Lease.Status.ANSWERED:
-        raise Refused("already_closed", "You have already answered this pair. Use Undo to take it back.")
-    if lease.status == Lease.Status.HELD:
-        Item.objects.filter(pk=lease.item_id).update(open_slots=F("open_slots") + 1)
+        raise Refused("already_closed", _("You have already answered this pair. Use Undo to take it back."))
+    if lease.status == Lease.Status.HELD and not lease.is_repeat:
+        _return_slot(lease.item_id)
     Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=timezone.now())
     _count(lease, skipped=+1)
     lease.refresh_from_db()
@@ -239,10 +302,10 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
         .first()
     )
     if last is None or (expected is not None and last.token != expected):
-        raise Refused("nothing_to_undo", "There is no answer of yours to take back.")
+        raise Refused("nothing_to_undo", _("There is no answer of yours to take back."))
     if last.status == Lease.Status.SKIPPED:
-        if not _take_slot(last.item_id):
-            raise Refused("item_full", "Others have answered the pair you skipped; it needs no more answers.")
+        if not last.is_repeat and not _take_slot(last.item_id):
+            raise Refused("item_full", _("Others have answered the pair you skipped; it needs no more answers."))
         _count(last, skipped=-1)
     else:
         Judgement.objects.create(
@@ -253,6 +316,10 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
             left_is_first=last.left_is_first,
         )
         _count(last, answered=-1)
+        if not last.is_repeat:
+            Lease.objects.filter(
+                item_id=last.item_id, annotator=annotator, status=Lease.Status.PLANNED, judgements=None
+            ).delete()
     Lease.objects.filter(pk=last.pk).update(
         status=Lease.Status.HELD,
         judgement=None,
@@ -260,5 +327,6 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
         skip_reason="",
         expires_at=timezone.now() + timedelta(seconds=campaign.lease_seconds),
     )
-    refits.request_refit()
+    if last.item.question == Question.PREFERENCE:
+        refits.request_refit()
     return held_leases(annotator=annotator, campaign=campaign).get(pk=last.pk)

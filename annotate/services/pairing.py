@@ -1,13 +1,14 @@
 """All pairs of a face's candidates, and the items of campaigns made of them."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 
 from annotate.models import Campaign, Candidate, Face, Item, Pair
+from annotate.services import queueing
 from annotate.stages import Step, batches
 
 FACES_PER_TRANSACTION = 500
@@ -54,25 +55,33 @@ def _pair(one: Candidate, other: Candidate) -> Pair:
 
 
 @transaction.atomic
-def add_items(*, campaign: Campaign, pairs: QuerySet[Pair]) -> int:
-    """Put pairs into a campaign in the random order of its seed. Those that are in it already stay."""
-    todo = pairs.exclude(items__campaign=campaign).order_by("pk").values_list("pk", flat=True)
+def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
+    """Put pairs (their ids) into a campaign in the random order of its seed, once for each of its questions. Those
+    that are in it already stay. Members walk the order again from its start: new items may lie behind them."""
     added = 0
-    for batch in batches(todo, 5000):
+    for batch in batches(pairs, 5000):
         items = [
-            Item(
-                campaign=campaign,
-                pair_id=pair,
-                position=_position(campaign.seed, pair),
-                open_slots=campaign.overlap,
-            )
+            _item(campaign, pair, place, question)
             for pair in batch
+            for place, question in enumerate(campaign.questions)
         ]
+        # In the random order also by id: an id must not tell which restorers a pair compares.
+        items.sort(key=lambda item: item.position)
         added += len(Item.objects.bulk_create(items, ignore_conflicts=True))
     Campaign.objects.filter(pk=campaign.pk).update(item_count=campaign.items.count())
+    campaign.memberships.update(cursor=-1, audit_cursor=-1)
     return added
 
 
-def _position(seed: int, pair: int) -> int:
-    digest = hashlib.blake2b(f"{seed}/{pair}".encode(), digest_size=7).digest()
-    return int.from_bytes(digest, "big")
+def _item(campaign: Campaign, pair: int, place: int, question: str) -> Item:
+    """The questions of a pair follow one another in the order, so that its images are looked at once."""
+    digest = hashlib.blake2b(f"{campaign.seed}/{pair}".encode(), digest_size=7).digest()
+    audited = campaign.order == Campaign.Order.UNCERTAIN
+    return Item(
+        campaign=campaign,
+        pair_id=pair,
+        question=question,
+        position=int.from_bytes(digest, "big") * len(campaign.questions) + place,
+        open_slots=campaign.overlap,
+        audit=audited and queueing.uniform(f"{campaign.seed}/audit/{pair}") < campaign.random_share,
+    )

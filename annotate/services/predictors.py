@@ -20,6 +20,7 @@ from annotate.models import AutoLabel, Predictor, Preference, RefitRequest
 from annotate.selectors import features as feature_selectors
 from annotate.selectors import progress
 from annotate.selectors.features import Labels, PairFeatures
+from annotate.services import queueing
 from annotate.stages import Step, batches
 from rewardlab import predictor as svm
 from rewardlab.metrics import PAPER_METRICS
@@ -112,6 +113,7 @@ def _fit_version(
     version.status, version.ready_at = Predictor.Status.READY, timezone.now()
     version.seconds = time.monotonic() - started
     version.save()
+    queueing.rank_uncertain(version)
     sweep()
     return version
 

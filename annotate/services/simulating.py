@@ -44,7 +44,7 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
     table = np.array([[raw[face][name] for name in restorers] for face in sorted(raw)])
     panel = TastePanel.fit(table, restorers, TasteConfig(seed=seed))
     asked = Pair.objects.filter(kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=[Split.TRAIN, Split.GOLD])
-    pairing.add_items(campaign=campaign, pairs=asked)
+    pairing.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
     campaign.refresh_from_db()
     users = [_simulated_user(number) for number in range(1, annotators + 1)]
     campaigns.invite(campaign=campaign, annotators=users)

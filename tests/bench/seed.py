@@ -71,7 +71,7 @@ def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, sco
                 Score.objects.bulk_create(Score(candidate_id=pk, metric=metric, value=value) for pk, value in batch)
     campaign = Campaign.objects.create(slug="bench", name="Bench", overlap=overlap, seed=0)
     pairs = Pair.objects.filter(kind=Pair.Kind.CONTESTED) if contested_only else Pair.objects.all()
-    items = pairing.add_items(campaign=campaign, pairs=pairs)
+    items = pairing.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
     users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
     campaigns.invite(campaign=campaign, annotators=users)
     if labels:

@@ -1,0 +1,36 @@
+from django.conf import settings
+from django.db import models
+
+
+class AuditEntry(models.Model):
+    """Who did what to what. Rows are only ever added: triggers of the database refuse change and removal."""
+
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    action = models.SlugField(max_length=40)
+    target = models.CharField(max_length=200, blank=True)
+    details = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "audit log"
+        indexes = [models.Index(fields=["target", "-id"], name="audit_target_idx")]
+
+    def __str__(self) -> str:
+        return f"{self.actor or 'the machine'}: {self.action} {self.target}"
+
+
+class FailedSignIn(models.Model):
+    """A wrong password, so that guessing can be slowed down. Swept away after the time that counts."""
+
+    name = models.CharField(max_length=64, help_text="hash of the name that was tried")
+    address = models.CharField(max_length=64, help_text="hash of the network address")
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["name", "at"], name="failed_sign_in_name_idx"),
+            models.Index(fields=["address", "at"], name="failed_sign_in_address_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return f"failed sign-in at {self.at:%F %T}"

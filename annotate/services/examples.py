@@ -1,0 +1,59 @@
+"""The picture examples of the three rules in a campaign's guideline."""
+
+import re
+
+from django.db import transaction
+from django.db.models import Avg
+
+from annotate.models import Campaign, Candidate, Example, Face, Score
+from annotate.models.campaigns import Criterion
+from annotate.models.faces import Split
+
+NOTES = {
+    Criterion.REALISM: "One has grain and structure that no photograph of a face has: look at skin, eyes and mouth.",
+    Criterion.DETAIL: "Nothing is broken in either, but one is smooth where skin, hair and lashes should be.",
+    Criterion.TEXT: "Suppose rules 1 and 2 left you undecided. The text says: “{caption}” One image shows less of it.",
+}
+
+
+@transaction.atomic
+def choose_examples(*, campaign: Campaign) -> int:
+    """Picture examples of the three rules: the photograph against a restored image, from faces that are not
+    asked about, where there are enough of those.
+
+    Realism: of what networks made sharp (NIQE below their average), the furthest from the photograph (LPIPS).
+    Detail: the closest that a classical restorer comes (highest SSIM): intact and smooth. Text: the closest that
+    a network comes to the face whose text gives the highest age, since lines go first.
+    """
+    faces = Face.objects.exclude(pairs__items__campaign=campaign)
+    if faces.filter(split=Split.TEST).count() < len(Criterion):
+        faces = Face.objects.all()
+    restored = Candidate.objects.filter(face__in=faces, restorer__isnull=False).select_related("face")
+    by_networks = restored.filter(restorer__kind="network")
+    average = Score.objects.filter(candidate__in=by_networks, metric="niqe").aggregate(mean=Avg("value"))["mean"] or 0
+    sharp = by_networks.filter(pk__in=Score.objects.filter(metric="niqe", value__lte=average).values("candidate"))
+    oldest = max(faces.exclude(caption=""), key=_age_in_text, default=None)
+    used: list[int] = []
+    for criterion, candidates in {
+        Criterion.TEXT: by_networks.filter(face=oldest, scores__metric="ssim").order_by("-scores__value"),
+        Criterion.REALISM: sharp.filter(scores__metric="lpips").order_by("-scores__value"),
+        Criterion.DETAIL: restored.filter(restorer__kind="classical", scores__metric="ssim").order_by("-scores__value"),
+    }.items():
+        worse = candidates.exclude(face__in=used).first()
+        if worse is None:
+            continue
+        used.append(worse.face_id)
+        Example.objects.update_or_create(
+            campaign=campaign,
+            criterion=criterion,
+            defaults={
+                "better": Candidate.objects.get(face=worse.face_id, source=Candidate.HQ),
+                "worse": worse,
+                "note": NOTES[criterion].format(caption=worse.face.caption),
+            },
+        )
+    return len(used)
+
+
+def _age_in_text(face: Face) -> int:
+    return max((int(number) for number in re.findall(r"\b\d{1,2}\b", face.caption)), default=0)

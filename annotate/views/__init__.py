@@ -1,0 +1,1 @@
+"""Pages. Thin: forms check, services write, selectors read, templates show."""

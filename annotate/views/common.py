@@ -1,0 +1,28 @@
+"""Who may come in."""
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from django_htmx.middleware import HtmxDetails
+
+from annotate.models import Campaign, User
+
+
+class Request(HttpRequest):
+    """What `login_required` and the htmx middleware make of a request."""
+
+    user: User
+    htmx: HtmxDetails
+
+
+def member_campaign(request: Request, slug: str) -> Campaign:
+    """The campaign if the user is a member or staff; otherwise it does not exist for them."""
+    campaigns = Campaign.objects.all()
+    if not request.user.is_staff:
+        campaigns = campaigns.filter(memberships__annotator=request.user)
+    return get_object_or_404(campaigns, slug=slug)
+
+
+def leads_only(request: Request, what: str) -> None:
+    if not request.user.is_staff:
+        raise PermissionDenied(f"{what} for leads.")
