@@ -6,6 +6,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.cache import cache
 
+from tests.browser import browser, sign_in, site  # noqa: F401 - fixtures
+
 
 def pytest_configure() -> None:
     django_settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"

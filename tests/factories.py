@@ -6,9 +6,9 @@ from itertools import count
 
 from annotate.models import Campaign, Candidate, Face, Pair, Restorer, User
 from annotate.services import campaigns, pairing
+from tests.servers import PASSWORD
 
 RESTORERS = ("dat-light", "lanczos", "realesrgan-x4plus")
-PASSWORD = "correct horse battery"
 numbers = count(1)
 
 

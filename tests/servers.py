@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+PASSWORD = "correct horse battery"  # of every user in tests
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRES_HINT = "PostgreSQL is not installed: install the package postgresql to run this."
 REDIS_HINT = "Redis is not installed: install the package redis-server to run this."

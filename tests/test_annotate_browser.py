@@ -1,152 +1,37 @@
 """The desk in a real browser, against real servers, on real faces."""
 
-import json
-import shutil
-import subprocess
-
 import pytest
 
-from rewardlab import assets
-from tests.factories import PASSWORD
-from tests.servers import CHROMIUM_HINT, Deployment, find_chromium
+from tests.browser import (
+    PANES,
+    is_ready,
+    judgements,
+    lease_on_screen,
+    needs_chromium,
+    press_and_wait,
+    shown,
+    wait_for_another_pair,
+    wait_until_stored,
+)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HINT),
-]
-FACES = 8
-USERS = ("keys", "reload", "double", "offline", "tabs", "plain", "phone", "learner")
-SET_UP = """
-from annotate.models import Campaign, Pair, User
-from annotate.services import campaigns, pairing
-User.objects.create_superuser("lead", password="{password}")
-for slug in {users}:
-    user = User.objects.create_user(slug, password="{password}")
-    campaign = Campaign.objects.create(slug=slug, name=slug)
-    pairing.add_items(campaign=campaign, pairs=Pair.objects.filter(kind="contested").values_list("pk", flat=True))
-    campaigns.invite(campaign=campaign, annotators=[user])
-"""
-COUNT = """
-import json
-from annotate.models import Judgement
-print(json.dumps(list(Judgement.objects.filter(lease__annotator__username="{user}").values_list("choice", flat=True))))
-"""
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    place = tmp_path_factory.mktemp("photographs")
-    for number, portrait in enumerate(sorted(assets.find("demo-faces").glob("*.jpg"))[:FACES]):
-        shutil.copy(portrait, place / f"{number:05d}.jpg")
-    with Deployment("sqlite") as site:
-        site.manage("ingest", str(place), "--size", "128", "--split", "train")
-        for command in ("degrade", "caption", "restore", "build_pairs"):
-            site.manage(command)
-        site.manage("score", "--metrics", "ssim", "psnr", "lpips", "niqe")
-        site.manage("simulate_annotators", "--limit", "6")
-        site.manage("shell", "-v0", "-c", SET_UP.format(users=USERS, password=PASSWORD))
-        site.start_web()
-        site.start_worker()
-        yield site
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(),
-            args=[
-                "--no-sandbox",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def sign_in(site, browser):
-    """A page signed in as a user; at the end nothing may have been complained about in the console."""
-    contexts, complaints = [], []
-
-    def open_page(user: str, page: str = "", **options):
-        address = page or f"/campaigns/{user}/judge"
-        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(site.address + address)
-        page.fill("#id_username", user)
-        page.fill("#id_password", PASSWORD)
-        page.press("#id_password", "Enter")
-        page.wait_for_url(site.address + address)
-        return page
-
-    open_page.complaints = complaints
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [text for text in complaints if "409 (Conflict)" not in text] == []
-
-
-def judgements(site, user: str) -> list[str]:
-    printed = site.python("manage.py", "shell", "-v0", "-c", COUNT.format(user=user), stdout=subprocess.PIPE).stdout
-    return json.loads(printed)
-
-
-def shown(page) -> tuple[str, str]:
-    return tuple(image.get_attribute("src") for image in page.locator("#desk .pair img").all())
-
-
-def wait_for_another_pair(page, before: tuple[str, str]) -> None:
-    # Two pairs of one face may share an image, so one side alone does not tell them apart.
-    page.wait_for_function(
-        """before => {
-            const images = [...document.querySelectorAll("#desk .pair img")];
-            return images.length === 2 && images.some((image, side) => image.getAttribute("src") !== before[side]);
-        }""",
-        arg=list(before),
-    )
-
-
-def press_and_wait(page, key: str) -> None:
-    lease = page.input_value("#desk [data-answer] [name=lease]")
-    page.keyboard.press(key)
-    page.wait_for_function(
-        "lease => document.querySelector('#desk [data-answer] [name=lease]')?.value !== lease", arg=lease
-    )
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 def test_judging_by_keyboard_alone_with_pictures_decoded_ahead(site, sign_in):
     page = sign_in("keys")
     page.evaluate("window.sameDocument = true")
-    page.evaluate(
-        """() => {
-            window.readiness = [];
-            const isReady = (image) => image.complete && image.naturalWidth > 0;
-            document.addEventListener("htmx:afterSwap", () =>
-                window.readiness.push([...document.querySelectorAll("#desk .pair img")].every(isReady)));
-        }"""
-    )
     for key in ("a", "k", "Space", "l"):
-        page.wait_for_timeout(150)  # a person looks first
+        page.wait_for_function("() => items().length === 4")  # three wait behind the one on the screen
         press_and_wait(page, key)
-    before = shown(page)
+        assert is_ready(page)
+    before = lease_on_screen(page)
     page.keyboard.press("u")
     wait_for_another_pair(page, before)
     page.keyboard.press("x")
     assert page.evaluate("document.activeElement.id") == "reason"
     page.keyboard.press("Escape")
     assert page.evaluate("window.sameDocument") is True
-    readiness = page.evaluate("window.readiness")
-    assert len(readiness) >= 4
-    assert all(readiness)
-    assert "3 answered by you" in page.inner_text("#desk .own")
+    assert "3 answered by you, 3 today" in page.inner_text("#state .own")
     stored = judgements(site, "keys")
     assert len(stored) == 5  # four answers and one undo
     assert stored[2] == "cant_tell"
@@ -158,37 +43,65 @@ def test_a_reload_and_the_way_back_show_the_same_pair_on_the_same_sides(site, si
     pair = shown(page)
     page.reload()
     assert shown(page) == pair
-    page.keyboard.press("g")
-    page.wait_for_url("**/guideline")
-    assert page.locator("h2").all_inner_texts() == ["Realism", "Detail", "Text"]
+    page.click("text=My answers")
+    page.wait_for_url("**/history")
     page.go_back()
-    page.wait_for_selector("#desk .pair img")
+    page.wait_for_selector(PANES)
     assert shown(page) == pair
+
+
+def test_the_guideline_opens_over_the_pair_and_closes_again(site, sign_in):
+    page = sign_in("reload")
+    page.keyboard.press("g")
+    page.wait_for_selector("#guideline[open] h2")
+    assert page.locator("#guideline h2").all_inner_texts() == ["Realism", "Detail", "Text"]
+    assert page.locator("#guideline .example img").count() == 6
+    page.keyboard.press("a")  # not an answer while the guideline lies over the pair
+    page.keyboard.press("Escape")
+    assert not page.locator("#guideline[open]").count()
+    assert judgements(site, "reload") == []
 
 
 def test_a_double_click_is_one_answer(site, sign_in):
     page = sign_in("double")
-    first = shown(page)
-    page.locator("button[data-key=a]").dblclick()
+    first = lease_on_screen(page)
+    page.evaluate(
+        """() => { const button = current().querySelector("[data-key=a]"); button.click(); button.click(); }"""
+    )
     wait_for_another_pair(page, first)
-    page.wait_for_timeout(500)
+    wait_until_stored(page)
     assert len(judgements(site, "double")) == 1
 
 
 def test_a_lost_connection_loses_nothing_and_doubles_nothing(site, sign_in):
     page = sign_in("offline")
-    pair = shown(page)
     page.context.set_offline(True)
-    page.keyboard.press("j")
+    press_and_wait(page, "j")
+    press_and_wait(page, "a")  # one goes on with what was fetched ahead
     page.wait_for_selector("#connection:not([hidden])")
-    assert "not stored yet" in page.inner_text("#connection")
-    assert shown(page) == pair
-    page.wait_for_timeout(3000)
+    assert "kept here" in page.inner_text("#connection")
+    page.wait_for_timeout(1500)
     page.context.set_offline(False)
-    page.wait_for_selector("#connection[hidden]", state="attached")
-    wait_for_another_pair(page, pair)
-    assert len(judgements(site, "offline")) == 1
-    sign_in.complaints.clear()  # htmx and Chromium rightly say that requests failed
+    page.wait_for_selector("#connection[hidden]", state="attached", timeout=15_000)
+    wait_until_stored(page)
+    assert judgements(site, "offline").count("undo") == 0
+    assert len(judgements(site, "offline")) == 2
+    sign_in.complaints.clear()  # Chromium rightly says that requests failed
+
+
+def test_an_answer_that_was_not_sent_survives_the_page(site, sign_in):
+    page = sign_in("crash")
+    page.route("**/answer", lambda route: route.abort())
+    answered = lease_on_screen(page)
+    press_and_wait(page, "j")
+    page.wait_for_selector("#connection:not([hidden])")
+    again = page.context.new_page()  # as after a crash: the old page never got to send it
+    again.goto(f"{site.address}/campaigns/crash/judge")
+    again.wait_for_selector("#hint:not([hidden])")
+    assert "sent now" in again.inner_text("#hint")
+    assert lease_on_screen(again) != answered
+    assert len(judgements(site, "crash")) == 1
+    sign_in.complaints.clear()
 
 
 def test_two_tabs_do_not_fight(site, sign_in):
@@ -197,19 +110,115 @@ def test_two_tabs_do_not_fight(site, sign_in):
     other.goto(f"{site.address}/campaigns/tabs/judge")
     assert shown(one) == shown(other)
     press_and_wait(one, "a")
+    wait_until_stored(one)
     press_and_wait(other, "j")
-    assert "earlier answer stands" in other.inner_text("#desk .notice")
+    wait_until_stored(other)
+    assert "earlier answer stands" in other.inner_text("#state .notice")
     assert shown(one) == shown(other)
     assert len(judgements(site, "tabs")) == 1
 
 
 def test_without_script_the_forms_still_work(site, sign_in):
     page = sign_in("plain", java_script_enabled=False)
-    pair = shown(page)
-    page.click("button[data-key=s]")
-    assert shown(page) != pair
+    lease = lease_on_screen(page)
+    page.click(".item:not(.ahead) button[data-key=s]")
+    assert lease_on_screen(page) != lease
     page.click("button[data-key=u]")
-    assert shown(page) == pair
+    assert lease_on_screen(page) == lease
+
+
+def transform(page, side: str) -> list[float]:
+    """Scale and place of an image in its pane: [scale, x, y] in pixels."""
+    return page.evaluate(
+        """side => { const m = new DOMMatrix(getComputedStyle(current().querySelector(`.pane.${side} img`)).transform);
+                     return [m.a, m.e, m.f]; }""",
+        side,
+    )
+
+
+def test_the_viewer_moves_both_images_in_step_by_keys_mouse_and_touch(site, sign_in):
+    page = sign_in("viewer")
+    box = page.locator(".item:not(.ahead) .pane.left").bounding_box()
+    page.keyboard.press("e")
+    assert transform(page, "left")[0] > 1.3
+    page.keyboard.press("ArrowRight")
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.wheel(0, -200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 70)
+    page.mouse.up()
+    assert transform(page, "left") == transform(page, "right")
+    page.keyboard.press("0")
+    assert transform(page, "left") == [1, 0, 0]
+    page.keyboard.press("z")  # 128 pixels of the image are 128 of the screen
+    assert transform(page, "left")[0] * box["width"] == pytest.approx(128, abs=0.01)
+    page.keyboard.press("z")
+
+    place = "() => current().querySelector('.pane.left').getBoundingClientRect().x"
+    left = page.evaluate(place)
+    page.keyboard.down("t")
+    assert page.evaluate(place) > left
+    page.keyboard.up("t")
+    assert page.evaluate(place) == left
+
+    page.keyboard.press("o")
+    slides = [page.locator(f".item:not(.ahead) .pane.{side}").bounding_box() for side in ("left", "right")]
+    assert slides[0] == slides[1]
+    page.mouse.move(slides[0]["x"] + slides[0]["width"] / 2, slides[0]["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(slides[0]["x"] + slides[0]["width"] / 4, slides[0]["y"] + 20)
+    page.mouse.up()
+    assert page.evaluate("current().style.getPropertyValue('--divide')") == "25%"
+    page.keyboard.press("o")
+
+    page.keyboard.down("q")
+    page.wait_for_function("() => current().querySelector('.pane.input img').naturalWidth === 128")
+    assert page.locator(".item:not(.ahead) .pane.input").is_visible()
+    page.keyboard.up("q")
+    assert not page.locator(".item:not(.ahead) .pane.input").is_visible()
+    page.keyboard.press("b")
+    assert "brightness(1.5)" in page.evaluate("getComputedStyle(current().querySelector('.pane.left img')).filter")
+
+    press_and_wait(page, "a")
+    wait_until_stored(page)
+    assert transform(page, "left") == [1, 0, 0]  # the next pair is first seen whole
+    used = site.ask("tests.tools_used", "viewer")
+    assert used == {
+        "tools": {"jump": 1, "pan": 2, "zoom": 1, "pixels": 2, "swap": 1, "slider": 1, "input": 1, "brightness": 1}
+    }
+
+
+def test_an_own_answer_is_found_with_its_pictures_and_changed(site, sign_in):
+    page = sign_in("history")
+    pair = shown(page)
+    press_and_wait(page, "a")
+    wait_until_stored(page)
+    page.click("text=My answers")
+    page.wait_for_url("**/history")
+    assert page.get_attribute(".past li:first-child img.chosen", "src") == pair[0]
+    page.click("text=Look again")
+    page.wait_for_url("**/history/*")
+    assert page.get_attribute(".pair [aria-pressed=true]", "value") == "left:realism"
+    page.keyboard.press("k")
+    page.wait_for_url("**/history")
+    assert page.get_attribute(".past li:first-child img.chosen", "src") == pair[1]
+    assert "answered again" in page.inner_text(".past li:first-child")
+    stored = judgements(site, "history")
+    assert len(stored) == 2
+    assert set(stored) == {"first", "second"}
+
+
+def test_answers_faster_than_looking_are_warned_of_and_long_sittings_too(site, sign_in):
+    page = sign_in("hasty")
+    for _ in range(6):
+        page.wait_for_function("() => shownAt !== null")
+        press_and_wait(page, "a")
+    assert "faster than a person can look" in page.inner_text("#hint")
+    page.evaluate("desk.dataset.breakAfter = 0")
+    page.evaluate("pace.length = 0")
+    press_and_wait(page, "j")
+    assert "short break" in page.inner_text("#hint")
+    wait_until_stored(page)
 
 
 def test_on_a_phone_in_the_dark(site, sign_in):
@@ -219,12 +228,16 @@ def test_on_a_phone_in_the_dark(site, sign_in):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     red = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
     assert int(red) < 60
-    sizes = page.evaluate("[...document.querySelectorAll('.pair img')].map(i => [i.clientWidth, i.clientHeight])")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.item:not(.ahead) .pane img')].map(i => [i.clientWidth, i.clientHeight])"
+    )
     assert sizes[0] == sizes[1]
-    buttons = page.evaluate("[...document.querySelectorAll('.pair button')].map(b => b.getBoundingClientRect().height)")
+    buttons = page.evaluate(
+        "[...document.querySelectorAll('.item:not(.ahead) .pair button')].map(b => b.getBoundingClientRect().height)"
+    )
     assert min(buttons) >= 44
-    pair = shown(page)
-    page.tap("button[value='left:detail']")
+    pair = lease_on_screen(page)
+    page.tap(".item:not(.ahead) button[value='left:detail']")
     wait_for_another_pair(page, pair)
 
 

@@ -59,11 +59,11 @@ def test_htmx_leaves_the_page_when_the_session_has_ended(client, campaign):
 @pytest.mark.parametrize("answer", ["left", "left:beauty", "middle:realism", "cant_tell:text", ""])
 def test_a_broken_form_stores_nothing_and_says_so(client, campaign, answer):
     page = client.get("/campaigns/faces/judge")
-    lease, key = page.context["lease"], page.context["key"]
+    lease, key = page.context["pairs"][0].lease, page.context["pairs"][0].key
     response = client.post("/campaigns/faces/answer", {"lease": lease.token, "key": key, "answer": answer})
     assert response.status_code == 400
     assert "Nothing was stored" in response.content.decode()
-    assert response.context["lease"] == lease
+    assert response.context["pairs"][0].lease == lease
 
 
 def test_a_paused_campaign_says_so(client, campaign):

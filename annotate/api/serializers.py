@@ -3,6 +3,7 @@ from rest_framework import serializers
 
 from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion
+from annotate.selectors.desk import side_of
 
 CHOICES = ("left", "right", "cant_tell")
 
@@ -69,13 +70,6 @@ class JudgementSerializer(serializers.Serializer):
 
     def get_criterion(self, judgement) -> str | None:
         return judgement.criterion or None
-
-
-def side_of(judgement) -> str:
-    """left, right or cant_tell, as the annotator saw it."""
-    if judgement.choice not in ("first", "second"):
-        return judgement.choice
-    return "left" if (judgement.choice == "first") == judgement.left_is_first else "right"
 
 
 class SkipRequestSerializer(serializers.Serializer):

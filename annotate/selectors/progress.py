@@ -27,8 +27,9 @@ def campaigns_of(user: User) -> list[Campaign]:
 
 @dataclass(frozen=True)
 class Progress:
-    answered: int  # by this annotator
+    answered: int  # by this annotator, mirrored repeats included
     skipped: int
+    today: int  # answered by this annotator since midnight
     items: int
     answers: int  # by everyone
     answers_wanted: int
@@ -38,6 +39,10 @@ class Progress:
     def share(self) -> float:
         return self.answers / self.answers_wanted if self.answers_wanted else 0.0
 
+    @property
+    def remaining(self) -> int:
+        return max(0, self.answers_wanted - self.answers)
+
 
 RECENT = 20
 
@@ -45,15 +50,15 @@ RECENT = 20
 def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
     own = Membership.objects.filter(annotator=annotator, campaign=campaign).first()
     answers = Membership.objects.filter(campaign=campaign).aggregate(n=Coalesce(Sum("answered"), 0))["n"]
+    answered = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED)
     seconds = sorted(
         value
-        for value in Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED)
-        .order_by("-closed_at")
-        .values_list("judgement__seconds", flat=True)[:RECENT]
+        for value in answered.order_by("-closed_at").values_list("judgement__seconds", flat=True)[:RECENT]
         if value is not None
     )
     return Progress(
-        answered=own.answered if own else 0,
+        answered=own.answered + own.repeated if own else 0,
+        today=answered.filter(closed_at__gte=timezone.localtime().replace(hour=0, minute=0, second=0)).count(),
         skipped=own.skipped if own else 0,
         items=campaign.item_count,
         answers=answers,

@@ -73,10 +73,10 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     if len(leases) < depth:
         _return_expired_leases(now=now)
     while len(leases) < depth:
-        lease = _issue_next(membership, now=now, expires_at=expires_at)
-        if lease is None:
+        following = _issue_next(membership, now=now, expires_at=expires_at)
+        if following is None:
             break
-        leases.append(lease)
+        leases.append(following)
     return leases
 
 

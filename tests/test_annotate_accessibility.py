@@ -1,0 +1,65 @@
+"""WCAG A and AA by axe, on every page that an annotator or a lead meets, in light and dark, wide and narrow."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser import (
+    needs_chromium,
+    press_and_wait,
+    wait_until_stored,
+)
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+LOOKS = [
+    {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
+    {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+]
+
+
+def violations(page) -> list[str]:
+    found = Axe().run(page, options=RULES).response["violations"]
+    return [
+        f"{page.url} {one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
+def test_an_annotators_pages(site, sign_in, look):
+    page = sign_in("access", **look)
+    found = violations(page)
+    page.keyboard.press("o")
+    found += violations(page)
+    page.keyboard.press("g")
+    page.wait_for_selector("#guideline[open] h2")
+    found += violations(page)
+    page.keyboard.press("Escape")
+    press_and_wait(page, "a")
+    wait_until_stored(page)
+    page.click("text=My answers")
+    page.wait_for_url("**/history")
+    found += violations(page)
+    page.click("text=Look again")
+    page.wait_for_url("**/history/*")
+    found += violations(page)
+    for address in ("/", "/campaigns/access/guideline"):
+        page.goto(site.address + address)
+        found += violations(page)
+    assert found == []
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
+def test_a_leads_pages(site, sign_in, look):
+    page = sign_in("lead", page="/", **look)
+    found = violations(page)
+    for address in ("/campaigns/simulated/report", "/runs/"):
+        page.goto(site.address + address)
+        found += violations(page)
+    assert found == []
+
+
+def test_the_sign_in(site, browser):
+    page = browser.new_page()
+    page.goto(site.address)
+    assert violations(page) == []
+    page.close()
