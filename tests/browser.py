@@ -1,4 +1,4 @@
-"""A real site with real faces and headless Chromium, for tests of pages. The fixtures are known everywhere (conftest)."""
+"""A real site with real faces and headless Chromium, for tests of pages. Every test knows these fixtures."""
 
 import json
 import shutil
