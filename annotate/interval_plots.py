@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from annotate.axes import Axis, share_axis, value_axis
 from annotate.curves import WIDTH, Mark
+from annotate.models.campaigns import Question
 from annotate.selectors.comparisons import Cell, Comparison, Metric
 from annotate.selectors.evaluations import Evaluation
+from annotate.selectors.studies import Row
 
 EDGE, ROW = 26, 46  # beside the axis, and a row: its words with its interval below
 
@@ -57,6 +59,20 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
         [(row.title, f"{share.value:.1%}", row.group, share.value, share.low, share.high) for row, share in found],
         people=band,
     )
+
+
+def preference_plot(question: Question, rows: Sequence[Row]) -> IntervalPlot:
+    """A study's preference ratios on one question, a row a couple, against the half that says neither is better."""
+    drawn = []
+    for row in rows:
+        ratio = row.found.ratio or 0.0
+        low, high = row.found.interval or (ratio, ratio)
+        verdict = "better" if low > 0.5 else "worse" if high < 0.5 else ""
+        drawn.append((f"{row.one} over {row.other}", f"{ratio:.0%}", verdict, ratio, low, high))
+    axis = Axis("", 0, 1, 0.25, lambda value: f"{value:.0%}")
+    spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
+    made = _intervals(f"{question.label} Preference ratios with 95% intervals: {spoken}", axis, drawn)
+    return replace(made, zero=Mark("as often as not", x=_across(axis, 0.5)))
 
 
 def difference_plots(comparison: Comparison) -> list[IntervalPlot]:

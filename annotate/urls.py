@@ -1,16 +1,22 @@
 from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.templatetags.static import static
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from annotate.api import views as api
-from annotate.views import campaigns, desk, home, runs
+from annotate.views import campaigns, desk, home, joining, runs, studies
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("campaigns/<slug:slug>/guideline", home.guideline, name="guideline"),
     path("campaigns/<slug:slug>/judge", desk.judge, name="judge"),
+    path("campaigns/<slug:slug>/begin", joining.begin, name="begin"),
+    path("campaigns/<slug:slug>/consent", joining.agree, name="agree"),
+    path("campaigns/<slug:slug>/tutorial", joining.tutored, name="tutored"),
+    path("campaigns/<slug:slug>/qualification", joining.qualification, name="qualification"),
+    path("join/<str:token>", joining.join, name="join"),
+    path("return/<str:signed>", joining.come_back, name="come_back"),
     path("campaigns/<slug:slug>/answer", desk.answer, name="answer"),
     path("campaigns/<slug:slug>/skip", desk.skip, name="skip"),
     path("campaigns/<slug:slug>/undo", desk.undo, name="undo"),
@@ -24,6 +30,8 @@ urlpatterns = [
     path("runs/<str:name>/faces", runs.run_faces, name="run_faces"),
     path("runs/<str:name>/<path:file>", runs.run_file, name="run_file"),
     path("images/<uuid:key>", api.image, name="image"),
+    path("campaigns/<slug:slug>/study", studies.study_report, name="study_report"),
+    re_path(r"^campaigns/(?P<slug>[-\w]+)/study\.(?P<form>csv|tex)$", studies.study_table, name="study_table"),
     path("language/", include("django.conf.urls.i18n")),
     path("health", home.health, name="health"),
     path("accounts/login/", auth.LoginView.as_view(template_name="annotate/login.html"), name="login"),

@@ -2,15 +2,33 @@
 
 from django.db.models import Q
 
-from annotate.models import Candidate, Example, Item, Pair, User
+from annotate.models import Campaign, Candidate, Example, Item, Pair, Trial, User
 
 
 def may_see(user: User, candidate: Candidate) -> bool:
-    """Staff see all; an annotator what was given to them, and the examples of their campaigns."""
+    """Staff see all. An annotator sees what was given to them, to judge or in a qualification; of its face the input
+    and the reference where the campaign shows these; and the examples of their campaigns."""
     if user.is_staff:
         return True
-    pairs = Pair.objects.filter(Q(first=candidate) | Q(second=candidate), face_id=candidate.face_id)
-    if Item.objects.filter(pair__in=list(pairs), leases__annotator=user).exists():
+    return _was_given(user, candidate) or _goes_with_what_was_given(user, candidate) or _is_example(user, candidate)
+
+
+def _was_given(user: User, candidate: Candidate) -> bool:
+    pairs = list(Pair.objects.filter(Q(first=candidate) | Q(second=candidate), face_id=candidate.face_id))
+    if Item.objects.filter(pair__in=pairs, leases__annotator=user).exists():
         return True
+    return Trial.objects.filter(pair__in=pairs, membership__annotator=user).exists()
+
+
+def _goes_with_what_was_given(user: User, candidate: Candidate) -> bool:
+    shows = {Candidate.LQ: Q(show_input=True), Candidate.HQ: Q(show_reference=True)}.get(candidate.source)
+    if shows is None:
+        return False
+    pairs = list(Pair.objects.filter(face_id=candidate.face_id))
+    given = Item.objects.filter(pair__in=pairs, leases__annotator=user).values("campaign")
+    return Campaign.objects.filter(shows, pk__in=given).exists()
+
+
+def _is_example(user: User, candidate: Candidate) -> bool:
     examples = Example.objects.filter(campaign__memberships__annotator=user)
     return examples.filter(Q(better=candidate) | Q(worse=candidate)).exists()

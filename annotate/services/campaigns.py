@@ -181,7 +181,7 @@ def join(*, token: str, person: User | None = None) -> Membership:
         Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()
     )
     if invitation is None:
-        raise Refused("no_such_invitation", _("This invitation does not exist. Ask for a new link."))
+        raise Refused("no_such_invitation", unknown_invitation())
     campaign = invitation.campaign
     if person and (member := campaign.memberships.filter(annotator=person).first()):
         return member
@@ -196,3 +196,7 @@ def join(*, token: str, person: User | None = None) -> Membership:
         person.save()
     audit.record(actor=person, action="join", target=campaign)
     return Membership.objects.create(campaign=campaign, annotator=person)
+
+
+def unknown_invitation() -> str:
+    return _("This invitation does not exist. Ask for a new link.")

@@ -51,7 +51,6 @@ def _with_images(leases: QuerySet[Lease]) -> QuerySet[Lease]:
     return leases.select_related("item__pair__face", "item__pair__first", "item__pair__second")
 
 
-@transaction.atomic
 def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[Lease]:
     """Up to `depth` leases of this annotator: those held, renewed, then new ones. Empty: nothing is left.
 
@@ -59,25 +58,39 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     2. Renew what is held; asking again changes nothing else.
     3. Return expired leases of others to their items.
     4. Give out the mirrored repeats that are due, then the next items of the campaign's order (see `queueing`).
+
+    What others are taking at the same moment is passed over. Only if there is nothing else it is waited for, in a
+    transaction that holds no other item, so that no two requests wait for each other.
     """
+    leases, is_passed_over = _lease_items(annotator=annotator, campaign=campaign, depth=depth)
+    if is_passed_over:
+        leases, _ = _lease_items(annotator=annotator, campaign=campaign, depth=1, wait=True)
+    return leases
+
+
+@transaction.atomic
+def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool = False) -> tuple[list[Lease], bool]:
+    """The leases, and whether there are none only because others were taking what is left."""
     if not campaign.open:
         raise Refused("campaign_closed", _("“%s” is paused. Your answers are kept; come back later.") % campaign)
     membership = _lock_membership(annotator=annotator, campaign=campaign)
     onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
-    leases = list(held_leases(annotator=annotator, campaign=campaign)[:depth])
+    # Locked: one that runs out just now is either renewed or given back, never both.
+    held = held_leases(annotator=annotator, campaign=campaign).select_for_update(of=("self",))
+    leases = list(held[:depth])
     Lease.objects.filter(pk__in=[lease.pk for lease in leases]).update(expires_at=expires_at)
     for lease in leases:
         lease.expires_at = expires_at
-    if len(leases) < depth:
+    if len(leases) < depth and not wait:
         _return_expired_leases(now=now)
     while len(leases) < depth:
-        following = _issue_next(membership, now=now, expires_at=expires_at)
+        following = _issue_next(membership, now=now, expires_at=expires_at, wait=wait)
         if following is None:
             break
         leases.append(following)
-    return leases
+    return leases, not leases and not wait and queueing.is_passed_over(membership)
 
 
 def _return_expired_leases(*, now: datetime) -> None:
@@ -101,7 +114,7 @@ def _return_slot(item_id: int) -> None:
     Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1, given_back=True)
 
 
-def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime) -> Lease | None:
+def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime, wait: bool) -> Lease | None:
     held = {"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at}
     repeats = Lease.objects.filter(
         annotator_id=membership.annotator_id,
@@ -109,7 +122,7 @@ def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime) 
         status=Lease.Status.PLANNED,
     ).order_by("due_after", "pk")
     repeat = repeats.filter(due_after__lte=membership.answered + membership.repeated).first()
-    drawn = None if repeat else queueing.next_item(membership)
+    drawn = None if repeat else _draw_next(membership, wait=wait)
     if drawn is None:
         # Nothing else is left: repeats that are not due yet are asked all the same.
         repeat = repeat or repeats.first()
@@ -120,13 +133,18 @@ def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime) 
     return _issue_lease(drawn, membership, held)
 
 
+def _draw_next(membership: Membership, *, wait: bool) -> queueing.Draw | None:
+    before = (membership.cursor, membership.audit_cursor)
+    drawn = queueing.next_item(membership, wait=wait)
+    membership.given += drawn is not None
+    if drawn or before != (membership.cursor, membership.audit_cursor):
+        membership.save(update_fields=["cursor", "audit_cursor", "given"])
+    return drawn
+
+
 def _issue_lease(drawn: queueing.Draw, membership: Membership, held: dict) -> Lease:
     item = drawn.item
     Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
-    for field, position in drawn.cursors.items():
-        setattr(membership, field, position)
-    membership.given += 1
-    Membership.objects.filter(pk=membership.pk).update(given=membership.given, **drawn.cursors)
     expired = Lease.objects.filter(item=item, annotator_id=membership.annotator_id, is_repeat=False)
     if expired.update(**held, drawn=drawn.how):
         lease = expired.get()
@@ -187,10 +205,10 @@ def submit_judgement(
         seconds=seconds,
         tools=dict(tools or {}),
     )
-    now = timezone.now()
     if change:
         Lease.objects.filter(pk=lease.pk).update(judgement=judgement)
     else:
+        now = _closing_time(annotator)
         Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.ANSWERED, judgement=judgement, closed_at=now)
         _count(lease, answered=+1)
         _plan_repeat(lease, now=now)
@@ -228,6 +246,14 @@ def _require_unanswered(lease: Lease) -> None:
 
 def _take_slot(item_id: int) -> bool:
     return bool(Item.objects.filter(pk=item_id, open_slots__gt=0).update(open_slots=F("open_slots") - 1))
+
+
+def _closing_time(annotator: User) -> datetime:
+    """Now, but after all that this annotator has closed: an undo finds the last one although the clock went back."""
+    closed = Lease.objects.filter(annotator=annotator, closed_at__isnull=False).order_by("-closed_at")
+    last = closed.values_list("closed_at", flat=True).first()
+    now = timezone.now()
+    return max(now, last + timedelta(microseconds=1)) if last else now
 
 
 def _first_or_second(choice: str, *, left_is_first: bool) -> str:
@@ -276,7 +302,9 @@ def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
         raise Refused("already_closed", _("You have already answered this pair. Use Undo to take it back."))
     if lease.status == Lease.Status.HELD and not lease.is_repeat:
         _return_slot(lease.item_id)
-    Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=timezone.now())
+    Lease.objects.filter(pk=lease.pk).update(
+        status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=_closing_time(annotator)
+    )
     _count(lease, skipped=+1)
     lease.refresh_from_db()
     return lease

@@ -2,6 +2,7 @@
 were instructed; the texts are the campaign's own)."""
 
 import hashlib
+import math
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -130,4 +131,9 @@ def round_of(*, membership: Membership, number: int) -> list[Trial]:
 
 
 def is_passed(the_round: list[Trial], campaign: Campaign) -> bool:
-    return sum(trial.is_right for trial in the_round) >= campaign.qualification_share * len(the_round)
+    return sum(trial.is_right for trial in the_round) >= needed(len(the_round), campaign)
+
+
+def needed(size: int, campaign: Campaign) -> int:
+    """How many of a round's pairs must be right."""
+    return math.ceil(campaign.qualification_share * size - 1e-9)

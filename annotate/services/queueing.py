@@ -7,9 +7,9 @@ Uncertain first: the items that the newest SVM is least sure of, ranked by the w
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Abs
 
@@ -20,57 +20,98 @@ RANKED = 2000  # most uncertain items that are ranked at a time: more than are a
 REPEAT_AFTER = (20, 40)  # answers between a pair and its mirrored repeat
 
 
+END = 2**63 - 1  # cursor of one who has walked the whole order
+CURSORS = {"ahead": "cursor", "audit": "audit_cursor"}  # search -> field of the membership
+
+
 @dataclass(frozen=True)
 class Draw:
     item: Item
     how: str  # of Lease.Drawn
-    cursors: dict[str, int] = field(default_factory=dict)  # fields of the membership that move on
 
 
-def next_item(membership: Membership) -> Draw | None:
-    """The next item with an open slot that this annotator has neither answered nor skipped, locked."""
+def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
+    """The next item with an open slot that this annotator has neither answered nor skipped, locked. Moves the
+    membership's cursors, which the caller stores.
+
+    Items that others are taking at this moment are passed over; with `wait` they are waited for.
+    """
     campaign = membership.campaign
-    items = _open_items(membership)
     balanced = campaign.order == Campaign.Order.BALANCED
-    ahead = items.filter(position__gt=membership.cursor) if balanced else _unaudited_ahead(items, membership)
-    searches = {"ahead": ahead.order_by("position"), "back": items.filter(given_back=True).order_by("position")}
-    if not balanced:
-        audited = items.filter(audit=True, position__gt=membership.audit_cursor).order_by("position")
-        ranked = items.filter(rank__isnull=False).order_by("rank")
-        first = {"audit": audited, "ranked": ranked} if _draws_audit(membership) else {"ranked": ranked}
-        searches = {**first, **searches, "audit": audited}
-    for name in (*(name for name in searches if name != "back"), "back"):
-        item = searches[name].first()
+    for search in _searches(membership):
+        items = _ordered(_open_items(membership), search, membership)
+        item = None if items is None else _lock(items, wait=wait).first()
+        if search in CURSORS:
+            _move_cursor(membership, search, item)
         if item:
-            return _draw(item, name, balanced=balanced)
+            how = Lease.Drawn.RANDOM if balanced or item.audit else Lease.Drawn.UNCERTAIN
+            return Draw(item, how)
     return None
+
+
+def is_passed_over(membership: Membership) -> bool:
+    """Whether there is an item for this annotator that was only out of reach because others were taking it."""
+    return _can_pass_over() and any(_first_position(membership, search) is not None for search in _searches(membership))
+
+
+def _searches(membership: Membership) -> tuple[str, ...]:
+    if membership.campaign.order == Campaign.Order.BALANCED:
+        return "ahead", "back"
+    if _draws_audit(membership):
+        return "audit", "ranked", "ahead", "back"
+    return "ranked", "ahead", "audit", "back"
+
+
+def _ordered(items: QuerySet[Item], search: str, membership: Membership) -> QuerySet[Item] | None:
+    """None: the annotator has walked to the end of this order."""
+    if search in CURSORS and getattr(membership, CURSORS[search]) == END:
+        return None
+    if search == "ranked":
+        return items.filter(rank__isnull=False).order_by("rank")
+    if search == "audit":
+        items = items.filter(audit=True, position__gt=membership.audit_cursor)
+    elif search == "back":
+        items = items.filter(given_back=True)
+    else:
+        items = items.filter(position__gt=membership.cursor)
+        if membership.campaign.order == Campaign.Order.UNCERTAIN:
+            items = items.filter(audit=False)
+    return items.order_by("position")
+
+
+def _lock(items: QuerySet[Item], *, wait: bool) -> QuerySet[Item]:
+    locked = items.select_for_update(skip_locked=not wait, of=("self",))
+    return locked.select_related("pair__face", "pair__first", "pair__second")
+
+
+def _move_cursor(membership: Membership, search: str, item: Item | None) -> None:
+    """To the item, or to the end; but never past an item that was passed over: it may yet be this annotator's."""
+    first = _first_position(membership, search) if _can_pass_over() else None
+    reached = END if item is None else item.position
+    if first is not None and first < reached:
+        reached = first - 1
+    setattr(membership, CURSORS[search], reached)
+
+
+def _first_position(membership: Membership, search: str) -> int | None:
+    items = _ordered(_open_items(membership), search, membership)
+    return None if items is None else items.values_list("position", flat=True).first()
+
+
+def _can_pass_over() -> bool:
+    return connection.features.has_select_for_update_skip_locked  # else writers take turns
 
 
 def _open_items(membership: Membership) -> QuerySet[Item]:
     closed_to_them = Lease.objects.filter(
         item=OuterRef("pk"), annotator_id=membership.annotator_id, is_repeat=False
     ).exclude(status=Lease.Status.EXPIRED)
-    return (
-        Item.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(campaign_id=membership.campaign_id, open_slots__gt=0)
-        .filter(~Exists(closed_to_them))
-        .select_related("pair__face", "pair__first", "pair__second")
-    )
-
-
-def _unaudited_ahead(items: QuerySet[Item], membership: Membership) -> QuerySet[Item]:
-    return items.filter(position__gt=membership.cursor, audit=False)
+    return Item.objects.filter(campaign_id=membership.campaign_id, open_slots__gt=0).filter(~Exists(closed_to_them))
 
 
 def _draws_audit(membership: Membership) -> bool:
     campaign = membership.campaign
     return uniform(f"{campaign.seed}/audit/{membership.annotator_id}/{membership.given}") < campaign.random_share
-
-
-def _draw(item: Item, search: str, *, balanced: bool) -> Draw:
-    how = Lease.Drawn.RANDOM if balanced or item.audit else Lease.Drawn.UNCERTAIN
-    cursors = {"ahead": {"cursor": item.position}, "audit": {"audit_cursor": item.position}}.get(search, {})
-    return Draw(item, how, cursors)
 
 
 def uniform(text: str) -> float:

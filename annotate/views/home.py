@@ -1,14 +1,12 @@
 """The start page, the guideline, and what shows the predictor live."""
 
-import markdown
 from django.contrib.auth.decorators import login_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils.html import escape
-from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_GET
 
+from annotate.markdown_text import to_html
 from annotate.models import Campaign
 from annotate.models.campaigns import Criterion
 from annotate.selectors import progress
@@ -42,7 +40,7 @@ def guideline(request: Request, slug: str) -> HttpResponse:
         {
             "campaign": campaign,
             "rules": [(criterion, examples.get(criterion.value)) for criterion in Criterion],
-            "text": mark_safe(markdown.markdown(escape(campaign.guideline))),  # noqa: S308 - escaped first
+            "text": to_html(campaign.guideline),
         },
     )
 
