@@ -13,7 +13,7 @@ needs_chromium = pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HIN
 FACES = 8
 USERS = (
     *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "hasty", "phone"),
-    *("learner", "access"),
+    *("learner", "access", "touch"),
 )
 SET_UP = """
 from annotate.models import Campaign, Pair, User

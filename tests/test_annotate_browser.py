@@ -188,6 +188,32 @@ def test_the_viewer_moves_both_images_in_step_by_keys_mouse_and_touch(site, sign
     }
 
 
+def test_two_fingers_zoom_and_a_finger_holds(site, sign_in):
+    page = sign_in("touch", has_touch=True, viewport={"width": 390, "height": 844})
+    box = page.locator(".item:not(.ahead) .pane.left").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        spots = [{"x": x + across, "y": y + down, "id": number} for number, (across, down) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": spots})
+
+    touch("touchStart", (-10, 0), (10, 0))
+    touch("touchMove", (-15, 0), (15, 0))
+    touch("touchMove", (-30, 0), (30, 0))
+    touch("touchEnd")
+    assert transform(page, "left")[0] == pytest.approx(3, rel=0.2)  # three times as far apart
+    assert transform(page, "left") == pytest.approx(transform(page, "right"), abs=0.1)
+    page.tap("[data-view=fit]")
+
+    swap = page.locator("[data-hold=swap]").bounding_box()
+    x, y = swap["x"] + swap["width"] / 2, swap["y"] + swap["height"] / 2
+    touch("touchStart", (0, 0))
+    assert page.locator(".item:not(.ahead).swapped").count() == 1
+    touch("touchEnd")
+    assert page.locator(".item:not(.ahead).swapped").count() == 0
+
+
 def test_an_own_answer_is_found_with_its_pictures_and_changed(site, sign_in):
     page = sign_in("history")
     pair = shown(page)

@@ -37,6 +37,7 @@ def demo_campaign() -> Campaign:
         defaults={
             "name": "Demo: restored portraits",
             "overlap": 2,
+            "repeat_share": 0.05,
             "guideline": "The portraits are small (256 pixels). Judge what you see in them.",
         },
     )
