@@ -8,7 +8,7 @@ const viewer = (() => {
   const tools = document.querySelector(".viewer-tools");
   const pointers = new Map();
   let gesture = null;
-  let lastWheel = 0;
+  let lastWheel = -Infinity;
 
   const item = () => document.querySelector("#pairs .item:not(.ahead)");
   const pane = () => item()?.querySelector(".pane.left");
