@@ -13,7 +13,7 @@ needs_chromium = pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HIN
 FACES = 8
 USERS = (
     *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "hasty", "phone"),
-    *("learner", "access", "touch"),
+    *("learner", "access", "touch", "learns"),
 )
 SET_UP = """
 from annotate.models import Campaign, Pair, User
@@ -25,6 +25,14 @@ for slug in {users}:
     pairing.add_items(campaign=campaign, pairs=Pair.objects.filter(kind="contested").values_list("pk", flat=True))
     campaigns.invite(campaign=campaign, annotators=[user])
     examples.choose_examples(campaign=campaign)
+Campaign.objects.filter(slug="learns").update(
+    consent="We **store** your answers.", tutorial="Look *closely*.", qualification_size=2, qualification_share=0,
+)
+lead = User.objects.get(username="lead")
+study = Campaign(slug="study", name="Study", kind="study", show_reference=True, overlap=9)
+chosen = campaigns.Selection(couples=(("dat-light", "lanczos"),))
+campaigns.create_campaign(campaign=study, selection=chosen, actor=lead)
+campaigns.create_invitation(campaign=study, places=9, actor=lead)
 """
 COUNT = """
 import json

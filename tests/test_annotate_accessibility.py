@@ -48,6 +48,45 @@ def test_an_annotators_pages(site, sign_in, look):
     assert found == []
 
 
+def test_the_way_to_the_first_pair(site, sign_in):
+    page = sign_in("learns", page="/")
+    page.click("text=Judge")
+    found = violations(page)
+    page.click("text=I have read this and agree")
+    found += violations(page)
+    page.click("text=go on")
+    for _ in range(2):
+        found += violations(page)
+        page.keyboard.press("a")
+        page.wait_for_selector("text=Rule 1")
+        found += violations(page)
+        page.keyboard.press("Space")
+        page.wait_for_selector("text=Rule 1", state="detached")
+        page.wait_for_load_state()
+    found += violations(page)
+    page.click("text=Start judging")
+    page.wait_for_selector("#pairs .item")
+    assert found == []
+
+
+def test_a_guest_of_a_study_and_its_report(site, sign_in, browser):
+    token = site.ask("tests.invitation")["token"]
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.goto(f"{site.address}/join/{token}")
+    found = violations(page)
+    page.click("text=Take part")
+    page.wait_for_selector("#pairs .reference img")
+    found += violations(page)
+    for key in ("a", "l", "Space"):
+        press_and_wait(page, key)
+    wait_until_stored(page)
+    page.close()
+    page = sign_in("lead", page="/campaigns/study/study")
+    found += violations(page)
+    assert page.locator("table caption, table th").count()
+    assert found == []
+
+
 @pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
 def test_a_leads_pages(site, sign_in, look):
     page = sign_in("lead", page="/", **look)
