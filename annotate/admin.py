@@ -235,3 +235,34 @@ class SnapshotAdmin(ReadOnlyAdmin):
 class StageRunAdmin(ReadOnlyAdmin):
     list_display = ("stage", "condition", "done", "total", "skipped", "error", "started_at", "updated_at")
     list_filter = ("stage", "state")
+
+
+@admin.register(models.AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who did what. The database itself refuses to change or remove a row."""
+
+    list_display = ("id", "created_at", "actor", "action", "target", "details")
+    list_filter = ("action",)
+    search_fields = ("target",)
+    list_select_related = ("actor",)
+
+
+@admin.register(models.FailedSignIn)
+class FailedSignInAdmin(ReadOnlyAdmin):
+    list_display = ("at", "name", "address")
+
+
+@admin.register(models.Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    list_display = ("campaign", "taken", "places", "expires_at", "created_by")
+    list_select_related = ("campaign", "created_by")
+
+
+@admin.register(models.Trial)
+class TrialAdmin(ReadOnlyAdmin):
+    list_display = ("membership", "round", "number", "choice", "is_right")
+    list_select_related = ("membership__annotator", "membership__campaign", "pair__first", "pair__second")
+
+    @admin.display(boolean=True)
+    def is_right(self, trial: models.Trial) -> bool | None:
+        return trial.is_right if trial.choice else None
