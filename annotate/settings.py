@@ -44,6 +44,9 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Salts the hashes that stand for file and identity names, which are themselves never stored.
 NAME_SALT = env("NAME_SALT", default="") or SECRET_KEY
 
+# Then the last hop in X-Forwarded-For, which that proxy writes, is who a request comes from.
+BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", default=False)
+
 if PRODUCTION:
     faults = [
         fault
@@ -62,7 +65,7 @@ if PRODUCTION:
     SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-    if env.bool("BEHIND_TLS_PROXY", default=False):
+    if BEHIND_TLS_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
@@ -90,6 +93,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "annotate.middleware.content_security_policy",
+    "annotate.uploads.small_bodies",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -100,6 +104,10 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "annotate.middleware.htmx_sign_in",
 ]
+
+# No door takes a file, and none needs a large body.
+FILE_UPLOAD_HANDLERS = ["annotate.uploads.RefuseFiles"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 
 ROOT_URLCONF = "annotate.urls"
 WSGI_APPLICATION = "annotate.wsgi.application"
@@ -169,10 +177,18 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_RATES": {"token": "10/min"},
     "EXCEPTION_HANDLER": "annotate.api.errors.handle",
 }
-SPECTACULAR_SETTINGS = {"TITLE": "DiffusionReward", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "DiffusionReward",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "OAS_VERSION": "3.1.0",
+    "ENUM_NAME_OVERRIDES": {
+        "Question": "annotate.models.campaigns.Question",
+        "Criterion": "annotate.models.campaigns.Criterion",
+    },
+}
 
 # The broker is the database unless BROKER_URL names a Redis server. A task that dies is given out
 # again after `retry` seconds, which must exceed `timeout`; every task can be run twice.

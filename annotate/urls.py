@@ -5,7 +5,10 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from annotate.api import views as api
-from annotate.views import campaigns, desk, home, joining, runs, studies
+from annotate.views import campaigns, desk, home, joining, runs, sign_in, studies
+
+handler400 = "annotate.views.errors.bad_request"
+handler404 = "annotate.views.errors.not_found"
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -34,9 +37,10 @@ urlpatterns = [
     re_path(r"^campaigns/(?P<slug>[-\w]+)/study\.(?P<form>csv|tex)$", studies.study_table, name="study_table"),
     path("language/", include("django.conf.urls.i18n")),
     path("health", home.health, name="health"),
-    path("accounts/login/", auth.LoginView.as_view(template_name="annotate/login.html"), name="login"),
+    path("accounts/login/", sign_in.SignIn.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("api/v1/", include("annotate.api.urls")),
     path("favicon.ico", lambda request: RedirectView.as_view(url=static("icon.svg"))(request)),
+    path("admin/login/", sign_in.from_admin),
     path("admin/", admin.site.urls),
 ]

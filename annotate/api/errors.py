@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.db import IntegrityError
-from rest_framework import status
+from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from annotate.services.refusals import Refused
 
-FORBIDDEN = {"not_a_member"}
+FORBIDDEN = {"not_a_member", "consent_needed", "tutorial_needed", "qualification_needed"}
 MALFORMED = {"malformed"}
 NOT_FOUND = {"no_such_lease"}
 
@@ -28,4 +28,20 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, IntegrityError):
         detail = "Another request did this at the same moment. Nothing of this one was stored; send it again."
         return Response({"code": "conflict", "detail": detail}, status=status.HTTP_409_CONFLICT)
-    return exception_handler(error, context)
+    return _in_one_shape(error, exception_handler(error, context))
+
+
+def _in_one_shape(error: Exception, response: Response | None) -> Response | None:
+    """The framework's own refusals. Of a malformed body `faults` says what is wrong with which field."""
+    if response is None:
+        return None
+    if isinstance(error, exceptions.ValidationError):
+        fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
+        name, faults = next(iter(fields.items()))
+        fault = faults[0] if isinstance(faults, list) and faults else faults
+        response.data = {"code": "malformed", "detail": f"{name}: {fault}", "faults": fields}
+    else:
+        codes = error.get_codes() if isinstance(error, exceptions.APIException) else None
+        named = codes if isinstance(codes, str) else "not_found" if response.status_code == 404 else "refused"
+        response.data = {"code": named, "detail": response.data["detail"]}
+    return response

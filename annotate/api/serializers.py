@@ -1,9 +1,13 @@
 from django.urls import reverse
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
+from annotate.api import fields
 from annotate.models import Campaign, Candidate, Judgement, Lease
-from annotate.models.campaigns import Criterion
-from annotate.selectors.desk import side_of
+from annotate.models.campaigns import Criterion, Question
+from annotate.selectors.desk import Past, Shown, side_of
 
 CHOICES = ("left", "right", "cant_tell")
 
@@ -14,42 +18,76 @@ class CampaignSerializer(serializers.ModelSerializer):
         fields = ("slug", "name", "guideline", "overlap", "open")
 
 
-class LeaseSerializer(serializers.Serializer):
-    """An item as it is shown to this annotator. Nothing in it tells which restorer made an image."""
+class _WithImages(serializers.Serializer):
+    """Addresses of images. They are random: nothing in them tells which restorer made an image."""
 
-    item = serializers.IntegerField(source="item_id")
-    lease = serializers.UUIDField(source="token")
-    expires = serializers.DateTimeField(source="expires_at")
     left = serializers.SerializerMethodField()
     right = serializers.SerializerMethodField()
-    caption = serializers.CharField(source="item.pair.face.caption")
 
-    def get_left(self, lease: Lease) -> str:
-        return self._address(lease.left)
+    def get_left(self, shown: Shown | Past) -> str:
+        return self._address(shown.lease.left)
 
-    def get_right(self, lease: Lease) -> str:
-        return self._address(lease.right)
+    def get_right(self, shown: Shown | Past) -> str:
+        return self._address(shown.lease.right)
 
     def _address(self, candidate: Candidate) -> str:
         return self.context["request"].build_absolute_uri(reverse("image", args=[candidate.key]))
 
 
+class LeaseSerializer(_WithImages):
+    """An item as it is shown to this annotator."""
+
+    item = serializers.IntegerField(source="lease.item_id")
+    lease = serializers.UUIDField(source="lease.token")
+    expires = serializers.DateTimeField(source="lease.expires_at")
+    question = serializers.ChoiceField(choices=Question.choices)
+    caption = serializers.CharField(source="face.caption")
+    input = serializers.SerializerMethodField(help_text="the degraded image; null where it is not to be seen")
+    reference = serializers.SerializerMethodField(help_text="the photograph; null where it is not to be seen")
+
+    def get_input(self, shown: Shown) -> str | None:
+        return self._address(shown.input) if shown.input else None
+
+    def get_reference(self, shown: Shown) -> str | None:
+        return self._address(shown.reference) if shown.reference else None
+
+
+class HeldSerializer(LeaseSerializer):
+    leases = LeaseSerializer(many=True, required=False, help_text="with `depth` above 1: this item and those after it")
+
+
 class NextRequestSerializer(serializers.Serializer):
-    depth = serializers.IntegerField(min_value=1, max_value=8, default=1, help_text="how many items to hold at once")
+    depth = fields.Whole(min_value=1, max_value=8, default=1, help_text="how many items to hold at once")
 
 
 class JudgementRequestSerializer(serializers.Serializer):
-    item = serializers.IntegerField()
-    lease = serializers.UUIDField()
-    key = serializers.UUIDField(help_text="made by the client; repeat it when you repeat the request")
-    choice = serializers.ChoiceField(choices=CHOICES)
-    criterion = serializers.ChoiceField(choices=Criterion.choices, allow_null=True, default=None)
-    seconds = serializers.FloatField(min_value=0, max_value=86_400, allow_null=True, default=None)
+    item = fields.Whole()
+    lease = fields.Token()
+    key = fields.Token(help_text="made by the client; repeat it when you repeat the request")
+    choice = fields.Choice(choices=CHOICES)
+    criterion = fields.Choice(choices=Criterion.choices, allow_null=True, default=None)
+    seconds = fields.Number(min_value=0, max_value=86_400, allow_null=True, default=None)
+    tools = fields.ToolCounts(default=dict)
+    change = fields.Flag(default=False, help_text="replace the answer that was given before; it is kept beside it")
 
     def validate(self, data: dict) -> dict:
         if data["choice"] == "cant_tell" and data["criterion"]:
             raise serializers.ValidationError({"criterion": "“Can't tell” has no deciding rule; send null."})
         return data
+
+
+class JudgementRequestSchema(OpenApiSerializerExtension):
+    """Says in the schema what `validate` asks for: a side, or no rule."""
+
+    target_class = JudgementRequestSerializer
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        schema["anyOf"] = [
+            {"properties": {"choice": {"not": {"const": "cant_tell"}}}},
+            {"properties": {"criterion": {"const": None}}},
+        ]
+        return schema
 
 
 class JudgementSerializer(serializers.Serializer):
@@ -59,22 +97,45 @@ class JudgementSerializer(serializers.Serializer):
     choice = serializers.SerializerMethodField()
     criterion = serializers.SerializerMethodField()
     seconds = serializers.FloatField(allow_null=True)
+    tools = fields.ToolCounts()
     created = serializers.DateTimeField(source="created_at")
     in_force = serializers.SerializerMethodField(help_text="false once it was undone or replaced")
 
     def get_in_force(self, judgement: Judgement) -> bool:
         return Lease.objects.filter(pk=judgement.lease_id, judgement=judgement).exists()
 
-    def get_choice(self, judgement) -> str:
+    def get_choice(self, judgement: Judgement) -> str:
         return side_of(judgement)
 
-    def get_criterion(self, judgement) -> str | None:
+    def get_criterion(self, judgement: Judgement) -> str | None:
         return judgement.criterion or None
 
 
+class PastSerializer(_WithImages):
+    """One own answer in force, with what it was given to."""
+
+    lease = serializers.UUIDField(source="lease.token")
+    choice = serializers.ChoiceField(choices=CHOICES, source="side")
+    criterion = serializers.SerializerMethodField()
+    seconds = serializers.FloatField(source="judgement.seconds", allow_null=True)
+    created = serializers.DateTimeField(source="judgement.created_at")
+
+    def get_criterion(self, past: Past) -> str | None:
+        return past.judgement.criterion or None
+
+
+class HistoryRequestSerializer(serializers.Serializer):
+    before = fields.Token(required=False, help_text="`older` of the page before")
+
+
+class HistorySerializer(serializers.Serializer):
+    answers = PastSerializer(many=True)
+    older = serializers.UUIDField(allow_null=True, help_text="ask with `before` set to it for the next page")
+
+
 class SkipRequestSerializer(serializers.Serializer):
-    lease = serializers.UUIDField()
-    reason = serializers.CharField(max_length=200)
+    lease = fields.Token()
+    reason = fields.Text(max_length=200)
 
 
 class ProgressSerializer(serializers.Serializer):
@@ -86,6 +147,19 @@ class ProgressSerializer(serializers.Serializer):
     seconds_per_answer = serializers.FloatField(allow_null=True, help_text="median of your last answers")
 
 
+class TokenRequestSerializer(serializers.Serializer):
+    username = fields.Text(max_length=150)
+    password = fields.Text(max_length=4096, trim_whitespace=False)
+
+
+class TokenSerializer(serializers.Serializer):
+    token = serializers.CharField()
+
+
 class ErrorSerializer(serializers.Serializer):
     code = serializers.CharField()
     detail = serializers.CharField()
+
+
+class MalformedSerializer(ErrorSerializer):
+    faults = serializers.DictField(required=False, help_text="what is wrong with which field")

@@ -8,6 +8,7 @@ urlpatterns = [
     path("campaigns", views.campaigns, name="api-campaigns"),
     path("campaigns/<slug:slug>/next", views.next_item, name="api-next"),
     path("campaigns/<slug:slug>/undo", views.undo, name="api-undo"),
+    path("campaigns/<slug:slug>/history", views.history, name="api-history"),
     path("campaigns/<slug:slug>/progress", views.campaign_progress, name="api-progress"),
     path("judgements", views.judgements, name="api-judgements"),
     path("skips", views.skips, name="api-skips"),

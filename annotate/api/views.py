@@ -1,49 +1,72 @@
 import uuid
+from typing import Any
 
-from django.http import FileResponse, Http404, HttpResponseNotModified
-from django.http.response import HttpResponseBase
+from django.http import Http404, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.authtoken.views import ObtainAuthToken
-from rest_framework.decorators import api_view, renderer_classes
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.authtoken.models import Token as AccessToken
+from rest_framework.decorators import api_view
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
 
+from annotate.api import images as outgoing
 from annotate.api import serializers as s
-from annotate.models import Campaign, Candidate
-from annotate.selectors import images, progress
-from annotate.services import judging
+from annotate.models import Campaign, Candidate, Lease
+from annotate.selectors import desk, images, progress
+from annotate.services import judging, sign_in
 from annotate.services.refusals import Refused
-
-REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
-
 
 IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
-
-class PngRenderer(BaseRenderer):
-    """Lets a browser that accepts only pictures ask for one; the view answers with the file itself."""
-
-    media_type = "image/*"
-    format = "png"
-
-    def render(
-        self, data: object, accepted_media_type: str | None = None, renderer_context: dict | None = None
-    ) -> bytes:
-        return b""  # a refusal has no picture
+REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
+MALFORMED = OpenApiResponse(s.MalformedSerializer, "not understood; nothing was stored")
+# Session sign-in without the CSRF token is the one 403 that every door knows.
+ALWAYS = {401: REFUSED, 403: REFUSED}
+BODY = {400: MALFORMED, 413: REFUSED, 415: REFUSED}
+SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH, pattern=r"^[-a-zA-Z0-9_]+$")
 
 
-class Token(ObtainAuthToken):
+class Token(APIView):
     """Exchange name and password for a token."""
 
-    throttle_classes = (ScopedRateThrottle,)
-    throttle_scope = "token"
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        request=s.TokenRequestSerializer,
+        responses={
+            200: s.TokenSerializer,
+            400: MALFORMED,
+            401: OpenApiResponse(s.ErrorSerializer, "name or password is wrong"),
+            413: REFUSED,
+            415: REFUSED,
+            429: OpenApiResponse(s.ErrorSerializer, "too many wrong ones; `Retry-After` says for how many seconds"),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        asked = s.TokenRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        name, password = asked.validated_data["username"], asked.validated_data["password"]
+        try:
+            user = sign_in.sign_in(request._request, name=name, password=password)
+        except sign_in.TooManyTries as refused:
+            return Response(
+                {"code": refused.code, "detail": refused.message},
+                status=status.HTTP_429_TOO_MANY_REQUESTS,
+                headers={"Retry-After": str(refused.retry_after)},
+            )
+        if user is None:
+            refusal = {"code": "wrong_password", "detail": "Name or password is wrong. Both mind capital letters."}
+            return Response(refusal, status=status.HTTP_401_UNAUTHORIZED, headers={"WWW-Authenticate": "Token"})
+        token, _made = AccessToken.objects.get_or_create(user=user)
+        return Response({"token": token.key})
 
 
-@extend_schema(responses=s.CampaignSerializer(many=True))
+@extend_schema(responses={200: s.CampaignSerializer(many=True), **ALWAYS})
 @api_view(["GET"])
 def campaigns(request: Request) -> Response:
     """The campaigns you are a member of."""
@@ -51,11 +74,15 @@ def campaigns(request: Request) -> Response:
 
 
 @extend_schema(
+    parameters=[SLUG],
     request=s.NextRequestSerializer,
     responses={
-        200: s.LeaseSerializer,
+        200: s.HeldSerializer,
         204: OpenApiResponse(description="nothing is left for you"),
+        404: REFUSED,
         409: REFUSED,
+        **ALWAYS,
+        **BODY,
     },
 )
 @api_view(["POST"])
@@ -63,13 +90,19 @@ def next_item(request: Request, slug: str) -> Response:
     """The item you hold, renewed, or a new one. With `depth` > 1 the list `leases` has those that follow."""
     wish = s.NextRequestSerializer(data=request.data)
     wish.is_valid(raise_exception=True)
-    leases = judging.lease_items(
-        annotator=request.user, campaign=get_object_or_404(Campaign, slug=slug), **wish.validated_data
-    )
+    campaign = get_object_or_404(Campaign, slug=slug)
+    leases = judging.lease_items(annotator=request.user, campaign=campaign, **wish.validated_data)
     if not leases:
         return Response(status=status.HTTP_204_NO_CONTENT)
-    shown = s.LeaseSerializer(leases, many=True, context={"request": request}).data
+    shown = _shown(request, leases, campaign)
     return Response({**shown[0], "leases": shown} if wish.validated_data["depth"] > 1 else shown[0])
+
+
+def _shown(request: Request, leases: list[Lease], campaign: Campaign) -> list[dict[str, Any]]:
+    return [
+        dict(item)
+        for item in s.LeaseSerializer(desk.shown(leases, campaign), many=True, context={"request": request}).data
+    ]
 
 
 @extend_schema(
@@ -77,7 +110,10 @@ def next_item(request: Request, slug: str) -> Response:
     responses={
         201: s.JudgementSerializer,
         200: OpenApiResponse(s.JudgementSerializer, "this key was stored before"),
+        404: REFUSED,
         409: REFUSED,
+        **ALWAYS,
+        **BODY,
     },
 )
 @api_view(["POST"])
@@ -94,6 +130,8 @@ def judgements(request: Request) -> Response:
         choice=fields["choice"],
         criterion=fields["criterion"],
         seconds=fields["seconds"],
+        tools=fields["tools"],
+        change=fields["change"],
     )
     return Response(
         s.JudgementSerializer(judgement).data,
@@ -101,7 +139,7 @@ def judgements(request: Request) -> Response:
     )
 
 
-@extend_schema(request=s.SkipRequestSerializer, responses={204: None, 409: REFUSED})
+@extend_schema(request=s.SkipRequestSerializer, responses={204: None, 404: REFUSED, 409: REFUSED, **ALWAYS, **BODY})
 @api_view(["POST"])
 def skips(request: Request) -> Response:
     """Give an item back with a reason."""
@@ -112,39 +150,94 @@ def skips(request: Request) -> Response:
     return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-@extend_schema(request=None, responses={200: s.LeaseSerializer, 409: REFUSED})
+@extend_schema(
+    parameters=[SLUG], request=None, responses={200: s.LeaseSerializer, 404: REFUSED, 409: REFUSED, **ALWAYS}
+)
 @api_view(["POST"])
 def undo(request: Request, slug: str) -> Response:
     """Take back your last answer or skip; returns the item, held again."""
-    lease = judging.undo_last(annotator=request.user, campaign=get_object_or_404(Campaign, slug=slug))
-    return Response(s.LeaseSerializer(lease, context={"request": request}).data)
+    campaign = get_object_or_404(Campaign, slug=slug)
+    lease = judging.undo_last(annotator=request.user, campaign=campaign)
+    return Response(_shown(request, [lease], campaign)[0])
 
 
-@extend_schema(responses={(200, "image/png"): bytes, 304: None, 404: OpenApiResponse(description="not yours to see")})
+@extend_schema(
+    parameters=[SLUG, s.HistoryRequestSerializer],
+    responses={200: s.HistorySerializer, 400: MALFORMED, 404: REFUSED, **ALWAYS},
+)
 @api_view(["GET"])
-@renderer_classes([PngRenderer, JSONRenderer])
-def image(request: Request, key: uuid.UUID) -> HttpResponseBase:
-    """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
-    candidate = get_object_or_404(Candidate, key=key)
-    if not images.may_see(request.user, candidate):
-        raise Http404
-    etag = f'"{candidate.sha256}"'
-    response: HttpResponseBase
-    if request.headers.get("If-None-Match") == etag:
-        response = HttpResponseNotModified()
-    elif candidate.path.is_file():
-        response = FileResponse(candidate.path.open("rb"), content_type="image/png")
-    else:
-        raise Http404("The file of this image is missing on the server.")
-    response["ETag"] = etag
-    response["Cache-Control"] = f"private, max-age={IMAGE_CACHE_SECONDS}, immutable"
-    return response
+def history(request: Request, slug: str) -> Response:
+    """Your answers in force, newest first, a page at a time."""
+    asked = s.HistoryRequestSerializer(data=request.query_params.dict())
+    asked.is_valid(raise_exception=True)
+    campaign = _member_campaign(request, slug)
+    before = asked.validated_data.get("before")
+    if before and desk.own_lease(annotator=request.user, campaign=campaign, token=before) is None:
+        raise Refused("no_such_lease", "The answer that this page should begin after is not in force any more.")
+    page, more = desk.history(annotator=request.user, campaign=campaign, before=before)
+    answers = s.PastSerializer(page, many=True, context={"request": request}).data
+    return Response({"answers": answers, "older": page[-1].lease.token if more else None})
 
 
-@extend_schema(responses=s.ProgressSerializer)
+@extend_schema(parameters=[SLUG], responses={200: s.ProgressSerializer, 404: REFUSED, **ALWAYS})
 @api_view(["GET"])
 def campaign_progress(request: Request, slug: str) -> Response:
+    """How far you are, and how far everyone is."""
+    campaign = _member_campaign(request, slug)
+    return Response(s.ProgressSerializer(progress.progress_of(annotator=request.user, campaign=campaign)).data)
+
+
+def _member_campaign(request: Request, slug: str) -> Campaign:
     campaign = get_object_or_404(Campaign, slug=slug)
     if not request.user.is_staff and not campaign.memberships.filter(annotator=request.user).exists():
         raise Refused("not_a_member", f"You are not a member of “{campaign}”.")
-    return Response(s.ProgressSerializer(progress.progress_of(annotator=request.user, campaign=campaign)).data)
+    return campaign
+
+
+class WhateverIsAccepted(BaseContentNegotiation):
+    """An image is an image and a refusal is JSON, whether the client says that it accepts them or not."""
+
+    def select_parser(self, request: Request, parsers: list) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: list, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class Image(APIView):
+    """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
+
+    content_negotiation_class = WhateverIsAccepted
+
+    @extend_schema(
+        parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="an ETag")],
+        responses={
+            (200, "image/png"): bytes,
+            304: OpenApiResponse(description="what you have is right"),
+            404: OpenApiResponse(s.ErrorSerializer, "not yours to see"),
+            **ALWAYS,
+        },
+    )
+    def get(self, request: Request, key: uuid.UUID) -> HttpResponse:
+        candidate = get_object_or_404(Candidate.objects.select_related("face"), key=key)
+        if not images.may_see(request.user, candidate):
+            raise Http404
+        etag = outgoing.etag(candidate)
+        response: HttpResponse
+        if request.headers.get("If-None-Match") == etag:
+            response = HttpResponseNotModified()
+        else:
+            response = HttpResponse(_content(candidate), content_type="image/png")
+        response["ETag"] = etag
+        response["Cache-Control"] = f"private, max-age={IMAGE_CACHE_SECONDS}, immutable"
+        return response
+
+
+def _content(candidate: Candidate) -> bytes:
+    try:
+        return outgoing.padded(candidate.path.read_bytes(), size=candidate.face.size)
+    except FileNotFoundError:
+        raise Http404("The file of this image is missing on the server.") from None
+
+
+image = Image.as_view()

@@ -1,0 +1,84 @@
+"""Fields that take what the schema says and nothing like it: the framework's would read "1" and 1.0 as numbers,
+"yes" as true, 1 as text or a UUID, and "nan" as a number that no database and no JSON can hold."""
+
+import math
+import re
+import uuid
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from annotate import tools
+
+UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Number(serializers.FloatField):
+    def to_internal_value(self, data: Any) -> float:
+        if type(data) not in (int, float) or not math.isfinite(data):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Whole(serializers.IntegerField):
+    def to_internal_value(self, data: Any) -> int:
+        if not (type(data) is int or (type(data) is float and data.is_integer())):  # 1.0 is an integer in JSON
+            self.fail("invalid")
+        return int(data)
+
+
+class Text(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Token(serializers.UUIDField):
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        if not isinstance(data, str) or not UUID_TEXT.fullmatch(data):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class Choice(serializers.ChoiceField):
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=data)
+        return super().to_internal_value(data)
+
+
+@extend_schema_field(OpenApiTypes.BOOL)
+class Flag(serializers.Field):
+    default_error_messages = {"invalid": "Send true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value: bool) -> bool:
+        return value
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "description": "tool of the viewer -> how often it was used",
+        "properties": {name: {"type": "integer", "minimum": 0, "maximum": tools.MOST} for name in tools.TOOLS},
+        "additionalProperties": False,
+    }
+)
+class ToolCounts(serializers.Field):
+    def to_internal_value(self, data: Any) -> dict[str, int]:
+        if isinstance(data, dict):
+            whole = {name: int(n) for name, n in data.items() if type(n) is float and n.is_integer()}
+            data = {**data, **whole}
+        if fault := tools.faults_of(data):
+            raise serializers.ValidationError(fault)
+        return data
+
+    def to_representation(self, value: dict[str, int]) -> dict[str, int]:
+        return value
