@@ -6,6 +6,7 @@ import re
 import uuid
 from typing import Any
 
+from django.core.validators import RegexValidator
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -29,11 +30,26 @@ class Whole(serializers.IntegerField):
         return int(data)
 
 
-class Text(serializers.CharField):
+class Secret(serializers.CharField):
+    """Any text that is not empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_length=1, trim_whitespace=False, **kwargs)
+
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class Text(Secret):
+    """With something in it that can be seen."""
+
+    default_error_messages = {"invisible": "This may not be blank."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators.append(RegexValidator(r"\S", message=self.error_messages["invisible"]))
 
 
 class Token(serializers.UUIDField):

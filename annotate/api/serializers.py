@@ -149,7 +149,7 @@ class ProgressSerializer(serializers.Serializer):
 
 class TokenRequestSerializer(serializers.Serializer):
     username = fields.Text(max_length=150)
-    password = fields.Text(max_length=4096, trim_whitespace=False)
+    password = fields.Secret(max_length=4096)
 
 
 class TokenSerializer(serializers.Serializer):
