@@ -2,15 +2,16 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from annotate import models
-from annotate.services import campaigns, refits
+from annotate.services import audit, campaigns, refits
 
 admin.site.site_header = admin.site.site_title = "DiffusionReward"
 admin.site.index_title = "Campaigns, labels and runs"
@@ -37,15 +38,58 @@ def picture(candidate: models.Candidate, size: int = 96) -> str:
     return format_html('<img src="{}" width="{}" height="{}" alt="{}" loading="lazy">', address, size, size, candidate)
 
 
+class AuditedAdmin(admin.ModelAdmin):
+    """What is edited here stands in the audit log, with what it was before."""
+
+    def action_of(self, changed: set[str], *, is_new: bool) -> str:
+        raise NotImplementedError
+
+    def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        before_and_after = (
+            {name: [str(form.initial.get(name, "")), str(form.cleaned_data[name])] for name in form.changed_data}
+            if change
+            else {}
+        )
+        action = self.action_of(set(before_and_after), is_new=not change)
+        audit.record(actor=_person(request), action=action, target=obj, **before_and_after)
+
+
+def _person(request: HttpRequest) -> models.User:
+    return request.user  # type: ignore[return-value]  # the admin lets nobody in who is not signed in
+
+
+ROLE = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
 @admin.register(models.User)
-class PeopleAdmin(UserAdmin):
-    list_display = ("username", "simulated", "is_staff", "is_active", "last_login")
-    list_filter = ("simulated", *UserAdmin.list_filter)
-    fieldsets = (*(UserAdmin.fieldsets or ()), ("Annotator", {"fields": ("simulated",)}))
-    readonly_fields = ("simulated",)
+class PeopleAdmin(AuditedAdmin, UserAdmin):
+    """Leads add annotators and reset their passwords; only admins touch leads, admins and roles."""
+
+    list_display = ("username", "role", "simulated", "guest", "is_active", "last_login")
+    list_filter = ("simulated", "guest", *UserAdmin.list_filter)
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Annotator", {"fields": ("simulated", "guest")}))
+    readonly_fields = ("simulated", "guest")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.readonly_fields if _person(request).is_superuser else (*self.readonly_fields, *ROLE)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is not None and obj.is_staff and not _person(request).is_superuser:
+            return False
+        return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # their answers stay; make them inactive instead
+
+    def action_of(self, changed: set[str], *, is_new: bool) -> str:
+        return "add-person" if is_new else "change-role" if changed & set(ROLE) else "change-person"
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and response.status_code == 302:
+            audit.record(actor=_person(request), action="reset-password", target=models.User.objects.get(pk=id))
+        return response
 
 
 @admin.register(models.Face)
@@ -99,56 +143,61 @@ class ScoreAdmin(ReadOnlyAdmin):
 class MembershipInline(admin.TabularInline):
     model = models.Membership
     extra = 0
-    fields = ("annotator", "answered", "skipped")
-    readonly_fields = ("answered", "skipped")
-    autocomplete_fields = ("annotator",)
+    fields = readonly_fields = ("annotator", "answered", "repeated", "skipped", "consented_at", "qualified_at")
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # people are invited on the campaign's page
 
 
 @admin.register(models.Campaign)
-class CampaignAdmin(admin.ModelAdmin):
-    list_display = ("name", "open", "overlap", "item_count", "report")
-    readonly_fields = ("item_count", "report", "created_at")
+class CampaignAdmin(AuditedAdmin):
+    """To edit texts and limits. A campaign is made, paused, extended and filled with people on its own page."""
+
+    list_display = ("name", "open", "overlap", "item_count", "page")
+    # The slots, the order and the audit sample of existing items were made from the first ones.
+    readonly_fields = (
+        "slug", "kind", "overlap", "order", "random_share", "seed", "open", "item_count", "page", "created_at",
+    )  # fmt: skip
     inlines = (MembershipInline,)
     actions = ("add_pairs", "pause", "reopen", "release")
-    prepopulated_fields = {"slug": ("name",)}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # its answers stay; pause it instead
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        # The slots of existing items were made from these.
-        return (*self.readonly_fields, "overlap", "seed", "slug") if obj else self.readonly_fields
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict:
-        return {} if obj else self.prepopulated_fields
+    def action_of(self, changed: set[str], *, is_new: bool) -> str:
+        return "edit"
 
     @admin.display
-    def report(self, campaign: models.Campaign) -> str:
+    def page(self, campaign: models.Campaign) -> str:
         if campaign.pk is None:
             return ""
-        return format_html('<a href="{}">report</a>', reverse("report", args=[campaign.slug]))
+        return format_html('<a href="{}">open</a>', reverse("campaign", args=[campaign.slug]))
 
     @admin.action(description="Add all contested pairs of training and gold faces")
     def add_pairs(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            added = campaigns.add_contested_pairs(campaign=campaign)
+            added = campaigns.add_contested_pairs(campaign=campaign, actor=_person(request))
             self.message_user(request, f"{campaign}: {added} items added.", messages.SUCCESS)
 
     @admin.action(description="Pause: no more items are given out")
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            campaigns.set_open(campaign=campaign, is_open=False)
+            campaigns.set_open(campaign=campaign, is_open=False, actor=_person(request))
             self.message_user(request, f"{campaign} is paused; answers are kept.", messages.SUCCESS)
 
     @admin.action(description="Reopen")
     def reopen(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            campaigns.set_open(campaign=campaign, is_open=True)
+            campaigns.set_open(campaign=campaign, is_open=True, actor=_person(request))
             self.message_user(request, f"{campaign} is open.", messages.SUCCESS)
 
     @admin.action(description="Release all held items")
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:
-        released = sum(campaigns.release_leases(campaign=campaign) for campaign in queryset)
+        released = sum(campaigns.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset)
         self.message_user(request, f"{released} items were given back.", messages.SUCCESS)
 
 
@@ -241,7 +290,7 @@ class StageRunAdmin(ReadOnlyAdmin):
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Who did what. The database itself refuses to change or remove a row."""
 
-    list_display = ("id", "created_at", "actor", "action", "target", "details")
+    list_display = ("id", "created_at", "actor", "action", "target", "details_in_words")
     list_filter = ("action",)
     search_fields = ("target",)
     list_select_related = ("actor",)

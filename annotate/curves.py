@@ -6,6 +6,7 @@ The units are about a phone's pixels. Lines differ by their dashes as well as by
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from annotate.axes import Axis, count_axis, decades_axis, loss_axis, percent, share_axis, value_axis
 from annotate.models import Predictor
@@ -20,6 +21,7 @@ LETTER = 10  # the width of a digit as large as on a phone: see style.css
 LOW, HIGH = 0.3, 1.0
 MOST_POINTS = 400
 DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
+UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 WORD = 48  # the width of “alarm”: words do not stand on one another
 
 
@@ -137,6 +139,27 @@ def accuracy_curve(limit: int = 500) -> Plot | None:
         count_axis("labels", rows[0][0], rows[-1][0]),
         Axis("", LOW, HIGH, 0.1, percent),
         bands=[column(3) + column(2)[::-1]],
+    )
+
+
+def answers_plot(times: Sequence[datetime], wanted: int) -> Plot | None:
+    """Answers by time since the first, up to as many as are wanted; None below two."""
+    if len(times) < 2 or times[0] == times[-1]:
+        return None
+    span = (times[-1] - times[0]).total_seconds()
+    unit, seconds = next((unit for unit in UNITS if span >= 2 * unit[1]), UNITS[-1])
+    chosen = sorted({round(k * (len(times) - 1) / MOST_POINTS) for k in range(MOST_POINTS + 1)})
+    given = [((times[k] - times[0]).total_seconds() / seconds, float(k + 1)) for k in chosen]
+    end = given[-1][0]
+    return plot(
+        "Answers",
+        f"Answers by {unit} since the first: {len(times):,} of {wanted:,}",
+        [
+            Series("line", "answers", given, f"{len(times):,}"),
+            Series("base", f"wanted: {wanted:,}", [(0, wanted), (end, wanted)]),
+        ],
+        replace(value_axis([0, end]), title=unit),
+        count_axis("", 0, max(wanted, len(times))),
     )
 
 

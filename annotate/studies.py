@@ -131,5 +131,6 @@ def sign_test(votes: Sequence[Vote]) -> float | None:
 def binomial_two_sided(successes: int, trials: int) -> float:
     """Exact p of a fair coin that shows this or something at least as far from the middle."""
     far = max(successes, trials - successes)
-    tail = sum(math.comb(trials, count) for count in range(far, trials + 1)) / 2**trials
+    fair = math.lgamma(trials + 1) - trials * math.log(2)
+    tail = sum(math.exp(fair - math.lgamma(k + 1) - math.lgamma(trials - k + 1)) for k in range(far, trials + 1))
     return min(1.0, 2 * tail)

@@ -287,7 +287,7 @@ def test_the_svm_learns_while_people_judge_and_the_page_shows_it(site, sign_in):
 
 
 def test_simulated_annotators_are_marked_wherever_they_appear(site, sign_in):
-    page = sign_in("lead", page="/campaigns/simulated/report")
+    page = sign_in("lead", page="/campaigns/simulated/")
     row = page.locator("tbody tr", has_text="simulated1").first
     assert row.locator(".tag").inner_text() == "simulated"
     page.goto(f"{site.address}/admin/annotate/judgement/")

@@ -24,16 +24,16 @@ def campaign(person):
 
 def test_strangers_are_sent_to_the_sign_in_and_non_members_find_nothing(client):
     campaign = make_campaign(slug="faces")
-    pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "live", "report")]
+    pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "live", "")]
     assert {client.get(page).status_code for page in pages} == {302}
     client.force_login(make_user())
     assert [client.get(page).status_code for page in pages] == [404, 404, 404, 403]
 
 
 def test_the_report_is_for_staff(client, campaign):
-    assert client.get("/campaigns/faces/report").status_code == 403
+    assert client.get("/campaigns/faces/").status_code == 403
     client.force_login(make_user(is_staff=True))
-    page = client.get("/campaigns/faces/report").content.decode()
+    page = client.get("/campaigns/faces/").content.decode()
     assert "6 items" in page
     assert "No pair has been judged by two annotators yet" in page
     assert "musiq_koniq_ckpt" in page  # a metric that cannot be computed names its remedy

@@ -8,7 +8,9 @@ import pytest
 
 from tests.servers import POSTGRES_HINT, ROOT, Postgres, has_postgres
 
-SAME_TESTS = ("judging", "api", "predictors", "pages")
+SAME_TESTS = (
+    *("api", "campaigns", "joining", "judging", "pages", "predictors", "queueing", "roles", "sign_in", "study"),
+)
 
 
 @pytest.mark.postgres

@@ -18,6 +18,10 @@ class AuditEntry(models.Model):
     def __str__(self) -> str:
         return f"{self.actor or 'the machine'}: {self.action} {self.target}"
 
+    @property
+    def details_in_words(self) -> str:
+        return "; ".join(f"{name}: {value}" for name, value in self.details.items())
+
 
 class FailedSignIn(models.Model):
     """A wrong password, so that guessing can be slowed down. Swept away after the time that counts."""

@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from annotate.models import (
     Campaign,
-    Item,
     Judgement,
     Lease,
     Membership,
@@ -105,77 +104,6 @@ def predictor_status() -> PredictorStatus:
 
 def demo_run() -> StageRun | None:
     return StageRun.objects.filter(stage=DEMO).order_by("-pk").first()
-
-
-@dataclass(frozen=True)
-class AnnotatorReport:
-    annotator: User
-    answered: int
-    skipped: int
-    cant_tell: int
-    left: int  # times the left image was chosen
-    sided: int  # answers that chose a side
-    median_seconds: float | None
-    held: int
-
-    @property
-    def left_share(self) -> float | None:
-        return self.left / self.sided if self.sided else None
-
-
-def annotator_reports(campaign: Campaign) -> list[AnnotatorReport]:
-    """Who did what, for the lead. One pass over the campaign's answers in force."""
-    members = campaign.memberships.select_related("annotator").order_by("annotator__username")
-    held = dict(
-        Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD)
-        .values_list("annotator_id")
-        .annotate(Count("pk"))
-    )
-    answers: dict[int, list[tuple[str, bool, float | None]]] = {}
-    for annotator, choice, left_is_first, seconds in in_force(campaign).values_list(
-        "lease__annotator_id", "choice", "left_is_first", "seconds"
-    ):
-        answers.setdefault(annotator, []).append((choice, left_is_first, seconds))
-    return [
-        _report(member, answers.get(member.annotator_id, []), held.get(member.annotator_id, 0)) for member in members
-    ]
-
-
-def in_force(campaign: Campaign):
-    """The judgements of a campaign that no later one has replaced."""
-    current = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
-    return Judgement.objects.filter(pk__in=current.values("judgement_id"))
-
-
-def _report(member: Membership, answers: list[tuple[str, bool, float | None]], held: int) -> AnnotatorReport:
-    sided = [(choice, left_is_first) for choice, left_is_first, _ in answers if choice != "cant_tell"]
-    seconds = sorted(value for *_, value in answers if value is not None)
-    return AnnotatorReport(
-        annotator=member.annotator,
-        answered=member.answered,
-        skipped=member.skipped,
-        cant_tell=len(answers) - len(sided),
-        left=sum((choice == "first") == left_is_first for choice, left_is_first in sided),
-        sided=len(sided),
-        median_seconds=seconds[len(seconds) // 2] if seconds else None,
-        held=held,
-    )
-
-
-def votes(campaign: Campaign) -> list[tuple[int, int, str]]:
-    """(item, annotator, choice) of every answer in force, for agreement."""
-    return list(in_force(campaign).values_list("lease__item_id", "lease__annotator_id", "choice"))
-
-
-def item_counts(campaign: Campaign) -> dict[str, int]:
-    """How many items are untouched, begun and complete."""
-    complete = Item.objects.filter(campaign=campaign, open_slots=0).exclude(leases__status=Lease.Status.HELD).count()
-    untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
-    return {
-        "complete": complete,
-        "begun": campaign.item_count - complete - untouched,
-        "untouched": untouched,
-    }
 
 
 def preference_counts() -> dict[str, int]:

@@ -84,12 +84,13 @@ def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None
     return invited
 
 
-def add_contested_pairs(*, campaign: Campaign) -> int:
+def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int:
     """All contested pairs of training and gold faces, and the guideline's examples if there are none. Returns how
     many items are new."""
     added = pairing.add_items(campaign=campaign, pairs=Selection().ids(seed=campaign.seed))
     if not campaign.examples.exists():
         examples.choose_examples(campaign=campaign)
+    audit.record(actor=actor, action="add-pairs", target=campaign, items=added)
     return added
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.api.errors import status_of
+from annotate.conduct import TOO_FAST
 from annotate.forms import SKIP_REASONS, AnswerForm, SkipForm
 from annotate.models import Campaign
 from annotate.models.campaigns import Criterion
@@ -27,7 +28,7 @@ RULES = [
     (criterion, left, right)
     for criterion, left, right in zip(Criterion, "asd", "jkl", strict=True)
 ]
-PACE = {"break_after": 45 * 60, "too_fast": 0.7}  # seconds of judging without a rest; seconds nobody can look in
+PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging without a rest; see there
 
 
 @login_required

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 from annotate.markdown_text import to_html
 from annotate.models import Campaign
 from annotate.models.campaigns import Criterion
-from annotate.selectors import progress
+from annotate.selectors import oversight, progress
 from annotate.views.common import Request, member_campaign
 
 
@@ -25,8 +25,10 @@ def health(request: HttpRequest) -> JsonResponse:
 def home(request: Request) -> HttpResponse:
     campaigns = progress.campaigns_of(request.user)
     cards = [(campaign, progress.progress_of(annotator=request.user, campaign=campaign)) for campaign in campaigns]
-    reports = Campaign.objects.order_by("name") if request.user.is_staff else None
-    return render(request, "annotate/home.html", {"cards": cards, "demo": progress.demo_run(), "reports": reports})
+    overseen = []
+    if request.user.is_staff:
+        overseen = [(campaign, oversight.pace(campaign)) for campaign in Campaign.objects.order_by("-open", "name")]
+    return render(request, "annotate/home.html", {"cards": cards, "demo": progress.demo_run(), "overseen": overseen})
 
 
 @login_required

@@ -1,0 +1,25 @@
+"""What a lead may do in the admin: look at everything, edit a campaign's texts, add annotators and reset their
+passwords. Everything else, people's roles included, is an admin's."""
+
+from typing import Any
+
+from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.models import AnonymousUser
+
+from annotate.models import User
+
+LEADS_MAY = {"annotate.change_campaign", "annotate.add_user", "annotate.change_user"}
+
+
+class LeadPermissions(BaseBackend):
+    """Signs nobody in; adds to what the models' own permissions allow."""
+
+    def has_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Any = None) -> bool:
+        return _is_lead(user_obj) and (perm in LEADS_MAY or perm.startswith("annotate.view_"))
+
+    def has_module_perms(self, user_obj: User | AnonymousUser, app_label: str) -> bool:
+        return _is_lead(user_obj) and app_label == "annotate"
+
+
+def _is_lead(user: User | AnonymousUser) -> bool:
+    return user.is_active and user.is_staff
