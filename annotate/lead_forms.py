@@ -90,7 +90,18 @@ class CampaignForm(forms.ModelForm):
             "show_reference", "guideline", "consent", "tutorial", "qualification_size", "qualification_share",
             "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
-        labels = {"slug": "Address", "overlap": "Annotators per pair", "random_share": "Random share"}
+        labels = {
+            "slug": "Address",
+            "overlap": "Annotators per pair",
+            "repeat_share": "Share asked again",
+            "show_input": "Show the low-quality input",
+            "show_reference": "Show the photograph",
+            "qualification_size": "Pairs in a round",
+            "qualification_share": "Share that must be right",
+            "qualification_rounds": "Rounds",
+            "quiet_hours": "Quiet hours",
+            "lease_seconds": "Seconds a pair is held",
+        }
         help_texts = {
             "slug": "Part of the campaign's address: letters, digits, hyphens. Empty: made from the name.",
             "overlap": "How many annotators answer each pair. It can be extended later, never lowered.",

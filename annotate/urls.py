@@ -9,6 +9,7 @@ from annotate.views import campaigns, desk, home, joining, runs, sign_in, studie
 
 handler400 = "annotate.views.errors.bad_request"
 handler404 = "annotate.views.errors.not_found"
+handler500 = "annotate.views.errors.server_error"
 
 urlpatterns = [
     path("", home.home, name="home"),

@@ -8,6 +8,9 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+NEXT = "/api/v1/campaigns/bench/next"
+PATIENCE = 120  # seconds
+
 
 @dataclass
 class Tally:
@@ -19,24 +22,30 @@ class Tally:
     submit_seconds: list[float] = field(default_factory=list)
     retries: int = 0
     server_errors: int = 0
+    unworded: list[str] = field(default_factory=list)  # failures that were not told in words
     finished: bool = False
 
 
 class Client(threading.Thread):
     """Judges `answers` items, or all there are, with one connection; every tenth answer is sent twice."""
 
-    def __init__(self, port: int, token: str, *, campaign: str = "bench", answers: int | None = None, seed: int = 0):
+    def __init__(
+        self, port: int, token: str, *, answers: int | None = None, depth: int = 1, pause: float = 0, seed: int = 0
+    ) -> None:
         super().__init__(daemon=True)
-        self.port, self.campaign, self.answers = port, campaign, answers
+        self.port, self.answers, self.depth, self.pause = port, answers, depth, pause
         self.headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
         self.random = random.Random(seed)
         self.tally = Tally()
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
-    def post(self, path: str, body: dict, times: list[float] | None = None) -> tuple[int, dict]:
+    def post(self, path: str, body: dict | bytes, times: list[float] | None = None) -> tuple[int, dict]:
         """Repeat until the server answers with anything but a failure of its own."""
-        data = json.dumps(body)
-        for attempt in range(200):
+        data = body if isinstance(body, bytes) else json.dumps(body)
+        patience = time.monotonic() + PATIENCE
+        attempt = 0
+        while time.monotonic() < patience:
+            attempt += 1
             started = time.perf_counter()
             try:
                 self.connection.request("POST", path, data, self.headers)
@@ -49,32 +58,48 @@ class Client(threading.Thread):
                 continue
             if response.status >= 500:
                 self.tally.server_errors += 1
+                self.hear(response.status, content)
                 time.sleep(0.05)
                 continue
-            if times is not None and attempt == 0:
+            if times is not None and attempt == 1:
                 times.append(time.perf_counter() - started)
             return response.status, json.loads(content) if content else {}
-        raise RuntimeError(f"{path} was not answered in 200 tries")
+        raise RuntimeError(f"{path} was not answered in {PATIENCE} s")
+
+    def hear(self, status: int, content: bytes) -> None:
+        """A failure must be the database's, and told as such."""
+        try:
+            worded = status == 503 and json.loads(content)["code"] == "unavailable"
+        except (ValueError, KeyError):
+            worded = False
+        if not worded:
+            self.tally.unworded.append(f"{status} {content[:200]!r}")
 
     def run(self) -> None:
         while self.answers is None or len(self.tally.acknowledged) < self.answers:
-            status, item = self.post(f"/api/v1/campaigns/{self.campaign}/next", {}, self.tally.next_seconds)
+            status, item = self.post(NEXT, {"depth": self.depth}, self.tally.next_seconds)
             if status == 204:
                 break
+            if status == 409:
+                continue  # another request did the same at the same moment
             assert status == 200, (status, item)
+            self.key, self.choice = str(uuid.uuid4()), self.random.choice(["left", "right", "cant_tell"])
+            time.sleep(self.pause * self.random.uniform(0.5, 1.5))
             self.judge(item)
         self.tally.finished = True
 
-    def judge(self, item: dict) -> None:
-        choice = self.random.choice(["left", "right", "cant_tell"])
-        answer = {
+    def answer_to(self, item: dict) -> dict:
+        return {
             "item": item["item"],
             "lease": item["lease"],
-            "key": str(uuid.uuid4()),
-            "choice": choice,
-            "criterion": None if choice == "cant_tell" else "realism",
+            "key": self.key,
+            "choice": self.choice,
+            "criterion": None if self.choice == "cant_tell" else "realism",
             "seconds": 1.5,
         }
+
+    def judge(self, item: dict) -> None:
+        answer = self.answer_to(item)
         status, stored = self.post("/api/v1/judgements", answer, self.tally.submit_seconds)
         if status in (200, 201):
             self.tally.acknowledged.append(stored["key"])

@@ -43,8 +43,8 @@ def free_port() -> int:
 class Postgres:
     """A throw-away server with durable commits, in a folder of its own."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-pg-"))
+    def __init__(self, place: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-pg-", dir=place))
         self.port = free_port()
         # The server refuses to run as root.
         self.as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
@@ -80,6 +80,11 @@ class Postgres:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(20)
 
+    def crash(self) -> None:
+        """No checkpoint, no goodbye: the next start recovers from the log."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(20)
+
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -106,9 +111,10 @@ class Redis:
 class Deployment:
     """This project on a database of its own: commands, web processes and the worker as real processes."""
 
-    def __init__(self, database: str, *, web_workers: int = 2) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-site-"))
-        self.postgres = Postgres() if database == "postgres" else None
+    def __init__(self, database: str, *, web_workers: int = 2, place: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-site-", dir=place))
+        self.web_environment: dict[str, str] = {}
+        self.postgres = Postgres(place) if database == "postgres" else None
         self.database = database
         self.web_workers = web_workers
         self.port = free_port()
@@ -158,11 +164,11 @@ class Deployment:
         printed = self.python("-m", module, *arguments, stdout=subprocess.PIPE).stdout
         return json.loads(printed.strip().splitlines()[-1])
 
-    def start(self, *command: str) -> subprocess.Popen:
+    def start(self, *command: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
         log = (self.folder / "log").open("ab")
         process = subprocess.Popen(
             [sys.executable, *command],
-            cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+            cwd=ROOT, env=self.environment | (environment or {}), stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         self.processes.append(process)
         return process
@@ -171,6 +177,7 @@ class Deployment:
         web = self.start(
             "-m", "gunicorn", "annotate.wsgi", "--bind", f"127.0.0.1:{self.port}",
             "--workers", str(self.web_workers), "--threads", "4", "--no-control-socket",
+            environment=self.web_environment,
         )  # fmt: skip
         for _ in range(200):
             try:
@@ -190,8 +197,12 @@ class Deployment:
 
     def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
         """kill -9 of a process that answers requests (not of the parent that replaces it)."""
-        children = Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()
+        children = self.web_processes(web)
         if not children:
             return None
-        os.kill(int(children[0]), signal.SIGKILL)
-        return int(children[0])
+        os.kill(children[0], signal.SIGKILL)
+        return children[0]
+
+    @staticmethod
+    def web_processes(web: subprocess.Popen) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()]

@@ -1,8 +1,10 @@
-"""Real servers, real clients, a web process killed again and again: acknowledged = stored, doubled = 0."""
+"""Real servers, real clients, everything failing around them (see tests.bench.faults): acknowledged = stored."""
+
+import os
 
 import pytest
 
-from tests.bench.killed_web import judge_under_kills
+from tests.bench.faults import judge_under_faults
 from tests.servers import POSTGRES_HINT, has_postgres
 
 DATABASES = [
@@ -11,14 +13,16 @@ DATABASES = [
         "postgres", marks=[pytest.mark.postgres, pytest.mark.skipif(not has_postgres(), reason=POSTGRES_HINT)]
     ),
 ]
+OF_ANNOTATORS, OF_THE_MACHINE = 4, 6  # kinds of faults
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_no_judgement_is_lost_or_doubled_while_web_processes_are_killed(database):
-    seen = judge_under_kills(database, faces=50)
-    assert seen["finished"] == seen["clients"]
-    assert seen["kills"] > 0
-    assert seen["requests_cut_off_and_repeated"] > 0, "the kills must have been felt"
-    assert seen["acknowledged"] == seen["stored"] == seen["wanted"]  # every item has its two answers
-    faults = ("lost", "stored_but_never_acknowledged", "acknowledged_twice", "doubled", "over_assigned")
-    assert [seen[name] for name in (*faults, "slots_wrong", "counters_wrong")] == [0] * 7
+def test_no_judgement_is_lost_or_doubled_whatever_fails(database):
+    seen = judge_under_faults(database, faces=100, pause=0.5)
+    assert set(seen["promises"].values()) == {0}, seen
+    assert seen["finished"] == seen["annotators"]
+    assert seen["acknowledged"] == seen["stored"] == seen["wanted"] + seen["mirrored repeats"]
+    assert seen["no answer or 503, sent again"] > 0, "the faults must have been felt"
+    if os.environ.get("DIFFUSIONREWARD_NOTHING_SKIPPED"):
+        assert seen["left out on this machine"] == []
+    assert len(seen["of which"]) == OF_ANNOTATORS + OF_THE_MACHINE - len(seen["left out on this machine"]), seen

@@ -6,22 +6,26 @@ import django
 
 django.setup()
 
-from django.db.models import Count, F, Q  # noqa: E402
+from django.db.models import Count, F, Q, Sum  # noqa: E402
 
 from annotate.models import Item, Judgement, Lease, Membership  # noqa: E402
 
 
 def audit() -> dict:
-    taken = Count("leases", filter=Q(leases__status__in=["held", "answered"]))
+    taken = Count("leases", filter=Q(leases__status__in=["held", "answered"], leases__is_repeat=False))
     items = Item.objects.annotate(taken=taken)
+    answered = Lease.objects.filter(status="answered")
+    counted = Membership.objects.aggregate(answered=Sum("answered"), repeated=Sum("repeated"))
+    last = Judgement.objects.order_by("-pk").values_list("lease__annotator", flat=True)[:20]
     return {
         "keys": [str(key) for key in Judgement.objects.values_list("key", flat=True)],
+        "repeats": answered.filter(is_repeat=True).count(),
+        "annotators_at_the_end": len(set(last)),
         "doubled": Lease.objects.annotate(n=Count("judgements")).filter(n__gt=1).count(),
         "over_assigned": items.filter(taken__gt=F("campaign__overlap")).count(),
         "slots_wrong": items.exclude(open_slots=F("campaign__overlap") - F("taken")).count(),
-        "counters_wrong": abs(
-            Lease.objects.filter(status="answered").count() - sum(Membership.objects.values_list("answered", flat=True))
-        ),
+        "counters_wrong": abs(answered.filter(is_repeat=False).count() - counted["answered"])
+        + abs(answered.filter(is_repeat=True).count() - counted["repeated"]),
     }
 
 

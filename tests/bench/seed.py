@@ -43,7 +43,9 @@ def digest(text: str) -> str:
 
 
 @transaction.atomic
-def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool, labels: int) -> dict:
+def fill(
+    faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool, labels: int, **fields
+) -> dict:
     restorers = [Restorer.objects.get_or_create(name=name, defaults={"kind": "network"})[0] for name in RESTORERS]
     for batch in batches(range(faces), 2000):
         rows = Face.objects.bulk_create(
@@ -69,7 +71,7 @@ def fill(faces: int, annotators: int, overlap: int, *, contested_only: bool, sco
             values = quality * (0.3 + 0.1 * index) + random.normal(size=len(candidates))
             for batch in batches(zip(candidates.tolist(), values.tolist(), strict=True), 5000):
                 Score.objects.bulk_create(Score(candidate_id=pk, metric=metric, value=value) for pk, value in batch)
-    campaign = Campaign.objects.create(slug="bench", name="Bench", overlap=overlap, seed=0)
+    campaign = Campaign.objects.create(slug="bench", name="Bench", overlap=overlap, seed=0, **fields)
     pairs = Pair.objects.filter(kind=Pair.Kind.CONTESTED) if contested_only else Pair.objects.all()
     items = pairing.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
     users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
@@ -112,6 +114,8 @@ if __name__ == "__main__":
     parser.add_argument("--contested-only", action="store_true")
     parser.add_argument("--scores", action="store_true")
     parser.add_argument("--labels", type=int, default=0, help="needs --scores")
+    parser.add_argument("--lease-seconds", type=int, default=900)
+    parser.add_argument("--repeat-share", type=float, default=0)
     options = parser.parse_args()
     print(
         json.dumps(
@@ -122,6 +126,8 @@ if __name__ == "__main__":
                 contested_only=options.contested_only,
                 scores=options.scores,
                 labels=options.labels,
+                lease_seconds=options.lease_seconds,
+                repeat_share=options.repeat_share,
             )
         )
     )

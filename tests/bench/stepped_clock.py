@@ -1,0 +1,27 @@
+"""A configuration of gunicorn under which its web processes' clock jumps by the seconds that $CLOCK_FILE names."""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import time_machine
+
+
+def post_worker_init(worker: object) -> None:
+    traveller = time_machine.travel(datetime.now(UTC), tick=True)
+    threading.Thread(target=follow, args=(traveller.start(),), daemon=True).start()
+
+
+def follow(clock: Any) -> None:
+    file, stepped = Path(os.environ["CLOCK_FILE"]), 0
+    while True:
+        time.sleep(0.05)
+        with suppress(OSError, ValueError):
+            wanted = int(file.read_text())
+            if wanted != stepped:
+                clock.shift(timedelta(seconds=wanted - stepped))
+                stepped = wanted
