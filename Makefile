@@ -12,7 +12,7 @@ export FACES DEMO_ANNOTATORS
 BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run tour install test lint
+.PHONY: run tour install test lint audit
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
@@ -36,6 +36,9 @@ lint: $(BIN)/.installed-dev
 	lint-imports
 	python manage.py makemigrations --check --dry-run
 	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org python manage.py check --deploy --fail-level WARNING
+
+audit: $(BIN)/.installed-dev
+	python -m tests.advisories
 
 $(BIN)/.installed: requirements.txt requirements-demo.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.11"; exit 1; }

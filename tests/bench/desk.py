@@ -33,7 +33,15 @@ def measure(database: str, pairs: int) -> dict:
         started = time.monotonic()
         faces = str(pairs // PAIRS_PER_FACE)
         seeded = site.ask(
-            "tests.bench.seed", "--faces", faces, "--annotators", str(3 * ANNOTATORS + 3), "--repeat-share", "0.05"
+            "tests.bench.seed",
+            "--faces",
+            faces,
+            "--annotators",
+            str(3 * ANNOTATORS + 3),
+            "--overlap",
+            "2",
+            "--repeat-share",
+            "0.05",
         )
         result: dict = {"pairs": seeded["items"], "seed_seconds": round(time.monotonic() - started, 1)}
         web = site.start_web()
