@@ -227,6 +227,12 @@ def test_a_campaign_that_has_gone_quiet_raises_an_alarm(client, lead):
     Lease.objects.filter(pk=lease.pk).update(closed_at=now - timedelta(hours=5))
     pace = oversight.pace(campaign)
     assert (pace.answers, pace.last_hour, pace.last_day, pace.quiet_hours) == (1, 0, 1, 5)
+    assert pace.days_left is None  # no whole day has passed
+    later = oversight.pace(campaign, now=now + timedelta(hours=18))
+    assert later.days_left is None
+    Campaign.objects.filter(pk=campaign.pk).update(created_at=now - timedelta(days=2))
+    campaign.refresh_from_db()
+    assert oversight.pace(campaign).days_left == 2  # two are left, and one came in the last day
     assert "quiet for 5 h" in client.get("/").content.decode()
     assert "<strong>Quiet:</strong>" in client.get(f"/campaigns/{campaign.slug}/progress").content.decode()
     judge_all(ann, campaign, lambda lease: "left")

@@ -25,6 +25,7 @@ class Pace:
     last_hour: int
     last_day: int
     last_at: datetime | None
+    is_young: bool  # less than a day old: its pace says little
     quiet_for: timedelta | None  # set when the lead should look: longer than the campaign's quiet hours
 
     @property
@@ -33,8 +34,8 @@ class Pace:
 
     @property
     def days_left(self) -> float | None:
-        """At the pace of the last day; None if nobody answered in it."""
-        return self.remaining / self.last_day if self.last_day else None
+        """At the pace of the last day; None if nobody answered in it, or if there has been no whole day."""
+        return self.remaining / self.last_day if self.last_day and not self.is_young else None
 
     @property
     def quiet_hours(self) -> int:
@@ -65,6 +66,7 @@ def pace(campaign: Campaign, *, now: datetime | None = None) -> Pace:
         last_hour=recent.filter(closed_at__gt=now - timedelta(hours=1)).count(),
         last_day=recent.filter(closed_at__gt=now - timedelta(days=1)).count(),
         last_at=last_at,
+        is_young=now - campaign.created_at < timedelta(days=1),
         quiet_for=silent if unfinished and silent > timedelta(hours=campaign.quiet_hours) else None,
     )
 
