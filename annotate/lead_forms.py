@@ -12,7 +12,7 @@ from annotate.models.faces import Split
 from annotate.services.campaigns import ASKED, Selection
 
 SPLITS = {Split.TRAIN: "training faces", Split.GOLD: "gold faces"}
-TAKEN = ("new", "count")  # addresses of pages
+TAKEN = ("new", "count", "preferences")  # addresses of pages
 LIMITS = {  # field: least, most
     "overlap": (1, 100),
     "qualification_size": (0, 50),

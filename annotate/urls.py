@@ -29,6 +29,7 @@ urlpatterns = [
     path("campaigns/<slug:slug>/live", home.live, name="live"),
     path("campaigns/new", campaigns.new, name="campaign_new"),
     path("campaigns/count", campaigns.count, name="campaign_count"),
+    path("campaigns/preferences", campaigns.preference_counts, name="preference_counts"),
     path("campaigns/<slug:slug>/", campaigns.campaign, name="campaign"),
     path("campaigns/<slug:slug>/progress", campaigns.campaign_live, name="campaign_live"),
     path("campaigns/<slug:slug>/do/<slug:action>", campaigns.act, name="campaign_action"),

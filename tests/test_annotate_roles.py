@@ -9,12 +9,12 @@ from annotate.services import audit
 from tests.factories import PASSWORD, make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
-PAGES = ("campaign_new", "campaign_count", "runs", "campaign", "campaign_live", "study_report")
+PAGES = ("campaign_new", "campaign_count", "preference_counts", "runs", "campaign", "campaign_live", "study_report")
 
 
 def addresses(campaign) -> list[str]:
-    plain = [reverse(name) for name in PAGES[:3]]
-    return plain + [reverse(name, args=[campaign.slug]) for name in PAGES[3:]]
+    plain = [reverse(name) for name in PAGES[:4]]
+    return plain + [reverse(name, args=[campaign.slug]) for name in PAGES[4:]]
 
 
 @pytest.mark.parametrize("guest", [False, True], ids=["annotator", "guest"])
@@ -34,7 +34,7 @@ def test_annotators_are_kept_out_of_every_page_and_action_of_leads(client, guest
 def test_a_lead_looks_at_everything_and_edits_texts_but_no_labels(client):
     campaign, lead = make_campaign(), make_user("lead", is_staff=True)
     client.force_login(lead)
-    assert {client.get(address).status_code for address in addresses(campaign)[:5]} == {200}
+    assert {client.get(address).status_code for address in addresses(campaign)[:6]} == {200}
     for name in ("judgement", "lease", "auditentry", "preference", "face", "predictor", "campaign", "user"):
         assert client.get(f"/admin/annotate/{name}/").status_code == 200, name
     for name in ("campaign", "judgement", "auditentry", "membership", "predictor"):

@@ -87,7 +87,6 @@ def campaign(request: Request, slug: str) -> HttpResponse:
         },
         "predictor": progress.predictor_status(),
         "curve": curves.accuracy_curve(),
-        "preferences": progress.preference_counts(),
         "metrics": progress.metric_columns(),
         "demo": progress.demo_run(),
     }
@@ -115,6 +114,13 @@ def _live(found: Campaign) -> dict:
         "middle": middle,
         "plot": curves.answers_plot(overview.times, pace.wanted),
     }
+
+
+@login_required
+@require_GET
+def preference_counts(request: Request) -> HttpResponse:
+    leads_only(request, "This is")
+    return render(request, "annotate/preference_counts.html", {"preferences": progress.preference_counts()})
 
 
 @login_required
