@@ -198,6 +198,7 @@ def test_the_page_counts_people_apart_from_their_mirrored_repeats_and_lets_disag
     campaign = make_campaign(faces=3, overlap=2, members=(ann, bob), repeat_share=0.5)
     judge_all(ann, campaign, lambda lease: "left" if lease.left_is_first else "right")
     judge_all(bob, campaign, lambda lease: "left")
+    assert oversight.item_counts(campaign) == {"complete": 9, "begun": 0, "untouched": 0}
     found = {row.annotator: row for row in oversight.overview(campaign).rows}
     assert [found[person].conduct.answered for person in (ann, bob)] == [9, 9]
     assert found[ann].conduct.repeats == Lease.objects.filter(annotator=ann, is_repeat=True).count() > 0

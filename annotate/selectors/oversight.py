@@ -10,7 +10,7 @@ from django.utils import timezone
 from annotate import agreement
 from annotate.agreement import Agreement
 from annotate.conduct import Answer, Conduct, Sign, conducts, signs
-from annotate.models import AuditEntry, Campaign, Item, Judgement, Lease, Membership, User
+from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, User
 
 OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds until the page looks again: it reads every answer
 LATEST = 20  # entries of the audit log
@@ -77,7 +77,9 @@ def _answered_by_member(campaign: Campaign) -> QuerySet[Lease]:
 
 def item_counts(campaign: Campaign) -> dict[str, int]:
     """How many items are untouched, begun and complete."""
-    complete = Item.objects.filter(campaign=campaign, open_slots=0).exclude(leases__status=Lease.Status.HELD).count()
+    full = Item.objects.filter(campaign=campaign, open_slots=0)
+    held = Lease.objects.filter(item__in=full, status=Lease.Status.HELD, is_repeat=False)
+    complete = full.count() - held.values("item").distinct().count()
     untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
     return {"complete": complete, "begun": campaign.item_count - complete - untouched, "untouched": untouched}
 
@@ -86,13 +88,13 @@ def answers(campaign: Campaign) -> Iterator[Answer]:
     """Every answer in force, mirrored repeats marked."""
     in_force = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
     first = campaign.questions[0]
-    rows = Judgement.objects.filter(pk__in=in_force.values("judgement_id")).values_list(
-        "lease__annotator_id", "lease__item_id", "lease__item__question", "choice", "left_is_first", "seconds",
-        "lease__is_repeat", "lease__closed_at",
+    rows = in_force.values_list(
+        "annotator_id", "item_id", "item__question", "judgement__choice", "judgement__left_is_first",
+        "judgement__seconds", "is_repeat", "closed_at",
     )  # fmt: skip
     for person, item, question, choice, left_is_first, seconds, is_repeat, at in rows.iterator(chunk_size=5000):
         if at is None:
-            continue  # no answered lease is without its time
+            raise AssertionError("an answered lease has the time of its answer")
         yield Answer(person, item, question == first, choice, left_is_first, seconds, is_repeat, at)
 
 
