@@ -42,7 +42,7 @@ class AuditedAdmin(admin.ModelAdmin):
     """What is edited here stands in the audit log, with what it was before."""
 
     def action_of(self, changed: set[str], *, is_new: bool) -> str:
-        raise NotImplementedError
+        return "edit"
 
     def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -75,7 +75,7 @@ class PeopleAdmin(AuditedAdmin, UserAdmin):
         return self.readonly_fields if _person(request).is_superuser else (*self.readonly_fields, *ROLE)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if obj is not None and obj.is_staff and not _person(request).is_superuser:
+        if obj is not None and obj.role != "annotator" and not _person(request).is_superuser:
             return False
         return super().has_change_permission(request, obj)
 
@@ -167,9 +167,6 @@ class CampaignAdmin(AuditedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # its answers stay; pause it instead
-
-    def action_of(self, changed: set[str], *, is_new: bool) -> str:
-        return "edit"
 
     @admin.display
     def page(self, campaign: models.Campaign) -> str:

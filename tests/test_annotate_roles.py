@@ -69,7 +69,8 @@ def test_a_lead_adds_annotators_and_resets_their_passwords_but_makes_no_leads(cl
     client.post(f"/admin/annotate/user/{ann.pk}/password/", new)
     ann.refresh_from_db()
     assert ann.check_password("skin-and-pores-7")
-    for person in (other, lead):
+    hidden = make_user("hidden", is_superuser=True)  # an admin who is kept out of the admin pages is one all the same
+    for person in (other, lead, hidden):
         refused = client.post(f"/admin/annotate/user/{person.pk}/password/", new)
         assert refused.status_code == 403
     other.refresh_from_db()
