@@ -1,7 +1,17 @@
 from .audit import AuditEntry, FailedSignIn
 from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
 from .faces import Candidate, Face, Restorer
-from .labels import AutoLabel, Judgement, Predictor, Preference, RefitRequest, Snapshot
+from .gold import GoldSet, MachineAnswers
+from .labels import (
+    AutoLabel,
+    Judgement,
+    LabelPolicy,
+    LearningCurve,
+    Predictor,
+    Preference,
+    RefitRequest,
+    Snapshot,
+)
 from .pairs import Pair, Score
 from .people import User
 from .stages import StageRun
@@ -14,10 +24,14 @@ __all__ = [
     "Example",
     "Face",
     "FailedSignIn",
+    "GoldSet",
     "Invitation",
     "Item",
     "Judgement",
+    "LabelPolicy",
+    "LearningCurve",
     "Lease",
+    "MachineAnswers",
     "Membership",
     "Pair",
     "Predictor",

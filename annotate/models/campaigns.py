@@ -208,6 +208,7 @@ class Lease(models.Model):
         RANDOM = "random"
         UNCERTAIN = "uncertain", "uncertain first"
         REPEAT = "repeat", "mirrored repeat"
+        IMPORTED = "imported", "from a file: nobody knows how it was drawn"
 
     token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     item = models.ForeignKey(Item, models.CASCADE, related_name="leases")

@@ -40,8 +40,9 @@ class Predictor(models.Model):
         FITTING = "fitting"
         READY = "ready"
         FAILED = "failed"
+        WITHDRAWN = "withdrawn", "withdrawn by a rollback"
 
-    status = models.CharField(max_length=7, choices=Status, default=Status.FITTING)
+    status = models.CharField(max_length=9, choices=Status, default=Status.FITTING)
     features = models.JSONField(default=list, help_text="metrics, in the order of the feature vector")
     parameters = models.JSONField(default=dict, help_text="kernel, C, gamma, degree")
     grid_searched = models.BooleanField(default=False, help_text="else: the last grid's parameters, refitted")
@@ -53,6 +54,12 @@ class Predictor(models.Model):
     cv_high = models.FloatField(null=True)
     baseline_accuracy = models.FloatField(null=True, help_text="a constant order of the restorers, same folds")
     pairs_labelled = models.PositiveIntegerField(default=0)
+    pairs_abstained = models.PositiveIntegerField(default=0, help_text="of these, that it is too unsure of to count")
+    max_error = models.FloatField(null=True, help_text="the error that its labels may have; none: all of them count")
+    least_margin = models.FloatField(
+        default=0, help_text="labels with |p - 1/2| below it do not count; above 1/2: none does"
+    )
+    audit = models.JSONField(default=dict, help_text="coverage against error on the random audit sample")
     seconds = models.FloatField(null=True, help_text="from start to all pairs labelled")
     file = models.CharField(max_length=200, blank=True, help_text="relative to the predictor folder")
     sha256 = models.CharField(max_length=64, blank=True)
@@ -86,6 +93,46 @@ class AutoLabel(models.Model):
         return f"p(first) = {self.p_first:.2f}"
 
 
+class LabelPolicy(models.Model):
+    """One row: when the labels of predictors, of this one and of those to come, are believed."""
+
+    max_error = models.FloatField(null=True, blank=True, help_text="bound on the labels' error; empty: all count")
+    confidence = models.FloatField(default=0.95, help_text="with which the bound holds")
+    audit_share = models.FloatField(
+        default=0.2, help_text="of the training faces, kept out of every fit while there is a bound to keep"
+    )
+    pinned = models.ForeignKey(
+        "Predictor", models.PROTECT, null=True, blank=True, related_name="+",
+        help_text="the version that a rollback chose: no newer one is fitted by itself",
+    )  # fmt: skip
+
+    class Meta:
+        verbose_name_plural = "label policy"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(max_error=None) | models.Q(max_error__gt=0, max_error__lt=0.5),
+                name="label_policy_error_below_chance",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(confidence__gt=0.5, confidence__lt=1, audit_share__gt=0, audit_share__lt=1),
+                name="label_policy_shares_are_shares",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "all labels count" if self.max_error is None else f"labels with an error of at most {self.max_error:.0%}"
+
+
+class LearningCurve(models.Model):
+    """Accuracy of predictors against the number of human labels, measured once: when may a lead stop asking?"""
+
+    results = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"learning curve {self.pk}"
+
+
 class RefitRequest(models.Model):
     """One row: whether a refit waits in the queue or runs, so that many answers ask for one refit."""
 
@@ -101,7 +148,8 @@ class RefitRequest(models.Model):
 class Preference(models.Model):
     """What training reads: a database view over anchored pairs, judgements and auto-labels.
 
-    People's answers outrank simulated ones, and any answer outranks the SVM. Split votes make a soft label.
+    People's answers outrank simulated ones, and any answer outranks the SVM. Split votes make a soft label. A pair
+    that the SVM abstains on has no preference.
     """
 
     class Origin(models.TextChoices):

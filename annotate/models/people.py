@@ -11,6 +11,8 @@ class User(AbstractUser):
 
     guest = models.BooleanField(default=False, help_text="joined a campaign by an invitation link; has no password")
 
+    imported = models.BooleanField(default=False, help_text="stands for an annotator whose answers came from a file")
+
     @property
     def role(self) -> str:
         """annotator: judges. lead: runs campaigns, reads reports. admin: all, people's roles included."""

@@ -1,0 +1,55 @@
+from django.db import models
+
+from .campaigns import Campaign
+
+
+class GoldSet(models.Model):
+    """The pairs on which people and machines are compared (App. D): all pairs of some faces of split gold, asked in a
+    campaign of its own. Nothing trains, tunes or picks a threshold on them."""
+
+    campaign = models.OneToOneField(Campaign, models.PROTECT, related_name="gold_set")
+    seed = models.BigIntegerField(help_text="draws its faces")
+    pairs_sha256 = models.CharField(max_length=64, help_text="of its pairs' pictures and persons, when it was made")
+    answers_sha256 = models.CharField(max_length=64, blank=True, help_text="of pairs and answers, when it was frozen")
+    frozen_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(frozen_at=None, answers_sha256="")
+                | (models.Q(frozen_at__isnull=False) & ~models.Q(answers_sha256="")),
+                name="gold_set_frozen_has_hash",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"gold set {self.campaign.slug}"
+
+
+class MachineAnswers(models.Model):
+    """What one machine (a metric, a predictor, a reward model) prefers on the pairs of a gold set."""
+
+    class Group(models.TextChoices):
+        BASELINE = "baseline"
+        METRIC = "metric"
+        PREDICTOR = "predictor"
+        START = "start", "starting backbone"
+        FRM = "frm", "reward model"
+
+    gold_set = models.ForeignKey(GoldSet, models.CASCADE, related_name="machine_answers")
+    name = models.SlugField(max_length=100)
+    title = models.CharField(max_length=200)
+    group = models.CharField(max_length=9, choices=Group)
+    margins = models.JSONField(default=dict, help_text="pair -> margin, above 0 where the first image is preferred")
+    is_log_odds = models.BooleanField(default=False, help_text="the margins are log-odds: they claim a probability")
+    reason = models.TextField(blank=True, help_text="why there are none, with the remedy")
+    provenance = models.JSONField(default=dict)
+    measured_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "machine answers"
+        constraints = [models.UniqueConstraint(fields=["gold_set", "name"], name="machine_answers_once")]
+
+    def __str__(self) -> str:
+        return f"{self.title} on {self.gold_set}"
