@@ -12,6 +12,7 @@ from django.utils.html import format_html
 
 from annotate import models
 from annotate.services import audit, campaigns, refits
+from annotate.services.refusals import Refused
 
 admin.site.site_header = admin.site.site_title = "DiffusionReward"
 admin.site.index_title = "Campaigns, labels and runs"
@@ -177,8 +178,12 @@ class CampaignAdmin(AuditedAdmin):
     @admin.action(description="Add all contested pairs of training and gold faces")
     def add_pairs(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            added = campaigns.add_contested_pairs(campaign=campaign, actor=_person(request))
-            self.message_user(request, f"{campaign}: {added} items added.", messages.SUCCESS)
+            try:
+                added = campaigns.add_contested_pairs(campaign=campaign, actor=_person(request))
+            except Refused as refused:
+                self.message_user(request, f"{campaign}: {refused.message}", messages.ERROR)
+            else:
+                self.message_user(request, f"{campaign}: {added} items added.", messages.SUCCESS)
 
     @admin.action(description="Pause: no more items are given out")
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
@@ -189,8 +194,12 @@ class CampaignAdmin(AuditedAdmin):
     @admin.action(description="Reopen")
     def reopen(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            campaigns.set_open(campaign=campaign, is_open=True, actor=_person(request))
-            self.message_user(request, f"{campaign} is open.", messages.SUCCESS)
+            try:
+                campaigns.set_open(campaign=campaign, is_open=True, actor=_person(request))
+            except Refused as refused:
+                self.message_user(request, f"{campaign}: {refused.message}", messages.ERROR)
+            else:
+                self.message_user(request, f"{campaign} is open.", messages.SUCCESS)
 
     @admin.action(description="Release all held items")
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:

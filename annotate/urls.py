@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from annotate.api import views as api
-from annotate.views import campaigns, desk, home, joining, runs, sign_in, studies
+from annotate.views import agreement, campaigns, desk, home, joining, runs, sign_in, studies
 
 handler400 = "annotate.views.errors.bad_request"
 handler404 = "annotate.views.errors.not_found"
@@ -41,6 +41,12 @@ urlpatterns = [
     path("images/<uuid:key>", api.image, name="image"),
     path("campaigns/<slug:slug>/study", studies.study_report, name="study_report"),
     re_path(r"^campaigns/(?P<slug>[-\w]+)/study\.(?P<form>csv|tex)$", studies.study_table, name="study_table"),
+    path("campaigns/<slug:slug>/agreement", agreement.agreement, name="agreement"),
+    re_path(
+        r"^campaigns/(?P<slug>[-\w]+)/agreement\.(?P<form>html|csv|tex)$",
+        agreement.agreement_file,
+        name="agreement_file",
+    ),
     path("language/", include("django.conf.urls.i18n")),
     path("health", home.health, name="health"),
     path("accounts/login/", sign_in.SignIn.as_view(), name="login"),

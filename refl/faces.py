@@ -123,6 +123,23 @@ class TrainingFaces:
         return Batch(tuple(rows), to_tensor(hq), to_tensor(lq), tuple(seeds))
 
 
+def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
+    """Those of split train. Raises `DataError` if there is none, or if one shows a person or photograph of the gold
+    set."""
+    training = [row for row in rows if row.split == "train"]
+    if not training:
+        raise DataError("There is no training face: ingest some with --split train.")
+    gold = [row for row in rows if row.split == "gold"]
+    people, photographs = {row.identity for row in gold}, {row.hq for row in gold}
+    for row in training:
+        if row.identity in people or row.hq in photographs:
+            raise DataError(
+                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training faces. Nothing "
+                "may train on gold faces: take a new snapshot from the database."
+            )
+    return training
+
+
 def watched(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
     """The first `count` test faces that have a stored lq, the same for every run: settings may be chosen by them, so
     they are no test of a result."""

@@ -18,7 +18,6 @@ from refl.policies.codecs import Noise
 from refl.policies.diffusion import OneStepPolicy
 from refl.watch import Watch
 from rewardlab import checkpoint
-from rewardlab.data import DataError
 from rewardlab.loop import Loop, Tell, holding
 from rewardlab.runs import Run, RunError, finished
 
@@ -40,8 +39,7 @@ def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None =
     elif stage_1:
         raise RunError("--stage-1 is for --variant multi-step: a one-step base has no other stage.")
     header, rows = faces.read(run.faces)
-    if not any(row.split == "train" for row in rows):
-        raise DataError("There is no training face: ingest some with --split train.")
+    faces.training_rows(rows)
     faces.held_out(rows, images, compact.SIZE, config.held_out)
     run.create(kind="base", config=config, start=start, faces=header, images=images.resolve())
 
@@ -62,9 +60,8 @@ class BaseTrainer:
         self.loop, self.config, self.images = loop, config, images
         torch.manual_seed(config.seed)
         _, rows = faces.read(loop.run.faces)
-        training = [row for row in rows if row.split == "train"]
         self.faces = faces.TrainingFaces(
-            training, images, compact.SIZE, PRESETS[config.degradation], seed=config.seed, mirror=True
+            faces.training_rows(rows), images, compact.SIZE, PRESETS[config.degradation], seed=config.seed, mirror=True
         )
         batch = faces.held_out(rows, images, compact.SIZE, config.held_out)
         self.watch = Watch(batch, loop.run.folder / "pictures", prompts=[""] * len(batch.faces))

@@ -65,7 +65,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     judge = finished(sources.judge, "frm", "--judge", "another reward model") if sources.judge else None
     if judge and judge.folder == reward.folder:
         raise RunError("The judge must be another run than the reward model: train one with another --seed.")
-    _refuse_gold(rows, reward)
+    _refuse_gold(faces.training_rows(rows), reward)
     start = {"base": config.base, "frm": str(reward.folder), "judge": str(judge.folder) if judge else ""}
     if config.base == "compact":
         base = finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")
@@ -129,13 +129,13 @@ def _file(given: Path | None, asset: str) -> str:
     return str(path.resolve())
 
 
-def _refuse_gold(rows: Sequence[FaceRow], reward: Run) -> None:
+def _refuse_gold(training: Sequence[FaceRow], reward: Run) -> None:
     if not reward.manifest.exists():
         return
     gold = gold_rows(manifest.read(reward.manifest)[1])
     people, pictures = {row.identity for row in gold}, {path for row in gold for path in (row.first, row.second)}
-    for row in rows:
-        if row.split == "train" and (row.identity in people or row.hq in pictures):
+    for row in training:
+        if row.identity in people or row.hq in pictures:
             raise DataError(
                 f"Face {row.face} (identity {row.identity}) trains the restorer and is in {reward.name}'s gold set. "
                 "Nothing may train on gold faces: take a new snapshot from the database."

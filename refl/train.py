@@ -86,7 +86,7 @@ class ReflTrainer:
     def _load_faces(self, judge: frm.FaceRewardModel | None) -> None:
         run, config = self.loop.run, self.config
         _, rows = faces.read(run.faces)
-        training = [row for row in rows if row.split == "train"]
+        training = faces.training_rows(rows)
         self.faces, self.frm_faces = (
             faces.TrainingFaces(
                 training, self.images, self.policy.size, PRESETS[config.degradation], seed=seed, mirror=config.mirror

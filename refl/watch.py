@@ -19,7 +19,7 @@ from refl.policies.diffusion import Policy
 from rewardlab import metrics
 from rewardlab.frm import FaceRewardModel
 from rewardlab.images import encode_png, to_arrays, write_atomic
-from rewardlab.predictor import bootstrap_interval
+from rewardlab.intervals import bootstrap_interval
 
 METRICS = ("psnr", "lpips", "niqe", "sface")
 RISE_IS_BETTER = {"judge": True, "niqe": False, "sface": False, "lpips": False, "psnr": True}

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from rewardlab.intervals import Array, bootstrap_interval
 from rewardlab.manifest import PreferenceRow
-from rewardlab.predictor import Array, bootstrap_interval
 
 JUDGED = ("human", "simulated")
 SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 in the log loss

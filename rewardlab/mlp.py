@@ -10,7 +10,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rewardlab.predictor import Array, PredictorConfig, bootstrap_interval, both_orders, jobs, require_enough
+from rewardlab.intervals import bootstrap_interval
+from rewardlab.predictor import Array, PredictorConfig, both_orders, jobs, require_enough
 
 HIDDEN = {3: (64, 64), 4: (64, 64, 64)}
 ALPHA = 0.1

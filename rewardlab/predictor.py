@@ -21,6 +21,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from rewardlab.intervals import bootstrap_interval
+
 Array = NDArray[np.floating]
 Parameters = dict[str, str | float | int]
 
@@ -176,19 +178,6 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
     y = np.concatenate([first_wins, ~first_wins])
     slope = LogisticRegression(fit_intercept=False).fit(x, y).coef_[0, 0]
     return max(0.0, float(slope))
-
-
-def bootstrap_interval(
-    correct: NDArray[np.bool_] | Array, faces: NDArray, *, samples: int, seed: int, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of mean(correct) when whole faces are drawn with replacement. correct (N,), in [0, 1]."""
-    _, index = np.unique(faces, return_inverse=True)
-    hits = np.bincount(index, weights=correct)
-    pairs = np.bincount(index)
-    draws = np.random.default_rng(seed).multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), size=samples)
-    means = (draws @ hits) / (draws @ pairs)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def constant_order_accuracy(

@@ -59,12 +59,16 @@ def votes(
         found = found.filter(judgement__criterion__in=criteria)
     for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=AT_ONCE):
         *known, simulated, adjudicates = row
-        yield Vote(*known, rank=SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR)
+        yield Vote._make((*known, SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR))
 
 
 def deciding(given: Iterable[Vote]) -> list[Vote]:
     """Of each pair the votes of the highest rank, as the view behind `Preference` counts them."""
+    kept: list[Vote] = []
     by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in given:
         by_pair[vote.pair].append(vote)
-    return [vote for of_pair in by_pair.values() for vote in of_pair if vote.rank == max(other.rank for other in of_pair)]
+    for of_pair in by_pair.values():
+        highest = max(vote.rank for vote in of_pair)
+        kept += [vote for vote in of_pair if vote.rank == highest]
+    return kept

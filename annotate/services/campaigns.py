@@ -11,7 +11,7 @@ from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotate.models import Campaign, Face, Invitation, Item, Lease, Membership, Pair, User
+from annotate.models import Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.faces import Split
 from annotate.services import audit, examples, judging, pairing
 from annotate.services.refusals import Refused
@@ -96,6 +96,8 @@ def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int
 
 @transaction.atomic
 def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) -> None:
+    if is_open and GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
+        raise Refused("frozen", "This gold set is frozen: its campaign stays closed. Make a new gold set instead.")
     Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
     audit.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)
 

@@ -18,7 +18,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotate.models import Campaign, Item, Judgement, Lease, Membership, User
+from annotate.models import Campaign, GoldSet, Item, Judgement, Lease, Membership, User
 from annotate.models.campaigns import Question
 from annotate.services import onboarding, queueing, refits
 from annotate.services.refusals import Refused
@@ -318,6 +318,8 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
     undoes nothing more.
     """
     _lock_membership(annotator=annotator, campaign=campaign)
+    if GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
+        raise Refused("frozen", _("“%s” is finished and frozen; its answers can no longer be changed.") % campaign)
     last = (
         Lease.objects.select_for_update(of=("self",))
         .select_related("item__campaign")

@@ -7,8 +7,9 @@ from itertools import combinations
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 
-from annotate.models import Campaign, Candidate, Face, Item, Pair
+from annotate.models import Campaign, Candidate, Face, GoldSet, Item, Pair
 from annotate.services import queueing
+from annotate.services.refusals import Refused
 from annotate.stages import Step, batches
 
 FACES_PER_TRANSACTION = 500
@@ -57,7 +58,10 @@ def _pair(one: Candidate, other: Candidate) -> Pair:
 @transaction.atomic
 def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
     """Put pairs (their ids) into a campaign in the random order of its seed, once for each of its questions. Those
-    that are in it already stay. Members walk the order again from its start: new items may lie behind them."""
+    that are in it already stay. Members walk the order again from its start: new items may lie behind them. Refused
+    for a gold set, whose pairs are fixed."""
+    if GoldSet.objects.filter(campaign=campaign).exists():
+        raise Refused("is_gold_set", "The pairs of a gold set are fixed: make another gold set, or another campaign.")
     added = 0
     for batch in batches(pairs, 5000):
         items = [

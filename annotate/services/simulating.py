@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from django.db.models import Q
 
 from annotate import storage
-from annotate.models import Campaign, Candidate, Face, Lease, Membership, Pair, User
+from annotate.models import Campaign, Candidate, Face, GoldSet, Lease, Membership, Pair, User
 from annotate.models.faces import Split
 from annotate.services import campaigns, judging, pairing
 from annotate.stages import Step
 from rewardlab.simulate import TasteConfig, TastePanel, Utility, utilities
 
+NO_UTILITY = Utility(0, 0, 0)  # of the photograph, whose appeal is fixed
 NAMESPACE = uuid.UUID("5f0f1c3e-8f0a-4c1b-9a53-51c1a5d5b1d2")
 
 
@@ -38,21 +40,25 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
     campaign, _ = Campaign.objects.get_or_create(
         slug=slug, defaults={"name": f"{slug.capitalize()} annotators", "overlap": overlap, "seed": seed}
     )
-    raw, restorers = _raw_utilities()
+    gold_set = GoldSet.objects.filter(campaign=campaign).first()
+    raw, restorers = _raw_utilities(_restorers_of(campaign) if gold_set else _all_restorers())
     if not raw:
         raise NothingToJudge("No face has been restored by two restorers: run restore and build_pairs first.")
     table = np.array([[raw[face][name] for name in restorers] for face in sorted(raw)])
     panel = TastePanel.fit(table, restorers, TasteConfig(seed=seed))
-    asked = Pair.objects.filter(kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=[Split.TRAIN, Split.GOLD])
-    pairing.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
+    if gold_set is None:  # a gold set's pairs were fixed when it was made
+        asked = Pair.objects.filter(
+            kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=[Split.TRAIN, Split.GOLD]
+        )
+        pairing.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
     campaign.refresh_from_db()
     users = [_simulated_user(number) for number in range(1, annotators + 1)]
     campaigns.invite(campaign=campaign, annotators=users)
     appeals = {
-        pk: panel.appeal(raw[face][source], source)
-        for pk, face, source in Candidate.objects.filter(face__in=list(raw), source__in=restorers).values_list(
-            "pk", "face_id", "source"
-        )
+        pk: panel.appeal(raw[face].get(source, NO_UTILITY), source)
+        for pk, face, source in Candidate.objects.filter(
+            face__in=list(raw), source__in=[Candidate.HQ, *restorers]
+        ).values_list("pk", "face_id", "source")
     }
     return Simulation(campaign, users, panel, appeals)
 
@@ -67,10 +73,20 @@ def _simulated_user(number: int) -> User:
     return user
 
 
-def _raw_utilities() -> tuple[dict[int, dict[str, Utility]], list[str]]:
-    """Face -> restorer -> utility, for faces with landmarks that every network or baseline has restored."""
-    restored = Candidate.objects.filter(restorer__isnull=False)
-    restorers = sorted(set(restored.values_list("source", flat=True)))
+def _all_restorers() -> list[str]:
+    return sorted(set(Candidate.objects.filter(restorer__isnull=False).values_list("source", flat=True)))
+
+
+def _restorers_of(campaign: Campaign) -> list[str]:
+    asked = campaign.items.values("pair__face")
+    shown = Candidate.objects.filter(face__in=asked).filter(
+        Q(pairs_as_first__items__campaign=campaign) | Q(pairs_as_second__items__campaign=campaign)
+    )
+    return sorted(set(shown.exclude(source=Candidate.HQ).values_list("source", flat=True)))
+
+
+def _raw_utilities(restorers: list[str]) -> tuple[dict[int, dict[str, Utility]], list[str]]:
+    """Face -> restorer -> utility, for faces with landmarks that every one of these has restored."""
     raw: dict[int, dict[str, Utility]] = {}
     if len(restorers) < 2:
         return raw, restorers

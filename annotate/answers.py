@@ -1,0 +1,105 @@
+"""Annotators' answers as arrays, and estimates from them with intervals over faces: no database here.
+
+Pairs of one face hang together, so every interval comes from a bootstrap over faces.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from annotate.studies import LEAST
+
+if TYPE_CHECKING:
+    from annotate.selectors.votes import Vote
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.float64]
+
+CHOICES = ("first", "second", "cant_tell")
+FIRST, SECOND, CANT_TELL = range(3)
+DRAWS = 2000
+MOST_GROUPS = 1000  # more faces than that are drawn in as many groups, which are as independent as faces are
+AT_ONCE = 4_000_000  # numbers in memory
+
+
+@dataclass(frozen=True)
+class Answers:
+    """N answers. pairs, faces, annotators (N,): ids; choices (N,): 0 first, 1 second, 2 can't tell.
+
+    The coefficients of agreement take any whole numbers from 0 for choices.
+    """
+
+    pairs: Ints
+    faces: Ints
+    annotators: Ints
+    choices: Ints
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @classmethod
+    def from_votes(cls, votes: "Iterable[Vote]") -> "Answers":
+        number = {choice: index for index, choice in enumerate(CHOICES)}
+        rows = [(vote.pair, vote.face, vote.annotator, number[vote.choice]) for vote in votes]
+        pairs, faces, annotators, choices = np.array(rows, np.int64).reshape(-1, 4).T
+        return cls(pairs, faces, annotators, choices.astype(np.int8))
+
+    def where(self, rows: ArrayLike) -> "Answers":
+        """rows: a mask (N,), or indices."""
+        kept = np.asarray(rows)
+        return Answers(self.pairs[kept], self.faces[kept], self.annotators[kept], self.choices[kept])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95% interval; what is undefined is None, and `why` says so in words.
+
+    count: the comparisons, pairs or answers behind it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    why: str = ""
+
+
+def without_value(why: str, count: int = 0) -> Estimate:
+    return Estimate(None, None, None, count, why)
+
+
+def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Estimate:
+    """The percentile interval of draws (D,), in which NaN is undefined; `faces` are behind it."""
+    defined = drawn[~np.isnan(drawn)]
+    why = ""
+    if faces < LEAST:
+        why = f"fewer than {LEAST} faces: no interval"
+    elif 2 * len(defined) < len(drawn):
+        why = "undefined in more than half of the draws of faces: no interval"
+    elif np.ptp(defined) < 1e-12:
+        why = "every draw of faces gives the same value, which tells nothing of its spread: no interval"
+    if why:
+        return Estimate(value, None, None, count, why)
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Estimate(value, float(low), float(high), count)
+
+
+def groups_of(faces: Ints) -> tuple[int, Ints]:
+    """How many groups of faces are drawn, and the group of each row; a face is a group while they are few."""
+    found, place = np.unique(faces, return_inverse=True)
+    groups = min(len(found), MOST_GROUPS)
+    return groups, place % max(groups, 1)
+
+
+@lru_cache(maxsize=2)
+def drawn_times(groups: int, draws: int, seed: int) -> Floats:
+    """How often each draw holds each group of faces: (draws, groups). All estimates of the same faces share it."""
+    if groups == 0:
+        return np.zeros((draws, 0))
+    times = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
+    times.setflags(write=False)
+    return times

@@ -1,0 +1,23 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.management.stage_command import require_migrated
+from annotate.selectors.gold import GoldChanged, find_gold_set
+from annotate.services.gold import freeze_gold_set
+from annotate.services.refusals import Refused
+
+
+class Command(BaseCommand):
+    help = "Close a gold set that is answered, for good, and keep the hash of its pairs and answers."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", nargs="?", help="of its campaign; not needed if there is only one")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_migrated()
+        try:
+            frozen = freeze_gold_set(gold_set=find_gold_set(options["name"]))
+        except (GoldChanged, LookupError, Refused) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{frozen}: frozen, sha256 {frozen.answers_sha256}")

@@ -1,0 +1,52 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.management.stage_command import positive, require_migrated
+from annotate.models import User
+from annotate.selectors.gold import GoldLeak
+from annotate.services.gold import PAIRS, REPEAT_SHARE, make_gold_set
+from annotate.services.refusals import Refused
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the gold set: all pairs of some gold faces, those with the photograph included, in a campaign of their "
+        "own. Nothing ever trains on it. When it is answered: freeze_gold, then agreement."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--name", default="gold", help="of its campaign (default: gold)")
+        parser.add_argument("--pairs", type=positive, default=PAIRS, help=f"default: {PAIRS}, as in the paper")
+        parser.add_argument("--overlap", type=positive, default=3, help="annotators a pair (default: 3, App. A.1)")
+        parser.add_argument(
+            "--repeat-share", type=float, default=REPEAT_SHARE, help="of answers asked again mirrored (default: .1)"
+        )
+        parser.add_argument("--annotators", nargs="+", default=[], metavar="USER", help="who is invited")
+        parser.add_argument("--seed", type=int, default=0)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_migrated()
+        people = list(User.objects.filter(username__in=options["annotators"]))
+        if unknown := set(options["annotators"]) - {person.username for person in people}:
+            raise CommandError(f"There is no user {sorted(unknown)[0]}: add them in the admin first.")
+        if not 0 <= options["repeat_share"] <= 0.5:
+            raise CommandError(f"--repeat-share {options['repeat_share']}: it must lie between 0 and 0.5.")
+        try:
+            made = make_gold_set(
+                slug=options["name"],
+                pairs=options["pairs"],
+                overlap=options["overlap"],
+                repeat_share=options["repeat_share"],
+                seed=options["seed"],
+                annotators=people,
+            )
+        except (GoldLeak, Refused) as error:
+            raise CommandError(str(error)) from error
+        items = made.campaign.items
+        anchored = items.filter(pair__kind="anchored").count()
+        self.stdout.write(
+            f"{made}: {items.count()} pairs of {items.values('pair__face').distinct().count()} faces, "
+            f"{items.count() - anchored} contested and {anchored} anchored; {made.campaign.overlap} annotators a pair\n"
+            f"sha256 {made.pairs_sha256}"
+        )

@@ -1,0 +1,175 @@
+"""The agreement report: known figures from made answers, on the page, by the command, and in what is taken away."""
+
+import csv
+import io
+import uuid
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from annotate.models import GoldSet, Pair, Score
+from annotate.services import gold, judging
+from rewardlab import images
+from tests.factories import make_campaign, make_user
+from tests.test_annotate_gold import make_faces
+
+pytestmark = pytest.mark.django_db
+BEST_FIRST = ["hq", "dat-light", "realesrgan-x4plus", "lanczos"]
+FACES = 10
+
+
+def best(pair: Pair) -> str:
+    return min(pair.first.source, pair.second.source, key=BEST_FIRST.index)
+
+
+def answer_all(campaign, opinions) -> None:
+    """opinions: of each annotator, a function from the pair to the source that they prefer, or None for can't tell."""
+    for member, opinion in zip(campaign.memberships.order_by("pk"), opinions, strict=True):
+        while leases := judging.lease_items(annotator=member.annotator, campaign=campaign):
+            preferred = opinion(leases[0].item.pair)
+            choice = "cant_tell" if preferred is None else "left" if leases[0].left.source == preferred else "right"
+            judging.submit_judgement(
+                annotator=member.annotator,
+                lease_token=leases[0].token,
+                key=uuid.uuid4(),
+                choice=choice,
+                criterion=None if preferred is None else "realism" if best(leases[0].item.pair) == "hq" else "detail",
+                seconds=2.0,
+            )
+
+
+def other(pair: Pair) -> str:
+    return next(source for source in (pair.first.source, pair.second.source) if source != best(pair))
+
+
+def contrary_about_lanczos(pair: Pair) -> str:
+    """Of the three contested pairs of a face, two show lanczos."""
+    return other(pair) if "lanczos" in (pair.first.source, pair.second.source) and best(pair) != "hq" else best(pair)
+
+
+def undecided_about_lanczos(pair: Pair) -> str | None:
+    return None if contrary_about_lanczos(pair) != best(pair) else best(pair)
+
+
+@pytest.fixture
+def gold_set() -> GoldSet:
+    """Three agree but on two of six pairs of every face, where one is contrary and one cannot tell. PSNR's values say
+    what the first says, but for two of ten faces; SSIM always says the contrary."""
+    faces = make_faces(FACES)
+    for number, face in enumerate(faces):
+        for candidate in face.candidates.exclude(source="lq"):
+            rank = BEST_FIRST.index(candidate.source)
+            psnr = rank if number < 2 else -rank
+            Score.objects.create(candidate=candidate, metric="psnr", value=100 if rank == 0 else 30 + psnr)
+            Score.objects.create(candidate=candidate, metric="ssim", value=rank / 10)
+            image = images.encode_png(np.full((8, 8, 3), 20 * rank + number, "uint8"))
+            images.write_atomic(candidate.path, image)
+    people = [make_user(f"person-called-{name}") for name in ("Ann", "Bob", "Cid")]
+    made = gold.make_gold_set(pairs=6 * FACES, overlap=3, repeat_share=0, annotators=people)
+    answer_all(made.campaign, (best, contrary_about_lanczos, undecided_about_lanczos))
+    return gold.freeze_gold_set(gold_set=made)
+
+
+def test_what_people_and_machines_say_is_counted_right(gold_set, client):
+    out = io.StringIO()
+    call_command("agreement", stdout=out)
+    client.force_login(make_user("lead", is_staff=True))
+    response = client.get("/campaigns/gold/agreement")
+    report = response.context["report"]
+    overall = {line.title: line.estimate for line in report.people.overall}
+    # Of the three couples of answers of a pair all agree on four pairs of six, none on the other two.
+    assert overall["Two annotators give the same answer"].value == pytest.approx(4 / 6)
+    assert overall["Two annotators give the same answer"].count == 3 * 6 * FACES
+    assert {line.title: line.estimate.value for line in report.people.strata} == {
+        "against the photograph (anchored)": 1.0,
+        "contested": pytest.approx(1 / 3),
+    }
+    by_rule = {line.title: line.estimate.value for line in report.people.rules}
+    assert by_rule == {"realism": 1.0, "detail": pytest.approx(1 / 3)}
+    assert len(report.people.couples) == 3
+    assert report.people.retest.estimate.why.startswith("no mirrored repeat")
+
+    machines = {machine.answers.name: machine for machine in report.machines.machines}
+    # Tied: one for, one against, one undecided. What is left of the contested pairs is one a face.
+    assert (report.machines.decided, report.machines.tied) == (4 * FACES, 2 * FACES)
+    shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-psnr"].rows}
+    assert shares == {"contested": (pytest.approx(0.8), FACES), "anchored": (1.0, 3 * FACES)}
+    shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-ssim"].rows}
+    assert shares == {"contested": (0.0, FACES), "anchored": (0.0, 3 * FACES)}
+    # Two annotators who both chose: 12 comparisons of 18 a face agree (all of the anchored pairs 9, of the decided
+    # contested pair 3), and 2 of the tied pairs do not.
+    assert report.machines.two_agree.value == pytest.approx(12 / 14)
+    ssim = next(row for row in machines["metric-ssim"].rows if row.stratum == "contested")
+    assert report.machines.reference == "PSNR (dB)"
+    assert (ssim.better, ssim.worse) == (0, 8)
+    assert ssim.mcnemar_p == pytest.approx(2 / 2**8)  # exact: none of eight, both sides
+    assert "No version has been fitted" in machines["svm"].note
+    assert len(report.machines.disputed_by_people) == 6
+    disputes = report.machines.disputed_by_machine
+    assert len(disputes) == 2
+    assert {tuple(sorted(dispute.votes[:2])) for dispute in disputes} == {(0, 3)}
+    page = response.content.decode()
+    assert "frozen on" in page
+    assert "MUSIQ" in page
+
+
+def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, client, tmp_path):
+    call_command("agreement", "gold", "--out", str(tmp_path), stdout=io.StringIO())
+    written = {form: (tmp_path / f"agreement.{form}").read_text() for form in ("html", "csv", "tex")}
+    for text in written.values():
+        assert "person-called" not in text
+    assert written["html"].count("data:image/png;base64,") >= 12
+    for foreign in ("http:", "https:", "<script", '<link rel="stylesheet'):
+        assert foreign not in written["html"]
+    rows = list(csv.DictReader(io.StringIO(written["csv"])))
+    by_figure = {(row["section"], row["item"], row["figure"]): row for row in rows}
+    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(0.8)
+    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["low"]) < 0.8
+    undefined = by_figure["machine", "SVM", "agreement"]
+    assert (undefined["value"], undefined["note"][:10]) == ("", "No version")
+    assert ",nan" not in written["csv"].lower()
+    assert r"\begin{tabular}" in written["tex"]
+    assert r"PSNR (dB), contested & 0.800" in written["tex"]
+    client.force_login(make_user("lead", is_staff=True))
+    assert client.get("/campaigns/gold/agreement.csv").content.decode() == written["csv"]
+
+
+def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(client):
+    person = make_user()
+    campaign = make_campaign(faces=2, overlap=2, members=[person])
+    client.force_login(person)
+    for address in ("agreement", "agreement.html", "agreement.csv", "agreement.tex"):
+        assert client.get(f"/campaigns/{campaign.slug}/{address}").status_code == 403
+    client.force_login(make_user(is_staff=True))
+    assert "Nobody has answered yet" in client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
+    answer_all(campaign, [best])
+    page = client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
+    assert "This campaign is no gold set" in page
+    assert "only one annotator" in page
+    assert ">nan" not in page.lower()
+    with pytest.raises(CommandError, match="There is no campaign nothing"):
+        call_command("agreement", "nothing")
+    with pytest.raises(CommandError, match="There is no gold set yet"):
+        call_command("agreement")
+
+
+def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
+    people = [make_user("left-sider"), make_user("program", simulated=True)]
+    campaign = make_campaign(faces=12, overlap=2, members=people)
+    for member in campaign.memberships.all():
+        while leases := judging.lease_items(annotator=member.annotator, campaign=campaign):
+            lease = leases[0]
+            always_left = member.annotator.username == "left-sider"
+            choice = "left" if always_left or lease.left.source == best(lease.item.pair) else "right"
+            judging.submit_judgement(
+                annotator=member.annotator, lease_token=lease.token, key=uuid.uuid4(), choice=choice, criterion="detail"
+            )
+    client.force_login(make_user(is_staff=True))
+    response = client.get(f"/campaigns/{campaign.slug}/agreement")
+    assert "1 of 2 annotators are SIMULATED" in response.content.decode()
+    rows = {row.name: row for row in response.context["report"].people.annotators}
+    assert (rows["left-sider"].left, rows["left-sider"].sided) == (36, 36)
+    assert rows["left-sider"].left_p == pytest.approx(2 * 2 * 0.5**36)  # a fair coin, both sides, two annotators
+    assert rows["program"].left_p > 0.05
+    assert rows["program"].simulated
