@@ -56,6 +56,11 @@ class SelectionForm(forms.Form):
         label="Number of pairs",
         help_text="Faces are drawn at random, each with all its couples. Empty: all.",
     )
+    abstained = forms.BooleanField(
+        required=False,
+        label="Only pairs that the SVM abstains from",
+        help_text="Those whose label does not count (autolabel --max-error), the most uncertain first.",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,6 +75,7 @@ class SelectionForm(forms.Form):
             splits=tuple(data["splits"]),
             couples=tuple((one, other) for one, _, other in (couple.partition("|") for couple in data["couples"])),
             pairs=data["pairs"],
+            abstained=data["abstained"],
         )
 
 

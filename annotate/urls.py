@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from annotate.api import views as api
-from annotate.views import agreement, campaigns, desk, home, joining, runs, sign_in, studies
+from annotate.views import agreement, campaigns, desk, home, joining, predictors, runs, sign_in, studies
 
 handler400 = "annotate.views.errors.bad_request"
 handler404 = "annotate.views.errors.not_found"
@@ -47,6 +47,7 @@ urlpatterns = [
         agreement.agreement_file,
         name="agreement_file",
     ),
+    path("predictors", predictors.predictors, name="predictors"),
     path("language/", include("django.conf.urls.i18n")),
     path("health", home.health, name="health"),
     path("accounts/login/", sign_in.SignIn.as_view(), name="login"),

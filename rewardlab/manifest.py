@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ class PreferenceRow:
     """One preference. Image paths are relative to the image folder and end in the content's sha256.
 
     p_first: in [0, 1], a split vote is a soft label. votes: who chose the first, the second, neither; people's or, if
-    origin says so, simulated annotators'. scores: metric -> its value for both images.
+    origin says so, simulated annotators'. scores: metric -> its value for both images. predictor: the SVM's version if
+    the origin is svm.
     """
 
     pair: int
@@ -44,16 +45,20 @@ class PreferenceRow:
     weight: float
     votes: tuple[int, int, int] = (0, 0, 0)
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    predictor: int | None = None
 
 
-def write(path: Path, rows: Iterable[PreferenceRow], *, filters: dict[str, Any]) -> dict[str, Any]:
-    """Write a manifest, whole or not at all, and return its header."""
+def write(
+    path: Path, rows: Iterable[PreferenceRow], *, filters: dict[str, Any], provenance: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write a manifest, whole or not at all, and return its header. provenance: more about how the rows came about
+    (`consensus`, `predictor`), for the header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body, whole = path.with_name(path.name + ".body"), path.with_name(path.name + ".part")
     digest, counts, faces, total = hashlib.sha256(), Counter[str](), set[int](), 0
     with body.open("wb") as file:
         for row in rows:
-            line = json.dumps(asdict(row), ensure_ascii=False, sort_keys=True).encode() + b"\n"
+            line = _line(row)
             file.write(line)
             digest.update(line)
             counts[f"{row.split}/{row.origin}"] += 1
@@ -64,6 +69,7 @@ def write(path: Path, rows: Iterable[PreferenceRow], *, filters: dict[str, Any])
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "filters": filters,
+        **(provenance or {}),
         "rows": total,
         "faces": len(faces),
         "counts": dict(sorted(counts.items())),
@@ -96,24 +102,35 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def read(path: Path) -> tuple[dict[str, Any], list[PreferenceRow]]:
     """Header and rows. Raises `ManifestError` unless the content is what the header's sha256 says."""
-    header = read_header(path)
-    digest, lines = hashlib.sha256(), []
+    return read_header(path), list(read_rows(path))
+
+
+def read_rows(path: Path) -> Iterator[PreferenceRow]:
+    """The rows one by one, after the whole file was looked at. Raises `ManifestError` like `read`."""
+    header, digest, count = read_header(path), hashlib.sha256(), 0
     with path.open("rb") as file:
         file.readline()
         for line in file:
             digest.update(line)
-            lines.append(line)
-    if digest.hexdigest() != header["sha256"]:
-        raise ManifestError(
-            f"{path} was changed or cut after it was written ({len(lines)} of {header['rows']} rows). "
-            "Take a new snapshot."
-        )
-    return header, list(_rows(lines))
+            count += 1
+        if digest.hexdigest() != header["sha256"]:
+            raise ManifestError(
+                f"{path} was changed or cut after it was written ({count} of {header['rows']} rows). "
+                "Take a new snapshot."
+            )
+        file.seek(0)
+        file.readline()
+        for line in file:
+            yield _row(line)
 
 
-def _rows(lines: Iterable[bytes]) -> Iterator[PreferenceRow]:
-    for line in lines:
-        values = json.loads(line)
-        values["votes"] = tuple(values["votes"])
-        values["scores"] = {metric: (first, second) for metric, (first, second) in values["scores"].items()}
-        yield PreferenceRow(**values)
+def _line(row: PreferenceRow) -> bytes:
+    values = {name: value for name, value in vars(row).items() if name != "predictor" or value is not None}
+    return json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+
+
+def _row(line: bytes) -> PreferenceRow:
+    values = json.loads(line)
+    values["votes"] = tuple(values["votes"])
+    values["scores"] = {metric: (first, second) for metric, (first, second) in values["scores"].items()}
+    return PreferenceRow(**values)

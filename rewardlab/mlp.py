@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from rewardlab.intervals import bootstrap_interval
-from rewardlab.predictor import Array, PredictorConfig, both_orders, jobs, require_enough
+from rewardlab.predictor import Array, PredictorConfig, antisymmetric, both_orders, jobs, require_enough
 
 HIDDEN = {3: (64, 64), 4: (64, 64, 64)}
 ALPHA = 0.1
@@ -32,7 +32,7 @@ class Mlp:
         if len(first) == 0:
             return np.empty(0)
         forward, backward = np.hstack([first, second]), np.hstack([second, first])
-        return _symmetric(self.pipeline.predict_proba(np.concatenate([forward, backward]))[:, 1])
+        return antisymmetric(self.pipeline.predict_proba(np.concatenate([forward, backward]))[:, 1])
 
 
 def fit_mlp(
@@ -48,8 +48,7 @@ def fit_mlp(
     config = PredictorConfig(seed=seed)
     require_enough(faces, config)
     x, y, groups = both_orders(first, second, first_wins, faces)
-    network = MLPClassifier(HIDDEN[layers], alpha=ALPHA, max_iter=1000, early_stopping=False, random_state=seed)
-    pipeline = Pipeline([("scale", StandardScaler()), ("mlp", network)])
+    pipeline = build_mlp(layers, seed)
     held_out = cross_val_predict(
         pipeline,
         x,
@@ -59,7 +58,7 @@ def fit_mlp(
         method="predict_proba",
         n_jobs=jobs(len(y)),
     )
-    correct = (_symmetric(held_out[:, 1]) > 0.5) == first_wins
+    correct = (antisymmetric(held_out[:, 1]) > 0.5) == first_wins
     return Mlp(
         pipeline=pipeline.fit(x, y),
         layers=layers,
@@ -69,7 +68,6 @@ def fit_mlp(
     )
 
 
-def _symmetric(p_first: Array) -> Array:
-    """Probabilities of N pairs followed by those of the swapped pairs (2N,) -> p(first beats second) (N,)."""
-    forward, backward = np.split(p_first, 2)
-    return (1 + forward - backward) / 2
+def build_mlp(layers: Literal[3, 4], seed: int) -> Pipeline:
+    network = MLPClassifier(HIDDEN[layers], alpha=ALPHA, max_iter=1000, early_stopping=False, random_state=seed)
+    return Pipeline([("scale", StandardScaler()), ("mlp", network)])

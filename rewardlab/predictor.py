@@ -135,6 +135,12 @@ def both_orders(first: Array, second: Array, first_wins: NDArray, faces: NDArray
     return x, y, np.concatenate([faces, faces])
 
 
+def antisymmetric(p_first: Array) -> Array:
+    """Probabilities of N pairs followed by those of the swapped pairs (2N,) -> p(first beats second) (N,)."""
+    forward, backward = np.split(p_first, 2)
+    return (1 + forward - backward) / 2
+
+
 def jobs(rows: int) -> int:
     """Processes cost seconds to start: not worth it for a small fit."""
     return (os.cpu_count() or 1) if rows > 2000 else 1

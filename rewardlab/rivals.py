@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab import predictor
+from rewardlab.boosting import Tree, fit_tree
 from rewardlab.gold import JUDGED
 from rewardlab.manifest import PreferenceRow
 from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
@@ -107,7 +108,8 @@ def predictor_rivals(
     parameters: Parameters | None = None,
     config: PredictorConfig | None = None,
 ) -> list[Rival]:
-    """The SVM and the perceptrons of Table 9 on the same labels; without `parameters` the SVM's grid is searched.
+    """The SVM and the perceptrons of Table 9, and a boosted tree, on the same labels; without `parameters` the SVM's
+    grid is searched.
 
     They learn from contested pairs alone. On pairs with hq, whose PSNR is the metric's upper end, they extrapolate, and
     what they say there means little: an RBF kernel vanishes, and its margin is 0.
@@ -118,14 +120,20 @@ def predictor_rivals(
         predictor.require_enough(judged.faces, config or PredictorConfig())
     except predictor.TooFewLabels as error:
         reason = str(error)
-    names = (("svm", "SVM on metrics"), ("mlp3", "MLP on metrics (3-layer)"), ("mlp4", "MLP on metrics (4-layer)"))
+    names = (
+        ("svm", "SVM on metrics"),
+        ("mlp3", "MLP on metrics (3-layer)"),
+        ("mlp4", "MLP on metrics (4-layer)"),
+        ("tree", "Gradient-boosted tree on metrics"),
+    )
     if reason:
         return [Rival(name, title, "predictor", None, reason) for name, title in names]
     labels = (judged.first, judged.second, judged.first_wins, judged.faces)
-    fitted: tuple[Predictor | Mlp, ...] = (
+    fitted: tuple[Predictor | Mlp | Tree, ...] = (
         fit_svm(judged, parameters=parameters, config=config),
         fit_mlp(*labels, layers=3, seed=seed),
         fit_mlp(*labels, layers=4, seed=seed),
+        fit_tree(*labels, seed=seed),
     )
     first, second = scores(wanted, judged.metrics)
     return [

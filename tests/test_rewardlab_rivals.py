@@ -88,7 +88,7 @@ def test_each_rival_does_what_its_data_allow(rows, found):
     assert 0.2 < accuracy(found["ssim"], gold) < 0.8
     assert 0.2 < accuracy(found["constant-order"], gold) < 0.8
     assert {name: rival.group for name, rival in found.items()} == {
-        "svm": "predictor", "mlp3": "predictor", "mlp4": "predictor", "constant-order": "baseline",
+        "svm": "predictor", "mlp3": "predictor", "mlp4": "predictor", "tree": "predictor", "constant-order": "baseline",
     } | dict.fromkeys(("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa"), "metric")  # fmt: skip
 
 

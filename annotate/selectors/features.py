@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from annotate.models import Candidate, Pair, Preference, Score
 from annotate.models.faces import Split
+from annotate.selectors.gold import refuse_gold_in_training
 
 # A metric that is still being computed must not push scored pairs out of the fit.
 COMPLETE_SHARE = 0.9
@@ -39,15 +40,23 @@ class Labels:
     simulated: NDArray[np.bool_]
 
 
-def training_labels() -> Labels:
-    """Majority answers on pairs of training faces. Gold and test faces never train the predictor."""
+def training_labels(*, without: NDArray[np.int64] | None = None) -> Labels:
+    """Majority answers on pairs of training faces. Gold and test faces never train the predictor.
+
+    without: ids of faces that are kept out, for the audit. Raises `GoldLeak` if a gold face is among the training
+    faces.
+    """
+    refuse_gold_in_training()
     origins = [Preference.Origin.HUMAN, Preference.Origin.SIMULATED]
     rows = list(
         Preference.objects.filter(origin__in=origins, pair__face__split=Split.TRAIN)
         .exclude(p_first=0.5)
         .order_by("pair_id")
-        .values_list("pair_id", "p_first", "origin")
+        .values_list("pair_id", "p_first", "origin", "pair__face")
     )
+    if without is not None and rows:
+        kept = ~np.isin([row[3] for row in rows], without)
+        rows = [row for row, is_kept in zip(rows, kept.tolist(), strict=True) if is_kept]
     return Labels(
         pairs=np.array([row[0] for row in rows], np.int64),
         first_wins=np.array([row[1] > 0.5 for row in rows], bool),

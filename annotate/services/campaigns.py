@@ -8,11 +8,13 @@ from itertools import islice
 
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
+from django.db.models.functions import Abs
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotate.models import Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
+from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.faces import Split
+from annotate.selectors import progress
 from annotate.services import audit, examples, judging, pairing
 from annotate.services.refusals import Refused
 from annotate.stages import batches
@@ -28,6 +30,7 @@ class Selection:
     splits: tuple[str, ...] = ASKED
     couples: tuple[tuple[str, str], ...] = ()  # names of two restorers, or hq and one; empty: all that are contested
     pairs: int | None = None  # None: all
+    abstained: bool = False  # only those that the current predictor abstains from
 
     def ids(self, *, seed: int) -> Iterator[int]:
         """Ids of the chosen pairs, at most `pairs`."""
@@ -47,17 +50,30 @@ class Selection:
                 yield from by_face.get(face, [])
 
     def _matching(self) -> QuerySet[Pair]:
-        if not self.couples:
-            return Pair.objects.filter(kind=Pair.Kind.CONTESTED)
-        wanted = Q()
+        wanted = Q() if self.couples else Q(kind=Pair.Kind.CONTESTED)
         for one, other in self.couples:
             wanted |= Q(first__source=one, second__source=other) | Q(first__source=other, second__source=one)
-        return Pair.objects.filter(wanted)
+        pairs = Pair.objects.filter(wanted)
+        if self.abstained:
+            pairs = pairs.filter(pk__in=abstained_pairs())
+        return pairs
+
+
+def abstained_pairs() -> QuerySet[AutoLabel, int]:
+    """Ids of the pairs whose label by the current predictor does not count."""
+    version = progress.current_predictor()
+    labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
+    return labels.filter(margin__lt=version.least_margin if version else 0).values_list("pair", flat=True)
 
 
 @transaction.atomic
 def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) -> int:
-    """Store a new campaign with the items that were selected. Returns how many. Refused if there are none."""
+    """Store a new campaign with the items that were selected. Returns how many. Refused if there are none.
+
+    Pairs that the predictor abstains from are no random ones: all of them count as drawn for their small margin.
+    """
+    if selection.abstained:
+        campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
     campaign.save()
     added = pairing.add_items(campaign=campaign, pairs=selection.ids(seed=campaign.seed))
     if not added:

@@ -13,7 +13,7 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from annotate.exports import _rows, select
+from annotate.exports import preference_rows
 from annotate.models import GoldSet, MachineAnswers, Predictor
 from annotate.selectors import gold
 from annotate.selectors.judged_pairs import judged_pairs, scores_of
@@ -124,7 +124,7 @@ def _metrics(wanted: list[PreferenceRow]) -> Iterator[Answers]:
 
 def _predictors(wanted: list[PreferenceRow]) -> Iterator[Answers]:
     """The current SVM as it labels, its rivals fitted on the same labels, and a constant order of the restorers."""
-    rows = list(_rows(select(splits=["train"], origins=["human", "simulated"])))
+    rows = list(preference_rows(splits=["train"], origins=["human", "simulated"]))
     version = current_predictor()
     yield _version(wanted, version)
     parameters = version.parameters if version else None

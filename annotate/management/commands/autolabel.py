@@ -1,11 +1,99 @@
+import argparse
 from typing import Any
 
+from django.core.management.base import CommandError, CommandParser
+from django.urls import reverse
+
 from annotate.management.stage_command import StageCommand
-from annotate.services.predictors import autolabel
+from annotate.models import Campaign, Predictor
+from annotate.selectors.gold import GoldLeak
+from annotate.services import predictors
+
+
+def share(text: str) -> float:
+    """An option's number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
+    return value
 
 
 class Command(StageCommand):
-    help = "Label contested pairs that neither a person nor the current predictor has labelled."
+    help = (
+        "Label contested pairs that neither a person nor the current predictor has labelled. With --max-error it fits "
+        "a new version that labels only what it may: on a random audit sample, which no version learns from, the "
+        "bound of its error must not exceed it. It abstains from the rest, which go to people first."
+    )
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--max-error", type=share, help="of the labels, below 0.5; kept for all later versions")
+        how.add_argument("--all", action="store_true", help="every label counts again, as in the paper")
+        parser.add_argument("--confidence", type=share, default=0.95, help="of the bound (default: 0.95)")
+        parser.add_argument(
+            "--audit-share", type=share, default=0.2, help="of the training faces, kept for the audit (default: 0.2)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.finish(self.run_stage("autolabel", autolabel()), options=options)
+        from rewardlab.predictor import TooFewLabels
+
+        if options["max_error"] is None and not options["all"]:
+            self.finish(self.run_stage("autolabel", predictors.autolabel()), options=options)
+            return
+        if options["max_error"] and options["max_error"] >= 0.5:
+            raise CommandError(
+                f"--max-error {options['max_error']}: a coin is wrong in half of the pairs; ask for less."
+            )
+        if options["confidence"] <= 0.5:
+            raise CommandError(f"--confidence {options['confidence']}: it must lie above 0.5.")
+        try:
+            version = predictors.fit_under_policy(
+                max_error=options["max_error"],
+                confidence=options["confidence"],
+                audit_share=options["audit_share"],
+            )
+        except (GoldLeak, TooFewLabels) as error:
+            raise CommandError(str(error)) from error
+        self.tell(version)
+
+    def tell(self, version: Predictor) -> None:
+        counting = version.pairs_labelled - version.pairs_abstained
+        if version.max_error is None:
+            self.stdout.write(f"{version}: all of its {counting} labels count.")
+            return
+        audit = version.audit
+        simulated = " by SIMULATED annotators, since no person judged any" if audit["simulated"] else ""
+        self.stdout.write(
+            f"{version}: audited on {audit['pairs']} judged pairs{simulated}, one a face, drawn at random"
+            f" ({audit['ties']} more are tied, {audit['unscored']} have no metrics)"
+        )
+        for level in audit["levels"]:
+            mark = "*" if level == audit["chosen"] else " "
+            self.stdout.write(
+                f" {mark} the surest {level['coverage']:.0%}: error {level['error']:.1%} of {level['pairs']}, "
+                f"at most {level['bound']:.1%}"
+            )
+        if audit["chosen"]:
+            self.stdout.write(
+                f"{counting} labels count, with an error of at most {audit['chosen']['bound']:.1%} "
+                f"(confidence {audit['confidence']:.0%}); it abstains from {version.pairs_abstained}."
+            )
+        else:
+            self.stdout.write(
+                f"No part of the sample has a bound of at most {version.max_error:.0%}: it abstains from all "
+                f"{version.pairs_abstained} pairs. That takes {audit['least_pairs']} audited pairs without an error, "
+                "at least: judge more pairs, or allow more error."
+            )
+        self.stdout.write(self.who_asks())
+
+    def who_asks(self) -> str:
+        asking = Campaign.objects.filter(open=True, order=Campaign.Order.UNCERTAIN).values_list("name", flat=True)
+        if asking:
+            return f"What it abstains from is asked first in: {', '.join(asking)}."
+        return (
+            "No open campaign asks people about these first: make one, of the pairs that the SVM abstains from, on "
+            f"{reverse('campaign_new')}."
+        )

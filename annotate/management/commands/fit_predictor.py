@@ -2,6 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.selectors.gold import GoldLeak
 from annotate.services.predictors import fit_predictor
 from rewardlab.predictor import TooFewLabels
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             version = fit_predictor(grid=not options["refit"])
-        except TooFewLabels as error:
+        except (GoldLeak, TooFewLabels) as error:
             raise CommandError(str(error)) from error
         simulated = f", {version.simulated_labels} of them simulated" if version.simulated_labels else ""
         self.stdout.write(
@@ -28,5 +29,6 @@ class Command(BaseCommand):
             f"cross-validated accuracy {version.cv_accuracy:.3f} "
             f"(95% {version.cv_low:.3f} to {version.cv_high:.3f}, by face); "
             f"constant order of restorers {version.baseline_accuracy:.3f}\n"
-            f"{version.pairs_labelled} pairs labelled in {version.seconds:.1f} s"
+            f"{version.pairs_labelled} pairs labelled in {version.seconds:.1f} s, "
+            f"it abstains from {version.pairs_abstained} of these"
         )

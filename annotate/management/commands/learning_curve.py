@@ -1,0 +1,32 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from annotate.management.stage_command import positive, require_migrated
+from annotate.selectors.gold import GoldLeak
+from annotate.selectors.learning import in_words
+
+
+class Command(BaseCommand):
+    help = (
+        "Accuracy of SVM, MLPs (Table 9) and a boosted tree against the number of human labels, by cross-validation "
+        "over faces. Says whether the last doubling still helped; the page of predictors shows the curve."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--points", type=positive, default=6, help="numbers of labels (default: 6)")
+        parser.add_argument("--seed", type=int, default=0)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from annotate.services.learning import measure_learning_curve
+        from rewardlab.predictor import TooFewLabels
+
+        require_migrated()
+        try:
+            curve = measure_learning_curve(
+                points=options["points"], seed=options["seed"], tell=lambda what: self.stderr.write(what)
+            )
+        except (GoldLeak, TooFewLabels) as error:
+            raise CommandError(str(error)) from error
+        for sentence in in_words(curve):
+            self.stdout.write(sentence)

@@ -1,0 +1,32 @@
+"""Versions of the predictor side by side: how good, how far audited, what they label. For leads."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from annotate import predictor_plots
+from annotate.models import LabelPolicy, Predictor
+from annotate.selectors import learning, progress
+from annotate.views.common import Request, leads_only
+
+SHOWN = 30
+
+
+@login_required
+@require_GET
+def predictors(request: Request) -> HttpResponse:
+    leads_only(request, "The predictor's versions are")
+    current, curve = progress.current_predictor(), learning.newest_curve()
+    context = {
+        "current": current,
+        "versions": Predictor.objects.order_by("-pk")[:SHOWN],
+        "shown": SHOWN,
+        "policy": LabelPolicy.objects.select_related("pinned").get(pk=1),
+        "predictor": progress.predictor_status(),
+        "audit_plot": predictor_plots.audit_plot(current.audit) if current else None,
+        "curve": curve,
+        "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
+        "sentences": learning.in_words(curve) if curve else [],
+    }
+    return render(request, "annotate/predictors.html", context)

@@ -1,0 +1,233 @@
+"""Auto-labels that can be believed: within an error, back to an earlier version, versions side by side."""
+
+import io
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from annotate.models import (
+    AuditEntry,
+    AutoLabel,
+    Campaign,
+    Face,
+    Item,
+    LabelPolicy,
+    Lease,
+    Predictor,
+    Preference,
+    RefitRequest,
+    Score,
+)
+from annotate.selectors import audit_sample, features
+from annotate.services import campaigns, judging, predictors
+from annotate.services.campaigns import Selection
+from tests.factories import make_campaign, make_user
+
+pytestmark = pytest.mark.django_db
+METRICS = ("ssim", "psnr", "lpips", "niqe")
+FACES = 150
+
+
+def run(command: str, *args: str) -> str:
+    out = io.StringIO()
+    call_command(command, *args, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def campaign(db) -> Campaign:
+    """An image is better the higher its `lpips` (the names mean nothing here)."""
+    campaign = make_campaign(slug="faces", faces=FACES, members=[make_user("ann")])
+    random = np.random.default_rng(0)
+    candidates = [c for face in Face.objects.all() for c in face.candidates.exclude(source="lq")]
+    Score.objects.bulk_create(
+        Score(candidate=candidate, metric=metric, value=random.normal())
+        for candidate in candidates
+        for metric in METRICS
+    )
+    return campaign
+
+
+def judge(campaign: Campaign, count: int, noise: float = 0.0, person=None) -> None:
+    person = person or campaign.memberships.get().annotator
+    values = dict(Score.objects.filter(metric="lpips").values_list("candidate", "value"))
+    random = np.random.default_rng(1)
+    for lease in judging.lease_items(annotator=person, campaign=campaign, depth=count):
+        left_wins = values[lease.left.pk] - values[lease.right.pk] + random.normal(0, noise) > 0
+        judging.submit_judgement(
+            annotator=person,
+            lease_token=lease.token,
+            key=uuid.uuid4(),
+            choice="left" if left_wins else "right",
+            criterion="detail",
+        )
+
+
+def kept_out() -> set[int]:
+    return set(audit_sample.audit_faces(LabelPolicy.objects.get().audit_share).tolist())
+
+
+def test_it_labels_what_it_may_and_abstains_from_the_rest(campaign):
+    judge(campaign, 300, noise=0.3)
+    told = run("autolabel", "--max-error", "0.2", "--audit-share", "0.5")
+    version = Predictor.objects.get()
+    audit = version.audit
+    assert audit["chosen"]["bound"] <= 0.2 < audit["levels"][-1]["bound"] or audit["chosen"] == audit["levels"][-1]
+    assert version.least_margin == audit["chosen"]["least_margin"]
+    assert f"labels count, with an error of at most {audit['chosen']['bound']:.1%}" in told
+    labels = AutoLabel.objects.filter(predictor=version)
+    assert labels.count() == version.pairs_labelled == 3 * FACES - 300
+    counting = Preference.objects.filter(origin="svm")
+    assert counting.count() == version.pairs_labelled - version.pairs_abstained
+    assert all(abs(p - 0.5) >= version.least_margin for p in counting.values_list("p_first", flat=True))
+    # One pair a face, none of them learned from.
+    faces = kept_out()
+    judged = Preference.objects.filter(origin="human", pair__face__in=faces)
+    assert audit["pairs"] == judged.values("pair__face").distinct().count()
+    assert version.labels == Preference.objects.filter(origin="human").exclude(pair__face__in=faces).count()
+
+
+def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missing(campaign):
+    judge(campaign, 60)
+    told = run("autolabel", "--max-error", "0.05")
+    assert "it abstains from all 390 pairs. That takes 104 audited pairs without an error" in told
+    assert "No open campaign asks people about these first" in told
+    assert not Preference.objects.filter(origin="svm").exists()
+    assert "all of its 390 labels count" in run("autolabel", "--all")
+    assert Preference.objects.filter(origin="svm").count() == 390
+    for wrong in ("0", "1.5", "many"):
+        with pytest.raises(CommandError, match=f"{wrong} is not a number between 0 and 1"):
+            run("autolabel", "--max-error", wrong)
+    with pytest.raises(CommandError, match="a coin is wrong"):
+        run("autolabel", "--max-error", "0.6")
+
+
+def test_a_refit_by_the_worker_keeps_the_bound(campaign):
+    judge(campaign, 60)
+    run("autolabel", "--max-error", "0.05")
+    judge(campaign, 20)
+    assert predictors.refit_while_labels_wait() == 1
+    version = Predictor.objects.latest("pk")
+    assert (version.max_error, version.least_margin) == (0.05, predictors.ABSTAINS)
+    assert not Preference.objects.filter(origin="svm").exists()
+
+
+def test_a_policy_under_which_nothing_can_be_fitted_is_not_kept(campaign):
+    judge(campaign, 6)
+    with pytest.raises(CommandError, match="Judged pairs"):
+        run("autolabel", "--max-error", "0.1")
+    assert LabelPolicy.objects.get().max_error is None
+
+
+def test_only_random_answers_of_training_faces_are_audited(campaign):
+    judge(campaign, 150)
+    faces = kept_out()
+    before = set(audit_sample.audit_sample(np.array(list(faces))).pairs.tolist())
+    assert before
+    drawn = Lease.objects.filter(item__pair__in=before)
+    one, two, three, *_ = sorted(before)
+    drawn.filter(item__pair=one).update(drawn=Lease.Drawn.UNCERTAIN)
+    drawn.filter(item__pair=two).update(drawn=Lease.Drawn.IMPORTED)
+    Face.objects.filter(pairs=three).update(split="gold")
+    after = set(audit_sample.audit_sample(np.array(list(faces))).pairs.tolist())
+    assert not after & {one, two, three}
+
+
+def test_what_it_abstains_from_goes_to_people_first(campaign):
+    judge(campaign, 200)
+    lead = make_user(is_staff=True)
+    uncertain = Campaign(slug="uncertain", name="Uncertain", order="uncertain", random_share=0)
+    campaigns.create_campaign(campaign=uncertain, selection=Selection(), actor=lead)
+    run("autolabel", "--max-error", "0.4", "--audit-share", "0.5")
+    version = Predictor.objects.get()
+    Predictor.objects.filter(pk=version.pk).update(least_margin=0.3)
+    first = Item.objects.filter(campaign=uncertain, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
+    unsure = list(campaigns.abstained_pairs())
+    assert 0 < len(unsure) < 250
+    assert set(first[: len(unsure)]) == set(unsure)
+    # Or a campaign of these alone, whose answers are never taken for random ones.
+    alone = Campaign(slug="alone", name="Alone")
+    assert campaigns.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(unsure)
+    campaigns.invite(campaign=alone, annotators=[lead])
+    leases = judging.lease_items(annotator=lead, campaign=alone, depth=5)
+    assert {lease.drawn for lease in leases} == {Lease.Drawn.UNCERTAIN}
+
+
+def test_the_two_orders_of_a_pair_are_complements(campaign):
+    judge(campaign, 100)
+    version = predictors.fit_predictor()
+    fitted = predictors.load(version)
+    table = features.pair_features(features.training_labels(), metric_order=fitted.features)
+    p_first = fitted.probability_first(table.first, table.second)
+    assert fitted.probability_first(table.second, table.first) == pytest.approx(1 - p_first, abs=1e-12)
+
+
+def labels_of(version: Predictor) -> dict[int, float]:
+    return dict(AutoLabel.objects.filter(predictor=version).values_list("pair", "p_first"))
+
+
+def test_a_rollback_brings_the_labels_back_and_holds(campaign):
+    judge(campaign, 60)
+    first = predictors.fit_predictor()
+    before = labels_of(first)
+    judge(campaign, 60)
+    predictors.fit_predictor(grid=False)
+    assert not labels_of(first)
+    assert "is current: 330 pairs labelled" in run("rollback_predictor")
+    after = labels_of(first)
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
+    assert {pair: after[pair] for pair in after} == pytest.approx({pair: before[pair] for pair in after})
+    # The worker leaves it alone, and says so; by hand a new version takes over.
+    judge(campaign, 10)
+    assert predictors.refit_while_labels_wait() == 0
+    assert "pinned by a rollback" in RefitRequest.objects.get().note
+    assert predictors.search_if_due() is None
+    late = predictors.fit_predictor(grid=False, by_hand=False)  # the worker's fit that began before the rollback
+    assert late.status == Predictor.Status.WITHDRAWN
+    assert Preference.objects.filter(origin="svm").count() == 320  # still the first's, less what was judged since
+    newest = predictors.fit_predictor(grid=False)
+    assert LabelPolicy.objects.get().pinned is None
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {newest.pk}
+    assert AuditEntry.objects.filter(action="roll-back", target=f"predictor {first.pk}").exists()
+
+
+def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings):
+    judge(campaign, 60)
+    with pytest.raises(CommandError, match="no version yet"):
+        run("rollback_predictor")
+    first = predictors.fit_predictor()
+    second = predictors.fit_predictor(grid=False)
+    before = labels_of(second)
+    path = Path(settings.PREDICTOR_ROOT) / first.file
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(CommandError, match="was changed or damaged"):
+        run("rollback_predictor", str(first.pk))
+    path.unlink()
+    with pytest.raises(CommandError, match="is missing"):
+        run("rollback_predictor")
+    with pytest.raises(CommandError, match=f"no version 77 to go back to. Known: {first.pk}, {second.pk}"):
+        run("rollback_predictor", "77")
+    assert labels_of(second) == before
+    assert LabelPolicy.objects.get().pinned is None
+
+
+def test_versions_stand_side_by_side_with_the_learning_curve(campaign, client):
+    judge(campaign, 150)
+    person = campaign.memberships.get().annotator
+    client.force_login(person)
+    assert client.get("/predictors").status_code == 403
+    client.force_login(make_user(is_staff=True))
+    assert "None has been fitted yet" in client.get("/predictors").content.decode()
+    predictors.fit_predictor()
+    run("autolabel", "--max-error", "0.3", "--audit-share", "0.4")
+    told = run("learning_curve", "--points", "2")
+    assert "150 labels; metrics ssim, psnr, lpips, niqe." in told
+    assert "SVM: the last doubling of the labels gave" in told
+    page = client.get("/predictors").content.decode()
+    for shown in ("The audit of version", "gradient-boosted tree", "Table 9", "not audited", "current"):
+        assert shown in page
+    assert page.count("<tr>") >= 2 + 2 + 10
