@@ -155,7 +155,7 @@ class MembershipInline(admin.TabularInline):
 class CampaignAdmin(AuditedAdmin):
     """To edit texts and limits. A campaign is made, paused, extended and filled with people on its own page."""
 
-    list_display = ("name", "open", "overlap", "item_count", "page")
+    list_display = ("name", "open", "overlap", "item_count", "page", "agreement")
     # The slots, the order and the audit sample of existing items were made from the first ones.
     readonly_fields = (
         "slug", "kind", "overlap", "order", "random_share", "seed", "open", "item_count", "page", "created_at",
@@ -174,6 +174,12 @@ class CampaignAdmin(AuditedAdmin):
         if campaign.pk is None:
             return ""
         return format_html('<a href="{}">open</a>', reverse("campaign", args=[campaign.slug]))
+
+    @admin.display(description="agreement report")
+    def agreement(self, campaign: models.Campaign) -> str:
+        if campaign.kind != models.Campaign.Kind.PREFERENCE:
+            return ""
+        return format_html('<a href="{}">agreement</a>', reverse("agreement", args=[campaign.slug]))
 
     @admin.action(description="Add all contested pairs of training and gold faces")
     def add_pairs(self, request: HttpRequest, queryset: QuerySet) -> None:
@@ -205,6 +211,25 @@ class CampaignAdmin(AuditedAdmin):
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:
         released = sum(campaigns.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset)
         self.message_user(request, f"{released} items were given back.", messages.SUCCESS)
+
+
+@admin.register(models.GoldSet)
+class GoldSetAdmin(ReadOnlyAdmin):
+    """Made by `make_gold`, frozen by `freeze_gold`."""
+
+    list_display = ("campaign", "frozen_at", "pairs_sha256", "answers_sha256", "report")
+    list_select_related = ("campaign",)
+
+    @admin.display
+    def report(self, gold_set: models.GoldSet) -> str:
+        return format_html('<a href="{}">agreement</a>', reverse("agreement", args=[gold_set.campaign.slug]))
+
+
+@admin.register(models.MachineAnswers)
+class MachineAnswersAdmin(ReadOnlyAdmin):
+    list_display = ("title", "group", "gold_set", "reason", "measured_at")
+    list_filter = ("group", "gold_set")
+    list_select_related = ("gold_set__campaign",)
 
 
 @admin.register(models.Item)
@@ -264,7 +289,7 @@ class PreferenceAdmin(ReadOnlyAdmin):
 class PredictorAdmin(ReadOnlyAdmin):
     list_display = (
         "id", "status", "labels", "simulated_labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy",
-        "pairs_labelled", "grid_searched", "seconds", "error",
+        "max_error", "pairs_labelled", "pairs_abstained", "grid_searched", "seconds", "error",
     )  # fmt: skip
     list_filter = ("status", "grid_searched")
     actions = ("refit",)
@@ -277,8 +302,24 @@ class PredictorAdmin(ReadOnlyAdmin):
 
 @admin.register(models.AutoLabel)
 class AutoLabelAdmin(ReadOnlyAdmin):
-    list_display = ("pair", "p_first", "predictor")
+    list_display = ("pair", "p_first", "predictor", "counts")
     list_select_related = ("pair", "predictor")
+
+    @admin.display(boolean=True, description="sure enough to count")
+    def counts(self, label: models.AutoLabel) -> bool:
+        return abs(label.p_first - 0.5) >= label.predictor.least_margin
+
+
+@admin.register(models.LabelPolicy)
+class LabelPolicyAdmin(ReadOnlyAdmin):
+    """Set by `autolabel --max-error` and `rollback_predictor`."""
+
+    list_display = ("max_error", "confidence", "audit_share", "pinned")
+
+
+@admin.register(models.LearningCurve)
+class LearningCurveAdmin(ReadOnlyAdmin):
+    list_display = ("id", "created_at")
 
 
 @admin.register(models.Snapshot)

@@ -3,8 +3,10 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
+from annotate.conduct import Conduct, conducts
 from annotate.models import Campaign, Candidate, Judgement, Lease, User
 from annotate.models.campaigns import Question
+from annotate.selectors import oversight
 from annotate.studies import Preferred, Vote, preferred
 
 # Table 6: the share that preferred the tuned restorer. On the paper's faces and participants.
@@ -27,10 +29,7 @@ class Row:
 @dataclass(frozen=True)
 class Participant:
     person: User
-    answered: int
-    left: int
-    sided: int
-    median_seconds: float | None
+    conduct: Conduct
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Study:
 
 
 def study(campaign: Campaign) -> Study:
-    """One pass over the answers in force."""
+    """Of the answers in force."""
     answers = Judgement.objects.filter(
         pk__in=Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False).values(
             "judgement_id"
@@ -56,23 +55,20 @@ def study(campaign: Campaign) -> Study:
         "lease__item__pair__second__source",
         "lease__item__question",
         "choice",
-        "left_is_first",
-        "seconds",
     )
     by_couple: dict[tuple[str, str], dict[str, list[Vote]]] = defaultdict(lambda: defaultdict(list))
-    by_person: dict[int, list[tuple[str, bool, float | None]]] = defaultdict(list)
-    for person, face, first, second, question, choice, left_is_first, seconds in answers:
+    for person, face, first, second, question, choice in answers:
         couple = _in_order(first, second)
         prefers = None if choice == "cant_tell" else (choice == "first") == (couple[0] == first)
         by_couple[couple][question].append(Vote(person, face, prefers))
-        by_person[person].append((choice, left_is_first, seconds))
     rows = [
         _row(couple, Question(question), votes)
         for couple, questions in sorted(by_couple.items())
         for question, votes in sorted(questions.items())
     ]
-    people = User.objects.filter(pk__in=by_person).order_by("username")
-    return Study(rows, [_participant(person, by_person[person.pk]) for person in people])
+    found = conducts(oversight.answers(campaign))
+    people = User.objects.filter(pk__in=found).order_by("username")
+    return Study(rows, [Participant(person, found[person.pk]) for person in people])
 
 
 def _in_order(first: str, second: str) -> tuple[str, str]:
@@ -84,15 +80,3 @@ def _in_order(first: str, second: str) -> tuple[str, str]:
 
 def _row(couple: tuple[str, str], question: Question, votes: list[Vote]) -> Row:
     return Row(one=couple[0], other=couple[1], question=question, found=preferred(votes))
-
-
-def _participant(person: User, answers: list[tuple[str, bool, float | None]]) -> Participant:
-    sided = [(choice, left_is_first) for choice, left_is_first, _ in answers if choice != "cant_tell"]
-    seconds = sorted(value for *_, value in answers if value is not None)
-    return Participant(
-        person=person,
-        answered=len(answers),
-        left=sum((choice == "first") == left_is_first for choice, left_is_first in sided),
-        sided=len(sided),
-        median_seconds=seconds[len(seconds) // 2] if seconds else None,
-    )
