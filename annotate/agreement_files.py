@@ -142,12 +142,13 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
             yield ("annotator", item, "same again, mirrored", *row.retest, row.retested, None, "")
     if machines is None:
         return
-    for title, ceiling in (
-        ("two annotators agree", machines.two_agree),
-        ("one agrees with the others' majority", machines.one_against_rest),
-    ):
-        if ceiling:
-            yield ("ceiling", title, "agreement", *_share(ceiling), None, "")
+    for ceiling in machines.ceilings:
+        for title, share in (
+            ("two annotators agree", ceiling.two_agree),
+            ("one agrees with the majority of the others", ceiling.one_against_rest),
+        ):
+            if share:
+                yield ("ceiling", title, f"agreement, {ceiling.stratum}", *_share(share), None, "")
     for machine in machines.machines:
         item = machine.answers.title
         if not machine.rows:
@@ -162,8 +163,8 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
                     found.mcnemar_p,
                     found.note,
                 )
-        if machine.with_one:
-            yield ("machine", item, "agreement with one annotator", *_share(machine.with_one), None, "")
+        for stratum, share in machine.with_one.items():
+            yield ("machine", item, f"agreement with one annotator, {stratum}", *_share(share), None, "")
         for title, share in machine.strata:
             if share:
                 yield ("machine by kind of pair", item, title, *_share(share), None, "")

@@ -16,9 +16,10 @@ CLASSES = ("line", "line second", "line third", "line fourth")
 
 
 def machines_plot(report: MachinesReport) -> IntervalPlot | None:
-    """Agreement on contested pairs, a row a machine, on the band of how far people agree."""
+    """Agreement on contested pairs, a row a machine, on the band of how far one person agrees with the others."""
     rows = [row for machine in report.answering for row in machine.rows]
-    return interval_plot(Evaluation(rows=rows, two_agree=report.two_agree))
+    ceiling = next((found.one_against_rest for found in report.ceilings if found.stratum == "contested"), None)
+    return interval_plot(Evaluation(rows=rows, two_agree=ceiling))
 
 
 def reliability_plots(report: MachinesReport) -> list[tuple[str, Plot]]:

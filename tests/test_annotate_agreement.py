@@ -97,9 +97,11 @@ def test_what_people_and_machines_say_is_counted_right(gold_set, client):
     assert shares == {"contested": (pytest.approx(0.8), FACES), "anchored": (1.0, 3 * FACES)}
     shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-ssim"].rows}
     assert shares == {"contested": (0.0, FACES), "anchored": (0.0, 3 * FACES)}
-    # Two annotators who both chose: 12 comparisons of 18 a face agree (all of the anchored pairs 9, of the decided
-    # contested pair 3), and 2 of the tied pairs do not.
-    assert report.machines.two_agree.value == pytest.approx(12 / 14)
+    # Of the comparisons of two who both chose, on contested pairs: 3 of a face agree, 2 of the tied pairs do not.
+    ceilings = {ceiling.stratum: ceiling.two_agree.value for ceiling in report.machines.ceilings}
+    assert ceilings == {"contested": pytest.approx(3 / 5), "anchored": 1.0}
+    # PSNR is with Ann and Cid, and against Bob on the two tied pairs, on 8 faces of 10: (3 + 2) of (3 + 4) votes.
+    assert machines["metric-psnr"].with_one["contested"].value == pytest.approx((8 * 5 + 2 * 2) / 70)
     ssim = next(row for row in machines["metric-ssim"].rows if row.stratum == "contested")
     assert report.machines.reference == "PSNR (dB)"
     assert (ssim.better, ssim.worse) == (0, 8)

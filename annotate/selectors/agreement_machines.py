@@ -12,6 +12,7 @@ from annotate.selectors import restorer_runs, runs
 from annotate.selectors.agreement_people import couple_of, rule_of
 from annotate.selectors.evaluations import Bin, Calibration, Row, Share
 from annotate.selectors.judged_pairs import is_anchored
+from annotate.selectors.runs import STRATA
 from annotate.selectors.votes import Vote
 from annotate.studies import LEAST
 from rewardlab import gold
@@ -39,9 +40,13 @@ class Machine:
 
     answers: MachineAnswers
     rows: list[Row]  # by stratum
-    with_one: Share | None  # with a single annotator, tied pairs included
+    with_one: dict[str, Share]  # stratum -> agreement with a single annotator, tied pairs included
     strata: list[tuple[str, Share | None]]
     calibration: Calibration | None
+
+    @property
+    def lines(self) -> list[tuple[Row, Share | None]]:
+        return [(row, self.with_one.get(row.stratum)) for row in self.rows]
 
     @property
     def note(self) -> str:
@@ -66,11 +71,19 @@ class Dispute:
 
 
 @dataclass(frozen=True)
+class Ceiling:
+    """What a machine may reach on a stratum: how far two annotators agree, and one with the majority of the others."""
+
+    stratum: str
+    two_agree: Share | None
+    one_against_rest: Share | None
+
+
+@dataclass(frozen=True)
 class MachinesReport:
     machines: list[Machine]
     reference: str  # the machine that McNemar's test holds the others against
-    two_agree: Share | None
-    one_against_rest: Share | None
+    ceilings: list[Ceiling]
     strata: list[str]
     disputed_by_people: list[Dispute]
     disputed_by_machine: list[Dispute]
@@ -80,6 +93,15 @@ class MachinesReport:
     @property
     def answering(self) -> list[Machine]:
         return [machine for machine in self.machines if machine.rows]
+
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What to know of machines on anchored pairs -> the machines that it holds for."""
+        found: dict[str, list[str]] = {}
+        for machine in self.answering:
+            if note := machine.answers.provenance.get("note"):
+                found.setdefault(note, []).append(machine.answers.title)
+        return found
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,10 @@ class Ground:
     @property
     def rows(self) -> list[PreferenceRow]:
         return [row for row, kept in zip(self.judged, self.decided.tolist(), strict=True) if kept]
+
+    def of(self, stratum: str) -> list[PreferenceRow]:
+        """Judged pairs of the stratum, the tied ones included."""
+        return [row for row in self.judged if is_anchored(row) == (stratum == "anchored")]
 
     @property
     def anchored(self) -> NDArray[np.bool_]:
@@ -117,18 +143,24 @@ def machines_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: It
     found = sorted(gold_set.machine_answers.all(), key=_order)
     margins = {machine.name: own for machine in found if (own := _margins(machine, ground.judged)) is not None}
     reference = _reference(found, margins)
-    people, faces = gold.people(ground.judged), len({row.face for row in ground.judged})
     return MachinesReport(
         machines=[_machine(machine, margins, ground, reference) for machine in found],
         reference=next((machine.title for machine in found if machine.name == reference), ""),
-        two_agree=_share(people.couples, faces) if people else None,
-        one_against_rest=_share(people.majority, faces) if people else None,
+        ceilings=[_ceiling(stratum, ground.of(stratum)) for stratum in STRATA if ground.of(stratum)],
         strata=list(ground.strata),
         disputed_by_people=_most_divided(ground.judged),
         disputed_by_machine=_most_wrong(ground, margins, next((m for m in found if m.name == reference), None)),
         tied=int((~ground.decided).sum()),
         decided=int(ground.decided.sum()),
     )
+
+
+def _ceiling(stratum: str, rows: Sequence[PreferenceRow]) -> Ceiling:
+    people, faces = gold.people(rows), len({row.face for row in rows})
+    if people is None:
+        return Ceiling(stratum, None, None)
+    rest = _share(people.majority, faces) if len(people.majority) else None
+    return Ceiling(stratum, _share(people.couples, faces), rest)
 
 
 def _order(machine: MachineAnswers) -> tuple[int, str]:
@@ -168,11 +200,10 @@ def _reference(found: Sequence[MachineAnswers], margins: Mapping[str, Margins]) 
 
 def _machine(answers: MachineAnswers, margins: Mapping[str, Margins], ground: Ground, reference: str) -> Machine:
     if answers.name not in margins or not ground.decided.any():
-        return Machine(answers, [], None, [], None)
+        return Machine(answers, [], {}, [], None)
     judged, own = margins[answers.name], margins[answers.name][ground.decided]
     against = None if answers.name == reference else margins[reference][ground.decided]
-    single = gold.single_votes(judged, ground.judged)
-    anchored, faces = ground.anchored, len({row.face for row in ground.judged})
+    anchored = ground.anchored
     return Machine(
         answers=answers,
         rows=[
@@ -180,13 +211,24 @@ def _machine(answers: MachineAnswers, margins: Mapping[str, Margins], ground: Gr
             for stratum, mask in (("contested", ~anchored), ("anchored", anchored))
             if mask.any()
         ],
-        with_one=_share(single, faces) if single else None,
+        with_one=_with_one(judged, ground),
         strata=[
             (title, ground.share(own, mask, STRATUM_SAMPLES) if mask.any() else None)
             for title, mask in ground.strata.items()
         ],
         calibration=_calibration(own, ground.rows) if answers.is_log_odds else None,
     )
+
+
+def _with_one(margins: Margins, ground: Ground) -> dict[str, Share]:
+    """margins: of all judged pairs."""
+    found = {}
+    for stratum in STRATA:
+        mask = np.array([is_anchored(row) == (stratum == "anchored") for row in ground.judged], bool)
+        rows = ground.of(stratum)
+        if single := gold.single_votes(margins[mask], rows):
+            found[stratum] = _share(single, len({row.face for row in rows}))
+    return found
 
 
 def _row(
@@ -209,12 +251,12 @@ def _row(
         group=answers.group,
         stratum=stratum,
         share=ground.share(own, mask, SAMPLES),
-        mcnemar_p=test.p if test else None,
+        mcnemar_p=test.p if test and test.better + test.worse else None,
         better=test.better if test else None,
         worse=test.worse if test else None,
         paper=figure,
         paper_where=place,
-        note=answers.provenance.get("note", "") if stratum == "anchored" else "",
+        note="",
     )
 
 

@@ -79,12 +79,11 @@ class Command(StageCommand):
             self.stdout.write(f"  {line.title}: {in_words(line.estimate)}")
         if not report.machines:
             return
-        for title, share in (
-            ("ceiling, two annotators agree", report.machines.two_agree),
-            ("ceiling, one agrees with the others' majority", report.machines.one_against_rest),
-        ):
-            if share:
-                self.stdout.write(f"  {title}: {share}")
+        for ceiling in report.machines.ceilings:
+            self.stdout.write(
+                f"  ceiling, {ceiling.stratum}: two annotators agree {ceiling.two_agree or 'nowhere'}; one agrees with "
+                f"the majority of the others {ceiling.one_against_rest or 'nowhere'}"
+            )
         for machine in report.machines.answering:
             shares = "; ".join(f"{row.stratum} {row.share} of {row.share.count}" for row in machine.rows if row.share)
             self.stdout.write(f"  {machine.answers.title}: {shares}")
