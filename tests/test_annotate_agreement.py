@@ -2,21 +2,27 @@
 
 import csv
 import io
+import json
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from django.core.management import CommandError, call_command
 
-from annotate.models import GoldSet, Pair, Score
+from annotate import storage
+from annotate.models import Candidate, GoldSet, MachineAnswers, Pair, Score
 from annotate.services import gold, judging
-from rewardlab import images
+from rewardlab import frm, manifest
+from rewardlab.images import to_tensor
 from tests.factories import make_campaign, make_user
+from tests.preferences import TINY, write_preferences
 from tests.test_annotate_gold import make_faces
 
 pytestmark = pytest.mark.django_db
 BEST_FIRST = ["hq", "dat-light", "realesrgan-x4plus", "lanczos"]
-FACES = 10
+FACES, MISTAKEN = 6, 2
 
 
 def best(pair: Pair) -> str:
@@ -55,16 +61,16 @@ def undecided_about_lanczos(pair: Pair) -> str | None:
 @pytest.fixture
 def gold_set() -> GoldSet:
     """Three agree but on two of six pairs of every face, where one is contrary and one cannot tell. PSNR's values say
-    what the first says, but for two of ten faces; SSIM always says the contrary."""
+    what the first says, but for two of six faces; SSIM always says the contrary."""
     faces = make_faces(FACES)
     for number, face in enumerate(faces):
         for candidate in face.candidates.exclude(source="lq"):
             rank = BEST_FIRST.index(candidate.source)
-            psnr = rank if number < 2 else -rank
+            psnr = rank if number < MISTAKEN else -rank
             Score.objects.create(candidate=candidate, metric="psnr", value=100 if rank == 0 else 30 + psnr)
             Score.objects.create(candidate=candidate, metric="ssim", value=rank / 10)
-            image = images.encode_png(np.full((8, 8, 3), 20 * rank + number, "uint8"))
-            images.write_atomic(candidate.path, image)
+            shown = np.full((8, 8, 3), 20 * rank + number, np.uint8)
+            Candidate.objects.filter(pk=candidate.pk).update(sha256=storage.store_png(shown))
     people = [make_user(f"person-called-{name}") for name in ("Ann", "Bob", "Cid")]
     made = gold.make_gold_set(pairs=6 * FACES, overlap=3, repeat_share=0, annotators=people)
     answer_all(made.campaign, (best, contrary_about_lanczos, undecided_about_lanczos))
@@ -94,18 +100,18 @@ def test_what_people_and_machines_say_is_counted_right(gold_set, client):
     # Tied: one for, one against, one undecided. What is left of the contested pairs is one a face.
     assert (report.machines.decided, report.machines.tied) == (4 * FACES, 2 * FACES)
     shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-psnr"].rows}
-    assert shares == {"contested": (pytest.approx(0.8), FACES), "anchored": (1.0, 3 * FACES)}
+    assert shares == {"contested": (pytest.approx(4 / 6), FACES), "anchored": (1.0, 3 * FACES)}
     shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-ssim"].rows}
     assert shares == {"contested": (0.0, FACES), "anchored": (0.0, 3 * FACES)}
     # Of the comparisons of two who both chose, on contested pairs: 3 of a face agree, 2 of the tied pairs do not.
     ceilings = {ceiling.stratum: ceiling.two_agree.value for ceiling in report.machines.ceilings}
     assert ceilings == {"contested": pytest.approx(3 / 5), "anchored": 1.0}
-    # PSNR is with Ann and Cid, and against Bob on the two tied pairs, on 8 faces of 10: (3 + 2) of (3 + 4) votes.
-    assert machines["metric-psnr"].with_one["contested"].value == pytest.approx((8 * 5 + 2 * 2) / 70)
+    # PSNR is with Ann and Cid, and against Bob on the two tied pairs, on 4 faces of 6: (3 + 2) of (3 + 4) votes.
+    assert machines["metric-psnr"].with_one["contested"].value == pytest.approx((4 * 5 + 2 * 2) / 42)
     ssim = next(row for row in machines["metric-ssim"].rows if row.stratum == "contested")
     assert report.machines.reference == "PSNR (dB)"
-    assert (ssim.better, ssim.worse) == (0, 8)
-    assert ssim.mcnemar_p == pytest.approx(2 / 2**8)  # exact: none of eight, both sides
+    assert (ssim.better, ssim.worse) == (0, 4)
+    assert ssim.mcnemar_p == pytest.approx(2 / 2**4)  # exact: none of four, both sides
     assert "No version has been fitted" in machines["svm"].note
     assert len(report.machines.disputed_by_people) == 6
     disputes = report.machines.disputed_by_machine
@@ -126,13 +132,13 @@ def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, cli
         assert foreign not in written["html"]
     rows = list(csv.DictReader(io.StringIO(written["csv"])))
     by_figure = {(row["section"], row["item"], row["figure"]): row for row in rows}
-    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(0.8)
-    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["low"]) < 0.8
+    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(4 / 6)
+    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["low"]) < 4 / 6
     undefined = by_figure["machine", "SVM", "agreement"]
     assert (undefined["value"], undefined["note"][:10]) == ("", "No version")
     assert ",nan" not in written["csv"].lower()
     assert r"\begin{tabular}" in written["tex"]
-    assert r"PSNR (dB), contested & 0.800" in written["tex"]
+    assert r"PSNR (dB), contested & 0.667" in written["tex"]
     client.force_login(make_user("lead", is_staff=True))
     assert client.get("/campaigns/gold/agreement.csv").content.decode() == written["csv"]
 
@@ -175,3 +181,40 @@ def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
     assert rows["left-sider"].left_p == pytest.approx(2 * 2 * 0.5**36)  # a fair coin, both sides, two annotators
     assert rows["program"].left_p > 0.05
     assert rows["program"].simulated
+
+
+def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(gold_set, client, settings, tmp_path):
+    settings.RUN_ROOT = tmp_path / "runs"
+    rows = write_preferences(tmp_path, train=4, gold=1)
+    torch.manual_seed(0)
+    torch.save({"state_dict": frm.build(TINY).state_dict()}, tmp_path / "hps.pt")
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    person = gold_set.campaign.items.first().pair.face.identity
+    leaky = [replace(row, identity=person) if row.face == 0 else row for row in rows]
+    manifest.write(tmp_path / "leaky.jsonl", leaky, filters={})
+    for name, source in (("honest", "manifest.jsonl"), ("leaky", "leaky.jsonl")):
+        call_command(
+            "train_frm", "--run", name, "--manifest", str(tmp_path / source), "--images", str(tmp_path / "images"),
+            "--checkpoint", str(tmp_path / "hps.pt"), "--architecture", str(tmp_path / "tiny.json"),
+            "--iterations", "4",
+            "--image-layers", "3", "--text-layers", "2", "--workers", "0", "--device", "cpu",
+            stdout=io.StringIO(), stderr=io.StringIO(),
+        )  # fmt: skip
+    call_command("agreement", stdout=io.StringIO())
+    asked = {answers.name: answers for answers in MachineAnswers.objects.filter(group__in=["frm", "start"])}
+    assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
+    assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
+    # The margins are the model's own.
+    model = frm.load(settings.RUN_ROOT / "honest" / "model")
+    pair = gold_set.campaign.items.select_related("pair__first", "pair__second", "pair__face").first().pair
+    both = torch.stack([to_tensor([storage.load(image)])[0] for image in (pair.first, pair.second)])
+    with torch.no_grad():
+        first, second = (model.scale * model.score(both, [pair.face.caption] * 2)).tolist()
+    assert asked["frm-honest"].margins[str(pair.pk)] == pytest.approx(first - second, rel=1e-3, abs=1e-4)
+    client.force_login(make_user(is_staff=True))
+    report = client.get("/campaigns/gold/agreement").context["report"]
+    assert report.machines.reference == "FRM honest"
+    assert next(m for m in report.machines.machines if m.answers.name == "frm-honest").calibration is not None
+    with pytest.raises(CommandError, match="this run is not done"):
+        (settings.RUN_ROOT / "honest" / "model").rename(tmp_path / "gone")
+        call_command("agreement", "--frm", "honest", stdout=io.StringIO())
