@@ -81,9 +81,9 @@ Margins = Callable[[JudgedPairs, JudgedPairs], Array]  # of the second, after le
 
 
 def shares(points: int) -> list[float]:
-    """Of the labels, evenly on a logarithmic scale; one half and all are always among them."""
-    even = np.geomspace(SMALLEST_SHARE, 1.0, max(points, 2)).tolist()
-    return sorted({round(share, 4) for share in (*even, 0.5, 1.0)})
+    """Of the labels: up to one half evenly on a logarithmic scale, then all, so that the last step is a doubling."""
+    down = np.geomspace(0.5, SMALLEST_SHARE, max(points, 2) - 1).tolist()
+    return [*(round(share, 4) for share in reversed(down)), 1.0]
 
 
 def measure(pairs: JudgedPairs, *, parameters: Parameters, points: int = 6, seed: int = 0) -> Iterator[Point]:

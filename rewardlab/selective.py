@@ -2,7 +2,7 @@
 
 Nested parts of the sample, the surest pairs first, each with the exact upper bound of its error (Clopper-Pearson). The
 bounds hold all at once (Bonferroni), so a threshold may be chosen after looking at them. Pairs of the sample must be
-independent: one a face.
+independent: one a person.
 """
 
 import math

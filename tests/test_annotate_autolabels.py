@@ -24,6 +24,7 @@ from annotate.models import (
 from annotate.selectors import audit_sample, features
 from annotate.services import campaigns, judging, predictors
 from annotate.services.campaigns import Selection
+from rewardlab import predictor as svm
 from tests.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
@@ -231,3 +232,91 @@ def test_versions_stand_side_by_side_with_the_learning_curve(campaign, client):
     for shown in ("The audit of version", "gradient-boosted tree", "Table 9", "not audited", "current"):
         assert shown in page
     assert page.count("<tr>") >= 2 + 2 + 10
+
+
+def while_it_fits(monkeypatch, *happens) -> list:
+    """What happens in the middle of the first fits, one of them each; returns what has not happened yet."""
+    fit, left = svm.fit, list(happens)
+
+    def interrupted(*args, **kwargs):
+        if left:
+            left.pop(0)()
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(svm, "fit", interrupted)
+    return left
+
+
+def test_a_policy_that_changes_during_a_fit_does_not_audit_what_was_learned_from(campaign, monkeypatch):
+    judge(campaign, 100)
+    first = predictors.fit_predictor()
+    judge(campaign, 100)
+    while_it_fits(monkeypatch, lambda: LabelPolicy.objects.update(max_error=0.3, audit_share=0.5))
+    late = predictors.fit_predictor(grid=False, by_hand=False)
+    assert (late.labels, late.max_error, late.audit) == (200, None, {})
+    assert late.status == Predictor.Status.WITHDRAWN  # or all of its labels would count, against the policy
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
+    assert predictors.refit_while_labels_wait() == 1
+    assert Predictor.objects.latest("pk").max_error == 0.3
+
+
+def test_the_audits_faces_choose_no_parameters_either(campaign):
+    judge(campaign, 100)
+    predictors.fit_predictor()
+    for share, searches in (("0.2", True), ("0.1", False), ("0.3", True)):
+        run("autolabel", "--max-error", "0.3", "--audit-share", share)
+        assert Predictor.objects.latest("pk").grid_searched == searches
+    assert not predictors.fit_predictor(grid=False).grid_searched
+
+
+def test_a_rollback_during_a_refit_ends_the_refitting(campaign, monkeypatch):
+    judge(campaign, 60)
+    first = predictors.fit_predictor()
+    predictors.fit_predictor(grid=False)
+    judge(campaign, 10)
+
+    def never():
+        raise AssertionError("it went on")
+
+    left = while_it_fits(monkeypatch, lambda: predictors.roll_back(to=first.pk), never)
+    assert predictors.refit_while_labels_wait() == 1
+    assert left == [never]
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
+
+
+def test_the_version_before_is_none_that_was_withdrawn(campaign):
+    judge(campaign, 60)
+    first = predictors.fit_predictor()
+    bad = predictors.fit_predictor(grid=False)
+    predictors.roll_back()
+    predictors.fit_predictor(grid=False)
+    assert predictors.roll_back() == first
+    assert predictors.roll_back(to=bad.pk) == bad  # one that is named can be had
+
+
+def test_a_campaign_asks_what_is_abstained_from_at_once_and_nothing_that_was_judged_since(campaign):
+    judge(campaign, 60)
+    predictors.fit_predictor()
+    Predictor.objects.update(least_margin=predictors.ABSTAINS)
+    judge(campaign, 10)
+    alone = Campaign(slug="alone", name="Alone")
+    selection = Selection(abstained=True)
+    assert campaigns.create_campaign(campaign=alone, selection=selection, actor=make_user(is_staff=True)) == 380
+    ranked = Item.objects.filter(campaign=alone, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
+    p_first = dict(AutoLabel.objects.values_list("pair", "p_first"))
+    margins = [abs(p_first[pair] - 0.5) for pair in ranked]
+    assert len(margins) == 380
+    assert margins == sorted(margins)
+
+
+def test_the_page_promises_no_more_than_the_labels_keep(campaign, client):
+    judge(campaign, 100)
+    first = predictors.fit_predictor()
+    run("autolabel", "--max-error", "0.025")
+    client.force_login(make_user(is_staff=True))
+    page = client.get("/predictors").content.decode()
+    assert "their error is at most 2.5%," in page
+    assert "another rule" not in page
+    predictors.roll_back(to=first.pk)
+    page = client.get("/predictors").content.decode()
+    assert "fitted under another rule: <strong>all of its labels count" in page

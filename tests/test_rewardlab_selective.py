@@ -74,6 +74,19 @@ def test_the_bounds_hold_at_their_nominal_rate_over_500_campaigns():
     assert naive > 25  # without the bound every second campaign would be misled: the test can fail
 
 
+def test_several_pairs_of_a_face_would_break_the_bound():
+    """Why the audit takes one pair a face: six that stand or fall together feign a sample six times as large."""
+    random = np.random.default_rng(0)
+    broken = {1: 0, 6: 0}
+    for _ in range(500):
+        right = random.random(120) < 0.9
+        p_first = 0.9 + 0.05 * random.random(120)
+        for each in broken:
+            found = selective.levels(np.repeat(p_first, each), np.repeat(right, each))
+            broken[each] += any(level.bound < 0.1 for level in found)
+    assert broken[1] <= 500 * 0.05 + 3 * np.sqrt(500 * 0.05 * 0.95) < 150 < broken[6]
+
+
 def judged(pairs: int, seed: int = 0) -> JudgedPairs:
     """Three pairs a face; the first metric decides, with noise."""
     random = np.random.default_rng(seed)
@@ -90,7 +103,8 @@ def test_the_learning_curve_rises_where_there_is_something_to_learn():
     found = list(measure(pairs, parameters={"svc__kernel": "linear", "svc__C": 1.0}, points=2))
     assert {point.method for point in found} == {"svm", "mlp3", "mlp4", "tree", "constant-order"}
     svm = [point for point in found if point.method == "svm"]
-    assert [point.share for point in svm] == shares(2)
+    assert [point.share for point in svm] == shares(2) == [0.5, 1.0]
+    assert shares(5) == [0.0625, 0.125, 0.25, 0.5, 1.0]
     assert [point.labels for point in svm] == sorted(point.labels for point in svm)
     assert svm[-1].labels == 120  # four folds of five
     assert svm[-1].accuracy > 0.8 > next(p for p in found[::-1] if p.method == "constant-order").accuracy

@@ -120,7 +120,7 @@ class LabelPolicy(models.Model):
         ]
 
     def __str__(self) -> str:
-        return "all labels count" if self.max_error is None else f"labels with an error of at most {self.max_error:.0%}"
+        return "all labels count" if self.max_error is None else f"labels with an error of at most {self.max_error:g}"
 
 
 class LearningCurve(models.Model):

@@ -23,5 +23,13 @@ def in_words(curve: LearningCurve) -> list[str]:
     return sentences
 
 
+def rows_of(curve: LearningCurve) -> list[tuple[int, list[dict]]]:
+    """Numbers of labels, each with the point of every method, always in the same order."""
+    rows: dict[float, list[dict]] = {}
+    for point in curve.results["points"]:
+        rows.setdefault(point["share"], []).append(point)
+    return [(points[0]["labels"], points) for points in rows.values()]
+
+
 def newest_curve() -> LearningCurve | None:
     return LearningCurve.objects.order_by("-pk").first()

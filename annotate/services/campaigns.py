@@ -7,15 +7,16 @@ from datetime import datetime
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Abs
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
+from annotate.models.campaigns import Question
 from annotate.models.faces import Split
 from annotate.selectors import progress
-from annotate.services import audit, examples, judging, pairing
+from annotate.services import audit, examples, judging, pairing, queueing
 from annotate.services.refusals import Refused
 from annotate.stages import batches
 
@@ -60,9 +61,13 @@ class Selection:
 
 
 def abstained_pairs() -> QuerySet[AutoLabel, int]:
-    """Ids of the pairs whose label by the current predictor does not count."""
+    """Ids of the pairs whose label by the current predictor does not count, and that no one has judged since."""
     version = progress.current_predictor()
-    labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
+    answered = Lease.objects.filter(
+        item__pair=OuterRef("pair"), item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
+    )
+    labels = AutoLabel.objects.filter(~Exists(answered), predictor=version)
+    labels = labels.annotate(margin=Abs(F("p_first") - 0.5))
     return labels.filter(margin__lt=version.least_margin if version else 0).values_list("pair", flat=True)
 
 
@@ -82,6 +87,8 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
             "No pair fits this choice, so the campaign was not made. Choose more splits or restorers, "
             "or run restore and build_pairs first.",
         )
+    if campaign.order == Campaign.Order.UNCERTAIN and (version := progress.current_predictor()):
+        queueing.rank_campaign(campaign, version)  # no refit may come for long
     if campaign.kind == Campaign.Kind.PREFERENCE:
         examples.choose_examples(campaign=campaign)
     audit.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))

@@ -49,34 +49,41 @@ def fit_predictor(
     """
     started = time.monotonic()
     config = config or svm.PredictorConfig()
-    parameters = None
+    policy = audit_sample.policy()
     if grid is None:
-        grid = grid_is_due()
-    if not grid and (last := _last_searched()):
-        parameters = last.parameters
-    if parameters is None:
-        parameters = _search(config)
-    return _fit_version(parameters, config=config, searched=bool(grid), started=started, by_hand=by_hand)
+        grid = _is_due(policy)
+    last = None if grid else _last_searched(policy)
+    parameters = last.parameters if last else _search(config, policy)
+    return _fit_version(
+        parameters, config=config, policy=policy, searched=last is None, started=started, by_hand=by_hand
+    )
 
 
 def grid_is_due() -> bool:
-    last = _last_searched()
-    return last is None or len(_training_labels().pairs) >= last.labels * GRID_GROWTH
+    return _is_due(audit_sample.policy())
 
 
-def _last_searched() -> Predictor | None:
-    return Predictor.objects.filter(status=Predictor.Status.READY, grid_searched=True).order_by("-pk").first()
+def _is_due(policy: LabelPolicy) -> bool:
+    last = _last_searched(policy)
+    return last is None or len(_training_labels(policy).pairs) >= last.labels * GRID_GROWTH
 
 
-def _training_labels() -> Labels:
+def _last_searched(policy: LabelPolicy) -> Predictor | None:
+    """While there is a bound to keep, a search that saw the audit's faces does not count."""
+    searched = Predictor.objects.filter(status=Predictor.Status.READY, grid_searched=True)
+    if policy.max_error is not None:
+        searched = searched.filter(audit__audit_share__gte=policy.audit_share)
+    return searched.order_by("-pk").first()
+
+
+def _training_labels(policy: LabelPolicy) -> Labels:
     """Without those of the audit's faces, while there is a bound to keep."""
-    policy = audit_sample.policy()
     kept_out = None if policy.max_error is None else audit_sample.audit_faces(policy.audit_share)
     return feature_selectors.training_labels(without=kept_out)
 
 
-def _training_data() -> tuple[Labels, PairFeatures, dict]:
-    labels = _training_labels()
+def _training_data(policy: LabelPolicy) -> tuple[Labels, PairFeatures, dict]:
+    labels = _training_labels(policy)
     table = feature_selectors.pair_features(labels, metric_order=PAPER_METRICS)
     rows, known = table.rows_of(labels.pairs)
     rows = rows[known]
@@ -89,16 +96,22 @@ def _training_data() -> tuple[Labels, PairFeatures, dict]:
     return labels, table, data
 
 
-def _search(config: svm.PredictorConfig) -> svm.Parameters:
-    _, table, data = _training_data()
+def _search(config: svm.PredictorConfig, policy: LabelPolicy) -> svm.Parameters:
+    _, table, data = _training_data(policy)
     return svm.fit(**data, features=table.metrics, config=config).parameters
 
 
 def _fit_version(
-    parameters: svm.Parameters, *, config: svm.PredictorConfig, searched: bool, started: float, by_hand: bool
+    parameters: svm.Parameters,
+    *,
+    config: svm.PredictorConfig,
+    policy: LabelPolicy,
+    searched: bool,
+    started: float,
+    by_hand: bool,
 ) -> Predictor:
     newest = progress.newest_judgement_id()
-    labels, table, data = _training_data()
+    labels, table, data = _training_data(policy)
     fitted = svm.fit(**data, features=table.metrics, config=config, parameters=parameters)
     rows, known = table.rows_of(labels.pairs)
     version = Predictor.objects.create(
@@ -121,14 +134,14 @@ def _fit_version(
     try:
         version.file = f"svm-{version.pk}.skops"
         version.sha256 = svm.save(fitted, Path(settings.PREDICTOR_ROOT) / version.file)
-        _audit(version, fitted, table)
+        _audit(version, fitted, table, policy)
         version.pairs_labelled, version.pairs_abstained = _write_labels(version, fitted, table)
     except Exception as error:
         version.status, version.error = Predictor.Status.FAILED, f"{type(error).__name__}: {error}"
         version.save()
         raise
     version.ready_at, version.seconds = timezone.now(), time.monotonic() - started
-    _publish(version, by_hand=by_hand)
+    _publish(version, policy, by_hand=by_hand)
     if version.status == Predictor.Status.READY:
         queueing.rank_uncertain(version)
     sweep()
@@ -136,19 +149,24 @@ def _fit_version(
 
 
 @transaction.atomic
-def _publish(version: Predictor, *, by_hand: bool) -> None:
-    """Its labels count from now on, unless a rollback has pinned another version while the worker fitted this one."""
-    policy = LabelPolicy.objects.select_for_update().get(pk=1)
-    is_late = policy.pinned_id is not None and not by_hand
+def _publish(version: Predictor, policy: LabelPolicy, *, by_hand: bool) -> None:
+    """Its labels count from now on, unless a rollback has pinned another version, or the policy has changed, while the
+    worker fitted this one."""
+    now = LabelPolicy.objects.select_for_update().get(pk=1)
+    is_late = not by_hand and (now.pinned_id is not None or _rule(now) != _rule(policy))
     version.status = Predictor.Status.WITHDRAWN if is_late else Predictor.Status.READY
     version.save()
     if by_hand:
         LabelPolicy.objects.filter(pk=1).update(pinned=None)
 
 
-def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> None:
-    """From which margin on the version's labels count: those of the widest level whose bound the policy allows."""
-    policy = audit_sample.policy()
+def _rule(policy: LabelPolicy) -> tuple[float | None, float, float]:
+    return policy.max_error, policy.confidence, policy.audit_share
+
+
+def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, policy: LabelPolicy) -> None:
+    """From which margin on the version's labels count: those of the widest level whose bound the policy allows.
+    policy: the one that it was fitted under, so that the audit's faces are new to it."""
     version.max_error = policy.max_error
     if policy.max_error is None:
         return
@@ -162,6 +180,7 @@ def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> No
         "levels": [asdict(found) | {"error": found.error} for found in levels],
         "chosen": asdict(level) | {"error": level.error} if level else None,
         "confidence": policy.confidence,
+        "audit_share": policy.audit_share,
         "pairs": int(known.sum()),
         "ties": sample.ties,
         "unscored": int((~known).sum()),
@@ -271,7 +290,8 @@ def roll_back(*, to: int | None = None) -> Predictor:
     done = Predictor.objects.filter(status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN])
     if current is None:
         raise LookupError("There is no version yet: manage.py fit_predictor.")
-    target = done.filter(pk=to).first() if to else done.filter(pk__lt=current.pk).order_by("-pk").first()
+    ready = done.filter(status=Predictor.Status.READY, pk__lt=current.pk)  # not what a rollback left before
+    target = done.filter(pk=to).first() if to else ready.order_by("-pk").first()
     if target is None:
         known = ", ".join(str(pk) for pk in done.order_by("pk").values_list("pk", flat=True))
         raise LookupError(f"There is no version {to or f'before {current.pk}'} to go back to. Known: {known}.")
@@ -313,12 +333,15 @@ def sweep() -> None:
 def refit_while_labels_wait() -> int:
     """What the worker runs: refit until the newest answer is in. One refit runs at a time. Returns how many ran."""
     refits = 0
-    if pinned := audit_sample.policy().pinned_id:
-        _note(f"Version {pinned} is pinned by a rollback: manage.py fit_predictor fits a new one.")
-        return refits
-    while progress.labels_wait() and _acquire("running_until", REFITTING_FOR):
+    while progress.labels_wait():
+        policy = audit_sample.policy()
+        if policy.pinned_id:
+            _note(f"Version {policy.pinned_id} is pinned by a rollback: manage.py fit_predictor fits a new one.")
+            return refits
+        if not _acquire("running_until", REFITTING_FOR):
+            return refits
         try:
-            fit_predictor(grid=False if _last_searched() else None, by_hand=False)
+            fit_predictor(grid=False if _last_searched(policy) else None, by_hand=False)
             _note("")
         except svm.TooFewLabels as error:
             _note(str(error))

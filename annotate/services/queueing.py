@@ -138,11 +138,13 @@ def rank_uncertain(version: Predictor) -> int:
     """Rank the open items of campaigns that ask uncertain ones first, by the margin |p - 1/2| of this version's
     labels. Called by the worker. Returns how many items are ranked."""
     return sum(
-        _rank(campaign, version) for campaign in Campaign.objects.filter(order=Campaign.Order.UNCERTAIN, open=True)
+        rank_campaign(campaign, version)
+        for campaign in Campaign.objects.filter(order=Campaign.Order.UNCERTAIN, open=True)
     )
 
 
-def _rank(campaign: Campaign, version: Predictor) -> int:
+def rank_campaign(campaign: Campaign, version: Predictor) -> int:
+    """Those of one campaign."""
     asked = Item.objects.filter(campaign=campaign, pair=OuterRef("pair"), open_slots__gt=0, audit=False)
     labels = AutoLabel.objects.filter(predictor=version).filter(Exists(asked))
     pairs = list(labels.order_by(Abs(0.5 - F("p_first")), "pair_id").values_list("pair_id", flat=True)[:RANKED])

@@ -18,15 +18,25 @@ SHOWN = 30
 def predictors(request: Request) -> HttpResponse:
     leads_only(request, "The predictor's versions are")
     current, curve = progress.current_predictor(), learning.newest_curve()
+    policy = LabelPolicy.objects.select_related("pinned").get(pk=1)
     context = {
         "current": current,
         "versions": Predictor.objects.order_by("-pk")[:SHOWN],
         "shown": SHOWN,
-        "policy": LabelPolicy.objects.select_related("pinned").get(pk=1),
+        "policy": policy,
+        "allowed": _percent(policy.max_error),
+        "obeys_another_rule": current is not None and current.max_error != policy.max_error,
+        "allowed_now": _percent(current.max_error) if current else "",
         "predictor": progress.predictor_status(),
         "audit_plot": predictor_plots.audit_plot(current.audit) if current else None,
         "curve": curve,
         "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
+        "curve_rows": learning.rows_of(curve) if curve else [],
         "sentences": learning.in_words(curve) if curve else [],
     }
     return render(request, "annotate/predictors.html", context)
+
+
+def _percent(share: float | None) -> str:
+    """Exactly: a bound that is rounded down promises too much."""
+    return "" if share is None else f"{100 * share:.3g}%"

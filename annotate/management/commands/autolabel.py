@@ -67,7 +67,7 @@ class Command(StageCommand):
         audit = version.audit
         simulated = " by SIMULATED annotators, since no person judged any" if audit["simulated"] else ""
         self.stdout.write(
-            f"{version}: audited on {audit['pairs']} judged pairs{simulated}, one a face, drawn at random"
+            f"{version}: audited on {audit['pairs']} judged pairs{simulated}, one a person, drawn at random"
             f" ({audit['ties']} more are tied, {audit['unscored']} have no metrics)"
         )
         for level in audit["levels"]:
@@ -83,11 +83,12 @@ class Command(StageCommand):
             )
         else:
             self.stdout.write(
-                f"No part of the sample has a bound of at most {version.max_error:.0%}: it abstains from all "
+                f"No part of the sample has a bound of at most {100 * version.max_error:.3g}%: it abstains from all "
                 f"{version.pairs_abstained} pairs. That takes {audit['least_pairs']} audited pairs without an error, "
                 "at least: judge more pairs, or allow more error."
             )
-        self.stdout.write(self.who_asks())
+        if version.pairs_abstained:
+            self.stdout.write(self.who_asks())
 
     def who_asks(self) -> str:
         asking = Campaign.objects.filter(open=True, order=Campaign.Order.UNCERTAIN).values_list("name", flat=True)
