@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from annotate.axes import Axis, share_axis, value_axis
 from annotate.curves import WIDTH, Mark
@@ -9,6 +10,9 @@ from annotate.models.campaigns import Question
 from annotate.selectors.comparisons import Cell, Comparison, Metric
 from annotate.selectors.evaluations import Evaluation
 from annotate.selectors.studies import Row
+
+if TYPE_CHECKING:
+    from annotate.selectors.leaderboard import Standing
 
 EDGE, ROW = 26, 46  # beside the axis, and a row: its words with its interval below
 
@@ -84,6 +88,24 @@ def difference_plots(comparison: Comparison) -> list[IntervalPlot]:
         if found:
             plots.append(_difference_plot(metric, comparison.base_title, found))
     return plots
+
+
+def strength_plot(standings: "Sequence[Standing]") -> IntervalPlot:
+    """Strengths of restorers, the strongest first, with their intervals over faces, against the average restorer."""
+    drawn = []
+    for row in standings:
+        low, high = row.by_face.strength or (row.strength, row.strength)
+        verdict = "better" if low > 0 else "worse" if high < 0 else ""
+        drawn.append((f"{row.rank}. {row.title}", _signed(row.strength), verdict, row.strength, low, high))
+    axis = value_axis([value for row in drawn for value in (*row[3:], 0.0)], 0.1)
+    signed = replace(axis, text=lambda value: _signed(value, "+.4g") if value else "0")
+    spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
+    made = _intervals(f"Strengths in log-odds against the average restorer: {spoken}", signed, drawn)
+    return replace(made, zero=Mark("average restorer", x=_across(axis, 0)))
+
+
+def _signed(value: float, form: str = "+.2f") -> str:
+    return f"{value:{form}}".replace("-", "−")
 
 
 def _difference_plot(metric: Metric, base: str, found: list[tuple[str, Cell]]) -> IntervalPlot:

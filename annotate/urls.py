@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from annotate.api import views as api
-from annotate.views import agreement, campaigns, desk, home, joining, predictors, runs, sign_in, studies
+from annotate.views import agreement, campaigns, desk, home, joining, leaderboard, predictors, runs, sign_in, studies
 
 handler400 = "annotate.views.errors.bad_request"
 handler404 = "annotate.views.errors.not_found"
@@ -48,6 +48,8 @@ urlpatterns = [
         name="agreement_file",
     ),
     path("predictors", predictors.predictors, name="predictors"),
+    path("leaderboard", leaderboard.leaderboard, name="leaderboard"),
+    re_path(r"^leaderboard\.(?P<form>csv|tex)$", leaderboard.leaderboard_file, name="leaderboard_file"),
     path("language/", include("django.conf.urls.i18n")),
     path("health", home.health, name="health"),
     path("accounts/login/", sign_in.SignIn.as_view(), name="login"),
