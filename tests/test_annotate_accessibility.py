@@ -91,7 +91,10 @@ def test_a_guest_of_a_study_and_its_report(site, sign_in, browser):
 def test_a_leads_pages(site, sign_in, look):
     page = sign_in("lead", page="/", **look)
     found = violations(page)
-    for address in ("/campaigns/simulated/", "/campaigns/new", "/runs/"):
+    for address in (
+        *("/campaigns/simulated/", "/campaigns/new", "/runs/"),
+        *("/campaigns/simulated/agreement", "/leaderboard", "/predictors"),
+    ):
         page.goto(site.address + address)
         found += violations(page)
     assert found == []

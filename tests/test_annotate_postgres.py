@@ -9,7 +9,8 @@ import pytest
 from tests.servers import POSTGRES_HINT, ROOT, Postgres, has_postgres
 
 SAME_TESTS = (
-    *("api", "campaigns", "joining", "judging", "pages", "predictors", "queueing", "roles", "sign_in", "study"),
+    *("agreement", "api", "autolabels", "campaigns", "exports", "gold", "imports", "joining", "judging", "leaderboard"),
+    *("pages", "predictors", "queueing", "roles", "sign_in", "study"),
 )
 
 

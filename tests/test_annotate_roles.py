@@ -9,12 +9,12 @@ from annotate.services import audit
 from tests.factories import PASSWORD, make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
-PAGES = ("campaign_new", "campaign_count", "preference_counts", "runs", "campaign", "campaign_live", "study_report")
+OF_ALL = ("campaign_new", "campaign_count", "preference_counts", "runs", "leaderboard", "predictors")
+OF_ONE = ("campaign", "campaign_live", "study_report", "agreement")
 
 
 def addresses(campaign) -> list[str]:
-    plain = [reverse(name) for name in PAGES[:4]]
-    return plain + [reverse(name, args=[campaign.slug]) for name in PAGES[4:]]
+    return [*map(reverse, OF_ALL), *(reverse(name, args=[campaign.slug]) for name in OF_ONE)]
 
 
 @pytest.mark.parametrize("guest", [False, True], ids=["annotator", "guest"])
