@@ -27,7 +27,7 @@ tour: $(BIN)/.installed
 install: $(BIN)/.installed
 
 test: $(BIN)/.installed-dev
-	pytest
+	pytest -n 2 --dist loadfile
 
 lint: $(BIN)/.installed-dev
 	ruff check .

@@ -49,10 +49,15 @@ class PreferenceRow:
 
 
 def write(
-    path: Path, rows: Iterable[PreferenceRow], *, filters: dict[str, Any], provenance: Mapping[str, Any] | None = None
+    path: Path,
+    rows: Iterable[PreferenceRow],
+    *,
+    filters: dict[str, Any],
+    consensus: Mapping[str, Any] | None = None,
+    predictor: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write a manifest, whole or not at all, and return its header. provenance: more about how the rows came about
-    (`consensus`, `predictor`), for the header."""
+    """Write a manifest, whole or not at all, and return its header. consensus, predictor: how p_first of judged rows
+    and of rows of origin svm came about; the latter is left out if there is no such row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body, whole = path.with_name(path.name + ".body"), path.with_name(path.name + ".part")
     digest, counts, faces, total = hashlib.sha256(), Counter[str](), set[int](), 0
@@ -69,7 +74,8 @@ def write(
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "filters": filters,
-        **(provenance or {}),
+        **({"consensus": consensus} if consensus else {}),
+        **({"predictor": predictor} if predictor and any(name.endswith("/svm") for name in counts) else {}),
         "rows": total,
         "faces": len(faces),
         "counts": dict(sorted(counts.items())),

@@ -128,6 +128,8 @@ def crawl(client: Client, start: list[str]) -> dict[str, list[str]]:
         assert answer.status_code == 200, address
         seen[path] = []
         path = answer.request["PATH_INFO"]
+        if answer.get("Content-Disposition", "").startswith("attachment"):
+            continue  # saved to the disk, never shown under this site's address
         if answer["Content-Type"].startswith("text/html"):
             page = Page(answer.content.decode())
             seen[path] = page.inline

@@ -12,7 +12,7 @@ from annotate.exports.preferences import (
     find_source,
     image_path,
     one_moment,
-    require_rows,
+    refuse_leaks,
 )
 from annotate.models import Candidate, Face, Snapshot
 from annotate.selectors.gold import refuse_gold_in_training
@@ -37,11 +37,17 @@ def snapshot(
     Raises `NothingToFreeze`, `GoldLeak` before anything is written, or `FileExistsError` if another snapshot is there
     and `overwrite` is not set.
     """
-    require_rows(splits, origins)
+    refuse_leaks(splits)
     path, fresh = folder / "manifest.jsonl", folder / "manifest.jsonl.new"
     with one_moment():
         source = find_source(splits=splits, origins=origins, consensus=consensus)
-        header = manifest.write(fresh, shown(source.rows()), filters=source.filters, provenance=source.provenance)
+        header = manifest.write(
+            fresh,
+            shown(source.some_rows()),
+            filters=source.filters,
+            consensus=source.settled.details,
+            predictor=source.predictor,
+        )
     if path.exists() and not overwrite and manifest.read_header(path)["sha256"] != header["sha256"]:
         fresh.unlink()
         raise FileExistsError(f"{path} is another snapshot: choose another folder, or --overwrite.")

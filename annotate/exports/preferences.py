@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from django.db import connection, transaction
@@ -51,20 +51,23 @@ class Source:
     splits: list[str] | None
     origins: list[str] | None
     settled: Settled
-    predictor: dict[str, Any] | None  # of the rows of origin svm, if there are any
+    predictor: dict[str, Any] | None  # whose labels are the rows of origin svm
 
     @property
     def filters(self) -> dict[str, Any]:
         return {"splits": self.splits, "origins": self.origins}
 
-    @property
-    def provenance(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"consensus": self.settled.details}
-        return found | ({"predictor": self.predictor} if self.predictor else {})
-
     def rows(self) -> Iterator[PreferenceRow]:
         version = self.predictor["id"] if self.predictor else None
         return _rows(select(splits=self.splits, origins=self.origins), self.settled, version)
+
+    def some_rows(self) -> Iterator[PreferenceRow]:
+        """The same, but raises `NothingToFreeze` at once if there is none."""
+        rows = self.rows()
+        first = next(rows, None)
+        if first is None:
+            raise NothingToFreeze(f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}.")
+        return chain([first], rows)
 
     def raw_votes(self) -> Iterator[tuple[int, list[Vote]]]:
         """Of each pair with answers those that decide, in the order of pairs."""
@@ -81,17 +84,13 @@ def preference_rows(
 
 
 def find_source(*, splits: list[str] | None, origins: list[str] | None, consensus: str = "majority") -> Source:
-    by_svm = select(splits=splits, origins=origins).filter(origin=Preference.Origin.SVM)
-    predictor = _predictor() if by_svm.exists() else None
-    return Source(splits, origins, _settle(consensus, splits), predictor)
+    return Source(splits, origins, _settle(consensus, splits), _predictor())
 
 
-def require_rows(splits: list[str] | None, origins: list[str] | None) -> None:
-    """Raises `NothingToFreeze` if there is none; `GoldLeak` if training rows may be among them and gold faces too."""
+def refuse_leaks(splits: list[str] | None) -> None:
+    """Raises `GoldLeak` if training rows may be among these, and gold faces among the training faces."""
     if not splits or Split.TRAIN in splits:
         refuse_gold_in_training()
-    if not select(splits=splits, origins=origins).exists():
-        raise NothingToFreeze(f"No preference has split {splits or 'any'} and origin {origins or 'any'}.")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The random audit sample: pairs that people judged and no predictor learns from, by which its labels are believed.
 
 Its faces are drawn by a hash of the person, so that they stay the same while labels grow. Of each person one pair
-counts, drawn among those that annotators came to at random: pairs of one person are not independent, and pairs that were
-asked for their small margin are harder than others. Gold and test faces take no part.
+counts, drawn among those that annotators came to at random: pairs of one person are not independent, and pairs that
+were asked for their small margin are harder than others. Gold and test faces take no part.
 """
 
 from dataclasses import dataclass

@@ -3,10 +3,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.consensus import METHODS
 from annotate.exports import NothingToFreeze, freeze_faces, snapshot
 from annotate.management.stage_command import require_migrated
 from annotate.models import Preference
 from annotate.models.faces import Split
+from annotate.selectors.gold import GoldLeak
 
 
 class Command(BaseCommand):
@@ -16,6 +18,9 @@ class Command(BaseCommand):
         parser.add_argument("out", type=Path)
         parser.add_argument("--split", nargs="+", choices=Split.values)
         parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
+        parser.add_argument(
+            "--consensus", choices=METHODS, default="majority", help="how several answers become one probability"
+        )
         parser.add_argument("--with-images", action="store_true", help="copy the images too, for another machine")
         parser.add_argument("--overwrite", action="store_true", help="replace another snapshot in OUT")
 
@@ -26,11 +31,12 @@ class Command(BaseCommand):
                 options["out"],
                 splits=options["split"],
                 origins=options["origin"],
+                consensus=options["consensus"],
                 with_images=options["with_images"],
                 overwrite=options["overwrite"],
             )
             header = freeze_faces(options["out"] / "faces.jsonl", with_images=options["with_images"])
-        except (NothingToFreeze, OSError) as error:
+        except (NothingToFreeze, GoldLeak, OSError) as error:
             raise CommandError(str(error)) from error
         counts = ", ".join(f"{name} {count}" for name, count in row.header["counts"].items()) or "nothing"
         self.stdout.write(f"{row.path}: {row.header['rows']} preferences of {row.header['faces']} faces ({counts})")

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
+from annotate.consensus import METHODS
 from annotate.management.run_options import (
     add_config_options,
     config_from,
@@ -31,6 +32,9 @@ class Command(BaseCommand):
         parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="with the defaults for it")
         parser.add_argument("--checkpoint", type=Path, help="HPSv2's file, for the backbone hpsv2")
         parser.add_argument("--manifest", type=Path, help="train on this snapshot; no database is needed then")
+        parser.add_argument(
+            "--consensus", choices=METHODS, help="how several answers become one probability (default: majority)"
+        )
         parser.add_argument("--images", type=Path, help="the images' folder (default: beside the manifest, or media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
         add_config_options(parser, TrainConfig, without=("backbone",))
@@ -46,6 +50,8 @@ class Command(BaseCommand):
         config = config_from(options, PRESETS[options["backbone"]])
         if options["checkpoint"] and options["backbone"] != "hpsv2":
             raise CommandError("--checkpoint is for the backbone hpsv2.")
+        if options["consensus"] and options["manifest"]:
+            raise CommandError("--consensus is for a snapshot that is made now; a --manifest has one already.")
         with errors_in_words():
             run = runs.open_run(
                 Path(settings.RUN_ROOT),
@@ -68,7 +74,10 @@ class Command(BaseCommand):
         from rewardlab.configs import FREE_TO_CHANGE
         from rewardlab.prepare import prepare_run
 
-        if run.exists() and (different := differences(run, config, options["manifest"], FREE_TO_CHANGE)):
+        if run.exists() and (
+            different := differences(run, config, options["manifest"], FREE_TO_CHANGE)
+            + other_consensus(run, options["consensus"])
+        ):
             if run.checkpoint.exists():
                 raise CommandError(
                     f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
@@ -76,7 +85,7 @@ class Command(BaseCommand):
                 )
             shutil.rmtree(run.folder)
         if not run.exists():
-            source = options["manifest"] or freeze(run)
+            source = options["manifest"] or freeze(run, options["consensus"] or "majority")
             images = images_folder(options, run)
             prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
@@ -92,13 +101,23 @@ class Command(BaseCommand):
         self.stdout.write(f"{run.name}: goes on from step {step}, with its own snapshot ({run.manifest})")
 
 
-def freeze(run: Any) -> Path:
+def other_consensus(run: Any, wanted: str | None) -> list[str]:
+    """What this consensus would change of a run."""
+    from rewardlab import manifest
+
+    if wanted is None:
+        return []
+    known = manifest.read_header(run.manifest).get("consensus", {}).get("method", "majority")
+    return [f"consensus {known} -> {wanted}"] if wanted != known else []
+
+
+def freeze(run: Any, consensus: str) -> Path:
     """The database's preferences of training and gold faces, frozen into the run's folder."""
     from annotate.exports import NothingToFreeze, snapshot
 
     try:
         require_migrated()
-        return Path(snapshot(run.folder, splits=["train", "gold"], overwrite=True).path)
+        return Path(snapshot(run.folder, splits=["train", "gold"], consensus=consensus, overwrite=True).path)
     except NothingToFreeze as error:
         raise CommandError(f"{error} Run build_pairs and judge pairs first.") from error
     except OperationalError as error:

@@ -1,0 +1,66 @@
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
+
+from annotate.consensus import METHODS
+from annotate.exports.exporting import NAMES, export
+from annotate.exports.preferences import NothingToFreeze
+from annotate.management.stage_command import require_migrated
+from annotate.models import Pair, Preference
+from annotate.models.faces import Split
+from annotate.selectors.gold import GoldLeak
+
+
+class Command(BaseCommand):
+    help = (
+        "Write the preferences into the folder OUT in a format that others load: the manifest (jsonl), Parquet, a "
+        "folder for Hugging Face datasets, HPDv2 JSON, ImageReward JSON, DPO (chosen / rejected), CSV, tasks for "
+        "Label Studio. Annotators appear by pseudonym. The same command after a kill starts afresh."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("out", type=Path)
+        parser.add_argument("--format", required=True, choices=NAMES)
+        parser.add_argument("--split", nargs="+", choices=Split.values)
+        parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
+        parser.add_argument(
+            "--consensus", choices=METHODS, default="majority", help="how several answers become one probability"
+        )
+        parser.add_argument("--with-images", action="store_true", help="the images too: in the datasets, else copied")
+        parser.add_argument("--overwrite", action="store_true", help="replace another export in OUT")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_migrated()
+        try:
+            done = export(
+                options["out"],
+                options["format"],
+                splits=options["split"],
+                origins=options["origin"],
+                consensus=options["consensus"],
+                with_images=options["with_images"],
+                overwrite=options["overwrite"],
+                shown=lambda rows: self.shown(rows, options),
+            )
+        except (NothingToFreeze, GoldLeak, OSError) as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command starts afresh.") from None
+        counts = ", ".join(f"{name} {count}" for name, count in done.counts.items()) or "nothing"
+        self.stdout.write(f"{done.path}: {done.rows} preferences of {done.faces} faces ({counts})")
+        for reason, count in done.left_out.items():
+            self.stdout.write(f"left out: {count} ({reason})")
+        if done.sha256:
+            self.stdout.write(f"sha256 {done.sha256}")
+        if simulated := sum(count for name, count in done.counts.items() if name.endswith("/simulated")):
+            self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: --origin ground_truth human svm")
+
+    def shown(self, rows: Iterator[Any], options: dict[str, Any]) -> Iterable[Any]:
+        if not self.stderr.isatty():
+            return rows
+        pairs = Pair.objects.filter(face__split__in=options["split"]) if options["split"] else Pair.objects.all()
+        total = None if options["origin"] else pairs.count()  # counting preferences would take as long as reading them
+        return tqdm(rows, total=total, desc="export", unit="")

@@ -1,0 +1,53 @@
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from annotate.imports import SIDES, ImportFileError, LabelStudio, read_csv, read_label_studio
+from annotate.management.stage_command import StageCommand
+from annotate.services.importing import import_judgements, require_importable
+from annotate.services.refusals import Refused
+
+
+class Command(StageCommand):
+    help = (
+        "Take in answers from another tool: Label Studio's JSON of a pairwise project, or a CSV with the columns "
+        "annotator, first, second (or pair), choice. Images are known by the sha256 in their names, as exports name "
+        "them. The campaign gives nothing out; annotators appear as imported-..., their names are not kept. The same "
+        "file again changes nothing."
+    )
+
+    def add_stage_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--format", required=True, choices=["label-studio", "csv"])
+        parser.add_argument("--campaign", required=True, metavar="SLUG", help="made if it is not there")
+        parser.add_argument(
+            "--choice", nargs="+", default=[], metavar="VALUE=SIDE",
+            help=f"what the values of a Choices tag mean: {', '.join(SIDES)}",
+        )  # fmt: skip
+        parser.add_argument(
+            "--keys",
+            nargs=2,
+            metavar=("LEFT", "RIGHT"),
+            help="of the two images in a task's data (default: left right)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        file, slug = options["file"], options["campaign"]
+        project = LabelStudio(self.choices(options["choice"]), tuple(options["keys"]) if options["keys"] else None)
+        found = read_csv(file) if options["format"] == "csv" else read_label_studio(file, project)
+        try:
+            require_importable(slug)
+            summary = self.run_stage("import-judgements", import_judgements(found, slug=slug))
+        except ImportFileError as error:
+            raise CommandError(f"{file}: {error}") from error
+        except (Refused, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.finish(summary, options=options)
+
+    def choices(self, given: list[str]) -> dict[str, str]:
+        found = dict(text.rpartition("=")[::2] for text in given)
+        for value, side in found.items():
+            if not value or side not in SIDES:
+                raise CommandError(f"--choice {value}={side}: write VALUE=SIDE, with one of {', '.join(SIDES)}.")
+        return found
