@@ -14,6 +14,11 @@ def pytest_configure() -> None:
     django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that no core waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_annotate_postgres.py")
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(settings, tmp_path) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"

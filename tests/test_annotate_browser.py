@@ -269,6 +269,7 @@ def test_on_a_phone_in_the_dark(site, sign_in):
 
 def test_the_svm_learns_while_people_judge_and_the_page_shows_it(site, sign_in):
     page = sign_in("learner")
+    page.wait_for_function("() => document.querySelector('#live').innerText.trim()")
     assert "not learned yet" in page.inner_text("#live") or page.locator("[data-version]").count()
     for _ in range(16):
         press_and_wait(page, "a")

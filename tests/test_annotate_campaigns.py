@@ -195,19 +195,19 @@ def judge_all(annotator, campaign, choose) -> None:
 
 def test_the_page_counts_people_apart_from_their_mirrored_repeats_and_lets_disagreements_be_settled(client, lead):
     ann, bob, simon = make_user("ann"), make_user("bob"), make_user("simon", simulated=True)
-    campaign = make_campaign(faces=3, overlap=2, members=(ann, bob), repeat_share=0.5)
+    campaign = make_campaign(faces=8, overlap=2, members=(ann, bob), repeat_share=0.5)  # enough for repeats by chance
     judge_all(ann, campaign, lambda lease: "left" if lease.left_is_first else "right")
     judge_all(bob, campaign, lambda lease: "left")
-    assert oversight.item_counts(campaign) == {"complete": 9, "begun": 0, "untouched": 0}
+    assert oversight.item_counts(campaign) == {"complete": 24, "begun": 0, "untouched": 0}
     found = {row.annotator: row for row in oversight.overview(campaign).rows}
-    assert [found[person].conduct.answered for person in (ann, bob)] == [9, 9]
+    assert [found[person].conduct.answered for person in (ann, bob)] == [24, 24]
     assert found[ann].conduct.repeats == Lease.objects.filter(annotator=ann, is_repeat=True).count() > 0
     assert found[ann].conduct.consistency == 1
     assert found[bob].conduct.consistency == 0  # always the left: the other image when mirrored
     assert found[bob].conduct.left_share == 1
     differ = sum(not lease.left_is_first for lease in Lease.objects.filter(annotator=bob, is_repeat=False))
     overall = oversight.overview(campaign).overall
-    assert (overall.compared, overall.same) == (9, 9 - differ)
+    assert (overall.compared, overall.same) == (24, 24 - differ)
     page = client.get(f"/campaigns/{campaign.slug}/").content.decode()
     assert f"disagree on <strong>{differ}</strong>" in page
     page = do(client, campaign, "adjudicate", **{"adjudicate-people": [simon.pk]})
