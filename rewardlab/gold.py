@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from rewardlab.intervals import Array, bootstrap_interval
 from rewardlab.manifest import PreferenceRow
@@ -136,8 +136,8 @@ def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
         raise ValueError(f"two methods on {a.shape} and {b.shape} pairs")
     better = int(((a == 1) & (b == 0)).sum())
     worse = int(((a == 0) & (b == 1)).sum())
-    p = binomtest(better, better + worse).pvalue if better + worse else 1.0
-    return McNemar(better, worse, float(p))
+    p = 2 * bdtr(min(better, worse), better + worse, 0.5) if better + worse else 1.0  # a fair coin, both sides
+    return McNemar(better, worse, min(1.0, float(p)))
 
 
 @dataclass(frozen=True)
