@@ -8,11 +8,11 @@ from django.db.models import QuerySet
 from django.utils.text import slugify
 
 from annotate.models import Campaign, Candidate, Restorer, User
+from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
 from annotate.services.campaigns import ASKED, Selection
 
 SPLITS = {Split.TRAIN: "training faces", Split.GOLD: "gold faces"}
-TAKEN = ("new", "count", "preferences")  # addresses of pages
 LIMITS = {  # field: least, most
     "overlap": (1, 100),
     "qualification_size": (0, 50),
@@ -154,7 +154,7 @@ class CampaignForm(forms.ModelForm):
         slug = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))[:50]
         if not slug:
             raise forms.ValidationError("Write an address: none can be made from this name.")
-        if slug in TAKEN:
+        if slug in RESERVED_SLUGS:
             raise forms.ValidationError(f"“{slug}” is the address of a page; choose another.")
         return slug
 

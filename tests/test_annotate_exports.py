@@ -250,7 +250,10 @@ def test_killed_on_the_way_it_leaves_no_half_file_and_starts_afresh(filled, tmp_
 
 
 def test_what_is_there_is_replaced_only_when_told(filled, tmp_path):
+    (tmp_path / "file").touch()
     for form in NAMES:
+        with pytest.raises(CommandError, match="is a file: OUT must be a folder"):
+            run("export", str(tmp_path / "file"), "--format", form)
         out = tmp_path / form
         first = export(out, form, origins=["human"])
         if form == "jsonl":

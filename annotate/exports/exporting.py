@@ -6,7 +6,7 @@ from pathlib import Path
 from annotate.exports import tables, texts
 from annotate.exports.files import Exported, Tally
 from annotate.exports.freezing import copying, snapshot
-from annotate.exports.preferences import Shown, find_source, one_moment, refuse_leaks
+from annotate.exports.preferences import Shown, find_source, one_moment, refuse_leaks, require_folder
 
 FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # what writes which files
     "parquet": (tables.write_parquet, ["preferences.parquet"]),
@@ -46,6 +46,7 @@ def export(
         )  # fmt: skip
         known = frozen.header
         return Exported(Path(frozen.path), known["rows"], known["faces"], known["counts"], {}, frozen.sha256)
+    require_folder(folder)
     refuse_leaks(splits)
     write, files = FORMATS[form]
     there = next((folder / name for name in files if (folder / name).exists()), None)

@@ -13,6 +13,7 @@ from annotate.exports.preferences import (
     image_path,
     one_moment,
     refuse_leaks,
+    require_folder,
 )
 from annotate.models import Candidate, Face, Snapshot
 from annotate.selectors.gold import refuse_gold_in_training
@@ -37,6 +38,7 @@ def snapshot(
     Raises `NothingToFreeze`, `GoldLeak` before anything is written, or `FileExistsError` if another snapshot is there
     and `overwrite` is not set.
     """
+    require_folder(folder)
     refuse_leaks(splits)
     path, fresh = folder / "manifest.jsonl", folder / "manifest.jsonl.new"
     with one_moment():

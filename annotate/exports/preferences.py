@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
+from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
@@ -85,6 +86,12 @@ def preference_rows(
 
 def find_source(*, splits: list[str] | None, origins: list[str] | None, consensus: str = "majority") -> Source:
     return Source(splits, origins, _settle(consensus, splits), _predictor())
+
+
+def require_folder(path: Path) -> None:
+    """Raises `NotADirectoryError` if something else is there."""
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: OUT must be a folder, which is made if it is not there.")
 
 
 def refuse_leaks(splits: list[str] | None) -> None:

@@ -9,6 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from .faces import Candidate
 from .pairs import Pair
 
+RESERVED_SLUGS = ("new", "count", "preferences")  # addresses of pages
+
 
 def random_seed() -> int:
     return secrets.randbits(31)
