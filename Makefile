@@ -27,7 +27,7 @@ tour: $(BIN)/.installed
 install: $(BIN)/.installed
 
 test: $(BIN)/.installed-dev
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed-dev
 	ruff check .

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Abs
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -41,12 +41,14 @@ class Selection:
         def draw(face: int) -> bytes:
             return hashlib.blake2b(f"{seed}/face/{face}".encode(), digest_size=8).digest()
 
+        allowed = abstained_pairs() if self.abstained else None
         faces = sorted(Face.objects.filter(split__in=self.splits).values_list("pk", flat=True), key=draw)
         for batch in batches(faces, 500):
             rows = self._matching().filter(face__in=batch).values_list("face_id", "pk")
             by_face: dict[int, list[int]] = {}
             for face, pair in rows.order_by("pk"):
-                by_face.setdefault(face, []).append(pair)
+                if allowed is None or pair in allowed:
+                    by_face.setdefault(face, []).append(pair)
             for face in batch:
                 yield from by_face.get(face, [])
 
@@ -54,21 +56,23 @@ class Selection:
         wanted = Q() if self.couples else Q(kind=Pair.Kind.CONTESTED)
         for one, other in self.couples:
             wanted |= Q(first__source=one, second__source=other) | Q(first__source=other, second__source=one)
-        pairs = Pair.objects.filter(wanted)
-        if self.abstained:
-            pairs = pairs.filter(pk__in=abstained_pairs())
-        return pairs
+        return Pair.objects.filter(wanted)
 
 
-def abstained_pairs() -> QuerySet[AutoLabel, int]:
-    """Ids of the pairs whose label by the current predictor does not count, and that no one has judged since."""
+def abstained_pairs() -> set[int]:
+    """Ids of the pairs whose label by the current predictor does not count, and that no one has judged since.
+
+    Two plain queries: one with a condition on each label's answers takes PostgreSQL long while it has no statistics.
+    """
     version = progress.current_predictor()
+    if version is None:
+        return set()
+    labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
+    unsure = labels.filter(margin__lt=version.least_margin).values_list("pair", flat=True)
     answered = Lease.objects.filter(
-        item__pair=OuterRef("pair"), item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
-    )
-    labels = AutoLabel.objects.filter(~Exists(answered), predictor=version)
-    labels = labels.annotate(margin=Abs(F("p_first") - 0.5))
-    return labels.filter(margin__lt=version.least_margin if version else 0).values_list("pair", flat=True)
+        item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
+    ).values_list("item__pair", flat=True)
+    return set(unsure) - set(answered)
 
 
 @transaction.atomic
