@@ -185,7 +185,9 @@ def _values(estimate: Estimate) -> tuple:
 
 
 def _share(share: Share) -> tuple:
-    return share.value, share.low, share.high, share.count
+    """Where there is no interval, none is told: a share without one carries its own value."""
+    low, high = (share.low, share.high) if share.low < share.high else (None, None)
+    return share.value, low, high, share.count
 
 
 def _csv(report: AgreementReport) -> str:

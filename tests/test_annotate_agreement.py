@@ -135,6 +135,8 @@ def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, cli
     assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(4 / 6)
     assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["low"]) < 4 / 6
     undefined = by_figure["machine", "SVM", "agreement"]
+    certain = by_figure["machine", "PSNR (dB)", "agreement, anchored"]  # always right: no interval, not one of no width
+    assert (float(certain["value"]), certain["low"], certain["high"]) == (1.0, "", "")
     assert (undefined["value"], undefined["note"][:10]) == ("", "No version")
     assert ",nan" not in written["csv"].lower()
     assert r"\begin{tabular}" in written["tex"]

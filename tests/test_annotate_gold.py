@@ -56,8 +56,8 @@ def test_one_command_makes_it_of_whole_faces_one_a_person():
         run("make_gold")
     with pytest.raises(CommandError, match="no user bob"):
         run("make_gold", "--annotators", "bob")
-    for name in ("bad name", "new"):
-        with pytest.raises(CommandError, match=f"“{name}” is no name for a gold set"):
+    for name in ("bad name", "new", "x" * 51):
+        with pytest.raises(CommandError, match=f"“{name}” is no name for a campaign"):
             run("make_gold", "--name", name, "--pairs", "6")
     told = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
     assert "24 pairs of 4 faces, 12 contested and 12 anchored" in told

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
 
+from django.core.validators import slug_re
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Abs
@@ -13,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
-from annotate.models.campaigns import Question
+from annotate.models.campaigns import RESERVED_SLUGS, Question
 from annotate.models.faces import Split
 from annotate.selectors import progress
 from annotate.services import audit, examples, judging, pairing, queueing
@@ -98,6 +99,17 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     audit.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
     campaign.refresh_from_db()
     return added
+
+
+def require_slug(slug: str) -> None:
+    """Refused unless a campaign of this name can have an address."""
+    longest = Campaign._meta.get_field("slug").max_length or 50
+    if not slug_re.fullmatch(slug) or slug in RESERVED_SLUGS or len(slug) > longest:
+        raise Refused(
+            "bad_slug",
+            f"“{slug}” is no name for a campaign: at most {longest} letters, digits, - and _, and not "
+            f"{', '.join(RESERVED_SLUGS)}.",
+        )
 
 
 def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None = None) -> int:

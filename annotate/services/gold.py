@@ -3,12 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 
-from django.core.validators import slug_re
 from django.db import transaction
 from django.utils import timezone
 
 from annotate.models import Campaign, Face, GoldSet, Lease, Pair, User
-from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
 from annotate.selectors import gold
 from annotate.services import audit, campaigns, examples, judging, pairing
@@ -36,9 +34,7 @@ def make_gold_set(
     any desk. Refused if there are too few gold faces; raises `GoldLeak` if one of them is among the training faces.
     """
     gold.refuse_gold_in_training()
-    if not slug_re.fullmatch(slug) or slug in RESERVED_SLUGS:
-        taken = ", ".join(RESERVED_SLUGS)
-        raise Refused("bad_slug", f"“{slug}” is no name for a gold set: letters, digits, - and _; not {taken}.")
+    campaigns.require_slug(slug)
     if Campaign.objects.filter(slug=slug).exists():
         raise Refused("campaign_exists", f"There is a campaign “{slug}” already: choose another name.")
     chosen = _pairs_of_drawn_faces(pairs, seed)

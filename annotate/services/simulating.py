@@ -11,6 +11,7 @@ from annotate import storage
 from annotate.models import Campaign, Candidate, Face, GoldSet, Lease, Membership, Pair, User
 from annotate.models.faces import Split
 from annotate.services import campaigns, judging, pairing
+from annotate.services.refusals import Refused
 from annotate.stages import Step
 from rewardlab.simulate import TasteConfig, TastePanel, Utility, utilities
 
@@ -37,6 +38,10 @@ class Simulation:
 
 def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulation:
     """The simulated users, their campaign over all contested training and gold pairs, and a calibrated taste."""
+    try:
+        campaigns.require_slug(slug)
+    except Refused as refused:
+        raise NothingToJudge(refused.message) from refused
     campaign, _ = Campaign.objects.get_or_create(
         slug=slug, defaults={"name": f"{slug.capitalize()} annotators", "overlap": overlap, "seed": seed}
     )

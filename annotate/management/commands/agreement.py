@@ -61,6 +61,8 @@ class Command(StageCommand):
             reward_models = machines.open_runs(options["frm"])
             steps = machines.measure(gold_set, reward_models=reward_models, device=device)
             return [self.run_stage("agreement", steps)]
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. The same command asks again.") from None
         except (GoldChanged, GoldLeak, DataError, RunError) as error:
             raise CommandError(str(error)) from error
 
