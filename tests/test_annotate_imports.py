@@ -250,6 +250,10 @@ def test_gold_sets_studies_and_open_campaigns_take_no_file(pairs, tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(CommandError, match=words):
             run(file, "--format", "csv", "--campaign", slug)
+    kept = Item.objects.filter(campaign__slug="gold").first().pair
+    onto = table(tmp_path / "gold.csv", row(kept))
+    with pytest.raises(CommandError, match="1 skipped"):
+        run(onto, "--format", "csv", "--campaign", "lab")
     with pytest.raises(CommandError, match="No such file"):
         run(str(tmp_path / "none.csv"), "--format", "csv", "--campaign", "lab")
     with pytest.raises(CommandError, match="write VALUE=SIDE"):

@@ -12,9 +12,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from scipy.special import expit
 
-from annotate.models import GoldSet, MachineAnswers, Pair, Score
+from annotate.models import Campaign, GoldSet, MachineAnswers, Pair, Score
 from annotate.robustness import sensitivities, triads
-from annotate.services import judging
+from annotate.selectors.leaderboard import leaderboard
+from annotate.services import campaigns, judging, pairing
 from annotate.strengths import PRIOR, Ballots, fit, fit_many, rank_correlation, ranks, spreads, untold
 from tests.factories import make_campaign, make_user
 from tests.servers import ROOT
@@ -406,3 +407,17 @@ def test_a_web_process_that_shows_it_loads_neither_torch_nor_scikit_learn():
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert found.stdout.strip() == "[]", found.stderr
+
+
+@pytest.mark.django_db
+def test_who_is_asked_in_two_campaigns_counts_once_with_the_last_answer():
+    ann = make_user("ann")
+    first = make_campaign(faces=2, members=(ann,))
+    answer(first, ann, by_order)
+    again = Campaign.objects.create(slug="again", name="Again")
+    pairing.add_items(campaign=again, pairs=first.items.values_list("pair", flat=True))
+    campaigns.invite(campaign=again, annotators=[ann])
+    answer(again, ann, against_the_order)
+    board = leaderboard()
+    assert board.votes == 6
+    assert [standing.title for standing in board.standings] == ORDER[::-1]

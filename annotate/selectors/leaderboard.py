@@ -13,7 +13,7 @@ from annotate.answers import Floats
 from annotate.models import Campaign, Candidate, MachineAnswers
 from annotate.robustness import Sensitivity, Triads, sensitivities, triads
 from annotate.selectors.leaderboard_machines import PHOTOGRAPH, Machine, machines
-from annotate.selectors.votes import SIMULATED, Vote, deciding, votes
+from annotate.selectors.votes import SIMULATED, Vote, deciding, newest_of_each, votes
 from annotate.strengths import FEW_RESTORERS, PRIOR, Ballots, Spread, fit, ranks, signed, spreads, unconnected, untold
 
 WON = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}
@@ -155,7 +155,7 @@ def leaderboard(
     """
     splits, criteria, annotators = tuple(splits), tuple(criteria), tuple(annotators)
     asked = Leaderboard(campaign, splits, criteria, len(annotators))
-    given = deciding(votes(campaign=campaign, splits=splits, annotators=annotators))
+    given = newest_of_each(deciding(votes(campaign=campaign, splits=splits, annotators=annotators)))
     if criteria:
         given = [vote for vote in given if vote.criterion in criteria]
     return _board(asked, given) if given else asked

@@ -72,3 +72,13 @@ def deciding(given: Iterable[Vote]) -> list[Vote]:
         highest = max(vote.rank for vote in of_pair)
         kept += [vote for vote in of_pair if vote.rank == highest]
     return kept
+
+
+def newest_of_each(given: Iterable[Vote]) -> list[Vote]:
+    """One vote an annotator and pair: who was asked about a pair in several campaigns counts once, with the last."""
+    newest: dict[tuple[int, int], Vote] = {}
+    for vote in given:
+        known = newest.get((vote.annotator, vote.pair))
+        if known is None or (vote.at and known.at and vote.at > known.at):
+            newest[vote.annotator, vote.pair] = vote
+    return list(newest.values())

@@ -121,11 +121,14 @@ def _place(answers: list[Answer]) -> tuple[list[Step], list[_Placed]]:
     faces: dict[str, set[int]] = {}
     for sha256, face in Candidate.objects.filter(sha256__in=named).values_list("sha256", "face_id"):
         faces.setdefault(sha256, set()).add(face)
+    gold = set(Item.objects.filter(campaign__gold_set__isnull=False).values_list("pair", flat=True))
     steps, placed = [], []
     for answer in answers:
         pair = by_images.get(frozenset((answer.left, answer.right))) if answer.pair is None else by_id.get(answer.pair)
         if pair is None:
             steps.append(_skipped(answer, *_why_unknown(answer, faces)))
+        elif pair.pk in gold:
+            steps.append(_skipped(answer, "gold_pair", f"pair {pair.pk} is in a gold set, which its own desk answers"))
         elif answer.left and {answer.left, answer.right} != {pair.first.sha256, pair.second.sha256}:
             detail = f"its images are not those of pair {pair.pk}: it is from another database"
             steps.append(_skipped(answer, "other_images", detail))
