@@ -228,10 +228,12 @@ def _latex_table(caption: str, rows: list[tuple], *, with_figure: bool) -> str:
         shown = "--" if value is None else f"{value:.3f}"
         interval = "--" if low is None else f"{low:.3f} to {high:.3f}"
         title = f"{item}, {figure.removeprefix('agreement, ')}" if with_figure else item
-        lines.append(f"{_escaped(title)} & {shown} & {interval} & {count} & {'--' if p is None else f'{p:.3f}'} \\\\")
+        lines.append(
+            f"{latex_escaped(title)} & {shown} & {interval} & {count} & {'--' if p is None else f'{p:.3f}'} \\\\"
+        )
     return "\n".join(
         [
-            r"\begin{table}", r"\centering", rf"\caption{{{_escaped(caption)}}}",
+            r"\begin{table}", r"\centering", rf"\caption{{{latex_escaped(caption)}}}",
             r"\begin{tabular}{lrrrr}", r"\toprule",
             r" & Value & 95\% interval & Count & $p$ \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}",
             r"\end{table}", "",
@@ -239,5 +241,5 @@ def _latex_table(caption: str, rows: list[tuple], *, with_figure: bool) -> str:
     )  # fmt: skip
 
 
-def _escaped(words: str) -> str:
+def latex_escaped(words: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in words)

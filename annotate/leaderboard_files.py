@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 
-from annotate.agreement_files import LATEX
+from annotate.agreement_files import latex_escaped
 from annotate.selectors.leaderboard import Leaderboard, Standing
 from annotate.selectors.leaderboard_machines import Machine
 from annotate.strengths import Spread
@@ -73,7 +73,7 @@ def as_latex(board: Leaderboard) -> str:
         (
             str(row.rank),
             "{}--{}".format(*row.by_face.rank) if row.by_face.rank else "--",
-            _escaped(row.title),
+            latex_escaped(row.title),
             f"${row.strength:+.2f}$",
             _interval(row.by_face),
             _interval(row.by_annotator),
@@ -83,7 +83,7 @@ def as_latex(board: Leaderboard) -> str:
     ]
     tables = [_table(f"Bradley-Terry strengths in log-odds. {told(board)}.", "rrlrrrr", head, ranking)]
     if board.answering:
-        titles = [_escaped(row.title) for row in board.standings]
+        titles = [latex_escaped(row.title) for row in board.standings]
         columns = ("", "Pairs", *titles, "Kendall", "Spearman")
         people = ("People", str(board.pairs), *(str(row.rank) for row in board.standings), "--", "--")
         machines = [_machine_cells(board, machine) for machine in board.answering]
@@ -100,7 +100,7 @@ def as_latex(board: Leaderboard) -> str:
 
 def _machine_cells(board: Leaderboard, machine: Machine) -> tuple[str, ...]:
     return (
-        _escaped(machine.title),
+        latex_escaped(machine.title),
         str(machine.pairs),
         *(str(machine.ranks.get(row.title, "--")) for row in board.standings),
         *("--" if value is None else f"${value:.2f}$" for value in (machine.kendall, machine.spearman)),
@@ -115,15 +115,11 @@ def _table(caption: str, columns: str, head: Sequence[str], rows: Sequence[Seque
     """Cells are LaTeX already, the caption is not."""
     return "\n".join(
         [
-            r"\begin{table}", r"\centering", rf"\caption{{{_escaped(caption)}}}",
+            r"\begin{table}", r"\centering", rf"\caption{{{latex_escaped(caption)}}}",
             rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule",
             *(" & ".join(row) + r" \\" for row in rows), r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
         ]
     )  # fmt: skip
-
-
-def _escaped(words: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in words)
 
 
 def as_text(board: Leaderboard) -> str:
@@ -137,12 +133,21 @@ def as_text(board: Leaderboard) -> str:
     lines += board.without_interval
     lines += ["", "Machines on the same pairs, best first:"]
     for machine in board.answering:
-        order = " > ".join(sorted(machine.ranks, key=lambda name: (machine.ranks[name], name)))
-        lines.append(f"  {machine.title} ({machine.pairs:,} of {machine.of:,} pairs): {order}; {machine.words}")
+        lines.append(
+            f"  {machine.title} ({machine.pairs:,} of {machine.of:,} pairs): {_order(machine)}; {machine.words}"
+        )
     lines += [f"  {machine.title}: no answers. {machine.note}" for machine in board.silent]
     lines += ["", f"By majorities on a face: {board.face_triads.words}."]
     lines += [f"By one annotator on a face: {board.annotator_triads.words}."]
     return "\n".join([*lines, *(pair.words for pair in board.sensitivities)])
+
+
+def _order(machine: Machine) -> str:
+    """The best first; those of one rank are joined by =."""
+    by_rank: dict[int, list[str]] = {}
+    for name, rank in machine.ranks.items():
+        by_rank.setdefault(rank, []).append(name)
+    return " > ".join(" = ".join(sorted(by_rank[rank])) for rank in sorted(by_rank))
 
 
 def _standing_line(row: Standing, width: int) -> str:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 PASSWORD = "correct horse battery"  # of every user in tests
@@ -41,9 +42,10 @@ def free_port() -> int:
 
 
 class Postgres:
-    """A throw-away server with durable commits, in a folder of its own."""
+    """A throw-away server with durable commits, in a folder of its own. settings: of the server, name -> value."""
 
-    def __init__(self, place: Path | None = None) -> None:
+    def __init__(self, place: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        self.settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-pg-", dir=place))
         self.port = free_port()
         # The server refuses to run as root.
@@ -67,6 +69,7 @@ class Postgres:
         program = find_program("postgres")
         assert program, POSTGRES_HINT
         options = ["-D", self.folder / "data", "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1"]
+        options += [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen([*self.as_user, program, *options], stdout=log, stderr=log)
         for _ in range(100):

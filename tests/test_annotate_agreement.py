@@ -78,8 +78,8 @@ def gold_set() -> GoldSet:
 
 
 def test_what_people_and_machines_say_is_counted_right(gold_set, client):
-    out = io.StringIO()
-    call_command("agreement", stdout=out)
+    with pytest.raises(CommandError, match=r"\d+ skipped"):  # no weights, no version
+        call_command("agreement", stdout=io.StringIO())
     client.force_login(make_user("lead", is_staff=True))
     response = client.get("/campaigns/gold/agreement")
     report = response.context["report"]
@@ -123,7 +123,7 @@ def test_what_people_and_machines_say_is_counted_right(gold_set, client):
 
 
 def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, client, tmp_path):
-    call_command("agreement", "gold", "--out", str(tmp_path), stdout=io.StringIO())
+    call_command("agreement", "gold", "--skip-bad", "--out", str(tmp_path), stdout=io.StringIO())
     written = {form: (tmp_path / f"agreement.{form}").read_text() for form in ("html", "csv", "tex")}
     for text in written.values():
         assert "person-called" not in text
@@ -202,7 +202,9 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(g
             "--image-layers", "3", "--text-layers", "2", "--workers", "0", "--device", "cpu",
             stdout=io.StringIO(), stderr=io.StringIO(),
         )  # fmt: skip
-    call_command("agreement", stdout=io.StringIO())
+    out = io.StringIO()
+    call_command("agreement", "--skip-bad", stdout=out)
+    assert "already there" not in out.getvalue()
     asked = {answers.name: answers for answers in MachineAnswers.objects.filter(group__in=["frm", "start"])}
     assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
     assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
@@ -217,6 +219,12 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(g
     report = client.get("/campaigns/gold/agreement").context["report"]
     assert report.machines.reference == "FRM honest"
     assert next(m for m in report.machines.machines if m.answers.name == "frm-honest").calibration is not None
+    # What was asked is kept: neither the model nor its backbone is asked again.
+    asked_at = dict(MachineAnswers.objects.values_list("name", "measured_at"))
+    call_command("agreement", "--skip-bad", stdout=out)
+    assert "already there 2" in out.getvalue()
+    again = dict(MachineAnswers.objects.values_list("name", "measured_at"))
+    assert {name for name in again if again[name] == asked_at[name]} == {"frm-honest", "start-honest"}
     with pytest.raises(CommandError, match="this run is not done"):
         (settings.RUN_ROOT / "honest" / "model").rename(tmp_path / "gone")
         call_command("agreement", "--frm", "honest", stdout=io.StringIO())

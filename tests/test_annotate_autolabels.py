@@ -102,8 +102,12 @@ def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missin
     for wrong in ("0", "1.5", "many"):
         with pytest.raises(CommandError, match=f"{wrong} is not a number between 0 and 1"):
             run("autolabel", "--max-error", wrong)
-    with pytest.raises(CommandError, match="a coin is wrong"):
-        run("autolabel", "--max-error", "0.6")
+    for wrong in ("0.6", "0.0001"):
+        with pytest.raises(CommandError, match=r"give a number from 0\.001"):
+            run("autolabel", "--max-error", wrong)
+    with pytest.raises(CommandError, match="--audit-share: this is about the bound of an error"):
+        run("autolabel", "--audit-share", "0.4")
+    assert LabelPolicy.objects.get().max_error is None
 
 
 def test_a_refit_by_the_worker_keeps_the_bound(campaign):
@@ -214,6 +218,31 @@ def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings)
         run("rollback_predictor", "77")
     assert labels_of(second) == before
     assert LabelPolicy.objects.get().pinned is None
+
+
+def test_a_rollback_that_is_killed_on_the_way_changes_nothing(campaign, monkeypatch):
+    judge(campaign, 60)
+    first = predictors.fit_predictor()
+    judge(campaign, 30)
+    second = predictors.fit_predictor(grid=False)
+
+    def current() -> list:
+        return list(Preference.objects.order_by("pair").values_list("pair", "p_first", "origin"))
+
+    before = current()
+    for module, function in ((predictors, "_insert_labels"), (predictors.audit, "record")):  # before, and at the turn
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(module, function, killed)
+            predictors.roll_back()
+        assert current() == before
+        assert LabelPolicy.objects.get().pinned is None
+        assert set(Predictor.objects.values_list("status", flat=True)) == {Predictor.Status.READY}
+    assert predictors.roll_back() == first
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk} != {second.pk}
+
+
+def killed(*args, **kwargs):
+    raise KeyboardInterrupt
 
 
 def test_versions_stand_side_by_side_with_the_learning_curve(campaign, client):

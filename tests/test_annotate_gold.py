@@ -59,6 +59,8 @@ def test_one_command_makes_it_of_whole_faces_one_a_person():
     for name in ("bad name", "new", "x" * 51):
         with pytest.raises(CommandError, match=f"“{name}” is no name for a campaign"):
             run("make_gold", "--name", name, "--pairs", "6")
+    with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
+        run("make_gold", "--seed", "-1")
     told = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
     assert "24 pairs of 4 faces, 12 contested and 12 anchored" in told
     made = GoldSet.objects.get()
@@ -98,6 +100,8 @@ def test_it_is_frozen_when_all_answers_are_in_and_then_nothing_changes_it():
     ):
         with pytest.raises(Refused):
             act()
+    with pytest.raises(CommandError, match="frozen"):
+        run("simulate_annotators", "--campaign", "gold")
     selectors.require_unchanged(made)
     actions = set(AuditEntry.objects.filter(target="campaign gold").values_list("action", flat=True))
     assert {"make-gold-set", "freeze-gold-set"} <= actions

@@ -145,6 +145,16 @@ def test_people_of_a_file_are_hashes_who_cannot_sign_in(pairs, tmp_path):
     assert ANN not in told and BOB not in told
 
 
+def test_answers_of_programs_are_marked_as_simulated(pairs, tmp_path):
+    file = table(tmp_path / "a.csv", row(pairs[0]))
+    run(file, "--format", "csv", "--campaign", "lab", "--simulated")
+    assert User.objects.get(imported=True).simulated
+    assert Preference.objects.get(pair=pairs[0]).origin == "simulated"
+    told = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
+    assert "was imported among programs (--simulated) before, and is now among people" in told
+    assert Judgement.objects.count() == 1
+
+
 def test_label_studio_knows_sides_rules_and_choices(pairs, tmp_path):
     first, second = pairs[0].first.sha256, pairs[0].second.sha256
     data = {"left": f"/data/upload/3/1a2b3c4d-{second}.png", "right": f"/data/local-files/?d=images/aa/{first}.png"}

@@ -11,11 +11,12 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from annotate import names
-from annotate.models import Face, Preference, Score
+from annotate.models import Face, Preference
 from annotate.models.faces import Split
 from annotate.selectors.gold import refuse_gold_in_training
+from annotate.selectors.judged_pairs import scores_of
 from annotate.selectors.progress import current_predictor
-from annotate.selectors.votes import Vote, deciding, votes
+from annotate.selectors.votes import Vote, deciding, newest_of_each, votes
 from annotate.stages import batches
 from rewardlab.manifest import PreferenceRow
 
@@ -73,7 +74,7 @@ class Source:
     def raw_votes(self) -> Iterator[tuple[int, list[Vote]]]:
         """Of each pair with answers those that decide, in the order of pairs."""
         for pair, given in groupby(votes(splits=self.splits or ()), key=lambda vote: vote.pair):
-            yield pair, deciding(given)
+            yield pair, newest_of_each(deciding(given))
 
 
 def preference_rows(
@@ -166,7 +167,7 @@ def _predictor() -> dict[str, Any] | None:
 def _rows(preferences: QuerySet[Preference], settled: Settled, version: int | None) -> Iterator[PreferenceRow]:
     rows = preferences.order_by("pair_id").values(*FIELDS)
     for batch in batches(rows.iterator(chunk_size=ROWS_AT_ONCE), ROWS_AT_ONCE):
-        scores = _scores({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
+        scores = scores_of({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
         for row in batch:
             first, second = scores[row["pair__first_id"]], scores[row["pair__second_id"]]
             pair, judged = row["pair_id"], row["origin"] in JUDGED
@@ -191,12 +192,3 @@ def _rows(preferences: QuerySet[Preference], settled: Settled, version: int | No
                 scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
                 predictor=version if row["origin"] == Preference.Origin.SVM else None,
             )
-
-
-def _scores(candidates: set[int]) -> dict[int, dict[str, float]]:
-    """Candidate -> metric -> value."""
-    found: dict[int, dict[str, float]] = {candidate: {} for candidate in candidates}
-    rows = Score.objects.filter(candidate__in=candidates).values_list("candidate_id", "metric", "value")
-    for candidate, metric, value in rows:
-        found[candidate][metric] = value
-    return found

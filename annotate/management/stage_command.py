@@ -32,6 +32,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """An option's seed: what every library takes."""
+    if not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 4,294,967,295")
+    return int(text)
+
+
 def usable_device(name: str) -> str:
     """The name of a torch device that works here."""
     import torch

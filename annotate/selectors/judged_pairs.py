@@ -1,7 +1,7 @@
 """The pairs of a campaign with the votes on them, as the rows that judges of the libraries read."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from annotate.models import Campaign, Candidate, Pair, Preference, Score
 from annotate.selectors.votes import SIMULATED, Vote
@@ -53,7 +53,7 @@ def _row(
     )
 
 
-def scores_of(candidates: Sequence[int]) -> dict[int, dict[str, float]]:
+def scores_of(candidates: Collection[int]) -> dict[int, dict[str, float]]:
     """Candidate -> metric -> value."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     rows = Score.objects.filter(candidate__in=candidates).values_list("candidate_id", "metric", "value")

@@ -63,32 +63,32 @@ def require_importable(slug: str) -> None:
         raise Refused("campaign_open", f"“{slug}” is open: pause it first, or name another campaign.")
 
 
-def import_judgements(found: Iterable[Answer | Unusable], *, slug: str) -> Iterator[Step]:
+def import_judgements(found: Iterable[Answer | Unusable], *, slug: str, simulated: bool = False) -> Iterator[Step]:
     """Store answers in the campaign, which is made if it is not there, some hundred in one transaction. Call
-    `require_importable` before."""
+    `require_importable` before. simulated: programs gave them, no people; they are marked so wherever they appear."""
     for batch in batches(found, ANSWERS_PER_TRANSACTION):
         yield from (
             Step(skipped=item.where, reason=item.reason, detail=item.detail)
             for item in batch
             if isinstance(item, Unusable)
         )
-        yield from _import_batch([item for item in batch if isinstance(item, Answer)], slug=slug)
+        yield from _import_batch([item for item in batch if isinstance(item, Answer)], slug=slug, simulated=simulated)
 
 
 @transaction.atomic
-def _import_batch(answers: list[Answer], *, slug: str) -> list[Step]:
+def _import_batch(answers: list[Answer], *, slug: str, simulated: bool) -> list[Step]:
     steps, placed = _place(answers)
     if not placed:
         return steps
     require_importable(slug)
     Campaign.objects.get_or_create(slug=slug, defaults={"name": f"Imported: {slug}"[:120], "open": False})
     campaign = Campaign.objects.select_for_update().get(slug=slug)
-    people = _people({one.username for one in placed}, campaign)
+    people = _people({one.username for one in placed}, campaign, simulated=simulated)
     known = _answers_there(people.values(), campaign, {one.pair.pk for one in placed})
     fresh = []
     for one in placed:
         if one.username not in people:
-            steps.append(_skipped(one.answer, "name_taken", f"a person of this site is called {one.username}"))
+            steps.append(_skipped(one.answer, *_why_nobody(one.username, simulated=simulated)))
             continue
         place = (people[one.username].pk, one.pair.pk)
         if place not in known:
@@ -147,20 +147,28 @@ def _why_unknown(answer: Answer, faces: dict[str, set[int]]) -> tuple[str, str]:
     return "no_pair", "its images are in no pair: run build_pairs (the degraded input is in none)"
 
 
-def _people(usernames: set[str], campaign: Campaign) -> dict[str, User]:
-    """Members of the campaign, by the name that stands for theirs; locked. One whose name a person took is left out."""
+def _people(usernames: set[str], campaign: Campaign, *, simulated: bool) -> dict[str, User]:
+    """Members of the campaign, by the name that stands for theirs; locked. Left out is who is somebody else here."""
     there = set(User.objects.filter(username__in=usernames).values_list("username", flat=True))
     for username in sorted(usernames - there):
-        person = User(username=username, imported=True)
+        person = User(username=username, imported=True, simulated=simulated)
         person.set_unusable_password()
         person.save()
-    people = {person.username: person for person in User.objects.filter(username__in=usernames, imported=True)}
+    imported = User.objects.filter(username__in=usernames, imported=True, simulated=simulated)
+    people = {person.username: person for person in imported}
     Membership.objects.bulk_create(
         (Membership(campaign=campaign, annotator=person) for person in people.values()), ignore_conflicts=True
     )
     members = Membership.objects.select_for_update().filter(campaign=campaign, annotator__in=people.values())
     list(members.order_by("pk"))
     return people
+
+
+def _why_nobody(username: str, *, simulated: bool) -> tuple[str, str]:
+    if not User.objects.get(username=username).imported:
+        return "name_taken", f"a person of this site is called {username}"
+    earlier, now = ("people", "programs") if simulated else ("programs (--simulated)", "people")
+    return "other_mark", f"{username} was imported among {earlier} before, and is now among {now}"
 
 
 def _answers_there(people: Iterable[User], campaign: Campaign, pairs: set[int]) -> dict[tuple[int, int], str]:

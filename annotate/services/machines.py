@@ -4,8 +4,10 @@ Each is asked once and kept (`MachineAnswers`), so that a report needs neither t
 from a face of the gold set is refused, in words.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from annotate.models import GoldSet, MachineAnswers, Predictor
 from annotate.selectors import gold
 from annotate.selectors.judged_pairs import judged_pairs, scores_of
 from annotate.selectors.progress import current_predictor
+from annotate.services import predictors
 from annotate.stages import Step
 from rewardlab import evaluate, frm, manifest, prepare, report, rivals, runs
-from rewardlab import predictor as svm
 from rewardlab.assets import MissingAsset
+from rewardlab.configs import TrainConfig
 from rewardlab.manifest import PreferenceRow
 from rewardlab.metrics import METRICS, availability
 from rewardlab.runs import Run
@@ -55,17 +58,30 @@ def open_runs(names: Sequence[str]) -> list[Run]:
 
 
 def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "cpu") -> Iterator[Step]:
-    """Ask every machine, and keep its answers in place of earlier ones. Raises `GoldChanged`, `GoldLeak`."""
+    """Ask every machine, and keep each one's answers at once. Reward models that were asked before are not asked again.
+    Raises `GoldChanged`, `GoldLeak`."""
     gold.refuse_gold_in_training()
     gold.require_unchanged(gold_set)
     wanted = _wanted(gold_set)
-    for ask in _machines(wanted, reward_models, device):
-        for answers in ask():
-            _store(gold_set, wanted, answers)
-            if answers.margins is None:
-                yield Step(skipped=answers.title, reason="no_answers", detail=answers.reason)
+    for answers in chain(_metrics(wanted), _predictors(wanted)):
+        yield _store(gold_set, wanted, answers)
+    asked: set[str] = set()
+    for run in reward_models:
+        for machine in _of_run(wanted, run, device):
+            if machine.origin in asked:
+                continue  # runs of one start share their backbone
+            asked.add(machine.origin)
+            known = {"run": run.name, "origin": machine.origin, "pairs": gold_set.pairs_sha256}
+            if _is_there(gold_set, machine.name, known):
+                yield Step(already=1)
             else:
-                yield Step(done=1)
+                answers = machine.ask()
+                yield _store(gold_set, wanted, replace(answers, provenance=answers.provenance | known))
+
+
+def _is_there(gold_set: GoldSet, name: str, known: dict[str, Any]) -> bool:
+    there = gold_set.machine_answers.filter(name=name).exclude(margins={}).first()
+    return there is not None and known.items() <= there.provenance.items()
 
 
 def _wanted(gold_set: GoldSet) -> list[PreferenceRow]:
@@ -74,24 +90,9 @@ def _wanted(gold_set: GoldSet) -> list[PreferenceRow]:
     return judged_pairs(gold_set.campaign, [], scores=scores)
 
 
-def _machines(
-    wanted: list[PreferenceRow], reward_models: Sequence[Run], device: str
-) -> Iterator[Callable[[], Iterator[Answers]]]:
-    yield lambda: _metrics(wanted)
-    yield lambda: _predictors(wanted)
-    seen: set[tuple] = set()
-    for run in reward_models:
-        start = tuple(sorted(run.description()["start"].items()))
-        yield lambda run=run, is_new=start not in seen: _reward_model(wanted, run, device, with_start=is_new)  # type: ignore[misc]
-        seen.add(start)
-
-
-def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> None:
-    margins = (
-        {}
-        if answers.margins is None
-        else dict(zip([row.pair for row in wanted], answers.margins.tolist(), strict=True))
-    )
+def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> Step:
+    values = [] if answers.margins is None else answers.margins.tolist()
+    margins = dict(zip([row.pair for row in wanted], values, strict=True)) if values else {}
     MachineAnswers.objects.update_or_create(
         gold_set=gold_set,
         name=answers.name,
@@ -104,6 +105,9 @@ def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> 
             "provenance": answers.provenance | {"pairs": gold_set.pairs_sha256, "code": runs.code_version()},
         },
     )
+    if values:
+        return Step(done=1)
+    return Step(skipped=answers.title, reason="no_answers", detail=answers.reason)
 
 
 def _metrics(wanted: list[PreferenceRow]) -> Iterator[Answers]:
@@ -154,7 +158,10 @@ def _log_odds(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def _version(wanted: list[PreferenceRow], version: Predictor | None) -> Answers:
     if version is None:
         return Answers("svm", "SVM", Group.PREDICTOR, None, "No version has been fitted: manage.py fit_predictor.")
-    fitted = svm.load(Path(settings.PREDICTOR_ROOT) / version.file)
+    try:
+        fitted = predictors.load(version)
+    except predictors.DamagedPredictor as error:
+        return Answers("svm", "SVM", Group.PREDICTOR, None, str(error))
     first, second = rivals.scores(wanted, fitted.features)
     lacking = int((np.isnan(first) | np.isnan(second)).any(axis=1).sum())
     title = f"SVM on metrics (version {version.pk})"
@@ -173,26 +180,49 @@ def _version(wanted: list[PreferenceRow], version: Predictor | None) -> Answers:
     )
 
 
-def _reward_model(wanted: list[PreferenceRow], run: Run, device: str, *, with_start: bool) -> Iterator[Answers]:
+@dataclass(frozen=True)
+class _Machine:
+    """A model of a run, opened only when it is asked. origin: tells two models apart."""
+
+    name: str
+    origin: str
+    ask: Callable[[], Answers]
+
+
+def _of_run(wanted: list[PreferenceRow], run: Run, device: str) -> list[_Machine]:
+    """Where the run began, and what came of it."""
+    told = run.description()
+    start, trained = json.dumps(told["start"], sort_keys=True), f"{run.name}, created {told['created']}"
+    return [
+        _Machine(f"start-{run.name}", start, lambda: _start(wanted, run, device)),
+        _Machine(f"frm-{run.name}", trained, lambda: _reward_model(wanted, run, device)),
+    ]
+
+
+def _start(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
+    config = report.run_config(run)
+    name, title = f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned"
+    try:
+        opened = prepare.open_start(run.description()["start"], run, config)
+    except (MissingAsset, OSError) as error:
+        return Answers(name, title, Group.START, None, str(error))
+    return Answers(name, title, Group.START, _margins(opened, wanted, config, device), is_log_odds=True)
+
+
+def _reward_model(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
     config = report.run_config(run)
     name, title = f"frm-{run.name}", f"FRM {run.name}"
     if leaked := _learned_from(wanted, run):
-        yield Answers(name, title, Group.FRM, None, leaked)
-        return
-    known = {"run": run.name, "snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
+        return Answers(name, title, Group.FRM, None, leaked)
+    margins = _margins(frm.load(run.model), wanted, config, device)
+    snapshot = {"snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
+    return Answers(name, title, Group.FRM, margins, is_log_odds=True, provenance=snapshot)
 
-    def margins(model: frm.FaceRewardModel) -> NDArray[np.float64]:
-        return evaluate.margins(model.to(device), wanted, Path(settings.MEDIA_ROOT), null_text=config.null_text)
 
-    if with_start:
-        start, title_of_start = f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned"
-        try:
-            opened = prepare.open_start(run.description()["start"], run, config)
-        except (MissingAsset, OSError) as error:
-            yield Answers(start, title_of_start, Group.START, None, str(error))
-        else:
-            yield Answers(start, title_of_start, Group.START, margins(opened), is_log_odds=True, provenance=known)
-    yield Answers(name, title, Group.FRM, margins(frm.load(run.model)), is_log_odds=True, provenance=known)
+def _margins(
+    model: frm.FaceRewardModel, wanted: list[PreferenceRow], config: TrainConfig, device: str
+) -> NDArray[np.float64]:
+    return evaluate.margins(model.to(device), wanted, Path(settings.MEDIA_ROOT), null_text=config.null_text)
 
 
 def _learned_from(wanted: list[PreferenceRow], run: Run) -> str:

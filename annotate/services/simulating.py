@@ -46,6 +46,8 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
         slug=slug, defaults={"name": f"{slug.capitalize()} annotators", "overlap": overlap, "seed": seed}
     )
     gold_set = GoldSet.objects.filter(campaign=campaign).first()
+    if gold_set and gold_set.frozen_at:
+        raise NothingToJudge(f"The {gold_set} is frozen: it takes no more answers.")
     raw, restorers = _raw_utilities(_restorers_of(campaign) if gold_set else _all_restorers())
     if not raw:
         raise NothingToJudge("No face has been restored by two restorers: run restore and build_pairs first.")

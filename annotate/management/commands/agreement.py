@@ -21,16 +21,24 @@ class Command(StageCommand):
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ... for the reward models")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self.report_on(options)
+        except KeyboardInterrupt:
+            raise CommandError("Stopped by hand. What was asked is kept; the same command goes on.") from None
+
+    def report_on(self, options: dict[str, Any]) -> None:
         from annotate.selectors.agreement_reports import agreement_report
 
         campaign = self.find_campaign(options["campaign"])
+        if options["out"]:
+            self.require_folder(options["out"])
         summaries = [] if options["people_only"] else self.ask_machines(campaign, options)
         report = agreement_report(campaign, pseudonyms=True)
         self.show(report)
         if options["out"]:
             self.write(campaign, options["out"])
         self.stdout.write(f"With plots and pictures: /campaigns/{campaign.slug}/agreement")
-        self.finish(*summaries, options={"skip_bad": True})
+        self.finish(*summaries, options=options)
 
     def find_campaign(self, slug: str | None) -> Campaign:
         from annotate.selectors.gold import find_gold_set
@@ -44,6 +52,13 @@ class Command(StageCommand):
             return find_gold_set().campaign
         except LookupError as error:
             raise CommandError(str(error)) from error
+
+    def require_folder(self, folder: Path) -> None:
+        """Before anything long is done."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"--out {folder} is no folder that can be written: {error.strerror}.") from error
 
     def ask_machines(self, campaign: Campaign, options: dict[str, Any]) -> list:
         from annotate.models import GoldSet
@@ -61,8 +76,6 @@ class Command(StageCommand):
             reward_models = machines.open_runs(options["frm"])
             steps = machines.measure(gold_set, reward_models=reward_models, device=device)
             return [self.run_stage("agreement", steps)]
-        except KeyboardInterrupt:
-            raise CommandError("Stopped by hand. The same command asks again.") from None
         except (GoldChanged, GoldLeak, DataError, RunError) as error:
             raise CommandError(str(error)) from error
 

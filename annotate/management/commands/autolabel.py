@@ -9,6 +9,8 @@ from annotate.models import Campaign, Predictor
 from annotate.selectors.gold import GoldLeak
 from annotate.services import predictors
 
+LEAST_MAX_ERROR = 0.001
+
 
 def share(text: str) -> float:
     """An option's number between 0 and 1."""
@@ -32,32 +34,36 @@ class Command(StageCommand):
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--max-error", type=share, help="of the labels, below 0.5; kept for all later versions")
         how.add_argument("--all", action="store_true", help="every label counts again, as in the paper")
-        parser.add_argument("--confidence", type=share, default=0.95, help="of the bound (default: 0.95)")
+        parser.add_argument("--confidence", type=share, help="of the bound (default: 0.95)")
         parser.add_argument(
-            "--audit-share", type=share, default=0.2, help="of the training faces, kept for the audit (default: 0.2)"
+            "--audit-share", type=share, help="of the training faces, kept for the audit (default: 0.2)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         from rewardlab.predictor import TooFewLabels
 
+        bound = {name: options[name] for name in ("confidence", "audit_share") if options[name] is not None}
+        self.require_sense(options["max_error"], **bound)
         if options["max_error"] is None and not options["all"]:
             self.finish(self.run_stage("autolabel", predictors.autolabel()), options=options)
             return
-        if options["max_error"] and options["max_error"] >= 0.5:
-            raise CommandError(
-                f"--max-error {options['max_error']}: a coin is wrong in half of the pairs; ask for less."
-            )
-        if options["confidence"] <= 0.5:
-            raise CommandError(f"--confidence {options['confidence']}: it must lie above 0.5.")
         try:
-            version = predictors.fit_under_policy(
-                max_error=options["max_error"],
-                confidence=options["confidence"],
-                audit_share=options["audit_share"],
-            )
+            version = predictors.fit_under_policy(max_error=options["max_error"], **bound)
         except (GoldLeak, TooFewLabels) as error:
             raise CommandError(str(error)) from error
         self.tell(version)
+
+    def require_sense(self, max_error: float | None, **bound: float) -> None:
+        if max_error is None and bound:
+            given = " and ".join(f"--{name.replace('_', '-')}" for name in bound)
+            raise CommandError(f"{given}: this is about the bound of an error, so give --max-error too.")
+        if max_error is not None and not LEAST_MAX_ERROR <= max_error < 0.5:
+            raise CommandError(
+                f"--max-error {max_error:g}: give a number from {LEAST_MAX_ERROR} (less takes thousands of audited "
+                "pairs without an error) to below 0.5 (a coin is wrong in half of the pairs)."
+            )
+        if bound.get("confidence", 1) <= 0.5:
+            raise CommandError(f"--confidence {bound['confidence']:g}: it must lie above 0.5.")
 
     def tell(self, version: Predictor) -> None:
         counting = version.pairs_labelled - version.pairs_abstained
@@ -85,7 +91,7 @@ class Command(StageCommand):
             self.stdout.write(
                 f"No part of the sample has a bound of at most {100 * version.max_error:.3g}%: it abstains from all "
                 f"{version.pairs_abstained} pairs. That takes {audit['least_pairs']} audited pairs without an error, "
-                "at least: judge more pairs, or allow more error."
+                "at least: judge more pairs, allow more error, or let every label count again with --all."
             )
         if version.pairs_abstained:
             self.stdout.write(self.who_asks())

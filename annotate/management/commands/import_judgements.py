@@ -26,6 +26,9 @@ class Command(StageCommand):
             help=f"what the values of a Choices tag mean: {', '.join(SIDES)}",
         )  # fmt: skip
         parser.add_argument(
+            "--simulated", action="store_true", help="programs gave these answers, no people: mark them so everywhere"
+        )
+        parser.add_argument(
             "--keys",
             nargs=2,
             metavar=("LEFT", "RIGHT"),
@@ -38,7 +41,8 @@ class Command(StageCommand):
         found = read_csv(file) if options["format"] == "csv" else read_label_studio(file, project)
         try:
             require_importable(slug)
-            summary = self.run_stage("import-judgements", import_judgements(found, slug=slug))
+            steps = import_judgements(found, slug=slug, simulated=options["simulated"])
+            summary = self.run_stage("import-judgements", steps)
         except ImportFileError as error:
             raise CommandError(f"{file}: {error}") from error
         except (Refused, OSError) as error:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count
 
-from annotate.management.stage_command import StageCommand, positive
+from annotate.management.stage_command import StageCommand, positive, seed
 from annotate.models import Face
 from annotate.services.ingest import DEFAULT_SHARES, IngestConfig, ingest
 from annotate.sources import IDENTITY_RULES, SourceError, read_sources
@@ -31,7 +31,7 @@ class Command(StageCommand):
         )
         parser.add_argument("--size", type=positive, default=config.size, help="working size (default: %(default)s)")
         parser.add_argument("--aligned", action="store_true", help="FFHQ-aligned already: shrink only")
-        parser.add_argument("--seed", type=int, default=config.seed)
+        parser.add_argument("--seed", type=seed, default=config.seed)
         parser.add_argument("--limit", type=positive, help="the first so many photographs")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -38,7 +38,10 @@ class Command(BaseCommand):
         self.stdout.write(as_text(board))
         for path, written in ((options["csv"], as_csv), (options["latex"], as_latex)):
             if path:
-                write_atomic(path, written(board).encode())
+                try:
+                    write_atomic(path, written(board).encode())
+                except OSError as error:
+                    raise CommandError(f"{path} cannot be written: {error.strerror}.") from error
                 self.stdout.write(f"Written: {path}")
 
 

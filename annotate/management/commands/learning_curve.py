@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.management.stage_command import positive, require_migrated
+from annotate.management.stage_command import positive, require_migrated, seed
 from annotate.selectors.gold import GoldLeak
 from annotate.selectors.learning import in_words
 
@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--points", type=positive, default=6, help="numbers of labels (default: 6)")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
         from annotate.services.learning import measure_learning_curve

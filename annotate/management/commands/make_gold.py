@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.management.stage_command import positive, require_migrated
+from annotate.management.stage_command import positive, require_migrated, seed
 from annotate.models import User
 from annotate.selectors.gold import GoldLeak
 from annotate.services.gold import PAIRS, REPEAT_SHARE, make_gold_set
@@ -23,7 +23,7 @@ class Command(BaseCommand):
             "--repeat-share", type=float, default=REPEAT_SHARE, help="of answers asked again mirrored (default: .1)"
         )
         parser.add_argument("--annotators", nargs="+", default=[], metavar="USER", help="who is invited")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()

@@ -2,8 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand, positive
+from annotate.management.stage_command import StageCommand, positive, seed
 from annotate.services import simulating
+from annotate.services.refusals import Refused
 
 
 class Command(StageCommand):
@@ -17,7 +18,7 @@ class Command(StageCommand):
         parser.add_argument("--overlap", type=positive, default=2, help="of the campaign, when it is made here")
         parser.add_argument("--campaign", default="simulated")
         parser.add_argument("--limit", type=positive, help="stop after so many answers")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -27,8 +28,9 @@ class Command(StageCommand):
                 overlap=options["overlap"],
                 seed=options["seed"],
             )
-        except simulating.NothingToJudge as error:
+            self.stdout.write(f"taste calibrated: two simulated annotators agree on {plan.panel.agreement:.1%}")
+            steps = simulating.judge_all(plan, limit=options["limit"])
+            summary = self.run_stage("simulate", steps, total=plan.total(options["limit"]))
+        except (simulating.NothingToJudge, Refused) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"taste calibrated: two simulated annotators agree on {plan.panel.agreement:.1%}")
-        steps = simulating.judge_all(plan, limit=options["limit"])
-        self.finish(self.run_stage("simulate", steps, total=plan.total(options["limit"])), options=options)
+        self.finish(summary, options=options)
