@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import uuid
 from dataclasses import replace
 
@@ -12,9 +13,9 @@ import torch
 from django.core.management import CommandError, call_command
 
 from annotate import storage
-from annotate.models import Candidate, GoldSet, MachineAnswers, Pair, Score
+from annotate.models import Candidate, GoldSet, MachineAnswers, Pair, Predictor, Score
 from annotate.services import gold, judging
-from rewardlab import frm, manifest
+from rewardlab import evaluate, frm, manifest
 from rewardlab.images import to_tensor
 from tests.factories import make_campaign, make_user
 from tests.preferences import TINY, write_preferences
@@ -145,7 +146,14 @@ def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, cli
     assert client.get("/campaigns/gold/agreement.csv").content.decode() == written["csv"]
 
 
-def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(client):
+def test_a_damaged_predictor_is_told_and_the_report_stands(gold_set, settings):
+    Predictor.objects.create(status="ready", file="svm-1.skops", sha256="ab" * 32, labels=3)
+    call_command("agreement", "--skip-bad", stdout=io.StringIO())
+    assert "is missing. Restore it from a backup" in MachineAnswers.objects.get(name="svm").reason
+    assert MachineAnswers.objects.get(name="metric-psnr").margins
+
+
+def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(client, tmp_path):
     person = make_user()
     campaign = make_campaign(faces=2, overlap=2, members=[person])
     client.force_login(person)
@@ -162,6 +170,9 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
         call_command("agreement", "nothing")
     with pytest.raises(CommandError, match="There is no gold set yet"):
         call_command("agreement")
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match="is no folder that can be written"):
+        call_command("agreement", campaign.slug, "--out", str(tmp_path / "file"))
 
 
 def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
@@ -185,7 +196,9 @@ def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
     assert rows["program"].simulated
 
 
-def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(gold_set, client, settings, tmp_path):
+def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
+    gold_set, client, settings, tmp_path, monkeypatch
+):
     settings.RUN_ROOT = tmp_path / "runs"
     rows = write_preferences(tmp_path, train=4, gold=1)
     torch.manual_seed(0)
@@ -202,9 +215,18 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(g
             "--image-layers", "3", "--text-layers", "2", "--workers", "0", "--device", "cpu",
             stdout=io.StringIO(), stderr=io.StringIO(),
         )  # fmt: skip
-    out = io.StringIO()
+    out, only_once = io.StringIO(), iter([evaluate.margins])
+
+    def stopped_at_the_second(*args, **kwargs):
+        for ask in only_once:
+            return ask(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="Stopped by hand"):
+        patched.setattr(evaluate, "margins", stopped_at_the_second)
+        call_command("agreement", "--skip-bad", stdout=out)
     call_command("agreement", "--skip-bad", stdout=out)
-    assert "already there" not in out.getvalue()
+    assert "already there 1," in out.getvalue()  # the backbone
     asked = {answers.name: answers for answers in MachineAnswers.objects.filter(group__in=["frm", "start"])}
     assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
     assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
@@ -225,6 +247,10 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(g
     assert "already there 2" in out.getvalue()
     again = dict(MachineAnswers.objects.values_list("name", "measured_at"))
     assert {name for name in again if again[name] == asked_at[name]} == {"frm-honest", "start-honest"}
+    # Another run of the same start shares its backbone, also where it is asked alone.
+    shutil.copytree(settings.RUN_ROOT / "honest", settings.RUN_ROOT / "twin")
+    call_command("agreement", "--frm", "twin", "--skip-bad", stdout=io.StringIO())
+    assert set(MachineAnswers.objects.filter(group="start").values_list("name", flat=True)) == {"start-honest"}
     with pytest.raises(CommandError, match="this run is not done"):
         (settings.RUN_ROOT / "honest" / "model").rename(tmp_path / "gone")
         call_command("agreement", "--frm", "honest", stdout=io.StringIO())

@@ -20,7 +20,7 @@ from annotate.consensus import consensus
 from annotate.exports import preference_rows, tables
 from annotate.exports.exporting import FORMATS, NAMES, export
 from annotate.exports.preferences import pseudonym
-from annotate.models import AutoLabel, Candidate, Face, Item, Pair, Predictor, Preference, Score
+from annotate.models import AutoLabel, Candidate, Face, Item, Pair, Predictor, Preference, Score, User
 from annotate.selectors.votes import deciding, votes
 from annotate.services import campaigns, judging, pairing
 from annotate.services.ingest import IngestConfig, ingest
@@ -173,6 +173,19 @@ def test_the_json_formats_parse_and_say_what_people_said(filled, tmp_path):
     assert meta["predictor"]["sha256"] == "ab" * 32 and meta["rows"] == 17
     assert meta["sha256"] == hashlib.sha256((tmp_path / "preferences.csv").read_bytes()).hexdigest()
     assert f"sha256 {meta['sha256']}" in told
+
+
+def test_who_was_asked_in_two_campaigns_votes_once_in_hpdv2(filled, tmp_path):
+    person = User.objects.get(username=PEOPLE[0])
+    asked = Pair.objects.filter(kind="contested", face=Face.objects.earliest("pk")).values_list("pk", flat=True)
+    again = make_campaign(faces=0, members=[person])
+    pairing.add_items(campaign=again, pairs=asked)
+    answer(person, again, lambda lease: "right" if lease.left_is_first else "left")
+    run("export", str(tmp_path), "--format", "hpdv2")
+    records = {record["pair"]: record for record in json.loads((tmp_path / "hpdv2.json").read_text())}
+    for pair in asked:
+        theirs = [v for v in records[pair]["raw_annotations"] if v["user_hash"] == pseudonym(person.pk)]
+        assert [vote["rank"] for vote in theirs] == [[2, 1]]  # the newest
 
 
 def test_ties_are_left_out_of_dpo_and_counted(filled, tmp_path):

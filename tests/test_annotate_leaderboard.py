@@ -361,6 +361,11 @@ def test_what_is_taken_away_names_nobody_and_the_command_prints_the_same(campaig
         call_command("leaderboard", "--campaign", "nothing")
     with pytest.raises(CommandError, match="There is no user nobody"):
         call_command("leaderboard", "--annotator", "nobody")
+    with pytest.raises(CommandError, match="cannot be written: Is a directory"):
+        call_command("leaderboard", "--csv", str(tmp_path), stdout=io.StringIO())
+    Score.objects.filter(metric="psnr").exclude(candidate__source="lanczos").update(value=40)
+    call_command("leaderboard", stdout=out)  # what is tied has no order
+    assert "PSNR (dB) (18 of 18 pairs): dat-light = realesrgan-x4plus > lanczos" in out.getvalue()
 
 
 @pytest.mark.django_db

@@ -71,17 +71,17 @@ def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "c
             if machine.origin in asked:
                 continue  # runs of one start share their backbone
             asked.add(machine.origin)
-            known = {"run": run.name, "origin": machine.origin, "pairs": gold_set.pairs_sha256}
-            if _is_there(gold_set, machine.name, known):
+            if _is_there(gold_set, machine.origin):
                 yield Step(already=1)
             else:
                 answers = machine.ask()
+                known = {"run": run.name, "origin": machine.origin}
                 yield _store(gold_set, wanted, replace(answers, provenance=answers.provenance | known))
 
 
-def _is_there(gold_set: GoldSet, name: str, known: dict[str, Any]) -> bool:
-    there = gold_set.machine_answers.filter(name=name).exclude(margins={}).first()
-    return there is not None and known.items() <= there.provenance.items()
+def _is_there(gold_set: GoldSet, origin: str) -> bool:
+    there = gold_set.machine_answers.exclude(margins={})
+    return there.filter(provenance__origin=origin, provenance__pairs=gold_set.pairs_sha256).exists()
 
 
 def _wanted(gold_set: GoldSet) -> list[PreferenceRow]:
