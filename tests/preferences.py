@@ -1,5 +1,8 @@
 """A small manifest with real pictures, for tests of training: faces, three ways of spoiling each, and labels."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import cv2
 import numpy as np
 
@@ -25,24 +28,43 @@ def spoil(picture: np.ndarray, way: str) -> np.ndarray:
 WAYS = ("blocky", "blurred", "shrunk")
 
 
-def write_preferences(folder, *, train: int = 6, gold: int = 2, seed: int = 0) -> list[PreferenceRow]:
-    """`folder/manifest.jsonl` and `folder/images`; of two spoiled pictures the one with more contrast is preferred."""
-    portraits = sorted(assets.find("demo-faces").glob("*.jpg"))[: train + gold]
-    rows: list[PreferenceRow] = []
-    for face, portrait in enumerate(portraits):
+def portraits(start: int, count: int) -> Iterator[np.ndarray]:
+    """Square photographs of the demo's faces."""
+    for portrait in sorted(assets.find("demo-faces").glob("*.jpg"))[start : start + count]:
         whole = images.read(portrait)
         side = min(whole.shape[:2])
-        picture = cv2.resize(whole[:side, :side], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        yield whole[:side, :side]
+
+
+def write_preferences(
+    folder,
+    *,
+    train: int = 6,
+    gold: int = 2,
+    pictures: Iterable[np.ndarray] | None = None,
+    size: int = SIZE,
+    suffix: str = "png",
+) -> list[PreferenceRow]:
+    """`folder/manifest.jsonl` and `folder/images`; of two spoiled pictures the one with more contrast is preferred.
+
+    pictures: square, one a face, in place of the demo's portraits. size: the images' side. suffix: png or jpg.
+    """
+    rows: list[PreferenceRow] = []
+    for face, whole in enumerate(portraits(0, train + gold) if pictures is None else islice(pictures, train + gold)):
+        picture = cv2.resize(whole, (size, size), interpolation=cv2.INTER_AREA)
         candidates = {"hq": picture, **{way: spoil(picture, way) for way in WAYS}}
-        names = {source: _store(folder / "images", candidate) for source, candidate in candidates.items()}
+        names = {source: store(folder / "images", candidate, suffix) for source, candidate in candidates.items()}
         rows += _pairs(face, "gold" if face >= train else "train", candidates, names, len(rows))
     manifest.write(folder / "manifest.jsonl", rows, filters={})
     return rows
 
 
-def _store(folder, picture: np.ndarray) -> str:
-    data = images.encode_png(picture)
-    name = f"{images.sha256(data)[:2]}/{images.sha256(data)}.png"
+def store(folder, picture: np.ndarray, suffix: str = "png") -> str:
+    if suffix == "png":
+        data = images.encode_png(picture)
+    else:
+        data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    name = f"{images.sha256(data)[:2]}/{images.sha256(data)}.{suffix}"
     images.write_atomic(folder / name, data)
     return name
 

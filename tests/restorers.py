@@ -1,43 +1,50 @@
 """A tiny world for tests of tuning: real faces at 128 px, small reward models, and a small compact base."""
 
 import json
+from collections.abc import Iterable
+from itertools import islice
 
 import cv2
+import numpy as np
 import torch
 
 from refl import faces
 from refl.configs import BaseConfig
 from refl.degrade import PRESETS, degrade, sample_parameters
 from refl.policies import compact
-from rewardlab import assets, frm, images, manifest, prepare, runs, train
+from rewardlab import frm, manifest, prepare, runs, train
 from rewardlab.configs import TrainConfig
-from tests.preferences import TINY, _store, write_preferences
+from tests.preferences import TINY, portraits, store, write_preferences
 
 CHANNELS = (32, 48)  # two to a group of the normalisation at least, or time has no say
 TRAIN, TEST = 6, 3
 
 
-def write_faces(folder, *, train: int = TRAIN, test: int = TEST) -> list[faces.FaceRow]:
-    """`folder/faces.jsonl` and `folder/images`, of portraits that no preference of `write_preferences` shows."""
+def write_faces(
+    folder, *, train: int = TRAIN, test: int = TEST, pictures: Iterable[np.ndarray] | None = None
+) -> list[faces.FaceRow]:
+    """`folder/faces.jsonl` and `folder/images`, of portraits (or `pictures`) that no preference of `write_preferences`
+    shows."""
     config = PRESETS["paper"].scaled_to(compact.SIZE)
     rows = []
-    for number, portrait in enumerate(sorted(assets.find("demo-faces").glob("*.jpg"))[50 : 50 + train + test]):
-        whole = images.read(portrait)
-        side = min(whole.shape[:2])
-        hq = cv2.resize(whole[:side, :side], (compact.SIZE, compact.SIZE), interpolation=cv2.INTER_AREA)
+    chosen = portraits(50, train + test) if pictures is None else islice(pictures, train + test)
+    for number, whole in enumerate(chosen):
+        hq = cv2.resize(whole, (compact.SIZE, compact.SIZE), interpolation=cv2.INTER_AREA)
         lq = degrade(hq, sample_parameters(config, number), config)
         split = "train" if number < train else "test"
-        stored = (_store(folder / "images", picture) for picture in (hq, lq))
+        stored = (store(folder / "images", picture) for picture in (hq, lq))
         caption = f"The face of a person, number {number}."
         rows.append(faces.FaceRow(100 + number, f"other{number}", split, caption, compact.SIZE, *stored))
     faces.write(folder / "faces.jsonl", rows)
     return rows
 
 
-def make_world(folder) -> None:
-    """faces.jsonl, manifest.jsonl, images, and in `runs`: reward models `frm` and `judge`, bases of both variants."""
-    write_faces(folder)
-    write_preferences(folder, train=4)
+def make_world(folder, pictures: Iterable[np.ndarray] | None = None) -> None:
+    """faces.jsonl, manifest.jsonl, images, and in `runs`: reward models `frm` and `judge`, bases of both variants.
+
+    pictures: an iterator over square ones, in place of the demo's portraits."""
+    write_faces(folder, pictures=pictures)
+    write_preferences(folder, train=4, pictures=pictures)
     (folder / "tiny.json").write_text(json.dumps(TINY))
     for seed, name in enumerate(("frm", "judge")):
         torch.manual_seed(seed)

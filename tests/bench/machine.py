@@ -1,5 +1,6 @@
 import os
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,3 +26,20 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
         f"p{percent}": round(1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 2)
         for percent in (50, 95, 99)
     }
+
+
+def matrix_peak(device: str) -> float:
+    """FLOP/s of a large product in the precision of training (bf16 on a GPU, else float32), the best of ten."""
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    size = 8192 if on_gpu else 2048
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16 if on_gpu else torch.float32) for _ in range(2))
+    best = 0.0
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ b
+        if on_gpu:
+            torch.cuda.synchronize()
+        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    return best

@@ -1,0 +1,225 @@
+"""Every loss and one step of everything that trains, on the device against the CPU in float32.
+
+Errors are ||found - expected|| / ||expected|| over all entries. A loss, and a step in float32 without TF32, must be
+within FP32; in bf16 (autocast, as the trainers run) within BF16, which is what rounding of so deep chains was seen to
+cost: some hundredths. torch's default lets convolutions use TF32 in float32 too: that row is told, not judged. On a CPU
+the float32 rows compare a computation with itself repeated, and only bf16 can be off.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refl import losses
+from refl.policies.diffusion import Policy
+from refl.train import Window
+from rewardlab import data, manifest
+from rewardlab.frm import Preprocess
+from rewardlab.losses import pair_logits, preference_losses
+from tests import preferences, random_networks
+from tests.bench.refl_parts import Bench
+from tests.gpu.reward import FrmBench, frm_config
+from tests.gpu.session import Session, forget_accelerate
+
+FP32, BF16 = 1e-4, {"loss": 0.05, "gradient": 0.15}
+POLICIES = ("compact one-step", "compact multi-step", "OSEDiff, tiny layout", "DiffBIR, tiny layout")
+FACES = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """values: losses by name; gradients: by the same names, of what trains."""
+
+    values: dict[str, float]
+    gradients: dict[str, list[Tensor]]
+
+
+def parity(session: Session) -> None:
+    with tf32(False):
+        for name, inputs, function in losses_to_compare():
+            _compare_loss(session, name, inputs, function)
+    for name in ("reward model", *POLICIES):
+        expected = step(session, name, "cpu", "no")
+        _compare_step(session, name, "fp32", expected, tf32_allowed=False)
+        if session.on_gpu:
+            _compare_step(session, name, "fp32 with TF32 convolutions", expected, tf32_allowed=True)
+        _compare_step(session, name, "bf16", expected, tf32_allowed=True)
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether convolutions in float32 may round their inputs to TF32 (torch's default: yes)."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def error(found: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
+    found, expected = (
+        torch.cat([tensor.detach().double().cpu().flatten() for tensor in each]) for each in (found, expected)
+    )
+    return float((found - expected).norm() / expected.norm())
+
+
+# Losses
+
+Loss = Callable[..., Tensor]
+
+
+def losses_to_compare() -> Iterator[tuple[str, list[Tensor], Loss]]:
+    """Names, inputs with a gradient, and the function of them on their device."""
+    drawn = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int, scale: float = 1.0) -> Tensor:
+        return scale * torch.randn(shape, generator=drawn)
+
+    photographs = torch.rand(2, 3, 64, 64, generator=drawn)
+    restored = photographs + noise(2, 3, 64, 64, scale=0.2)
+    network = random_networks.lpips("cpu")
+    yield "Eq. 2, reward", [noise(8)], losses.reward_loss
+    yield (
+        "Eq. 3, LPIPS (VGG-16)",
+        [restored],
+        lambda images: losses.perceptual_loss(network.to(images.device), images, photographs.to(images)),
+    )
+    for wavelet in ("haar", "dual-tree"):
+        try:
+            losses.low_pass(photographs, wavelet, 3)
+        except ValueError:
+            continue  # its package is optional
+        yield (
+            f"Eq. 4, {wavelet}",
+            [restored],
+            lambda images, wavelet=wavelet: losses.structure_loss(images, photographs.to(images), wavelet),
+        )
+    tuned, frozen = ([noise(2, 16, 8, 8), noise(2, 32, 4, 4)] for _ in range(2))
+    for name, distance in (
+        ("residual", losses.residual_distance),
+        ("eps", losses.output_distance),
+        ("gauss_l2", losses.gaussian_kl),
+        ("softmax_kl", losses.softmax_kl),
+    ):
+        yield (
+            f"Eq. 5, {name}",
+            tuned,
+            lambda *given, distance=distance: distance(given, [each.to(given[0].device) for each in frozen]),
+        )
+    yield "Eq. 7 and 8, reward model's update", [noise(8), noise(8)], lambda hq, lq: losses.frm_loss(hq, lq, 100.0)
+    rows = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 3, 2, 3]), torch.tensor([0, 0, 1, 1])
+    labels = torch.tensor([1.0, 0.75, 0.0, 0.5])
+
+    def preference(images: Tensor, texts: Tensor) -> Tensor:
+        first, second, text = (each.to(images.device) for each in rows)
+        logits = pair_logits(images, texts, first, second, text, torch.tensor(10.0, device=images.device))
+        return preference_losses(logits, labels.to(images.device)).mean()
+
+    yield "App. A.2, preference", [noise(4, 32), noise(2, 32)], preference
+    yield "HPSv2's preprocessing, mean square", [restored], lambda images: Preprocess(size=48)(images).square().mean()
+
+
+def _compare_loss(session: Session, name: str, inputs: Sequence[Tensor], function: Loss) -> None:
+    outcomes = []
+    for device in ("cpu", session.device):
+        given = [each.detach().to(device, copy=True).requires_grad_() for each in inputs]
+        value = function(*given)
+        outcomes.append((value, torch.autograd.grad(value, given)))
+    (expected, expected_gradients), (found, gradients) = outcomes
+    errors = {"loss": error([found], [expected]), "gradient": error(gradients, expected_gradients)}
+    holds = all(each <= FP32 for each in errors.values())
+    session.check("Losses, float32", holds, loss=name, value=found.item(), **_columns(errors), bound=FP32)
+
+
+def _columns(errors: dict[str, float]) -> dict[str, float]:
+    return {f"{name} error": value for name, value in errors.items()}
+
+
+# Steps
+
+
+def _compare_step(session: Session, name: str, precision: str, expected: Outcome, *, tf32_allowed: bool) -> None:
+    with tf32(tf32_allowed):
+        found = step(session, name, session.device, "bf16" if precision == "bf16" else "no")
+    for part, value in found.values.items():
+        errors = {
+            "loss": abs(value - expected.values[part]) / abs(expected.values[part]),
+            "gradient": error(found.gradients[part], expected.gradients[part]),
+        }
+        cells: dict[str, Any] = {"step": name, "of": part, "precision": precision, "value": value, **_columns(errors)}
+        if precision == "fp32":
+            session.check("Steps", all(each <= FP32 for each in errors.values()), **cells, bound=FP32)
+        elif precision == "bf16":
+            holds = all(errors[kind] <= bound for kind, bound in BF16.items())
+            session.check("Steps", holds, **cells, bound=f"{BF16['loss']} / {BF16['gradient']}")
+        else:
+            session.row("Steps", **cells)
+
+
+def step(session: Session, name: str, device: str, mixed_precision: str) -> Outcome:
+    """One optimizer step: what it minimised and the gradients that the optimizer was given."""
+    forget_accelerate()
+    if name == "reward model":
+        return _reward_step(session, device, mixed_precision)
+    bench = Bench(
+        _policy(session, name),
+        random_networks.reward_model("cpu", tiny=True),
+        random_networks.lpips("cpu"),
+        random_networks.refl_config(
+            {"O": "osediff", "D": "diffbir"}.get(name[0], "compact"), tiny=True, batch_size=FACES, accumulation=1
+        ),
+        device,
+        mixed_precision=mixed_precision,
+    )
+    policy_gradients, frm_gradients = _kept(bench.optimizer), _kept(bench.frm_optimizer)
+    window = Window()
+    bench.tune(bench.batch, window, with_norms=True)
+    bench.loop.step = bench.config.frm_every
+    frm_loss = bench.update_frm()
+    return Outcome(
+        {"Eq. 6": float(window.last_loss or 0), "reward model's update": frm_loss},
+        {"Eq. 6": policy_gradients, "reward model's update": frm_gradients},
+    )
+
+
+def _reward_step(session: Session, device: str, mixed_precision: str) -> Outcome:
+    folder = session.scratch / "preferences"
+    if not folder.exists():
+        preferences.write_preferences(folder, train=4, gold=0, pictures=random_networks.pictures(4, 64))
+    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    bench = FrmBench(
+        random_networks.reward_model("cpu", tiny=True),
+        groups,
+        folder / "images",
+        frm_config(tiny=True, iterations=1, workers=0),
+        device,
+        mixed_precision=mixed_precision,
+        folder=session.scratch / "run",
+    )
+    gradients = _kept(bench.optimizer)
+    bench.run_to_end()
+    return Outcome({"App. A.2": bench.losses[0]}, {"App. A.2": gradients})
+
+
+def _policy(session: Session, name: str) -> Policy:
+    if name.startswith("compact"):
+        variant = "multi-step" if "multi" in name else "one-step"
+        return random_networks.compact_policy(variant, session.scratch / name, channels=(32, 48))
+    return random_networks.policy("osediff" if name.startswith("OSEDiff") else "diffbir", "cpu", tiny=True)
+
+
+def _kept(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The gradients of the optimizer's first step: the list is filled when it takes it."""
+    kept: list[Tensor] = []
+
+    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        kept.extend(torch.zeros_like(each) if each.grad is None else each.grad.detach().clone() for each in parameters)
+
+    optimizer.register_step_pre_hook(keep)
+    return kept

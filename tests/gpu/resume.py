@@ -1,0 +1,185 @@
+"""Real trainings on the device: one left alone, one killed with SIGKILL and resumed, under deterministic algorithms.
+
+Both must end with the same curve and the same weights, bit for bit. Each runs in a process of its own, from a manifest
+and a list of faces made here.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from refl import start
+from refl.configs import PRESETS, ReflConfig
+from refl.train import train as tune
+from rewardlab import prepare, runs
+from rewardlab.configs import TrainConfig
+from rewardlab.runs import Run
+from rewardlab.train import train as train_reward
+from tests import diffusion, random_networks
+from tests.gpu.session import Session, forget_accelerate
+from tests.restorers import make_world
+
+STARTS_WITHIN = 60  # seconds
+KINDS = ("frm", "compact", "diffbir")  # a reward model, a LoRA, a ControlNet
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run of `kind` in `world`. device: as `--device` names it."""
+
+    world: Path
+    kind: str
+    name: str
+    device: str
+
+    @property
+    def run(self) -> Run:
+        return runs.open_run(self.world / "runs", self.name)
+
+    @property
+    def losses(self) -> list[float]:
+        return [point["loss"] for point in self.run.points() if "loss" in point]
+
+    def go(self) -> None:
+        """Train in this process to the end; what torch warns of as not deterministic is kept beside the run."""
+        forget_accelerate()
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS is not deterministic
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        function: Callable[..., None] = train_reward if self.kind == "frm" else tune
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            function(self.run, images=self.world / "images", device=self.device)
+        found = sorted({str(each.message).split(".")[0] for each in caught if "determinis" in str(each.message)})
+        used = torch.cuda.max_memory_allocated(0) if self.device.startswith("cuda") else 0
+        self.told.write_text(json.dumps({"warnings": found, "bytes on cuda:0": used}))
+
+    @property
+    def told(self) -> Path:
+        return self.world / f"{self.name}.json"
+
+
+def resume(session: Session) -> None:
+    world = session.scratch
+    make_world(world, random_networks.pictures(100, 128))
+    device = "cuda:0" if session.on_gpu else "cpu"
+    whole = {kind: _prepared(Training(world, kind, f"{kind}-whole", device)) for kind in KINDS}
+    killed = {kind: _prepared(Training(world, kind, f"{kind}-killed", device)) for kind in KINDS}
+    processes = {each.name: _start(session, each) for each in (*whole.values(), *killed.values())}
+    for each in killed.values():
+        _kill_on_the_way(each, processes.pop(each.name))
+    died_at = {kind: len(each.losses) for kind, each in killed.items()}
+    processes |= {each.name: _start(session, each) for each in killed.values()}
+    for process in processes.values():
+        process.join()
+    for kind in KINDS:
+        _compare(session, kind, whole[kind], killed[kind], died_at[kind])
+    if session.on_gpu:
+        used = json.loads(whole["frm"].told.read_text())["bytes on cuda:0"]
+        session.check("Device", used > 0, option="--device cuda:0", **{"peak MiB on cuda:0": used / 2**20})
+
+
+def _compare(session: Session, kind: str, whole: Training, killed: Training, died_at: int) -> None:
+    unfinished = [each.name for each in (whole, killed) if not each.run.is_done()]
+    if unfinished:
+        said = "; ".join(f"{name}: {Training(whole.world, kind, name, '').run.status()}" for name in unfinished)
+        session.check("Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": died_at}, told=said)
+        return
+    same = whole.losses == killed.losses
+    weights = _weights(whole.run), _weights(killed.run)
+    equal = weights[0].keys() == weights[1].keys() and all(
+        torch.equal(value, weights[1][name]) for name, value in weights[0].items()
+    )
+    on_the_way = 0 < died_at < len(whole.losses)
+    session.check(
+        "Trainings",
+        same and equal and on_the_way,
+        training=kind,
+        steps=len(whole.losses),
+        **{
+            "killed at": died_at,
+            "same losses": same,
+            "same weights": equal,
+            "not deterministic, says torch": "; ".join(json.loads(whole.told.read_text())["warnings"]) or "nothing",
+        },
+    )
+
+
+def _weights(run: Run) -> dict[str, torch.Tensor]:
+    files = [file for folder in (run.model, run.folder / "frm") for file in sorted(folder.rglob("*.safetensors"))]
+    return {
+        f"{file.relative_to(run.folder)}/{name}": value for file in files for name, value in load_file(file).items()
+    }
+
+
+def _prepared(training: Training) -> Training:
+    world, run = training.world, training.run
+    images = world / "images"
+    if training.kind == "frm":
+        checkpoint, architecture = random_networks.write_tiny_checkpoint(world)
+        config = TrainConfig(
+            architecture=architecture, iterations=24, learning_rate=1e-3, image_layers=3, text_layers=2,
+            faces_per_step=2, log_every=1, evaluate_every=24, save_every=2, workers=1,
+        )  # fmt: skip
+        prepare.prepare_run(run, config, world / "manifest.jsonl", images=images, checkpoint_file=checkpoint)
+        return training
+    run.folder.mkdir(parents=True)
+    run.faces.write_bytes((world / "faces.jsonl").read_bytes())
+    named: dict[str, Any] = {"frm": runs.open_run(world / "runs", "frm")}
+    if training.kind == "compact":
+        named["base"] = runs.open_run(world / "runs", "one-step")
+    else:
+        named |= _diffbir_files(world)
+    start.prepare(run, _refl_config(training.kind), start.Sources(**named), images=images)
+    return training
+
+
+def _refl_config(kind: str) -> ReflConfig:
+    """Without LPIPS, whose VGG is not on every machine."""
+    return replace(
+        PRESETS[kind], iterations=8, batch_size=2, accumulation=1, steps=5 if kind == "diffbir" else 100,
+        lambda_lpips=0.0, frm_every=2, log_every=1, evaluate_every=8, save_every=2, held_out=1,
+    )  # fmt: skip
+
+
+def _diffbir_files(world: Path) -> dict[str, Path]:
+    sd = world / "sd"
+    if not sd.exists():
+        diffusion.stable_diffusion(sd)
+        diffusion.controlnet(world / "v1_face.pth", sd)
+        diffusion.swinir(world / "face_swinir_v1.ckpt")
+    return {"sd": sd, "checkpoint": world / "v1_face.pth", "swinir": world / "face_swinir_v1.ckpt"}
+
+
+def _start(session: Session, training: Training) -> Any:
+    process = multiprocessing.get_context(session.start_method).Process(target=_train, args=(training,))
+    process.start()
+    return process
+
+
+def _train(training: Training) -> None:
+    try:
+        training.go()
+    except BaseException:
+        traceback.print_exc()
+        raise
+
+
+def _kill_on_the_way(training: Training, process: Any) -> None:
+    """After the third step, of which the checkpoint holds the second."""
+    given_up = time.monotonic() + STARTS_WITHIN
+    while len(training.losses) < 3 and process.is_alive() and time.monotonic() < given_up:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()

@@ -1,0 +1,180 @@
+"""Training of the reward model as `train_frm` does it, from JPEG files to Adam, and its rate by how it is done."""
+
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
+from rewardlab import backbones, data, losses, manifest
+from rewardlab.configs import PRESETS, TrainConfig
+from rewardlab.frm import FaceRewardModel
+from rewardlab.loop import Loop, is_out_of_memory, precision
+from rewardlab.runs import Run
+from rewardlab.train import PairTask, Trainer, Window
+from tests import random_networks
+from tests.bench.machine import matrix_peak
+from tests.bench.refl_parts import give_back_memory
+from tests.gpu.session import Session
+from tests.preferences import write_preferences
+
+FACES_ON_DISK = 64
+WARM_UP = 5
+WORKERS = (4, 12)
+
+
+def frm_config(*, tiny: bool, **changes: Any) -> TrainConfig:
+    """The paper's, on the tiny model with fewer layers that train; nothing is logged, saved or evaluated."""
+    never = 10**6
+    settings = {"log_every": never, "save_every": never, "evaluate_every": never}
+    smaller = {"image_layers": 3, "text_layers": 2, "faces_per_step": 2} if tiny else {}
+    return replace(PRESETS["hpsv2"], **settings | smaller | changes)
+
+
+class FrmBench(Trainer):
+    """The trainer on a given model: only its constructor, and what it does after a step, are replaced."""
+
+    def __init__(
+        self,
+        model: FaceRewardModel,
+        groups: list[data.FaceGroup],
+        images: Path,
+        config: TrainConfig,
+        device: str,
+        *,
+        folder: Path,
+        mixed_precision: str | None = None,
+    ) -> None:
+        """folder: of the run. mixed_precision: accelerate's word; None: what the trainer would choose."""
+        mixed_precision = mixed_precision or precision(config.precision, device)
+        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.loop = Loop(Run(folder), config.iterations, accelerator, lambda progress: None, unit="pairs")
+        self.config, self.images, self.groups, self.gold = config, images, groups, []
+        self.shares = config.accumulation
+        self.model = model.to(device).requires_grad_(True)
+        backbones.lock(self.model, image_layers=config.image_layers, text_layers=config.text_layers)
+        self.model.clip.set_grad_checkpointing(config.checkpointing)
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
+        self.task = accelerator.prepare_model(PairTask(self.model))
+        self.losses: list[float] = []
+        self.ended: list[float] = []  # seconds at which each step ended
+        self.waited: list[float] = []  # for data, since the start
+
+    def _after_step(self, window: Window) -> None:
+        self.losses.append(window.loss.item())  # waits for the device
+        window.loss.zero_()
+        self.ended.append(time.perf_counter())
+        self.waited.append(window.waited)
+
+    def _finish(self) -> None:
+        pass
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each step after the warm-up, with the wait for its data."""
+        return [end - begin for begin, end in zip(self.ended, self.ended[1:], strict=False)][WARM_UP - 1 :]
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time in which the device had no data, after the warm-up."""
+        waited = self.waited[-1] - self.waited[WARM_UP - 1]
+        return waited / (self.ended[-1] - self.ended[WARM_UP - 1])
+
+
+def reward(session: Session) -> None:
+    size, faces = (64, 8) if session.tiny else (512, FACES_ON_DISK)
+    folder = session.scratch
+    write_preferences(
+        folder, train=faces, gold=0, pictures=random_networks.pictures(faces, size), size=size, suffix="jpg"
+    )
+    files = list((folder / "images").rglob("*.jpg"))
+    kilobytes = statistics.mean(file.stat().st_size for file in files) / 1e3
+    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    model = random_networks.reward_model(session.device, tiny=session.tiny)
+    flops = _flops_of_a_step(session, model, groups, folder / "images")
+    peak = matrix_peak(session.device)
+    session.row(
+        "Work",
+        images=f"{len(files)} JPEG files, {size} px, {kilobytes:.0f} kB each",
+        **{"TFLOP a step": flops / 1e12, "matrix peak, TFLOP/s": peak / 1e12},
+    )
+    most = WORKERS[-1] if session.on_gpu else 0
+    cases = [
+        ("shared", False, most),
+        ("shared", False, WORKERS[0] if session.on_gpu else 1),
+        ("pairwise", False, most),
+        ("shared", True, most),
+        ("pairwise", True, most),
+    ]
+    for encodings, checkpointing, workers in cases:
+        _measure(session, model, groups, encodings, checkpointing=checkpointing, workers=workers, work=(flops, peak))
+
+
+def _measure(
+    session: Session,
+    model: FaceRewardModel,
+    groups: list[data.FaceGroup],
+    encodings: str,
+    *,
+    checkpointing: bool,
+    workers: int,
+    work: tuple[float, float],
+) -> None:
+    """work: FLOP of a step with shared encodings, and FLOP/s of the matrix peak."""
+    iterations = WARM_UP + (3 if session.tiny else 25)
+    config = frm_config(tiny=session.tiny, iterations=iterations, checkpointing=checkpointing, workers=workers)
+    faces = config.faces_per_step
+    if encodings == "pairwise":
+        # As many pairs a step, each with images and a caption of its own.
+        config = replace(config, faces_per_step=faces * len(groups[0].pairs))
+        groups = data.pairwise(groups)
+    known = {"encodings": encodings, "checkpointing": checkpointing, "loader workers": workers}
+    if session.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    folder = session.scratch / "run"
+    bench: FrmBench | None = None
+    try:
+        bench = FrmBench(model, groups, session.scratch / "images", config, session.device, folder=folder)
+        bench.run_to_end()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        session.row("Rates", **known, **{"pairs/s": "out of memory"})
+        return
+    finally:
+        model.zero_grad(set_to_none=True)
+        give_back_memory()
+    seconds = statistics.median(bench.seconds)
+    whole_run = TrainConfig().iterations
+    session.row(
+        "Rates",
+        **known,
+        **{
+            "pairs/s": 6 * faces / seconds,
+            "seconds a step": seconds,
+            "waiting for data": bench.waiting,
+            "of the matrix peak": work[0] / seconds / work[1] if encodings == "shared" else None,
+            "peak GiB": torch.cuda.max_memory_allocated() / 2**30 if session.on_gpu else None,
+            f"hours for {whole_run:,} steps": statistics.mean(bench.seconds) * whole_run / 3600,
+        },
+    )
+
+
+def _flops_of_a_step(session: Session, model: FaceRewardModel, groups: list[data.FaceGroup], images: Path) -> float:
+    """Forward and backward, counted by torch, without checkpointing."""
+    config = frm_config(tiny=session.tiny)
+    backbones.lock(model, image_layers=config.image_layers, text_layers=config.text_layers)
+    chosen = groups[: config.faces_per_step]
+    dataset = data.FaceDataset(chosen, images, model.preprocess, model.tokenize([group.caption for group in chosen]))
+    batch = data.collate(dataset.__getitems__([data.Item(index) for index in range(len(chosen))]))
+    batch = batch.to(torch.device(session.device))
+    with FlopCounterMode(display=False) as counter, torch.autocast(session.device, torch.bfloat16):
+        losses.preference_losses(PairTask(model)(batch).float(), batch.p_first).sum().backward()
+    model.zero_grad(set_to_none=True)
+    return float(counter.get_total_flops())

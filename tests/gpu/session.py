@@ -1,0 +1,119 @@
+"""What a stage is given, and the results: a line of JSON each, written at once, and tables made of them."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS, TABLES = "results.jsonl", "report.md"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A stage's part of the run. folder: of the results. work: for files that nobody wants afterwards. deadline: of
+    `time.monotonic`, when the stage is killed."""
+
+    stage: str
+    device: str
+    tiny: bool
+    folder: Path
+    work: Path
+    deadline: float
+    start_method: str
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    @property
+    def scratch(self) -> Path:
+        """The stage's own folder in `work`."""
+        folder = self.work / self.stage
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def row(self, table: str, **cells: Any) -> None:
+        """A row of a table of this stage: written and printed now."""
+        write(self.folder, {"stage": self.stage, "table": table, "row": cells})
+
+    def check(self, table: str, holds: bool, **cells: Any) -> None:
+        """A row that must hold, or the whole run fails."""
+        self.row(table, **cells, holds=bool(holds))
+
+
+def forget_accelerate() -> None:
+    """Accelerate keeps one device and precision a process, which a fork inherits; here several take turns."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def write(folder: Path, line: dict[str, Any]) -> None:
+    with (folder / RESULTS).open("a") as file:
+        file.write(json.dumps(line, default=str) + "\n")
+    print(" ".join([line["stage"], *(str(line[key]) for key in ("table", "row", "ended") if key in line)]), flush=True)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The results so far; a last line that was cut off by a kill is left out."""
+    file = folder / RESULTS
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+
+
+def failures(lines: list[dict[str, Any]]) -> list[str]:
+    """What went wrong, a sentence each."""
+    ended = [
+        f"{line['stage']}: {line['ended']} after {line['seconds']} s"
+        for line in lines
+        if line.get("ended", "done") != "done"
+    ]
+    broken = [
+        f"{line['stage']}, {line['table']}: {line['row']}"
+        for line in lines
+        if "row" in line and line["row"].get("holds") is False
+    ]
+    return [*ended, *broken]
+
+
+def markdown(lines: list[dict[str, Any]], titles: dict[str, str]) -> str:
+    """The tables of all stages, in the order in which they were written."""
+    from tabulate import tabulate
+
+    found = []
+    for stage, title in titles.items():
+        mine = [line for line in lines if line["stage"] == stage]
+        if not mine:
+            continue
+        found.append(f"## {title}")
+        for table in dict.fromkeys(line["table"] for line in mine if "row" in line):
+            rows = [
+                {name: _cell(value) for name, value in line["row"].items()}
+                for line in mine
+                if line.get("table") == table
+            ]
+            found += [f"{table}:", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)]
+        found += [_ending(line) for line in mine if "ended" in line]
+    return "\n\n".join(found) + "\n"
+
+
+def _ending(line: dict[str, Any]) -> str:
+    error = f"\n\n```\n{line['error'].strip()}\n```" if line.get("error") else ""
+    return f"Stage {line['ended']} after {line['seconds']} s.{error}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)
+        return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,129 @@
+"""The same work with TF32, channels_last and torch.compile, as a ratio to the plain run beside it."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from rewardlab import data, losses, manifest
+from rewardlab.train import PairTask
+from tests import random_networks
+from tests.bench.refl_parts import Task, give_back_memory
+from tests.gpu.reward import frm_config
+from tests.gpu.session import Session
+from tests.gpu.tuning import open_bench
+from tests.preferences import write_preferences
+
+REPEATS = 3
+MICRO_BATCH = 3
+COMPILING = 60  # seconds that compiling and measuring may take; with less time left, it is not begun
+COMPILED = "torch.compile of the transformer blocks"
+TINY_BACKEND = "aot_eager"  # no compiler of C++ is needed, and none is waited for
+
+
+def variants(session: Session) -> None:
+    _reward_model(session)
+    give_back_memory()
+    for base in ("diffbir", "osediff"):
+        _tuning(session, base)
+        give_back_memory()
+
+
+def _tuning(session: Session, base: str) -> None:
+    bench = open_bench(session, base)
+    bench.batch = bench.batch.part(0, bench.base_config.batch_size // min(MICRO_BATCH, bench.base_config.batch_size))
+    work = f"ReFL {base}, micro-batch of {len(bench.batch.faces)}, bf16"
+
+    def run() -> float:
+        return bench.run(Task("step")).seconds
+
+    def compile_blocks() -> None:
+        for module in bench.policy.modules():
+            if type(module).__name__ == "BasicTransformerBlock":  # of four shapes; convolutions have many more
+                _compile(session, module)
+
+    _compare(session, work, run, bench.policy, compile_blocks)
+
+
+def _reward_model(session: Session) -> None:
+    folder, config = session.scratch, frm_config(tiny=session.tiny)
+    count, size = config.faces_per_step, 64 if session.tiny else 224
+    write_preferences(folder, train=count, gold=0, pictures=random_networks.pictures(count, size), size=size)
+    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    model = random_networks.reward_model(session.device, tiny=session.tiny)
+    dataset = data.FaceDataset(groups, folder / "images", model.preprocess, model.tokenize(["a face"] * count))
+    batch = data.collate(dataset.__getitems__([data.Item(index) for index in range(count)]))
+    batch = batch.to(torch.device(session.device))
+    task = PairTask(model)
+
+    def run() -> float:
+        started = time.perf_counter()
+        with torch.autocast(session.device, torch.bfloat16):
+            loss = losses.preference_losses(task(batch).float(), batch.p_first).mean()
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+        _wait(session)
+        return time.perf_counter() - started
+
+    def compile_blocks() -> None:
+        for module in model.modules():
+            if type(module).__name__ == "ResidualAttentionBlock":
+                _compile(session, module)
+
+    _compare(session, f"reward model, {count} faces, all layers train, bf16", run, model, compile_blocks)
+
+
+def _compile(session: Session, module: nn.Module) -> None:
+    """One block at a time: blocks of one shape share what is compiled."""
+    module.compile(dynamic=False, **({"backend": TINY_BACKEND} if session.tiny else {}))
+
+
+def _compare(
+    session: Session, work: str, run: Callable[[], float], module: nn.Module, compile_blocks: Callable[[], None]
+) -> None:
+    plain = _row(session, work, "plain", run, None)
+    torch.backends.cudnn.allow_tf32 = False
+    _row(session, work, "convolutions in float32 without TF32", run, plain)
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    _row(session, work, "matrix products in float32 with TF32", run, plain)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    _row(session, work, "cudnn.benchmark", run, plain)
+    torch.backends.cudnn.benchmark = False
+    module.to(memory_format=torch.channels_last)
+    _row(session, work, "channels_last", run, plain)
+    module.to(memory_format=torch.contiguous_format)
+    if session.seconds_left < COMPILING:
+        session.row("Variants", work=work, variant=COMPILED, seconds="no time was left")
+        return
+    torch._dynamo.config.cache_size_limit = 64
+    started = time.perf_counter()
+    compile_blocks()
+    _row(session, work, COMPILED, run, plain, began=started)
+
+
+def _row(
+    session: Session, work: str, variant: str, run: Callable[[], float], plain: float | None, began: float | None = None
+) -> float | None:
+    """began: when compiling began, so that the first run's seconds are told. A variant that fails is told, too."""
+    try:
+        first = run()
+        warm = time.perf_counter() - began if began else None
+        seconds = statistics.median(run() for _ in range(REPEATS))
+    except Exception as error:
+        if plain is None:
+            raise
+        session.row("Variants", work=work, variant=variant, seconds=f"{type(error).__name__}: {str(error)[:200]}")
+        return None
+    cells: dict[str, Any] = {"seconds": seconds, "to plain": seconds / plain if plain else 1.0}
+    session.row("Variants", work=work, variant=variant, **cells, **{"seconds of the first run": warm or first})
+    return seconds
+
+
+def _wait(session: Session) -> None:
+    if session.on_gpu:
+        torch.cuda.synchronize()
