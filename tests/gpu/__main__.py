@@ -30,6 +30,7 @@ from pathlib import Path
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from rewardlab.runs import code_version
 from tests.gpu import session
 from tests.gpu.session import RESULTS, TABLES, Session
 
@@ -48,11 +49,13 @@ STAGES = (
     Stage("machine", "The machine", "machine:machine", 40),
     Stage("parity", "CPU and GPU compute the same", "parity:parity", 80),
     Stage("resume", "Killed and resumed, bit for bit", "resume:resume", 80),
-    Stage("diffbir", "ReFL of DiffBIR", "tuning:diffbir", 130),
+    Stage("diffbir", "ReFL of DiffBIR", "tuning:diffbir", 150),
     Stage("osediff", "ReFL of OSEDiff", "tuning:osediff", 70),
     Stage("frm", "Training of the reward model", "reward:reward", 90),
     Stage("inference", "Restorers and metrics", "inference:inference", 80),
-    Stage("variants", "torch.compile, channels_last, TF32", "variants:variants", 150),
+    Stage("variants-frm", "Training of the reward model, otherwise computed", "variants:reward", 60),
+    Stage("variants-osediff", "ReFL of OSEDiff, otherwise computed", "variants:osediff", 90),
+    Stage("variants-diffbir", "ReFL of DiffBIR, otherwise computed", "variants:diffbir", 130),
 )
 START_METHODS = ("fork", "spawn")  # a fork need not import everything again
 
@@ -61,31 +64,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="tiny networks, on the CPU unless --device says otherwise")
     parser.add_argument("--device", help="cuda, or cpu with --tiny")
-    parser.add_argument("--out", type=Path, default=Path("var/gpu"), help="folder of the results (replaced)")
-    parser.add_argument("--stages", nargs="+", choices=[stage.name for stage in STAGES], help="only these")
+    parser.add_argument("--out", type=Path, default=Path("var/gpu"), help="folder of the results")
+    parser.add_argument(
+        "--stages", nargs="+", choices=[stage.name for stage in STAGES],
+        help="measure only these anew, and keep what the folder holds of the others",
+    )  # fmt: skip
     parser.add_argument("--seconds", type=int, default=480, help="for all stages together")
     parser.add_argument("--commit", default="", help="of the code, where there is no repository to ask")
     options = parser.parse_args()
     device = options.device or ("cpu" if options.tiny else "cuda")
     if device == "cpu" and not options.tiny:
         parser.error("networks of the published sizes need a GPU; add --tiny for a CPU")
-    shutil.rmtree(options.out, ignore_errors=True)
-    options.out.mkdir(parents=True)
+    wanted = [stage for stage in STAGES if not options.stages or stage.name in (*options.stages, "machine")]
+    options.out.mkdir(parents=True, exist_ok=True)
+    session.forget(options.out, {stage.name for stage in wanted})
     started = time.monotonic()
     preload()
     print(f"imports: {time.monotonic() - started:.1f} s", flush=True)
     methods = list(START_METHODS)
     work = Path(tempfile.mkdtemp(prefix="tests-gpu-"))
-    for stage in STAGES:
-        if options.stages and stage.name not in options.stages and stage.name != "machine":
-            continue
+    for stage in wanted:
         ends = min(time.monotonic() + stage.seconds, started + options.seconds)
         given = Session(stage.name, device, options.tiny, options.out, work, ends, methods[0])
-        ended = run(stage, given)
+        ended = run(stage, given, options.commit or code_version()["commit"])
         if stage.name == "machine" and ended != "done" and len(methods) > 1:
             methods.pop(0)
-            ended = run(stage, replace(given, start_method=methods[0]))
-        write_report(options.out, options.commit, time.monotonic() - started)
+            session.forget(options.out, {stage.name})
+            ended = run(stage, replace(given, start_method=methods[0]), options.commit)
+        write_report(options.out)
         if stage.name == "machine" and ended != "done":
             print(f"{device} cannot be used here, so nothing was measured: see {options.out / RESULTS}")
             return 1
@@ -105,8 +111,8 @@ def preload() -> None:
             traceback.print_exc()  # the stages that need it will say so again
 
 
-def run(stage: Stage, given: Session) -> str:
-    """How the stage ended: done, failed, killed or out of time."""
+def run(stage: Stage, given: Session, commit: str) -> str:
+    """How the stage ended: done, failed, killed or out of time. commit: of the code that is measured."""
     began = time.monotonic()
     if given.seconds_left < 5:
         session.write(given.folder, {"stage": stage.name, "ended": "not started: no time was left", "seconds": 0})
@@ -126,8 +132,8 @@ def run(stage: Stage, given: Session) -> str:
         os.killpg(process.pid, signal.SIGKILL)  # with whatever it started
     process.kill()
     process.join()
-    line = {"stage": stage.name, "ended": ended, "seconds": round(time.monotonic() - began, 1)}
-    session.write(given.folder, line | ({"error": error} if error else {}))
+    line = {"stage": stage.name, "ended": ended, "seconds": round(time.monotonic() - began, 1), "commit": commit}
+    session.write(given.folder, line | {"date": f"{datetime.now(UTC):%Y-%m-%d}"} | ({"error": error} if error else {}))
     return ended
 
 
@@ -146,13 +152,9 @@ def _error_file(given: Session) -> Path:
     return given.scratch / "error.txt"
 
 
-def write_report(folder: Path, commit: str, seconds: float) -> None:
-    from rewardlab.runs import code_version
-
+def write_report(folder: Path) -> None:
     found = session.markdown(session.read(folder), {stage.name: stage.title for stage in STAGES})
-    version = commit or code_version()["commit"]
-    head = f"`python -m tests.gpu`, {datetime.now(UTC):%Y-%m-%d}, commit {version}, {seconds:.0f} s in all."
-    (folder / TABLES).write_text(f"# Measured on one GPU\n\n{head}\n\n{found}")
+    (folder / TABLES).write_text(f"# Measured by `python -m tests.gpu`\n\n{found}")
 
 
 if __name__ == "__main__":

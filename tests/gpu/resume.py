@@ -7,9 +7,7 @@ and a list of faces made here.
 import json
 import multiprocessing
 import os
-import signal
 import time
-import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -71,11 +69,15 @@ class Training:
 
 
 def resume(session: Session) -> None:
-    world = session.scratch
-    make_world(world, random_networks.pictures(100, 128))
-    device = "cuda:0" if session.on_gpu else "cpu"
-    whole = {kind: _prepared(Training(world, kind, f"{kind}-whole", device)) for kind in KINDS}
-    killed = {kind: _prepared(Training(world, kind, f"{kind}-killed", device)) for kind in KINDS}
+    world, device = session.scratch, "cuda:0" if session.on_gpu else "cpu"
+    whole, killed = (
+        {kind: Training(world, kind, f"{kind}-{fate}", device) for kind in KINDS} for fate in ("whole", "killed")
+    )
+    # Elsewhere: autograd starts CUDA, and this process could then start no other that uses it.
+    preparation = _process(session, _prepare, world, [*whole.values(), *killed.values()])
+    preparation.join()
+    if preparation.exitcode:
+        raise RuntimeError("the trainings could not be prepared: see the traceback in the output")
     processes = {each.name: _start(session, each) for each in (*whole.values(), *killed.values())}
     for each in killed.values():
         _kill_on_the_way(each, processes.pop(each.name))
@@ -123,7 +125,13 @@ def _weights(run: Run) -> dict[str, torch.Tensor]:
     }
 
 
-def _prepared(training: Training) -> Training:
+def _prepare(world: Path, trainings: list[Training]) -> None:
+    make_world(world, random_networks.pictures(100, 128))
+    for training in trainings:
+        _prepare_run(training)
+
+
+def _prepare_run(training: Training) -> None:
     world, run = training.world, training.run
     images = world / "images"
     if training.kind == "frm":
@@ -133,7 +141,7 @@ def _prepared(training: Training) -> Training:
             faces_per_step=2, log_every=1, evaluate_every=24, save_every=2, workers=1,
         )  # fmt: skip
         prepare.prepare_run(run, config, world / "manifest.jsonl", images=images, checkpoint_file=checkpoint)
-        return training
+        return
     run.folder.mkdir(parents=True)
     run.faces.write_bytes((world / "faces.jsonl").read_bytes())
     named: dict[str, Any] = {"frm": runs.open_run(world / "runs", "frm")}
@@ -142,7 +150,6 @@ def _prepared(training: Training) -> Training:
     else:
         named |= _diffbir_files(world)
     start.prepare(run, _refl_config(training.kind), start.Sources(**named), images=images)
-    return training
 
 
 def _refl_config(kind: str) -> ReflConfig:
@@ -163,17 +170,13 @@ def _diffbir_files(world: Path) -> dict[str, Path]:
 
 
 def _start(session: Session, training: Training) -> Any:
-    process = multiprocessing.get_context(session.start_method).Process(target=_train, args=(training,))
+    return _process(session, training.go)
+
+
+def _process(session: Session, function: Callable[..., None], *arguments: Any) -> Any:
+    process = multiprocessing.get_context(session.start_method).Process(target=function, args=arguments)
     process.start()
     return process
-
-
-def _train(training: Training) -> None:
-    try:
-        training.go()
-    except BaseException:
-        traceback.print_exc()
-        raise
 
 
 def _kill_on_the_way(training: Training, process: Any) -> None:
@@ -181,5 +184,5 @@ def _kill_on_the_way(training: Training, process: Any) -> None:
     given_up = time.monotonic() + STARTS_WITHIN
     while len(training.losses) < 3 and process.is_alive() and time.monotonic() < given_up:
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()

@@ -66,6 +66,12 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
 
 
+def forget(folder: Path, stages: set[str]) -> None:
+    """Drop these stages' results, which are about to be measured anew."""
+    kept = [line for line in read(folder) if line["stage"] not in stages]
+    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
 def failures(lines: list[dict[str, Any]]) -> list[str]:
     """What went wrong, a sentence each."""
     ended = [
@@ -104,7 +110,7 @@ def markdown(lines: list[dict[str, Any]], titles: dict[str, str]) -> str:
 
 def _ending(line: dict[str, Any]) -> str:
     error = f"\n\n```\n{line['error'].strip()}\n```" if line.get("error") else ""
-    return f"Stage {line['ended']} after {line['seconds']} s.{error}"
+    return f"Stage {line['ended']} after {line['seconds']} s ({line.get('date')}, commit {line.get('commit')}).{error}"
 
 
 def _cell(value: Any) -> str:

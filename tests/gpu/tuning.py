@@ -1,6 +1,5 @@
 """ReFL at the published sizes: seconds of an iteration and peak memory by micro-batch, and where the time goes."""
 
-import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +11,8 @@ from tests import random_networks
 from tests.bench.refl_parts import LABELS, Bench, Reading, Task, give_back_memory, parts_of
 from tests.gpu.session import Session
 
-MICRO_BATCHES = (12, 6, 3, 1)
-AT_LEAST = 3  # faces measured; an iteration's other micro-batches do the same work
-REPEATS = 2
+MICRO_BATCHES = (12, 3, 6, 1)  # the smallest last: they take the longest
+PROFILED = 3  # faces
 CONTEXT = 0.6 * 2**30  # bytes of a card that CUDA takes beside torch's allocator, about
 ROWS = 5  # of the profile
 
@@ -53,38 +51,41 @@ def tuning(session: Session, base: str) -> None:
         resident = torch.cuda.memory_allocated() / 2**30
         session.row("Setting", name="GiB between iterations (networks, base, moments)", value=resident)
     adam = bench.run(Task("adam")).seconds
+    updates: dict[int, Reading | None] = {}
     micro_batches = [micro for micro in MICRO_BATCHES if micro <= config.batch_size and (not session.tiny or micro < 3)]
     for checkpointing in (True, False):
         for micro in micro_batches:
             bench.batch = whole
-            _measure(session, bench, micro, checkpointing=checkpointing, adam=adam)
-    bench.batch = whole.part(0, config.batch_size // min(AT_LEAST, config.batch_size))
+            _measure(session, bench, micro, updates, checkpointing=checkpointing, adam=adam)
+    bench.batch = whole.part(0, max(1, config.batch_size // PROFILED))
     _parts(session, bench)
     _profile(session, bench)
 
 
-def _measure(session: Session, bench: Bench, micro: int, *, checkpointing: bool, adam: float) -> None:
-    config, whole = bench.base_config, bench.batch
+def _measure(
+    session: Session, bench: Bench, micro: int, updates: dict[int, Reading | None], *, checkpointing: bool, adam: float
+) -> None:
+    """One micro-batch is measured: an iteration's others do the same work. updates: of the reward model, the same
+    with and without checkpointing of the restorer, by micro-batch."""
+    config = bench.base_config
     known = {"micro-batch": micro, "checkpointing": checkpointing}
-    bench.batch = whole.part(0, config.batch_size // micro)
-    logging = _after_freeing(bench, Task("step", checkpointing=checkpointing), with_norms=True)  # a warm-up, too
-    accumulation = max(1, min(AT_LEAST, config.batch_size) // micro)
-    bench.batch = whole.part(0, config.batch_size // (micro * accumulation))
-    task = Task("step", accumulation=accumulation, checkpointing=checkpointing)
-    readings = [_after_freeing(bench, task, free=number == 0) for number in range(REPEATS)]
-    if None in readings:
+    bench.batch = bench.batch.part(0, config.batch_size // micro)
+    task = Task("step", checkpointing=checkpointing)
+    logging = _after_freeing(bench, task, with_norms=True)  # a warm-up, too
+    step = _after_freeing(bench, task)
+    if step is None:
         session.row("Iterations", **known, **{"seconds an iteration": "out of memory"})
         return
-    update = _after_freeing(bench, replace(task, name="update"))
-    step = min((each for each in readings if each), key=lambda each: each.seconds)
-    scale = config.batch_size / (micro * accumulation)
+    if micro not in updates:
+        updates[micro] = _after_freeing(bench, replace(task, name="update"))
+    update = updates[micro]
+    scale = config.batch_size / micro
     seconds = scale * (step.seconds - adam) + adam
     updating = scale * update.seconds if update else None
     session.row(
         "Iterations",
         **known,
         **{
-            "faces measured": micro * accumulation,
             "seconds an iteration": seconds,
             "seconds an update of the reward model": updating or "out of memory",
             "peak GiB": _gib(session, step.allocated),
@@ -103,9 +104,8 @@ def _iterations() -> int:
     return ReflConfig().iterations
 
 
-def _after_freeing(bench: Bench, task: Task, *, with_norms: bool = False, free: bool = True) -> Reading | None:
-    if free:
-        give_back_memory()
+def _after_freeing(bench: Bench, task: Task, *, with_norms: bool = False) -> Reading | None:
+    give_back_memory()
     return bench.run_if_it_fits(task, with_norms=with_norms)
 
 
@@ -125,7 +125,6 @@ def _parts(session: Session, bench: Bench) -> None:
     step = Task("step")
     measured = {}
     for part in parts_of(step):
-        bench.run_if_it_fits(part)
         give_back_memory()
         measured[part] = bench.run_if_it_fits(part)
     for part, reading in measured.items():
@@ -142,7 +141,7 @@ def _profile(session: Session, bench: Bench) -> None:
     task = Task("step")
     if bench.run_if_it_fits(task) is None:
         return
-    wall = statistics.median(bench.run(task).seconds for _ in range(REPEATS))
+    wall = bench.run(task).seconds
     on_device = "self_device_time_total" if session.on_gpu else "self_cpu_time_total"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if session.on_gpu else [])]
     with profile(activities=activities) as profiler:

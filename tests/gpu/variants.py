@@ -11,25 +11,25 @@ from torch import nn
 from rewardlab import data, losses, manifest
 from rewardlab.train import PairTask
 from tests import random_networks
-from tests.bench.refl_parts import Task, give_back_memory
+from tests.bench.refl_parts import Task
 from tests.gpu.reward import frm_config
 from tests.gpu.session import Session
 from tests.gpu.tuning import open_bench
 from tests.preferences import write_preferences
 
-REPEATS = 3
+SECONDS = 2.0  # of repetitions of one variant
 MICRO_BATCH = 3
-COMPILING = 60  # seconds that compiling and measuring may take; with less time left, it is not begun
+COMPILING = 45  # seconds that compiling and measuring may take; with less time left, it is not begun
 COMPILED = "torch.compile of the transformer blocks"
 TINY_BACKEND = "aot_eager"  # no compiler of C++ is needed, and none is waited for
 
 
-def variants(session: Session) -> None:
-    _reward_model(session)
-    give_back_memory()
-    for base in ("diffbir", "osediff"):
-        _tuning(session, base)
-        give_back_memory()
+def diffbir(session: Session) -> None:
+    _tuning(session, "diffbir")
+
+
+def osediff(session: Session) -> None:
+    _tuning(session, "osediff")
 
 
 def _tuning(session: Session, base: str) -> None:
@@ -48,7 +48,7 @@ def _tuning(session: Session, base: str) -> None:
     _compare(session, work, run, bench.policy, compile_blocks)
 
 
-def _reward_model(session: Session) -> None:
+def reward(session: Session) -> None:
     folder, config = session.scratch, frm_config(tiny=session.tiny)
     count, size = config.faces_per_step, 64 if session.tiny else 224
     write_preferences(folder, train=count, gold=0, pictures=random_networks.pictures(count, size), size=size)
@@ -97,6 +97,7 @@ def _compare(
     module.to(memory_format=torch.channels_last)
     _row(session, work, "channels_last", run, plain)
     module.to(memory_format=torch.contiguous_format)
+    _row(session, work, "plain again", run, plain)
     if session.seconds_left < COMPILING:
         session.row("Variants", work=work, variant=COMPILED, seconds="no time was left")
         return
@@ -113,12 +114,15 @@ def _row(
     try:
         first = run()
         warm = time.perf_counter() - began if began else None
-        seconds = statistics.median(run() for _ in range(REPEATS))
+        taken = [run()]
+        while sum(taken) < SECONDS and len(taken) < (2 if session.tiny else 50):
+            taken.append(run())
     except Exception as error:
         if plain is None:
             raise
         session.row("Variants", work=work, variant=variant, seconds=f"{type(error).__name__}: {str(error)[:200]}")
         return None
+    seconds = statistics.median(taken)
     cells: dict[str, Any] = {"seconds": seconds, "to plain": seconds / plain if plain else 1.0}
     session.row("Variants", work=work, variant=variant, **cells, **{"seconds of the first run": warm or first})
     return seconds
