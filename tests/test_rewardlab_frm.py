@@ -12,7 +12,7 @@ from PIL import Image
 
 import rewardlab
 from rewardlab import assets, backbones, frm, images
-from rewardlab.frm import ModelError, Preprocess, open_clip
+from rewardlab.frm import ModelError, Preprocess, open_clip, resize, resize_by_products
 from tests.preferences import TINY
 
 
@@ -125,6 +125,19 @@ def test_preprocessing_equals_the_file_path(portraits):
         difference = (by_file - by_tensor).abs()
         assert difference.mean() < 0.5
         assert difference.flatten().quantile(0.99) < 1.5
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_deterministic_resize_equals_bicubic_in_value_and_gradient(antialias):
+    pictures = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    found = []
+    for function in (resize, resize_by_products):
+        given = pictures.clone().requires_grad_()
+        resized = function(given, (28, 21), antialias=antialias)
+        resized.square().sum().backward()
+        found.append((resized.detach(), given.grad))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+    assert found[0][0].shape == (2, 3, 28, 21)
 
 
 def test_the_parity_flag_is_the_old_resize_without_antialiasing(portraits):

@@ -12,18 +12,13 @@ was cut off, ran out of memory or failed is a result too. The exit code is 1 if 
 """
 
 import argparse
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import import_module
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 # Without it, asking whether there is a GPU would start CUDA in this process, and no fork of it could use the GPU.
@@ -32,32 +27,22 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from rewardlab.runs import code_version
 from tests.gpu import session
+from tests.gpu.runner import Stage, preload, run
 from tests.gpu.session import RESULTS, TABLES, Session
 
-
-@dataclass(frozen=True)
-class Stage:
-    """function: `module:name` in this package, called with a `Session`. seconds: when it is killed."""
-
-    name: str
-    title: str
-    function: str
-    seconds: int
-
-
 STAGES = (
-    Stage("machine", "The machine", "machine:machine", 40),
-    Stage("parity", "CPU and GPU compute the same", "parity:parity", 80),
-    Stage("resume", "Killed and resumed, bit for bit", "resume:resume", 80),
-    Stage("diffbir", "ReFL of DiffBIR", "tuning:diffbir", 150),
-    Stage("osediff", "ReFL of OSEDiff", "tuning:osediff", 70),
-    Stage("frm", "Training of the reward model", "reward:reward", 90),
-    Stage("inference", "Restorers and metrics", "inference:inference", 80),
-    Stage("variants-frm", "Training of the reward model, otherwise computed", "variants:reward", 60),
-    Stage("variants-osediff", "ReFL of OSEDiff, otherwise computed", "variants:osediff", 90),
-    Stage("variants-diffbir", "ReFL of DiffBIR, otherwise computed", "variants:diffbir", 130),
+    Stage("machine", "The machine", "tests.gpu.machine:machine", 40),
+    Stage("parity", "CPU and GPU compute the same", "tests.gpu.parity:parity", 90, measures_time=False),
+    Stage("resume", "Killed and resumed, bit for bit", "tests.gpu.resume:resume", 90, measures_time=False),
+    Stage("diffbir", "ReFL of DiffBIR", "tests.gpu.tuning:diffbir", 130),
+    Stage("osediff", "ReFL of OSEDiff", "tests.gpu.tuning:osediff", 75),
+    Stage("frm", "Training of the reward model", "tests.gpu.reward:reward", 75),
+    Stage("inference", "Restorers and metrics", "tests.gpu.inference:inference", 75),
+    Stage("variants-frm", "Training of the reward model, computed otherwise", "tests.gpu.variants:reward", 60),
+    Stage("variants-osediff", "ReFL of OSEDiff, computed otherwise", "tests.gpu.variants:osediff", 90),
+    Stage("variants-diffbir", "ReFL of DiffBIR, computed otherwise", "tests.gpu.variants:diffbir", 130),
 )
-START_METHODS = ("fork", "spawn")  # a fork need not import everything again
+MACHINE = STAGES[0].name
 
 
 def main() -> int:
@@ -75,24 +60,25 @@ def main() -> int:
     device = options.device or ("cpu" if options.tiny else "cuda")
     if device == "cpu" and not options.tiny:
         parser.error("networks of the published sizes need a GPU; add --tiny for a CPU")
-    wanted = [stage for stage in STAGES if not options.stages or stage.name in (*options.stages, "machine")]
+    started = time.monotonic()
+    wanted = [stage for stage in STAGES if not options.stages or stage.name in (*options.stages, MACHINE)]
     options.out.mkdir(parents=True, exist_ok=True)
     session.forget(options.out, {stage.name for stage in wanted})
-    started = time.monotonic()
-    preload()
+    commit = options.commit or code_version()["commit"]
+    preload(wanted)
     print(f"imports: {time.monotonic() - started:.1f} s", flush=True)
-    methods = list(START_METHODS)
     work = Path(tempfile.mkdtemp(prefix="tests-gpu-"))
-    for stage in wanted:
-        ends = min(time.monotonic() + stage.seconds, started + options.seconds)
-        given = Session(stage.name, device, options.tiny, options.out, work, ends, methods[0])
-        ended = run(stage, given, options.commit or code_version()["commit"])
-        if stage.name == "machine" and ended != "done" and len(methods) > 1:
-            methods.pop(0)
-            session.forget(options.out, {stage.name})
-            ended = run(stage, replace(given, start_method=methods[0]), options.commit)
+    given = Session(MACHINE, device, options.tiny, options.out, work, started + options.seconds, start_method="fork")
+    for group in in_groups(wanted):
+        pairs = [(stage, _for_stage(given, stage)) for stage in group]
+        endings = run(pairs, commit)
+        if group[0].name == MACHINE and endings != ["done"]:
+            # A library may have started CUDA while it was imported: then no fork can use it, but a new process can.
+            given = replace(given, start_method="spawn")
+            session.forget(options.out, {MACHINE})
+            endings = run([(group[0], _for_stage(given, group[0]))], commit)
         write_report(options.out)
-        if stage.name == "machine" and ended != "done":
+        if group[0].name == MACHINE and endings != ["done"]:
             print(f"{device} cannot be used here, so nothing was measured: see {options.out / RESULTS}")
             return 1
     shutil.rmtree(work, ignore_errors=True)
@@ -102,54 +88,17 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def preload() -> None:
-    """Import what the stages use, so that their processes, forked from this one, need not. Computes nothing."""
-    for module in {stage.function.partition(":")[0] for stage in STAGES}:
-        try:
-            import_module(f"tests.gpu.{module}")
-        except Exception:  # noqa: BLE001 - of a package that is missing or broken, anything
-            traceback.print_exc()  # the stages that need it will say so again
+def in_groups(stages: list[Stage]) -> list[list[Stage]]:
+    """What runs side by side: neighbours that measure no time."""
+    numbered = enumerate(stages)
+    return [
+        [stage for _, stage in group]
+        for _, group in groupby(numbered, key=lambda item: item[0] if item[1].measures_time else -1)
+    ]
 
 
-def run(stage: Stage, given: Session, commit: str) -> str:
-    """How the stage ended: done, failed, killed or out of time. commit: of the code that is measured."""
-    began = time.monotonic()
-    if given.seconds_left < 5:
-        session.write(given.folder, {"stage": stage.name, "ended": "not started: no time was left", "seconds": 0})
-        return "not started"
-    context = multiprocessing.get_context(given.start_method)
-    process = context.Process(target=_in_process, args=(stage, given))
-    process.start()
-    process.join(given.seconds_left)
-    ended, error = "done", ""
-    if process.is_alive():
-        ended = "out of time"
-    elif process.exitcode == 1:
-        ended, error = "failed", _error_file(given).read_text()
-    elif process.exitcode:
-        ended = f"killed by signal {-process.exitcode}" if process.exitcode < 0 else f"exit code {process.exitcode}"
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # with whatever it started
-    process.kill()
-    process.join()
-    line = {"stage": stage.name, "ended": ended, "seconds": round(time.monotonic() - began, 1), "commit": commit}
-    session.write(given.folder, line | {"date": f"{datetime.now(UTC):%Y-%m-%d}"} | ({"error": error} if error else {}))
-    return ended
-
-
-def _in_process(stage: Stage, given: Session) -> None:
-    os.setsid()
-    module, function = stage.function.split(":")
-    try:
-        getattr(import_module(f"tests.gpu.{module}"), function)(given)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is this stage's result
-        _error_file(given).write_text(traceback.format_exc())
-        sys.stderr.write(traceback.format_exc())
-        sys.exit(1)
-
-
-def _error_file(given: Session) -> Path:
-    return given.scratch / "error.txt"
+def _for_stage(given: Session, stage: Stage) -> Session:
+    return replace(given, stage=stage.name, deadline=min(time.monotonic() + stage.seconds, given.deadline))
 
 
 def write_report(folder: Path) -> None:

@@ -99,7 +99,7 @@ def markdown(lines: list[dict[str, Any]], titles: dict[str, str]) -> str:
         found.append(f"## {title}")
         for table in dict.fromkeys(line["table"] for line in mine if "row" in line):
             rows = [
-                {name: _cell(value) for name, value in line["row"].items()}
+                {name: _cell(name, value) for name, value in line["row"].items()}
                 for line in mine
                 if line.get("table") == table
             ]
@@ -113,11 +113,11 @@ def _ending(line: dict[str, Any]) -> str:
     return f"Stage {line['ended']} after {line['seconds']} s ({line.get('date')}, commit {line.get('commit')}).{error}"
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
-        return "yes" if value else "**no**"
+        return "yes" if value else "**no**" if name == "holds" else "no"
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)

@@ -1,5 +1,12 @@
-"""ReFL at the published sizes: seconds of an iteration and peak memory by micro-batch, and where the time goes."""
+"""ReFL at the published sizes: seconds of an iteration and peak memory by micro-batch, and where the time goes.
 
+One micro-batch is measured: an iteration's others do the same work. Memory does not depend on the number of denoising
+steps without gradient, so what only asks for memory walks `SHORT` of them; the seconds of an update of the reward model
+are those of a short one and of the steps that it leaves out.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -7,12 +14,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from refl.configs import ReflConfig
+from refl.policies.diffusion import MultiStepPolicy
 from tests import random_networks
 from tests.bench.refl_parts import LABELS, Bench, Reading, Task, give_back_memory, parts_of
 from tests.gpu.session import Session
 
 MICRO_BATCHES = (12, 3, 6, 1)  # the smallest last: they take the longest
 PROFILED = 3  # faces
+SHORT = 5  # denoising steps
 CONTEXT = 0.6 * 2**30  # bytes of a card that CUDA takes beside torch's allocator, about
 ROWS = 5  # of the profile
 
@@ -44,44 +53,56 @@ def tuning(session: Session, base: str) -> None:
     session.row("Setting", name="side in pixels", value=bench.policy.size)
     session.row("Setting", name="parameters that train, millions", value=million)
     session.row("Setting", name="faces an iteration", value=config.batch_size)
-    for name in ("step", "update"):  # makes Adam's moments
-        bench.batch = whole.part(0, config.batch_size)
-        bench.run(Task(name, checkpointing=True))
+    bench.batch = whole.part(0, config.batch_size)
+    with short_chain(bench):
+        for name in ("step", "update"):  # makes Adam's moments
+            bench.run(Task(name, checkpointing=True))
     if session.on_gpu:
         resident = torch.cuda.memory_allocated() / 2**30
         session.row("Setting", name="GiB between iterations (networks, base, moments)", value=resident)
     adam = bench.run(Task("adam")).seconds
-    updates: dict[int, Reading | None] = {}
     micro_batches = [micro for micro in MICRO_BATCHES if micro <= config.batch_size and (not session.tiny or micro < 3)]
     for checkpointing in (True, False):
         for micro in micro_batches:
             bench.batch = whole
-            _measure(session, bench, micro, updates, checkpointing=checkpointing, adam=adam)
+            _measure(session, bench, micro, checkpointing=checkpointing, adam=adam)
     bench.batch = whole.part(0, max(1, config.batch_size // PROFILED))
     _parts(session, bench)
     _profile(session, bench)
 
 
-def _measure(
-    session: Session, bench: Bench, micro: int, updates: dict[int, Reading | None], *, checkpointing: bool, adam: float
-) -> None:
-    """One micro-batch is measured: an iteration's others do the same work. updates: of the reward model, the same
-    with and without checkpointing of the restorer, by micro-batch."""
+@contextmanager
+def short_chain(bench: Bench) -> Iterator[int]:
+    """A walk of `SHORT` denoising steps, if the policy has more; gives how many steps it leaves out."""
+    policy = bench.policy
+    if not isinstance(policy, MultiStepPolicy) or policy.steps <= SHORT:
+        yield 0
+        return
+    steps, policy.steps = policy.steps, SHORT
+    try:
+        yield steps - SHORT
+    finally:
+        policy.steps = steps
+
+
+def _measure(session: Session, bench: Bench, micro: int, *, checkpointing: bool, adam: float) -> None:
     config = bench.base_config
     known = {"micro-batch": micro, "checkpointing": checkpointing}
     bench.batch = bench.batch.part(0, config.batch_size // micro)
     task = Task("step", checkpointing=checkpointing)
-    logging = _after_freeing(bench, task, with_norms=True)  # a warm-up, too
-    step = _after_freeing(bench, task)
-    if step is None:
+    give_back_memory()
+    with short_chain(bench) as left_out:
+        bench.run_if_it_fits(task)  # a warm-up
+        logging = bench.run_if_it_fits(task, with_norms=True)
+        update = bench.run_if_it_fits(replace(task, name="update"))
+        short = bench.run_if_it_fits(task)
+    step = bench.run_if_it_fits(task)
+    if step is None or short is None:
         session.row("Iterations", **known, **{"seconds an iteration": "out of memory"})
         return
-    if micro not in updates:
-        updates[micro] = _after_freeing(bench, replace(task, name="update"))
-    update = updates[micro]
     scale = config.batch_size / micro
     seconds = scale * (step.seconds - adam) + adam
-    updating = scale * update.seconds if update else None
+    updating = scale * (update.seconds + (step.seconds - short.seconds if left_out else 0)) if update else None
     session.row(
         "Iterations",
         **known,
@@ -102,11 +123,6 @@ def _measure(
 
 def _iterations() -> int:
     return ReflConfig().iterations
-
-
-def _after_freeing(bench: Bench, task: Task, *, with_norms: bool = False) -> Reading | None:
-    give_back_memory()
-    return bench.run_if_it_fits(task, with_norms=with_norms)
 
 
 def _gib(session: Session, bytes_: int) -> float | None:
@@ -137,22 +153,23 @@ def _parts(session: Session, bench: Bench) -> None:
 
 
 def _profile(session: Session, bench: Bench) -> None:
-    """The operators that take most of the device's time in a micro-batch, and how busy the device is."""
+    """The operators that take most of the device's time in a micro-batch, and the share of the time it is busy."""
     task = Task("step")
     if bench.run_if_it_fits(task) is None:
         return
-    wall = bench.run(task).seconds
     on_device = "self_device_time_total" if session.on_gpu else "self_cpu_time_total"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if session.on_gpu else [])]
-    with profile(activities=activities) as profiler:
-        bench.run(task)
+    with short_chain(bench) as left_out:
+        wall = bench.run(task).seconds
+        with profile(activities=activities) as profiler:
+            bench.run(task)
     events: list[Any] = [each for each in profiler.key_averages() if each.device_type.name == "CPU"]
     spent = {each.key: (getattr(each, on_device) / 1e6, each.count) for each in events}
     everything = sum(seconds for seconds, _ in spent.values())
-    table = f"Profile of a micro-batch of {len(bench.batch.faces)}, without checkpointing"
+    walked = f", {SHORT} of {SHORT + left_out} denoising steps" if left_out else ""
+    table = f"Profile of a micro-batch of {len(bench.batch.faces)}, without checkpointing{walked}"
     for name, (seconds, count) in sorted(spent.items(), key=lambda item: -item[1][0])[:ROWS]:
         session.row(table, operator=name, calls=count, seconds=seconds, share=seconds / everything)
-    session.row(
-        table, operator="all, of the seconds without the profiler", calls=sum(count for _, count in spent.values()),
-        seconds=wall, share=everything / wall,
-    )  # fmt: skip
+    calls = sum(count for _, count in spent.values())
+    session.row(table, operator="all", calls=calls, seconds=everything, share=1.0)
+    session.row(table, operator="the micro-batch without the profiler", seconds=wall, share=wall / everything)
