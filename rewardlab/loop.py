@@ -133,7 +133,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def precision(wanted: str, device: str | None) -> Literal["bf16", "no"]:
     """accelerate's word for auto, fp32 or bf16 on this device. Raises `TrainError`."""
-    has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "bf16" and not has_bf16:
         raise TrainError("This device has no bf16: leave --precision at auto, or use fp32.")
     return "bf16" if has_bf16 and wanted != "fp32" else "no"

@@ -36,7 +36,7 @@ def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
     measure = untrained(trunk)
     try:
         layers = load_arrays(path)[layers_name]
-        trunk_layers = (module for module in measure.network.net.modules() if isinstance(module, nn.Conv2d))  # type: ignore[union-attr, operator]
+        trunk_layers = (module for module in measure.network.net.modules() if isinstance(module, nn.Conv2d))  # type: ignore[union-attr]
         for index, convolution in enumerate(trunk_layers):
             _fill(convolution, layers[f"Conv_{index}"])
     except (KeyError, TypeError, RuntimeError) as error:
