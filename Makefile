@@ -38,7 +38,7 @@ lint: $(BIN)/.installed-dev
 	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org python manage.py check --deploy --fail-level WARNING
 
 audit: $(BIN)/.installed-dev
-	python -m tests.advisories
+	python -m tests.support.advisories
 
 $(BIN)/.installed: requirements.txt requirements-demo.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.11"; exit 1; }

@@ -11,8 +11,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from annotate import models
-from annotate.services import audit, campaigns, refits
-from annotate.services.refusals import Refused
+from annotate.campaigns import services as campaigns_services
+from annotate.common import audit_log
+from annotate.common.refusals import Refused
+from annotate.predictor import refit_requests
 
 admin.site.site_header = admin.site.site_title = "DiffusionReward"
 admin.site.index_title = "Campaigns, labels and runs"
@@ -53,7 +55,7 @@ class AuditedAdmin(admin.ModelAdmin):
             else {}
         )
         action = self.action_of(set(before_and_after), is_new=not change)
-        audit.record(actor=_person(request), action=action, target=obj, **before_and_after)
+        audit_log.record(actor=_person(request), action=action, target=obj, **before_and_after)
 
 
 def _person(request: HttpRequest) -> models.User:
@@ -89,7 +91,7 @@ class PeopleAdmin(AuditedAdmin, UserAdmin):
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         response = super().user_change_password(request, id, form_url)
         if request.method == "POST" and response.status_code == 302:
-            audit.record(actor=_person(request), action="reset-password", target=models.User.objects.get(pk=id))
+            audit_log.record(actor=_person(request), action="reset-password", target=models.User.objects.get(pk=id))
         return response
 
 
@@ -185,7 +187,7 @@ class CampaignAdmin(AuditedAdmin):
     def add_pairs(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             try:
-                added = campaigns.add_contested_pairs(campaign=campaign, actor=_person(request))
+                added = campaigns_services.add_contested_pairs(campaign=campaign, actor=_person(request))
             except Refused as refused:
                 self.message_user(request, f"{campaign}: {refused.message}", messages.ERROR)
             else:
@@ -194,14 +196,14 @@ class CampaignAdmin(AuditedAdmin):
     @admin.action(description="Pause: no more items are given out")
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            campaigns.set_open(campaign=campaign, is_open=False, actor=_person(request))
+            campaigns_services.set_open(campaign=campaign, is_open=False, actor=_person(request))
             self.message_user(request, f"{campaign} is paused; answers are kept.", messages.SUCCESS)
 
     @admin.action(description="Reopen")
     def reopen(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             try:
-                campaigns.set_open(campaign=campaign, is_open=True, actor=_person(request))
+                campaigns_services.set_open(campaign=campaign, is_open=True, actor=_person(request))
             except Refused as refused:
                 self.message_user(request, f"{campaign}: {refused.message}", messages.ERROR)
             else:
@@ -209,7 +211,9 @@ class CampaignAdmin(AuditedAdmin):
 
     @admin.action(description="Release all held items")
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:
-        released = sum(campaigns.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset)
+        released = sum(
+            campaigns_services.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset
+        )
         self.message_user(request, f"{released} items were given back.", messages.SUCCESS)
 
 
@@ -296,7 +300,7 @@ class PredictorAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Ask the worker for a refit", permissions=["view"])
     def refit(self, request: HttpRequest, queryset: QuerySet) -> None:
-        refits.request_refit()
+        refit_requests.request_refit()
         self.message_user(request, "A refit is queued. It runs if there are answers it has not seen.")
 
 

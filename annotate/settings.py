@@ -92,8 +92,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "annotate.middleware.content_security_policy",
-    "annotate.uploads.small_bodies",
+    "annotate.web.middleware.content_security_policy",
+    "annotate.web.uploads.small_bodies",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -102,11 +102,11 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "annotate.middleware.htmx_sign_in",
+    "annotate.web.middleware.htmx_sign_in",
 ]
 
 # No door takes a file, and none needs a large body.
-FILE_UPLOAD_HANDLERS = ["annotate.uploads.RefuseFiles"]
+FILE_UPLOAD_HANDLERS = ["annotate.web.uploads.RefuseFiles"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 
 ROOT_URLCONF = "annotate.urls"
@@ -143,7 +143,7 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "annotate.User"
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "annotate.permissions.LeadPermissions"]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "annotate.accounts.roles.LeadPermissions"]
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"

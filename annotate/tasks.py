@@ -1,29 +1,49 @@
 """Background entry points. Heavy imports happen inside, in the worker, never in a web process."""
 
+from django_q.brokers import get_broker
 from django_q.tasks import async_task
+
+from annotate.models import RefitRequest, StageRun
+from annotate.pipeline.stage import demo_run
+from annotate.predictor import refit_requests
+from annotate.predictor.status import labels_wait
 
 
 def refit_predictor() -> int:
     """Refit until the newest answer is in; then see whether a whole grid search is due."""
-    from annotate.services import predictors, refits
+    from annotate.predictor import refit_requests, refitting, versions
 
-    refits.take_refit_request()
-    done = predictors.refit_while_labels_wait()
-    if done and predictors.grid_is_due():
+    refit_requests.take_refit_request()
+    done = refitting.refit_while_labels_wait()
+    if done and versions.grid_is_due():
         async_task("annotate.tasks.search_parameters", group="refit", task_name="search the grid")
     return done
 
 
 def search_parameters() -> int | None:
-    from annotate.services import predictors
+    from annotate.predictor import refitting
 
-    version = predictors.search_if_due()
+    version = refitting.search_if_due()
     return version.pk if version else None
 
 
 def prepare_demo() -> None:
     """The next part of the demo; queues itself again until everything is there."""
-    from annotate.services import demo
+    from annotate.demo import portraits
 
-    if demo.prepare_next_part():
+    if portraits.prepare_next_part():
         async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
+
+
+def queue_leftover_work() -> None:
+    """Tasks that were cut off stay locked in the queue for an hour; every task can be run again, so start afresh."""
+    get_broker().purge_queue()
+    RefitRequest.objects.update_or_create(
+        pk=1, defaults={"queued_at": None, "running_until": None, "searching_until": None}
+    )
+    run = demo_run()
+    if run and run.total and run.done < run.total:
+        StageRun.objects.filter(pk=run.pk).update(state=StageRun.State.RUNNING, error="")
+        async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
+    if labels_wait():
+        refit_requests.request_refit()

@@ -4,58 +4,67 @@ from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from annotate.accounts import views as accounts_views
+from annotate.agreement import views as agreement_views
 from annotate.api import views as api
-from annotate.views import agreement, campaigns, desk, home, joining, leaderboard, predictors, runs, sign_in, studies
+from annotate.campaigns import views as campaigns_views
+from annotate.desk import onboarding_views
+from annotate.desk import views as desk_views
+from annotate.leaderboard import views as leaderboard_views
+from annotate.predictor import views as predictor_views
+from annotate.runs import views as runs_views
+from annotate.studies import views as studies_views
+from annotate.web import health as web_health
 
-handler400 = "annotate.views.errors.bad_request"
-handler404 = "annotate.views.errors.not_found"
-handler500 = "annotate.views.errors.server_error"
+handler400 = "annotate.web.errors.bad_request"
+handler404 = "annotate.web.errors.not_found"
+handler500 = "annotate.web.errors.server_error"
 
 urlpatterns = [
-    path("", home.home, name="home"),
-    path("campaigns/<slug:slug>/guideline", home.guideline, name="guideline"),
-    path("campaigns/<slug:slug>/judge", desk.judge, name="judge"),
-    path("campaigns/<slug:slug>/begin", joining.begin, name="begin"),
-    path("campaigns/<slug:slug>/consent", joining.agree, name="agree"),
-    path("campaigns/<slug:slug>/tutorial", joining.tutored, name="tutored"),
-    path("campaigns/<slug:slug>/qualification", joining.qualification, name="qualification"),
-    path("join/<str:token>", joining.join, name="join"),
-    path("return/<str:signed>", joining.come_back, name="come_back"),
-    path("campaigns/<slug:slug>/answer", desk.answer, name="answer"),
-    path("campaigns/<slug:slug>/skip", desk.skip, name="skip"),
-    path("campaigns/<slug:slug>/undo", desk.undo, name="undo"),
-    path("campaigns/<slug:slug>/history", desk.history, name="history"),
-    path("campaigns/<slug:slug>/history/<uuid:token>", desk.change, name="change"),
-    path("campaigns/<slug:slug>/live", home.live, name="live"),
-    path("campaigns/new", campaigns.new, name="campaign_new"),
-    path("campaigns/count", campaigns.count, name="campaign_count"),
-    path("campaigns/preferences", campaigns.preference_counts, name="preference_counts"),
-    path("campaigns/<slug:slug>/", campaigns.campaign, name="campaign"),
-    path("campaigns/<slug:slug>/progress", campaigns.campaign_live, name="campaign_live"),
-    path("campaigns/<slug:slug>/do/<slug:action>", campaigns.act, name="campaign_action"),
-    path("runs/", runs.runs, name="runs"),
-    path("runs/<str:name>/", runs.run, name="run"),
-    path("runs/<str:name>/live", runs.run_live, name="run_live"),
-    path("runs/<str:name>/faces", runs.run_faces, name="run_faces"),
-    path("runs/<str:name>/<path:file>", runs.run_file, name="run_file"),
+    path("", campaigns_views.home, name="home"),
+    path("campaigns/<slug:slug>/guideline", desk_views.guideline, name="guideline"),
+    path("campaigns/<slug:slug>/judge", desk_views.judge, name="judge"),
+    path("campaigns/<slug:slug>/begin", onboarding_views.begin, name="begin"),
+    path("campaigns/<slug:slug>/consent", onboarding_views.agree, name="agree"),
+    path("campaigns/<slug:slug>/tutorial", onboarding_views.tutored, name="tutored"),
+    path("campaigns/<slug:slug>/qualification", onboarding_views.qualification, name="qualification"),
+    path("join/<str:token>", onboarding_views.join, name="join"),
+    path("return/<str:signed>", onboarding_views.come_back, name="come_back"),
+    path("campaigns/<slug:slug>/answer", desk_views.answer, name="answer"),
+    path("campaigns/<slug:slug>/skip", desk_views.skip, name="skip"),
+    path("campaigns/<slug:slug>/undo", desk_views.undo, name="undo"),
+    path("campaigns/<slug:slug>/history", desk_views.history, name="history"),
+    path("campaigns/<slug:slug>/history/<uuid:token>", desk_views.change, name="change"),
+    path("campaigns/<slug:slug>/live", predictor_views.live, name="live"),
+    path("campaigns/new", campaigns_views.new, name="campaign_new"),
+    path("campaigns/count", campaigns_views.count, name="campaign_count"),
+    path("campaigns/preferences", campaigns_views.preference_counts, name="preference_counts"),
+    path("campaigns/<slug:slug>/", campaigns_views.campaign, name="campaign"),
+    path("campaigns/<slug:slug>/progress", campaigns_views.campaign_live, name="campaign_live"),
+    path("campaigns/<slug:slug>/do/<slug:action>", campaigns_views.act, name="campaign_action"),
+    path("runs/", runs_views.runs, name="runs"),
+    path("runs/<str:name>/", runs_views.run, name="run"),
+    path("runs/<str:name>/live", runs_views.run_live, name="run_live"),
+    path("runs/<str:name>/faces", runs_views.run_faces, name="run_faces"),
+    path("runs/<str:name>/<path:file>", runs_views.run_file, name="run_file"),
     path("images/<uuid:key>", api.image, name="image"),
-    path("campaigns/<slug:slug>/study", studies.study_report, name="study_report"),
-    re_path(r"^campaigns/(?P<slug>[-\w]+)/study\.(?P<form>csv|tex)$", studies.study_table, name="study_table"),
-    path("campaigns/<slug:slug>/agreement", agreement.agreement, name="agreement"),
+    path("campaigns/<slug:slug>/study", studies_views.study_report, name="study_report"),
+    re_path(r"^campaigns/(?P<slug>[-\w]+)/study\.(?P<form>csv|tex)$", studies_views.study_table, name="study_table"),
+    path("campaigns/<slug:slug>/agreement", agreement_views.agreement, name="agreement"),
     re_path(
         r"^campaigns/(?P<slug>[-\w]+)/agreement\.(?P<form>html|csv|tex)$",
-        agreement.agreement_file,
+        agreement_views.agreement_file,
         name="agreement_file",
     ),
-    path("predictors", predictors.predictors, name="predictors"),
-    path("leaderboard", leaderboard.leaderboard, name="leaderboard"),
-    re_path(r"^leaderboard\.(?P<form>csv|tex)$", leaderboard.leaderboard_file, name="leaderboard_file"),
+    path("predictors", predictor_views.predictors, name="predictors"),
+    path("leaderboard", leaderboard_views.leaderboard, name="leaderboard"),
+    re_path(r"^leaderboard\.(?P<form>csv|tex)$", leaderboard_views.leaderboard_file, name="leaderboard_file"),
     path("language/", include("django.conf.urls.i18n")),
-    path("health", home.health, name="health"),
-    path("accounts/login/", sign_in.SignIn.as_view(), name="login"),
+    path("health", web_health.health, name="health"),
+    path("accounts/login/", accounts_views.SignIn.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("api/v1/", include("annotate.api.urls")),
     path("favicon.ico", lambda request: RedirectView.as_view(url=static("icon.svg"))(request)),
-    path("admin/login/", sign_in.from_admin),
+    path("admin/login/", accounts_views.from_admin),
     path("admin/", admin.site.urls),
 ]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rewardlab.losses import preference_losses
 from rewardlab.metrics.perceptual import Lpips
+from rewardlab.reward_model.losses import preference_losses
 
 Wavelet = Literal["haar", "dual-tree"]
 

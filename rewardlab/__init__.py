@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rewardlab.frm import FaceRewardModel
+    from rewardlab.reward_model.model import FaceRewardModel
 
 
 def load(path: Path | str, device: str = "cpu") -> "FaceRewardModel":
     """A Face Reward Model from its folder: `load(path).score(images, captions)` -> (B,), differentiable."""
-    from rewardlab import frm
+    from rewardlab.reward_model import model
 
-    return frm.load(path, device)
+    return model.load(path, device)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from rewardlab import assets
-from rewardlab.faces import Floats
+from rewardlab.face_alignment import Floats
 from rewardlab.images import Pixels
 
 LLAVA_PROMPT = (
@@ -119,7 +119,7 @@ class LlavaCaptioner:
     """
 
     def __init__(self, model: str | Path | None = None, device: str = "cpu", batch_size: int = 8) -> None:
-        from rewardlab.compat import ensure_torchvision
+        from rewardlab.torchvision_stub import ensure_torchvision
 
         ensure_torchvision()
         from transformers import AutoProcessor, LlavaForConditionalGeneration

@@ -4,11 +4,7 @@ Two conventions meet here. A stored image is an 8-bit RGB PNG and, in memory, a 
 (H, W, 3). A network's image is a float32 tensor (B, 3, H, W) in [0, 1].
 """
 
-import contextlib
-import hashlib
 import io
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -125,41 +121,6 @@ def require_rgb(array: Pixels) -> None:
     """Raises `ValueError` unless `array` is a uint8 (H, W, 3) array with at least one pixel."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"a uint8 (H, W, 3) RGB array is needed, not {array.dtype} {array.shape}")
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is either not there or whole, and on disk when this returns.
-
-    Makes the folder if need be. An existing file is replaced in one step.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is already safe
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256, the name of an image's content."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def to_tensor(arrays: Sequence[Pixels]) -> "torch.Tensor":

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import rewardlab
-from rewardlab.frm import ModelError
+from rewardlab.errors import ModelError
 from rewardlab.images import ImageError, read, to_tensor
 
 

@@ -6,7 +6,11 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.cache import cache
 
-from tests.browser import browser, sign_in, site  # noqa: F401 - fixtures
+from tests.support.browser import (
+    browser,  # noqa: F401 - fixtures
+    sign_in,  # noqa: F401 - fixtures
+    site,  # noqa: F401 - fixtures
+)
 
 
 def pytest_configure() -> None:
@@ -16,7 +20,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first, so that no core waits for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_annotate_postgres.py")
+    items.sort(key=lambda item: item.path.name != "test_postgres.py")
 
 
 @pytest.fixture(autouse=True)

@@ -7,19 +7,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from annotate.services.refusals import Refused
-
-FORBIDDEN = {"not_a_member", "consent_needed", "tutorial_needed", "qualification_needed"}
-MALFORMED = {"malformed"}
-NOT_FOUND = {"no_such_lease"}
-
-
-def status_of(refused: Refused) -> int:
-    if refused.code in FORBIDDEN:
-        return status.HTTP_403_FORBIDDEN
-    if refused.code in MALFORMED:
-        return status.HTTP_400_BAD_REQUEST
-    return status.HTTP_404_NOT_FOUND if refused.code in NOT_FOUND else status.HTTP_409_CONFLICT
+from annotate.common.refusals import Refused, status_of
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:

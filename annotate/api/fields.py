@@ -11,7 +11,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotate import tools
+from annotate.desk import viewer_tools
 
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -83,7 +83,9 @@ class Flag(serializers.Field):
     {
         "type": "object",
         "description": "tool of the viewer -> how often it was used",
-        "properties": {name: {"type": "integer", "minimum": 0, "maximum": tools.MOST} for name in tools.TOOLS},
+        "properties": {
+            name: {"type": "integer", "minimum": 0, "maximum": viewer_tools.MOST} for name in viewer_tools.TOOLS
+        },
         "additionalProperties": False,
     }
 )
@@ -92,7 +94,7 @@ class ToolCounts(serializers.Field):
         if isinstance(data, dict):
             whole = {name: int(n) for name, n in data.items() if type(n) is float and n.is_integer()}
             data = {**data, **whole}
-        if fault := tools.faults_of(data):
+        if fault := viewer_tools.faults_of(data):
             raise serializers.ValidationError(fault)
         return data
 

@@ -5,9 +5,9 @@ from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from annotate.api import fields
+from annotate.desk.shown_pairs import Past, Shown, side_of
 from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion, Question
-from annotate.selectors.desk import Past, Shown, side_of
 
 CHOICES = ("left", "right", "cant_tell")
 

@@ -13,12 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from annotate.api import images as outgoing
+from annotate.accounts import sign_in
+from annotate.api import image_responses as outgoing
 from annotate.api import serializers as s
+from annotate.common.refusals import Refused
+from annotate.desk import image_access, judging, leasing, progress, shown_pairs
 from annotate.models import Campaign, Candidate, Lease
-from annotate.selectors import desk, images, progress
-from annotate.services import judging, sign_in
-from annotate.services.refusals import Refused
 
 IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
@@ -91,7 +91,7 @@ def next_item(request: Request, slug: str) -> Response:
     wish = s.NextRequestSerializer(data=request.data)
     wish.is_valid(raise_exception=True)
     campaign = get_object_or_404(Campaign, slug=slug)
-    leases = judging.lease_items(annotator=request.user, campaign=campaign, **wish.validated_data)
+    leases = leasing.lease_items(annotator=request.user, campaign=campaign, **wish.validated_data)
     if not leases:
         return Response(status=status.HTTP_204_NO_CONTENT)
     shown = _shown(request, leases, campaign)
@@ -101,7 +101,7 @@ def next_item(request: Request, slug: str) -> Response:
 def _shown(request: Request, leases: list[Lease], campaign: Campaign) -> list[dict[str, Any]]:
     return [
         dict(item)
-        for item in s.LeaseSerializer(desk.shown(leases, campaign), many=True, context={"request": request}).data
+        for item in s.LeaseSerializer(shown_pairs.shown(leases, campaign), many=True, context={"request": request}).data
     ]
 
 
@@ -172,9 +172,9 @@ def history(request: Request, slug: str) -> Response:
     asked.is_valid(raise_exception=True)
     campaign = _member_campaign(request, slug)
     before = asked.validated_data.get("before")
-    if before and desk.own_lease(annotator=request.user, campaign=campaign, token=before) is None:
+    if before and shown_pairs.own_lease(annotator=request.user, campaign=campaign, token=before) is None:
         raise Refused("no_such_lease", "The answer that this page should begin after is not in force any more.")
-    page, more = desk.history(annotator=request.user, campaign=campaign, before=before)
+    page, more = shown_pairs.history(annotator=request.user, campaign=campaign, before=before)
     answers = s.PastSerializer(page, many=True, context={"request": request}).data
     return Response({"answers": answers, "older": page[-1].lease.token if more else None})
 
@@ -220,7 +220,7 @@ class Image(APIView):
     )
     def get(self, request: Request, key: uuid.UUID) -> HttpResponse:
         candidate = get_object_or_404(Candidate.objects.select_related("face"), key=key)
-        if not images.may_see(request.user, candidate):
+        if not image_access.may_see(request.user, candidate):
             raise Http404
         etag = outgoing.etag(candidate)
         response: HttpResponse

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from rewardlab.loop import Progress
+    from rewardlab.training.loop import Progress
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -44,7 +44,7 @@ def told(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Calla
 def errors_in_words() -> Iterator[None]:
     """What stops a training, as an error of the command with what to do."""
     from rewardlab.assets import MissingAsset
-    from rewardlab.loop import TrainError
+    from rewardlab.training.loop import TrainError
 
     try:
         yield

@@ -23,12 +23,13 @@ def images_of(options: dict[str, Any], run: Any) -> Path:
 
 def freeze_or_copy(run: Any, options: dict[str, Any]) -> None:
     """faces.jsonl in the run's folder."""
-    from rewardlab.images import write_atomic
+    from rewardlab.files import write_atomic
 
     if options["faces"]:
         write_atomic(run.faces, options["faces"].read_bytes())
         return
-    from annotate.exports import NothingToFreeze, freeze_faces
+    from annotate.exchange.preference_rows import NothingToFreeze
+    from annotate.exchange.snapshot import freeze_faces
 
     try:
         require_migrated()
@@ -45,7 +46,7 @@ def made_ready(command: BaseCommand, run: Any, config: Any, options: dict[str, A
     done, or has saved something under another configuration, is refused."""
     from dataclasses import asdict
 
-    from rewardlab.checkpoint import saved_step
+    from rewardlab.training.checkpoint import saved_step
 
     if run.exists():
         known = run.description()["config"]

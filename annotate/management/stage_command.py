@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from annotate.stages import Stage, Step, Summary
+from annotate.pipeline.stage import Stage, Step, Summary
 
 SHOWN_PER_REASON = 20
 

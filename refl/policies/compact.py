@@ -8,11 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from refl.policies.codecs import Noise, UnshuffleCodec
+from refl.policies.codecs import UnshuffleCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, sd_schedule
+from refl.policies.noise import Noise
 from refl.policies.prompts import NoText
-from rewardlab.compat import ensure_torchvision
+from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 

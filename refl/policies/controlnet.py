@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from rewardlab.compat import ensure_torchvision
+from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refl.errors import WeightsError
 from refl.policies.codecs import KLCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffusion import MultiStepPolicy, sd_schedule
 from refl.policies.stable_diffusion import check_tensors, open_stable_diffusion, raise_unless_fitting, require
-from refl.restorers.checkpoint import read_state, recognise
-from refl.restorers.spec import WeightsError
-from rewardlab.compat import ensure_torchvision
+from refl.weights import read_state, recognise
+from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from refl.policies.codecs import KLCodec, Noise, UnshuffleCodec
+from refl.policies.codecs import KLCodec, UnshuffleCodec
+from refl.policies.noise import Noise
 from refl.policies.prompts import NoText, TextEncoder
-from rewardlab.compat import ensure_torchvision
+from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 

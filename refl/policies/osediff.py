@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from refl.errors import WeightsError
 from refl.policies.codecs import KLCodec
 from refl.policies.diffusion import OneStepPolicy, sd_schedule
 from refl.policies.stable_diffusion import check_tensors, open_stable_diffusion, require
-from refl.restorers.checkpoint import read_state
-from refl.restorers.spec import WeightsError
-from rewardlab.compat import ensure_torchvision
+from refl.weights import read_state
+from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from rewardlab.data import DataError
+from rewardlab.snapshot_images import DataError
 
 PromptSource = Literal["empty", "caption", "file"]
 NAMED_AT_MOST = 5

@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from refl.errors import WeightsError
 from refl.policies.diffusion import sd_schedule
 from refl.policies.prompts import TextEncoder
-from refl.restorers.spec import WeightsError
 from rewardlab.assets import ASSETS, MissingAsset
-from rewardlab.compat import ensure_torchvision
+from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from refl.restorers.spec import Restorer, RestorerSpec, UnknownRestorerError, WeightsError
+from refl.errors import UnknownRestorerError, WeightsError
+from refl.restorers.spec import Restorer, RestorerSpec
 from rewardlab import assets
-from rewardlab.runs import Run, open_run
+from rewardlab.training.runs import Run, open_run
 
 __all__ = ["RESTORERS", "Restorer", "RestorerSpec", "UnknownRestorerError", "WeightsError", "open_restorer"]
 
@@ -45,13 +46,13 @@ def open_restorer(
 
     name: a key of `RESTORERS`; or a run of kind base or refl in `run_root`, with `@0.5` behind it for the dial
     between base and tuned; or any new name together with `weights`, a checkpoint of a network that
-    spandrel recognises (GFPGAN, CodeFormer, RestoreFormer, SwinIR, ...; see refl.restorers.checkpoint).
+    spandrel recognises (GFPGAN, CodeFormer, RestoreFormer, SwinIR, ...; see refl.restorers.spandrel_restorer).
     weights: a file to use in place of the entry's own. Raises `UnknownRestorerError`,
     rewardlab.assets.MissingAsset, FileNotFoundError, or `WeightsError` for a file that does not fit.
     """
     spec = RESTORERS.get(name)
     if spec is None and weights is None and run_root is not None and (found := _run_of(name, run_root)):
-        from refl.restorers.tuned import PolicyRestorer
+        from refl.restorers.policy_restorer import PolicyRestorer
 
         run, dial = found
         return PolicyRestorer(run, dial=dial, device=device)
@@ -68,7 +69,7 @@ def open_restorer(
 
         return LanczosRestorer(spec)
 
-    from refl.restorers.checkpoint import CheckpointRestorer
+    from refl.restorers.spandrel_restorer import CheckpointRestorer
 
     if weights is not None:
         path = Path(weights)

@@ -9,14 +9,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class UnknownRestorerError(ValueError):
-    """No restorer of this name, and no weights to open one from."""
-
-
-class WeightsError(ValueError):
-    """A weights file cannot be used; the message says which file, what is wrong and what to do."""
-
-
 @dataclass(frozen=True)
 class RestorerSpec:
     """An entry of the list of restorers; opening it is what costs time and memory.

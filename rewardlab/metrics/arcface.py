@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from rewardlab import assets
 from rewardlab.images import to_arrays
 from rewardlab.metrics.registry import Measure
-from rewardlab.metrics.weights import fill, read_tensors
+from rewardlab.weight_files import fill, read_tensors
 
 SIDE = 128
 PNG_LUMA = np.array([9797, 19234, 3737], np.uint32)  # red, green, blue of 2^15, where OpenCV reads a PNG as grey

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewardlab import assets
-from rewardlab.frm import OPENAI_MEAN, OPENAI_STD, build, open_clip
+from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, open_clip
 from rewardlab.metrics.registry import Measure
-from rewardlab.metrics.weights import fill, read_tensors
+from rewardlab.weight_files import fill, read_tensors
 
 
 class ImageTower(nn.Module):

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewardlab import assets
-from rewardlab.compat import ensure_torchvision
 from rewardlab.metrics.fid import Extract
 from rewardlab.metrics.pyiqa_networks import standing_in
 from rewardlab.metrics.registry import require_images
-from rewardlab.metrics.weights import fill, read_tensors
+from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import fill, read_tensors
 
 INCEPTION_SIDE = 299
 EFFICIENTNET_SIDE = 224
@@ -45,7 +45,7 @@ def build_efficientnet(device: str) -> Extract:
     ensure_torchvision()
     import timm
 
-    from rewardlab.backbones import fill_in_order
+    from rewardlab.weight_files import fill_in_order
 
     with torch.random.fork_rng(devices=[]):
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from rewardlab import faces
-from rewardlab.faces import Detection, Pixels
+from rewardlab import face_alignment
+from rewardlab.face_alignment import Detection, Pixels
 from rewardlab.images import to_arrays
 from rewardlab.metrics.registry import Measure, UndefinedMetric
 
@@ -13,7 +13,7 @@ def reference_faces(references: list[Pixels], metric: str) -> list[Detection]:
     """The largest face of each uint8 (H, W, 3) reference. Raises `UndefinedMetric` for the first without a face."""
     found = []
     for index, reference in enumerate(references):
-        detections = faces.detect(reference)
+        detections = face_alignment.detect(reference)
         if not detections:
             raise UndefinedMetric(f"{metric} is undefined: no face was found in the reference of image {index}")
         found.append(detections[0])
@@ -30,8 +30,9 @@ def build_sface(device: str) -> Measure:
     def measure(images: Tensor, reference: Tensor) -> Tensor:
         originals = to_arrays(reference)
         angles = [
-            faces.identity_angle(
-                faces.identity_embedding(restored, face.landmarks), faces.identity_embedding(original, face.landmarks)
+            face_alignment.identity_angle(
+                face_alignment.identity_embedding(restored, face.landmarks),
+                face_alignment.identity_embedding(original, face.landmarks),
             )
             for restored, original, face in zip(
                 to_arrays(images), originals, reference_faces(originals, "SFace angle"), strict=True

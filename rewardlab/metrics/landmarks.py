@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewardlab import assets
-from rewardlab.compat import ensure_torchvision
-from rewardlab.faces import Detection, Pixels
+from rewardlab.face_alignment import Detection, Pixels
 from rewardlab.images import to_arrays
 from rewardlab.metrics.identity import reference_faces
 from rewardlab.metrics.registry import Measure
-from rewardlab.metrics.weights import fill, read_tensors
+from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import fill, read_tensors
 
 Points = NDArray[np.float64]
 

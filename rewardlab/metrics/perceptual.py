@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from rewardlab import assets
-from rewardlab.compat import ensure_torchvision
 from rewardlab.metrics.numpy_pickle import load_arrays
 from rewardlab.metrics.registry import Measure
+from rewardlab.torchvision_stub import ensure_torchvision
 
 # per network: the lpips package's name, the asset, the trunk's name inside it
 _NETWORKS = {"alex": ("lpips-alex", "AlexNet_0"), "vgg": ("lpips-vgg", "VGG16_0")}

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from rewardlab import assets
-from rewardlab.compat import ensure_torchvision
 from rewardlab.metrics.registry import Measure
-from rewardlab.metrics.weights import fill, read_tensors
+from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import fill, read_tensors
 
 
 def build_musiq(device: str) -> Measure:

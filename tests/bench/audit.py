@@ -8,7 +8,12 @@ django.setup()
 
 from django.db.models import Count, F, Q, Sum  # noqa: E402
 
-from annotate.models import Item, Judgement, Lease, Membership  # noqa: E402
+from annotate.models import (  # noqa: E402
+    Item,
+    Judgement,
+    Lease,
+    Membership,
+)
 
 
 def audit() -> dict:

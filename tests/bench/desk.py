@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from tests.bench.machine import describe, percentiles
-from tests.load import Client, run_clients
-from tests.servers import Deployment
+from tests.support.load import Client, run_clients
+from tests.support.servers import Deployment
 
 PAIRS_PER_FACE = 6
 SMALL = 600

@@ -10,7 +10,7 @@ import json
 from playwright.sync_api import Page, sync_playwright
 
 from tests.bench.machine import describe, percentiles
-from tests.servers import PASSWORD, Deployment, find_chromium
+from tests.support.servers import PASSWORD, Deployment, find_chromium
 
 BASELINE_ANSWERS = 30
 

@@ -13,11 +13,15 @@ django.setup()
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from annotate import storage  # noqa: E402
-from annotate.models import Campaign, Candidate, User  # noqa: E402
+from annotate.common import image_store  # noqa: E402
+from annotate.models import (  # noqa: E402
+    Campaign,
+    Candidate,
+    User,
+)
 from rewardlab import assets  # noqa: E402
 from tests.bench.seed import fill  # noqa: E402
-from tests.factories import PASSWORD  # noqa: E402
+from tests.support.factories import PASSWORD  # noqa: E402
 
 
 def add_pictures(size: int) -> None:
@@ -27,7 +31,7 @@ def add_pictures(size: int) -> None:
         with Image.open(portraits[number % len(portraits)]) as portrait:
             image = np.asarray(portrait.convert("RGB").resize((size, size), Image.Resampling.LANCZOS), np.int16)
         noisy = (image + random.integers(-3, 4, image.shape)).clip(0, 255).astype(np.uint8)
-        Candidate.objects.filter(pk=candidate.pk).update(sha256=storage.store_png(noisy))
+        Candidate.objects.filter(pk=candidate.pk).update(sha256=image_store.store_png(noisy))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,12 @@ from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 
-from annotate.models import Campaign, Item, Lease  # noqa: E402
-from tests.load import NEXT  # noqa: E402
+from annotate.models import (  # noqa: E402
+    Campaign,
+    Item,
+    Lease,
+)
+from tests.support.load import NEXT  # noqa: E402
 
 ROUNDS = 20
 

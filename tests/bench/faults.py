@@ -28,8 +28,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.bench.machine import describe
-from tests.load import NEXT, Client, run_clients
-from tests.servers import Deployment
+from tests.support.load import NEXT, Client, run_clients
+from tests.support.servers import Deployment
 
 ANNOTATORS = 20
 LEASE_SECONDS = 2

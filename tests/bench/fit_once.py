@@ -7,7 +7,7 @@ import django
 
 django.setup()
 
-from annotate.services.predictors import fit_predictor  # noqa: E402
+from annotate.predictor.versions import fit_predictor  # noqa: E402
 
 
 def timed_fit() -> dict:

@@ -20,10 +20,11 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402
 
+from annotate.demo import portraits  # noqa: E402
 from annotate.models import Face  # noqa: E402
-from annotate.services import demo, ingest  # noqa: E402
-from annotate.sources import Source  # noqa: E402
-from rewardlab import runs  # noqa: E402
+from annotate.pipeline import ingest  # noqa: E402
+from annotate.pipeline.sources import Source  # noqa: E402
+from rewardlab.training import runs  # noqa: E402
 from tests.bench.machine import describe  # noqa: E402
 
 GOLD_FACES = 120
@@ -31,13 +32,13 @@ RUN = "demo"
 
 
 def take_in(sources: list[Source], split: str) -> None:
-    config = ingest.IngestConfig(size=demo.SIZE, shares={split: 1.0})
+    config = ingest.IngestConfig(size=portraits.SIZE, shares={split: 1.0})
     for _ in ingest.ingest(sources, config=config):
         pass
 
 
 def ingest_portraits() -> None:
-    sources = demo.demo_sources(609)
+    sources = portraits.demo_sources(609)
     while sources and (missing := GOLD_FACES - Face.objects.filter(split="gold").count()) > 0:
         take_in(sources[:missing], "gold")
         sources = sources[missing:]

@@ -17,13 +17,15 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rewardlab import backbones, data, losses, manifest
-from rewardlab.configs import PRESETS
-from rewardlab.frm import FaceRewardModel
-from rewardlab.train import PairTask
-from tests import random_networks
+from rewardlab import manifest
+from rewardlab.reward_model import backbones, batches, losses
+from rewardlab.reward_model.configs import PRESETS
+from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.reward_model.train import PairTask
+from rewardlab.training import schedule
 from tests.bench.machine import describe, matrix_peak
-from tests.preferences import write_preferences
+from tests.support import random_networks
+from tests.support.preferences import write_preferences
 
 
 def open_backbone(name: str) -> FaceRewardModel:
@@ -38,16 +40,16 @@ class Steps:
 
     def __init__(self, model, groups, folder, *, at_once: int, optimizer) -> None:
         tokens = model.tokenize([group.caption for group in groups])
-        self.dataset = data.FaceDataset(groups, folder, model.preprocess, tokens)
+        self.dataset = batches.FaceDataset(groups, folder, model.preprocess, tokens)
         self.task, self.at_once, self.optimizer = PairTask(model), at_once, optimizer
         self.pairs = sum(len(group.pairs) for group in groups)
 
     def __call__(self) -> float:
         """Seconds of one step over all groups, `at_once` of them at a time."""
         started = time.perf_counter()
-        items = [data.Item(index) for index in range(len(self.dataset))]
+        items = [schedule.Item(index) for index in range(len(self.dataset))]
         for start in range(0, len(items), self.at_once):
-            batch = data.collate(self.dataset.__getitems__(items[start : start + self.at_once]))
+            batch = batches.collate(self.dataset.__getitems__(items[start : start + self.at_once]))
             (losses.preference_losses(self.task(batch), batch.p_first).sum() / self.pairs).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -68,7 +70,7 @@ def main() -> None:
 
     folder = Path(tempfile.mkdtemp())
     write_preferences(folder, train=faces, gold=0)
-    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    groups = batches.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
     model = open_backbone(options.backbone)
     if options.checkpointing:
         model.clip.set_grad_checkpointing(True)
@@ -77,7 +79,7 @@ def main() -> None:
     at_once = 1 if slow else faces  # faces in memory; two pairs hold as many images
     shared, pairwise = (
         Steps(model, wanted, folder / "images", at_once=count, optimizer=optimizer)
-        for wanted, count in ((groups, at_once), (data.pairwise(groups), 2 * at_once))
+        for wanted, count in ((groups, at_once), (batches.pairwise(groups), 2 * at_once))
     )
     with FlopCounterMode(display=False) as counter:
         shared()

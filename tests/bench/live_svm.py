@@ -11,8 +11,8 @@ import sys
 import time
 
 from tests.bench.machine import describe
-from tests.load import Client, run_clients
-from tests.servers import ROOT, Deployment
+from tests.support.load import Client, run_clients
+from tests.support.servers import ROOT, Deployment
 
 
 class Watcher:

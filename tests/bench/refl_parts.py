@@ -22,16 +22,16 @@ from torch import Tensor
 
 from refl import losses
 from refl.configs import ReflConfig
-from refl.faces import Batch, FaceRow
-from refl.policies.codecs import Noise
+from refl.dataset import Batch, FaceRow
 from refl.policies.diffusion import Policy, Trajectory
-from refl.train import ReflTrainer, Window
-from rewardlab import backbones
-from rewardlab.configs import PRESETS as FRM_PRESETS
-from rewardlab.frm import FaceRewardModel
-from rewardlab.loop import Loop, is_out_of_memory, precision
+from refl.policies.noise import Noise
+from refl.train_refl import ReflTrainer, Window
 from rewardlab.metrics.perceptual import Lpips
-from rewardlab.runs import Run
+from rewardlab.reward_model import backbones
+from rewardlab.reward_model.configs import PRESETS as FRM_PRESETS
+from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.training.loop import Loop, is_out_of_memory, precision
+from rewardlab.training.runs import Run
 
 # open_clip says so to a text tower that never checkpoints, being in evaluation mode.
 warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)

@@ -33,11 +33,11 @@ import torch
 from refl import configs
 from refl.policies import compact
 from refl.policies.diffusion import WHOLE_CHAIN, MultiStepPolicy, Policy
-from rewardlab import backbones
 from rewardlab.metrics.perceptual import load_network
-from tests import diffusion
+from rewardlab.reward_model import backbones
 from tests.bench.machine import describe
 from tests.bench.refl_parts import LABELS, OF_KEPT, Bench, Task, faces, give_back_memory, parts_of, total
+from tests.support import diffusion
 
 PACKAGES = ("torch", "diffusers", "peft", "open_clip_torch", "timm", "transformers", "accelerate")
 COMPACT = ("multi-step", "one-step")
@@ -78,7 +78,7 @@ def all_peaks(wanted: Sequence[tuple[str, Task]], batch: int) -> dict[tuple[str,
     parts = [(base, [task for of, task in wanted if of == base and task.name != "step"]) for base in COMPACT]
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**17)  # of the processes that start now
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refl.train", "tests.diffusion"])  # imports once, computes nothing
+    context.set_forkserver_preload(["refl.train_refl", "tests.support.diffusion"])  # imports once, computes nothing
     with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
         running = [(base, tasks, pool.submit(peaks_alone, base, tasks, batch)) for base, tasks in parts + steps]
         return {

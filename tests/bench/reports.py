@@ -13,7 +13,7 @@ import shutil
 import subprocess
 
 from tests.bench.machine import describe
-from tests.servers import Deployment
+from tests.support.servers import Deployment
 
 FORMATS = ("jsonl", "parquet", "datasets", "hpdv2", "imagereward", "dpo", "csv", "label-studio")
 AGREEMENT = (

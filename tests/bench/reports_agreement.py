@@ -16,11 +16,12 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from annotate.answers import DRAWS, Answers
+from annotate.agreement import gold_sets
+from annotate.labels.votes import votes
 from annotate.models import Face, GoldSet, Judgement, Lease, MachineAnswers, User
-from annotate.selectors.votes import votes
-from annotate.services import gold, pairing
-from tests.factories import make_face
+from annotate.pipeline import pairing
+from annotate.statistics.answer_arrays import DRAWS, Answers
+from tests.support.factories import make_face
 
 PAIRS, ANNOTATORS, MACHINES = 360, 20, 18
 LIBRARY_DRAWS = 4
@@ -32,7 +33,7 @@ def seed() -> GoldSet:
     for _ in pairing.build_pairs(Face.objects.filter(pk__in=[face.pk for face in faces])):
         pass
     people = User.objects.bulk_create(User(username=f"bench{number}") for number in range(ANNOTATORS))
-    made = gold.make_gold_set(pairs=PAIRS, overlap=ANNOTATORS, repeat_share=0, annotators=people)
+    made = gold_sets.make_gold_set(pairs=PAIRS, overlap=ANNOTATORS, repeat_share=0, annotators=people)
     random = np.random.default_rng(0)
     items = list(made.campaign.items.select_related("pair"))
     truth = random.random(len(items)) < 0.5
@@ -79,7 +80,7 @@ def seed() -> GoldSet:
             gold_set=made, name=f"machine{number}", title=f"Machine {number}", group="frm" if number < 4 else "metric",
             margins=dict(zip([item.pair_id for item in items], margins.tolist(), strict=True)), is_log_odds=number < 6,
         )  # fmt: skip
-    return gold.freeze_gold_set(gold_set=made)
+    return gold_sets.freeze_gold_set(gold_set=made)
 
 
 def libraries_seconds(answers: Answers) -> float:

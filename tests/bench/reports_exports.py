@@ -13,8 +13,8 @@ import django
 
 django.setup()
 
-from annotate.exports import preference_rows  # noqa: E402
-from annotate.exports.exporting import export  # noqa: E402
+from annotate.exchange.export import export  # noqa: E402
+from annotate.exchange.preference_rows import preference_rows  # noqa: E402
 
 
 def peak_megabytes() -> int:

@@ -4,8 +4,13 @@ import django
 
 django.setup()
 
-from annotate.models import AutoLabel, Lease, Pair, Predictor  # noqa: E402
-from annotate.stages import batches  # noqa: E402
+from annotate.common.batches import batches  # noqa: E402
+from annotate.models import (  # noqa: E402
+    AutoLabel,
+    Lease,
+    Pair,
+    Predictor,
+)
 
 
 def label() -> None:

@@ -18,6 +18,9 @@ from django.db.models import F  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from rest_framework.authtoken.models import Token  # noqa: E402
 
+from annotate.campaigns import items as campaigns_items  # noqa: E402
+from annotate.campaigns import services as campaigns_services  # noqa: E402
+from annotate.common.batches import batches  # noqa: E402
 from annotate.models import (  # noqa: E402
     Campaign,
     Candidate,
@@ -31,9 +34,8 @@ from annotate.models import (  # noqa: E402
     Score,
     User,
 )
-from annotate.services import campaigns, pairing  # noqa: E402
-from annotate.stages import batches  # noqa: E402
-from rewardlab.metrics import PAPER_METRICS  # noqa: E402
+from annotate.pipeline import pairing  # noqa: E402
+from rewardlab.metrics.registry import PAPER_METRICS  # noqa: E402
 
 RESTORERS = ("first-restorer", "second-restorer", "third-restorer")
 
@@ -73,9 +75,9 @@ def fill(
                 Score.objects.bulk_create(Score(candidate_id=pk, metric=metric, value=value) for pk, value in batch)
     campaign = Campaign.objects.create(slug="bench", name="Bench", overlap=overlap, seed=0, **fields)
     pairs = Pair.objects.filter(kind=Pair.Kind.CONTESTED) if contested_only else Pair.objects.all()
-    items = pairing.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
+    items = campaigns_items.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
     users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
-    campaigns.invite(campaign=campaign, annotators=users)
+    campaigns_services.invite(campaign=campaign, annotators=users)
     if labels:
         judge(campaign, users[0], labels)
     return {"items": items, "tokens": [Token.objects.create(user=user).key for user in users]}

@@ -7,7 +7,7 @@ import django
 
 django.setup()
 
-from annotate.selectors.progress import labels_wait  # noqa: E402
+from annotate.predictor.status import labels_wait  # noqa: E402
 
 if __name__ == "__main__":
     for _ in sys.stdin:

@@ -25,7 +25,7 @@ from pathlib import Path
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from rewardlab.runs import code_version
+from rewardlab.training.runs import code_version
 from tests.gpu import session
 from tests.gpu.runner import Stage, preload, run
 from tests.gpu.session import RESULTS, TABLES, Session

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from refl.restorers.checkpoint import CheckpointRestorer
+from refl.restorers.spandrel_restorer import CheckpointRestorer
 from refl.restorers.spec import RestorerSpec
 from rewardlab import metrics
 from rewardlab.images import to_tensor
-from rewardlab.loop import is_out_of_memory
-from tests import random_networks
+from rewardlab.training.loop import is_out_of_memory
 from tests.bench.refl_parts import give_back_memory
 from tests.gpu.session import Session
+from tests.support import random_networks
 
 BATCHES = (1, 16)
 SECONDS = 1.0  # of repetitions of one case

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from rewardlab import loop
+from rewardlab.training import loop
 from tests.bench.machine import matrix_peak
 from tests.gpu.session import Session
 

@@ -19,15 +19,16 @@ from torch import Tensor
 
 from refl import losses
 from refl.policies.diffusion import Policy
-from refl.train import Window
-from rewardlab import data, manifest
-from rewardlab.frm import Preprocess
-from rewardlab.losses import pair_logits, preference_losses
+from refl.train_refl import Window
+from rewardlab import manifest
 from rewardlab.metrics.perceptual import Lpips
-from tests import preferences, random_networks
+from rewardlab.reward_model import batches
+from rewardlab.reward_model.losses import pair_logits, preference_losses
+from rewardlab.reward_model.model import Preprocess
 from tests.bench.refl_parts import Bench
 from tests.gpu.reward import FrmBench, frm_config
 from tests.gpu.session import Session, forget_accelerate
+from tests.support import preferences, random_networks
 
 FP64, FP32, BF16 = 1e-9, 1e-4, {"loss": 0.03, "gradient": 0.15}
 # Rounding can make max-pooling pick another pixel, and the gradient jumps: in float32 only the loss is judged.
@@ -200,7 +201,7 @@ def _reward_step(session: Session, device: str, mixed_precision: str) -> Outcome
     folder = session.scratch / "preferences"
     if not folder.exists():
         preferences.write_preferences(folder, train=4, gold=0, pictures=random_networks.pictures(4, 64))
-    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    groups = batches.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
     bench = FrmBench(
         random_networks.reward_model("cpu", tiny=True),
         groups,

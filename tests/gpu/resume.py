@@ -17,16 +17,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from refl import start
+from refl import prepare as refl_prepare
 from refl.configs import PRESETS, ReflConfig
-from refl.train import train as tune
-from rewardlab import prepare, runs
-from rewardlab.configs import TrainConfig
-from rewardlab.runs import Run
-from rewardlab.train import train as train_reward
-from tests import diffusion, random_networks
+from refl.train_refl import train as tune
+from rewardlab.reward_model import prepare
+from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.reward_model.train import train as train_reward
+from rewardlab.training import runs
+from rewardlab.training.runs import Run
 from tests.gpu.session import Session, forget_accelerate
-from tests.restorers import make_world
+from tests.support import diffusion, random_networks
+from tests.support.restorers import make_world
 
 STARTS_WITHIN = 60  # seconds
 KINDS = ("frm", "compact", "diffbir")  # a reward model, a LoRA, a ControlNet
@@ -149,7 +150,7 @@ def _prepare_run(training: Training) -> None:
         named["base"] = runs.open_run(world / "runs", "one-step")
     else:
         named |= _diffbir_files(world)
-    start.prepare(run, _refl_config(training.kind), start.Sources(**named), images=images)
+    refl_prepare.prepare(run, _refl_config(training.kind), refl_prepare.Sources(**named), images=images)
 
 
 def _refl_config(kind: str) -> ReflConfig:

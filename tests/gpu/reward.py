@@ -10,17 +10,19 @@ import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
-from rewardlab import backbones, data, losses, manifest
-from rewardlab.configs import PRESETS, TrainConfig
-from rewardlab.frm import FaceRewardModel
-from rewardlab.loop import Loop, is_out_of_memory, precision
-from rewardlab.runs import Run
-from rewardlab.train import PairTask, Trainer, Window
-from tests import random_networks
+from rewardlab import manifest
+from rewardlab.reward_model import backbones, batches, losses
+from rewardlab.reward_model.configs import PRESETS, TrainConfig
+from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.reward_model.train import PairTask, Trainer, Window
+from rewardlab.training import schedule
+from rewardlab.training.loop import Loop, is_out_of_memory, precision
+from rewardlab.training.runs import Run
 from tests.bench.machine import matrix_peak
 from tests.bench.refl_parts import give_back_memory
 from tests.gpu.session import Session
-from tests.preferences import write_preferences
+from tests.support import random_networks
+from tests.support.preferences import write_preferences
 
 FACES_ON_DISK = 64
 WARM_UP = 5
@@ -41,7 +43,7 @@ class FrmBench(Trainer):
     def __init__(
         self,
         model: FaceRewardModel,
-        groups: list[data.FaceGroup],
+        groups: list[batches.FaceGroup],
         images: Path,
         config: TrainConfig,
         device: str,
@@ -95,7 +97,7 @@ def reward(session: Session) -> None:
     )
     files = list((folder / "images").rglob("*.jpg"))
     kilobytes = statistics.mean(file.stat().st_size for file in files) / 1e3
-    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    groups = batches.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
     model = random_networks.reward_model(session.device, tiny=session.tiny)
     flops = _flops_of_a_step(session, model, groups, folder / "images")
     peak = matrix_peak(session.device)
@@ -119,7 +121,7 @@ def reward(session: Session) -> None:
 def _measure(
     session: Session,
     model: FaceRewardModel,
-    groups: list[data.FaceGroup],
+    groups: list[batches.FaceGroup],
     encodings: str,
     *,
     checkpointing: bool,
@@ -133,7 +135,7 @@ def _measure(
     if encodings == "pairwise":
         # As many pairs a step, each with images and a caption of its own.
         config = replace(config, faces_per_step=faces * len(groups[0].pairs))
-        groups = data.pairwise(groups)
+        groups = batches.pairwise(groups)
     known = {"encodings": encodings, "checkpointing": checkpointing, "loader workers": workers}
     if session.on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -166,13 +168,13 @@ def _measure(
     )
 
 
-def _flops_of_a_step(session: Session, model: FaceRewardModel, groups: list[data.FaceGroup], images: Path) -> float:
+def _flops_of_a_step(session: Session, model: FaceRewardModel, groups: list[batches.FaceGroup], images: Path) -> float:
     """Forward and backward, counted by torch, without checkpointing."""
     config = frm_config(tiny=session.tiny)
     backbones.lock(model, image_layers=config.image_layers, text_layers=config.text_layers)
     chosen = groups[: config.faces_per_step]
-    dataset = data.FaceDataset(chosen, images, model.preprocess, model.tokenize([group.caption for group in chosen]))
-    batch = data.collate(dataset.__getitems__([data.Item(index) for index in range(len(chosen))]))
+    dataset = batches.FaceDataset(chosen, images, model.preprocess, model.tokenize([group.caption for group in chosen]))
+    batch = batches.collate(dataset.__getitems__([schedule.Item(index) for index in range(len(chosen))]))
     batch = batch.to(torch.device(session.device))
     with FlopCounterMode(display=False) as counter, torch.autocast(session.device, torch.bfloat16):
         losses.preference_losses(PairTask(model)(batch).float(), batch.p_first).sum().backward()

@@ -15,9 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from refl.configs import ReflConfig
 from refl.policies.diffusion import MultiStepPolicy
-from tests import random_networks
 from tests.bench.refl_parts import LABELS, Bench, Reading, Task, give_back_memory, parts_of
 from tests.gpu.session import Session
+from tests.support import random_networks
 
 MICRO_BATCHES = (12, 3, 6, 1)  # the smallest last: they take the longest
 PROFILED = 3  # faces

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from rewardlab import data, losses, manifest
-from rewardlab.train import PairTask
-from tests import random_networks
+from rewardlab import manifest
+from rewardlab.reward_model import batches, losses
+from rewardlab.reward_model.train import PairTask
+from rewardlab.training import schedule
 from tests.bench.refl_parts import Task
 from tests.gpu.reward import frm_config
 from tests.gpu.session import Session
 from tests.gpu.tuning import open_bench
-from tests.preferences import write_preferences
+from tests.support import random_networks
+from tests.support.preferences import write_preferences
 
 SECONDS = 2.0  # of repetitions of one variant
 MICRO_BATCH = 3
@@ -52,10 +54,10 @@ def reward(session: Session) -> None:
     folder, config = session.scratch, frm_config(tiny=session.tiny)
     count, size = config.faces_per_step, 64 if session.tiny else 224
     write_preferences(folder, train=count, gold=0, pictures=random_networks.pictures(count, size), size=size)
-    groups = data.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
+    groups = batches.group_by_face(manifest.read(folder / "manifest.jsonl")[1])
     model = random_networks.reward_model(session.device, tiny=session.tiny)
-    dataset = data.FaceDataset(groups, folder / "images", model.preprocess, model.tokenize(["a face"] * count))
-    batch = data.collate(dataset.__getitems__([data.Item(index) for index in range(count)]))
+    dataset = batches.FaceDataset(groups, folder / "images", model.preprocess, model.tokenize(["a face"] * count))
+    batch = batches.collate(dataset.__getitems__([schedule.Item(index) for index in range(count)]))
     batch = batch.to(torch.device(session.device))
     task = PairTask(model)
 

@@ -19,22 +19,22 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        from refl.ablations import TABLES
+        from refl.evaluation.ablations import TABLES
 
         parser.add_argument("--table", choices=list(TABLES), required=True)
         parser.add_argument("--split", default="test", help="whose faces are restored and compared (default: test)")
         ReflCommand().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from refl.ablations import TABLES
         from refl.configs import PRESETS
-        from rewardlab import runs
+        from refl.evaluation.ablations import TABLES
+        from rewardlab.training import runs
 
         root, name = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}"
         if PRESETS[options["preset"]].base != "compact":
             raise CommandError(
                 "The variants of a large base are too many for one command: give `refl` once for each (what they "
-                "change stands in refl/ablations.py), then `evaluate`. --base compact runs them all."
+                "change stands in refl/evaluation/ablations.py), then `evaluate`. --base compact runs them all."
             )
         config, variants = config_from(options, PRESETS[options["preset"]]), TABLES[options["table"]]
         base = options["base_run"]

@@ -27,7 +27,7 @@ class Command(StageCommand):
             raise CommandError("Stopped by hand. What was asked is kept; the same command goes on.") from None
 
     def report_on(self, options: dict[str, Any]) -> None:
-        from annotate.selectors.agreement_reports import agreement_report
+        from annotate.agreement.report import agreement_report
 
         campaign = self.find_campaign(options["campaign"])
         if options["out"]:
@@ -41,7 +41,7 @@ class Command(StageCommand):
         self.finish(*summaries, options=options)
 
     def find_campaign(self, slug: str | None) -> Campaign:
-        from annotate.selectors.gold import find_gold_set
+        from annotate.agreement.gold_hashes import find_gold_set
 
         if slug and (campaign := Campaign.objects.filter(slug=slug, kind=Campaign.Kind.PREFERENCE).first()):
             return campaign
@@ -61,11 +61,12 @@ class Command(StageCommand):
             raise CommandError(f"--out {folder} is no folder that can be written: {error.strerror}.") from error
 
     def ask_machines(self, campaign: Campaign, options: dict[str, Any]) -> list:
+        from annotate.agreement import ask_machines as agreement_ask_machines
+        from annotate.agreement.gold_hashes import GoldChanged
+        from annotate.labels.gold_guard import GoldLeak
         from annotate.models import GoldSet
-        from annotate.selectors.gold import GoldChanged, GoldLeak
-        from annotate.services import machines
-        from rewardlab.data import DataError
-        from rewardlab.runs import RunError
+        from rewardlab.snapshot_images import DataError
+        from rewardlab.training.runs import RunError
 
         gold_set = GoldSet.objects.filter(campaign=campaign).first()
         if gold_set is None:
@@ -73,8 +74,8 @@ class Command(StageCommand):
             return []
         device = usable_device(options["device"])
         try:
-            reward_models = machines.open_runs(options["frm"])
-            steps = machines.measure(gold_set, reward_models=reward_models, device=device)
+            reward_models = agreement_ask_machines.open_runs(options["frm"])
+            steps = agreement_ask_machines.measure(gold_set, reward_models=reward_models, device=device)
             return [self.run_stage("agreement", steps)]
         except (GoldChanged, GoldLeak, DataError, RunError) as error:
             raise CommandError(str(error)) from error
@@ -104,9 +105,9 @@ class Command(StageCommand):
             self.stdout.write(f"  {machine.answers.title}: {shares}")
 
     def write(self, campaign: Campaign, folder: Path) -> None:
-        from annotate.agreement_files import FORMS, render
-        from rewardlab.images import write_atomic
-        from rewardlab.runs import code_version
+        from annotate.agreement.files import FORMS, render
+        from rewardlab.files import write_atomic
+        from rewardlab.training.runs import code_version
 
         for form in FORMS:
             content = render(campaign, form, code=code_version().get("commit", ""))

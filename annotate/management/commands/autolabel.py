@@ -4,10 +4,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 
+from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import StageCommand
 from annotate.models import Campaign, Predictor
-from annotate.selectors.gold import GoldLeak
-from annotate.services import predictors
+from annotate.predictor import versions
 
 LEAST_MAX_ERROR = 0.001
 
@@ -40,15 +40,15 @@ class Command(StageCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from rewardlab.predictor import TooFewLabels
+        from rewardlab.predictor.svm import TooFewLabels
 
         bound = {name: options[name] for name in ("confidence", "audit_share") if options[name] is not None}
         self.require_sense(options["max_error"], **bound)
         if options["max_error"] is None and not options["all"]:
-            self.finish(self.run_stage("autolabel", predictors.autolabel()), options=options)
+            self.finish(self.run_stage("autolabel", versions.autolabel()), options=options)
             return
         try:
-            version = predictors.fit_under_policy(max_error=options["max_error"], **bound)
+            version = versions.fit_under_policy(max_error=options["max_error"], **bound)
         except (GoldLeak, TooFewLabels) as error:
             raise CommandError(str(error)) from error
         self.tell(version)

@@ -6,8 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from annotate.databases import Fault
-from annotate.services import backup
+from annotate.backup import backup
+from annotate.backup.database_dump import Fault
 
 
 class Command(BaseCommand):

@@ -2,7 +2,7 @@ from typing import Any
 
 from annotate.management.stage_command import StageCommand, require
 from annotate.models import Candidate, Face, Pair
-from annotate.services.pairing import build_pairs
+from annotate.pipeline.pairing import build_pairs
 
 
 class Command(StageCommand):

@@ -5,8 +5,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from annotate.management.stage_command import StageCommand, require, usable_device
 from annotate.models import Face
-from annotate.services.captioning import caption_faces, captions_from
-from annotate.sources import SourceError, read_sources
+from annotate.pipeline.captioning import caption_faces, captions_from
+from annotate.pipeline.sources import SourceError, read_sources
 
 
 class Command(StageCommand):

@@ -5,8 +5,9 @@ from django.core.management.base import CommandParser
 
 from annotate.management.stage_command import StageCommand, require
 from annotate.models import Candidate, Face
-from annotate.services.restoring import degrade_faces, export_lq, without
-from refl.degrade import PRESETS
+from annotate.pipeline.degrading import degrade_faces, export_lq
+from annotate.pipeline.restoring import without
+from refl.degradation import PRESETS
 
 
 class Command(StageCommand):

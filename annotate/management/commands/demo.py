@@ -5,9 +5,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.campaigns import services as campaigns_services
+from annotate.demo import portraits
 from annotate.management.stage_command import require_migrated
 from annotate.models import StageRun, User
-from annotate.services import campaigns, demo
 from rewardlab.assets import MissingAsset
 
 
@@ -27,11 +28,13 @@ class Command(BaseCommand):
         if not 1 <= options["faces"] <= 609 or not 1 <= options["annotators"] <= 99:
             raise CommandError("FACES must be 1 to 609 and DEMO_ANNOTATORS 1 to 99.")
         try:
-            run = demo.start_demo(options["faces"])
+            run = portraits.start_demo(options["faces"])
         except MissingAsset as error:
             raise CommandError(str(error)) from error
         passwords = self.set_up_users(options["annotators"], renew=options["new_passwords"])
-        campaigns.invite(campaign=demo.demo_campaign(), annotators=User.objects.filter(username__in=passwords))
+        campaigns_services.invite(
+            campaign=portraits.demo_campaign(), annotators=User.objects.filter(username__in=passwords)
+        )
         self.tell(options["address"], run, passwords)
 
     def set_up_users(self, annotators: int, *, renew: bool) -> dict[str, str | None]:

@@ -16,9 +16,9 @@ from annotate.models import Face
 from annotate.models.faces import Split
 
 if TYPE_CHECKING:
-    from annotate.services.evaluating import Evaluation, EvaluationConfig, Plan
-    from annotate.stages import Step
-    from rewardlab.runs import Run
+    from annotate.evaluation.evaluate_restorers import Evaluation, EvaluationConfig, Plan
+    from annotate.pipeline.stage import Step
+    from rewardlab.training.runs import Run
 
 STATUS_SECONDS = 1.0
 
@@ -52,10 +52,10 @@ class Command(StageCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from annotate.services.evaluating import Evaluation, EvaluationConfig, make_plan, open_evaluation
-        from annotate.storage import BrokenImage
-        from refl import evaluation_tables
-        from rewardlab import runs
+        from annotate.common.image_store import BrokenImage
+        from annotate.evaluation.evaluate_restorers import Evaluation, EvaluationConfig, make_plan, open_evaluation
+        from refl.evaluation import tables as evaluation_tables
+        from rewardlab.training import runs
 
         config = EvaluationConfig(
             restorers=tuple(dict.fromkeys(options["restorers"])),

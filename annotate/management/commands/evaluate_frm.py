@@ -29,8 +29,9 @@ class Command(BaseCommand):
         parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from rewardlab import report, runs, tables
-        from rewardlab.loop import TrainError
+        from rewardlab.evaluation import report, tables
+        from rewardlab.training import runs
+        from rewardlab.training.loop import TrainError
 
         if options["device"]:
             usable_device(options["device"])
@@ -59,7 +60,8 @@ class Command(BaseCommand):
 
     def null_text(self, run: Any, options: dict[str, Any]) -> Any:
         """The run without text, if it is asked for or was trained for an earlier table."""
-        from rewardlab import report, runs
+        from rewardlab.evaluation import report
+        from rewardlab.training import runs
 
         known = runs.open_run(self.root, report.ablation_name(run, null_text=True))
         has_one = known.is_done() and not self.strays(run, known, null_text=True)
@@ -67,7 +69,8 @@ class Command(BaseCommand):
 
     def fractions(self, run: Any, options: dict[str, Any]) -> dict[float, Any]:
         """Share of labels -> run: those asked for, and those trained for an earlier table."""
-        from rewardlab import report, runs
+        from rewardlab.evaluation import report
+        from rewardlab.training import runs
 
         wanted = set(options["human_fraction"])
         if wrong := sorted(share for share in wanted if not 0 <= share <= 1):
@@ -82,8 +85,9 @@ class Command(BaseCommand):
 
     def sibling(self, run: Any, options: dict[str, Any], **changes: Any) -> Any:
         """The run that differs in this alone, trained to its end."""
-        from rewardlab import report, runs
-        from rewardlab.prepare import prepare_run
+        from rewardlab.evaluation import report
+        from rewardlab.reward_model.prepare import prepare_run
+        from rewardlab.training import runs
 
         sibling = runs.open_run(self.root, report.ablation_name(run, **changes))
         if sibling.exists() and (different := self.strays(run, sibling, **changes)):
@@ -108,20 +112,22 @@ class Command(BaseCommand):
 
     def strays(self, run: Any, sibling: Any, **changes: Any) -> list[str]:
         """In what a run of a sibling's name differs beyond `changes`, its snapshot included."""
-        from rewardlab import report
-        from rewardlab.configs import FREE_TO_CHANGE
+        from rewardlab.evaluation import report
+        from rewardlab.reward_model.configs import FREE_TO_CHANGE
 
         return differences(sibling, replace(report.run_config(run), **changes), run.manifest, FREE_TO_CHANGE)
 
     def other(self, name: str) -> tuple[str, Any, bool]:
         """Title, model and whether it was trained without text, of a model folder or a run."""
-        from rewardlab import frm, report, runs
+        from rewardlab.evaluation import report
+        from rewardlab.reward_model import model
+        from rewardlab.training import runs
 
         if (folder := Path(name)).is_dir():
-            return folder.resolve().name, frm.load(folder), False
+            return folder.resolve().name, model.load(folder), False
         run = runs.open_run(self.root, name)
         report.require_done(run)
-        return name, frm.load(run.model), report.run_config(run).null_text
+        return name, model.load(run.model), report.run_config(run).null_text
 
 
 def default_device() -> str:

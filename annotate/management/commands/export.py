@@ -5,13 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from annotate.consensus import METHODS
-from annotate.exports.exporting import NAMES, export
-from annotate.exports.preferences import NothingToFreeze
+from annotate.exchange.export import NAMES, export
+from annotate.exchange.preference_rows import NothingToFreeze
+from annotate.labels.consensus import METHODS
+from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import require_migrated
 from annotate.models import Pair, Preference
 from annotate.models.faces import Split
-from annotate.selectors.gold import GoldLeak
 
 
 class Command(BaseCommand):

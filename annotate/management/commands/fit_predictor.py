@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.selectors.gold import GoldLeak
-from annotate.services.predictors import fit_predictor
-from rewardlab.predictor import TooFewLabels
+from annotate.labels.gold_guard import GoldLeak
+from annotate.predictor.versions import fit_predictor
+from rewardlab.predictor.svm import TooFewLabels
 
 
 class Command(BaseCommand):

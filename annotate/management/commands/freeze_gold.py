@@ -2,10 +2,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.agreement.gold_hashes import GoldChanged, find_gold_set
+from annotate.agreement.gold_sets import freeze_gold_set
+from annotate.common.refusals import Refused
 from annotate.management.stage_command import require_migrated
-from annotate.selectors.gold import GoldChanged, find_gold_set
-from annotate.services.gold import freeze_gold_set
-from annotate.services.refusals import Refused
 
 
 class Command(BaseCommand):

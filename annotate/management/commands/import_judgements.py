@@ -3,10 +3,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.imports import SIDES, ImportFileError, LabelStudio, read_csv, read_label_studio
+from annotate.common.refusals import Refused
+from annotate.exchange.foreign_files import SIDES, ImportFileError, LabelStudio, read_csv, read_label_studio
+from annotate.exchange.import_judgements import import_judgements, require_importable
 from annotate.management.stage_command import StageCommand
-from annotate.services.importing import import_judgements, require_importable
-from annotate.services.refusals import Refused
 
 
 class Command(StageCommand):

@@ -7,8 +7,8 @@ from django.db.models import Count
 
 from annotate.management.stage_command import StageCommand, positive, seed
 from annotate.models import Face
-from annotate.services.ingest import DEFAULT_SHARES, IngestConfig, ingest
-from annotate.sources import IDENTITY_RULES, SourceError, read_sources
+from annotate.pipeline.ingest import DEFAULT_SHARES, IngestConfig, ingest
+from annotate.pipeline.sources import IDENTITY_RULES, SourceError, read_sources
 from rewardlab.assets import MissingAsset
 
 

@@ -24,9 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("--latex", type=Path, metavar="FILE", help="write two LaTeX tables there")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from annotate.leaderboard_files import as_csv, as_latex, as_text
-        from annotate.selectors.leaderboard import leaderboard
-        from rewardlab.images import write_atomic
+        from annotate.leaderboard.board import leaderboard
+        from annotate.leaderboard.files import as_csv, as_latex, as_text
+        from rewardlab.files import write_atomic
 
         require_migrated()
         board = leaderboard(

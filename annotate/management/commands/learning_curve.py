@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import positive, require_migrated, seed
-from annotate.selectors.gold import GoldLeak
-from annotate.selectors.learning import in_words
+from annotate.predictor.learning_curve_words import in_words
 
 
 class Command(BaseCommand):
@@ -18,8 +18,8 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from annotate.services.learning import measure_learning_curve
-        from rewardlab.predictor import TooFewLabels
+        from annotate.predictor.learning_curve import measure_learning_curve
+        from rewardlab.predictor.svm import TooFewLabels
 
         require_migrated()
         try:

@@ -2,11 +2,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.agreement.gold_sets import PAIRS, REPEAT_SHARE, make_gold_set
+from annotate.common.refusals import Refused
+from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import positive, require_migrated, seed
 from annotate.models import User
-from annotate.selectors.gold import GoldLeak
-from annotate.services.gold import PAIRS, REPEAT_SHARE, make_gold_set
-from annotate.services.refusals import Refused
 
 
 class Command(BaseCommand):

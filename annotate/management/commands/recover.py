@@ -6,8 +6,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from annotate.databases import Fault
-from annotate.services import audit, backup
+from annotate.backup import backup
+from annotate.backup.database_dump import Fault
+from annotate.common import audit_log
 
 
 class Command(BaseCommand):
@@ -27,7 +28,7 @@ class Command(BaseCommand):
         for line in self.next_steps(recovered, folder):
             self.stdout.write(f"  {line}")
         if not recovered.to_migrate:
-            audit.record(actor=None, action="recover", made_at=recovered.manifest.made_at)
+            audit_log.record(actor=None, action="recover", made_at=recovered.manifest.made_at)
 
     def next_steps(self, recovered: backup.Recovered, folder: Path) -> list[str]:
         steps = []

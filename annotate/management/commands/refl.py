@@ -38,8 +38,8 @@ class Command(BaseCommand):
         from accelerate import PartialState
 
         from refl.configs import FREE_TO_CHANGE, PRESETS
-        from refl.train import train
-        from rewardlab import runs
+        from refl.train_refl import train
+        from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
@@ -61,9 +61,9 @@ class Command(BaseCommand):
             self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")
 
     def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
-        from refl import start
+        from refl import prepare
         from refl.configs import FREE_TO_CHANGE
-        from rewardlab import runs
+        from rewardlab.training import runs
 
         if not made_ready(self, run, config, options, free=FREE_TO_CHANGE):
             return
@@ -76,11 +76,11 @@ class Command(BaseCommand):
             fitting = {"multi-step": "compact-multi-step"}.get(base.description()["config"].get("variant"), "compact")
             if options["preset"] != fitting:
                 raise CommandError(f"--base-run {base.name} is a base for --base {fitting}, not {options['preset']}.")
-        sources = start.Sources(
+        sources = prepare.Sources(
             frm=named("frm"),
             judge=named("judge"),
             base=base,
             **{name: options[name] for name in ("sd", "checkpoint", "swinir", "prompts")},
         )
         freeze_or_copy(run, options)
-        start.prepare(run, config, sources, images=images_of(options, run))
+        prepare.prepare(run, config, sources, images=images_of(options, run))

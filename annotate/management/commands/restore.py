@@ -8,10 +8,11 @@ from django.db.models import QuerySet
 from annotate.management.stage_command import StageCommand, positive, require, usable_device
 from annotate.models import Candidate, Face
 from annotate.models.faces import Split
-from annotate.services.restoring import RestorerConflict, add_results, restore_faces, without
-from annotate.stages import Summary
-from refl.restorers import RESTORERS, UnknownRestorerError, WeightsError, open_restorer
-from rewardlab.runs import RunError
+from annotate.pipeline.restoring import RestorerConflict, add_results, restore_faces, without
+from annotate.pipeline.stage import Summary
+from refl.errors import UnknownRestorerError, WeightsError
+from refl.restorers import RESTORERS, open_restorer
+from rewardlab.training.runs import RunError
 
 
 class Command(StageCommand):

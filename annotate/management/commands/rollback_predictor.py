@@ -3,7 +3,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.stage_command import positive, require_migrated
-from annotate.services.predictors import DamagedPredictor, roll_back
+from annotate.predictor.rollback import roll_back
+from annotate.predictor.versions import DamagedPredictor
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from annotate.management.stage_command import StageCommand, positive, require, usable_device
 from annotate.models import Candidate, Face, Score
-from annotate.services.scoring import score_candidates, unscored
-from rewardlab.metrics import METRICS, PAPER_METRICS, availability
+from annotate.pipeline.scoring import score_candidates, unscored
+from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
 
 
 class Command(StageCommand):

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.stage_command import require_migrated
-from annotate.services.recovery import queue_leftover_work
+from annotate.tasks import queue_leftover_work
 
 GRACE_SECONDS = 60
 

@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from annotate.common.refusals import Refused
+from annotate.demo import simulated_annotators
 from annotate.management.stage_command import StageCommand, positive, seed
-from annotate.services import simulating
-from annotate.services.refusals import Refused
 
 
 class Command(StageCommand):
@@ -22,15 +22,15 @@ class Command(StageCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            plan = simulating.prepare(
+            plan = simulated_annotators.prepare(
                 slug=options["campaign"],
                 annotators=options["annotators"],
                 overlap=options["overlap"],
                 seed=options["seed"],
             )
             self.stdout.write(f"taste calibrated: two simulated annotators agree on {plan.panel.agreement:.1%}")
-            steps = simulating.judge_all(plan, limit=options["limit"])
+            steps = simulated_annotators.judge_all(plan, limit=options["limit"])
             summary = self.run_stage("simulate", steps, total=plan.total(options["limit"]))
-        except (simulating.NothingToJudge, Refused) as error:
+        except (simulated_annotators.NothingToJudge, Refused) as error:
             raise CommandError(str(error)) from error
         self.finish(summary, options=options)

@@ -3,12 +3,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.consensus import METHODS
-from annotate.exports import NothingToFreeze, freeze_faces, snapshot
+from annotate.exchange.preference_rows import NothingToFreeze
+from annotate.exchange.snapshot import freeze_faces, snapshot
+from annotate.labels.consensus import METHODS
+from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import require_migrated
 from annotate.models import Preference
 from annotate.models.faces import Split
-from annotate.selectors.gold import GoldLeak
 
 
 class Command(BaseCommand):

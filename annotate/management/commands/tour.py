@@ -7,10 +7,10 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.services import tour_report, touring
-from annotate.stages import Stage
-from rewardlab import runs
+from annotate.demo import tour, tour_report
+from annotate.pipeline.stage import Stage
 from rewardlab.assets import MissingAsset
+from rewardlab.training import runs
 
 # What a tour has of its own lies in its folder: your database and your runs are not touched.
 ELSEWHERE = ("DATABASE_URL", "MEDIA_ROOT", "RUN_ROOT", "BROKER_URL")
@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         default = settings.BASE_DIR / "var" / "tour"
         parser.add_argument("folder", nargs="?", type=Path, default=default, help="everything is kept here [var/tour]")
-        parser.add_argument("--size", choices=[*touring.SIZES], default="small", help="[small], an hour on two cores")
+        parser.add_argument("--size", choices=[*tour.SIZES], default="small", help="[small], an hour on two cores")
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder = options["folder"].resolve()
@@ -38,13 +38,13 @@ class Command(BaseCommand):
         try:
             with runs.Run(folder / "tour").held():
                 self.go(folder, options["size"])
-        except (touring.TourError, runs.RunError, MissingAsset) as error:
+        except (tour.TourError, runs.RunError, MissingAsset) as error:
             raise CommandError(str(error)) from error
 
     def go(self, folder: Path, name: str) -> None:
         call_command("migrate", "--verbosity", "0")
-        log = touring.open_log(folder, name)
-        steps = touring.steps(touring.SIZES[name])
+        log = tour.open_log(folder, name)
+        steps = tour.steps(tour.SIZES[name])
         self.stdout.write(f"A tour of size {name}, with SIMULATED annotators; everything is kept in {folder}")
         for number, step in enumerate(steps, start=1):
             entry, title = log.entry(step), f"{number} of {len(steps)}, {step.title}"
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         self.stdout.write(f"The tour is done, after {sum(each.seconds for each in log.entries.values()) / 60:.0f} min.")
         self.stdout.write(f"Its report: {report}")
 
-    def take(self, step: touring.Step) -> None:
+    def take(self, step: tour.Step) -> None:
         """Raises `CommandError` with what the step says, and how to go on."""
         go_on = f"The tour stopped at “{step.title}”. The same command goes on from there."
         try:

@@ -25,9 +25,9 @@ class Command(BaseCommand):
         add_config_options(parser, BaseConfig, without=())
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from refl import pretrain
+        from refl import train_base
         from refl.configs import BaseConfig
-        from rewardlab import runs
+        from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
@@ -40,8 +40,8 @@ class Command(BaseCommand):
                 if made_ready(self, run, config, options, free=()):
                     freeze_or_copy(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
-                    pretrain.prepare(run, config, images=images_of(options, run), stage_1=first)
+                    train_base.prepare(run, config, images=images_of(options, run), stage_1=first)
             with told(self, run) as tell:
-                pretrain.train(run, images=images_of(options, run), device=options["device"], tell=tell)
+                train_base.train(run, images=images_of(options, run), device=options["device"], tell=tell)
         self.stdout.write(f"{run.name}: done. The restorer is in {run.model}")
         self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")

@@ -6,14 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
-from annotate.consensus import METHODS
-from annotate.management.run_options import (
-    add_config_options,
-    config_from,
-    default_name,
-    differences,
-    images_folder,
-)
+from annotate.labels.consensus import METHODS
+from annotate.management.run_options import add_config_options, config_from, default_name, differences, images_folder
 from annotate.management.run_progress import errors_in_words, told
 from annotate.management.stage_command import require_migrated, usable_device
 
@@ -26,7 +20,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        from rewardlab.configs import PRESETS, TrainConfig
+        from rewardlab.reward_model.configs import PRESETS, TrainConfig
 
         parser.add_argument("--run", help="the run's name (default: made from the configuration)")
         parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="with the defaults for it")
@@ -42,8 +36,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from accelerate import PartialState
 
-        from rewardlab import runs
-        from rewardlab.configs import FREE_TO_CHANGE, PRESETS
+        from rewardlab.reward_model.configs import FREE_TO_CHANGE, PRESETS
+        from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
@@ -70,9 +64,9 @@ class Command(BaseCommand):
     def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
         """A new run, or one that goes on. A run of that name that is done, or has saved something under another
         configuration, is refused; one that has saved nothing yet starts anew."""
-        from rewardlab.checkpoint import saved_step
-        from rewardlab.configs import FREE_TO_CHANGE
-        from rewardlab.prepare import prepare_run
+        from rewardlab.reward_model.configs import FREE_TO_CHANGE
+        from rewardlab.reward_model.prepare import prepare_run
+        from rewardlab.training.checkpoint import saved_step
 
         if run.exists() and (
             different := differences(run, config, options["manifest"], FREE_TO_CHANGE)
@@ -113,7 +107,8 @@ def other_consensus(run: Any, wanted: str | None) -> list[str]:
 
 def freeze(run: Any, consensus: str) -> Path:
     """The database's preferences of training and gold faces, frozen into the run's folder."""
-    from annotate.exports import NothingToFreeze, snapshot
+    from annotate.exchange.preference_rows import NothingToFreeze
+    from annotate.exchange.snapshot import snapshot
 
     try:
         require_migrated()
@@ -128,7 +123,7 @@ def freeze(run: Any, consensus: str) -> Path:
 
 
 def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, show: bool) -> None:
-    from rewardlab.train import train
+    from rewardlab.reward_model.train import train
 
     with told(command, run, show=show) as tell:
         train(run, images=images_folder(options, run), device=options["device"], tell=tell)

@@ -1,0 +1,128 @@
+"""Signing in by name and password: one door for the page and for the API's tokens, and a brake on guessing.
+
+A try is counted before the password is looked at and forgotten when it was right, so that requests that arrive
+together, at any number of processes, cannot get more tries than one after the other. While a limit is reached the
+right password is refused as well: whoever guesses learns nothing. Names and addresses are kept as keyed hashes only.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import math
+import unicodedata
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib import auth
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from annotate.common import audit_log
+from annotate.common.refusals import Refused
+from annotate.models import FailedSignIn, User
+
+WINDOW = timedelta(minutes=5)
+SHORTENED = 16  # hex digits of a hash that tell two addresses apart in the audit log
+
+
+class TooManyTries(Refused):
+    """Refused until `retry_after` seconds have passed."""
+
+    def __init__(self, retry_after: int) -> None:
+        minutes = math.ceil(retry_after / 60)
+        wait = ngettext("Wait %d minute, then try again.", "Wait %d minutes, then try again.", minutes) % minutes
+        super().__init__("too_many_tries", _("Too many wrong names or passwords.") + " " + wait)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many wrong tries within `WINDOW` close the door for as long after the last of them."""
+
+    tries: int
+    of: str  # what shares the count, for the audit log
+    by_name: bool = False
+    by_address: bool = False
+
+    def matching(self, name: str, address: str) -> Q:
+        wanted = Q()
+        if self.by_name:
+            wanted &= Q(name=name)
+        if self.by_address:
+            wanted &= Q(address=address)
+        return wanted
+
+
+LIMITS = (
+    Limit(5, "one name from one address", by_name=True, by_address=True),
+    Limit(30, "one address", by_address=True),
+    Limit(50, "one name", by_name=True),
+)
+
+
+def sign_in(request: HttpRequest, *, name: str, password: str) -> User | None:
+    """The user with this name and password, None if there is none; raises `TooManyTries`. Starts no session."""
+    name_hash, address_hash = _hashed("name", unicodedata.normalize("NFKC", name)), _hashed("address", address(request))
+    FailedSignIn.objects.filter(at__lt=timezone.now() - 2 * WINDOW).delete()
+    attempt = FailedSignIn.objects.create(name=name_hash, address=address_hash, at=timezone.now())
+    earlier = FailedSignIn.objects.exclude(pk=attempt.pk)
+    waits = [_wait(limit, earlier.filter(limit.matching(name_hash, address_hash)), attempt) for limit in LIMITS]
+    if longest := max(waits):
+        attempt.delete()
+        raise TooManyTries(longest)
+    user = auth.authenticate(request, username=name, password=password)
+    if user is None:
+        _record_locks(attempt, name)
+        return None
+    FailedSignIn.objects.filter(name=name_hash, address=address_hash).delete()
+    return user
+
+
+def _wait(limit: Limit, earlier: QuerySet[FailedSignIn], attempt: FailedSignIn) -> int:
+    """Seconds until the limit lets another try through; 0: it does now."""
+    last = earlier.filter(at__gt=attempt.at - WINDOW).order_by("-at").values_list("at", flat=True).first()
+    if last is None or earlier.filter(at__gt=last - WINDOW).count() < limit.tries:
+        return 0
+    return max(1, math.ceil((last + WINDOW - attempt.at).total_seconds()))
+
+
+def _record_locks(attempt: FailedSignIn, name: str) -> None:
+    """In the audit log, once: by the try that reaches a limit. Those that are refused after it are not counted."""
+    known = User.objects.filter(username=unicodedata.normalize("NFKC", name)).first()
+    for limit in LIMITS:
+        tries = FailedSignIn.objects.filter(limit.matching(attempt.name, attempt.address), at__gt=attempt.at - WINDOW)
+        if tries.count() == limit.tries:
+            audit_log.record(
+                actor=None,
+                action="sign-in-locked",
+                target=known or "",
+                limit=limit.of,
+                tries=limit.tries,
+                address=attempt.address[:SHORTENED],
+            )
+
+
+def _hashed(kind: str, text: str) -> str:
+    return hmac.new(settings.SECRET_KEY.encode(), f"sign-in/{kind}/{text}".encode(), hashlib.sha256).hexdigest()
+
+
+def address(request: HttpRequest) -> str:
+    """Where a request comes from: the peer, or behind our own proxy what that proxy has seen. Of IPv6 the network
+    of a single customer, since who has one address of it has all."""
+    seen = request.META.get("REMOTE_ADDR", "")
+    if settings.BEHIND_TLS_PROXY:
+        # Hops before the last are what the client claims.
+        seen = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or seen
+    try:
+        parsed = ipaddress.ip_address(seen)
+    except ValueError:
+        return seen
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)

@@ -1,0 +1,246 @@
+"""What machines prefer on the gold set's pairs: every metric, the predictors, the reward models and where these began.
+
+Each is asked once and kept (`MachineAnswers`), so that a report needs neither torch nor scikit-learn. Whatever learned
+from a face of the gold set is refused, in words.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from annotate.agreement import gold_hashes
+from annotate.exchange.preference_rows import preference_rows
+from annotate.labels import gold_guard
+from annotate.labels.judged_pairs import judged_pairs, scores_of
+from annotate.models import GoldSet, MachineAnswers, Predictor
+from annotate.pipeline.stage import Step
+from annotate.predictor import versions
+from annotate.predictor.status import current_predictor
+from rewardlab import manifest
+from rewardlab.assets import MissingAsset
+from rewardlab.evaluation import baselines, report
+from rewardlab.manifest import PreferenceRow
+from rewardlab.metrics.registry import METRICS, availability
+from rewardlab.predictor import manifest_labels
+from rewardlab.reward_model import margins as reward_model_margins
+from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import prepare
+from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.training import runs
+from rewardlab.training.runs import Run
+
+Group = MachineAnswers.Group
+SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1
+EXTRAPOLATES = "it learned from contested pairs alone: on pairs with the photograph it is beyond its data"
+SEES_ORIGINAL = "it compares with the photograph, so on pairs with the photograph it cannot be wrong"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Margins (N,) in the order of the pairs, or None and why."""
+
+    name: str
+    title: str
+    group: str
+    margins: NDArray[np.float64] | None
+    reason: str = ""
+    is_log_odds: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def open_runs(names: Sequence[str]) -> list[Run]:
+    """The finished runs of reward models of these names; all there are without names. Raises `runs.RunError`."""
+    root = Path(settings.RUN_ROOT)
+    if names:
+        return [runs.finished(runs.open_run(root, name), "frm", "--frm", "a reward model") for name in names]
+    found = [Run(path.parent) for path in sorted(root.glob("*/config.json"))]
+    return [run for run in found if run.is_done() and run.description().get("kind") == "frm"]
+
+
+def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "cpu") -> Iterator[Step]:
+    """Ask every machine, and keep each one's answers at once. Reward models that were asked before are not asked again.
+    Raises `GoldChanged`, `GoldLeak`."""
+    gold_guard.refuse_gold_in_training()
+    gold_hashes.require_unchanged(gold_set)
+    wanted = _wanted(gold_set)
+    for answers in chain(_metrics(wanted), _predictors(wanted)):
+        yield _store(gold_set, wanted, answers)
+    asked: set[str] = set()
+    for run in reward_models:
+        for machine in _of_run(wanted, run, device):
+            if machine.origin in asked:
+                continue  # runs of one start share their backbone
+            asked.add(machine.origin)
+            if _is_there(gold_set, machine.origin):
+                yield Step(already=1)
+            else:
+                answers = machine.ask()
+                known = {"run": run.name, "origin": machine.origin}
+                yield _store(gold_set, wanted, replace(answers, provenance=answers.provenance | known))
+
+
+def _is_there(gold_set: GoldSet, origin: str) -> bool:
+    there = gold_set.machine_answers.exclude(margins={})
+    return there.filter(provenance__origin=origin, provenance__pairs=gold_set.pairs_sha256).exists()
+
+
+def _wanted(gold_set: GoldSet) -> list[PreferenceRow]:
+    pairs = gold_set.campaign.items.values_list("pair__first_id", "pair__second_id")
+    scores = scores_of(sorted({candidate for pair in pairs for candidate in pair}))
+    return judged_pairs(gold_set.campaign, [], scores=scores)
+
+
+def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> Step:
+    values = [] if answers.margins is None else answers.margins.tolist()
+    margins = dict(zip([row.pair for row in wanted], values, strict=True)) if values else {}
+    MachineAnswers.objects.update_or_create(
+        gold_set=gold_set,
+        name=answers.name,
+        defaults={
+            "title": answers.title,
+            "group": answers.group,
+            "margins": margins,
+            "is_log_odds": answers.is_log_odds,
+            "reason": answers.reason,
+            "provenance": answers.provenance | {"pairs": gold_set.pairs_sha256, "code": runs.code_version()},
+        },
+    )
+    if values:
+        return Step(done=1)
+    return Step(skipped=answers.title, reason="no_answers", detail=answers.reason)
+
+
+def _metrics(wanted: list[PreferenceRow]) -> Iterator[Answers]:
+    """Every metric; the better value wins."""
+    for name, metric in METRICS.items():
+        values = [row.scores.get(name) for row in wanted]
+        missing = sum(value is None for value in values)
+        if missing:
+            remedy = availability(name) or f"Score them: manage.py score --metrics {name}"
+            reason = f"{missing} of {len(wanted)} pairs have no {metric.title}. {remedy}"
+            yield Answers(f"metric-{name}", metric.title, Group.METRIC, None, reason)
+            continue
+        table = np.array(values, np.float64).reshape(-1, 2)
+        margins = (table[:, 0] - table[:, 1]) * (1 if metric.higher_is_better else -1)
+        note = {"note": SEES_ORIGINAL} if metric.needs_reference else {}
+        yield Answers(f"metric-{name}", metric.title, Group.METRIC, margins, provenance=note)
+
+
+def _predictors(wanted: list[PreferenceRow]) -> Iterator[Answers]:
+    """The current SVM as it labels, its rivals fitted on the same labels, and a constant order of the restorers."""
+    rows = list(preference_rows(splits=["train"], origins=["human", "simulated"]))
+    version = current_predictor()
+    yield _version(wanted, version)
+    parameters = version.parameters if version else None
+    for rival in [
+        *baselines.predictor_rivals(rows, wanted, parameters=parameters),
+        baselines.constant_order(rows, wanted),
+    ]:
+        if rival.name == "svm":
+            continue  # the version above is what labels
+        is_predictor = rival.group == "predictor"
+        margins = rival.margins
+        if margins is not None and is_predictor:
+            margins = _log_odds(margins + 0.5)
+        yield Answers(
+            rival.name,
+            rival.title,
+            Group.PREDICTOR if is_predictor else Group.BASELINE,
+            margins,
+            rival.reason,
+            is_log_odds=is_predictor,
+            provenance={"labels": len(manifest_labels.training_labels(rows))}
+            | ({"note": EXTRAPOLATES} if is_predictor else {}),
+        )
+
+
+def _log_odds(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept = np.clip(p, SMALLEST, 1 - SMALLEST)
+    return np.log(kept / (1 - kept))
+
+
+def _version(wanted: list[PreferenceRow], version: Predictor | None) -> Answers:
+    if version is None:
+        return Answers("svm", "SVM", Group.PREDICTOR, None, "No version has been fitted: manage.py fit_predictor.")
+    try:
+        fitted = versions.load(version)
+    except versions.DamagedPredictor as error:
+        return Answers("svm", "SVM", Group.PREDICTOR, None, str(error))
+    first, second = manifest_labels.scores(wanted, fitted.features)
+    lacking = int((np.isnan(first) | np.isnan(second)).any(axis=1).sum())
+    title = f"SVM on metrics (version {version.pk})"
+    if lacking:
+        remedy = f"manage.py score --metrics {' '.join(fitted.features)}"
+        return Answers(
+            "svm", title, Group.PREDICTOR, None, f"{lacking} of {len(wanted)} pairs lack a metric: {remedy}."
+        )
+    return Answers(
+        "svm",
+        title,
+        Group.PREDICTOR,
+        _log_odds(np.asarray(fitted.probability_first(first, second), np.float64)),
+        is_log_odds=True,
+        provenance={"version": version.pk, "sha256": version.sha256, "labels": version.labels, "note": EXTRAPOLATES},
+    )
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """A model of a run, opened only when it is asked. origin: tells two models apart."""
+
+    name: str
+    origin: str
+    ask: Callable[[], Answers]
+
+
+def _of_run(wanted: list[PreferenceRow], run: Run, device: str) -> list[_Machine]:
+    """Where the run began, and what came of it."""
+    told = run.description()
+    start, trained = json.dumps(told["start"], sort_keys=True), f"{run.name}, created {told['created']}"
+    return [
+        _Machine(f"start-{run.name}", start, lambda: _start(wanted, run, device)),
+        _Machine(f"frm-{run.name}", trained, lambda: _reward_model(wanted, run, device)),
+    ]
+
+
+def _start(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
+    config = report.run_config(run)
+    name, title = f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned"
+    try:
+        opened = prepare.open_start(run.description()["start"], run, config)
+    except (MissingAsset, OSError) as error:
+        return Answers(name, title, Group.START, None, str(error))
+    return Answers(name, title, Group.START, _margins(opened, wanted, config, device), is_log_odds=True)
+
+
+def _reward_model(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
+    config = report.run_config(run)
+    name, title = f"frm-{run.name}", f"FRM {run.name}"
+    if leaked := _learned_from(wanted, run):
+        return Answers(name, title, Group.FRM, None, leaked)
+    margins = _margins(reward_model_model.load(run.model), wanted, config, device)
+    snapshot = {"snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
+    return Answers(name, title, Group.FRM, margins, is_log_odds=True, provenance=snapshot)
+
+
+def _margins(
+    model: reward_model_model.FaceRewardModel, wanted: list[PreferenceRow], config: TrainConfig, device: str
+) -> NDArray[np.float64]:
+    return reward_model_margins.margins(model.to(device), wanted, Path(settings.MEDIA_ROOT), null_text=config.null_text)
+
+
+def _learned_from(wanted: list[PreferenceRow], run: Run) -> str:
+    """Why this model may not be compared here, if it learned from a person or picture of the gold set."""
+    people = {row.identity for row in wanted}
+    pictures = {path for row in wanted for path in (row.first, row.second)}
+    for row in manifest.read(run.manifest)[1]:
+        if row.split == "train" and (row.identity in people or not pictures.isdisjoint((row.first, row.second))):
+            return f"It learned from face {row.face}, which is in this gold set: train it anew without it."
+    return ""

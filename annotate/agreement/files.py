@@ -1,0 +1,220 @@
+"""An agreement report as something to look at or to take away: what its page shows, and HTML, CSV and LaTeX files.
+
+The HTML file needs no other: its pictures are in it. Files name nobody: annotators are A1, A2, ...
+"""
+
+import base64
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.contrib.staticfiles import finders
+from django.template.loader import render_to_string
+
+from annotate.agreement import plots
+from annotate.agreement.machines import Dispute, MachinesReport
+from annotate.agreement.people import Line
+from annotate.agreement.report import AgreementReport, agreement_report
+from annotate.common.latex import _latex_table
+from annotate.models import Campaign, Candidate
+from annotate.runs.frm_evaluation import Share
+from annotate.statistics.bootstrap import Estimate
+
+FORMS = {"html": "Download as one HTML file", "csv": "CSV", "tex": "LaTeX"}
+CONTENT_TYPES = {"html": "text/html", "csv": "text/csv", "tex": "application/x-tex"}
+HEADER = ("section", "item", "figure", "value", "low", "high", "count", "p", "note")
+
+Address = Callable[[Candidate], str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A disputed pair with its pictures' addresses."""
+
+    pair: int
+    first: str
+    second: str
+    first_title: str
+    second_title: str
+    words: str
+
+
+def context(report: AgreementReport, address: Address) -> dict[str, Any]:
+    """What the report's templates need beside it. address: of a candidate's picture."""
+    people, machines = report.people, report.machines
+    made: dict[str, Any] = {"report": report, "forms": FORMS}
+    if people:
+        made |= {
+            "over_time_plot": plots.over_time_plot(people),
+            "kappa_map": plots.kappa_map(people),
+            "rules_map": plots.rules_map(people),
+            "trace_plot": plots.trace_plot(report.traces),
+        }
+    if machines:
+        made |= {
+            "machines_plot": plots.machines_plot(machines),
+            "strata_map": plots.strata_map(machines),
+            "reliability": plots.reliability_plots(machines),
+            "missing": [machine for machine in machines.machines if not machine.rows],
+            "galleries": list(_galleries(machines, address)),
+        }
+    return made
+
+
+def _galleries(machines: MachinesReport, address: Address) -> Iterator[tuple[str, str, list[Shown]]]:
+    for title, told, disputes in (
+        ("Pairs that people dispute most", "Most evenly divided first.", machines.disputed_by_people),
+        (
+            f"Pairs on which {machines.reference} and people are of different minds",
+            "Those first on which people agree most, then those of which the machine is surest.",
+            machines.disputed_by_machine,
+        ),
+    ):
+        if disputes:
+            yield title, told, [_shown(dispute, address) for dispute in disputes]
+
+
+def _shown(dispute: Dispute, address: Address) -> Shown:
+    first, second = dispute.pair.first, dispute.pair.second
+    words = f"{dispute.words}."
+    if dispute.machine:
+        sure = "" if dispute.p is None else f" with probability {dispute.p:.0%}"
+        words += f" {dispute.machine} prefers the {dispute.preferred}{sure}."
+    return Shown(dispute.pair.pk, address(first), address(second), _title(first), _title(second), words)
+
+
+def _title(candidate: Candidate) -> str:
+    return "the photograph" if candidate.source == Candidate.HQ else candidate.source
+
+
+def render(campaign: Campaign, form: str, *, code: str = "") -> str:
+    """The report as `html`, `csv` or `tex`."""
+    report = agreement_report(campaign, pseudonyms=True)
+    if form == "csv":
+        return _csv(report)
+    if form == "tex":
+        return _latex(report)
+    known = {"style": _style(), "written": datetime.now(UTC), "code": code}
+    return render_to_string("annotate/agreement/agreement_file.html", context(report, _inline) | known)
+
+
+def _style() -> str:
+    return Path(str(finders.find("style.css"))).read_text()
+
+
+def _inline(candidate: Candidate) -> str:
+    """The picture itself; an empty address if its file is not there."""
+    if not candidate.path.exists():
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(candidate.path.read_bytes()).decode()}"
+
+
+def _rows(report: AgreementReport) -> Iterator[tuple]:
+    """section, item, figure, value, low, high, count, p, note; what is undefined is None, with the reason as note."""
+    people, machines = report.people, report.machines
+    if people is None:
+        return
+    sections = {
+        "all pairs": people.overall,
+        "kind of pair": people.strata,
+        "rule": people.rules,
+        "couple of restorers": people.couples_of_restorers,
+        "over time": [line for _, line in people.over_time],
+        "mirrored repeats": [people.retest],
+    }
+    for section, lines in sections.items():
+        yield from (_line(section, line) for line in lines)
+    yield (*_line("side", people.left)[:-2], people.left_p, people.left.estimate.why)
+    for couple in people.couples:
+        for figure, estimate in (("same answer", couple.share), ("Cohen's kappa", couple.kappa)):
+            yield ("two annotators", f"{couple.one} and {couple.other}", figure, *_values(estimate))
+    for row in people.annotators:
+        item = f"{row.name}{' (SIMULATED)' if row.simulated else ''}"
+        yield ("annotator", item, "accuracy (Dawid-Skene)", *_values(row.accuracy))
+        yield ("annotator", item, "left image chosen", row.left_share, None, None, row.sided, row.left_p, "")
+        if row.retest:
+            yield ("annotator", item, "same again, mirrored", *row.retest, row.retested, None, "")
+    if machines is None:
+        return
+    for ceiling in machines.ceilings:
+        for title, share in (
+            ("two annotators agree", ceiling.two_agree),
+            ("one agrees with the majority of the others", ceiling.one_against_rest),
+        ):
+            if share:
+                yield ("ceiling", title, f"agreement, {ceiling.stratum}", *_share(share), None, "")
+    for machine in machines.machines:
+        item = machine.answers.title
+        if not machine.rows:
+            yield ("machine", item, "agreement", None, None, None, None, None, machine.note)
+        for found in machine.rows:
+            if found.share:
+                yield (
+                    "machine",
+                    item,
+                    f"agreement, {found.stratum}",
+                    *_share(found.share),
+                    found.mcnemar_p,
+                    found.note,
+                )
+        for stratum, share in machine.with_one.items():
+            yield ("machine", item, f"agreement with one annotator, {stratum}", *_share(share), None, "")
+        for title, share in machine.strata:
+            if share:
+                yield ("machine by kind of pair", item, title, *_share(share), None, "")
+        if machine.calibration:
+            for name in ("ece", "brier", "log_loss"):
+                yield ("calibration", item, name, getattr(machine.calibration, name), None, None, None, None, "")
+    for trace in report.traces:
+        for step, value in trace.points:
+            yield ("reward model while tuned", trace.run, f"step {step:.0f}", value, None, None, trace.pairs, None, "")
+
+
+def _line(section: str, line: Line) -> tuple:
+    return (section, line.title, "agreement", *_values(line.estimate))
+
+
+def _values(estimate: Estimate) -> tuple:
+    return estimate.value, estimate.low, estimate.high, estimate.count, None, estimate.why
+
+
+def _share(share: Share) -> tuple:
+    """Where there is no interval, none is told: a share without one carries its own value."""
+    low, high = (share.low, share.high) if share.low < share.high else (None, None)
+    return share.value, low, high, share.count
+
+
+def _csv(report: AgreementReport) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerow(("campaign", report.campaign.name, "state", "", "", "", report.pairs, "", _provenance(report)))
+    writer.writerows(_rows(report))
+    return file.getvalue()
+
+
+def _provenance(report: AgreementReport) -> str:
+    simulated = f"; {report.simulated} of {report.annotators} annotators are SIMULATED" if report.simulated else ""
+    return f"{report.state}{simulated}"
+
+
+def _latex(report: AgreementReport) -> str:
+    r"""Two tables, of people and of machines; they need \usepackage{booktabs}."""
+    found = list(_rows(report))
+    people = [
+        row
+        for row in found
+        if row[0] in ("all pairs", "kind of pair", "rule", "couple of restorers", "mirrored repeats")
+    ]
+    machines = [row for row in found if row[0] == "ceiling" or (row[0] == "machine" and row[3] is not None)]
+    told = f"{report.campaign.name}: {report.answers} answers to {report.answered} pairs; {_provenance(report)}."
+    tables = [_latex_table("Agreement between annotators. " + told, people, with_figure=False)]
+    if machines:
+        tables.append(
+            _latex_table("Agreement of machines with the majority of annotators. " + told, machines, with_figure=True)
+        )
+    return "% \\usepackage{booktabs}\n" + "\n".join(tables)

@@ -1,0 +1,104 @@
+"""Making, answering and freezing the gold set, on which people and machines are compared (App. D)."""
+
+import hashlib
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.utils import timezone
+
+from annotate.agreement import gold_hashes
+from annotate.campaigns import guideline_examples, items
+from annotate.campaigns import services as campaigns_services
+from annotate.common import audit_log
+from annotate.common.refusals import Refused
+from annotate.desk import leasing
+from annotate.labels import gold_guard
+from annotate.models import Campaign, Face, GoldSet, Lease, Pair, User
+from annotate.models.faces import Split
+
+PAIRS = 360  # Sec. 4.3, App. D.3
+REPEAT_SHARE = 0.1  # of answers, asked again mirrored: for retest agreement
+LEAST_ANNOTATORS = 2
+
+
+@transaction.atomic
+def make_gold_set(
+    *,
+    slug: str = "gold",
+    pairs: int = PAIRS,
+    overlap: int = 3,
+    repeat_share: float = REPEAT_SHARE,
+    seed: int = 0,
+    annotators: Iterable[User] = (),
+    actor: User | None = None,
+) -> GoldSet:
+    """All pairs, anchored ones included, of so many faces of split gold, in a campaign of their own.
+
+    One face a person, drawn by the seed. The annotators see no restorer, no answer of others and random sides, as at
+    any desk. Refused if there are too few gold faces; raises `GoldLeak` if one of them is among the training faces.
+    """
+    gold_guard.refuse_gold_in_training()
+    campaigns_services.require_slug(slug)
+    if Campaign.objects.filter(slug=slug).exists():
+        raise Refused("campaign_exists", f"There is a campaign “{slug}” already: choose another name.")
+    chosen = _pairs_of_drawn_faces(pairs, seed)
+    if len(chosen) < pairs:
+        raise Refused(
+            "too_few_gold_faces",
+            f"The faces of split gold have {len(chosen)} pairs, one face a person; {pairs} are wanted. Ingest more "
+            f"with --split gold, restore and build_pairs, or ask for fewer pairs.",
+        )
+    campaign = Campaign.objects.create(
+        slug=slug, name=f"Gold set “{slug}”", overlap=overlap, repeat_share=repeat_share, seed=seed
+    )
+    items.add_items(campaign=campaign, pairs=chosen)
+    guideline_examples.choose_examples(campaign=campaign)
+    campaigns_services.invite(campaign=campaign, annotators=annotators, actor=actor)
+    made = GoldSet(campaign=campaign, seed=seed)
+    made.pairs_sha256 = gold_hashes.pairs_hash(made)
+    made.save()
+    audit_log.record(actor=actor, action="make-gold-set", target=campaign, pairs=pairs, sha256=made.pairs_sha256)
+    return made
+
+
+def _pairs_of_drawn_faces(wanted: int, seed: int) -> list[int]:
+    def draw(face: tuple[int, str]) -> bytes:
+        return hashlib.blake2b(f"{seed}/gold/{face[1]}/{face[0]}".encode(), digest_size=8).digest()
+
+    paired = Face.objects.filter(split=Split.GOLD, pairs__isnull=False).distinct()
+    faces = sorted(paired.values_list("pk", "identity"), key=draw)
+    one_each = {identity: face for face, identity in reversed(faces)}
+    chosen: list[int] = []
+    for face, identity in faces:
+        if len(chosen) >= wanted:
+            break
+        if one_each[identity] == face:
+            chosen += Pair.objects.filter(face=face).order_by("pk").values_list("pk", flat=True)
+    return chosen[:wanted]
+
+
+@transaction.atomic
+def freeze_gold_set(*, gold_set: GoldSet, actor: User | None = None) -> GoldSet:
+    """Close its campaign for good and keep the hash of its pairs and answers. Refused while answers are missing.
+
+    From then on every report compares the answers with the hash.
+    """
+    campaign = Campaign.objects.select_for_update().get(pk=gold_set.campaign_id)
+    gold_hashes.require_unchanged(gold_set)
+    if gold_set.frozen_at:
+        raise Refused("already_frozen", f"The {gold_set} has been frozen on {gold_set.frozen_at:%Y-%m-%d}.")
+    answered = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False)
+    missing = campaign.item_count * campaign.overlap - answered.count()
+    if missing or answered.values("annotator").distinct().count() < LEAST_ANNOTATORS:
+        raise Refused(
+            "not_complete",
+            f"{missing} answers of the {gold_set} are missing; it needs {campaign.overlap} a pair, by at least "
+            f"{LEAST_ANNOTATORS} annotators. Freeze it when they are in.",
+        )
+    leasing.give_back(Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD))
+    campaigns_services.set_open(campaign=campaign, is_open=False, actor=actor)
+    gold_set.frozen_at = timezone.now()
+    gold_set.answers_sha256 = gold_hashes.answers_hash(gold_set)
+    gold_set.save()
+    audit_log.record(actor=actor, action="freeze-gold-set", target=campaign, sha256=gold_set.answers_sha256)
+    return gold_set

@@ -1,0 +1,246 @@
+"""How far people agree with one another, and how each of them answers: the first half of an agreement report."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotate.labels.votes import Vote
+from annotate.models import Candidate
+from annotate.models.campaigns import Criterion
+from annotate.statistics import agreement_coefficients
+from annotate.statistics.answer_arrays import Answers
+from annotate.statistics.bootstrap import LEAST, Estimate
+from annotate.statistics.dawid_skene import dawid_skene
+from annotate.statistics.intervals import wilson
+from annotate.statistics.significance import binomial_two_sided, holm
+from rewardlab.bootstrap import bootstrap_interval
+
+CHOICES = ("first", "second", "cant_tell")
+TIMES, LEAST_OF_A_TIME = 8, 10  # parts of the campaign's time, and pairs that a part has at least
+NO_RULE = "none named"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure with its name; `css` marks its group in plots."""
+
+    title: str
+    estimate: Estimate
+    css: str = ""
+
+
+@dataclass(frozen=True)
+class Couple:
+    """Two annotators on the pairs that both answered."""
+
+    one: str
+    other: str
+    share: Estimate
+    kappa: Estimate
+
+
+@dataclass(frozen=True)
+class AnnotatorRow:
+    """One annotator. Counts are of first answers; `retested` are mirrored repeats."""
+
+    name: str
+    simulated: bool
+    answers: int
+    cant_tell: int
+    left: int
+    sided: int
+    left_p: float | None  # of a fair coin, corrected for all annotators (Holm)
+    retested: int
+    same_again: int
+    accuracy: Estimate  # Dawid-Skene
+
+    @property
+    def left_share(self) -> float | None:
+        return self.left / self.sided if self.sided else None
+
+    @property
+    def retest(self) -> tuple[float, float, float] | None:
+        """Share and Wilson's interval."""
+        return (self.same_again / self.retested, *wilson(self.same_again, self.retested)) if self.retested else None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often one annotator named the row's rule and another the column's, for the same image of the same pair."""
+
+    labels: list[str]
+    counts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class PeopleReport:
+    overall: list[Line]
+    strata: list[Line]
+    rules: list[Line]
+    couples_of_restorers: list[Line]
+    over_time: list[tuple[datetime, Line]]
+    couples: list[Couple]
+    annotators: list[AnnotatorRow]
+    rules_confused: Confusion
+    retest: Line
+    left: Line
+    left_p: float | None
+
+
+def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: set[int]) -> PeopleReport:
+    """From all answers in force of a campaign, mirrored repeats included. names: of annotators, for people."""
+    first_time = [vote for vote in given if not vote.is_repeat]
+    answers = Answers.from_votes(first_time)
+    by_pair: dict[int, list[Vote]] = defaultdict(list)
+    for vote in first_time:
+        by_pair[vote.pair].append(vote)
+
+    def grouped(label: Callable[[list[Vote]], str]) -> list[Line]:
+        of_pair = {pair: label(of_this) for pair, of_this in by_pair.items()}
+        labels = [of_pair[pair] for pair in answers.pairs.tolist()]
+        found = agreement_coefficients.by_group(answers, labels, agreement_coefficients.share)
+        return [Line(name, found[name]) for name in sorted(found, key=_order)]
+
+    accuracy = dawid_skene(answers).accuracy
+    tells = _sides(first_time)
+    return PeopleReport(
+        overall=[
+            Line("Two annotators give the same answer", agreement_coefficients.share(answers)),
+            Line("Krippendorff's alpha (nominal)", agreement_coefficients.krippendorff_alpha(answers)),
+            Line("Fleiss' kappa", agreement_coefficients.fleiss_kappa(answers)),
+        ],
+        strata=grouped(_stratum),
+        rules=grouped(rule_of),
+        couples_of_restorers=grouped(couple_of),
+        over_time=_over_time(answers, by_pair),
+        couples=[
+            Couple(names[one], names[other], found.share, found.kappa)
+            for (one, other), found in agreement_coefficients.cohen_kappas(answers).items()
+        ],
+        annotators=_annotators(given, names, simulated, accuracy),
+        rules_confused=_rules_confused(by_pair),
+        retest=Line("The same answer to the same pair, mirrored", _retest(given)),
+        left=Line("The left image was chosen", _share(*_as_arrays(tells))),
+        left_p=binomial_two_sided(sum(left for _, left in tells), len(tells)) if tells else None,
+    )
+
+
+def _order(name: str) -> tuple[int, str]:
+    known = [*Criterion.values, NO_RULE]
+    return (known.index(name) if name in known else -1), name
+
+
+def _stratum(votes: list[Vote]) -> str:
+    return "against the photograph (anchored)" if Candidate.HQ in (votes[0].first, votes[0].second) else "contested"
+
+
+def rule_of(votes: list[Vote]) -> str:
+    """The rule that most of its annotators named."""
+    named = Counter(vote.criterion for vote in votes if vote.criterion)
+    return max(sorted(named), key=named.__getitem__) if named else NO_RULE
+
+
+def couple_of(votes: list[Vote]) -> str:
+    """Its two restorers, the photograph last."""
+    names = sorted((votes[0].first, votes[0].second), key=lambda name: (name == Candidate.HQ, name))
+    return " and ".join("the photograph" if name == Candidate.HQ else name for name in names)
+
+
+def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tuple[datetime, Line]]:
+    """Pairs in the order of their last answer, in parts of as many pairs each."""
+    ended = {pair: max(vote.at for vote in votes if vote.at) for pair, votes in by_pair.items() if len(votes) > 1}
+    ordered = sorted(ended, key=lambda pair: (ended[pair], pair))
+    times = min(TIMES, max(1, len(ordered) // LEAST_OF_A_TIME))
+    parts = [part for part in np.array_split(np.array(ordered, np.int64), times) if len(part)]
+    lines = []
+    for number, part in enumerate(parts, start=1):
+        chosen = answers.where(np.isin(answers.pairs, part))
+        lines.append(
+            (ended[int(part[-1])], Line(f"part {number} of {len(parts)}", agreement_coefficients.share(chosen)))
+        )
+    return lines
+
+
+def _sides(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
+    """Face, and whether the left image was chosen, of each answer that chose one."""
+    return [(vote.face, chose_left(vote)) for vote in votes if vote.choice != "cant_tell"]
+
+
+def chose_left(vote: Vote) -> bool:
+    return (vote.choice == "first") == vote.left_is_first
+
+
+def _as_arrays(rows: Sequence[tuple[int, bool]]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    table = np.array(rows, np.int64).reshape(-1, 2)
+    return table[:, 1].astype(bool), table[:, 0]
+
+
+def _share(right: NDArray[np.bool_], faces: NDArray[np.int64]) -> Estimate:
+    """A share with its interval over faces."""
+    if not len(right):
+        return Estimate(None, None, None, 0, "there is no such answer")
+    if len(np.unique(faces)) < LEAST:
+        return Estimate(float(right.mean()), None, None, len(right), "too few faces for an interval")
+    low, high = bootstrap_interval(right, faces, samples=2000, seed=0)
+    return Estimate(float(right.mean()), low, high, len(right), "")
+
+
+def _retests(given: Sequence[Vote]) -> list[tuple[Vote, bool]]:
+    """Each mirrored repeat whose first answer is in force, and whether it is the same."""
+    before = {(vote.annotator, vote.pair): vote.choice for vote in given if not vote.is_repeat}
+    repeats = [vote for vote in given if vote.is_repeat and (vote.annotator, vote.pair) in before]
+    return [(vote, vote.choice == before[vote.annotator, vote.pair]) for vote in repeats]
+
+
+def _retest(given: Sequence[Vote]) -> Estimate:
+    found = _share(*_as_arrays([(vote.face, same) for vote, same in _retests(given)]))
+    if found.value is None:
+        return Estimate(None, None, None, 0, "no mirrored repeat was answered: set the campaign's repeat share above 0")
+    return found
+
+
+def _annotators(
+    given: Sequence[Vote], names: Mapping[int, str], simulated: set[int], accuracy: Mapping[int, Estimate]
+) -> list[AnnotatorRow]:
+    own: dict[int, list[Vote]] = defaultdict(list)
+    again: dict[int, list[bool]] = defaultdict(list)
+    for vote in given:
+        if not vote.is_repeat:
+            own[vote.annotator].append(vote)
+    for vote, same in _retests(given):
+        again[vote.annotator].append(same)
+    people = sorted(own, key=names.__getitem__)
+    sides = [[left for _, left in _sides(own[person])] for person in people]
+    corrected = iter(holm([binomial_two_sided(sum(lefts), len(lefts)) for lefts in sides if lefts]))
+    return [
+        AnnotatorRow(
+            name=names[person],
+            simulated=person in simulated,
+            answers=len(own[person]),
+            cant_tell=sum(vote.choice == "cant_tell" for vote in own[person]),
+            left=sum(lefts),
+            sided=len(lefts),
+            left_p=next(corrected) if lefts else None,
+            retested=len(again[person]),
+            same_again=sum(again[person]),
+            accuracy=accuracy[person],
+        )
+        for person, lefts in zip(people, sides, strict=True)
+    ]
+
+
+def _rules_confused(by_pair: Mapping[int, list[Vote]]) -> Confusion:
+    labels = list(Criterion.values)
+    counts = [[0] * len(labels) for _ in labels]
+    for votes in by_pair.values():
+        named = Counter((vote.choice, vote.criterion) for vote in votes if vote.criterion)
+        for (choice, rule), count in named.items():
+            for (other_choice, other_rule), other in named.items():
+                if choice == other_choice:
+                    pairs = count * (other - 1) if rule == other_rule else count * other
+                    counts[labels.index(rule)][labels.index(other_rule)] += pairs
+    return Confusion([str(Criterion(label).label) for label in labels], counts)

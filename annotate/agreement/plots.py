@@ -1,0 +1,117 @@
+"""Plots and heat maps of an agreement report."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from annotate.agreement.machines import PAPER_TRACE, MachinesReport, Trace
+from annotate.agreement.people import PeopleReport
+from annotate.charts import heat_maps
+from annotate.charts.axes import Axis, percent, share_axis, value_axis
+from annotate.charts.heat_maps import HeatMap
+from annotate.charts.intervals import IntervalPlot
+from annotate.charts.lines import Plot, Series, plot
+from annotate.runs import plots as runs_plots
+from annotate.runs.frm_evaluation import Evaluation
+from annotate.runs.plots import interval_plot
+
+CLASSES = ("line", "line second", "line third", "line fourth")
+
+
+def machines_plot(report: MachinesReport) -> IntervalPlot | None:
+    """Agreement on contested pairs, a row a machine, on the band of how far one person agrees with the others."""
+    rows = [row for machine in report.answering for row in machine.rows]
+    ceiling = next((found.one_against_rest for found in report.ceilings if found.stratum == "contested"), None)
+    return interval_plot(Evaluation(rows=rows, two_agree=ceiling))
+
+
+def reliability_plots(report: MachinesReport) -> list[tuple[str, Plot]]:
+    found = []
+    for machine in report.answering:
+        if machine.calibration and (drawn := runs_plots.reliability(machine.calibration)):
+            label = f"{machine.answers.title}: predicted probability against observed share of the votes"
+            found.append((machine.answers.title, replace(drawn, label=label)))
+    return found
+
+
+def over_time_plot(report: PeopleReport) -> Plot | None:
+    """Share of equal answers by the time of the pairs' last answers."""
+    known = [(number, line.estimate) for number, (_, line) in enumerate(report.over_time, start=1)]
+    points = [(float(number), estimate.value) for number, estimate in known if estimate.value is not None]
+    if len(points) < 2:
+        return None
+    low = [(float(number), e.low) for number, e in known if e.low is not None]
+    high = [(float(number), e.high) for number, e in known if e.high is not None]
+    spoken = ", ".join(f"{value:.0%}" for _, value in points)
+    return plot(
+        "Agreement over time",
+        f"Share of equal answers in {len(points)} parts of the campaign, from first to last: {spoken}",
+        [Series("line", "two annotators give the same answer", points, f"{points[-1][1]:.0%}")],
+        Axis("parts of as many pairs, in the order of their answers", 1, len(known), 1, lambda value: f"{value:.0f}"),
+        share_axis([points, low]),
+        bands=[low + high[::-1]] if low else [],
+    )
+
+
+def trace_plot(traces: Sequence[Trace]) -> Plot | None:
+    """Agreement with people of every tuning's reward model while it is updated, beside the paper's Table 10."""
+    if not traces:
+        return None
+    shown = traces[: len(CLASSES)]
+    last = max(step for trace in shown for step, _ in trace.points)
+    paper = [point for point in PAPER_TRACE if point[0] <= max(last, 500)]
+    series = [
+        Series(
+            css,
+            f"{trace.run}{' (SIMULATED labels)' if trace.simulated else ''}",
+            trace.points,
+            f"{trace.points[-1][1]:.1%}",
+        )
+        for css, trace in zip(CLASSES, shown, strict=False)
+    ]
+    spoken = ", ".join(f"{trace.run} {trace.points[0][1]:.1%} to {trace.points[-1][1]:.1%}" for trace in shown)
+    return plot(
+        "Agreement of the reward model while it is updated",
+        f"By step of the tuning: {spoken}; the table has the figures",
+        [*series, Series("base", "Table 10 of the paper (other data)", paper)],
+        replace(value_axis([0, max(last, paper[-1][0])]), title="step"),
+        share_axis([*(trace.points for trace in shown), paper]),
+    )
+
+
+def kappa_map(report: PeopleReport) -> HeatMap | None:
+    """Cohen's kappa of every two annotators."""
+    if not report.couples:
+        return None
+    values = {
+        (couple.one, couple.other): (
+            "–" if couple.kappa.value is None else f"{couple.kappa.value:.2f}".replace("-", "−"),
+            couple.kappa.value,
+        )
+        for couple in report.couples
+    }
+    return heat_maps.symmetric("Cohen's kappa of every two annotators", [row.name for row in report.annotators], values)
+
+
+def rules_map(report: PeopleReport) -> HeatMap | None:
+    """Which rules two annotators named who chose the same image."""
+    found = report.rules_confused
+    if not any(map(any, found.counts)):
+        return None
+    title = "Rules that two annotators named for the same choice"
+    return heat_maps.counted(title, "one, by the other", [str(label) for label in found.labels], found.counts)
+
+
+def strata_map(report: MachinesReport) -> HeatMap | None:
+    """Agreement of every machine with people in each stratum of the decided pairs."""
+    rows = []
+    for machine in report.answering:
+        cells = [
+            heat_maps.Cell("–")
+            if share is None
+            else heat_maps.Cell(
+                f"{percent(share.value)} of {share.count}", heat_maps.shade(share.value, 0.3, 1), str(share)
+            )
+            for _, share in machine.strata
+        ]
+        rows.append((machine.answers.title, cells))
+    return heat_maps.HeatMap("Agreement with people by kind of pair", "", report.strata, rows) if rows else None

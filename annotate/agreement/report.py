@@ -1,0 +1,84 @@
+"""The agreement report of a campaign: people among one another and, on a gold set, people against machines."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from annotate.agreement import gold_hashes
+from annotate.agreement.machines import MachinesReport, Trace, machines_report, traces
+from annotate.agreement.people import PeopleReport, people_report
+from annotate.labels.judged_pairs import is_anchored, judged_pairs
+from annotate.labels.votes import votes
+from annotate.models import Campaign, GoldSet, User
+
+FEW_FACES = 30
+
+
+@dataclass(frozen=True)
+class AgreementReport:
+    campaign: Campaign
+    gold_set: GoldSet | None
+    changed: str  # why its hashes do not hold; then there are no figures
+    pairs: int
+    faces: int
+    answered: int  # pairs with an answer
+    answers: int
+    anchored: int
+    simulated: int  # annotators
+    people: PeopleReport | None = None
+    machines: MachinesReport | None = None
+    traces: tuple[Trace, ...] = ()
+
+    @property
+    def annotators(self) -> int:
+        return len(self.people.annotators) if self.people else 0
+
+    @property
+    def has_few_faces(self) -> bool:
+        """With so few neither shares nor intervals mean much."""
+        return self.faces < FEW_FACES
+
+    @property
+    def state(self) -> str:
+        if self.gold_set is None:
+            return "no gold set"
+        if self.gold_set.frozen_at is None:
+            return "not frozen yet: answers may still change"
+        return f"frozen on {self.gold_set.frozen_at:%Y-%m-%d %H:%M} UTC, sha256 {self.gold_set.answers_sha256}"
+
+
+def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport:
+    """One pass over the answers in force. pseudonyms: annotators are called A1, A2, ... for what leaves the house."""
+    gold_set = GoldSet.objects.filter(campaign=campaign).first()
+    given = list(votes(campaign=campaign, with_repeats=True))
+    first_time = [vote for vote in given if not vote.is_repeat]
+    people = User.objects.in_bulk({vote.annotator for vote in given})
+    pairs = judged_pairs(campaign, first_time)
+    changed = ""
+    if gold_set:
+        try:
+            gold_hashes.require_unchanged(gold_set)
+        except gold_hashes.GoldChanged as error:
+            changed = str(error)
+    known = AgreementReport(
+        campaign=campaign,
+        gold_set=gold_set,
+        changed=changed,
+        pairs=len(pairs),
+        faces=len({row.face for row in pairs}),
+        answered=sum(sum(row.votes) > 0 for row in pairs),
+        answers=len(first_time),
+        anchored=sum(map(is_anchored, pairs)),
+        simulated=sum(person.simulated for person in people.values()),
+    )
+    if changed or not first_time:
+        return known
+    names = _pseudonyms(people) if pseudonyms else {pk: person.username for pk, person in people.items()}
+    simulated = {pk for pk, person in people.items() if person.simulated}
+    found = replace(known, people=people_report(given, names, simulated))
+    if gold_set is None:
+        return found
+    return replace(found, machines=machines_report(gold_set, pairs, first_time), traces=tuple(traces()))
+
+
+def _pseudonyms(people: Iterable[int]) -> dict[int, str]:
+    return {pk: f"A{number}" for number, pk in enumerate(sorted(people), start=1)}

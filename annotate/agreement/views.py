@@ -1,0 +1,41 @@
+"""The agreement report of a campaign, for leads. Its statistics are imported when a report is asked for."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from annotate.models import Campaign, Candidate
+from annotate.web.requests import Request, leads_only
+
+
+@login_required
+@require_GET
+def agreement(request: Request, slug: str) -> HttpResponse:
+    leads_only(request, "The agreement report is")
+    from annotate.agreement import files as agreement_files
+    from annotate.agreement.report import agreement_report
+
+    report = agreement_report(_campaign(slug), pseudonyms=False)
+    return render(request, "annotate/agreement/agreement.html", agreement_files.context(report, _address))
+
+
+@login_required
+@require_GET
+def agreement_file(request: Request, slug: str, form: str) -> HttpResponse:
+    leads_only(request, "The agreement report is")
+    from annotate.agreement import files as agreement_files
+
+    written = agreement_files.render(_campaign(slug), form)
+    response = HttpResponse(written, content_type=f"{agreement_files.CONTENT_TYPES[form]}; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{slug}-agreement.{form}"'
+    return response
+
+
+def _campaign(slug: str) -> Campaign:
+    return get_object_or_404(Campaign, slug=slug, kind=Campaign.Kind.PREFERENCE)
+
+
+def _address(candidate: Candidate) -> str:
+    return reverse("image", args=[candidate.key])

@@ -1,0 +1,188 @@
+"""What a lead fills in: a new campaign, and what is done to one that runs."""
+
+from itertools import combinations
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.utils.text import slugify
+
+from annotate.campaigns.services import ASKED, Selection
+from annotate.models import Campaign, Candidate, Restorer, User
+from annotate.models.campaigns import RESERVED_SLUGS
+from annotate.models.faces import Split
+
+SPLITS = {Split.TRAIN: "training faces", Split.GOLD: "gold faces"}
+LIMITS = {  # field: least, most
+    "overlap": (1, 100),
+    "qualification_size": (0, 50),
+    "qualification_share": (0, 1),
+    "qualification_rounds": (1, 20),
+    "random_share": (0, 1),
+    "repeat_share": (0, 0.5),
+    "quiet_hours": (1, 1000),
+    "lease_seconds": (60, 86_400),
+}
+
+
+def annotators() -> QuerySet[User]:
+    return User.objects.filter(is_active=True, guest=False).order_by("username")
+
+
+class People(forms.ModelMultipleChoiceField):
+    def __init__(self, queryset: QuerySet[User], **kwargs: Any) -> None:
+        super().__init__(queryset, widget=forms.CheckboxSelectMultiple, **kwargs)
+
+
+class SelectionForm(forms.Form):
+    """Which pairs are asked about."""
+
+    splits = forms.MultipleChoiceField(
+        choices=[(split.value, words) for split, words in SPLITS.items()],
+        initial=[split.value for split in ASKED],
+        widget=forms.CheckboxSelectMultiple,
+        label="Faces",
+        error_messages={"required": "Choose training faces, gold faces or both."},
+    )
+    couples = forms.MultipleChoiceField(
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="Couples of restorers",
+        help_text="None chosen: all couples of two restorers. With the photograph the answer is known.",
+    )
+    pairs = forms.IntegerField(
+        required=False,
+        min_value=1,
+        label="Number of pairs",
+        help_text="Faces are drawn at random, each with all its couples. Empty: all.",
+    )
+    abstained = forms.BooleanField(
+        required=False,
+        label="Only pairs that the SVM abstains from",
+        help_text="Those whose label does not count (autolabel --max-error), the most uncertain first.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        restorers = list(Restorer.objects.order_by("name").values_list("name", flat=True))
+        couples = [*combinations(restorers, 2), *((name, Candidate.HQ) for name in restorers)]
+        choices = [("|".join(couple), _couple_in_words(couple)) for couple in couples]
+        self.fields["couples"].choices = choices  # type: ignore[attr-defined]
+
+    def selection(self) -> Selection:
+        data = self.cleaned_data
+        return Selection(
+            splits=tuple(data["splits"]),
+            couples=tuple((one, other) for one, _, other in (couple.partition("|") for couple in data["couples"])),
+            pairs=data["pairs"],
+            abstained=data["abstained"],
+        )
+
+
+def _couple_in_words(couple: tuple[str, str]) -> str:
+    one, other = couple
+    return f"{one} and {'the photograph' if other == Candidate.HQ else other}"
+
+
+class CampaignForm(forms.ModelForm):
+    """What is asked, of how many, in which order, and what is read before."""
+
+    annotators = People(User.objects.none(), required=False, label="Invite", help_text="More can be invited later.")
+
+    class Meta:
+        model = Campaign
+        fields = (
+            "name", "slug", "kind", "overlap", "order", "random_share", "repeat_share", "show_input",
+            "show_reference", "guideline", "consent", "tutorial", "qualification_size", "qualification_share",
+            "qualification_rounds", "quiet_hours", "lease_seconds",
+        )  # fmt: skip
+        labels = {
+            "slug": "Address",
+            "overlap": "Annotators per pair",
+            "repeat_share": "Share asked again",
+            "show_input": "Show the low-quality input",
+            "show_reference": "Show the photograph",
+            "qualification_size": "Pairs in a round",
+            "qualification_share": "Share that must be right",
+            "qualification_rounds": "Rounds",
+            "quiet_hours": "Quiet hours",
+            "lease_seconds": "Seconds a pair is held",
+        }
+        help_texts = {
+            "slug": "Part of the campaign's address: letters, digits, hyphens. Empty: made from the name.",
+            "overlap": "How many annotators answer each pair. It can be extended later, never lowered.",
+            "show_reference": "The photograph stands beside the two images. A study always shows it.",
+        }
+        widgets = {
+            **{name: forms.Textarea({"rows": 4}) for name in ("guideline", "consent", "tutorial")},
+            "kind": forms.RadioSelect,
+            "order": forms.RadioSelect,
+        }
+
+    GROUPS = (
+        ("Questions", ("name", "slug", "kind", "show_input", "show_reference")),
+        ("Answers", ("overlap", "repeat_share", "order", "random_share")),
+        ("Read before the first pair", ("guideline", "consent", "tutorial")),
+        ("Qualification", ("qualification_size", "qualification_share", "qualification_rounds")),
+        ("Running it", ("annotators", "quiet_hours", "lease_seconds")),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["annotators"].queryset = annotators()  # type: ignore[attr-defined]
+        self.fields["slug"].required = False
+        self.fields["repeat_share"].initial = 0.05
+        for name, choices in (("kind", Campaign.Kind.choices), ("order", Campaign.Order.choices)):
+            self.fields[name].choices = choices  # type: ignore[attr-defined]  # none of them is blank
+        for name, (least, most) in LIMITS.items():
+            made = self.fields[name]
+            is_share = isinstance(made, forms.FloatField)
+            kind: Any = forms.FloatField if is_share else forms.IntegerField
+            self.fields[name] = kind(
+                min_value=least,
+                max_value=most,
+                step_size=0.01 if is_share else 1,
+                initial=made.initial,
+                label=made.label,
+                help_text=made.help_text,
+            )
+
+    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
+        return [(title, [self[name] for name in names]) for title, names in self.GROUPS]
+
+    def clean_slug(self) -> str:
+        slug = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))[:50]
+        if not slug:
+            raise forms.ValidationError("Write an address: none can be made from this name.")
+        if slug in RESERVED_SLUGS:
+            raise forms.ValidationError(f"“{slug}” is the address of a page; choose another.")
+        return slug
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if data.get("kind") == Campaign.Kind.STUDY:
+            data["show_reference"] = True
+        return data
+
+
+class ExtendForm(forms.Form):
+    by = forms.IntegerField(min_value=1, max_value=100, initial=1, label="More annotators per pair")
+
+
+class PeopleForm(forms.Form):
+    """Some of the people that are passed in."""
+
+    people = People(User.objects.none(), error_messages={"required": "Choose at least one person."})
+
+    def __init__(self, *args: Any, people: QuerySet[User], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["people"].queryset = people  # type: ignore[attr-defined]
+
+
+class InvitationForm(forms.Form):
+    places = forms.IntegerField(min_value=1, max_value=1000, initial=20, label="Participants")
+    days = forms.IntegerField(min_value=1, max_value=365, initial=30, label="Valid for days")
+
+
+class ReleaseForm(forms.Form):
+    annotator = forms.ModelChoiceField(User.objects.all(), required=False)

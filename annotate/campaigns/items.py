@@ -1,0 +1,47 @@
+"""The items of a campaign: a question about a pair each."""
+
+import hashlib
+from collections.abc import Iterable
+
+from django.db import transaction
+
+from annotate.common import randomness
+from annotate.common.batches import batches
+from annotate.common.refusals import Refused
+from annotate.models import Campaign, GoldSet, Item
+
+
+@transaction.atomic
+def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
+    """Put pairs (their ids) into a campaign in the random order of its seed, once for each of its questions. Those
+    that are in it already stay. Members walk the order again from its start: new items may lie behind them. Refused
+    for a gold set, whose pairs are fixed."""
+    if GoldSet.objects.filter(campaign=campaign).exists():
+        raise Refused("is_gold_set", "The pairs of a gold set are fixed: make another gold set, or another campaign.")
+    added = 0
+    for batch in batches(pairs, 5000):
+        items = [
+            _item(campaign, pair, place, question)
+            for pair in batch
+            for place, question in enumerate(campaign.questions)
+        ]
+        # In the random order also by id: an id must not tell which restorers a pair compares.
+        items.sort(key=lambda item: item.position)
+        added += len(Item.objects.bulk_create(items, ignore_conflicts=True))
+    Campaign.objects.filter(pk=campaign.pk).update(item_count=campaign.items.count())
+    campaign.memberships.update(cursor=-1, audit_cursor=-1)
+    return added
+
+
+def _item(campaign: Campaign, pair: int, place: int, question: str) -> Item:
+    """The questions of a pair follow one another in the order, so that its images are looked at once."""
+    digest = hashlib.blake2b(f"{campaign.seed}/{pair}".encode(), digest_size=7).digest()
+    audited = campaign.order == Campaign.Order.UNCERTAIN
+    return Item(
+        campaign=campaign,
+        pair_id=pair,
+        question=question,
+        position=int.from_bytes(digest, "big") * len(campaign.questions) + place,
+        open_slots=campaign.overlap,
+        audit=audited and randomness.uniform(f"{campaign.seed}/audit/{pair}") < campaign.random_share,
+    )

@@ -1,0 +1,193 @@
+"""What a lead sees of a campaign: how far it is and how fast, who answers how, who holds what."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Max, Min, OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, User
+from annotate.statistics import pairwise_agreement
+from annotate.statistics.annotator_checks import Answer, Conduct, Sign, conducts, signs
+from annotate.statistics.pairwise_agreement import Agreement
+
+OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds until the page looks again: it reads every answer
+LATEST = 20  # entries of the audit log
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far a campaign is. Costs do not grow with its items or answers."""
+
+    answers: int
+    wanted: int
+    last_hour: int
+    last_day: int
+    last_at: datetime | None
+    is_young: bool  # less than a day old: its pace says little
+    quiet_for: timedelta | None  # set when the lead should look: longer than the campaign's quiet hours
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.wanted - self.answers)
+
+    @property
+    def days_left(self) -> float | None:
+        """At the pace of the last day; None if nobody answered in it, or if there has been no whole day."""
+        return self.remaining / self.last_day if self.last_day and not self.is_young else None
+
+    @property
+    def quiet_hours(self) -> int:
+        return int(self.quiet_for.total_seconds() // 3600) if self.quiet_for else 0
+
+    @property
+    def looks_again(self) -> int:
+        return OFTEN if self.answers < 5_000 else SELDOM if self.answers < 50_000 else RARELY
+
+
+def pace(campaign: Campaign, *, now: datetime | None = None) -> Pace:
+    now = now or timezone.now()
+    newest = _answered_by_member(campaign).order_by("-closed_at").values("closed_at")[:1]
+    members = campaign.memberships.annotate(last_at=Subquery(newest))
+    given = [(member.answered, member.last_at) for member in members]
+    answers = sum(answered for answered, _ in given)
+    last_at = max((at for _, at in given if at), default=None)
+    people = campaign.memberships.values("annotator")
+    recent = Lease.objects.filter(
+        annotator__in=people, item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False
+    )
+    wanted = campaign.item_count * campaign.overlap
+    silent = now - (last_at or campaign.created_at)
+    unfinished = campaign.open and answers < wanted
+    return Pace(
+        answers=answers,
+        wanted=wanted,
+        last_hour=recent.filter(closed_at__gt=now - timedelta(hours=1)).count(),
+        last_day=recent.filter(closed_at__gt=now - timedelta(days=1)).count(),
+        last_at=last_at,
+        is_young=now - campaign.created_at < timedelta(days=1),
+        quiet_for=silent if unfinished and silent > timedelta(hours=campaign.quiet_hours) else None,
+    )
+
+
+def _answered_by_member(campaign: Campaign) -> QuerySet[Lease]:
+    return Lease.objects.filter(annotator=OuterRef("annotator"), item__campaign=campaign, status=Lease.Status.ANSWERED)
+
+
+def item_counts(campaign: Campaign) -> dict[str, int]:
+    """How many items are untouched, begun and complete."""
+    full = Item.objects.filter(campaign=campaign, open_slots=0)
+    held = Lease.objects.filter(item__in=full, status=Lease.Status.HELD, is_repeat=False)
+    complete = full.count() - held.values("item").distinct().count()
+    untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
+    return {"complete": complete, "begun": campaign.item_count - complete - untouched, "untouched": untouched}
+
+
+def answers(campaign: Campaign) -> Iterator[Answer]:
+    """Every answer in force, mirrored repeats marked."""
+    in_force = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
+    first = campaign.questions[0]
+    rows = in_force.values_list(
+        "annotator_id", "item_id", "item__question", "judgement__choice", "judgement__left_is_first",
+        "judgement__seconds", "is_repeat", "closed_at",
+    )  # fmt: skip
+    for person, item, question, choice, left_is_first, seconds, is_repeat, at in rows.iterator(chunk_size=5000):
+        if at is None:
+            raise AssertionError("an answered lease has the time of its answer")
+        yield Answer(person, item, question == first, choice, left_is_first, seconds, is_repeat, at)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One member of a campaign."""
+
+    member: Membership
+    conduct: Conduct
+    held: int
+    signs: list[Sign] = field(default_factory=list)
+
+    @property
+    def annotator(self) -> User:
+        return self.member.annotator
+
+
+@dataclass(frozen=True)
+class Overview:
+    rows: list[Row]
+    agreements: list[tuple[User, User, Agreement]]
+    overall: Agreement
+    times: list[datetime]  # of answers, in order
+
+    @property
+    def signs(self) -> list[tuple[User, Sign]]:
+        return [(row.annotator, sign) for row in self.rows for sign in row.signs]
+
+
+def overview(campaign: Campaign) -> Overview:
+    """One pass over the answers in force."""
+    members = list(campaign.memberships.select_related("annotator").order_by("annotator__username"))
+    people = {member.annotator_id: member.annotator for member in members}
+    given = [answer for answer in answers(campaign) if answer.annotator in people]
+    found = conducts(given)
+    told = signs(found)
+    held = {holder.annotator.pk: holder.items for holder in holders(campaign)}
+    first_time = [answer for answer in given if not answer.is_repeat]
+    agreements = pairwise_agreement.pairwise((answer.item, answer.annotator, answer.choice) for answer in first_time)
+    return Overview(
+        rows=[
+            Row(
+                member=member,
+                conduct=found.get(member.annotator_id, Conduct()),
+                held=held.get(member.annotator_id, 0),
+                signs=told.get(member.annotator_id, []),
+            )
+            for member in members
+        ],
+        agreements=[(people[one], people[other], value) for (one, other), value in agreements.items()],
+        overall=pairwise_agreement.overall(agreements.values()),
+        times=sorted(answer.at for answer in first_time),
+    )
+
+
+@dataclass(frozen=True)
+class Holder:
+    annotator: User
+    items: int
+    since: datetime
+    until: datetime
+
+
+def holders(campaign: Campaign) -> list[Holder]:
+    """Who holds how many items, the oldest first."""
+    held = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD).values("annotator")
+    rows = list(held.annotate(n=Count("pk"), since=Min("issued_at"), until=Max("expires_at")).order_by("since"))
+    people = User.objects.in_bulk([row["annotator"] for row in rows])
+    return [Holder(people[row["annotator"]], row["n"], row["since"], row["until"]) for row in rows]
+
+
+def log(campaign: Campaign) -> list[AuditEntry]:
+    """What was done to the campaign, newest first."""
+    entries = AuditEntry.objects.filter(target=f"campaign {campaign.slug}").select_related("actor")
+    return list(entries.order_by("-pk")[:LATEST])
+
+
+def preference_counts() -> dict[str, int]:
+    from annotate.models import Preference
+
+    counts = dict(Preference.objects.order_by().values_list("origin").annotate(Count("pk")))
+    return {label: counts.get(value, 0) for value, label in Preference.Origin.choices}
+
+
+def metric_columns() -> list[dict]:
+    """The paper's six metrics with how many candidates have each, and the remedy where one cannot be computed."""
+    from annotate.models import Candidate, Score
+    from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
+
+    in_pairs = Score.objects.exclude(candidate__source=Candidate.LQ)
+    scored = dict(in_pairs.order_by().values_list("metric").annotate(Count("pk")))
+    wanted = Candidate.objects.exclude(source=Candidate.LQ).count()
+    return [
+        {"metric": METRICS[name], "scored": scored.get(name, 0), "wanted": wanted, "remedy": availability(name)}
+        for name in PAPER_METRICS
+    ]

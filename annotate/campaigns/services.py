@@ -1,0 +1,216 @@
+"""Campaigns: making them, who is in them, and what a lead does with one that runs. Each change is in the audit log."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+
+from django.core.validators import slug_re
+from django.db import transaction
+from django.db.models import Count, F, Q, QuerySet
+from django.db.models.functions import Abs
+
+from annotate.campaigns import guideline_examples, items
+from annotate.common import audit_log
+from annotate.common.batches import batches
+from annotate.common.refusals import Refused
+from annotate.desk import leasing
+from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
+from annotate.models.campaigns import RESERVED_SLUGS, Question
+from annotate.models.faces import Split
+from annotate.predictor import status as predictor_status
+from annotate.predictor import uncertainty_ranking
+
+ASKED = (Split.TRAIN, Split.GOLD)  # test faces are kept for later measuring
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pairs a campaign asks about. Faces are drawn at random, each with all its chosen couples, so that the
+    couples of restorers stay balanced."""
+
+    splits: tuple[str, ...] = ASKED
+    couples: tuple[tuple[str, str], ...] = ()  # names of two restorers, or hq and one; empty: all that are contested
+    pairs: int | None = None  # None: all
+    abstained: bool = False  # only those that the current predictor abstains from
+
+    def ids(self, *, seed: int) -> Iterator[int]:
+        """Ids of the chosen pairs, at most `pairs`."""
+        return islice(self._of_drawn_faces(seed), self.pairs)
+
+    def _of_drawn_faces(self, seed: int) -> Iterator[int]:
+        def draw(face: int) -> bytes:
+            return hashlib.blake2b(f"{seed}/face/{face}".encode(), digest_size=8).digest()
+
+        allowed = abstained_pairs() if self.abstained else None
+        faces = sorted(Face.objects.filter(split__in=self.splits).values_list("pk", flat=True), key=draw)
+        for batch in batches(faces, 500):
+            rows = self._matching().filter(face__in=batch).values_list("face_id", "pk")
+            by_face: dict[int, list[int]] = {}
+            for face, pair in rows.order_by("pk"):
+                if allowed is None or pair in allowed:
+                    by_face.setdefault(face, []).append(pair)
+            for face in batch:
+                yield from by_face.get(face, [])
+
+    def _matching(self) -> QuerySet[Pair]:
+        wanted = Q() if self.couples else Q(kind=Pair.Kind.CONTESTED)
+        for one, other in self.couples:
+            wanted |= Q(first__source=one, second__source=other) | Q(first__source=other, second__source=one)
+        return Pair.objects.filter(wanted)
+
+
+def abstained_pairs() -> set[int]:
+    """Ids of the pairs whose label by the current predictor does not count, and that no one has judged since.
+
+    Two plain queries: one with a condition on each label's answers takes PostgreSQL long while it has no statistics.
+    """
+    version = predictor_status.current_predictor()
+    if version is None:
+        return set()
+    labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
+    unsure = labels.filter(margin__lt=version.least_margin).values_list("pair", flat=True)
+    answered = Lease.objects.filter(
+        item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
+    ).values_list("item__pair", flat=True)
+    return set(unsure) - set(answered)
+
+
+@transaction.atomic
+def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) -> int:
+    """Store a new campaign with the items that were selected. Returns how many. Refused if there are none.
+
+    Pairs that the predictor abstains from are no random ones: all of them count as drawn for their small margin.
+    """
+    if selection.abstained:
+        campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
+    campaign.save()
+    added = items.add_items(campaign=campaign, pairs=selection.ids(seed=campaign.seed))
+    if not added:
+        raise Refused(
+            "no_pairs",
+            "No pair fits this choice, so the campaign was not made. Choose more splits or restorers, "
+            "or run restore and build_pairs first.",
+        )
+    if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
+        uncertainty_ranking.rank_campaign(campaign, version)  # no refit may come for long
+    if campaign.kind == Campaign.Kind.PREFERENCE:
+        guideline_examples.choose_examples(campaign=campaign)
+    audit_log.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
+    campaign.refresh_from_db()
+    return added
+
+
+def require_slug(slug: str) -> None:
+    """Refused unless a campaign of this name can have an address."""
+    longest = Campaign._meta.get_field("slug").max_length or 50
+    if not slug_re.fullmatch(slug) or slug in RESERVED_SLUGS or len(slug) > longest:
+        raise Refused(
+            "bad_slug",
+            f"“{slug}” is no name for a campaign: at most {longest} letters, digits, - and _, and not "
+            f"{', '.join(RESERVED_SLUGS)}.",
+        )
+
+
+def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None = None) -> int:
+    """Make them members; those who are already stay as they are."""
+    annotators = list(annotators)
+    rows = [Membership(campaign=campaign, annotator=annotator) for annotator in annotators]
+    before = campaign.memberships.count()
+    Membership.objects.bulk_create(rows, ignore_conflicts=True)
+    invited = campaign.memberships.count() - before
+    audit_log.record(actor=actor, action="invite", target=campaign, annotators=[person.pk for person in annotators])
+    return invited
+
+
+def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int:
+    """All contested pairs of training and gold faces, and the guideline's examples if there are none. Returns how
+    many items are new."""
+    added = items.add_items(campaign=campaign, pairs=Selection().ids(seed=campaign.seed))
+    if not campaign.examples.exists():
+        guideline_examples.choose_examples(campaign=campaign)
+    audit_log.record(actor=actor, action="add-pairs", target=campaign, items=added)
+    return added
+
+
+@transaction.atomic
+def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) -> None:
+    if is_open and GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
+        raise Refused("frozen", "This gold set is frozen: its campaign stays closed. Make a new gold set instead.")
+    Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
+    audit_log.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)
+
+
+@transaction.atomic
+def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) -> None:
+    """Ask `by` more annotators about every item. Members walk the order again from its start."""
+    if by < 1:
+        raise Refused("overlap_shrinks", "The overlap can only grow: answers that were given are never thrown away.")
+    Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + by)
+    campaign.items.update(open_slots=F("open_slots") + by)
+    campaign.memberships.update(cursor=-1, audit_cursor=-1)
+    audit_log.record(actor=actor, action="extend-overlap", target=campaign, by=by)
+    campaign.refresh_from_db()
+
+
+@transaction.atomic
+def release_leases(*, campaign: Campaign, annotator: User | None = None, actor: User | None = None) -> int:
+    """Give the held items of the campaign, or of one annotator, back. Answers are untouched."""
+    held = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD)
+    if annotator:
+        held = held.filter(annotator=annotator)
+    released = leasing.give_back(held)
+    audit_log.record(
+        actor=actor, action="release-leases", target=campaign, released=released, of=annotator.pk if annotator else None
+    )
+    return released
+
+
+def disputed_items(campaign: Campaign) -> QuerySet[Item]:
+    """Items whose asked-for answers are all in and are not all the same."""
+    answers = Q(leases__status=Lease.Status.ANSWERED, leases__is_repeat=False)
+    counted = campaign.items.filter(open_slots=0).annotate(
+        answers=Count("leases", filter=answers),
+        opinions=Count("leases__judgement__choice", filter=answers, distinct=True),
+    )
+    return counted.filter(answers=campaign.overlap, opinions__gt=1)
+
+
+@transaction.atomic
+def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User) -> Campaign:
+    """Let adjudicators judge what annotators disagree on, at the same desk and without seeing any answer: a campaign
+    of its own, whose answers outrank those they settle. Called again it takes up new disagreements."""
+    adjudication = Campaign.objects.filter(adjudicates=campaign).first()
+    if campaign.adjudicates_id:
+        raise Refused("is_adjudication", "This campaign settles another one; its answers are final.")
+    disputed = list(disputed_items(campaign).values_list("pair_id", flat=True).distinct())
+    if not disputed and adjudication is None:
+        raise Refused("no_disagreement", "There is no pair with all its answers on which annotators disagree.")
+    if adjudication is None:
+        adjudication = Campaign.objects.create(
+            slug=f"{campaign.slug[:37]}-adjudication",
+            name=f"{campaign.name[:100]}: adjudication",
+            kind=campaign.kind,
+            guideline=campaign.guideline,
+            show_input=campaign.show_input,
+            show_reference=campaign.show_reference,
+            adjudicates=campaign,
+        )
+        for example in campaign.examples.all():
+            example.pk, example.campaign = None, adjudication
+            example.save()
+    added = items.add_items(campaign=adjudication, pairs=disputed)
+    invite(campaign=adjudication, annotators=adjudicators, actor=actor)
+    audit_log.record(actor=actor, action="adjudicate", target=campaign, items=added, campaign=adjudication.slug)
+    adjudication.refresh_from_db()
+    return adjudication
+
+
+@transaction.atomic
+def create_invitation(
+    *, campaign: Campaign, places: int, expires_at: datetime | None = None, actor: User
+) -> Invitation:
+    invitation = Invitation.objects.create(campaign=campaign, places=places, expires_at=expires_at, created_by=actor)
+    audit_log.record(actor=actor, action="create-invitation", target=campaign, places=places)
+    return invitation

@@ -1,0 +1,228 @@
+"""Campaigns as leads see and run them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.campaigns import forms as campaigns_forms
+from annotate.campaigns import oversight
+from annotate.campaigns import oversight as campaigns_oversight
+from annotate.campaigns import plots as campaigns_plots
+from annotate.campaigns import services as campaigns_services
+from annotate.common.refusals import Refused
+from annotate.desk import progress
+from annotate.models import Campaign
+from annotate.pipeline import stage as pipeline_stage
+from annotate.predictor import plots as predictor_plots
+from annotate.predictor import status as predictor_status
+from annotate.web.requests import Request, leads_only
+
+SECONDS_AN_ANSWER = 5  # a guess, until the campaign has answers of its own
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def new(request: Request) -> HttpResponse:
+    leads_only(request, "New campaigns are")
+    sent = request.POST if request.method == "POST" else None
+    selection, form = campaigns_forms.SelectionForm(sent), campaigns_forms.CampaignForm(sent)
+    if sent is not None and selection.is_valid() and form.is_valid():
+        campaign = form.save(commit=False)
+        try:
+            added = campaigns_services.create_campaign(
+                campaign=campaign, selection=selection.selection(), actor=request.user
+            )
+        except Refused as refused:
+            selection.add_error(None, refused.message)
+        else:
+            if invited := form.cleaned_data["annotators"]:
+                campaigns_services.invite(campaign=campaign, annotators=invited, actor=request.user)
+            messages.success(request, f"The campaign is open, with {added:,} items.")
+            return redirect("campaign", slug=campaign.slug)
+    status = 200 if sent is None else 400
+    return render(
+        request, "annotate/campaigns/campaign_new.html", {"selection": selection, "form": form}, status=status
+    )
+
+
+@login_required
+@require_GET
+def count(request: Request) -> HttpResponse:
+    """How many pairs the choice holds, while it is being made."""
+    leads_only(request, "This is")
+    selection = campaigns_forms.SelectionForm(request.GET)
+    overlap = _overlap(request.GET.get("overlap", ""))
+    questions = 2 if request.GET.get("kind") == Campaign.Kind.STUDY else 1
+    context: dict = {"selection": selection, "overlap": overlap, "seconds": SECONDS_AN_ANSWER}
+    if selection.is_valid():
+        pairs = sum(1 for _ in selection.selection().ids(seed=0))
+        answers = pairs * overlap * questions
+        context |= {"pairs": pairs, "answers": answers, "hours": answers * SECONDS_AN_ANSWER / 3600}
+    return render(request, "annotate/campaigns/campaign_count.html", context)
+
+
+def _overlap(text: str) -> int:
+    least, most = campaigns_forms.LIMITS["overlap"]
+    return min(max(int(text[:4]), int(least)), int(most)) if text.isdecimal() else 1
+
+
+@login_required
+@require_GET
+def campaign(request: Request, slug: str) -> HttpResponse:
+    leads_only(request, "The campaign's page is")
+    found = get_object_or_404(Campaign, slug=slug)
+    outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
+    adjudication = found.adjudications.first()
+    context = _live(found) | {
+        "disputed": campaigns_services.disputed_items(found).count(),
+        "adjudication": adjudication,
+        "invitations": [
+            (one, request.build_absolute_uri(f"/join/{one.token}")) for one in found.invitations.order_by("-pk")
+        ],
+        "log": oversight.log(found),
+        "forms": {
+            "extend": campaigns_forms.ExtendForm(),
+            "invite": campaigns_forms.PeopleForm(people=outside) if outside.exists() else None,
+            "invitation": campaigns_forms.InvitationForm(),
+            "adjudicate": campaigns_forms.PeopleForm(
+                people=campaigns_forms.annotators(), initial={"people": [request.user.pk]}, prefix="adjudicate"
+            ),
+        },
+        "predictor": predictor_status.predictor_status(),
+        "curve": predictor_plots.accuracy_curve(),
+        "metrics": campaigns_oversight.metric_columns(),
+        "demo": pipeline_stage.demo_run(),
+    }
+    return render(request, "annotate/campaigns/campaign.html", context)
+
+
+@login_required
+@require_GET
+def campaign_live(request: Request, slug: str) -> HttpResponse:
+    leads_only(request, "This is")
+    return render(request, "annotate/campaigns/campaign_live.html", _live(get_object_or_404(Campaign, slug=slug)))
+
+
+def _live(found: Campaign) -> dict:
+    pace, overview = oversight.pace(found), oversight.overview(found)
+    medians = [row.conduct.median_seconds for row in overview.rows if row.conduct.median_seconds]
+    middle = sorted(medians)[len(medians) // 2] if medians else None
+    return {
+        "campaign": found,
+        "pace": pace,
+        "overview": overview,
+        "items": oversight.item_counts(found),
+        "holders": oversight.holders(found),
+        "hours_left": pace.remaining * middle / 3600 if middle else None,
+        "middle": middle,
+        "plot": campaigns_plots.answers_plot(overview.times, pace.wanted),
+    }
+
+
+@login_required
+@require_GET
+def preference_counts(request: Request) -> HttpResponse:
+    leads_only(request, "This is")
+    return render(
+        request, "annotate/campaigns/preference_counts.html", {"preferences": campaigns_oversight.preference_counts()}
+    )
+
+
+@login_required
+@require_POST
+def act(request: Request, slug: str, action: str) -> HttpResponse:
+    """What a lead does to a campaign; the page then says what happened, or why nothing did."""
+    leads_only(request, "This is")
+    found = get_object_or_404(Campaign, slug=slug)
+    if action not in ACTIONS:
+        raise Http404("There is no such action.")
+    try:
+        messages.success(request, ACTIONS[action](request, found))
+    except Refused as refused:
+        messages.error(request, refused.message)
+    return redirect("campaign", slug=slug)
+
+
+def _valid(form: forms.Form) -> dict:
+    if not form.is_valid():
+        fault = next(iter(form.errors.values()))[0]
+        raise Refused("malformed", f"Nothing was done: {fault}")
+    return form.cleaned_data
+
+
+def _pause(request: Request, found: Campaign) -> str:
+    campaigns_services.set_open(campaign=found, is_open=False, actor=request.user)
+    return "Paused: no pairs are given out and no answers taken until you reopen it. Every answer is kept."
+
+
+def _reopen(request: Request, found: Campaign) -> str:
+    campaigns_services.set_open(campaign=found, is_open=True, actor=request.user)
+    return "Open again."
+
+
+def _extend(request: Request, found: Campaign) -> str:
+    by = _valid(campaigns_forms.ExtendForm(request.POST))["by"]
+    campaigns_services.extend_overlap(campaign=found, by=by, actor=request.user)
+    return f"Each pair is now answered by {found.overlap} annotators."
+
+
+def _invite(request: Request, found: Campaign) -> str:
+    outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
+    people = _valid(campaigns_forms.PeopleForm(request.POST, people=outside))["people"]
+    campaigns_services.invite(campaign=found, annotators=people, actor=request.user)
+    return "Invited: " + ", ".join(str(person) for person in people) + "."
+
+
+def _invitation(request: Request, found: Campaign) -> str:
+    data = _valid(campaigns_forms.InvitationForm(request.POST))
+    expires_at = timezone.now() + timedelta(days=data["days"])
+    campaigns_services.create_invitation(
+        campaign=found, places=data["places"], expires_at=expires_at, actor=request.user
+    )
+    return "The link is made; it stands below, under “Invitation links”."
+
+
+def _release(request: Request, found: Campaign) -> str:
+    annotator = _valid(campaigns_forms.ReleaseForm(request.POST))["annotator"]
+    released = campaigns_services.release_leases(campaign=found, annotator=annotator, actor=request.user)
+    return f"{released} held items were given back for others. Answers are untouched."
+
+
+def _adjudicate(request: Request, found: Campaign) -> str:
+    form = campaigns_forms.PeopleForm(request.POST, people=campaigns_forms.annotators(), prefix="adjudicate")
+    people = _valid(form)["people"]
+    made = campaigns_services.adjudicate(campaign=found, adjudicators=people, actor=request.user)
+    return f"“{made}” asks about {made.item_count:,} disputed items. Its answers outrank those they settle."
+
+
+ACTIONS: dict[str, Callable[[Request, Campaign], str]] = {
+    "pause": _pause,
+    "reopen": _reopen,
+    "extend": _extend,
+    "invite": _invite,
+    "invitation": _invitation,
+    "release": _release,
+    "adjudicate": _adjudicate,
+}
+
+
+@login_required
+@require_GET
+def home(request: Request) -> HttpResponse:
+    campaigns = progress.campaigns_of(request.user)
+    cards = [(campaign, progress.progress_of(annotator=request.user, campaign=campaign)) for campaign in campaigns]
+    overseen = []
+    if request.user.is_staff:
+        overseen = [(campaign, oversight.pace(campaign)) for campaign in Campaign.objects.order_by("-open", "name")]
+    return render(
+        request,
+        "annotate/campaigns/home.html",
+        {"cards": cards, "demo": pipeline_stage.demo_run(), "overseen": overseen},
+    )

@@ -1,0 +1,73 @@
+"""Plots of values with their intervals, a row each: numbers to places of an inline SVG."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from annotate.charts.axes import Axis
+from annotate.charts.lines import WIDTH, Mark
+
+if TYPE_CHECKING:
+    pass
+
+EDGE, ROW = 26, 46  # beside the axis, and a row: its words with its interval below
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A method's dot and its interval, with the words above them."""
+
+    title: str
+    value: str
+    css: str
+    words: float
+    y: float
+    x: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class IntervalPlot:
+    label: str
+    rows: list[Interval]
+    ticks: list[Mark]
+    people: Mark | None  # x and, as y, the width of the band
+    height: int
+    bottom: int
+    title: str = ""
+    zero: Mark | None = None
+    width: int = WIDTH
+
+
+def _across(axis: Axis, value: float) -> float:
+    return axis.place(value, EDGE, WIDTH - EDGE)
+
+
+def _intervals(
+    label: str,
+    axis: Axis,
+    rows: Sequence[tuple[str, str, str, float, float, float]],
+    people: Mark | None = None,
+) -> IntervalPlot:
+    """Rows of title, figure, style, value, low, high."""
+    return IntervalPlot(
+        label=label,
+        rows=[
+            Interval(
+                title=title,
+                value=text,
+                css=css,
+                words=number * ROW + 18,
+                y=number * ROW + 32,
+                x=_across(axis, value),
+                low=_across(axis, low),
+                high=_across(axis, high),
+            )
+            for number, (title, text, css, value, low, high) in enumerate(rows)
+        ],
+        ticks=[Mark(axis.text(value), x=_across(axis, value)) for value in axis.ticks()],
+        people=people,
+        height=len(rows) * ROW + 28,
+        bottom=len(rows) * ROW,
+    )

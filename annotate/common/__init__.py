@@ -1,0 +1,1 @@
+"""Writes. Keyword-only functions, one transaction each; reads live in `annotate.labels`."""

@@ -1,0 +1,14 @@
+"""Rows in batches."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size`, in order."""
+    iterator = iter(things)
+    while batch := list(islice(iterator, size)):
+        yield batch

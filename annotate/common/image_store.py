@@ -1,0 +1,37 @@
+"""Image files on disk, named by their content: written once, whole or not at all."""
+
+from pathlib import Path
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from annotate.models import Candidate
+from rewardlab import files as rewardlab_files
+from rewardlab import images
+
+
+class BrokenImage(RuntimeError):
+    """A stored image is missing or is not what was stored."""
+
+
+def store_png(array: NDArray[np.uint8]) -> str:
+    """Store uint8 (H, W, 3) RGB as PNG and return its sha256. The file is there before any row names it."""
+    data = images.encode_png(array)
+    sha256 = rewardlab_files.sha256(data)
+    path = Path(settings.MEDIA_ROOT) / sha256[:2] / f"{sha256}.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rewardlab_files.write_atomic(path, data)
+    return sha256
+
+
+def load(candidate: Candidate) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) RGB. Raises `BrokenImage` when the file is missing or its content has changed."""
+    try:
+        data = candidate.path.read_bytes()
+    except OSError as error:
+        raise BrokenImage(f"{candidate}: {candidate.path} cannot be read ({error.strerror}).") from error
+    if rewardlab_files.sha256(data) != candidate.sha256:
+        raise BrokenImage(f"{candidate}: {candidate.path} was changed or damaged; restore it from a backup.")
+    return images.decode(data)

@@ -1,0 +1,118 @@
+"""The demo: real portraits through the whole first half of the chain, a few at a time in the background."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+
+from annotate.campaigns import guideline_examples, items
+from annotate.common import pseudonyms
+from annotate.models import Campaign, Face, Pair, StageRun
+from annotate.models.faces import Split
+from annotate.pipeline import captioning, degrading, ingest, pairing, restoring, scoring
+from annotate.pipeline.sources import IMAGE_SUFFIXES, Source
+from annotate.pipeline.stage import DEMO, Step
+from refl.degradation import PRESETS
+from rewardlab import assets, metrics
+
+SIZE = 256
+PART = 4  # photographs: small enough that the first pair is there in seconds
+SHARES = {"train": 0.7, "gold": 0.15, "test": 0.15}
+ASKED = (Split.TRAIN, Split.GOLD)  # test faces are kept for later measuring, and for the guideline's examples
+
+
+def demo_sources(count: int) -> list[Source]:
+    """The first `count` portraits in a fixed random order, each its own identity. Their names go no further."""
+    folder = assets.find("demo-faces")
+    files = sorted(
+        (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
+        key=lambda file: hashlib.blake2b(file.stem.encode()).digest(),
+    )
+    return [Source(path=file, caption="", identity=file.stem) for file in files[:count]]
+
+
+def demo_campaign() -> Campaign:
+    campaign, _ = Campaign.objects.get_or_create(
+        slug=DEMO,
+        defaults={
+            "name": "Demo: restored portraits",
+            "overlap": 2,
+            "repeat_share": 0.05,
+            "guideline": "The portraits are small (256 pixels). Judge what you see in them.",
+        },
+    )
+    return campaign
+
+
+def start_demo(count: int) -> StageRun:
+    """The demo's record, with work left if `count` exceeds what is prepared."""
+    run = StageRun.objects.filter(stage=DEMO).order_by("-pk").first() or StageRun.objects.create(stage=DEMO, total=0)
+    run.total = max(run.total or 0, len(demo_sources(count)))
+    run.state = StageRun.State.DONE if run.done >= run.total else StageRun.State.RUNNING
+    run.error = ""
+    run.save()
+    return run
+
+
+def prepare_next_part() -> bool:
+    """Bring the next photographs from file to items. Every step does only what is missing, so a part that was
+    killed is simply done again. Returns whether more is left; a failure is kept in words, and raised."""
+    run = StageRun.objects.filter(stage=DEMO).order_by("-pk").first()
+    if run is None or run.total is None or run.done >= run.total:
+        return False
+    sources = demo_sources(run.total)[run.done : run.done + PART]
+    try:
+        skipped = _prepare(sources)
+    except Exception as error:
+        run.state, run.error = StageRun.State.FAILED, f"{type(error).__name__}: {error}"
+        run.save()
+        raise
+    run.done += len(sources)
+    run.skipped = dict(Counter(run.skipped) + skipped)
+    if run.done >= run.total:
+        run.state = StageRun.State.DONE
+    run.save()
+    if run.done <= PART or run.state == StageRun.State.DONE:
+        guideline_examples.choose_examples(campaign=demo_campaign())
+    return run.state == StageRun.State.RUNNING
+
+
+def _prepare(sources: list[Source]) -> Counter[str]:
+    config = ingest.IngestConfig(size=SIZE, shares=SHARES)
+    skipped = _consume(ingest.ingest(sources, config=config))
+    faces = Face.objects.filter(source_key__in=[pseudonyms.hashed(source.path.stem) for source in sources])
+    skipped += _consume(captioning.caption_faces(faces, captioner=_captioner(), source="template"))
+    skipped += _consume(degrading.degrade_faces(faces, config=PRESETS["demo"]))
+    for name in _restorer_names():
+        skipped += _consume(restoring.restore_faces(faces, restorer=_restorer(name)))
+    skipped += _consume(pairing.build_pairs(faces))
+    usable = [name for name in metrics.PAPER_METRICS if metrics.availability(name) is None]
+    skipped += _consume(scoring.score_candidates(faces, names=usable))
+    asked = Pair.objects.filter(face__in=faces, face__split__in=ASKED, kind=Pair.Kind.CONTESTED)
+    items.add_items(campaign=demo_campaign(), pairs=asked.values_list("pk", flat=True))
+    return skipped
+
+
+def _consume(steps: Iterable[Step]) -> Counter[str]:
+    return Counter(step.reason for step in steps if step.skipped is not None)
+
+
+# A worker prepares many parts: what it has opened stays open.
+@cache
+def _captioner():
+    from rewardlab.captions import TemplateCaptioner
+
+    return TemplateCaptioner()
+
+
+@cache
+def _restorer(name: str):
+    from refl.restorers import open_restorer
+
+    return open_restorer(name)
+
+
+def _restorer_names() -> list[str]:
+    from refl.restorers import RESTORERS
+
+    return list(RESTORERS)

@@ -1,0 +1,146 @@
+"""SIMULATED annotators judge through the same doors as people: lease, answer, next."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from django.db.models import Q
+
+from annotate.campaigns import items
+from annotate.campaigns import services as campaigns_services
+from annotate.common import image_store
+from annotate.common.refusals import Refused
+from annotate.desk import judging, leasing
+from annotate.models import Campaign, Candidate, Face, GoldSet, Lease, Membership, Pair, User
+from annotate.models.faces import Split
+from annotate.pipeline.stage import Step
+from rewardlab.simulated_taste import TasteConfig, TastePanel, Utility, utilities
+
+NO_UTILITY = Utility(0, 0, 0)  # of the photograph, whose appeal is fixed
+NAMESPACE = uuid.UUID("5f0f1c3e-8f0a-4c1b-9a53-51c1a5d5b1d2")
+
+
+class NothingToJudge(RuntimeError):
+    """There are no contested pairs of faces that every restorer has restored."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    campaign: Campaign
+    annotators: list[User]
+    panel: TastePanel
+    appeals: dict[int, Utility]  # candidate -> how good it feels
+
+    def total(self, limit: int | None) -> int:
+        wanted = self.campaign.item_count * min(self.campaign.overlap, len(self.annotators))
+        done = sum(Membership.objects.filter(campaign=self.campaign).values_list("answered", flat=True))
+        return min(limit or wanted, max(0, wanted - done))
+
+
+def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulation:
+    """The simulated users, their campaign over all contested training and gold pairs, and a calibrated taste."""
+    try:
+        campaigns_services.require_slug(slug)
+    except Refused as refused:
+        raise NothingToJudge(refused.message) from refused
+    campaign, _ = Campaign.objects.get_or_create(
+        slug=slug, defaults={"name": f"{slug.capitalize()} annotators", "overlap": overlap, "seed": seed}
+    )
+    gold_set = GoldSet.objects.filter(campaign=campaign).first()
+    if gold_set and gold_set.frozen_at:
+        raise NothingToJudge(f"The {gold_set} is frozen: it takes no more answers.")
+    raw, restorers = _raw_utilities(_restorers_of(campaign) if gold_set else _all_restorers())
+    if not raw:
+        raise NothingToJudge("No face has been restored by two restorers: run restore and build_pairs first.")
+    table = np.array([[raw[face][name] for name in restorers] for face in sorted(raw)])
+    panel = TastePanel.fit(table, restorers, TasteConfig(seed=seed))
+    if gold_set is None:  # a gold set's pairs were fixed when it was made
+        asked = Pair.objects.filter(
+            kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=[Split.TRAIN, Split.GOLD]
+        )
+        items.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
+    campaign.refresh_from_db()
+    users = [_simulated_user(number) for number in range(1, annotators + 1)]
+    campaigns_services.invite(campaign=campaign, annotators=users)
+    appeals = {
+        pk: panel.appeal(raw[face].get(source, NO_UTILITY), source)
+        for pk, face, source in Candidate.objects.filter(
+            face__in=list(raw), source__in=[Candidate.HQ, *restorers]
+        ).values_list("pk", "face_id", "source")
+    }
+    return Simulation(campaign, users, panel, appeals)
+
+
+def _simulated_user(number: int) -> User:
+    user, created = User.objects.get_or_create(username=f"simulated{number}", defaults={"simulated": True})
+    if not user.simulated:
+        raise NothingToJudge(f"The user “{user.username}” is a person; simulated annotators need that name.")
+    if created:
+        user.set_unusable_password()
+        user.save()
+    return user
+
+
+def _all_restorers() -> list[str]:
+    return sorted(set(Candidate.objects.filter(restorer__isnull=False).values_list("source", flat=True)))
+
+
+def _restorers_of(campaign: Campaign) -> list[str]:
+    asked = campaign.items.values("pair__face")
+    shown = Candidate.objects.filter(face__in=asked).filter(
+        Q(pairs_as_first__items__campaign=campaign) | Q(pairs_as_second__items__campaign=campaign)
+    )
+    return sorted(set(shown.exclude(source=Candidate.HQ).values_list("source", flat=True)))
+
+
+def _raw_utilities(restorers: list[str]) -> tuple[dict[int, dict[str, Utility]], list[str]]:
+    """Face -> restorer -> utility, for faces with landmarks that every one of these has restored."""
+    raw: dict[int, dict[str, Utility]] = {}
+    if len(restorers) < 2:
+        return raw, restorers
+    for face in Face.objects.filter(landmarks__isnull=False).order_by("pk").prefetch_related("candidates"):
+        by_source = {candidate.source: candidate for candidate in face.candidates.all()}
+        if all(name in by_source for name in restorers):
+            images = [image_store.load(by_source[name]) for name in restorers]
+            hq = image_store.load(by_source[Candidate.HQ])
+            values = utilities(images, hq, np.array(face.landmarks))
+            raw[face.pk] = dict(zip(restorers, values, strict=True))
+    return raw, restorers
+
+
+def judge_all(plan: Simulation, *, limit: int | None = None) -> Iterator[Step]:
+    """In turns, each takes the next item and answers it, until nothing is left or `limit` answers are in."""
+    waiting = list(enumerate(plan.annotators))
+    answered = 0
+    while waiting:
+        for number, annotator in list(waiting):
+            if limit is not None and answered >= limit:
+                return
+            leases = leasing.lease_items(annotator=annotator, campaign=plan.campaign)
+            if not leases:
+                waiting.remove((number, annotator))
+                continue
+            _answer(plan, number, annotator, leases[0])
+            answered += 1
+            yield Step(done=1)
+
+
+def _answer(plan: Simulation, number: int, annotator: User, lease: Lease) -> None:
+    pair = lease.item.pair
+    # The key is made of content, so that the same pictures get the same answers on another database.
+    key = f"{pair.first.sha256}/{pair.second.sha256}"
+    answer = plan.panel.judge(
+        number, plan.appeals[pair.first_id], plan.appeals[pair.second_id], lease.left_is_first, key
+    )
+    choice: str = answer.choice
+    if choice != "cant_tell":
+        choice = "left" if (choice == "first") == lease.left_is_first else "right"
+    judging.submit_judgement(
+        annotator=annotator,
+        lease_token=lease.token,
+        key=uuid.uuid5(NAMESPACE, f"{lease.token}/{lease.judgements.count()}"),
+        choice=choice,
+        criterion=answer.criterion,
+        seconds=answer.seconds,
+    )

@@ -1,0 +1,200 @@
+"""The tour: the whole chain on the demo's faces, from photographs to a report, with SIMULATED annotators.
+
+What it is made of is a list of steps; what is done stands in FOLDER/tour.json, so that a tour that was killed goes on.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from annotate.demo import portraits
+from annotate.models import Face
+from annotate.models.faces import Split
+from annotate.pipeline import ingest
+from annotate.pipeline.stage import Step as StageStep
+from rewardlab.files import write_atomic
+from rewardlab.training import runs
+
+PIXELS = 128  # of the compact restorers
+PRESET = "paper"  # of the degradation
+FRM, JUDGE, BASE, TUNED, COMPARISON = "frm", "judge", "base", "tuned", "comparison"  # the runs
+STRUCTURE_METRIC = "lpips"  # a loss of refl, and so no judge of it
+MOST_FACES = 10_000
+SAVED_EVERY = 3  # points of a curve
+
+
+class TourError(ValueError):
+    """The tour cannot begin; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TourSize:
+    """How much of everything. Steps are the optimizer's, batches are faces a step."""
+
+    train: int  # faces
+    gold: int
+    test: int
+    annotators: int
+    overlap: int
+    frm_steps: int
+    base_steps: int
+    refl_steps: int
+    held_out: int  # test faces that the trainings are looked at by
+    batch: int = 8
+    log_every: int = 10
+    looks: int = 4  # of every training at the held-out faces or the gold set, after the start
+    metrics: tuple[str, ...] = ()  # of the comparison; none named: all that can run here
+
+    @property
+    def faces(self) -> dict[str, int]:
+        """By split, in the order in which the demo's faces are given out."""
+        return {Split.GOLD.value: self.gold, Split.TEST.value: self.test, Split.TRAIN.value: self.train}
+
+
+SIZES = {
+    # Whether the parts fit together; its figures say nothing.
+    "tiny": TourSize(
+        train=6, gold=2, test=4, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
+        batch=2, log_every=1, looks=1, metrics=("psnr", "lpips", "sface", "fid"),
+    ),
+    # Under an hour on two cores.
+    "small": TourSize(
+        train=150, gold=50, test=64, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
+        held_out=16,
+    ),
+    # Nearly all of the demo's faces, with the trainings' own defaults: two hours.
+    "full": TourSize(
+        train=380, gold=110, test=110, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=150,
+        held_out=16,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """A management command in words, or a stage of the tour's own. `run`: what it trains, done once that is."""
+
+    name: str
+    title: str
+    words: tuple[str, ...] = ()
+    stage: Callable[[], Iterator[StageStep]] | None = None
+    run: str = ""
+
+
+def steps(size: TourSize) -> list[Step]:
+    def frm(name: str, title: str, seed: int) -> Step:
+        words = ("train_frm", "--backbone", "compact", "--seed", str(seed), "--faces-per-step", str(size.batch))
+        return Step(name, title, (*words, *_training(name, size.frm_steps, size)), run=name)
+
+    watched = ("--batch-size", str(size.batch), "--held-out", str(size.held_out))
+    base = ("train_base", "--variant", "one-step", "--degradation", PRESET)
+    refl = ("refl", "--base", "compact", "--base-run", BASE, "--frm", FRM, "--judge", JUDGE)
+    panel = ("--annotators", str(size.annotators), "--overlap", str(size.overlap))
+    compared = ("--restorers", BASE, TUNED, "--base", BASE, "--frm", FRM, "--judge", JUDGE)
+    chosen = ("--metrics", *size.metrics) if size.metrics else ()
+    return [
+        Step("ingest", "photographs into faces", stage=lambda: ingest_faces(size)),
+        Step("caption", "captions", ("caption",)),
+        Step("degrade", "degraded images (Eq. 9)", ("degrade", "--preset", PRESET)),
+        Step("restore", "restored by three general restorers", ("restore",)),
+        Step("pairs", "pairs", ("build_pairs",)),
+        Step("score", "metrics of every image", ("score", "--metrics", "ssim", "psnr", "lpips", "niqe")),
+        Step("judge-pairs", "answers of SIMULATED annotators", ("simulate_annotators", *panel)),
+        Step("svm", "support vector machine", ("fit_predictor",)),
+        frm(FRM, "reward model", seed=0),
+        frm(JUDGE, "second reward model, which only judges", seed=1),
+        Step("gold", "the reward model on the gold set", ("evaluate_frm", FRM)),
+        Step(BASE, "base restorer", (*base, *watched, *_training(BASE, size.base_steps, size)), run=BASE),
+        Step(TUNED, "reward feedback learning", (*refl, *watched, *_training(TUNED, size.refl_steps, size)), run=TUNED),
+        Step("restore-test", "test faces restored by base and tuned",
+             ("restore", "--restorer", BASE, "--restorer", TUNED, "--faces", Split.TEST.value)),
+        Step(COMPARISON, "base against tuned on the test faces",
+             ("evaluate", "--name", COMPARISON, *compared, "--trained-on", STRUCTURE_METRIC, *chosen)),
+    ]  # fmt: skip
+
+
+def _training(name: str, iterations: int, size: TourSize) -> tuple[str, ...]:
+    numbers = {
+        "iterations": iterations,
+        "log-every": size.log_every,
+        "save-every": SAVED_EVERY * size.log_every,
+        "evaluate-every": -(-iterations // size.looks),
+    }
+    return ("--run", name, *(word for option, value in numbers.items() for word in (f"--{option}", str(value))))
+
+
+def ingest_faces(size: TourSize) -> Iterator[StageStep]:
+    """Exactly so many faces of each split, the same on every machine. Raises `TourError` if there are too few."""
+    sources = portraits.demo_sources(MOST_FACES)
+    for split, wanted in size.faces.items():
+        config = ingest.IngestConfig(size=PIXELS, shares={split: 1.0})
+        while (missing := wanted - Face.objects.filter(split=split).count()) > 0:
+            if not sources:
+                raise TourError(f"The demo has {missing} faces too few for the split {split}: choose another --size.")
+            yield from ingest.ingest(sources[:missing], config=config)
+            sources = sources[missing:]
+
+
+@dataclass
+class Entry:
+    """What is known of a step. A step that was killed has more attempts than `seconds` tell of."""
+
+    seconds: float = 0.0
+    attempts: int = 0
+    done: bool = False
+    code: str = ""
+
+
+@dataclass
+class Log:
+    """FOLDER/tour.json."""
+
+    path: Path
+    size: str
+    started: str = ""
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def entry(self, step: Step) -> Entry:
+        return self.entries.setdefault(step.name, Entry())
+
+    @contextmanager
+    def timed(self, step: Step) -> Iterator[None]:
+        """Kept whatever the end; done only if there was no error."""
+        entry, since = self.entry(step), time.perf_counter()
+        entry.attempts += 1
+        entry.code = runs.code_version()["commit"]
+        self.write()
+        try:
+            yield
+            entry.done = True
+        finally:
+            entry.seconds += time.perf_counter() - since
+            self.write()
+
+    def write(self) -> None:
+        found: dict[str, Any] = {"size": self.size, "started": self.started}
+        found["steps"] = {name: asdict(entry) for name, entry in self.entries.items()}
+        write_atomic(self.path, json.dumps(found, indent=1).encode())
+
+
+def open_log(folder: Path, size: str) -> Log:
+    """A new tour, or one that goes on. Raises `TourError` for a folder with other things in it."""
+    path = folder / "tour.json"
+    if not path.exists():
+        if Face.objects.exists():
+            raise TourError(f"{folder} holds faces that are not of a tour: choose another folder.")
+        return Log(path, size, datetime.now(UTC).isoformat(timespec="seconds"))
+    try:
+        found = json.loads(path.read_text())
+        entries = {name: Entry(**entry) for name, entry in found["steps"].items()}
+        log = Log(path, found["size"], found["started"], entries)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TourError(f"{path} cannot be read ({error}): choose another folder.") from error
+    if log.size != size:
+        raise TourError(f"{folder} holds a tour of size {log.size}: --size {log.size}, or choose another folder.")
+    return log

@@ -1,0 +1,196 @@
+"""The report of a tour: one HTML file with its pictures, curves and tables in it, each with where it comes from."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.contrib.staticfiles import finders
+from django.db.models import Count
+from django.template.loader import render_to_string
+from PIL import Image
+
+from annotate.demo import tour
+from annotate.models import Face, Judgement, User
+from annotate.predictor import status as predictor_status
+from annotate.runs import frm_evaluation, pictures, restorer_comparison, restorer_history, run_folders
+from annotate.runs import plots as runs_plots
+from annotate.runs.frm_evaluation import Evaluation, Share
+from annotate.runs.restorer_comparison import Cell, Comparison, Metric
+from annotate.runs.run_folders import Run
+from refl.restorers import RESTORERS
+from rewardlab import files as rewardlab_files
+from rewardlab import images
+
+NAME = "report.html"
+MOST_FACES = 8
+SHOWN = ("lq", tour.BASE, tour.TUNED, "hq")
+DIGITS = 12  # of a sha256 or a commit
+
+
+def write(folder: Path, log: tour.Log, steps: Sequence[tour.Step]) -> Path:
+    """FOLDER/report.html of a tour that is done. Raises `touring.TourError` for a run that cannot be read."""
+    page = render_to_string("annotate/demo/tour_report.html", _context(log, steps))
+    rewardlab_files.write_atomic(folder / NAME, page.encode())
+    return folder / NAME
+
+
+def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
+    names = (tour.FRM, tour.JUDGE, tour.BASE, tour.TUNED, tour.COMPARISON)
+    frm, judge, base, tuned, compared = (_run(name) for name in names)
+    judged, comparison = frm_evaluation.evaluation(frm), restorer_comparison.comparison(compared)
+    if not judged or not comparison or judged.problem or comparison.problem:
+        raise tour.TourError("The results of an evaluation cannot be read: take the tour in another folder.")
+    refl = restorer_history.history(tuned)
+    headings = dict(runs_plots.restorer_plots(refl, tuned.total))
+    base_plots = runs_plots.restorer_plots(restorer_history.history(base), base.total)
+    return {
+        "style": _style(),
+        "log": log,
+        "size": tour.SIZES[log.size],
+        "pixels": tour.PIXELS,
+        "preset": tour.PRESET,
+        "started": datetime.fromisoformat(log.started),
+        "written": datetime.now(UTC),
+        "cores": os.cpu_count(),
+        "splits": dict(Face.objects.values_list("split").annotate(Count("pk"))),
+        "restorers": list(RESTORERS),
+        "answers": Judgement.objects.count(),
+        "annotators": User.objects.filter(simulated=True).count(),
+        "steps": [(step, entry, _short(entry.code)) for step in steps if (entry := log.entry(step)).attempts],
+        "minutes": sum(entry.seconds for entry in log.entries.values()) / 60,
+        "was_stopped": any(entry.attempts > 1 for entry in log.entries.values()),
+        "runs": {"frm": frm, "judge": judge, "base": base, "tuned": tuned},
+        "from": {run.name: _source(run) for run in (frm, judge, base, tuned)}
+        | {
+            "comparison": _told(compared.name, faces=comparison.sha256, code=comparison.code.get("commit", "")),
+            "gold": _told(frm.name, preferences=frm.snapshot.sha256, code=_code(log, "gold")),
+        },
+        "svm": predictor_status.current_predictor(),
+        "svm_code": _short(_code(log, "svm")),
+        "judged": judged,
+        "methods": _methods(judged),
+        "judge_share": _share(judge),
+        "frm_plots": runs_plots.run_plots(run_folders.history(frm), frm.total),
+        "base_plots": [plot for _, plots in base_plots for plot in plots],
+        "tuned_plots": headings,
+        "refl": refl,
+        "looks": sum(row.step > 0 for row in refl.by_step),
+        "comparison": comparison,
+        "lines": _lines(comparison),
+        "verdicts": _verdicts(comparison),
+        "faces": _faces(compared, comparison),
+    }
+
+
+def _run(name: str) -> Run:
+    run = run_folders.get_run(name)
+    if run is None or run.problem:
+        reason = run.problem if run else "it is not there"
+        raise tour.TourError(f"The run {name} cannot be read ({reason}): take the tour in another folder.")
+    return run
+
+
+def _style() -> str:
+    """The app's style sheet, which needs no other file."""
+    path = finders.find("style.css")
+    return Path(str(path)).read_text()
+
+
+def _source(run: Run) -> str:
+    return _told(
+        run.name,
+        preferences=run.snapshot.sha256,
+        faces=run.photographs.sha256,
+        code=run.code.get("commit", ""),
+    )
+
+
+def _told(run: str, *, preferences: str = "", faces: str = "", code: str) -> str:
+    """What stands beneath a figure: its run, the snapshots it reads, and the code."""
+    snapshots = {"preferences": preferences, "faces": faces}
+    parts = [f"snapshot of {what} {sha256[:DIGITS]}" for what, sha256 in snapshots.items() if sha256]
+    return " · ".join([f"run {run}", *parts, f"code {_short(code)}"])
+
+
+def _short(commit: str) -> str:
+    """A plus says that files were changed since."""
+    return commit[:DIGITS] + ("+" if commit.endswith("+") else "")
+
+
+def _code(log: tour.Log, step: str) -> str:
+    return log.entries[step].code
+
+
+def _methods(judged: Evaluation) -> list[frm_evaluation.Row]:
+    """Those that had an answer, on contested pairs."""
+    return [row for row in judged.rows if row.stratum == "contested" and row.share]
+
+
+def _share(run: Run) -> Share | None:
+    """Of the contested gold pairs at the end of a training; its curve knows no interval."""
+    for gold in run_folders.history(run).gold[-1:]:
+        if (value := gold.agreement["contested"]) is not None:
+            return Share(value, value, value, gold.pairs["contested"])
+    return None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A metric of all restorers."""
+
+    metric: Metric
+    cells: list[Cell | None]
+    tuned: Cell | None
+
+
+def _lines(comparison: Comparison) -> list[Line]:
+    found = []
+    for number, metric in enumerate(comparison.metrics):
+        cells = {row.restorer: row.cells[number] for row in comparison.rows}
+        found.append(Line(metric, list(cells.values()), cells.get(tour.TUNED)))
+    return found
+
+
+def _verdicts(comparison: Comparison) -> dict[str, list[Line]]:
+    """better, worse and unclear -> the metrics by which the tuned restorer is so."""
+    lines = [line for line in _lines(comparison) if line.tuned]
+    return {
+        verdict: [line for line in lines if line.tuned and line.tuned.verdict == verdict]
+        for verdict in restorer_comparison.VERDICTS
+    }
+
+
+@dataclass(frozen=True)
+class Shown:
+    title: str
+    alt: str
+    uri: str
+
+
+def _faces(run: Run, comparison: Comparison) -> list[list[Shown]]:
+    """The first faces, a row each of degraded, base, tuned and original."""
+    titles = {name: title for name, title in comparison.columns.items() if name in SHOWN}
+    titles |= {tour.BASE: "base", tour.TUNED: "tuned by reward"}
+    return [
+        [
+            Shown(titles[name], f"test face {number}, {titles[name]}", uri)
+            for name in SHOWN
+            if name in comparison.columns and (uri := _uri(run, f"evaluation/pictures/{name}/{face}.png"))
+        ]
+        for number, face in enumerate(comparison.face_names[:MOST_FACES], start=1)
+    ]
+
+
+def _uri(run: Run, file: str) -> str:
+    """The picture itself, as WebP in an address; empty if it is not there."""
+    path = pictures.picture_file(run, file)
+    if path is None:
+        return ""
+    buffer = io.BytesIO()
+    Image.fromarray(images.decode(path.read_bytes())).save(buffer, "WEBP", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

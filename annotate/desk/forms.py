@@ -1,0 +1,50 @@
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotate.desk import viewer_tools
+from annotate.models.campaigns import Criterion, Question
+
+SKIP_REASONS = (
+    ("image is broken", _("image is broken")),
+    ("not a face", _("not a face")),
+    ("I know this person", _("I know this person")),
+    ("disturbing", _("disturbing")),
+    ("other", _("other")),
+)
+
+
+class AnswerForm(forms.Form):
+    """One click: the button's value holds choice and rule, as `left:realism`, or `cant_tell`. A study's questions
+    have no rules: `left`, `right`."""
+
+    lease = forms.UUIDField()
+    key = forms.UUIDField()
+    answer = forms.CharField(max_length=20)
+    seconds = forms.FloatField(min_value=0, max_value=86_400, required=False)
+    tools = forms.JSONField(required=False)
+
+    def __init__(self, *args, questions: tuple[Question, ...], **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.by_rules = Question.PREFERENCE in questions
+
+    def clean_answer(self) -> tuple[str, str | None]:
+        choice, _colon, criterion = self.cleaned_data["answer"].partition(":")
+        if choice == "cant_tell" and not criterion:
+            return choice, None
+        if choice in ("left", "right"):
+            if self.by_rules and criterion in Criterion.values:
+                return choice, criterion
+            if not self.by_rules and not criterion:
+                return choice, None
+        raise forms.ValidationError(_("Choose the left or the right image by a rule, or “can't tell”."))
+
+    def clean_tools(self) -> dict[str, int]:
+        used = self.cleaned_data["tools"] or {}
+        if fault := viewer_tools.faults_of(used):
+            raise forms.ValidationError(fault)
+        return used
+
+
+class SkipForm(forms.Form):
+    lease = forms.UUIDField()
+    reason = forms.ChoiceField(choices=SKIP_REASONS)

@@ -1,0 +1,237 @@
+"""Giving out items and storing answers. Every promise about labels is kept here and by the constraints:
+
+- an item goes to as many annotators as the overlap asks, never more (`Item.open_slots` never below 0);
+- an annotator has one lease per item, and a judgement belongs to one revision of one lease;
+- a request carries a key, and the same key is one judgement however often it arrives;
+- a function returns after its transaction has committed: what is acknowledged is on the disk.
+
+Every function first locks the annotator's membership, then a lease, then an item: two tabs of one person
+take turns, and no two requests wait for each other in a ring.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from annotate.common.refusals import Refused
+from annotate.desk import queueing
+from annotate.desk.leasing import _lock_membership, _return_slot, held_leases
+from annotate.models import Campaign, GoldSet, Item, Judgement, Lease, Membership, User
+from annotate.models.campaigns import Question
+from annotate.predictor import refit_requests
+
+
+def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> Lease | None:
+    """The lease with this token if it is the annotator's, with their membership locked before it."""
+    memberships = Membership.objects.select_for_update(of=("self",))
+    if not memberships.filter(annotator=annotator, campaign__items__leases__token=token).first():
+        return None
+    leases = Lease.objects.select_for_update(of=("self",)).select_related("item__campaign")
+    return leases.filter(token=token, annotator=annotator).first()
+
+
+@transaction.atomic
+def submit_judgement(
+    *,
+    annotator: User,
+    lease_token: uuid.UUID,
+    key: uuid.UUID,
+    choice: str,
+    criterion: str | None = None,
+    seconds: float | None = None,
+    tools: Mapping[str, int] | None = None,
+    item_id: int | None = None,
+    change: bool = False,
+) -> tuple[Judgement, bool]:
+    """Store an answer once. `choice` is left, right or cant_tell; `tools` counts what of the viewer was used.
+    Returns (judgement, newly stored).
+
+    The same key again returns the first answer. An answer that comes after its lease expired is taken if the item
+    still has room, and refused in words if others have filled it. With `change` an answer that was given before is
+    replaced; the old one stays as an earlier revision.
+    """
+    # Locked before the key is looked up: of two equal requests the second finds the first's row.
+    lease = _lock_own_lease(annotator=annotator, token=lease_token)
+    if first := Judgement.objects.select_related("lease__item").filter(key=key).first():
+        if first.lease.annotator_id != annotator.pk:
+            raise Refused("key_in_use", _("This key belongs to another request. Send a new key."))
+        return first, False
+    if lease is None or (item_id is not None and lease.item_id != item_id):
+        raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
+    if not lease.item.campaign.open:
+        raise Refused("campaign_closed", _("“%s” was paused; this answer was not stored.") % lease.item.campaign)
+    _require_question_fits(lease, criterion)
+    if change:
+        _require_answered(lease)
+    else:
+        _require_unanswered(lease)
+    judgement = Judgement.objects.create(
+        key=key,
+        lease=lease,
+        revision=lease.judgements.count(),
+        choice=_first_or_second(choice, left_is_first=lease.left_is_first),
+        criterion=criterion or "",
+        left_is_first=lease.left_is_first,
+        seconds=seconds,
+        tools=dict(tools or {}),
+    )
+    if change:
+        Lease.objects.filter(pk=lease.pk).update(judgement=judgement)
+    else:
+        now = _closing_time(annotator)
+        Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.ANSWERED, judgement=judgement, closed_at=now)
+        _count(lease, answered=+1)
+        _plan_repeat(lease, now=now)
+    if lease.item.question == Question.PREFERENCE:
+        refit_requests.request_refit()
+    return judgement, True
+
+
+def _require_question_fits(lease: Lease, criterion: str | None) -> None:
+    if criterion and lease.item.question != Question.PREFERENCE:
+        raise Refused("no_rule_here", _("This question has no rules; send the answer without one."))
+
+
+def _require_answered(lease: Lease) -> None:
+    if lease.status != Lease.Status.ANSWERED:
+        raise Refused("not_answered", _("You have not answered this pair, so there is no answer to change."))
+
+
+def _require_unanswered(lease: Lease) -> None:
+    """And that there is room for the answer: a lease that has run out takes a slot again if one is left."""
+    if lease.status in (Lease.Status.ANSWERED, Lease.Status.SKIPPED):
+        raise Refused(
+            "already_closed",
+            _(
+                "You have already dealt with this pair, perhaps in another window. "
+                "The earlier answer stands; use Undo to change it."
+            ),
+        )
+    if lease.status == Lease.Status.EXPIRED and not _take_slot(lease.item_id):
+        raise Refused(
+            "lease_expired",
+            _("Your time for this pair ran out and others have answered it. This answer was not stored."),
+        )
+
+
+def _take_slot(item_id: int) -> bool:
+    return bool(Item.objects.filter(pk=item_id, open_slots__gt=0).update(open_slots=F("open_slots") - 1))
+
+
+def _closing_time(annotator: User) -> datetime:
+    """Now, but after all that this annotator has closed: an undo finds the last one although the clock went back."""
+    closed = Lease.objects.filter(annotator=annotator, closed_at__isnull=False).order_by("-closed_at")
+    last = closed.values_list("closed_at", flat=True).first()
+    now = timezone.now()
+    return max(now, last + timedelta(microseconds=1)) if last else now
+
+
+def _first_or_second(choice: str, *, left_is_first: bool) -> str:
+    if choice == "cant_tell":
+        return Judgement.Choice.CANT_TELL
+    return Judgement.Choice.FIRST if (choice == "left") == left_is_first else Judgement.Choice.SECOND
+
+
+def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:
+    what = "repeated" if lease.is_repeat else "answered"
+    Membership.objects.filter(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id).update(
+        **{what: F(what) + answered}, skipped=F("skipped") + skipped
+    )
+
+
+def _plan_repeat(lease: Lease, *, now: datetime) -> None:
+    """A share of the answers is asked again, later, with the sides mirrored: the annotator's own consistency."""
+    gap = None if lease.is_repeat else queueing.draw_repeat(lease)
+    if gap is None:
+        return
+    membership = Membership.objects.get(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id)
+    Lease.objects.get_or_create(
+        item_id=lease.item_id,
+        annotator_id=lease.annotator_id,
+        is_repeat=True,
+        defaults={
+            "status": Lease.Status.PLANNED,
+            "drawn": Lease.Drawn.REPEAT,
+            "due_after": membership.answered + membership.repeated + gap,
+            "left_is_first": not lease.left_is_first,
+            "issued_at": now,
+            "expires_at": now,
+        },
+    )
+
+
+@transaction.atomic
+def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
+    """Give the item back for others, with a reason; it is not offered to this annotator again."""
+    lease = _lock_own_lease(annotator=annotator, token=lease_token)
+    if lease is None:
+        raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
+    if lease.status == Lease.Status.SKIPPED:
+        return lease
+    if lease.status == Lease.Status.ANSWERED:
+        raise Refused("already_closed", _("You have already answered this pair. Use Undo to take it back."))
+    if lease.status == Lease.Status.HELD and not lease.is_repeat:
+        _return_slot(lease.item_id)
+    Lease.objects.filter(pk=lease.pk).update(
+        status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=_closing_time(annotator)
+    )
+    _count(lease, skipped=+1)
+    lease.refresh_from_db()
+    return lease
+
+
+@transaction.atomic
+def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None = None) -> Lease:
+    """Take back the annotator's last answer or skip; the pair is shown again, sides unchanged.
+
+    `expected` is the token of the lease the client believes to be the last: a repeated request then
+    undoes nothing more.
+    """
+    _lock_membership(annotator=annotator, campaign=campaign)
+    if GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
+        raise Refused("frozen", _("“%s” is finished and frozen; its answers can no longer be changed.") % campaign)
+    last = (
+        Lease.objects.select_for_update(of=("self",))
+        .select_related("item__campaign")
+        .filter(
+            annotator=annotator,
+            item__campaign=campaign,
+            status__in=(Lease.Status.ANSWERED, Lease.Status.SKIPPED),
+        )
+        .order_by("-closed_at", "-pk")
+        .first()
+    )
+    if last is None or (expected is not None and last.token != expected):
+        raise Refused("nothing_to_undo", _("There is no answer of yours to take back."))
+    if last.status == Lease.Status.SKIPPED:
+        if not last.is_repeat and not _take_slot(last.item_id):
+            raise Refused("item_full", _("Others have answered the pair you skipped; it needs no more answers."))
+        _count(last, skipped=-1)
+    else:
+        Judgement.objects.create(
+            key=uuid.uuid4(),
+            lease=last,
+            revision=last.judgements.count(),
+            choice=Judgement.Choice.UNDO,
+            left_is_first=last.left_is_first,
+        )
+        _count(last, answered=-1)
+        if not last.is_repeat:
+            Lease.objects.filter(
+                item_id=last.item_id, annotator=annotator, status=Lease.Status.PLANNED, judgements=None
+            ).delete()
+    Lease.objects.filter(pk=last.pk).update(
+        status=Lease.Status.HELD,
+        judgement=None,
+        closed_at=None,
+        skip_reason="",
+        expires_at=timezone.now() + timedelta(seconds=campaign.lease_seconds),
+    )
+    if last.item.question == Question.PREFERENCE:
+        refit_requests.request_refit()
+    return held_leases(annotator=annotator, campaign=campaign).get(pk=last.pk)

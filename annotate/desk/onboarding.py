@@ -1,0 +1,139 @@
+"""What comes before the first pair, per campaign and optional: consent, tutorial, qualification (App. A.1's people
+were instructed; the texts are the campaign's own)."""
+
+import hashlib
+import math
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from annotate.common import randomness
+from annotate.common.refusals import Refused
+from annotate.models import Campaign, Membership, Pair, Trial, User
+
+CONSENT, TUTORIAL, QUALIFICATION = "consent", "tutorial", "qualification"
+DEMANDS = {
+    CONSENT: gettext_lazy("Read what this campaign asks your consent to, and agree, before the first pair."),
+    TUTORIAL: gettext_lazy("Read the tutorial before the first pair."),
+    QUALIFICATION: gettext_lazy("Pass the qualification round before the first pair."),
+}
+
+
+def next_step(membership: Membership) -> str | None:
+    """consent, tutorial or qualification: the first that is still to be done; None: ready to judge."""
+    campaign = membership.campaign
+    if campaign.consent and membership.consent_sha256 != consent_sha256(campaign):
+        return CONSENT
+    if campaign.tutorial and membership.tutored_at is None:
+        return TUTORIAL
+    if campaign.qualification_size and membership.qualified_at is None:
+        return QUALIFICATION
+    return None
+
+
+def require_ready(membership: Membership) -> None:
+    if step := next_step(membership):
+        raise Refused(f"{step}_needed", str(DEMANDS[step]))
+
+
+def consent_sha256(campaign: Campaign) -> str:
+    """A text that was changed is asked for again."""
+    return hashlib.sha256(campaign.consent.encode()).hexdigest()
+
+
+def membership_of(*, annotator: User, campaign: Campaign) -> Membership | None:
+    return Membership.objects.select_related("campaign").filter(annotator=annotator, campaign=campaign).first()
+
+
+def agree(*, membership: Membership, sha256: str) -> None:
+    """Store the consent to the text with this hash. Refused if the text was changed while it was read."""
+    if sha256 != consent_sha256(membership.campaign):
+        raise Refused("text_changed", _("The text has been changed meanwhile. Please read it again."))
+    Membership.objects.filter(pk=membership.pk).update(consent_sha256=sha256, consented_at=timezone.now())
+
+
+def finish_tutorial(*, membership: Membership) -> None:
+    Membership.objects.filter(pk=membership.pk, tutored_at=None).update(tutored_at=timezone.now())
+
+
+@transaction.atomic
+def current_trial(*, membership: Membership) -> Trial | None:
+    """The pair to answer now; a new round is drawn when one is due. None: passed, or no round is left."""
+    membership = Membership.objects.select_for_update(of=("self",)).select_related("campaign").get(pk=membership.pk)
+    if membership.qualified_at:
+        return None
+    trials = membership.trials.select_related("pair__face", "pair__first", "pair__second")
+    open_trial = trials.filter(choice="").order_by("round", "number").first()
+    if open_trial:
+        return open_trial
+    rounds = membership.trials.order_by("-round").values_list("round", flat=True).first() or 0
+    if rounds >= membership.campaign.qualification_rounds:
+        return None
+    _draw_round(membership, rounds + 1)
+    return trials.filter(choice="").order_by("round", "number").first()
+
+
+def _draw_round(membership: Membership, number: int) -> None:
+    campaign = membership.campaign
+    pairs = list(
+        known_pairs(campaign).exclude(pk__in=membership.trials.values("pair")).values_list("pk", flat=True)[:5000]
+    )
+    if len(pairs) < campaign.qualification_size:
+        raise Refused(
+            "too_few_known_pairs",
+            _("There are only %(there)d pairs with a known answer left, and a round takes %(wanted)d. Tell the lead.")
+            % {"there": len(pairs), "wanted": campaign.qualification_size},
+        )
+    order = f"{campaign.seed}/trial/{membership.annotator_id}/{number}"
+    pairs.sort(key=lambda pair: randomness.uniform(f"{order}/{pair}"))
+    Trial.objects.bulk_create(
+        Trial(
+            membership=membership,
+            round=number,
+            number=place,
+            pair_id=pair,
+            left_is_first=randomness.uniform(f"{order}/{pair}/side") < 0.5,
+        )
+        for place, pair in enumerate(pairs[: campaign.qualification_size])
+    )
+
+
+def known_pairs(campaign: Campaign) -> QuerySet[Pair]:
+    """Anchored pairs of faces that the campaign does not ask about, of training faces: gold answers stay unseen."""
+    asked = campaign.items.values("pair__face")
+    anchored = Pair.objects.filter(kind=Pair.Kind.ANCHORED, face__split="train")
+    others = anchored.exclude(face__in=asked)
+    return (others if others.exists() else anchored).order_by("pk")
+
+
+@transaction.atomic
+def answer_trial(*, membership: Membership, trial_id: int, choice: str) -> Trial:
+    """Store the first answer to a trial; after the round's last, see whether it was passed."""
+    membership = Membership.objects.select_for_update(of=("self",)).select_related("campaign").get(pk=membership.pk)
+    trial = membership.trials.select_related("pair__first", "pair__second").filter(pk=trial_id).first()
+    if trial is None:
+        raise Refused("no_such_trial", _("This pair is not part of your qualification."))
+    if trial.choice:
+        return trial
+    trial.choice, trial.answered_at = choice, timezone.now()
+    trial.save()
+    the_round = round_of(membership=membership, number=trial.round)
+    if all(one.choice for one in the_round) and is_passed(the_round, membership.campaign):
+        Membership.objects.filter(pk=membership.pk).update(qualified_at=timezone.now())
+    return trial
+
+
+def round_of(*, membership: Membership, number: int) -> list[Trial]:
+    return list(membership.trials.filter(round=number).select_related("pair__first", "pair__second").order_by("number"))
+
+
+def is_passed(the_round: list[Trial], campaign: Campaign) -> bool:
+    return sum(trial.is_right for trial in the_round) >= needed(len(the_round), campaign)
+
+
+def needed(size: int, campaign: Campaign) -> int:
+    """How many of a round's pairs must be right."""
+    return math.ceil(campaign.qualification_share * size - 1e-9)

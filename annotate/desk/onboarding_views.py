@@ -1,0 +1,144 @@
+"""Before the first pair: invitation, consent, tutorial, qualification. All of it works without script."""
+
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_required
+from django.core import signing
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.common.refusals import Refused
+from annotate.desk import invitations, onboarding
+from annotate.desk import qualification as desk_qualification
+from annotate.models import Campaign, Invitation, Membership, User
+from annotate.web.markdown import to_html
+from annotate.web.requests import Request
+
+SIGNS_IN_WITH = "django.contrib.auth.backends.ModelBackend"
+GUESTS = signing.TimestampSigner(salt="annotate.guest")
+GONE = {"no_such_invitation": 404, "invitation_expired": 410, "invitation_full": 409}
+
+
+def _own_membership(request: Request, slug: str) -> Membership:
+    campaign = get_object_or_404(Campaign, slug=slug)
+    membership = onboarding.membership_of(annotator=request.user, campaign=campaign)
+    if membership is None:
+        raise Http404("You are not a member of this campaign.")
+    return membership
+
+
+@login_required
+@require_GET
+def begin(request: Request, slug: str) -> HttpResponse:
+    """The step that is due; once there is none, the desk."""
+    membership = _own_membership(request, slug)
+    campaign, step = membership.campaign, onboarding.next_step(membership)
+    if step is None:
+        return redirect("judge", slug=slug)
+    if step == onboarding.QUALIFICATION:
+        return redirect("qualification", slug=slug)
+    context = {
+        "campaign": campaign,
+        "text": to_html(campaign.consent if step == onboarding.CONSENT else campaign.tutorial),
+        "sha256": onboarding.consent_sha256(campaign),
+        "way_back": _way_back(request),
+    }
+    return render(request, f"annotate/desk/{step}.html", context)
+
+
+@login_required
+@require_POST
+def agree(request: Request, slug: str) -> HttpResponse:
+    membership = _own_membership(request, slug)
+    if "refuse" in request.POST:
+        return render(request, "annotate/desk/consent_refused.html", {"campaign": membership.campaign})
+    try:
+        onboarding.agree(membership=membership, sha256=request.POST.get("sha256", ""))
+    except Refused as refused:
+        return _refusal(request, refused, 409)
+    return redirect("begin", slug=slug)
+
+
+@login_required
+@require_POST
+def tutored(request: Request, slug: str) -> HttpResponse:
+    onboarding.finish_tutorial(membership=_own_membership(request, slug))
+    return redirect("begin", slug=slug)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def qualification(request: Request, slug: str) -> HttpResponse:
+    """The pair to answer now; after an answer what was right; at a round's end how it went."""
+    membership = _own_membership(request, slug)
+    if onboarding.next_step(membership) != onboarding.QUALIFICATION and membership.qualified_at is None:
+        return redirect("begin", slug=slug)
+    try:
+        if request.method == "POST":
+            return _answered(request, membership)
+        trial = onboarding.current_trial(membership=membership)
+    except Refused as refused:
+        return _refusal(request, refused, 409)
+    context = {"campaign": membership.campaign, "size": membership.campaign.qualification_size}
+    ended = desk_qualification.round_that_ended(membership)
+    if trial is None or (ended and trial.number == 0 and "next" not in request.GET):
+        result = desk_qualification.result(membership)
+        return render(request, "annotate/desk/qualification_result.html", context | {"result": result})
+    return render(request, "annotate/desk/qualification.html", context | {"trial": trial})
+
+
+def _answered(request: Request, membership: Membership) -> HttpResponse:
+    choice, trial_id = request.POST.get("answer", ""), request.POST.get("trial", "")
+    if choice not in ("left", "right", "cant_tell") or not trial_id.isdigit():
+        raise Refused("malformed", _("Nothing was stored: choose the left image, the right one, or “can't tell”."))
+    trial = onboarding.answer_trial(membership=membership, trial_id=int(trial_id), choice=choice)
+    size = len(onboarding.round_of(membership=membership, number=trial.round))
+    context = {"campaign": membership.campaign, "trial": trial, "size": size, "is_last": trial.number == size - 1}
+    return render(request, "annotate/desk/qualification.html", context | {"feedback": True})
+
+
+@require_http_methods(["GET", "POST"])
+def join(request: HttpRequest, token: str) -> HttpResponse:
+    """An invitation. Only the button takes a place: those who look at links before people do take none."""
+    person = request.user if isinstance(request.user, User) else None
+    if request.method == "GET":
+        invitation = Invitation.objects.select_related("campaign").filter(token=token).first()
+        if invitation is None:
+            return _refusal(request, Refused("no_such_invitation", invitations.unknown_invitation()), 404)
+        if person and invitation.campaign.memberships.filter(annotator=person).exists():
+            return redirect("begin", slug=invitation.campaign.slug)
+        context = {"campaign": invitation.campaign, "minutes": desk_qualification.minutes_needed(invitation.campaign)}
+        return render(request, "annotate/desk/join.html", context)
+    try:
+        membership = invitations.join(token=token, person=person)
+    except Refused as refused:
+        return _refusal(request, refused, GONE.get(refused.code, 409))
+    if person is None:
+        login(request, membership.annotator, backend=SIGNS_IN_WITH)
+    return redirect("begin", slug=membership.campaign.slug)
+
+
+@require_http_methods(["GET", "POST"])
+def come_back(request: HttpRequest, signed: str) -> HttpResponse:
+    """A guest's own link: signs them in again, on any device. Accounts with a password have none."""
+    try:
+        pk = GUESTS.unsign(signed)
+    except signing.BadSignature as error:
+        raise Http404("This link is damaged.") from error
+    guest = get_object_or_404(User, pk=pk, guest=True, is_active=True, is_staff=False)
+    if request.method == "GET":
+        return render(request, "annotate/desk/come_back.html")
+    login(request, guest, backend=SIGNS_IN_WITH)
+    return redirect("home")
+
+
+def _way_back(request: Request) -> str:
+    if not request.user.guest:
+        return ""
+    return request.build_absolute_uri(reverse("come_back", args=[GUESTS.sign(str(request.user.pk))]))
+
+
+def _refusal(request: HttpRequest, refused: Refused, status: int) -> HttpResponse:
+    return render(request, "annotate/desk/refusal.html", {"refusal": refused.message}, status=status)

@@ -1,0 +1,55 @@
+"""What pages and the API show of a campaign, the predictor and the stages. Costs do not grow with the items."""
+
+from dataclasses import dataclass
+
+from django.db.models import Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from annotate.models import Campaign, Lease, Membership, User
+
+
+def campaigns_of(user: User) -> list[Campaign]:
+    return list(Campaign.objects.filter(memberships__annotator=user).order_by("-open", "name"))
+
+
+@dataclass(frozen=True)
+class Progress:
+    answered: int  # by this annotator, mirrored repeats included
+    skipped: int
+    today: int  # answered by this annotator since midnight
+    items: int
+    answers: int  # by everyone
+    answers_wanted: int
+    seconds_per_answer: float | None  # median of the annotator's last answers
+
+    @property
+    def share(self) -> float:
+        return self.answers / self.answers_wanted if self.answers_wanted else 0.0
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.answers_wanted - self.answers)
+
+
+RECENT = 20
+
+
+def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
+    own = Membership.objects.filter(annotator=annotator, campaign=campaign).first()
+    answers = Membership.objects.filter(campaign=campaign).aggregate(n=Coalesce(Sum("answered"), 0))["n"]
+    answered = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED)
+    seconds = sorted(
+        value
+        for value in answered.order_by("-closed_at").values_list("judgement__seconds", flat=True)[:RECENT]
+        if value is not None
+    )
+    return Progress(
+        answered=own.answered + own.repeated if own else 0,
+        today=answered.filter(closed_at__gte=timezone.localtime().replace(hour=0, minute=0, second=0)).count(),
+        skipped=own.skipped if own else 0,
+        items=campaign.item_count,
+        answers=answers,
+        answers_wanted=campaign.item_count * campaign.overlap,
+        seconds_per_answer=seconds[len(seconds) // 2] if seconds else None,
+    )

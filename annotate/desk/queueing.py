@@ -1,0 +1,126 @@
+"""Which item comes next, on which sides, and what is asked twice. Every look-up reads a few rows of an index made for
+it, so that its cost does not grow with the number of items.
+
+Balanced: all items in a random order that the campaign's seed fixes; an annotator's cursor walks along it once.
+Uncertain first: the items that the newest SVM is least sure of, ranked by the worker. A random share of the items
+(`Item.audit`) is never chosen by its margin: what is learned from these holds for all pairs.
+"""
+
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, QuerySet
+
+from annotate.common.randomness import uniform
+from annotate.models import Campaign, Item, Lease, Membership
+
+REPEAT_AFTER = (20, 40)  # answers between a pair and its mirrored repeat
+
+
+END = 2**63 - 1  # cursor of one who has walked the whole order
+CURSORS = {"ahead": "cursor", "audit": "audit_cursor"}  # search -> field of the membership
+
+
+@dataclass(frozen=True)
+class Draw:
+    item: Item
+    how: str  # of Lease.Drawn
+
+
+def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
+    """The next item with an open slot that this annotator has neither answered nor skipped, locked. Moves the
+    membership's cursors, which the caller stores.
+
+    Items that others are taking at this moment are passed over; with `wait` they are waited for.
+    """
+    campaign = membership.campaign
+    balanced = campaign.order == Campaign.Order.BALANCED
+    for search in _searches(membership):
+        items = _ordered(_open_items(membership), search, membership)
+        item = None if items is None else _lock(items, wait=wait).first()
+        if search in CURSORS:
+            _move_cursor(membership, search, item)
+        if item:
+            how = Lease.Drawn.RANDOM if balanced or item.audit else Lease.Drawn.UNCERTAIN
+            return Draw(item, how)
+    return None
+
+
+def is_passed_over(membership: Membership) -> bool:
+    """Whether there is an item for this annotator that was only out of reach because others were taking it."""
+    return _can_pass_over() and any(_first_position(membership, search) is not None for search in _searches(membership))
+
+
+def _searches(membership: Membership) -> tuple[str, ...]:
+    if membership.campaign.order == Campaign.Order.BALANCED:
+        return "ahead", "back"
+    if _draws_audit(membership):
+        return "audit", "ranked", "ahead", "back"
+    return "ranked", "ahead", "audit", "back"
+
+
+def _ordered(items: QuerySet[Item], search: str, membership: Membership) -> QuerySet[Item] | None:
+    """None: the annotator has walked to the end of this order."""
+    if search in CURSORS and getattr(membership, CURSORS[search]) == END:
+        return None
+    if search == "ranked":
+        return items.filter(rank__isnull=False).order_by("rank")
+    if search == "audit":
+        items = items.filter(audit=True, position__gt=membership.audit_cursor)
+    elif search == "back":
+        items = items.filter(given_back=True)
+    else:
+        items = items.filter(position__gt=membership.cursor)
+        if membership.campaign.order == Campaign.Order.UNCERTAIN:
+            items = items.filter(audit=False)
+    return items.order_by("position")
+
+
+def _lock(items: QuerySet[Item], *, wait: bool) -> QuerySet[Item]:
+    locked = items.select_for_update(skip_locked=not wait, of=("self",))
+    return locked.select_related("pair__face", "pair__first", "pair__second")
+
+
+def _move_cursor(membership: Membership, search: str, item: Item | None) -> None:
+    """To the item, or to the end; but never past an item that was passed over: it may yet be this annotator's."""
+    first = _first_position(membership, search) if _can_pass_over() else None
+    reached = END if item is None else item.position
+    if first is not None and first < reached:
+        reached = first - 1
+    setattr(membership, CURSORS[search], reached)
+
+
+def _first_position(membership: Membership, search: str) -> int | None:
+    items = _ordered(_open_items(membership), search, membership)
+    return None if items is None else items.values_list("position", flat=True).first()
+
+
+def _can_pass_over() -> bool:
+    return connection.features.has_select_for_update_skip_locked  # else writers take turns
+
+
+def _open_items(membership: Membership) -> QuerySet[Item]:
+    closed_to_them = Lease.objects.filter(
+        item=OuterRef("pk"), annotator_id=membership.annotator_id, is_repeat=False
+    ).exclude(status=Lease.Status.EXPIRED)
+    return Item.objects.filter(campaign_id=membership.campaign_id, open_slots__gt=0).filter(~Exists(closed_to_them))
+
+
+def _draws_audit(membership: Membership) -> bool:
+    campaign = membership.campaign
+    return uniform(f"{campaign.seed}/audit/{membership.annotator_id}/{membership.given}") < campaign.random_share
+
+
+def draw_side(item: Item, membership: Membership) -> bool:
+    """Whether the pair's first image is on the left: random per annotator and pair, from the campaign's seed."""
+    return uniform(f"{membership.campaign.seed}/{membership.annotator_id}/{item.pair_id}") < 0.5
+
+
+def draw_repeat(lease: Lease) -> int | None:
+    """After how many further answers this one is asked again with the sides mirrored, if at all."""
+    campaign = lease.item.campaign
+    text = f"{campaign.seed}/repeat/{lease.annotator_id}/{lease.item_id}"
+    if uniform(text) >= campaign.repeat_share:
+        return None
+    low, high = REPEAT_AFTER
+    return low + int(uniform(f"{text}/gap") * (high - low + 1))

@@ -1,0 +1,195 @@
+"""The judging desk. The browser holds a few pairs ahead; an answer brings the next of them (`static/desk.js`). Without
+script every form works by itself, one page a pair."""
+
+import uuid
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotate.common.refusals import Refused, status_of
+from annotate.desk import judging, leasing, onboarding, progress, shown_pairs
+from annotate.desk.forms import SKIP_REASONS, AnswerForm, SkipForm
+from annotate.models import Campaign
+from annotate.models.campaigns import Criterion
+from annotate.pipeline import stage as pipeline_stage
+from annotate.statistics.annotator_checks import TOO_FAST
+from annotate.web.markdown import to_html
+from annotate.web.requests import Request, member_campaign
+
+# The pair on the screen and those that the browser fetches and decodes meanwhile: enough for a slow line.
+DEPTH = 4
+RULES = [
+    # (rule, key for left, key for right): one for each rule, under either hand
+    (criterion, left, right)
+    for criterion, left, right in zip(Criterion, "asd", "jkl", strict=True)
+]
+PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging without a rest; see there
+
+
+@login_required
+@require_GET
+def judge(request: Request, slug: str) -> HttpResponse:
+    campaign = member_campaign(request, slug)
+    membership = onboarding.membership_of(annotator=request.user, campaign=campaign)
+    if membership and onboarding.next_step(membership):
+        return redirect("begin", slug=slug)
+    return _desk(request, campaign)
+
+
+@login_required
+@require_POST
+def answer(request: Request, slug: str) -> HttpResponse:
+    campaign = member_campaign(request, slug)
+    try:
+        notice, status = _store_answer(request, campaign), 200
+    except Refused as refused:
+        notice, status = refused.message, status_of(refused)
+    return _desk(request, campaign, notice=notice, status=status)
+
+
+def _store_answer(request: Request, campaign: Campaign, *, change: bool = False) -> str:
+    """Returns what the annotator must be told, if anything. Raises `Refused`."""
+    form = AnswerForm(request.POST, questions=campaign.questions)
+    if not form.is_valid():
+        raise Refused("malformed", _first_error(form))
+    choice, criterion = form.cleaned_data["answer"]
+    judgement, created = judging.submit_judgement(
+        annotator=request.user,
+        lease_token=form.cleaned_data["lease"],
+        key=form.cleaned_data["key"],
+        choice=choice,
+        criterion=criterion,
+        seconds=form.cleaned_data["seconds"],
+        tools=form.cleaned_data["tools"],
+        change=change,
+    )
+    if not created and (shown_pairs.side_of(judgement), judgement.criterion or None) != (choice, criterion):
+        return _("You have answered this pair before; the first answer stands. Use Undo to change it.")
+    return ""
+
+
+@login_required
+@require_POST
+def skip(request: Request, slug: str) -> HttpResponse:
+    campaign = member_campaign(request, slug)
+    form = SkipForm(request.POST)
+    if not form.is_valid():
+        return _desk(request, campaign, notice=_first_error(form), status=400)
+    try:
+        judging.skip_item(
+            annotator=request.user, lease_token=form.cleaned_data["lease"], reason=form.cleaned_data["reason"]
+        )
+    except Refused as refused:
+        return _desk(request, campaign, notice=refused.message, status=status_of(refused))
+    return _desk(request, campaign)
+
+
+@login_required
+@require_POST
+def undo(request: Request, slug: str) -> HttpResponse:
+    campaign = member_campaign(request, slug)
+    expected = next(iter(shown_pairs.tokens_of(request.POST.get("last", ""))), None)
+    try:
+        judging.undo_last(annotator=request.user, campaign=campaign, expected=expected)
+    except Refused as refused:
+        return _desk(request, campaign, notice=refused.message, status=status_of(refused))
+    return _desk(request, campaign, notice=_("Taken back. Here is the pair again."))
+
+
+@login_required
+@require_GET
+def history(request: Request, slug: str) -> HttpResponse:
+    """One's own answers with their pictures, newest first."""
+    campaign = member_campaign(request, slug)
+    before = next(iter(shown_pairs.tokens_of(request.GET.get("before", ""))), None)
+    page, more = shown_pairs.history(annotator=request.user, campaign=campaign, before=before)
+    older = urlencode({"before": page[-1].lease.token}) if more else ""
+    return render(
+        request,
+        "annotate/desk/history.html",
+        {"campaign": campaign, "answers": page, "older": older, "is_first_page": before is None},
+    )
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def change(request: Request, slug: str, token: uuid.UUID) -> HttpResponse:
+    """Look at one's own answer again, and replace it; the old one is kept."""
+    campaign = member_campaign(request, slug)
+    lease = shown_pairs.own_lease(annotator=request.user, campaign=campaign, token=token)
+    if lease is None or lease.judgement is None:
+        raise Http404("There is no such answer of yours.")
+    notice, status = "", 200
+    if request.method == "POST":
+        try:
+            notice = _store_answer(request, campaign, change=True)
+            messages.success(request, notice or _("Changed. The earlier answer is kept beside it."))
+            return redirect("history", slug=slug)
+        except Refused as refused:
+            notice, status = refused.message, status_of(refused)
+    context = {
+        "campaign": campaign,
+        "pair": shown_pairs.shown([lease], campaign)[0],
+        "past": shown_pairs.Past(lease, lease.judgement),
+        "rules": RULES,
+        "notice": notice,
+    }
+    return render(request, "annotate/desk/change.html", context, status=status)
+
+
+def _first_error(form: AnswerForm | SkipForm) -> str:
+    name, errors = next(iter(form.errors.items()))
+    return _("Nothing was stored: %(field)s: %(error)s") % {"field": name, "error": errors[0]}
+
+
+def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int = 200) -> HttpResponse:
+    """The judging page, or for the script what is new on it. A plain form's POST is answered by a redirect, or,
+    refused, by the page itself."""
+    if request.method == "POST" and not request.htmx and status == 200:
+        return redirect("judge", slug=campaign.slug)
+    refusal = ""
+    try:
+        leases = leasing.lease_items(annotator=request.user, campaign=campaign, depth=DEPTH)
+    except Refused as refused:
+        leases, refusal, status = [], refused.message, status_of(refused)
+    known = shown_pairs.tokens_of(request.headers.get("X-Known-Leases", ""))
+    context = {
+        "campaign": campaign,
+        "pairs": shown_pairs.shown([lease for lease in leases if lease.token not in known], campaign),
+        "held": ",".join(str(lease.token) for lease in leases),
+        "last": shown_pairs.last_closed(annotator=request.user, campaign=campaign),
+        "skip_reasons": SKIP_REASONS,
+        "rules": RULES,
+        "pace": PACE,
+        "progress": progress.progress_of(annotator=request.user, campaign=campaign),
+        "demo": pipeline_stage.demo_run(),
+        "notice": notice,
+        "refusal": refusal,
+    }
+    template = "annotate/desk/desk_news.html" if request.htmx else "annotate/desk/judge.html"
+    response = render(request, template, context, status=status)
+    # The back button must ask again: a stale pair would only be refused.
+    response["Cache-Control"] = "no-store"
+    response["X-Desk"] = "1"
+    return response
+
+
+@login_required
+@require_GET
+def guideline(request: Request, slug: str) -> HttpResponse:
+    campaign = member_campaign(request, slug)
+    examples = {example.criterion: example for example in campaign.examples.select_related("better", "worse")}
+    return render(
+        request,
+        "annotate/desk/guideline.html",
+        {
+            "campaign": campaign,
+            "rules": [(criterion, examples.get(criterion.value)) for criterion in Criterion],
+            "text": to_html(campaign.guideline),
+        },
+    )

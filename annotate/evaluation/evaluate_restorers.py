@@ -1,0 +1,408 @@
+"""Restorers compared on the same faces, as in the paper's Table 1: what is compared, and the folder it ends in."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q
+
+from annotate.common import image_store
+from annotate.evaluation.metric_columns import FeatureColumn, RewardColumn, ScoreColumn, Subjects
+from annotate.models import Candidate, Face, Restorer
+from annotate.pipeline.stage import Step
+from refl import dataset as faces_file
+from refl.evaluation import tables
+from refl.evaluation.paired_differences import Summary, merged, summarise, summarise_sets
+from rewardlab import files as rewardlab_files
+from rewardlab import images, metrics
+from rewardlab.metrics import fid
+from rewardlab.training import runs
+from rewardlab.training.runs import Run
+
+KIND = "evaluation"
+TRAININGS = ("base", "refl")  # whose runs are restorers
+FID = "fid"
+REFERENCES = {Candidate.LQ: "Input", Candidate.HQ: "Original"}
+ORDER = (  # Table 1's, with the substitutes beside what they stand for
+    "ssim", "psnr", "lpips", "clipscore", "arcface", "sface", "landmarks98", "landmarks68", "musiq", "maniqa",
+    "clipiqa", "niqe", FID, "aesthetic",
+)  # fmt: skip
+DIGITS = {
+    "psnr": 2, "arcface": 2, "sface": 2, "landmarks98": 3, "landmarks68": 3, "musiq": 2, "niqe": 3, FID: 2,
+}  # fmt: skip
+DEFAULT_DIGITS = 4
+PICTURES = 12
+UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]+")
+
+
+class EvaluationError(ValueError):
+    """What is asked for cannot be compared; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What decides the results. metrics None: all whose weights are here."""
+
+    restorers: tuple[str, ...]
+    base: str | None = None
+    faces: str = "test"
+    metrics: tuple[str, ...] | None = None
+    frm: str | None = None
+    judge: str | None = None
+    trained_on: tuple[str, ...] = ()
+    limit: int | None = None
+    skip_missing: bool = False
+    with_watched: bool = False
+
+    @property
+    def sources(self) -> list[str]:
+        """The rows of the table: the input, the base before what is compared with it, the original."""
+        chosen = self.restorers if self.base is None or self.base in self.restorers else (self.base, *self.restorers)
+        return [Candidate.LQ, *(name for name in dict.fromkeys(chosen) if name not in REFERENCES), Candidate.HQ]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A trained reward model, and what it is here."""
+
+    role: str  # frm: restorers were trained with it; judge: none was
+    run: Run
+    is_null_text: bool
+    is_simulated: bool
+
+    @property
+    def title(self) -> str:
+        return f"FaceReward ({self.run.name}, {'trained with' if self.role == 'frm' else 'held out'})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be measured of whom. unavailable: title of a metric -> remedy."""
+
+    config: EvaluationConfig
+    subjects: Subjects
+    watched_out: int  # faces left out because trainings were watched by them
+    names: tuple[str, ...]  # of the metrics, in the order of the table
+    features: str | None  # behind fid
+    rewards: tuple[Reward, ...]
+    unavailable: dict[str, str]
+
+
+def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
+    """Finds what is wrong before anything is computed. Raises `EvaluationError` or rewardlab.training.runs.RunError."""
+    known = [*metrics.METRICS, FID]
+    if unknown := [name for name in (*(config.metrics or ()), *config.trained_on) if name not in known]:
+        raise EvaluationError(f"No metric is called {', '.join(unknown)}; there are {', '.join(known)}.")
+    if config.frm and config.frm == config.judge:
+        raise EvaluationError(f"Restorers trained with {config.frm} cannot be judged by it: train another for --judge.")
+    roles = (("frm", config.frm), ("judge", config.judge))
+    rewards = tuple(open_reward(root, name, role) for role, name in roles if name)
+    subjects, left_out = find_subjects(config, watched_faces(config.sources, root))
+    silent = sum(not face.caption for face in subjects.faces)
+    if silent and not all(reward.is_null_text for reward in rewards):
+        raise EvaluationError(f"{silent} of {len(subjects.faces)} faces have no caption: manage.py caption")
+    names, features, unavailable = choose_metrics(config.metrics)
+    if not names and not rewards:
+        raise EvaluationError(f"None of these metrics can be had here. {' '.join(unavailable.values())}")
+    return Plan(config, subjects, left_out, names, features, rewards, unavailable)
+
+
+def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
+    """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
+    by them, and early stopping does, so they are no test."""
+    seen: set[str] = set()
+    for source in sources:
+        name = source.partition("@")[0]  # of a run, whatever its dial
+        if runs.NAME.fullmatch(name) and (run := Run(root / name)).exists():
+            described = run.description()
+            if described["kind"] in TRAININGS:
+                _, rows = faces_file.read(run.faces)
+                seen |= {Path(row.hq).stem for row in faces_file.watched(rows, described["config"]["held_out"])}
+    return seen
+
+
+def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tuple[Subjects, int]:
+    """The faces and their candidates, and how many watched faces are left out (they are not if the configuration
+    says so). Raises `EvaluationError` for unknown restorers and missing candidates."""
+    sources = config.sources
+    kinds = dict(Restorer.objects.values_list("name", "kind"))
+    if unknown := [name for name in sources if name not in kinds and name not in REFERENCES]:
+        raise EvaluationError(
+            f"No restorer is called {', '.join(unknown)}; there are: {', '.join(sorted(kinds)) or 'none yet'}. "
+            f"A new one: manage.py restore --restorer {unknown[0]}"
+        )
+    if config.base == Candidate.HQ or len(sources) == len(REFERENCES):
+        raise EvaluationError("Name restorers to compare, and as --base one of them or lq.")
+    faces = Face.objects.filter(split=config.faces).order_by("pk")
+    if not faces.exists():
+        raise EvaluationError(
+            f"There is no face of split {config.faces}: name another with --faces, or ingest photographs with "
+            f"--split {config.faces}."
+        )
+    left_out = 0
+    if watched and not config.with_watched:
+        known = faces.filter(candidates__source=Candidate.HQ, candidates__sha256__in=watched).values_list(
+            "pk", flat=True
+        )
+        of_trainings = set(known)
+        left_out = len(of_trainings)
+        faces = faces.exclude(pk__in=of_trainings)
+        if not faces.exists():
+            raise EvaluationError(
+                f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
+                "they are no test: ingest more, train with a smaller --held-out, or see them all the same with "
+                "--with-watched."
+            )
+    if config.skip_missing:
+        have = Count("candidates", filter=Q(candidates__source__in=sources))
+        faces = faces.annotate(have=have).filter(have=len(sources))
+        if not faces.exists():
+            raise EvaluationError(f"No face of split {config.faces} has candidates of all of {', '.join(sources)}.")
+    chosen = tuple(faces[: config.limit])
+    numbers = {face.pk for face in chosen}
+    rows = Candidate.objects.filter(face__split=config.faces, source__in=sources).select_related("face")
+    candidates = {(row.source, row.face_id): row for row in rows if row.face_id in numbers}
+    _require_complete(sources, chosen, candidates, kinds)
+    return Subjects(tuple(sources), chosen, candidates), left_out
+
+
+def _require_complete(
+    sources: Sequence[str],
+    faces: Sequence[Face],
+    candidates: Mapping[tuple[str, int], Candidate],
+    kinds: Mapping[str, str],
+) -> None:
+    faults = []
+    for source in sources:
+        if missing := sum((source, face.pk) not in candidates for face in faces):
+            option = "--from-folder {}=PATH" if kinds.get(source) == Restorer.Kind.FOLDER else "--restorer {}"
+            restore = f"restore {option.format(source)} --faces {faces[0].split}"
+            remedy = {Candidate.LQ: "degrade", Candidate.HQ: "ingest"}.get(source, restore)
+            faults.append(f"{source} lacks {missing} of {len(faces)} faces: manage.py {remedy}")
+    if faults:
+        raise EvaluationError(f"{'. '.join(faults)}. Or compare on the faces that all of them have: --skip-missing")
+
+
+def open_reward(root: Path, name: str, role: str) -> Reward:
+    """Raises `EvaluationError` or rewardlab.training.runs.RunError unless the run has trained a reward model."""
+    run = runs.open_run(root, name)
+    if not run.exists():
+        known = ", ".join(sorted(path.parent.name for path in root.glob("*/config.json"))) or "none"
+        raise EvaluationError(f"There is no run {name} in {root}. Known: {known}.")
+    described = run.description()
+    if described["kind"] != "frm":
+        raise EvaluationError(f"The run {name} is of kind {described['kind']}: it holds no reward model of train_frm.")
+    if not run.is_done():
+        raise EvaluationError(f"The run {name} is not done: give its train_frm command again.")
+    counts = described["manifest"].get("counts", {})
+    return Reward(
+        role=role,
+        run=run,
+        is_null_text=bool(described["config"].get("null_text")),
+        is_simulated=any(pairs for origin, pairs in counts.items() if origin.endswith("/simulated")),
+    )
+
+
+def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
+    """The metrics that can run here, the features behind FID, and the remedies for the others by title."""
+    names: list[str] = []
+    features, unavailable = None, {}
+    for name in dict.fromkeys(wanted or (*ORDER, *metrics.METRICS)):
+        if name == FID:
+            for known in fid.FEATURES.values():
+                if not (remedy := fid.availability(known.name)):
+                    features = known.name
+                    names.append(FID)
+                    break
+                unavailable[known.title] = remedy.removeprefix(f"{known.title}: ")
+        elif name in metrics.METRICS:
+            title = metrics.METRICS[name].title
+            if remedy := metrics.availability(name):
+                unavailable[title] = remedy.removeprefix(f"{title}: ")
+            else:
+                names.append(name)
+    return tuple(names), features, unavailable
+
+
+def open_evaluation(run: Run, config: EvaluationConfig) -> None:
+    """A new folder, or that of the same evaluation. Raises `EvaluationError` for another one of this name."""
+    if run.exists():
+        described = run.description()
+        if described.get("kind") != KIND:
+            raise EvaluationError(f"{run.folder} is a run of kind {described.get('kind')}: choose another --name.")
+        known, wanted = described["config"], json.loads(json.dumps(asdict(config)))
+        if changed := [
+            f"{key} {known.get(key)} -> {value}" for key, value in wanted.items() if known.get(key) != value
+        ]:
+            raise EvaluationError(
+                f"The evaluation {run.name} exists with other options ({'; '.join(changed)}): choose another --name."
+            )
+    else:
+        run.create(kind=KIND, config=config, start={}, images=Path(settings.MEDIA_ROOT))
+
+
+class Evaluation:
+    """A plan's values: measured step by step, then summed up into the run's folder."""
+
+    def __init__(self, plan: Plan, run: Run, *, device: str = "cpu") -> None:
+        """Raises `ValueError` for a damaged cache."""
+        self.plan, self.run = plan, run
+        folder = run.folder / "cache"
+        self.scores = {name: ScoreColumn(name, device) for name in plan.names if name != FID}
+        self.rewards = {
+            reward.role: RewardColumn(reward.run, is_null_text=reward.is_null_text, folder=folder, device=device)
+            for reward in plan.rewards
+        }
+        self.features = FeatureColumn(plan.features, folder=folder, device=device) if plan.features else None
+
+    @property
+    def columns(self) -> list[ScoreColumn | RewardColumn | FeatureColumn]:
+        return [*self.scores.values(), *([self.features] if self.features else []), *self.rewards.values()]
+
+    def count(self) -> tuple[int, int]:
+        """Values that are missing, and all values."""
+        missing = sum(len(column.todo(self.plan.subjects)) for column in self.columns)
+        return missing, sum(column.total(self.plan.subjects) for column in self.columns)
+
+    def measure(self) -> Iterator[Step]:
+        """What is missing, column by column."""
+        for column in self.columns:
+            yield from column.measure(column.todo(self.plan.subjects))
+
+    def finish(self, *, tell: Callable[[int, int], None] = lambda done, all_: None) -> dict[str, Any]:
+        """Write evaluation/ (pictures, tables, results.json last) and return the results.
+
+        tell: called with the draws that FID's intervals have seen, and all; with many faces each takes seconds.
+        """
+        results = self._results(self._summary(tell))
+        folder = self.run.folder / "evaluation"
+        self._write_pictures(folder / "pictures", results["pictures"])
+        rewardlab_files.write_atomic(folder / "table.md", tables.markdown(results).encode())
+        rewardlab_files.write_atomic(folder / "table.csv", tables.to_csv(results).encode())
+        rewardlab_files.write_atomic(folder / "table.tex", tables.latex(results).encode())
+        rewardlab_files.write_atomic(folder / "results.json", json.dumps(results, indent=1).encode())
+        return results
+
+    def _summary(self, tell: Callable[[int, int], None]) -> Summary:
+        config, subjects = self.plan.config, self.plan.subjects
+        measured = {name: column.values(subjects) for name, column in (self.scores | self.rewards).items()}
+        summary = summarise(
+            {source: {name: of[source] for name, of in measured.items()} for source in subjects.sources},
+            higher_is_better={name: self._is_higher_better(name) for name in measured},
+            base=config.base,
+        )
+        if self.features is None:
+            return summary
+        matrices = self.features.vectors(subjects)
+        reference = matrices.pop(Candidate.HQ)
+        of_sets = summarise_sets(
+            matrices,
+            reference,
+            distance=fid.frechet_distance,
+            metric=FID,
+            base=config.base,
+            tell=tell,
+        )
+        return merged(summary, of_sets)
+
+    def _results(self, summary: Summary) -> dict[str, Any]:
+        config, subjects = self.plan.config, self.plan.subjects
+        hashes = sorted(candidate.sha256 for candidate in subjects.of(Candidate.HQ))
+        runs_of = {reward.role: reward.run.name for reward in self.plan.rewards}
+        return {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "faces": {
+                "split": config.faces,
+                "count": len(subjects.faces),
+                "watched_out": self.plan.watched_out,
+                "with_watched": config.with_watched,
+                "sha256": rewardlab_files.sha256("\n".join(hashes).encode()),
+            },
+            "base": config.base,
+            "simulated": any(reward.is_simulated for reward in self.plan.rewards),
+            "frm": {"train": runs_of.get("frm"), "judge": runs_of.get("judge")},
+            "metrics": [self._metric(name, summary) for name in (*self.plan.names, *runs_of)],
+            "rows": [
+                {
+                    "restorer": source,
+                    "title": REFERENCES.get(source, source),
+                    "values": {name: asdict(found) for name, found in summary.values.get(source, {}).items()},
+                    "against_base": {
+                        name: asdict(found)
+                        for name, found in summary.against_base.get(source, {}).items()
+                        if source not in REFERENCES
+                    },
+                }
+                for source in subjects.sources
+            ],
+            "unavailable": self.plan.unavailable,
+            "pictures": {
+                "faces": [f"{number:02d}" for number in range(min(PICTURES, len(subjects.faces)))],
+                "columns": safe_names(subjects.sources),
+            },
+            "code": runs.code_version(),
+        }
+
+    def _is_higher_better(self, name: str) -> bool:
+        return name != FID and (name not in metrics.METRICS or metrics.METRICS[name].higher_is_better)
+
+    def _metric(self, name: str, summary: Summary) -> dict[str, Any]:
+        reward = next((reward for reward in self.plan.rewards if reward.role == name), None)
+        notes, licence = [], ""
+        if reward:
+            title = reward.title
+            notes += ["learned from labels by SIMULATED annotators"] if reward.is_simulated else []
+            notes += ["scored without captions, as it was trained"] if reward.is_null_text else []
+        elif name == FID and self.features:
+            known = fid.FEATURES[self.features.features]
+            title, licence = known.title, known.licence
+            dimensions = len(next(iter(self.features.cache.vectors.values()), ()))
+            notes.append(
+                f"{known.note} Against the originals of the same faces: with {len(self.plan.subjects.faces)} faces and "
+                f"{dimensions} features it is biased upwards, and comparable at this number of faces only"
+            )
+        else:
+            title, licence = metrics.METRICS[name].title, metrics.METRICS[name].licence
+        if "non-commercial" in licence:
+            notes.append("for non-commercial use only")
+        if name not in summary.left_out:
+            notes.append("no value for any face")
+        elif left_out := summary.left_out[name]:
+            notes.append(
+                f"{left_out} of {len(self.plan.subjects.faces)} faces left out, which lack a value in some row"
+            )
+        return {
+            "name": name,
+            "title": title,
+            "higher_is_better": self._is_higher_better(name),
+            "digits": DIGITS.get(name, DEFAULT_DIGITS),
+            "trained_on": name == "frm" or name in self.plan.config.trained_on,
+            "note": "; ".join(notes),
+        }
+
+    def _write_pictures(self, folder: Path, pictures: Mapping[str, Sequence[str]]) -> None:
+        """Raises `storage.BrokenImage`. What an earlier run left is replaced."""
+        shutil.rmtree(folder, ignore_errors=True)
+        for source, column in zip(self.plan.subjects.sources, pictures["columns"], strict=True):
+            for candidate, face in zip(self.plan.subjects.of(source), pictures["faces"], strict=False):
+                rewardlab_files.write_atomic(
+                    folder / column / f"{face}.png", images.encode_png(image_store.load(candidate))
+                )
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Different folder names, and the names themselves where they are safe."""
+    safe: list[str] = []
+    for name in names:
+        plain = UNSAFE.sub("_", name).lstrip("._+=@-")[:80] or "restorer"
+        number = 2
+        while plain in safe:
+            plain, number = f"{plain}-{number}", number + 1
+        safe.append(plain)
+    return safe

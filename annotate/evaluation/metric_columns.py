@@ -1,0 +1,201 @@
+"""The values behind an evaluation: what is measured of which images, and where it is kept.
+
+Metrics of the registry are stored as scores. Rewards and the features behind FID are no scores (they are neither the
+SVM's nor the manifest's): they are kept in the evaluation's own folder, so that a killed one goes on where it was.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from django.db.models import QuerySet
+from numpy.typing import NDArray
+from torch import Tensor
+
+import rewardlab
+from annotate.common import image_store
+from annotate.common.batches import batches
+from annotate.models import Candidate, Face, Score
+from annotate.pipeline import scoring
+from annotate.pipeline.stage import Step
+from rewardlab import files as rewardlab_files
+from rewardlab import images, metrics
+from rewardlab.images import Pixels
+from rewardlab.metrics import fid
+from rewardlab.reward_model.model import WEIGHTS_FILE
+from rewardlab.training.runs import Run
+
+Values = NDArray[np.float64]
+
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Faces in the order of their ids, and every source's candidate of each of them."""
+
+    sources: tuple[str, ...]
+    faces: tuple[Face, ...]
+    candidates: dict[tuple[str, int], Candidate]  # by source and face
+
+    def of(self, source: str) -> list[Candidate]:
+        return [self.candidates[source, face.pk] for face in self.faces]
+
+    @property
+    def by_size(self) -> list[Candidate]:
+        """All candidates, those of one size together."""
+        return sorted(self.candidates.values(), key=lambda candidate: (candidate.face.size, candidate.pk))
+
+
+class Cache:
+    """Vectors by key, float32, a JSON line each. A line that a kill cut off is forgotten."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.vectors: dict[str, NDArray[np.float32]] = {}
+        data = path.read_bytes() if path.exists() else b""
+        whole, newline, rest = data.rpartition(b"\n")
+        if rest:
+            rewardlab_files.write_atomic(path, whole + newline)
+        for line in whole.splitlines():
+            try:
+                row = json.loads(line)
+                self.vectors[row["key"]] = np.frombuffer(base64.b64decode(row["vector"]), np.float32)
+            except (ValueError, KeyError, TypeError, binascii.Error) as error:
+                raise ValueError(f"{path} is damaged ({error}): delete it, and it is computed anew") from error
+
+    def add(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep them, on the disk first."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        encoded = {key: base64.b64encode(vector.tobytes()).decode() for key, vector in vectors.items()}
+        with self.path.open("a") as file:
+            file.write("".join(json.dumps({"key": key, "vector": text}) + "\n" for key, text in encoded.items()))
+        self.vectors |= vectors
+
+
+class ScoreColumn:
+    """A metric of the registry, kept as `Score` rows."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self.name, self.device = name, device
+
+    def total(self, subjects: Subjects) -> int:
+        return len(subjects.candidates)
+
+    def todo(self, subjects: Subjects) -> list[Candidate]:
+        """Those that have no value yet."""
+        scored = set(self._rows(subjects).values_list("candidate_id", flat=True))
+        return [candidate for candidate in subjects.by_size if candidate.pk not in scored]
+
+    def measure(self, todo: Sequence[Candidate]) -> Iterator[Step]:
+        if todo:
+            measure = metrics.load(self.name, self.device)
+            for batch in _batches(todo):
+                yield from scoring.score_batch(batch, self.name, measure, self.device)
+
+    def values(self, subjects: Subjects) -> dict[str, Values]:
+        """Source -> (F,), NaN where there is none."""
+        stored = dict(self._rows(subjects).values_list("candidate_id", "value"))
+        return {
+            source: np.array([stored.get(candidate.pk, np.nan) for candidate in subjects.of(source)], np.float64)
+            for source in subjects.sources
+        }
+
+    def _rows(self, subjects: Subjects) -> QuerySet[Score]:
+        return Score.objects.filter(metric=self.name, candidate__source__in=subjects.sources)
+
+
+class CachedColumn:
+    """A vector of every image, kept in the evaluation's folder. Subclasses say under which key, and compute it."""
+
+    def __init__(self, cache: Cache, device: str) -> None:
+        self.cache, self.device = cache, device
+
+    def key(self, candidate: Candidate) -> str:
+        return candidate.sha256
+
+    def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
+        """The function from images (B, 3, H, W) in [0, 1] and their candidates to vectors (B, D)."""
+        raise NotImplementedError
+
+    def total(self, subjects: Subjects) -> int:
+        return len({self.key(candidate) for candidate in subjects.by_size})
+
+    def todo(self, subjects: Subjects) -> list[Candidate]:
+        """One candidate of each content that is not known yet."""
+        wanted = {self.key(candidate): candidate for candidate in subjects.by_size}
+        return [candidate for key, candidate in wanted.items() if key not in self.cache.vectors]
+
+    def measure(self, todo: Sequence[Candidate]) -> Iterator[Step]:
+        if not todo:
+            return
+        compute = self.open()
+        for batch in _batches(todo):
+            whole: list[tuple[Candidate, Pixels]] = []
+            for candidate in batch:
+                try:
+                    whole.append((candidate, image_store.load(candidate)))
+                except image_store.BrokenImage as error:
+                    yield Step(skipped=str(candidate), reason="broken_image", detail=str(error))
+            if whole:
+                candidates, pixels = [candidate for candidate, _ in whole], [image for _, image in whole]
+                with torch.inference_mode():
+                    vectors = compute(images.to_tensor(pixels).to(self.device), candidates).float().cpu().numpy()
+                self.cache.add(dict(zip(map(self.key, candidates), vectors, strict=True)))
+                yield Step(done=len(whole))
+
+    def vectors(self, subjects: Subjects) -> dict[str, Values]:
+        """Source -> (F, D). Nothing may be left to do."""
+        return {
+            source: np.array([self.cache.vectors[self.key(each)] for each in subjects.of(source)], np.float64)
+            for source in subjects.sources
+        }
+
+
+class RewardColumn(CachedColumn):
+    """The reward of a trained run for each image with its face's caption."""
+
+    def __init__(self, run: Run, *, is_null_text: bool, folder: Path, device: str) -> None:
+        self.run, self.is_null_text = run, is_null_text
+        state = (run.model / WEIGHTS_FILE).stat()  # values of other weights under the same name are not ours
+        version = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
+        super().__init__(Cache(folder / f"frm-{run.name}-{version}.jsonl"), device)
+
+    def caption(self, candidate: Candidate) -> str:
+        return "" if self.is_null_text else candidate.face.caption
+
+    def key(self, candidate: Candidate) -> str:
+        return f"{candidate.sha256} {hashlib.sha256(self.caption(candidate).encode()).hexdigest()[:16]}"
+
+    def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
+        model = rewardlab.load(self.run.model, self.device)
+        return lambda batch, candidates: model.score(batch, [self.caption(each) for each in candidates])[:, None]
+
+    def values(self, subjects: Subjects) -> dict[str, Values]:
+        """Source -> (F,)."""
+        return {source: vectors[:, 0] for source, vectors in self.vectors(subjects).items()}
+
+
+class FeatureColumn(CachedColumn):
+    """The features (D,) of each image behind FID."""
+
+    def __init__(self, features: str, *, folder: Path, device: str) -> None:
+        self.features = features
+        super().__init__(Cache(folder / f"fid-{features}.jsonl"), device)
+
+    def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
+        extract = fid.open_features(self.features, self.device)
+        return lambda batch, candidates: extract(batch)
+
+
+def _batches(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """Images of one size share a batch; candidates come sorted by it."""
+    for _, same in groupby(candidates, key=lambda candidate: candidate.face.size):
+        yield from batches(same, BATCH_SIZE)

@@ -1,0 +1,187 @@
+"""Preferences as Parquet: one file, or a folder that Hugging Face `datasets` opens. pyarrow is loaded when it is used.
+
+Rows are gathered and written in groups, so that memory holds one group for each split and no more.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from annotate.exchange.json_and_csv import metric_names
+from annotate.exchange.output_files import Exported, HashedFile, Tally
+from annotate.exchange.record_formats import columns, flat
+from rewardlab.files import write_atomic
+from rewardlab.manifest import PreferenceRow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_PER_GROUP = 20_000
+ROWS_PER_GROUP_OF_IMAGES = 100  # two images a row
+BYTES_PER_SHARD = 500_000_000
+NOT_TEXT = {
+    "pair": "int64", "face": "int64", "predictor": "int64", "votes_first": "int64", "votes_second": "int64",
+    "votes_cant_tell": "int64",
+}  # fmt: skip
+TEXT = ("identity", "split", "caption", "first", "first_source", "second", "second_source", "origin")
+IMAGES = ("first", "second")
+
+
+def _type_of(column: str, with_images: bool) -> "pa.DataType":
+    import pyarrow as pa
+
+    if column in IMAGES and with_images:
+        return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.string() if column in TEXT else getattr(pa, NOT_TEXT.get(column, "float64"))()
+
+
+def _schema(metrics: Sequence[str], *, with_images: bool, for_datasets: bool) -> "pa.Schema":
+    import pyarrow as pa
+
+    fields = [pa.field(column, _type_of(column, with_images)) for column in columns(metrics)]
+    if not for_datasets:
+        return pa.schema(fields)
+    features = {
+        field.name: {"_type": "Image"}
+        if with_images and field.name in IMAGES
+        else {"dtype": {"double": "float64"}.get(str(field.type), str(field.type)), "_type": "Value"}
+        for field in fields
+    }
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
+
+
+class ParquetFile:
+    """Row groups of `rows_per_group`, zstd."""
+
+    def __init__(self, path: Path, schema: "pa.Schema", metrics: Sequence[str], rows_per_group: int) -> None:
+        from pyarrow import parquet
+
+        self.schema, self.metrics, self.rows_per_group = schema, metrics, rows_per_group
+        self.file = HashedFile(path)
+        self.writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
+        self.waiting: list[list[Any]] = []
+
+    def add(self, row: PreferenceRow) -> None:
+        self.waiting.append(flat(row, self.metrics))
+        if len(self.waiting) >= self.rows_per_group:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        values = [
+            [_with_bytes(image) for image in column] if pa.types.is_struct(field.type) else column
+            for column, field in zip(zip(*self.waiting, strict=True), self.schema, strict=True)
+        ]
+        arrays = [pa.array(column, field.type) for column, field in zip(values, self.schema, strict=True)]
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema), row_group_size=len(self.waiting))
+        self.waiting = []
+
+    def close(self, metadata: Mapping[str, str] | None = None) -> None:
+        if self.waiting:
+            self._write_group()
+        if metadata:
+            self.writer.add_key_value_metadata(metadata)
+        self.writer.close()
+        self.file.close()
+
+
+def _with_bytes(image: str) -> dict[str, Any]:
+    return {"bytes": (Path(settings.MEDIA_ROOT) / image).read_bytes(), "path": image}
+
+
+def write_parquet(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
+    """The key `diffusionreward` of its metadata tells how the rows came about."""
+    metrics = metric_names()
+    schema = _schema(metrics, with_images=False, for_datasets=False)
+    file = ParquetFile(target.with_name(target.name + ".part"), schema, metrics, ROWS_PER_GROUP)
+    for row in rows:
+        file.add(row)
+        tally.count(row)
+    file.close({"diffusionreward": json.dumps(tally.metadata())})
+    file.file.path.replace(target)
+    tally.sha256 = file.file.sha256
+    return tally.exported(target)
+
+
+def write_datasets(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
+    """Shards of each split in the folder `target`, and the dataset card beside it."""
+    unfinished, former = (target.with_name(f"{target.name}.{state}") for state in ("part", "old"))
+    for left in (unfinished, former):
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished.mkdir()
+    files = write_shards(unfinished, rows, tally)
+    if target.exists():
+        target.replace(former)
+    unfinished.replace(target)
+    write_atomic(target.parent / "README.md", card(tally.metadata() | {"sha256": files}).encode())
+    shutil.rmtree(former, ignore_errors=True)
+    return tally.exported(target.parent)
+
+
+def write_shards(
+    folder: Path, rows: Iterable[PreferenceRow], tally: Tally, *, bytes_per_shard: int = BYTES_PER_SHARD
+) -> dict[str, str]:
+    """SPLIT-00000-of-00003.parquet and so on. Returns file name -> sha256."""
+    metrics = metric_names()
+    schema = _schema(metrics, with_images=tally.shows_images, for_datasets=True)
+    rows_per_group = ROWS_PER_GROUP_OF_IMAGES if tally.shows_images else ROWS_PER_GROUP
+    shards: dict[str, list[ParquetFile]] = {}
+    for row in rows:
+        of_split = shards.setdefault(row.split, [])
+        if not of_split or of_split[-1].file.tell() >= bytes_per_shard:
+            if of_split:
+                of_split[-1].close()
+            path = folder / f"{row.split}-{len(of_split):05}"
+            of_split.append(ParquetFile(path, schema, metrics, rows_per_group))
+        of_split[-1].add(row)
+        tally.count(row)
+    files = {}
+    for of_split in shards.values():
+        of_split[-1].close()
+        for shard in of_split:
+            name = f"{shard.file.path.name}-of-{len(of_split):05}.parquet"
+            shard.file.path.replace(folder / name)
+            files[name] = shard.file.sha256
+    return files
+
+
+def card(known: Mapping[str, Any]) -> str:
+    """The dataset card: which files are which split, for `datasets`; how the labels came about, for people."""
+    names = sorted({name.split("/")[0] for name in known["counts"]})
+    splits = "\n".join(f"  - split: {split}\n    path: data/{split}-*" for split in names)
+    counts = "\n".join(f"| {name} | {count} |" for name, count in known["counts"].items())
+    simulated = sum(count for name, count in known["counts"].items() if name.endswith("/simulated"))
+    warning = f"\n{simulated} labels are SIMULATED: a program gave them, no person.\n" if simulated else ""
+    images = (
+        "`first` and `second` hold the images."
+        if known["with_images"]
+        else "`first` and `second` are image names, relative to the folder of images; no image is inside."
+    )
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+{splits}
+---
+
+# Preferences between restored faces
+
+One row is one pair of images of one face. `p_first` is the probability that the first is the better one; `origin` says
+who says so: ground_truth (one of the two is the photograph), human, simulated, or svm (`predictor` is its version).
+{images} `identity` and annotators are hashes: no name is in these files.
+{warning}
+| split/origin | rows |
+|---|---|
+{counts}
+
+## How the labels came about
+
+```json
+{json.dumps(known, indent=2)}
+```
+"""

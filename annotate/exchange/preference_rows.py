@@ -1,0 +1,191 @@
+"""The database's preferences as rows: read in batches, as they stand at one moment, whatever is written meanwhile."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from annotate.common.batches import batches
+from annotate.common.pseudonyms import pseudonym
+from annotate.labels.gold_guard import refuse_gold_in_training
+from annotate.labels.judged_pairs import scores_of
+from annotate.labels.votes import Vote, deciding, newest_of_each, votes
+from annotate.models import Face, Preference
+from annotate.models.faces import Split
+from annotate.predictor.status import current_predictor
+from rewardlab.manifest import PreferenceRow
+
+FIELDS = (
+    "pair_id", "pair__face_id", "pair__face__identity", "pair__face__split", "pair__face__caption",
+    "pair__first_id", "pair__first__sha256", "pair__first__source",
+    "pair__second_id", "pair__second__sha256", "pair__second__source",
+    "p_first", "origin", "weight", "judgements", "votes_first", "votes_second",
+)  # fmt: skip
+
+ROWS_AT_ONCE = 5000
+JUDGED = (Preference.Origin.HUMAN, Preference.Origin.SIMULATED)
+
+Shown = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
+
+
+class NothingToFreeze(ValueError):
+    """No preference passes the filters."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How several answers to a pair became one probability. p_first: of judged pairs; a pair that is not in it has the
+    share of its votes. details: JSON for headers, its annotators by pseudonym."""
+
+    p_first: dict[int, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=lambda: {"method": "majority", "settings": {"cant_tell": 0.5}})
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which preferences, and what files tell about how they came about."""
+
+    splits: list[str] | None
+    origins: list[str] | None
+    settled: Settled
+    predictor: dict[str, Any] | None  # whose labels are the rows of origin svm
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        return {"splits": self.splits, "origins": self.origins}
+
+    def rows(self) -> Iterator[PreferenceRow]:
+        version = self.predictor["id"] if self.predictor else None
+        return _rows(select(splits=self.splits, origins=self.origins), self.settled, version)
+
+    def some_rows(self) -> Iterator[PreferenceRow]:
+        """The same, but raises `NothingToFreeze` at once if there is none."""
+        rows = self.rows()
+        first = next(rows, None)
+        if first is None:
+            raise NothingToFreeze(f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}.")
+        return chain([first], rows)
+
+    def raw_votes(self) -> Iterator[tuple[int, list[Vote]]]:
+        """Of each pair with answers those that decide, in the order of pairs."""
+        for pair, given in groupby(votes(splits=self.splits or ()), key=lambda vote: vote.pair):
+            yield pair, newest_of_each(deciding(given))
+
+
+def preference_rows(
+    *, splits: list[str] | None = None, origins: list[str] | None = None, consensus: str = "majority"
+) -> Iterator[PreferenceRow]:
+    """In the order of pairs. No filter lets everything through.
+
+    consensus: one of `annotate.labels.consensus.METHODS`; all but the majority hold every vote in memory.
+    """
+    return find_source(splits=splits, origins=origins, consensus=consensus).rows()
+
+
+def find_source(*, splits: list[str] | None, origins: list[str] | None, consensus: str = "majority") -> Source:
+    return Source(splits, origins, _settle(consensus, splits), _predictor())
+
+
+def require_folder(path: Path) -> None:
+    """Raises `NotADirectoryError` if something else is there."""
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: OUT must be a folder, which is made if it is not there.")
+
+
+def refuse_leaks(splits: list[str] | None) -> None:
+    """Raises `GoldLeak` if training rows may be among these, and gold faces among the training faces."""
+    if not splits or Split.TRAIN in splits:
+        refuse_gold_in_training()
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """All that is read inside belongs to one state of the database. Nothing may be written inside; nobody waits."""
+    if connection.vendor == "postgresql" and not connection.in_atomic_block:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield
+        return
+    with connection.cursor() as cursor:  # SQLite keeps its state for as long as a statement is open
+        cursor.execute(f"SELECT id FROM {Face._meta.db_table}")  # noqa: S608 - a name of ours
+        yield
+
+
+def select(*, splits: list[str] | None = None, origins: list[str] | None = None) -> QuerySet[Preference]:
+    preferences = Preference.objects.all()
+    if splits:
+        preferences = preferences.filter(pair__face__split__in=splits)
+    if origins:
+        preferences = preferences.filter(origin__in=origins)
+    return preferences
+
+
+def image_path(sha256: str) -> str:
+    return f"{sha256[:2]}/{sha256}.png"
+
+
+def _settle(method: str, splits: Sequence[str] | None) -> Settled:
+    """Each split by itself, so that answers about gold faces weigh no label that trains."""
+    from annotate.labels.consensus import METHODS, consensus
+
+    if method not in METHODS:
+        raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
+    if method == "majority":  # it is what the view gives
+        return Settled()
+    p_first: dict[int, float] = {}
+    details: dict[str, Any] = {}
+    for split in splits or Split.values:
+        given = deciding(votes(splits=[split]))
+        if not given:
+            continue
+        found = consensus(method, given)
+        p_first |= found.p_first
+        weights = {pseudonym(annotator): weight for annotator, weight in found.details["annotators"].items()}
+        details[split] = {key: value for key, value in found.details.items() if key != "method"}
+        details[split]["annotators"] = dict(sorted(weights.items()))
+    return Settled(p_first, {"method": method, "splits": details})
+
+
+def _predictor() -> dict[str, Any] | None:
+    """The version whose labels count now."""
+    version = current_predictor()
+    if version is None:
+        return None
+    told = ("sha256", "labels", "simulated_labels", "max_error", "least_margin", "features", "parameters")
+    return {"id": version.pk} | {name: getattr(version, name) for name in told}
+
+
+def _rows(preferences: QuerySet[Preference], settled: Settled, version: int | None) -> Iterator[PreferenceRow]:
+    rows = preferences.order_by("pair_id").values(*FIELDS)
+    for batch in batches(rows.iterator(chunk_size=ROWS_AT_ONCE), ROWS_AT_ONCE):
+        scores = scores_of({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
+        for row in batch:
+            first, second = scores[row["pair__first_id"]], scores[row["pair__second_id"]]
+            pair, judged = row["pair_id"], row["origin"] in JUDGED
+            yield PreferenceRow(
+                pair=pair,
+                face=row["pair__face_id"],
+                identity=row["pair__face__identity"],
+                split=row["pair__face__split"],
+                caption=row["pair__face__caption"],
+                first=image_path(row["pair__first__sha256"]),
+                first_source=row["pair__first__source"],
+                second=image_path(row["pair__second__sha256"]),
+                second_source=row["pair__second__source"],
+                p_first=settled.p_first.get(pair, row["p_first"]) if judged else row["p_first"],
+                origin=row["origin"],
+                weight=row["weight"],
+                votes=(
+                    row["votes_first"],
+                    row["votes_second"],
+                    row["judgements"] - row["votes_first"] - row["votes_second"],
+                ),
+                scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
+                predictor=version if row["origin"] == Preference.Origin.SVM else None,
+            )

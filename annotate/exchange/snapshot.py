@@ -1,0 +1,113 @@
+"""From the database to a manifest and a list of faces: the only bridge to training."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from django.conf import settings
+
+from annotate.exchange.preference_rows import (
+    NothingToFreeze,
+    Shown,
+    find_source,
+    image_path,
+    one_moment,
+    refuse_leaks,
+    require_folder,
+)
+from annotate.labels.gold_guard import refuse_gold_in_training
+from annotate.models import Candidate, Face, Snapshot
+from rewardlab import manifest
+from rewardlab.manifest import PreferenceRow
+
+
+def snapshot(
+    folder: Path,
+    *,
+    splits: list[str] | None = None,
+    origins: list[str] | None = None,
+    consensus: str = "majority",
+    with_images: bool = False,
+    overwrite: bool = False,
+    shown: Shown = iter,
+) -> Snapshot:
+    """Freeze the preferences to `folder/manifest.jsonl`; with images, copy those it names to `folder/images`.
+
+    consensus: how the answers to a judged pair become p_first (`annotate.labels.consensus.METHODS`); each split by
+        itself.
+    shown: what the rows pass through on their way, for a progress bar.
+    Raises `NothingToFreeze`, `GoldLeak` before anything is written, or `FileExistsError` if another snapshot is there
+    and `overwrite` is not set.
+    """
+    require_folder(folder)
+    refuse_leaks(splits)
+    path, fresh = folder / "manifest.jsonl", folder / "manifest.jsonl.new"
+    with one_moment():
+        source = find_source(splits=splits, origins=origins, consensus=consensus)
+        header = manifest.write(
+            fresh,
+            shown(source.some_rows()),
+            filters=source.filters,
+            consensus=source.settled.details,
+            predictor=source.predictor,
+        )
+    if path.exists() and not overwrite and manifest.read_header(path)["sha256"] != header["sha256"]:
+        fresh.unlink()
+        raise FileExistsError(f"{path} is another snapshot: choose another folder, or --overwrite.")
+    if with_images:
+        for _ in copying(manifest.read_rows(fresh), folder / "images"):
+            pass
+    fresh.replace(path)
+    row, _ = Snapshot.objects.update_or_create(
+        sha256=header["sha256"], defaults={"path": str(path.resolve()), "header": header}
+    )
+    return row
+
+
+def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
+    """Write every face's photograph and degraded image for a restorer's training, and return the header; with images,
+    copy them to `images` beside the file. Raises `NothingToFreeze` if there is no face, or `GoldLeak`.
+    """
+    from refl import dataset
+
+    refuse_gold_in_training()
+    images: dict[int, dict[str, str]] = {}
+    candidates = Candidate.objects.filter(source__in=(Candidate.HQ, Candidate.LQ))
+    for face, source, sha256 in candidates.values_list("face_id", "source", "sha256").iterator():
+        images.setdefault(face, {})[source] = image_path(sha256)
+    found = [
+        dataset.FaceRow(
+            face=face.pk,
+            identity=face.identity,
+            split=face.split,
+            caption=face.caption,
+            size=face.size,
+            hq=images[face.pk][Candidate.HQ],
+            lq=images[face.pk].get(Candidate.LQ, ""),
+        )
+        for face in Face.objects.iterator()
+        if Candidate.HQ in images.get(face.pk, {})
+    ]
+    if not found:
+        raise NothingToFreeze("There is no face yet: run ingest first.")
+    if with_images:
+        for image in sorted({image for face in found for image in (face.hq, face.lq) if image}):
+            copy_image(image, path.parent / "images")
+    return dataset.write(path, found)
+
+
+def copying(rows: Iterable[PreferenceRow], folder: Path) -> Iterator[PreferenceRow]:
+    """The rows, each after its two images are in `folder`."""
+    for row in rows:
+        copy_image(row.first, folder)
+        copy_image(row.second, folder)
+        yield row
+
+
+def copy_image(image: str, folder: Path) -> None:
+    target = folder / image
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".part")
+        shutil.copyfile(Path(settings.MEDIA_ROOT) / image, partial)
+        partial.replace(target)

@@ -1,0 +1,103 @@
+"""One probability for each pair from several annotators' votes: no database here, and no numpy until it is needed."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from annotate.labels.votes import Vote
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """p_first: by pair, in [0, 1]. details: how it came about, for a snapshot's header.
+
+    By majority p_first is the share of votes, by Dawid-Skene the probability that the first image is the better one, by
+    Bradley-Terry the probability that somebody who looks says so.
+    details, which JSON can hold: method, settings, votes, pairs, voters (their numbers), annotators (by id: the
+    accuracy or reliability it counted them with, in [0, 1]; empty by majority) and, if it is found step by step,
+    iterations and converged.
+    """
+
+    method: str
+    p_first: dict[int, float]
+    details: dict[str, Any]
+
+
+def consensus(method: str, votes: "Sequence[Vote]") -> Consensus:
+    """votes: of each pair those that decide (`selectors.votes.deciding`). Raises `ValueError` for another method."""
+    if method not in FOUND_BY:
+        raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
+    p_first, found = FOUND_BY[method](votes)
+    counts = {
+        "votes": len(votes),
+        "pairs": len(p_first),
+        "voters": len({vote.annotator for vote in votes}),
+    }
+    return Consensus(method, p_first, {"method": method, **counts, **found})
+
+
+def _majority(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+    """The share of the votes, “can't tell” as half a vote for either: as the view behind `Preference` has it."""
+    for_first: dict[int, list[float]] = defaultdict(list)
+    for vote in votes:
+        for_first[vote.pair].append({"first": 1.0, "second": 0.0, "cant_tell": 0.5}[vote.choice])
+    p_first = {pair: sum(given) / len(given) for pair, given in for_first.items()}
+    return p_first, {"settings": {"cant_tell": 0.5}, "annotators": {}}
+
+
+def _dawid_skene(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+    from annotate.statistics import dawid_skene
+    from annotate.statistics.answer_arrays import Answers
+
+    found = dawid_skene.dawid_skene(Answers.from_votes(votes), intervals=False)
+    return found.p_first, {
+        "settings": {"prior_right": dawid_skene.RIGHT, "prior_wrong": dawid_skene.WRONG},
+        "annotators": found.weights,
+        "iterations": found.iterations,
+        "converged": found.converged,
+    }
+
+
+def _bradley_terry(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+    import numpy as np
+
+    from annotate.statistics import noisy_bradley_terry as noisy
+
+    images: dict[tuple[int, str], int] = {}
+    annotators: dict[int, int] = {}
+    rows = [
+        (
+            images.setdefault((vote.face, vote.first), len(images)),
+            images.setdefault((vote.face, vote.second), len(images)),
+            annotators.setdefault(vote.annotator, len(annotators)),
+            vote.choice == "first",
+            vote.left_is_first,
+            vote.choice == "cant_tell",
+        )
+        for vote in votes
+    ]
+    comparisons = noisy.Comparisons(*np.array(rows, np.int64).reshape(-1, 6).T)
+    found = noisy.noisy_bradley_terry(comparisons)
+    margins = found.qualities[comparisons.first] - found.qualities[comparisons.second]
+    p_first = (1 / (1 + np.exp(-margins))).tolist()
+    return {vote.pair: p for vote, p in zip(votes, p_first, strict=True)}, {
+        "settings": {
+            "quality_spread": noisy.QUALITY_SPREAD,
+            "prior_reliable": noisy.RELIABLE,
+            "prior_unreliable": noisy.UNRELIABLE,
+            "prior_either_side": noisy.EITHER_SIDE,
+        },
+        "annotators": {annotator: float(found.reliabilities[place]) for annotator, place in annotators.items()},
+        "iterations": found.iterations,
+        "converged": found.converged,
+    }
+
+
+FOUND_BY: "dict[str, Callable[[Sequence[Vote]], tuple[dict[int, float], dict[str, Any]]]]" = {
+    "majority": _majority,
+    "dawid-skene": _dawid_skene,
+    "bradley-terry": _bradley_terry,
+}
+METHODS = tuple(FOUND_BY)

@@ -1,0 +1,66 @@
+"""The pairs of a campaign with the votes on them, as the rows that judges of the libraries read."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+from annotate.labels.votes import SIMULATED, Vote
+from annotate.models import Campaign, Candidate, Pair, Preference, Score
+from rewardlab.manifest import PreferenceRow
+
+FIELDS = (
+    "pk", "face_id", "face__identity", "face__split", "face__caption", "first_id", "first__sha256", "first__source",
+    "second_id", "second__sha256", "second__source", "p_first",
+)  # fmt: skip
+
+
+def judged_pairs(
+    campaign: Campaign, given: Iterable[Vote], *, scores: Mapping[int, Mapping[str, float]] | None = None
+) -> list[PreferenceRow]:
+    """A row for each pair of the campaign. p_first is what people say, of anchored pairs too: the share of their
+    votes, one half where there is none. `scores`: of candidates, as `scores_of` reads them."""
+    cast: dict[int, Counter[str]] = defaultdict(Counter)
+    simulated: dict[int, bool] = {}
+    for vote in given:
+        cast[vote.pair][vote.choice] += 1
+        simulated[vote.pair] = vote.rank == SIMULATED
+    pairs = Pair.objects.filter(items__campaign=campaign).order_by("pk").distinct()
+    return [
+        _row(pair, cast[pair["pk"]], simulated.get(pair["pk"], False), scores or {})
+        for pair in pairs.values(*FIELDS).iterator(chunk_size=5000)
+    ]
+
+
+def _row(
+    pair: dict, votes: Counter[str], is_simulated: bool, scores: Mapping[int, Mapping[str, float]]
+) -> PreferenceRow:
+    first, second = scores.get(pair["first_id"], {}), scores.get(pair["second_id"], {})
+    total = votes.total()
+    return PreferenceRow(
+        pair=pair["pk"],
+        face=pair["face_id"],
+        identity=pair["face__identity"],
+        split=pair["face__split"],
+        caption=pair["face__caption"],
+        first=Candidate(sha256=pair["first__sha256"]).relative_path,
+        first_source=pair["first__source"],
+        second=Candidate(sha256=pair["second__sha256"]).relative_path,
+        second_source=pair["second__source"],
+        p_first=(votes["first"] + votes["cant_tell"] / 2) / total if total else 0.5,
+        origin=(Preference.Origin.SIMULATED if is_simulated else Preference.Origin.HUMAN).value,
+        weight=1.0,
+        votes=(votes["first"], votes["second"], votes["cant_tell"]),
+        scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
+    )
+
+
+def scores_of(candidates: Collection[int]) -> dict[int, dict[str, float]]:
+    """Candidate -> metric -> value."""
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    rows = Score.objects.filter(candidate__in=candidates).values_list("candidate_id", "metric", "value")
+    for candidate, metric, value in rows:
+        found[candidate][metric] = value
+    return found
+
+
+def is_anchored(row: PreferenceRow) -> bool:
+    return Candidate.HQ in (row.first_source, row.second_source)

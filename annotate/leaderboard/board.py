@@ -1,0 +1,238 @@
+"""The leaderboard of restorers: their strengths by people's votes, beside each machine's order on the same pairs.
+
+It needs numpy and scipy: import it only when a leaderboard is asked for.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from annotate.labels.votes import SIMULATED, Vote, deciding, newest_of_each, votes
+from annotate.leaderboard.machines import PHOTOGRAPH, Machine, machines
+from annotate.models import Campaign, Candidate, MachineAnswers
+from annotate.statistics.answer_arrays import Floats
+from annotate.statistics.bradley_terry import (
+    FEW_RESTORERS,
+    PRIOR,
+    Ballots,
+    Spread,
+    fit,
+    ranks,
+    signed,
+    spreads,
+    unconnected,
+    untold,
+)
+from annotate.statistics.ranking_robustness import Sensitivity, Triads, sensitivities, triads
+
+WON = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A restorer's place. strength: log-odds against the average of the board."""
+
+    title: str
+    rank: int
+    strength: float
+    wins: int
+    losses: int
+    cant_tell: int
+    by_face: Spread
+    by_annotator: Spread
+
+    @property
+    def signed(self) -> str:
+        return signed(self.strength)
+
+    @property
+    def beats_average(self) -> float:
+        """The probability of beating a restorer of average strength."""
+        return float(1 / (1 + np.exp(-self.strength)))
+
+    @property
+    def beats_average_interval(self) -> tuple[float, float] | None:
+        """Over draws of faces."""
+        if self.by_face.strength is None:
+            return None
+        low, high = 1 / (1 + np.exp(-np.array(self.by_face.strength)))
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    campaign: Campaign | None
+    splits: tuple[str, ...]
+    criteria: tuple[str, ...]
+    chosen: int  # annotators; 0: all
+    votes: int = 0
+    simulated: int = 0  # votes
+    pairs: int = 0
+    faces: int = 0
+    annotators: int = 0
+    standings: tuple[Standing, ...] = ()  # the strongest first
+    machines: tuple[Machine, ...] = ()
+    untold: tuple[str, ...] = ()  # what the votes cannot tell, in sentences
+    face_triads: Triads = field(default_factory=Triads)
+    annotator_triads: Triads = field(default_factory=Triads)
+    sensitivities: tuple[Sensitivity, ...] = ()
+
+    prior = PRIOR
+
+    @property
+    def answering(self) -> list[Machine]:
+        return [machine for machine in self.machines if machine.pairs]
+
+    @property
+    def silent(self) -> list[Machine]:
+        return [machine for machine in self.machines if not machine.pairs]
+
+    @property
+    def simulated_words(self) -> str:
+        return (
+            f"{self.simulated:,} of {self.votes:,} votes are by programs that answered in place of people. The board "
+            f"shows how the parts work together, and nothing of people's taste."
+        )
+
+    @property
+    def any_model(self) -> bool:
+        """Whether a reward model or a predictor was ever asked about a gold set."""
+        return any(machine.group != MachineAnswers.Group.METRIC for machine in self.machines)
+
+    @property
+    def has_few_restorers(self) -> bool:
+        return len(self.standings) < FEW_RESTORERS
+
+    @property
+    def without_interval(self) -> list[str]:
+        """Why restorers have none, in sentences."""
+        sentences = []
+        for kind in ("face", "annotator"):
+            titles: dict[str, list[str]] = defaultdict(list)
+            for row in self.standings:
+                titles[(row.by_face if kind == "face" else row.by_annotator).why].append(row.title)
+            for why, own in titles.items():
+                whose = "" if len(own) == len(self.standings) else f" for {', '.join(own)}"
+                sentences += [f"No interval by {kind}{whose}: {why}."] if why else []
+        return sentences
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of the machines' ranks. That the whole board has few restorers is said once, for all."""
+        found = []
+        for machine in self.answering:
+            why = f"no rank correlation: {machine.caution}" if machine.kendall is None else machine.caution
+            whys = [why] if why and (machine.kendall is None or not self.has_few_restorers) else []
+            found += [f"{machine.title}: {note.rstrip('.')}." for note in (*whys, machine.note) if note]
+        return found
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.campaign or self.splits or self.criteria or self.chosen)
+
+    @property
+    def filters(self) -> str:
+        """In words that name nobody."""
+        parts = [f"campaign {self.campaign.slug}"] if self.campaign else []
+        parts += [f"{word} {', '.join(own)}" for word, own in (("split", self.splits), ("rule", self.criteria)) if own]
+        parts += [f"{self.chosen} chosen annotator{'s' if self.chosen > 1 else ''}"] if self.chosen else []
+        return "; ".join(parts) or "all votes"
+
+    @property
+    def why_empty(self) -> str:
+        """What to do for a board that has no vote; empty if it has."""
+        if self.votes:
+            return ""
+        if self.is_filtered:
+            return f"No vote is left by these filters ({self.filters}). Choose fewer."
+        return (
+            "Nobody has judged a pair yet. Make a campaign (Home, New campaign), invite annotators, and the restorers "
+            "are ranked by their first votes."
+        )
+
+
+def leaderboard(
+    *,
+    splits: Iterable[str] = (),
+    criteria: Iterable[str] = (),
+    annotators: Iterable[int] = (),
+    campaign: Campaign | None = None,
+) -> Leaderboard:
+    """Of the votes in force; empty filters let everything through. A rule leaves no can't-tells: these name none.
+
+    Annotators are chosen before votes outrank one another, as if these alone had answered; rules afterwards.
+    """
+    splits, criteria, annotators = tuple(splits), tuple(criteria), tuple(annotators)
+    asked = Leaderboard(campaign, splits, criteria, len(annotators))
+    given = newest_of_each(deciding(votes(campaign=campaign, splits=splits, annotators=annotators)))
+    if criteria:
+        given = [vote for vote in given if vote.criterion in criteria]
+    return _board(asked, given) if given else asked
+
+
+def _board(asked: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
+    cast = ballots(given)
+    strengths = fit(cast.wins())
+    wins = cast.wins()
+    return Leaderboard(
+        campaign=asked.campaign,
+        splits=asked.splits,
+        criteria=asked.criteria,
+        chosen=asked.chosen,
+        votes=len(given),
+        simulated=sum(vote.rank == SIMULATED for vote in given),
+        pairs=len(np.unique(cast.pairs)),
+        faces=len(np.unique(cast.faces)),
+        annotators=len(np.unique(cast.annotators)),
+        standings=_standings(cast, strengths),
+        machines=tuple(machines(cast, strengths)),
+        untold=tuple(untold(cast.restorers, wins)),
+        face_triads=triads(cast, cast.faces),
+        annotator_triads=triads(cast, cast.annotators, cast.faces),
+        sensitivities=tuple(sensitivities(cast)) if len(unconnected(wins)) == 1 else (),
+    )
+
+
+def ballots(given: Sequence[Vote]) -> Ballots:
+    """As numbers; the restorers are called by their titles."""
+    restorers = sorted({name for vote in given for name in (vote.first, vote.second)})
+    number = {name: index for index, name in enumerate(restorers)}
+    rows = [(number[vote.first], number[vote.second], vote.pair, vote.face, vote.annotator) for vote in given]
+    first, second, pairs, faces, people = np.array(rows, np.int64).reshape(-1, 5).T
+    won = np.array([WON[vote.choice] for vote in given], np.float64)
+    titles = tuple(PHOTOGRAPH if name == Candidate.HQ else name for name in restorers)
+    return Ballots(titles, first, second, won, pairs, faces, people)
+
+
+def _standings(cast: Ballots, strengths: Floats) -> tuple[Standing, ...]:
+    by_face, by_annotator = spreads(cast, cast.faces, "faces"), spreads(cast, cast.annotators, "annotators")
+    places = ranks(strengths)
+    counted = _counted(cast)
+    made = []
+    for one, title in enumerate(cast.restorers):
+        wins, losses, cant_tell = counted[one]
+        made.append(
+            Standing(
+                title=title,
+                rank=int(places[one]),
+                strength=float(strengths[one]),
+                wins=wins,
+                losses=losses,
+                cant_tell=cant_tell,
+                by_face=by_face[one],
+                by_annotator=by_annotator[one],
+            )
+        )
+    return tuple(sorted(made, key=lambda standing: -standing.strength))
+
+
+def _counted(cast: Ballots) -> list[tuple[int, int, int]]:
+    """Wins, losses and can't-tells of each restorer."""
+    size = len(cast.restorers)
+    as_first = np.zeros((size, 3), np.int64)
+    outcome = (2 * (1 - cast.won)).astype(np.int64)  # 0 won, 1 nobody could tell, 2 lost
+    np.add.at(as_first, (cast.first, outcome), 1)
+    np.add.at(as_first, (cast.second, 2 - outcome), 1)
+    return [(int(won), int(lost), int(tied)) for won, tied, lost in as_first]

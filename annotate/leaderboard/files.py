@@ -1,0 +1,150 @@
+"""A leaderboard to take away: plain text, CSV and LaTeX. Nobody is named in them."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+
+from annotate.common.latex import _table, latex_escaped
+from annotate.leaderboard.board import Leaderboard, Standing
+from annotate.leaderboard.machines import Machine
+from annotate.statistics.bradley_terry import Spread
+
+FORMS = {"csv": "CSV", "tex": "LaTeX"}
+CONTENT_TYPES = {"csv": "text/csv", "tex": "application/x-tex"}
+HEADER = ("section", "item", "figure", "value", "low", "high", "count", "note")
+
+
+def as_csv(board: Leaderboard) -> str:
+    """A figure a row; what is undefined is empty, with the reason as note."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(_rows(board))
+    return file.getvalue()
+
+
+def told(board: Leaderboard) -> str:
+    """What the board rests on, in a sentence."""
+    simulated = f"; {board.simulated:,} votes are SIMULATED" if board.simulated else ""
+    return (
+        f"{board.votes:,} votes on {board.pairs:,} pairs of {board.faces:,} faces by {board.annotators:,} annotators "
+        f"({board.filters}){simulated}"
+    )
+
+
+def _rows(board: Leaderboard) -> Iterator[tuple]:
+    yield ("board", board.filters, "votes", board.votes, None, None, board.pairs, board.why_empty or told(board))
+    for row in board.standings:
+        yield from _standing_rows(row)
+        for machine in board.answering:
+            rank = machine.ranks.get(row.title)
+            yield ("rank by machine", row.title, machine.title, rank, None, None, machine.pairs, machine.note)
+    for machine in board.machines:
+        note = "; ".join(filter(None, (machine.caution, machine.note)))
+        for figure, value in (("Kendall's tau-b", machine.kendall), ("Spearman's rho", machine.spearman)):
+            yield ("rank correlation", machine.title, figure, value, None, None, machine.pairs, note)
+    for section, triads in (("face", board.face_triads), ("annotator on a face", board.annotator_triads)):
+        low, high = triads.interval or (None, None)
+        yield ("circles of three", section, "share", triads.share, low, high, triads.threes, triads.words)
+    for pair in board.sensitivities:
+        yield ("votes to drop", f"{pair.upper} over {pair.lower}", "votes", pair.votes, None, None, pair.of, pair.words)
+    for sentence in board.untold:
+        yield ("cannot be told", "", "", None, None, None, None, sentence)
+
+
+def _standing_rows(row: Standing) -> Iterator[tuple]:
+    judged = row.wins + row.losses + row.cant_tell
+    for kind, spread in (("faces", row.by_face), ("annotators", row.by_annotator)):
+        for figure, value, interval in (("strength", row.strength, spread.strength), ("rank", row.rank, spread.rank)):
+            low, high = interval or (None, None)
+            yield ("restorer", row.title, f"{figure}, drawn by {kind}", value, low, high, judged, spread.why)
+    low, high = row.beats_average_interval or (None, None)
+    yield ("restorer", row.title, "beats the average", row.beats_average, low, high, judged, row.by_face.why)
+    for figure, count in (("wins", row.wins), ("losses", row.losses), ("can't tell", row.cant_tell)):
+        yield ("restorer", row.title, figure, count, None, None, judged, "")
+
+
+def as_latex(board: Leaderboard) -> str:
+    r"""The ranking, and each machine's beside it; they need \usepackage{booktabs}."""
+    if board.why_empty:
+        return f"% {board.why_empty}\n"
+    head = ("Rank", r"95\%", "Restorer", "Strength", r"95\%, by face", r"95\%, by annotator", "Beats the average")
+    ranking = [
+        (
+            str(row.rank),
+            "{}--{}".format(*row.by_face.rank) if row.by_face.rank else "--",
+            latex_escaped(row.title),
+            f"${row.strength:+.2f}$",
+            _interval(row.by_face),
+            _interval(row.by_annotator),
+            f"{row.beats_average:.2f}",
+        )
+        for row in board.standings
+    ]
+    tables = [_table(f"Bradley-Terry strengths in log-odds. {told(board)}.", "rrlrrrr", head, ranking)]
+    if board.answering:
+        titles = [latex_escaped(row.title) for row in board.standings]
+        columns = ("", "Pairs", *titles, "Kendall", "Spearman")
+        people = ("People", str(board.pairs), *(str(row.rank) for row in board.standings), "--", "--")
+        machines = [_machine_cells(board, machine) for machine in board.answering]
+        tables.append(
+            _table(
+                f"Ranks by machines on the same pairs. {told(board)}.",
+                "l" + "r" * (len(columns) - 1),
+                columns,
+                [people, *machines],
+            )
+        )
+    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+
+
+def _machine_cells(board: Leaderboard, machine: Machine) -> tuple[str, ...]:
+    return (
+        latex_escaped(machine.title),
+        str(machine.pairs),
+        *(str(machine.ranks.get(row.title, "--")) for row in board.standings),
+        *("--" if value is None else f"${value:.2f}$" for value in (machine.kendall, machine.spearman)),
+    )
+
+
+def _interval(spread: Spread) -> str:
+    return "--" if spread.strength is None else "${:+.2f}$ to ${:+.2f}$".format(*spread.strength)
+
+
+def as_text(board: Leaderboard) -> str:
+    """As the command prints it."""
+    if board.why_empty:
+        return board.why_empty
+    lines = [f"SIMULATED: {board.simulated_words}"] if board.simulated else []
+    lines += [f"{told(board)}.", *board.untold, ""]
+    width = max(len(row.title) for row in board.standings)
+    lines += [_standing_line(row, width) for row in board.standings]
+    lines += board.without_interval
+    lines += ["", "Machines on the same pairs, best first:"]
+    for machine in board.answering:
+        lines.append(
+            f"  {machine.title} ({machine.pairs:,} of {machine.of:,} pairs): {_order(machine)}; {machine.words}"
+        )
+    lines += [f"  {machine.title}: no answers. {machine.note}" for machine in board.silent]
+    lines += ["", f"By majorities on a face: {board.face_triads.words}."]
+    lines += [f"By one annotator on a face: {board.annotator_triads.words}."]
+    return "\n".join([*lines, *(pair.words for pair in board.sensitivities)])
+
+
+def _order(machine: Machine) -> str:
+    """The best first; those of one rank are joined by =."""
+    by_rank: dict[int, list[str]] = {}
+    for name, rank in machine.ranks.items():
+        by_rank.setdefault(rank, []).append(name)
+    return " > ".join(" = ".join(sorted(by_rank[rank])) for rank in sorted(by_rank))
+
+
+def _standing_line(row: Standing, width: int) -> str:
+    parts = [f"{row.rank:3d}. {row.title:{width}} {row.strength:+.2f}", f"beats the average {row.beats_average:.0%}"]
+    for kind, spread in (("face", row.by_face), ("annotator", row.by_annotator)):
+        if spread.strength and spread.rank:
+            parts.append("by {} {:+.2f} to {:+.2f}, rank {} to {}".format(kind, *spread.strength, *spread.rank))
+    return "; ".join(parts)
+
+
+WRITERS: dict[str, Callable[[Leaderboard], str]] = {"csv": as_csv, "tex": as_latex}

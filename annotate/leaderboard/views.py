@@ -1,0 +1,92 @@
+"""The leaderboard of restorers, for leads. Its statistics are imported when it is asked for."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import BadRequest
+from django.db.models import Exists, OuterRef
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from annotate.models import Campaign, Lease, User
+from annotate.models.campaigns import Criterion
+from annotate.models.faces import Split
+from annotate.web.requests import Request, leads_only
+
+
+class FilterForm(forms.Form):
+    """Which votes count; nothing chosen: all."""
+
+    campaign = forms.ModelChoiceField(
+        Campaign.objects.none(), required=False, to_field_name="slug", empty_label="all campaigns"
+    )
+    split = forms.MultipleChoiceField(
+        required=False, choices=Split.choices, widget=forms.CheckboxSelectMultiple, label="Faces of split"
+    )
+    rule = forms.MultipleChoiceField(
+        required=False, choices=Criterion.choices, widget=forms.CheckboxSelectMultiple, label="Rule that decided"
+    )
+    annotator = forms.ModelMultipleChoiceField(
+        User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label="Annotators"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        answered = Lease.objects.filter(annotator=OuterRef("pk"), status=Lease.Status.ANSWERED)
+        campaigns = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE).order_by("name")
+        self.fields["campaign"].queryset = campaigns  # type: ignore[attr-defined]
+        people = User.objects.filter(Exists(answered)).order_by("username")
+        self.fields["annotator"].queryset = people  # type: ignore[attr-defined]
+
+    def filters(self) -> dict[str, Any]:
+        """As `selectors.leaderboard.leaderboard` takes them."""
+        data = self.cleaned_data
+        return {
+            "campaign": data["campaign"],
+            "splits": data["split"],
+            "criteria": data["rule"],
+            "annotators": [person.pk for person in data["annotator"]],
+        }
+
+
+@login_required
+@require_GET
+def leaderboard(request: Request) -> HttpResponse:
+    leads_only(request, "The leaderboard is")
+    from annotate.leaderboard.board import leaderboard
+    from annotate.leaderboard.files import FORMS
+    from annotate.leaderboard.plots import strength_plot
+
+    form = FilterForm(request.GET)
+    if not form.is_valid():
+        return render(request, "annotate/leaderboard/leaderboard.html", {"form": form}, status=400)
+    board = leaderboard(**form.filters())
+    context = {
+        "form": form,
+        "board": board,
+        "machine_rows": [
+            (machine, [machine.ranks.get(row.title) for row in board.standings]) for machine in board.answering
+        ],
+        "plot": strength_plot(board.standings) if board.standings else None,
+        "files": FORMS,
+        "query": request.GET.urlencode(),
+    }
+    return render(request, "annotate/leaderboard/leaderboard.html", context)
+
+
+@login_required
+@require_GET
+def leaderboard_file(request: Request, form: str) -> HttpResponse:
+    leads_only(request, "The leaderboard is")
+    from annotate.leaderboard.board import leaderboard
+    from annotate.leaderboard.files import CONTENT_TYPES, WRITERS
+
+    asked = FilterForm(request.GET)
+    if not asked.is_valid():
+        raise BadRequest(f"These filters cannot be read: {asked.errors.as_text()}")
+    written = WRITERS[form](leaderboard(**asked.filters()))
+    response = HttpResponse(written, content_type=f"{CONTENT_TYPES[form]}; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="leaderboard.{form}"'
+    return response

@@ -1,0 +1,41 @@
+"""Captions for faces that have none (App. A.1)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from django.db.models import QuerySet
+
+from annotate.common import image_store, pseudonyms
+from annotate.common.batches import batches
+from annotate.models import Candidate, Face
+from annotate.pipeline.sources import Source
+from annotate.pipeline.stage import Step
+from rewardlab.captions import Captioner
+
+
+def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, batch_size: int = 8) -> Iterator[Step]:
+    """Caption with a captioner of `rewardlab.captions`; faces with a caption keep it."""
+    for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=200), batch_size):
+        whole = []
+        for face in batch:
+            try:
+                whole.append((face, image_store.load(face.candidates.get(source=Candidate.HQ))))
+            except image_store.BrokenImage as error:
+                yield Step(skipped=str(face), reason="broken_image", detail=str(error))
+        landmarks = [None if face.landmarks is None else np.array(face.landmarks) for face, _ in whole]
+        captions = captioner.caption([image for _, image in whole], landmarks)
+        for (face, _), caption in zip(whole, captions, strict=True):
+            Face.objects.filter(pk=face.pk, caption="").update(caption=caption, caption_source=source)
+        yield Step(done=len(whole))
+
+
+def captions_from(faces: QuerySet[Face], *, sources: list[Source], file: Path) -> Iterator[Step]:
+    """Captions from a table or text files, matched by the name the photograph had when it was ingested."""
+    captions = {pseudonyms.hashed(source.path.stem): source.caption for source in sources if source.caption}
+    for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
+        if caption := captions.get(face.source_key):
+            Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)
+            yield Step(done=1)
+        else:
+            yield Step(skipped=str(face), reason="no_caption", detail=f"{file} has no caption for it")

@@ -1,0 +1,43 @@
+"""The degrade stage: low-quality images by Eq. 9, and their export."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from django.db.models import QuerySet
+
+from annotate.common import image_store
+from annotate.models import Candidate, Face
+from annotate.pipeline.restoring import _add_candidate, _exported_name, without
+from annotate.pipeline.stage import Step
+from refl.degradation import DegradeConfig, degrade, sample_parameters
+from rewardlab import files as rewardlab_files
+
+
+def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None) -> Iterator[Step]:
+    """Make lq of each face that has none. Its ranges (default: the paper's) are scaled to the face's size."""
+    for face in without(Candidate.LQ, faces).iterator(chunk_size=200):
+        scaled = (config or DegradeConfig()).scaled_to(face.size)
+        parameters = sample_parameters(scaled, face.seed)
+        try:
+            hq = image_store.load(face.candidates.get(source=Candidate.HQ))
+        except image_store.BrokenImage as error:
+            yield Step(skipped=str(face), reason="broken_image", detail=str(error))
+            continue
+        _add_candidate(
+            face,
+            Candidate.LQ,
+            degrade(hq, parameters, scaled),
+            provenance={"equation": 9, "parameters": asdict(parameters), "config": asdict(scaled)},
+        )
+        yield Step(done=1)
+
+
+def export_lq(folder: Path) -> int:
+    """Write every lq image as face-NUMBER.png, for restorers that run elsewhere. Returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    exported = 0
+    for candidate in Candidate.objects.filter(source=Candidate.LQ).iterator():
+        rewardlab_files.write_atomic(folder / f"{_exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
+        exported += 1
+    return exported

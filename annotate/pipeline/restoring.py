@@ -1,0 +1,114 @@
+"""hq -> lq (Eq. 9) -> restored candidates, by networks, a classical baseline or folders of results."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from django.db.models import QuerySet
+from numpy.typing import NDArray
+
+from annotate.common import image_store, pseudonyms
+from annotate.common.batches import batches
+from annotate.models import Candidate, Face, Restorer
+from annotate.pipeline.sources import IMAGE_SUFFIXES
+from annotate.pipeline.stage import Step
+from refl.restorers.spec import Restorer as OpenedRestorer
+from refl.restorers.spec import Subject
+from rewardlab import images
+
+
+class RestorerConflict(RuntimeError):
+    """The name belongs to a restorer with other weights or parameters."""
+
+
+def without(source: str, faces: QuerySet[Face] | None = None) -> QuerySet[Face]:
+    """Faces that lack a candidate of this source."""
+    faces = Face.objects.all() if faces is None else faces
+    return faces.exclude(candidates__source=source).order_by("pk")
+
+
+def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
+    """The row of a restorer. Raises `RestorerConflict` if the name stands for something else already."""
+    row, created = Restorer.objects.get_or_create(name=name, defaults={"kind": kind, "provenance": provenance})
+    # The same weights in a newer library are the same restorer; the version of its first use stays on record.
+    if not created and {**row.provenance, "version": None} != {**provenance, "version": None}:
+        raise RestorerConflict(
+            f"The restorer “{name}” is known with other weights or parameters: "
+            f"{row.provenance} instead of {provenance}. Choose another name."
+        )
+    return row
+
+
+def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size: int = 4) -> Iterator[Step]:
+    """Restore lq of each face that this opened restorer (`refl.restorers.Restorer`) has not restored yet."""
+    row = register_restorer(restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance)
+    todo = without(restorer.name, faces).filter(candidates__source=Candidate.LQ).distinct()
+    # Images of one size share a batch.
+    for batch in batches(todo.order_by("size", "pk").iterator(chunk_size=200), batch_size):
+        for size in sorted({face.size for face in batch}):
+            yield from _restore_batch([face for face in batch if face.size == size], restorer, row)
+
+
+def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restorer) -> Iterator[Step]:
+    loaded: list[tuple[Face, NDArray[np.uint8]]] = []
+    for face in batch:
+        try:
+            loaded.append((face, image_store.load(face.candidates.get(source=Candidate.LQ))))
+        except image_store.BrokenImage as error:
+            yield Step(skipped=str(face), reason="broken_image", detail=str(error))
+    if not loaded:
+        return
+    restored = images.to_arrays(
+        restorer.restore(
+            images.to_tensor([lq for _, lq in loaded]), [Subject(face.pk, face.caption) for face, _ in loaded]
+        )
+    )
+    for (face, _), array in zip(loaded, restored, strict=True):
+        _add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
+    yield Step(done=len(loaded))
+
+
+def _exported_name(face_id: int) -> str:
+    return f"face-{face_id:06d}"
+
+
+def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[Step]:
+    """Take results computed elsewhere from the lq images: files named as `export_lq` named them, or like the
+    photographs that were ingested, of any image type."""
+    row = register_restorer(name, kind=Restorer.Kind.FOLDER, provenance={"kind": "folder"})
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    results = {file.stem: file for file in files} | {pseudonyms.hashed(file.stem): file for file in files}
+    for face in without(name, faces).iterator(chunk_size=200):
+        file = results.get(_exported_name(face.pk)) or results.get(face.source_key)
+        if file is None:
+            yield Step(
+                skipped=str(face),
+                reason="no_result",
+                detail=f"{folder} has no file of this photograph's name",
+            )
+            continue
+        try:
+            array = images.decode(file.read_bytes())
+        except (images.ImageError, OSError) as error:
+            yield Step(skipped=str(file), reason=getattr(error, "reason", "unreadable"), detail=str(error))
+            continue
+        if array.shape != (face.size, face.size, 3):
+            height, width = array.shape[:2]
+            yield Step(
+                skipped=str(file),
+                reason="wrong_size",
+                detail=f"{width}x{height} for a face of {face.size}x{face.size}: restore what degrade --export wrote",
+            )
+            continue
+        _add_candidate(face, name, array, restorer=row, provenance={"restorer": name})
+        yield Step(done=1)
+
+
+def _add_candidate(
+    face: Face, source: str, array: NDArray[np.uint8], *, provenance: dict, restorer: Restorer | None = None
+) -> None:
+    Candidate.objects.get_or_create(
+        face=face,
+        source=source,
+        defaults={"sha256": image_store.store_png(array), "restorer": restorer, "provenance": provenance},
+    )

@@ -1,0 +1,81 @@
+"""The metrics of every candidate, against its face's hq where a metric needs a reference."""
+
+from collections.abc import Iterator, Sequence
+
+from django.db.models import QuerySet
+
+from annotate.common import image_store
+from annotate.common.batches import batches
+from annotate.models import Candidate, Face, Score
+from annotate.pipeline.stage import Step
+from rewardlab import images, metrics
+
+Loaded = tuple[Candidate, images.Pixels, images.Pixels]  # a candidate, its image, its face's photograph
+
+
+def score_candidates(
+    faces: QuerySet[Face], *, names: Sequence[str], batch_size: int = 8, device: str = "cpu"
+) -> Iterator[Step]:
+    """Scores that are missing, metric by metric. A metric whose weights are not there is skipped with the remedy."""
+    for name in names:
+        if remedy := metrics.availability(name):
+            yield Step(skipped=name, reason="unavailable", detail=remedy)
+        else:
+            yield from _score_metric(faces, name, batch_size, device)
+
+
+def unscored(faces: QuerySet[Face], name: str) -> QuerySet[Candidate]:
+    scored = Score.objects.filter(metric=name).values("candidate_id")
+    return (
+        Candidate.objects.filter(face__in=faces).exclude(source=Candidate.LQ).exclude(pk__in=scored)
+        .select_related("face").order_by("face__size", "face_id", "pk")
+    )  # fmt: skip
+
+
+def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str) -> Iterator[Step]:
+    todo = unscored(faces, name)
+    if not todo.exists():
+        return
+    measure = metrics.load(name, device)
+    for batch in batches(todo.iterator(chunk_size=200), batch_size):
+        for size in sorted({candidate.face.size for candidate in batch}):
+            yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)
+
+
+def score_batch(batch: list[Candidate], name: str, measure: metrics.Measure, device: str) -> Iterator[Step]:
+    references = {
+        candidate.face_id: candidate
+        for candidate in Candidate.objects.filter(face__in=[c.face_id for c in batch], source=Candidate.HQ)
+    }
+    whole: list[Loaded] = []
+    for candidate in batch:
+        try:
+            whole.append((candidate, image_store.load(candidate), image_store.load(references[candidate.face_id])))
+        except image_store.BrokenImage as error:
+            yield Step(skipped=str(candidate), reason="broken_image", detail=str(error))
+    try:
+        yield _store(whole, name, measure, device)
+    except metrics.UndefinedMetric:
+        # One image spoils a batch: measure the others alone and name the one.
+        for one in whole:
+            try:
+                yield _store([one], name, measure, device)
+            except metrics.UndefinedMetric as error:
+                yield Step(skipped=str(one[0]), reason="undefined", detail=str(error))
+
+
+def _store(whole: list[Loaded], name: str, measure: metrics.Measure, device: str) -> Step:
+    if not whole:
+        return Step()
+    values = measure(
+        images.to_tensor([image for _, image, _ in whole]).to(device),
+        images.to_tensor([reference for _, _, reference in whole]).to(device),
+    )
+    Score.objects.bulk_create(
+        [
+            Score(candidate=candidate, metric=name, value=value)
+            for (candidate, _, _), value in zip(whole, values.double().tolist(), strict=True)
+        ],
+        ignore_conflicts=True,
+    )
+    return Step(done=len(whole))

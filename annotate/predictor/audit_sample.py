@@ -1,0 +1,65 @@
+"""The random audit sample: pairs that people judged and no predictor learns from, by which its labels are believed.
+
+Its faces are drawn by a hash of the person, so that they stay the same while labels grow. Of each person one pair
+counts, drawn among those that annotators came to at random: pairs of one person are not independent, and pairs that
+were asked for their small margin are harder than others. Gold and test faces take no part.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotate.common.randomness import uniform
+from annotate.labels.gold_guard import refuse_gold_in_training
+from annotate.models import Face, LabelPolicy, Lease, Preference
+from annotate.models.campaigns import Question
+from annotate.models.faces import Split
+
+
+@dataclass(frozen=True)
+class AuditSample:
+    """N judged pairs, one a person: ids and who won (N,). `simulated`: by programs, since no person judged any."""
+
+    pairs: NDArray[np.int64]
+    first_wins: NDArray[np.bool_]
+    simulated: bool
+    ties: int  # persons whose pair has as many votes for either image: left out
+
+
+def policy() -> LabelPolicy:
+    return LabelPolicy.objects.get(pk=1)
+
+
+def audit_faces(share: float) -> NDArray[np.int64]:
+    """Ids of the training faces that are kept for the audit, about this share of the persons."""
+    faces = Face.objects.filter(split=Split.TRAIN).values_list("pk", "identity")
+    return np.array([pk for pk, identity in faces if uniform(f"audit-face/{identity}") < share], np.int64)
+
+
+def audit_sample(faces: NDArray[np.int64]) -> AuditSample:
+    """faces: those kept for the audit. Raises `GoldLeak` if a gold face is among the training faces."""
+    refuse_gold_in_training()
+    other_draws = Lease.objects.filter(
+        item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
+    ).exclude(drawn=Lease.Drawn.RANDOM)
+    chosen = set(other_draws.values_list("item__pair", flat=True))
+    judged = Preference.objects.filter(
+        origin__in=[Preference.Origin.HUMAN, Preference.Origin.SIMULATED], pair__face__split=Split.TRAIN
+    )
+    rows = list(
+        judged.order_by("pair_id").values_list("pair_id", "pair__face", "p_first", "origin", "pair__face__identity")
+    )
+    kept_out = set(faces.tolist())
+    rows = [row for row in rows if row[1] in kept_out and row[0] not in chosen]
+    by_people = [row for row in rows if row[3] == Preference.Origin.HUMAN]
+    one_each: dict[str, tuple] = {}
+    for row in sorted(by_people or rows, key=lambda row: uniform(f"audit-pair/{row[0]}")):
+        one_each.setdefault(row[4], row)
+    decided = [row for row in one_each.values() if row[2] != 0.5]
+    return AuditSample(
+        pairs=np.array([row[0] for row in decided], np.int64),
+        first_wins=np.array([row[2] > 0.5 for row in decided], bool),
+        simulated=bool(rows) and not by_people,
+        ties=len(one_each) - len(decided),
+    )

@@ -1,0 +1,53 @@
+"""Measuring the learning curve of the predictors, for a lead who asks whether more labels are worth it."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from annotate.models import LearningCurve
+from annotate.predictor import features
+from annotate.predictor import status as predictor_status
+from rewardlab.metrics.registry import PAPER_METRICS
+from rewardlab.predictor import learning_curve
+from rewardlab.predictor.learning_curve import TITLES, JudgedPairs
+from rewardlab.predictor.svm import Parameters
+
+# Table 9, measured on the paper's own pairs.
+PAPER = {"svm": 0.700, "mlp3": 0.692, "mlp4": 0.688}
+UNSEARCHED: Parameters = {"svc__kernel": "rbf", "svc__C": 1.0, "svc__gamma": 0.03}
+
+
+def measure_learning_curve(*, points: int, seed: int, tell: Callable[[str], None]) -> LearningCurve:
+    """Raises `TooFewLabels`, `GoldLeak`. The SVM's parameters are those of the last version, not searched anew."""
+    labels = features.training_labels()
+    table = features.pair_features(labels, metric_order=PAPER_METRICS)
+    rows, known = table.rows_of(labels.pairs)
+    rows = rows[known]
+    pairs = JudgedPairs(
+        first=table.first[rows],
+        second=table.second[rows],
+        first_sources=table.first_sources[rows],
+        second_sources=table.second_sources[rows],
+        first_wins=labels.first_wins[known],
+        faces=table.faces[rows],
+    )
+    version = predictor_status.current_predictor()
+    found = []
+    parameters = version.parameters if version else UNSEARCHED
+    for point in learning_curve.measure(pairs, parameters=parameters, points=points, seed=seed):
+        tell(f"{TITLES[point.method]}, {point.labels} labels: {point.accuracy:.3f}")
+        found.append(point)
+    doublings = learning_curve.last_doubling(found, pairs.faces)
+    results = {
+        "points": [
+            {name: value for name, value in vars(point).items() if name != "correct"} | {"title": TITLES[point.method]}
+            for point in found
+        ],
+        "doublings": [asdict(doubling) | {"title": TITLES[doubling.method]} for doubling in doublings],
+        "labels": len(pairs.faces),
+        "simulated": int(labels.simulated[known].sum()),
+        "metrics": list(table.metrics),
+        "parameters": parameters,
+        "seed": seed,
+        "paper": {TITLES[name]: figure for name, figure in PAPER.items()},
+    }
+    return LearningCurve.objects.create(results=results)

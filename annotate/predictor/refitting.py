@@ -1,0 +1,64 @@
+"""Refits and searches by the worker, one at a time for each campaign."""
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from annotate.models import Predictor, RefitRequest
+from annotate.predictor import audit_sample
+from annotate.predictor import status as predictor_status
+from annotate.predictor.versions import _last_searched, fit_predictor, grid_is_due
+from rewardlab.predictor import svm
+
+# A refit or search that is not over by then was killed, and another may start.
+REFITTING_FOR = timedelta(minutes=2)
+SEARCHING_FOR = timedelta(minutes=30)
+
+
+def refit_while_labels_wait() -> int:
+    """What the worker runs: refit until the newest answer is in. One refit runs at a time. Returns how many ran."""
+    refits = 0
+    while predictor_status.labels_wait():
+        policy = audit_sample.policy()
+        if policy.pinned_id:
+            _note(f"Version {policy.pinned_id} is pinned by a rollback: manage.py fit_predictor fits a new one.")
+            return refits
+        if not _acquire("running_until", REFITTING_FOR):
+            return refits
+        try:
+            fit_predictor(grid=False if _last_searched(policy) else None, by_hand=False)
+            _note("")
+        except svm.TooFewLabels as error:
+            _note(str(error))
+            return refits
+        except Exception as error:
+            _note(f"The last refit failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            RefitRequest.objects.filter(pk=1).update(running_until=None)
+        refits += 1
+    return refits
+
+
+def search_if_due() -> Predictor | None:
+    """Search the whole grid once labels have grown enough, one search at a time, beside the live refits."""
+    if audit_sample.policy().pinned_id or not grid_is_due() or not _acquire("searching_until", SEARCHING_FOR):
+        return None
+    try:
+        return fit_predictor(grid=True, by_hand=False)
+    except Exception as error:
+        _note(f"The last grid search failed: {type(error).__name__}: {error}")
+        raise
+    finally:
+        RefitRequest.objects.filter(pk=1).update(searching_until=None)
+
+
+def _acquire(until: str, duration: timedelta) -> bool:
+    now = timezone.now()
+    free = RefitRequest.objects.filter(Q(**{until: None}) | Q(**{f"{until}__lt": now}), pk=1)
+    return bool(free.update(**{until: now + duration}))
+
+
+def _note(text: str) -> None:
+    RefitRequest.objects.filter(pk=1).update(note=text)

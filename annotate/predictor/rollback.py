@@ -1,0 +1,48 @@
+"""Back to an earlier version of the predictor, with its labels."""
+
+from django.db import transaction
+
+from annotate.common import audit_log
+from annotate.models import LabelPolicy, Predictor
+from annotate.predictor import features as feature_selectors
+from annotate.predictor import status as predictor_status
+from annotate.predictor import uncertainty_ranking
+from annotate.predictor.versions import _write_labels, load, sweep
+
+
+def roll_back(*, to: int | None = None) -> Predictor:
+    """Make an earlier version current again, by default the one before, and pin it: newer ones are withdrawn, and the
+    worker fits none until `fit_predictor` is called by hand.
+
+    Its labels are written first, unseen; then one transaction turns to them. Killed before that, nothing has changed.
+    Raises `LookupError`, `DamagedPredictor`.
+    """
+    current = predictor_status.current_predictor()
+    done = Predictor.objects.filter(status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN])
+    if current is None:
+        raise LookupError("There is no version yet: manage.py fit_predictor.")
+    ready = done.filter(status=Predictor.Status.READY, pk__lt=current.pk)  # not what a rollback left before
+    target = done.filter(pk=to).first() if to else ready.order_by("-pk").first()
+    if target is None:
+        known = ", ".join(str(pk) for pk in done.order_by("pk").values_list("pk", flat=True))
+        raise LookupError(f"There is no version {to or f'before {current.pk}'} to go back to. Known: {known}.")
+    fitted = load(target)
+    table = feature_selectors.pair_features(feature_selectors.training_labels(), metric_order=fitted.features)
+    if lacking := sorted(set(fitted.features) - set(table.metrics)):
+        raise LookupError(f"{target} needs {', '.join(lacking)}: manage.py score --metrics {' '.join(lacking)}.")
+    target.pairs_labelled, target.pairs_abstained = _write_labels(target, fitted, table)
+    with transaction.atomic():
+        LabelPolicy.objects.select_for_update().get(pk=1)
+        Predictor.objects.filter(pk__gt=target.pk, status=Predictor.Status.READY).update(
+            status=Predictor.Status.WITHDRAWN
+        )
+        target.status = Predictor.Status.READY
+        target.save()
+        LabelPolicy.objects.filter(pk=1).update(pinned=target)
+        audit_log.record(actor=None, action="roll-back", target=f"predictor {target.pk}", before=current.pk)
+    # Once more: a refit that ended meanwhile may have swept some away. From now on there is none.
+    target.pairs_labelled, target.pairs_abstained = _write_labels(target, fitted, table)
+    target.save()
+    uncertainty_ranking.rank_uncertain(target)
+    sweep()
+    return target

@@ -1,0 +1,43 @@
+"""What the live predictor is doing: its current version, and the labels that wait for a refit."""
+
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from annotate.models import Judgement, Predictor, RefitRequest
+
+
+@dataclass(frozen=True)
+class PredictorStatus:
+    version: Predictor | None
+    waiting: bool  # there are answers it has not seen
+    refitting: bool
+    note: str
+    failed: Predictor | None  # a newer version that failed
+
+
+def current_predictor() -> Predictor | None:
+    return Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
+
+
+def newest_judgement_id() -> int:
+    return Judgement.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
+def labels_wait() -> bool:
+    """Whether there are answers (or undos) that the current predictor has not seen."""
+    current = current_predictor()
+    return newest_judgement_id() > (current.last_judgement_id if current else 0)
+
+
+def predictor_status() -> PredictorStatus:
+    current = current_predictor()
+    newer = Predictor.objects.filter(status=Predictor.Status.FAILED, pk__gt=current.pk if current else 0)
+    request = RefitRequest.objects.filter(pk=1).first()
+    return PredictorStatus(
+        version=current,
+        waiting=labels_wait(),
+        refitting=bool(request and request.running_until and request.running_until > timezone.now()),
+        note=request.note if request else "",
+        failed=newer.order_by("-pk").first(),
+    )

@@ -1,0 +1,289 @@
+"""Fitting the predictor on what people have judged and labelling all other contested pairs with it.
+
+A new version's labels are written in small transactions and become visible at once, when its status turns
+to ready; a version that was killed on the way is never seen and is swept away by the next.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Abs
+from django.utils import timezone
+from numpy.typing import NDArray
+
+from annotate.common import audit_log
+from annotate.common.batches import batches
+from annotate.models import AutoLabel, LabelPolicy, Predictor, Preference
+from annotate.pipeline.stage import Step
+from annotate.predictor import audit_sample, uncertainty_ranking
+from annotate.predictor import features as feature_selectors
+from annotate.predictor import status as predictor_status
+from annotate.predictor.features import Labels, PairFeatures
+from rewardlab.metrics.registry import PAPER_METRICS
+from rewardlab.predictor import selective_labelling, svm
+
+ROWS_PER_TRANSACTION = 5000
+# Between grid searches the last grid's parameters are refitted; half as many labels again earn a new search.
+GRID_GROWTH = 1.5
+ABSTAINS = 1.0  # a least margin that no label reaches
+
+
+def fit_predictor(
+    *, grid: bool | None = None, config: svm.PredictorConfig | None = None, by_hand: bool = True
+) -> Predictor:
+    """Fit a new version (App. A.1). `grid`: search the whole grid, or not; None decides by growth of labels.
+
+    While the label policy bounds the error, the audit's faces are kept out of the fit, and the version abstains where
+    it is not sure enough. by_hand: it takes the place of a version that a rollback pinned; the worker's does not.
+    Raises `svm.TooFewLabels`, `GoldLeak`. Any other failure is kept in words on the version, and raised.
+    """
+    started = time.monotonic()
+    config = config or svm.PredictorConfig()
+    policy = audit_sample.policy()
+    if grid is None:
+        grid = _is_due(policy)
+    last = None if grid else _last_searched(policy)
+    parameters = last.parameters if last else _search(config, policy)
+    return _fit_version(
+        parameters, config=config, policy=policy, searched=last is None, started=started, by_hand=by_hand
+    )
+
+
+def grid_is_due() -> bool:
+    return _is_due(audit_sample.policy())
+
+
+def _is_due(policy: LabelPolicy) -> bool:
+    last = _last_searched(policy)
+    return last is None or len(_training_labels(policy).pairs) >= last.labels * GRID_GROWTH
+
+
+def _last_searched(policy: LabelPolicy) -> Predictor | None:
+    """While there is a bound to keep, a search that saw the audit's faces does not count."""
+    searched = Predictor.objects.filter(status=Predictor.Status.READY, grid_searched=True)
+    if policy.max_error is not None:
+        searched = searched.filter(audit__audit_share__gte=policy.audit_share)
+    return searched.order_by("-pk").first()
+
+
+def _training_labels(policy: LabelPolicy) -> Labels:
+    """Without those of the audit's faces, while there is a bound to keep."""
+    kept_out = None if policy.max_error is None else audit_sample.audit_faces(policy.audit_share)
+    return feature_selectors.training_labels(without=kept_out)
+
+
+def _training_data(policy: LabelPolicy) -> tuple[Labels, PairFeatures, dict]:
+    labels = _training_labels(policy)
+    table = feature_selectors.pair_features(labels, metric_order=PAPER_METRICS)
+    rows, known = table.rows_of(labels.pairs)
+    rows = rows[known]
+    data = {
+        "first": table.first[rows],
+        "second": table.second[rows],
+        "first_wins": labels.first_wins[known],
+        "faces": table.faces[rows],
+    }
+    return labels, table, data
+
+
+def _search(config: svm.PredictorConfig, policy: LabelPolicy) -> svm.Parameters:
+    _, table, data = _training_data(policy)
+    return svm.fit(**data, features=table.metrics, config=config).parameters
+
+
+def _fit_version(
+    parameters: svm.Parameters,
+    *,
+    config: svm.PredictorConfig,
+    policy: LabelPolicy,
+    searched: bool,
+    started: float,
+    by_hand: bool,
+) -> Predictor:
+    newest = predictor_status.newest_judgement_id()
+    labels, table, data = _training_data(policy)
+    fitted = svm.fit(**data, features=table.metrics, config=config, parameters=parameters)
+    rows, known = table.rows_of(labels.pairs)
+    version = Predictor.objects.create(
+        features=list(table.metrics),
+        parameters=parameters,
+        grid_searched=searched,
+        labels=fitted.labels,
+        simulated_labels=int(labels.simulated[known].sum()),
+        last_judgement_id=newest,
+        cv_accuracy=fitted.accuracy,
+        cv_low=fitted.interval[0],
+        cv_high=fitted.interval[1],
+        baseline_accuracy=svm.constant_order_accuracy(
+            table.first_sources[rows[known]],
+            table.second_sources[rows[known]],
+            data["first_wins"],
+            data["faces"],
+        ),
+    )
+    try:
+        version.file = f"svm-{version.pk}.skops"
+        version.sha256 = svm.save(fitted, Path(settings.PREDICTOR_ROOT) / version.file)
+        _audit(version, fitted, table, policy)
+        version.pairs_labelled, version.pairs_abstained = _write_labels(version, fitted, table)
+    except Exception as error:
+        version.status, version.error = Predictor.Status.FAILED, f"{type(error).__name__}: {error}"
+        version.save()
+        raise
+    version.ready_at, version.seconds = timezone.now(), time.monotonic() - started
+    _publish(version, policy, by_hand=by_hand)
+    if version.status == Predictor.Status.READY:
+        uncertainty_ranking.rank_uncertain(version)
+    sweep()
+    return version
+
+
+@transaction.atomic
+def _publish(version: Predictor, policy: LabelPolicy, *, by_hand: bool) -> None:
+    """Its labels count from now on, unless a rollback has pinned another version, or the policy has changed, while the
+    worker fitted this one."""
+    now = LabelPolicy.objects.select_for_update().get(pk=1)
+    is_late = not by_hand and (now.pinned_id is not None or _rule(now) != _rule(policy))
+    version.status = Predictor.Status.WITHDRAWN if is_late else Predictor.Status.READY
+    version.save()
+    if by_hand:
+        LabelPolicy.objects.filter(pk=1).update(pinned=None)
+
+
+def _rule(policy: LabelPolicy) -> tuple[float | None, float, float]:
+    return policy.max_error, policy.confidence, policy.audit_share
+
+
+def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, policy: LabelPolicy) -> None:
+    """From which margin on the version's labels count: those of the widest level whose bound the policy allows.
+    policy: the one that it was fitted under, so that the audit's faces are new to it."""
+    version.max_error = policy.max_error
+    if policy.max_error is None:
+        return
+    sample = audit_sample.audit_sample(audit_sample.audit_faces(policy.audit_share))
+    rows, known = table.rows_of(sample.pairs)
+    p_first = fitted.probability_first(table.first[rows[known]], table.second[rows[known]])
+    levels = selective_labelling.levels(p_first, sample.first_wins[known], confidence=policy.confidence)
+    level = selective_labelling.chosen(levels, policy.max_error)
+    version.least_margin = level.least_margin if level else ABSTAINS
+    version.audit = {
+        "levels": [asdict(found) | {"error": found.error} for found in levels],
+        "chosen": asdict(level) | {"error": level.error} if level else None,
+        "confidence": policy.confidence,
+        "audit_share": policy.audit_share,
+        "pairs": int(known.sum()),
+        "ties": sample.ties,
+        "unscored": int((~known).sum()),
+        "simulated": sample.simulated,
+        "least_pairs": selective_labelling.least_pairs(policy.max_error, policy.confidence),
+    }
+
+
+def _judged() -> NDArray[np.int64]:
+    judged = Preference.objects.filter(origin__in=[Preference.Origin.HUMAN, Preference.Origin.SIMULATED])
+    return np.fromiter(judged.values_list("pair_id", flat=True), np.int64)
+
+
+def _write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> tuple[int, int]:
+    """Labels of `version` for every contested pair that no one has judged and that has none. Returns how many it has
+    then, and on how many of these it abstains."""
+    own = AutoLabel.objects.filter(predictor=version)
+    there = np.fromiter(own.values_list("pair_id", flat=True), np.int64)
+    todo = ~np.isin(table.pairs, np.concatenate([_judged(), there]))
+    p_first = fitted.probability_first(table.first[todo], table.second[todo])
+    for _ in _insert_labels(version, table.pairs[todo], p_first):
+        pass
+    return label_counts(version)
+
+
+def label_counts(version: Predictor) -> tuple[int, int]:
+    """How many labels it has, and on how many of these it abstains."""
+    own = AutoLabel.objects.filter(predictor=version)
+    sure = own.annotate(margin=Abs(F("p_first") - 0.5)).filter(margin__gte=version.least_margin)
+    total = own.count()
+    return total, total - sure.count()
+
+
+def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArray[np.floating]) -> Iterator[int]:
+    """Insert in small transactions, past the ORM, which took eight times as long; yields the size of each."""
+    rows = zip(pairs.tolist(), p_first.tolist(), strict=True)
+    statement = "INSERT INTO annotate_autolabel (predictor_id, pair_id, p_first) VALUES (%s, %s, %s)"
+    for batch in batches(rows, ROWS_PER_TRANSACTION):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(statement, [(version.pk, *row) for row in batch])
+        yield len(batch)
+
+
+def autolabel() -> Iterator[Step]:
+    """Label what the current predictor has not labelled yet: pairs that were built or scored after its fit."""
+    version = predictor_status.current_predictor()
+    if version is None:
+        yield Step(skipped="all pairs", reason="no_predictor", detail="Run fit_predictor first.")
+        return
+    fitted = load(version)
+    labels = feature_selectors.training_labels()
+    table = feature_selectors.pair_features(labels, metric_order=fitted.features)
+    if table.metrics != fitted.features:
+        lacking = ", ".join(sorted(set(fitted.features) - set(table.metrics)))
+        yield Step(skipped="all pairs", reason="no_scores", detail=f"Run score --metrics {lacking} first.")
+        return
+    there = np.fromiter(AutoLabel.objects.filter(predictor=version).values_list("pair_id", flat=True), np.int64)
+    todo = ~np.isin(table.pairs, np.concatenate([_judged(), there]))
+    p_first = fitted.probability_first(table.first[todo], table.second[todo])
+    for inserted in _insert_labels(version, table.pairs[todo], p_first):
+        yield Step(done=inserted)
+    labelled, abstained = label_counts(version)
+    Predictor.objects.filter(pk=version.pk).update(pairs_labelled=labelled, pairs_abstained=abstained)
+
+
+class DamagedPredictor(RuntimeError):
+    """The file of a version is missing or is not what was saved."""
+
+
+def load(version: Predictor) -> svm.Predictor:
+    """The saved SVM of a version. Raises `DamagedPredictor`."""
+    path = Path(settings.PREDICTOR_ROOT) / version.file
+    remedy = "Restore it from a backup, or fit a new version: manage.py fit_predictor."
+    if not path.is_file():
+        raise DamagedPredictor(f"{version}: its file {path} is missing. {remedy}")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != version.sha256:
+        raise DamagedPredictor(f"{version}: its file {path} was changed or damaged. {remedy}")
+    return svm.load(path)
+
+
+def fit_under_policy(*, max_error: float | None, confidence: float = 0.95, audit_share: float = 0.2) -> Predictor:
+    """Labels count only within this error, or (None) all of them, as in the paper: from a new version on, fitted here.
+
+    If it cannot be fitted, the policy stays as it was. Raises what `fit_predictor` raises.
+    """
+    before = audit_sample.policy()
+    rule = {"max_error": max_error, "confidence": confidence, "audit_share": audit_share}
+    LabelPolicy.objects.filter(pk=1).update(**rule)
+    try:
+        version = fit_predictor()
+    except BaseException:
+        kept = {name: getattr(before, name) for name in rule}
+        LabelPolicy.objects.filter(pk=1).update(**kept)
+        raise
+    audit_log.record(actor=None, action="label-policy", target=f"predictor {version.pk}", **rule)
+    return version
+
+
+def sweep() -> None:
+    """Delete the labels of every version but the current one and those that are being fitted, a few at a time."""
+    current = predictor_status.current_predictor()
+    if current is None:
+        return
+    Predictor.objects.filter(status=Predictor.Status.FITTING, pk__lt=current.pk).update(
+        status=Predictor.Status.FAILED, error="Interrupted before its labels were complete."
+    )
+    stale = AutoLabel.objects.exclude(predictor=current).exclude(predictor__status=Predictor.Status.FITTING)
+    while batch := list(stale.values_list("pk", flat=True)[:ROWS_PER_TRANSACTION]):
+        AutoLabel.objects.filter(pk__in=batch).delete()

@@ -1,0 +1,56 @@
+"""Versions of the predictor side by side: how good, how far audited, what they label. For leads."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from annotate.models import LabelPolicy, Predictor
+from annotate.pipeline import stage as pipeline_stage
+from annotate.predictor import learning_curve_words
+from annotate.predictor import plots as predictor_plots
+from annotate.predictor import status as predictor_status
+from annotate.web.requests import Request, leads_only, member_campaign
+
+SHOWN = 30
+
+
+@login_required
+@require_GET
+def predictors(request: Request) -> HttpResponse:
+    leads_only(request, "The predictor's versions are")
+    current, curve = predictor_status.current_predictor(), learning_curve_words.newest_curve()
+    policy = LabelPolicy.objects.select_related("pinned").get(pk=1)
+    context = {
+        "current": current,
+        "versions": Predictor.objects.order_by("-pk")[:SHOWN],
+        "shown": SHOWN,
+        "policy": policy,
+        "allowed": _percent(policy.max_error),
+        "obeys_another_rule": current is not None and current.max_error != policy.max_error,
+        "allowed_now": _percent(current.max_error) if current else "",
+        "predictor": predictor_status.predictor_status(),
+        "audit_plot": predictor_plots.audit_plot(current.audit) if current else None,
+        "curve": curve,
+        "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
+        "curve_rows": learning_curve_words.rows_of(curve) if curve else [],
+        "sentences": learning_curve_words.in_words(curve) if curve else [],
+    }
+    return render(request, "annotate/predictor/predictors.html", context)
+
+
+def _percent(share: float | None) -> str:
+    """Exactly: a bound that is rounded down promises too much."""
+    return "" if share is None else f"{100 * share:.3g}%"
+
+
+@login_required
+@require_GET
+def live(request: Request, slug: str) -> HttpResponse:
+    """The fragment that shows, without reload, what the SVM and the demo are doing."""
+    campaign = member_campaign(request, slug)
+    return render(
+        request,
+        "annotate/predictor/live.html",
+        {"campaign": campaign, "predictor": predictor_status.predictor_status(), "demo": pipeline_stage.demo_run()},
+    )

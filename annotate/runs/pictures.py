@@ -1,0 +1,104 @@
+"""The pictures in a run's folder: what a restorer made of the same few faces, step after step."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotate.runs.run_folders import Run
+from annotate.runs.untrusted_json import file_in, png_size
+
+# Only what these match has an address, and none of it can climb out of the folder.
+NAMES = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+=@-]{0,99}")
+FACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+STEP = re.compile(r"[0-9]{6,9}")
+CHOSEN = re.compile(r"[0-9]{1,9}")
+PICTURES = (
+    re.compile(rf"pictures/(?:lq|hq|base|{STEP.pattern})/{FACE.pattern}\.png"),
+    re.compile(rf"evaluation/pictures/{NAMES.pattern}/{FACE.pattern}\.png"),
+)
+MOST_FACES = 48
+TITLES = {"lq": "degraded (lq)", "base": "before tuning (base)", "hq": "original (hq)"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    title: str
+    face: str
+    file: str  # its path in the run's folder
+    size: tuple[int, int] | None  # None: not there, or no PNG
+
+    @property
+    def alt(self) -> str:
+        return f"face {self.face}, {self.title}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A row a face, a column each of degraded, before tuning, at the step, original."""
+
+    steps: list[int]
+    step: int | None  # the one that is shown
+    is_newest: bool
+    rows: list[tuple[str, list[Picture]]]
+    columns: int
+    left_out: int
+
+    @property
+    def earlier(self) -> int | None:
+        return max((step for step in self.steps if self.step is not None and step < self.step), default=None)
+
+    @property
+    def later(self) -> int | None:
+        return min((step for step in self.steps if self.step is not None and step > self.step), default=None)
+
+
+def picture_file(run: Run, name: str) -> Path | None:
+    """The path of one of the run's pictures, if it is one and is there."""
+    if not any(pattern.fullmatch(name) for pattern in PICTURES):
+        return None
+    path = file_in(run.folder, name)
+    return path if path and png_size(path) else None
+
+
+def picture(run: Run, *, folder: str, face: str, title: str) -> Picture:
+    file = f"{folder}/{face}.png"
+    path = picture_file(run, file)
+    return Picture(title=title, face=face, file=file, size=png_size(path) if path else None)
+
+
+def grid(run: Run, chosen: str = "") -> Grid | None:
+    """At the chosen step, or at the newest one; None before there is a picture."""
+    place = run.folder / "pictures"
+    folders = {path.name for path in _listed(place) if path.is_dir()}
+    by_step = {int(name): name for name in folders if STEP.fullmatch(name)}
+    steps = sorted(by_step)
+    newest = steps[-1] if steps else None
+    wanted = int(chosen) if CHOSEN.fullmatch(chosen) else None
+    step = wanted if wanted in by_step else newest
+    columns: dict[str, str] = {name: TITLES[name] for name in ("lq", "base") if name in folders}
+    if step is not None:
+        columns[by_step[step]] = f"at step {step:,}"
+    columns |= {"hq": TITLES["hq"]} if "hq" in folders else {}
+    names = {path.stem for name in columns for path in _listed(place / name) if path.suffix == ".png"}
+    faces = sorted(name for name in names if FACE.fullmatch(name))
+    if not faces:
+        return None
+    return Grid(
+        steps=steps,
+        step=step,
+        is_newest=wanted not in by_step,
+        rows=[
+            (face, [picture(run, folder=f"pictures/{name}", face=face, title=title) for name, title in columns.items()])
+            for face in faces[:MOST_FACES]
+        ],
+        columns=len(columns),
+        left_out=max(len(faces) - MOST_FACES, 0),
+    )
+
+
+def _listed(folder: Path) -> Iterable[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []

@@ -1,0 +1,179 @@
+"""Plots of runs: curves, reliability, and what evaluations compare."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from annotate.charts.axes import Axis, Point, count_axis, decades_axis, loss_axis, share_axis, value_axis
+from annotate.charts.intervals import IntervalPlot, _across, _intervals
+from annotate.charts.lines import BOTTOM, HEIGHT, TOP, Mark, Plot, Series, plot
+from annotate.runs.frm_evaluation import Calibration, Evaluation
+from annotate.runs.restorer_charts import Chart, chart_groups
+from annotate.runs.restorer_comparison import Cell, Comparison, Metric
+from annotate.runs.restorer_history import History as RestorerHistory
+from annotate.runs.run_folders import ORIGINS, STRATA, History, means
+
+MOST_POINTS = 400
+DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
+WORD = 48  # the width of “alarm”: words do not stand on one another
+
+
+def run_plots(history: History, total: int) -> list[Plot]:
+    """Loss, pair accuracy by origin and gold agreement of a run, as far as there is anything of each."""
+    last = max(history.last_step, total, 1)
+    steps = count_axis("step", 0, last)
+    loss = _thin(history.loss, last)
+    accuracy = {origin: _thin(points, last, DASHED_POINTS) for origin, points in history.accuracy.items() if points}
+    gold = {
+        stratum: [(row.step, share) for row in history.gold if (share := row.agreement[stratum]) is not None]
+        for stratum in STRATA
+    }
+    plots = []
+    if loss:
+        newest = f"{history.loss[-1][1]:.3f}"
+        line = Series("line", "loss", loss, newest)
+        plots.append(plot("Loss", f"Loss by step, now {newest}", [line], steps, loss_axis(loss)))
+    if accuracy:
+        lines = [
+            Series(f"line {name}", ORIGINS[name], points, f"{points[-1][1]:.0%}") for name, points in accuracy.items()
+        ]
+        plots.append(
+            plot(
+                "Pair accuracy by origin", _spoken("Pair accuracy", lines), lines, steps, share_axis(accuracy.values())
+            )
+        )
+    if any(gold.values()):
+        names = {"contested": "contested pairs", "anchored": "anchored pairs"}
+        lines = [
+            Series(f"line {stratum}", names[stratum], points, f"{points[-1][1]:.1%}")
+            for stratum, points in gold.items()
+            if points
+        ]
+        plots.append(
+            plot(
+                "Agreement with the gold labels",
+                _spoken("Gold agreement", lines),
+                lines,
+                steps,
+                share_axis(gold.values()),
+            )
+        )
+    return plots
+
+
+def restorer_plots(history: RestorerHistory, total: int) -> list[tuple[str, list[Plot]]]:
+    """The plots of a restorer's training, under headings, with a mark at each step that raised an alarm."""
+    last = max(history.last_step, total, 1)
+    steps, alarming = count_axis("step", 0, last), [row.step for row in reversed(history.alarming)]
+    groups = chart_groups(history)
+    return [(heading, [_chart_plot(chart, steps, last, alarming) for chart in charts]) for heading, charts in groups]
+
+
+def _chart_plot(chart: Chart, steps: Axis, last: int, alarming: list[int]) -> Plot:
+    limit = MOST_POINTS if len(chart.lines) == 1 else DASHED_POINTS
+    lines = [
+        Series(
+            f"line {line.css}".strip(),
+            line.name,
+            _thin(line.points, last, limit) if chart.noisy else line.points,
+            line.newest,
+        )
+        for line in chart.lines
+    ]
+    below, above = chart.band
+    values = [value for points in (*(line.points for line in lines), below, above) for _, value in points]
+    if chart.shares:
+        axis = share_axis(line.points for line in lines)
+    elif chart.decades:
+        axis = decades_axis(values)
+    else:
+        axis = value_axis([*values, 0.0] if chart.zero else values)
+    bands = [below + above[::-1]] if below else []
+    made = plot(chart.title, _spoken(chart.title, lines), lines, steps, axis, bands=bands)
+    zero = Mark("", y=axis.place(0, HEIGHT - BOTTOM, TOP)) if chart.zero else None
+    return replace(made, alarms=_alarm_marks(made, steps, alarming), note=chart.note, zero=zero, folded=chart.folded)
+
+
+def _alarm_marks(made: Plot, steps: Axis, alarming: list[int]) -> list[Mark]:
+    marks: list[Mark] = []
+    for step in alarming:
+        x = steps.place(step, made.left, made.right)
+        worded = [mark.x for mark in marks if mark.label]
+        marks.append(Mark("" if worded and x - worded[-1] < WORD else "alarm", x=x))
+    return marks
+
+
+def _spoken(what: str, lines: list[Series]) -> str:
+    return f"{what} by step, now " + ", ".join(f"{line.name} {line.newest}" for line in lines)
+
+
+def _thin(points: Sequence[Point], last: int, limit: int = MOST_POINTS) -> list[Point]:
+    return [point for _, point in sorted(means(points, last, limit).items())]
+
+
+def reliability(calibration: Calibration) -> Plot | None:
+    """How often it is right when it is so sure: on the diagonal if the probabilities can be believed."""
+    bins = sorted(calibration.bins, key=lambda found: found.predicted)
+    if not bins:
+        return None
+    largest = max(found.pairs for found in bins) or 1
+    points = [(found.predicted, found.observed) for found in bins]
+    shares = share_axis([points, [(observed, predicted) for predicted, observed in points]])
+    return plot(
+        "Calibration",
+        "Predicted probability against observed share; the table below has the figures",
+        [
+            Series("base", "perfectly calibrated", [(shares.low, shares.low), (shares.high, shares.high)]),
+            Series("line", "observed; larger dots are more pairs", points),
+        ],
+        replace(shares, title="predicted"),
+        replace(shares, title="observed"),
+        dots=[(found.predicted, found.observed, 2.5 + 5 * math.sqrt(found.pairs / largest)) for found in bins],
+    )
+
+
+def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
+    """Agreement on contested pairs, a row a method, on the band of how far people agree with one another."""
+    found = [(row, row.share) for row in evaluation.rows if row.stratum == "contested" and row.share]
+    if not found:
+        return None
+    people = evaluation.two_agree
+    shares = [share for _, share in found] + ([people] if people else [])
+    axis = share_axis([[(0, share.low), (0, share.high)] for share in shares])
+    band = None
+    if people:
+        low, high = _across(axis, people.low), _across(axis, people.high)
+        band = Mark(str(people), low, round(high - low, 1))
+    return _intervals(
+        "Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
+        "the figures",
+        axis,
+        [(row.title, f"{share.value:.1%}", row.group, share.value, share.low, share.high) for row, share in found],
+        people=band,
+    )
+
+
+def difference_plots(comparison: Comparison) -> list[IntervalPlot]:
+    """A plot a metric: each restorer's difference against the base, on the same faces."""
+    plots = []
+    for number, metric in enumerate(comparison.metrics):
+        cells = [(row.title, row.cells[number]) for row in comparison.rows if not row.is_base]
+        found = [(title, cell) for title, cell in cells if cell and cell.difference is not None]
+        if found:
+            plots.append(_difference_plot(metric, comparison.base_title, found))
+    return plots
+
+
+def _difference_plot(metric: Metric, base: str, found: list[tuple[str, Cell]]) -> IntervalPlot:
+    rows = []
+    for title, cell in found:
+        middle = cell.difference or 0.0
+        low = middle if cell.difference_low is None else cell.difference_low
+        high = middle if cell.difference_high is None else cell.difference_high
+        rows.append((title, f"{cell.change} {cell.verdict}".strip(), cell.verdict, middle, low, high))
+    axis = value_axis([value for row in rows for value in (*row[3:], 0.0)])
+    signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
+    spoken = ", ".join(f"{title} {value}" for title, value, *_ in rows)
+    better = f"; {metric.better}" if metric.better else ""
+    made = _intervals(f"{metric.title}, difference against {base}: {spoken}", signed, rows)
+    return replace(made, title=f"{metric.title}{better}", zero=Mark(base, x=_across(axis, 0)))

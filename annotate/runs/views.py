@@ -1,0 +1,136 @@
+"""Training runs, for leads."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import FileResponse, Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from annotate.runs import (
+    frm_evaluation,
+    headline_figures,
+    pictures,
+    restorer_charts,
+    restorer_comparison,
+    restorer_history,
+)
+from annotate.runs import plots as runs_plots
+from annotate.runs import run_folders as training
+from annotate.web.requests import Request, leads_only
+
+RESTORER_KINDS = ("base", "refl")
+PICTURE_CACHE_SECONDS = 60  # a step that is made again, after an interruption, makes its pictures again
+
+
+def _run_or_404(request: Request, name: str) -> training.Run:
+    leads_only(request, "Runs are")
+    found = training.get_run(name)
+    if found is None:
+        raise Http404(f"There is no run {name}.")
+    return found
+
+
+def _progress_of_run(found: training.Run) -> dict:
+    if found.kind in RESTORER_KINDS:
+        restorer = restorer_history.history(found)
+        return {"run": found, "history": restorer, "groups": runs_plots.restorer_plots(restorer, found.total)}
+    if found.kind == "evaluation":
+        return {"run": found}
+    history = training.history(found)
+    return {"run": found, "history": history, "plots": runs_plots.run_plots(history, found.total)}
+
+
+@login_required
+@require_GET
+def runs(request: Request) -> HttpResponse:
+    leads_only(request, "Runs are")
+    found = [(run, headline_figures.figures(run)) for run in training.list_runs()]
+    return render(request, "annotate/runs/runs.html", {"runs": found})
+
+
+@login_required
+@require_GET
+def run(request: Request, name: str) -> HttpResponse:
+    found = _run_or_404(request, name)
+    if found.problem:
+        return render(request, "annotate/runs/run.html", {"run": found})
+    context = _progress_of_run(found)
+    if found.kind in RESTORER_KINDS:
+        grid = pictures.grid(found, request.GET.get("step", ""))
+        context |= {
+            "tables": restorer_charts.tables(context["history"]),
+            "grid": grid,
+            "sources": training.sources(found),
+        }
+        return render(request, "annotate/runs/run_restorer.html", context)
+    if found.kind == "evaluation":
+        return render(request, "annotate/runs/run_evaluation.html", context | _comparison(request, found))
+    evaluation = frm_evaluation.evaluation(found)
+    calibration = evaluation.calibration if evaluation else None
+    return render(
+        request,
+        "annotate/runs/run.html",
+        context
+        | {
+            "origins": training.ORIGINS.values(),
+            "evaluation": evaluation,
+            "intervals": runs_plots.interval_plot(evaluation) if evaluation else None,
+            "reliability": runs_plots.reliability(calibration) if calibration else None,
+        },
+    )
+
+
+def _comparison(request: Request, found: training.Run) -> dict:
+    comparison = restorer_comparison.comparison(found)
+    if not comparison:
+        return {}
+    chosen = {name: request.GET.get(name, "") for name in ("face", "left", "right")}
+    return {
+        "comparison": comparison,
+        "differences": runs_plots.difference_plots(comparison),
+        "slides": restorer_comparison.slides(found, comparison, **chosen),
+    }
+
+
+@login_required
+@require_GET
+def run_live(request: Request, name: str) -> HttpResponse:
+    """The fragment that shows, without reload, how a run gets on."""
+    return render(request, "annotate/runs/run_live.html", _progress_of_run(_run_or_404(request, name)))
+
+
+@login_required
+@require_GET
+def run_faces(request: Request, name: str) -> HttpResponse:
+    """The fragment with the pictures of a step; 204 while the newest step is still the one that was `seen`."""
+    found = _run_or_404(request, name)
+    step = request.GET.get("step", "")
+    grid = pictures.grid(found, step)
+    if found.looks_again and grid and str(grid.step) == request.GET.get("seen"):
+        return HttpResponse(status=204)
+    response = render(request, "annotate/runs/run_faces.html", {"run": found, "grid": grid})
+    if "seen" not in request.GET:
+        address = reverse("run", args=[name])
+        response["HX-Replace-Url"] = address if not grid or grid.is_newest else f"{address}?step={grid.step}"
+    return response
+
+
+@login_required
+@require_GET
+def run_file(request: Request, name: str, file: str) -> FileResponse:
+    """A picture of the run, or a table of its evaluation; nothing else of the folder has an address."""
+    found = _run_or_404(request, name)
+    picture = pictures.picture_file(found, file)
+    if picture:
+        response = FileResponse(picture.open("rb"), content_type="image/png")
+        response["Cache-Control"] = f"private, max-age={PICTURE_CACHE_SECONDS}"
+        return response
+    path = frm_evaluation.download(found, file)
+    if path is None:
+        raise Http404(f"The run {name} has no {file}.")
+    return FileResponse(
+        path.open("rb"),
+        as_attachment=True,
+        filename=f"{name}-{file}",
+        content_type=f"{frm_evaluation.DOWNLOADS[file]}; charset=utf-8",
+    )

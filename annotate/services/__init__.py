@@ -1,1 +1,0 @@
-"""Writes. Keyword-only functions, one transaction each; reads live in `annotate.selectors`."""

@@ -1,0 +1,189 @@
+"""How far annotators agree, and how often each is right: on arrays, no database here.
+
+Pairs of one face hang together, so every interval comes from a bootstrap over faces. A coefficient is a function of
+sums over faces: its draws are one matrix of drawn faces times a table with a row for each face.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeVar
+
+import numpy as np
+
+from annotate.statistics.answer_arrays import AT_ONCE, DRAWS, Answers, Floats, Ints
+from annotate.statistics.bootstrap import Estimate, drawn_times, groups_of, with_interval, without_value
+
+Label = TypeVar("Label", bound=Hashable)
+COMPLETE_CHANCE = "everybody always gave the same answer, so chance agreement is complete"
+
+
+def share(answers: Answers, *, seed: int = 0) -> Estimate:
+    """How often two annotators give the same answer, over all couples of answers of a pair. count: the couples."""
+    counts, faces = _answered_twice(answers)
+    size = counts.sum(axis=1)
+    same, couples = (counts * (counts - 1)).sum(axis=1) / 2, size * (size - 1) / 2
+    return _estimate(np.column_stack([same, couples]), faces, _ratio, int(couples.sum()), answers, seed)
+
+
+def krippendorff_alpha(answers: Answers, *, seed: int = 0) -> Estimate:
+    """Nominal alpha (Krippendorff 2011, sections B and C): every answer counts the same. count: the pairs.
+
+    Pairs with one answer do not count.
+    """
+    counts, faces = _answered_twice(answers)
+    size = counts.sum(axis=1)
+    differing = (size**2 - (counts**2).sum(axis=1)) / np.maximum(size - 1, 1)
+    return _estimate(np.column_stack([differing, counts]), faces, _alpha, len(counts), answers, seed)
+
+
+def fleiss_kappa(answers: Answers, *, seed: int = 0) -> Estimate:
+    """Fleiss' kappa (1971), also for pairs with different numbers of answers. count: the pairs.
+
+    Every pair counts the same, whoever and however many answered it: the observed agreement is the mean over pairs of
+    the share of its couples that agree, and an answer's chance is the mean over pairs of its share of the pair's
+    answers. With equal numbers this is Fleiss' own. Pairs with one answer do not count.
+    """
+    counts, faces = _answered_twice(answers)
+    size = np.maximum(counts.sum(axis=1), 2)
+    agreeing = (counts * (counts - 1)).sum(axis=1) / (size * (size - 1))
+    table = np.column_stack([agreeing, np.ones(len(counts)), counts / size[:, None]])
+    return _estimate(table, faces, _fleiss, len(counts), answers, seed)
+
+
+@dataclass(frozen=True)
+class Couple:
+    """Two annotators on the pairs that both answered: how often they agree, and Cohen's kappa (1960)."""
+
+    share: Estimate
+    kappa: Estimate
+
+
+def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], Couple]:
+    """By (annotator, annotator), the smaller id first; those who share no pair are left out. count: shared pairs."""
+    annotators, given, faces = _answer_sheet(answers)
+    several = (given >= 0).sum(axis=1) > 1
+    given, faces = given[several], faces[several]
+    groups, group_of = groups_of(faces)
+    categories = int(given.max(initial=0)) + 1
+    cells = categories**2
+    draws = drawn_times(groups, DRAWS, seed)
+    found: dict[tuple[int, int], Couple] = {}
+    couples = list(combinations(range(len(annotators)), 2))
+    at_once = max(1, AT_ONCE // (cells * (DRAWS + groups)))
+    for some in (couples[begin : begin + at_once] for begin in range(0, len(couples), at_once)):
+        tables = np.zeros((groups, len(some), cells))
+        faces_shared = []
+        for place, (one, other) in enumerate(some):
+            both = (given[:, one] >= 0) & (given[:, other] >= 0)
+            cell = group_of[both] * cells + given[both, one] * categories + given[both, other]
+            tables[:, place] = np.bincount(cell, minlength=groups * cells).reshape(groups, cells)
+            faces_shared.append(len(np.unique(faces[both])))
+        drawn = (draws @ tables.reshape(groups, len(some) * cells)).reshape(DRAWS, len(some), cells)
+        sums = tables.sum(axis=0)
+        values = [(_cohen_share(sums), _cohen_share(drawn)), (_cohen(sums), _cohen(drawn))]
+        for place, (one, other) in enumerate(some):
+            if total := int(sums[place].sum()):
+                estimates = (
+                    _defined(float(value[place]), spread[:, place], total, faces_shared[place])
+                    for value, spread in values
+                )
+                found[int(annotators[one]), int(annotators[other])] = Couple(*estimates)
+    return found
+
+
+def by_group(
+    answers: Answers, groups: Sequence[Label], function: Callable[[Answers], Estimate]
+) -> dict[Label, Estimate]:
+    """A coefficient of the answers of each label; groups (N,). Raises `ValueError` for another length."""
+    rows: dict[Label, list[int]] = defaultdict(list)
+    if len(groups) != len(answers):
+        raise ValueError(f"{len(answers)} answers and {len(groups)} labels")
+    for row, label in enumerate(groups):
+        rows[label].append(row)
+    return {label: function(answers.where(kept)) for label, kept in rows.items()}
+
+
+def _answer_sheet(answers: Answers) -> tuple[Ints, Ints, Ints]:
+    """Ids of annotators (A,), who chose what (P, A; -1: nothing), and the face of each pair (P,)."""
+    pairs, pair = np.unique(answers.pairs, return_inverse=True)
+    annotators, annotator = np.unique(answers.annotators, return_inverse=True)
+    given = np.full((len(pairs), len(annotators)), -1)
+    given[pair, annotator] = answers.choices
+    if (given >= 0).sum() < len(answers):
+        cell, times = np.unique(pair * len(annotators) + annotator, return_counts=True)
+        twice, who = divmod(int(cell[times > 1][0]), len(annotators))
+        raise ValueError(
+            f"Annotator {annotators[who]} answered pair {pairs[twice]} more than once: leave the repeats out, or take "
+            "one campaign."
+        )
+    faces = np.zeros(len(pairs), np.int64)
+    faces[pair] = answers.faces
+    return annotators, given, faces
+
+
+def _answered_twice(answers: Answers) -> tuple[Ints, Ints]:
+    """Of the pairs with two answers or more: how many gave each choice (P, C), and their faces (P,)."""
+    _, given, faces = _answer_sheet(answers)
+    counts = np.stack([(given == choice).sum(axis=1) for choice in range(given.max(initial=0) + 1)], axis=1)
+    several = counts.sum(axis=1) > 1
+    return counts[several], faces[several]
+
+
+def _ratio(sums: Floats) -> Floats:
+    return _divided(sums[..., 0], sums[..., 1])
+
+
+def _alpha(sums: Floats) -> Floats:
+    differing, counts = sums[..., 0], sums[..., 1:]
+    total = counts.sum(axis=-1)
+    return 1 - _divided((total - 1) * differing, total**2 - (counts**2).sum(axis=-1))
+
+
+def _fleiss(sums: Floats) -> Floats:
+    agreeing, pairs = sums[..., 0], sums[..., 1]
+    chance = (sums[..., 2:] ** 2).sum(axis=-1)
+    return _divided(agreeing * pairs - chance, pairs**2 - chance)
+
+
+def _cohen_share(sums: Floats) -> Floats:
+    categories = round(sums.shape[-1] ** 0.5)
+    return _divided(sums[..., :: categories + 1].sum(axis=-1), sums.sum(axis=-1))
+
+
+def _cohen(sums: Floats) -> Floats:
+    categories = round(sums.shape[-1] ** 0.5)
+    table = sums.reshape(*sums.shape[:-1], categories, categories)
+    total = sums.sum(axis=-1)
+    chance = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1)
+    return _divided(sums[..., :: categories + 1].sum(axis=-1) * total - chance, total**2 - chance)
+
+
+def _divided(above: Floats, below: Floats) -> Floats:
+    """NaN where nothing is divided by."""
+    return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+
+
+def _estimate(
+    table: Floats, faces: Ints, statistic: Callable[[Floats], Floats], count: int, answers: Answers, seed: int
+) -> Estimate:
+    """Of the sums over all pairs; table (P, K)."""
+    if count == 0:
+        return without_value(_why_nothing(answers))
+    groups, group_of = groups_of(faces)
+    by_group = np.stack([np.bincount(group_of, column, minlength=groups) for column in table.T], axis=1)
+    drawn = statistic(drawn_times(groups, DRAWS, seed) @ by_group)
+    return _defined(float(statistic(table.sum(axis=0))), drawn, count, len(np.unique(faces)))
+
+
+def _why_nothing(answers: Answers) -> str:
+    if len(answers) == 0:
+        return "there are no answers"
+    if len(np.unique(answers.annotators)) == 1:
+        return "only one annotator"
+    return "no pair was answered by two annotators"
+
+
+def _defined(value: float, drawn: Floats, count: int, faces: int) -> Estimate:
+    return without_value(COMPLETE_CHANCE, count) if np.isnan(value) else with_interval(value, drawn, count, faces=faces)

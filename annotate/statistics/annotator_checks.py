@@ -1,0 +1,169 @@
+"""How somebody answers, and what in it should make a lead look: on plain answers, no database here.
+
+Every sign is a test against what an attentive person's answers would be, and the p-values of all annotators and signs
+of a campaign are corrected together (Holm): among twenty honest annotators a false word is as rare as among one.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+from annotate.statistics.intervals import wilson
+from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
+
+LEVEL = 0.05
+TOO_FAST = 0.7  # seconds in which nobody can look at two faces: the desk warns at the same
+HASTY_SHARE, LEAST_TIMED = 0.2, 20
+
+
+class Answer(NamedTuple):
+    """One answer in force. `first_question`: the pair's first; a study's second has the same sides again."""
+
+    annotator: int
+    item: int
+    first_question: bool
+    choice: str  # first, second or cant_tell
+    left_is_first: bool
+    seconds: float | None
+    is_repeat: bool
+    at: datetime
+
+    @property
+    def side(self) -> str | None:
+        if self.choice == "cant_tell":
+            return None
+        return "left" if (self.choice == "first") == self.left_is_first else "right"
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """What an annotator's answers are like. Counts leave mirrored repeats out, but for `repeats`."""
+
+    answered: int = 0
+    cant_tell: int = 0
+    left: int = 0
+    sided: int = 0  # that chose a side, of each pair's first question
+    switches: int = 0  # from one side to the other between answers that follow one another
+    timed: int = 0
+    hasty: int = 0
+    median_seconds: float | None = None
+    repeats: int = 0
+    consistent: int = 0  # repeats that were answered as the first time
+    compared: int = 0  # items with a majority among the others
+    with_others: int = 0
+
+    @property
+    def left_share(self) -> float | None:
+        return self.left / self.sided if self.sided else None
+
+    @property
+    def consistency(self) -> float | None:
+        return self.consistent / self.repeats if self.repeats else None
+
+    @property
+    def consistency_interval(self) -> tuple[float, float] | None:
+        return wilson(self.consistent, self.repeats) if self.repeats else None
+
+    @property
+    def agreement(self) -> float | None:
+        return self.with_others / self.compared if self.compared else None
+
+
+def conducts(answers: Iterable[Answer]) -> dict[int, Conduct]:
+    by_annotator: dict[int, list[Answer]] = defaultdict(list)
+    votes: dict[int, Counter[str]] = defaultdict(Counter)
+    for answer in answers:
+        by_annotator[answer.annotator].append(answer)
+        if not answer.is_repeat:
+            votes[answer.item][answer.choice] += 1
+    return {annotator: _conduct(own, votes) for annotator, own in by_annotator.items()}
+
+
+def _conduct(answers: list[Answer], votes: dict[int, Counter[str]]) -> Conduct:
+    first_time = sorted((answer for answer in answers if not answer.is_repeat), key=lambda answer: answer.at)
+    sides = [answer.side for answer in first_time if answer.first_question and answer.side]
+    seconds = sorted(answer.seconds for answer in first_time if answer.seconds is not None)
+    earlier = {answer.item: answer.choice for answer in first_time}
+    repeats = [answer for answer in answers if answer.is_repeat and answer.item in earlier]
+    beside = [(answer.choice, _majority(votes[answer.item], without=answer.choice)) for answer in first_time]
+    return Conduct(
+        answered=len(first_time),
+        cant_tell=sum(answer.choice == "cant_tell" for answer in first_time),
+        left=sides.count("left"),
+        sided=len(sides),
+        switches=sum(one != other for one, other in pairwise(sides)),
+        timed=len(seconds),
+        hasty=sum(value < TOO_FAST for value in seconds),
+        median_seconds=seconds[len(seconds) // 2] if seconds else None,
+        repeats=len(repeats),
+        consistent=sum(answer.choice == earlier[answer.item] for answer in repeats),
+        compared=sum(majority is not None for _, majority in beside),
+        with_others=sum(own == majority for own, majority in beside),
+    )
+
+
+def _majority(votes: Counter[str], *, without: str) -> str | None:
+    """What most of the others chose; None: there are none, or they are even."""
+    others = votes - Counter([without])
+    ranked = others.most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Something a lead should look at, in words."""
+
+    annotator: int
+    words: str
+    p: float | None = None  # corrected; None: not a test but a limit
+
+
+def signs(found: dict[int, Conduct]) -> dict[int, list[Sign]]:
+    """Of each annotator, what an attentive person's answers would hardly show."""
+    tests = [test for annotator, conduct in found.items() for test in _tests(annotator, conduct, found)]
+    told: dict[int, list[Sign]] = defaultdict(list)
+    for (annotator, words, _), p in zip(tests, holm([test[2] for test in tests]), strict=True):
+        if p < LEVEL:
+            told[annotator].append(Sign(annotator, words, p))
+    for annotator, conduct in found.items():
+        if conduct.timed >= LEAST_TIMED and conduct.hasty > HASTY_SHARE * conduct.timed:
+            words = f"{conduct.hasty} of {conduct.timed} answers came in under {TOO_FAST} s: nobody looks that fast."
+            told[annotator].append(Sign(annotator, words))
+    return dict(told)
+
+
+def _tests(annotator: int, conduct: Conduct, found: dict[int, Conduct]) -> Iterable[tuple[int, str, float]]:
+    if conduct.sided:
+        words = (
+            f"Chose the left image in {conduct.left} of {conduct.sided} answers; the sides are drawn at random, "
+            "so half are expected."
+        )
+        yield annotator, words, binomial_two_sided(conduct.left, conduct.sided)
+    if conduct.sided > 1:
+        steps = conduct.sided - 1
+        seldom = "seldom" if conduct.switches < steps / 2 else "often"
+        words = (
+            f"Went from one side to the other {conduct.switches} times in {steps}, too {seldom} for sides drawn at "
+            "random: half are expected."
+        )
+        yield annotator, words, binomial_two_sided(conduct.switches, steps)
+    others = [one for key, one in found.items() if key != annotator]
+    theirs = (sum(one.consistent for one in others), sum(one.repeats for one in others))
+    if conduct.repeats and theirs[1]:
+        words = (
+            f"Gave the same answer to {conduct.consistent} of {conduct.repeats} mirrored repeats; the others to "
+            f"{theirs[0]} of {theirs[1]}."
+        )
+        yield annotator, words, fewer_than(conduct.consistent, conduct.repeats, *theirs)
+    theirs = (sum(one.with_others for one in others), sum(one.compared for one in others))
+    if conduct.compared and theirs[1] and len(others) > 1:
+        words = (
+            f"Answered like most of the others on {conduct.with_others} of {conduct.compared} pairs; the others on "
+            f"{theirs[0]} of {theirs[1]}."
+        )
+        yield annotator, words, fewer_than(conduct.with_others, conduct.compared, *theirs)

@@ -1,0 +1,50 @@
+"""Annotators' answers as arrays, and estimates from them with intervals over faces: no database here.
+
+Pairs of one face hang together, so every interval comes from a bootstrap over faces.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from annotate.labels.votes import Vote
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.float64]
+
+CHOICES = ("first", "second", "cant_tell")
+FIRST, SECOND, CANT_TELL = range(3)
+DRAWS = 2000
+AT_ONCE = 4_000_000  # numbers in memory
+
+
+@dataclass(frozen=True)
+class Answers:
+    """N answers. pairs, faces, annotators (N,): ids; choices (N,): 0 first, 1 second, 2 can't tell.
+
+    The coefficients of agreement take any whole numbers from 0 for choices.
+    """
+
+    pairs: Ints
+    faces: Ints
+    annotators: Ints
+    choices: Ints
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @classmethod
+    def from_votes(cls, votes: "Iterable[Vote]") -> "Answers":
+        number = {choice: index for index, choice in enumerate(CHOICES)}
+        rows = [(vote.pair, vote.face, vote.annotator, number[vote.choice]) for vote in votes]
+        pairs, faces, annotators, choices = np.array(rows, np.int64).reshape(-1, 4).T
+        return cls(pairs, faces, annotators, choices.astype(np.int8))
+
+    def where(self, rows: ArrayLike) -> "Answers":
+        """rows: a mask (N,), or indices."""
+        kept = np.asarray(rows)
+        return Answers(self.pairs[kept], self.faces[kept], self.annotators[kept], self.choices[kept])

@@ -1,0 +1,62 @@
+"""Intervals by the bootstrap over groups, such as faces: arrays in, numbers out."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from annotate.statistics.answer_arrays import Floats, Ints
+
+MOST_GROUPS = 1000  # more faces than that are drawn in as many groups, which are as independent as faces are
+LEAST = 5  # participants and faces: a bootstrap of fewer says nothing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95% interval; what is undefined is None, and `why` says so in words.
+
+    count: the comparisons, pairs or answers behind it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    why: str = ""
+
+
+def without_value(why: str, count: int = 0) -> Estimate:
+    return Estimate(None, None, None, count, why)
+
+
+def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Estimate:
+    """The percentile interval of draws (D,), in which NaN is undefined; `faces` are behind it."""
+    defined = drawn[~np.isnan(drawn)]
+    why = ""
+    if faces < LEAST:
+        why = f"fewer than {LEAST} faces: no interval"
+    elif 2 * len(defined) < len(drawn):
+        why = "undefined in more than half of the draws of faces: no interval"
+    elif np.ptp(defined) < 1e-12:
+        why = "every draw of faces gives the same value, which tells nothing of its spread: no interval"
+    if why:
+        return Estimate(value, None, None, count, why)
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Estimate(value, float(low), float(high), count)
+
+
+def groups_of(faces: Ints) -> tuple[int, Ints]:
+    """How many groups of faces are drawn, and the group of each row; a face is a group while they are few."""
+    found, place = np.unique(faces, return_inverse=True)
+    groups = min(len(found), MOST_GROUPS)
+    return groups, place % max(groups, 1)
+
+
+@lru_cache(maxsize=2)
+def drawn_times(groups: int, draws: int, seed: int) -> Floats:
+    """How often each draw holds each group of faces: (draws, groups). All estimates of the same faces share it."""
+    if groups == 0:
+        return np.zeros((draws, 0))
+    times = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
+    times.setflags(write=False)
+    return times

@@ -1,0 +1,274 @@
+"""Bradley-Terry strengths of restorers from votes, with intervals by bootstrap: no database here.
+
+The probability that one restorer beats another is the sigmoid of the difference of their strengths; a can't-tell is
+half a win for each. So that strengths stay finite, each two restorers are taken to have beaten each other `PRIOR` times
+beside the votes: two of which one won 30 of 40 votes are log((30 + PRIOR) / (10 + PRIOR)) apart. `choix` fits the
+strengths that are shown; the draws of the bootstrap are fitted together by Newton's method.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import choix
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.special import expit, log_expit
+from scipy.stats import kendalltau, norm, spearmanr, t
+
+from annotate.statistics.answer_arrays import Floats, Ints
+from annotate.statistics.bootstrap import LEAST, drawn_times, groups_of
+
+Bools = NDArray[np.bool_]
+
+PRIOR = 0.1
+DRAWS = 1000
+SAME = 1e-7  # strengths that are nearer than that are tied
+MOST_STEPS, MOST_ITERATIONS = 200, 10_000  # of Newton, of choix
+FEW_RESTORERS = 5
+
+
+@dataclass(frozen=True)
+class Ballots:
+    """N votes, each on two of M restorers: numbers of them (N,) in first and second, ids in pairs, faces, annotators.
+
+    won (N,): 1 where the first was chosen, 0 where the second was, 0.5 where nobody could tell.
+    """
+
+    restorers: tuple[str, ...]
+    first: Ints
+    second: Ints
+    won: Floats
+    pairs: Ints
+    faces: Ints
+    annotators: Ints
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def where(self, kept: Bools | Ints) -> "Ballots":
+        """kept: a mask (N,), or indices. The restorers stay numbered as they are."""
+        numbers = (column[kept] for column in (self.pairs, self.faces, self.annotators))
+        return Ballots(self.restorers, self.first[kept], self.second[kept], self.won[kept], *numbers)
+
+    def wins(self) -> Floats:
+        """(M, M): how often the restorer of the row beat that of the column."""
+        return self.wins_by(np.zeros(len(self), np.int64), 1)[0]
+
+    def wins_by(self, groups: Ints, count: int) -> Floats:
+        """(count, M, M): the wins within each group; groups (N,) are numbers below count."""
+        size = len(self.restorers)
+        wins = np.zeros(count * size * size)
+        for winner, loser, won in ((self.first, self.second, self.won), (self.second, self.first, 1 - self.won)):
+            wins += np.bincount((groups * size + winner) * size + loser, won, minlength=len(wins))
+        return wins.reshape(count, size, size)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The 95% intervals of a restorer's strength and of its rank; None: `why` says in words why there is none."""
+
+    strength: tuple[float, float] | None
+    rank: tuple[int, int] | None
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        return "–" if self.strength is None else " to ".join(map(signed, self.strength))
+
+
+def signed(strength: float) -> str:
+    return f"{strength:+.2f}".replace("-", "−")
+
+
+def fit(wins: Floats) -> Floats:
+    """Strengths (M,) from wins (M, M), with mean 0, by `choix`; NaN for a restorer that nobody voted on.
+
+    Raises `RuntimeError` if the fit does not converge.
+    """
+    seen = _seen(wins)
+    strengths = np.full(len(wins), np.nan)
+    if seen.sum() > 1:
+        inner = _with_prior(wins[np.ix_(seen, seen)])
+        found = choix.ilsr_pairwise_dense(inner, max_iter=MOST_ITERATIONS)
+        strengths[seen] = found - found.mean()
+    return strengths
+
+
+def fit_many(wins: Floats, start: Floats | None = None) -> Floats:
+    """As `fit`, for wins (D, M, M) at once: (D, M). start: (M,), near the answer.
+
+    Newton's method; a step that makes the votes less likely is halved. Raises `RuntimeError` without convergence.
+    """
+    seen, with_prior = _seen(wins), _with_prior(wins)
+    strengths = np.where(seen, np.zeros(wins.shape[:2]) if start is None else np.nan_to_num(start), 0.0)
+    active = np.arange(len(wins))
+    for _ in range(MOST_STEPS):
+        now, own = strengths[active], with_prior[active]
+        step = _newton_step(now, own, seen[active])
+        before, share = _log_likelihood(now, own), np.ones(len(active))
+        for _ in range(30):
+            worse = _log_likelihood(now + share[:, None] * step, own) < before - 1e-9 * np.abs(before)
+            if not worse.any():
+                break
+            share[worse] /= 2
+        strengths[active] = now + share[:, None] * step
+        active = active[np.abs(step).max(axis=1, initial=0) > SAME / 100]
+        if not len(active):
+            alone = np.where(seen, strengths, np.nan)
+            return alone - np.nanmean(alone, axis=1, keepdims=True)
+    raise RuntimeError(f"Newton's method did not find the strengths of {len(active)} draws in {MOST_STEPS} steps")
+
+
+def information(strengths: Floats, wins: Floats) -> Floats:
+    """Minus the second derivatives of the votes' log-likelihood, prior included, of wins (..., M, M): (..., M, M).
+
+    One is added to what no vote can tell, the mean and the restorers nobody voted on, so that it can be inverted.
+    """
+    return _curvature(strengths, _with_prior(wins), _seen(wins))
+
+
+def ranks(strengths: Floats) -> Ints:
+    """1 for the highest of strengths (..., M), NaN last; equal ones share the better rank."""
+    known = np.nan_to_num(strengths, nan=-np.inf)
+    return 1 + (known[..., None, :] > known[..., :, None] + SAME).sum(axis=-1)
+
+
+def spreads(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, seed: int = 0) -> list[Spread]:
+    """Of each restorer, from draws of whole owners with replacement. owners (N,): each vote's face or annotator.
+
+    Percentile intervals, expanded for few owners (Hesterberg 2015), since these spread too little among the draws.
+    kind: what they are called in the reasons. A draw in which nobody voted on a restorer says nothing of it.
+    """
+    known = len(np.unique(owners))
+    if known < LEAST:
+        return [Spread(None, None, f"{known} {kind}: an interval needs {LEAST}")] * len(ballots.restorers)
+    count, groups = groups_of(owners)
+    wins = ballots.wins_by(groups, count)
+    drawn = np.tensordot(drawn_times(count, draws, seed), wins, axes=1)
+    drawn = drawn[_seen(drawn).sum(axis=1) > 1]
+    strengths = fit_many(drawn, fit(wins.sum(axis=0)))
+    places = ranks(strengths)
+    tail = float(norm.cdf(-t.ppf(0.975, count - 1) * np.sqrt(count / (count - 1))))
+    spread = []
+    for one in range(len(ballots.restorers)):
+        told = ~np.isnan(strengths[:, one])
+        if 2 * told.sum() < draws:
+            spread.append(Spread(None, None, f"more than half of the draws of {kind} have no vote on it"))
+        else:
+            spread.append(_spread(strengths[told, one], places[told, one], tail, kind))
+    return spread
+
+
+def _spread(strengths: Floats, places: Ints, tail: float, kind: str) -> Spread:
+    """tail: the share of draws beyond each end."""
+    if np.ptp(strengths) < SAME:
+        why = f"every draw of {kind} gives the same strength, which tells nothing of its spread"
+        return Spread(None, None, why)
+    low, high = np.quantile(strengths, (tail, 1 - tail))
+    best = np.quantile(places, tail, method="lower")
+    worst = np.quantile(places, 1 - tail, method="higher")
+    return Spread((float(low), float(high)), (int(best), int(worst)))
+
+
+def unconnected(wins: Floats) -> list[list[int]]:
+    """The groups of restorers that no vote connects with one another; one group if all hang together."""
+    return _components(wins + wins.T, "weak")
+
+
+def undisputed(wins: Floats) -> list[list[int]]:
+    """Groups of restorers, the strongest first, where no vote goes against a group that stands before another.
+
+    More than one: between them a strength has no limit but the prior's.
+    """
+    groups = _components(wins, "strong")
+    strengths = fit(wins)
+    return sorted(groups, key=lambda group: -strengths[group].mean())
+
+
+def _components(wins: Floats, connection: str) -> list[list[int]]:
+    _, labels = connected_components(wins > 0, directed=connection == "strong", connection=connection)
+    seen = _seen(wins)
+    groups = [np.flatnonzero((labels == label) & seen).tolist() for label in range(labels.max(initial=-1) + 1)]
+    return [group for group in groups if group]
+
+
+def untold(restorers: Sequence[str], wins: Floats) -> list[str]:
+    """What the votes cannot tell of these restorers, in sentences."""
+    named = [[restorers[one] for one in group] for group in unconnected(wins)]
+    if len(named) > 1:
+        groups = "; ".join(", ".join(group) for group in named)
+        return [
+            f"No vote connects these groups: {groups}. Their strengths can be compared within a group, not between "
+            f"groups: have pairs across them judged."
+        ]
+    chain = [[restorers[one] for one in group] for group in undisputed(wins)]
+    if len(chain) > 1:
+        order = " over ".join(" and ".join(group) for group in chain)
+        return [
+            f"No vote goes against the order {order}. How far these are apart is held finite only by an assumption: "
+            f"that each two restorers beat each other {PRIOR} times beside the votes."
+        ]
+    return []
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Kendall's tau-b and Spearman's rho; None: undefined, `why` says so. Of few restorers `why` warns."""
+
+    kendall: float | None
+    spearman: float | None
+    restorers: int
+    why: str = ""
+
+
+def rank_correlation(one: Floats, other: Floats) -> RankCorrelation:
+    """Of the restorers that both have a strength for; one, other (M,), NaN where there is none."""
+    both = ~np.isnan(one) & ~np.isnan(other)
+    first, second = (_levels(strengths[both]) for strengths in (one, other))
+    count = len(first)
+    if count < 2:
+        return RankCorrelation(None, None, count, "fewer than two restorers in common")
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return RankCorrelation(None, None, count, "one of the rankings has all restorers tied")
+    why = "" if count >= FEW_RESTORERS else f"of {count} restorers only: even chance often gives a high correlation"
+    return RankCorrelation(
+        float(kendalltau(first, second).statistic), float(spearmanr(first, second).statistic), count, why
+    )
+
+
+def _levels(strengths: Floats) -> Ints:
+    return -ranks(strengths)
+
+
+def _seen(wins: Floats) -> Bools:
+    seen: Bools = (wins + np.swapaxes(wins, -1, -2)).sum(axis=-1) > 0
+    return seen
+
+
+def _with_prior(wins: Floats) -> Floats:
+    seen = _seen(wins)
+    known = seen[..., :, None] & seen[..., None, :] & ~np.eye(wins.shape[-1], dtype=bool)
+    return np.asarray(wins + PRIOR * known, np.float64)
+
+
+def _differences(strengths: Floats) -> Floats:
+    return strengths[..., :, None] - strengths[..., None, :]
+
+
+def _log_likelihood(strengths: Floats, wins: Floats) -> Floats:
+    return np.asarray((wins * log_expit(_differences(strengths))).sum(axis=(-1, -2)), np.float64)
+
+
+def _newton_step(strengths: Floats, with_prior: Floats, seen: Bools) -> Floats:
+    both = with_prior + np.swapaxes(with_prior, -1, -2)
+    gradient = (with_prior - both * expit(_differences(strengths))).sum(axis=-1)
+    return np.linalg.solve(_curvature(strengths, with_prior, seen), gradient[..., None])[..., 0]
+
+
+def _curvature(strengths: Floats, with_prior: Floats, seen: Bools) -> Floats:
+    both = with_prior + np.swapaxes(with_prior, -1, -2)
+    chance = expit(_differences(strengths))
+    weight = both * chance * (1 - chance)
+    size = strengths.shape[-1]
+    return np.asarray(np.eye(size) * (weight.sum(axis=-1) + ~seen)[..., None] - weight + 1 / size, np.float64)

@@ -1,0 +1,167 @@
+"""How often each annotator is right when nobody knows the truth: Dawid and Skene (1979), with one accuracy each.
+
+Which image of a pair is the first means nothing. So an annotator's confusion matrix is the same with the images
+swapped, the truth is a fair coin beforehand, and one number is left: how often a decided answer names the better image.
+“Can't tell” says nothing about which that is.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotate.statistics.answer_arrays import AT_ONCE, CANT_TELL, FIRST, Answers, Floats, Ints
+from annotate.statistics.bootstrap import LEAST, Estimate, drawn_times, groups_of, with_interval, without_value
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+RIGHT, WRONG = 1.0, 0.25  # the prior: as if everybody had given so many right and wrong answers before
+EXPECTED = RIGHT / (RIGHT + WRONG)
+MOST_SURE = 1 - 1e-6  # of the better image
+DRAWS = 300
+MOST_ITERATIONS, TOLERANCE = 2000, 1e-6
+TOLERANCE_OF_DRAWS = 1e-5
+
+NOT_IDENTIFIED = "accuracy needs three annotators who share decided pairs with one another"
+
+
+@dataclass(frozen=True)
+class DawidSkene:
+    """p_first: by pair, in (0, 1). accuracy: by annotator, of decided answers. weights: the accuracies behind p_first.
+
+    An annotator whose accuracy the answers do not settle has a weight, which the prior chose, but no accuracy.
+    """
+
+    p_first: dict[int, float]
+    accuracy: dict[int, Estimate]
+    weights: dict[int, float]
+    iterations: int
+    converged: bool
+
+
+def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> DawidSkene:
+    """The most probable accuracies under a Beta prior (EM), which keeps them off 0 and 1.
+
+    Calling every answer its opposite and every accuracy its complement explains the answers as well. Of the two it
+    takes the one in which the annotators are better than chance on average.
+
+    Intervals draw faces anew and start from the full solution.
+    """
+    from scipy.sparse import csr_array
+
+    pairs, pair = np.unique(answers.pairs, return_inverse=True)
+    annotators, annotator = np.unique(answers.annotators, return_inverse=True)
+    decided = answers.choices != CANT_TELL
+    sign = np.where(answers.choices == FIRST, 1.0, -1.0)[decided]
+    signs = csr_array((sign, (pair[decided], annotator[decided])), shape=(len(pairs), len(annotators)))
+    settled, component = _settled(signs)
+    weights, iterations, converged = _solve(signs, component)
+    belief = MOST_SURE * np.tanh(_votes(signs, weights) / 2)[:, 0]
+    faces = np.zeros(len(pairs), np.int64)
+    faces[pair] = answers.faces
+    drawn = _drawn(signs, faces, weights, seed) if intervals else None
+    accuracy = {}
+    for place, who in enumerate(annotators.tolist()):
+        on_faces = answers.faces[decided & (annotator == place)]
+        if not len(on_faces):
+            accuracy[who] = without_value("never decided between the images")
+        elif not settled[place]:
+            accuracy[who] = without_value(NOT_IDENTIFIED, len(on_faces))
+        elif drawn is None:
+            accuracy[who] = Estimate(float(weights[place, 0]), None, None, len(on_faces), "no interval was asked for")
+        else:
+            value, different = float(weights[place, 0]), len(np.unique(on_faces))
+            accuracy[who] = with_interval(value, drawn[place], len(on_faces), faces=different)
+    return DawidSkene(
+        p_first=dict(zip(pairs.tolist(), ((1 + belief) / 2).tolist(), strict=True)),
+        accuracy=accuracy,
+        weights=dict(zip(annotators.tolist(), weights[:, 0].tolist(), strict=True)),
+        iterations=iterations,
+        converged=converged,
+    )
+
+
+def _settled(signs: "csr_array") -> tuple[NDArray[np.bool_], Ints]:
+    """Whose accuracy (A,) the answers settle, and the component (A,) of annotators who share decided pairs.
+
+    How often two agree tells the product of (2 accuracy - 1) of both; such products tell the factors, but for one
+    sign, if a chain of annotators leads back to its start in an odd number of steps.
+    """
+    shared = (abs(signs).T @ abs(signs)).toarray() > 0
+    np.fill_diagonal(shared, val=False)
+    component, colour = np.full(len(shared), -1), np.zeros(len(shared), bool)
+    odd = set()
+    for start in range(len(shared)):
+        if component[start] >= 0:
+            continue
+        component[start], todo = start, [start]
+        while todo:
+            one = todo.pop()
+            for other in np.flatnonzero(shared[one]).tolist():
+                if component[other] < 0:
+                    component[other], colour[other] = start, not colour[one]
+                    todo.append(other)
+                elif colour[other] == colour[one]:
+                    odd.add(start)
+    return np.isin(component, list(odd)), component
+
+
+def _solve(signs: "csr_array", component: Ints) -> tuple[Floats, int, bool]:
+    weight = np.ones((signs.shape[0], 1))
+    several = np.diff(signs.indptr) > 2  # where a majority tells something of its members
+    start = _better(signs, signs.T.tocsr(), several[:, None] * 1.0, np.full((signs.shape[1], 1), EXPECTED))
+    accuracy, iterations, converged = _em(signs, weight, start, TOLERANCE)
+    balance = np.bincount(component, accuracy[:, 0] - 0.5, minlength=signs.shape[1])
+    if (mirrored := balance[component] < 0).any():
+        start = np.where(mirrored[:, None], 1 - accuracy, accuracy)
+        accuracy, more, converged = _em(signs, weight, start, TOLERANCE)
+        iterations += more
+    return accuracy, iterations, converged
+
+
+def _em(signs: "csr_array", weight: Floats, start: Floats, tolerance: float) -> tuple[Floats, int, bool]:
+    """EM for D weightings of the pairs at once: weight (P, D), start and the accuracy returned (A, D)."""
+    accuracy, moving, iterations = start.copy(), np.arange(weight.shape[1]), 0
+    across = signs.T.tocsr()
+    while moving.size and iterations < MOST_ITERATIONS:
+        better = _better(signs, across, weight[:, moving], accuracy[:, moving])
+        moved = np.abs(better - accuracy[:, moving]).max(axis=0, initial=0)
+        accuracy[:, moving] = better
+        moving = moving[moved > tolerance]
+        iterations += 1
+    return accuracy, iterations, not moving.size
+
+
+def _better(signs: "csr_array", across: "csr_array", weight: Floats, accuracy: Floats) -> Floats:
+    """One step: what is believed of the pairs, and how often each annotator is right by that. across: signs turned."""
+    belief = np.tanh(_votes(signs, accuracy) / 2)  # 2 p(first is better) - 1
+    decided = abs(across) @ weight
+    right = (decided + across @ (weight * belief)) / 2
+    return (right + RIGHT) / (decided + RIGHT + WRONG)
+
+
+def _votes(signs: "csr_array", accuracy: Floats) -> Floats:
+    """Log-odds of the first image (P, D)."""
+    return signs @ _log_odds(accuracy)
+
+
+def _log_odds(accuracy: Floats) -> Floats:
+    return np.log(accuracy) - np.log1p(-accuracy)
+
+
+def _drawn(signs: "csr_array", faces: Ints, solution: Floats, seed: int) -> Floats:
+    """Accuracies (A, draws) with faces drawn anew; NaN for those who decided nothing on the faces drawn."""
+    groups, group = groups_of(faces)
+    if groups < LEAST:
+        return np.full((signs.shape[1], DRAWS), np.nan)
+    times = drawn_times(groups, DRAWS, seed)
+    at_once = max(1, AT_ONCE // len(faces))
+    parts = []
+    for begin in range(0, DRAWS, at_once):
+        weight = times[begin : begin + at_once].T[group]
+        start = np.repeat(solution, weight.shape[1], axis=1)
+        accuracy, _, _ = _em(signs, weight, start, TOLERANCE_OF_DRAWS)
+        parts.append(np.where(abs(signs).T @ weight > 0, accuracy, np.nan))
+    return np.concatenate(parts, axis=1)

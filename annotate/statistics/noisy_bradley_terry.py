@@ -1,0 +1,102 @@
+"""Noisy Bradley-Terry (Bugakova et al. 2019): a quality for each image, a reliability for each annotator.
+
+With the probability of an annotator's reliability an answer follows Bradley-Terry, that is, the sigmoid of the
+difference of the two qualities; else it is a coin that may lean towards the left.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from annotate.statistics.answer_arrays import Floats, Ints
+
+QUALITY_SPREAD = 2.0  # standard deviation of a quality beforehand
+RELIABLE, UNRELIABLE = 1.0, 0.25  # as if everybody had given so many answers by looking and by the coin before
+EITHER_SIDE = 2.0  # as if every coin had fallen so often to the left, and to the right
+MOST_ITERATIONS = 2000
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """N answers. first, second, annotators (N,): numbers from 0; chose_first, left_is_first, tied (N,): truth values.
+
+    tied: can't tell, as half a win of each image; it draws their qualities together and tells nothing of the annotator.
+    """
+
+    first: Ints
+    second: Ints
+    annotators: Ints
+    chose_first: Ints
+    left_is_first: Ints
+    tied: Ints
+
+
+@dataclass(frozen=True)
+class NoisyBradleyTerry:
+    """qualities (images,), in log-odds; reliabilities and left (annotators,), in (0, 1)."""
+
+    qualities: Floats
+    reliabilities: Floats
+    left: Floats
+    iterations: int
+    converged: bool
+
+
+def noisy_bradley_terry(comparisons: Comparisons) -> NoisyBradleyTerry:
+    """The most probable qualities, reliabilities and leanings (L-BFGS), from images that are all alike at first.
+
+    The prior draws the qualities together and the reliabilities make up for it: they tell who looks more than whom, but
+    come out higher than how often somebody looks.
+    """
+    images = int(max(comparisons.first.max(initial=-1), comparisons.second.max(initial=-1))) + 1
+    annotators = int(comparisons.annotators.max(initial=-1)) + 1
+    start = np.zeros(images + 2 * annotators)
+    start[images : images + annotators] = np.log(RELIABLE / UNRELIABLE)
+    options = {"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "gtol": 1e-4, "ftol": 1e-10}
+    found = minimize(
+        loss_and_gradient, start, args=(comparisons, images, annotators), jac=True, method="L-BFGS-B", options=options
+    )
+    qualities, reliable, left = np.split(found.x, [images, images + annotators])
+    return NoisyBradleyTerry(qualities, expit(reliable), expit(left), int(found.nit), bool(found.success))
+
+
+def loss_and_gradient(
+    parameters: Floats, comparisons: Comparisons, images: int, annotators: int
+) -> tuple[float, Floats]:
+    """Negative log posterior. parameters: qualities, then the log-odds of reliabilities, then of leanings."""
+    quality, reliable, left = np.split(parameters, [images, images + annotators])
+    decided = ~comparisons.tied.astype(bool)
+    who = comparisons.annotators[decided]
+    won = np.where(comparisons.chose_first, 1.0, -1.0)[decided]
+    side = won * np.where(comparisons.left_is_first, 1.0, -1.0)[decided]
+    margin = quality[comparisons.first] - quality[comparisons.second]
+
+    by_quality = expit(won * margin[decided])
+    by_coin = expit(side * left[who])
+    looked = expit(reliable)[who]
+    chance = looked * by_quality + (1 - looked) * by_coin
+    to_margin = 0.5 - expit(margin)  # of a tie
+    to_margin[decided] = looked * by_quality * (1 - by_quality) * won / chance
+    to_reliable = looked * (1 - looked) * (by_quality - by_coin) / chance
+    to_left = (1 - looked) * by_coin * (1 - by_coin) * side / chance
+
+    tie = margin[~decided]
+    log_posterior = (
+        np.log(chance).sum()
+        + (log_expit(tie) + log_expit(-tie)).sum() / 2
+        - (quality**2).sum() / (2 * QUALITY_SPREAD**2)
+        + (RELIABLE * log_expit(reliable) + UNRELIABLE * log_expit(-reliable)).sum()
+        + EITHER_SIDE * (log_expit(left) + log_expit(-left)).sum()
+    )
+    gradient = np.concatenate(
+        [
+            np.bincount(comparisons.first, to_margin, minlength=images)
+            - np.bincount(comparisons.second, to_margin, minlength=images)
+            - quality / QUALITY_SPREAD**2,
+            np.bincount(who, to_reliable, minlength=annotators) + RELIABLE - (RELIABLE + UNRELIABLE) * expit(reliable),
+            np.bincount(who, to_left, minlength=annotators) + EITHER_SIDE * (1 - 2 * expit(left)),
+        ]
+    )
+    return -float(log_posterior), -gradient

@@ -1,0 +1,201 @@
+"""How far a ranking of restorers can be believed: circles among three, and votes on which the order hangs.
+
+Plain arrays: no database here.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import expit
+
+from annotate.statistics.answer_arrays import Floats, Ints
+from annotate.statistics.bradley_terry import SAME, Ballots, fit, fit_many, information
+from annotate.statistics.intervals import wilson
+
+CHANCE = 1 / 4  # two of the eight ways in which three coins order three restorers are circles
+MOST_DROPPED = 0.1  # of the votes
+GROUPS_AT_ONCE = 2000  # in memory
+MOST_NAMED = 3  # kinds of votes in a sentence
+PARTS = 8  # while more than that many votes must go, as large a part of them goes at once
+
+
+@dataclass(frozen=True)
+class Triads:
+    """Of the threes of restorers whose three pairs are all decided, those that go round in a circle."""
+
+    circles: int = 0
+    threes: int = 0
+
+    @property
+    def share(self) -> float | None:
+        return self.circles / self.threes if self.threes else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's, as if the threes were independent."""
+        return wilson(self.circles, self.threes) if self.threes else None
+
+    @property
+    def words(self) -> str:
+        if self.share is None or self.interval is None:
+            return "no three restorers have three decided pairs"
+        low, high = self.interval
+        return (
+            f"{self.circles:,} of {self.threes:,} threes go round in a circle: {self.share:.1%} ({low:.1%} to "
+            f"{high:.1%}); coins would make {CHANCE:.0%}"
+        )
+
+
+def triads(ballots: Ballots, *owners: Ints) -> Triads:
+    """Counted within each owner by the majority of its votes: a face or, with two columns, one annotator on one face.
+
+    owners: (N,) each. A pair that is tied, or that nobody judged, decides nothing: its threes are left out.
+    """
+    own, groups = np.unique(np.stack(owners), axis=1, return_inverse=True)
+    groups = groups.reshape(-1)
+    order = np.argsort(groups, kind="stable")
+    circles = threes = 0
+    for start in range(0, own.shape[1], GROUPS_AT_ONCE):
+        rows = order[slice(*np.searchsorted(groups[order], (start, start + GROUPS_AT_ONCE)))]
+        wins = ballots.where(rows).wins_by(groups[rows] - start, min(GROUPS_AT_ONCE, own.shape[1] - start))
+        beats = (wins > np.swapaxes(wins, 1, 2)).astype(np.float64)
+        circles += round(_closed_walks(beats) / 3)
+        threes += round(_closed_walks(beats + np.swapaxes(beats, 1, 2)) / 6)
+    return Triads(circles, threes)
+
+
+def _closed_walks(edges: Floats) -> float:
+    """Of three steps, in graphs (G, M, M): the sum of the traces of their cubes."""
+    return float(((edges @ edges) * np.swapaxes(edges, 1, 2)).sum())
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """So many votes on a couple that chose the same: `winner` over `loser`, or, tied, neither."""
+
+    winner: str
+    loser: str
+    votes: int
+    tied: bool = False
+
+    def fewer(self, votes: int) -> "Dropped":
+        return replace(self, votes=self.votes - votes)
+
+    def __str__(self) -> str:
+        return f"{self.votes} {'for neither of' if self.tied else 'for'} {self._couple}"
+
+    @property
+    def _couple(self) -> str:
+        return f"{self.winner} and {self.loser}" if self.tied else f"{self.winner} over {self.loser}"
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Votes without which two neighbours of the ranking change places; `dropped` is None if no tenth of them does that.
+
+    Found greedily: fewer may do, but no fewer of these.
+    """
+
+    upper: str
+    lower: str
+    dropped: list[Dropped] | None
+    of: int  # votes
+
+    @property
+    def votes(self) -> int | None:
+        return None if self.dropped is None else sum(drop.votes for drop in self.dropped)
+
+    @property
+    def share(self) -> float | None:
+        return None if self.votes is None else self.votes / self.of
+
+    @property
+    def words(self) -> str:
+        if self.dropped is None:
+            return f"Not within {MOST_DROPPED:.0%} of the votes do {self.upper} and {self.lower} change places."
+        if not self.dropped:
+            return f"Tied: {self.upper} and {self.lower}."
+        share = f"{self.share:.1%}" if (self.share or 0) >= 0.001 else "less than 0.1%"
+        named = ", ".join(map(str, self.dropped[:MOST_NAMED]))
+        if others := sum(drop.votes for drop in self.dropped[MOST_NAMED:]):
+            named += f", {others} more on other couples"
+        return (
+            f"Without {self.votes:,} of the {self.of:,} votes ({share}) {self.upper} and {self.lower} change places: "
+            f"{named}."
+        )
+
+
+def sensitivities(ballots: Ballots) -> list[Sensitivity]:
+    """Of each two neighbours of the ranking, the first first.
+
+    Each vote's influence on the difference of the two strengths is its own gradient through the inverse Hessian; those
+    that hold the order most are dropped, the strengths are fitted anew, and so on until the two change places.
+    """
+    strengths = fit(ballots.wins())
+    order = [int(one) for one in np.argsort(-strengths, kind="stable") if not np.isnan(strengths[one])]
+    return [_sensitivity(ballots, strengths, upper, lower) for upper, lower in pairwise(order)]
+
+
+def _sensitivity(ballots: Ballots, strengths: Floats, upper: int, lower: int) -> Sensitivity:
+    """Votes that chose the same on a couple are alike: counts of them (2, M, M) stand for all, see `_counts`."""
+    names, counts = ballots.restorers, _counts(ballots)
+    left, budget = counts, int(MOST_DROPPED * len(ballots))
+    gap = strengths[upper] - strengths[lower]
+    while gap >= -SAME:
+        if gap <= SAME and left is counts:
+            break
+        spare = _spare(left)
+        influence = np.where(spare > 0, _influence(strengths, left, upper, lower), -np.inf)
+        kind = np.unravel_index(np.argmax(influence), influence.shape)
+        if budget < 1 or influence[kind] <= 0:
+            return Sensitivity(names[upper], names[lower], None, len(ballots))
+        at_once = int(min(budget, spare[kind], max(1, gap / influence[kind] / PARTS)))
+        while True:
+            fewer = left.copy()
+            fewer[kind] -= at_once
+            found = fit_many(_wins(fewer)[None], strengths)[0]
+            if found[upper] - found[lower] >= -SAME or at_once == 1:
+                break
+            at_once //= 2  # too many for “no fewer of these”
+        left, strengths, budget = fewer, found, budget - at_once
+        gap = strengths[upper] - strengths[lower]
+    return Sensitivity(names[upper], names[lower], _named(names, counts - left), len(ballots))
+
+
+def _counts(ballots: Ballots) -> Ints:
+    """(2, M, M): votes for the row's restorer over the column's; can't-tells, with the lower number as row."""
+    size = len(ballots.restorers)
+    counts = np.zeros((2, size, size), np.int64)
+    tied, first_won = ballots.won == 0.5, ballots.won == 1
+    winner = np.where(first_won, ballots.first, ballots.second)
+    loser = np.where(first_won, ballots.second, ballots.first)
+    np.add.at(counts[0], (winner[~tied], loser[~tied]), 1)
+    low, high = np.minimum(ballots.first, ballots.second), np.maximum(ballots.first, ballots.second)
+    np.add.at(counts[1], (low[tied], high[tied]), 1)
+    return counts
+
+
+def _wins(counts: Ints) -> Floats:
+    return np.asarray(counts[0] + (counts[1] + counts[1].T) / 2, np.float64)
+
+
+def _spare(left: Ints) -> Ints:
+    """How many of each kind may go so that every restorer keeps a vote."""
+    each = left.sum(axis=(0, 1)) + left.sum(axis=(0, 2)) - 1
+    return np.minimum(left, np.minimum(each[:, None], each[None, :]))
+
+
+def _influence(strengths: Floats, left: Ints, upper: int, lower: int) -> Floats:
+    """(2, M, M): by how much the gap shrinks, to first order, without one vote of each kind."""
+    apart = np.zeros(len(strengths))
+    apart[upper], apart[lower] = 1, -1
+    pull = np.linalg.solve(information(strengths, _wins(left)), apart)
+    chance = expit(strengths[:, None] - strengths[None, :])
+    between = pull[:, None] - pull[None, :]
+    return np.stack([(1 - chance) * between, (0.5 - chance) * between])
+
+
+def _named(names: tuple[str, ...], gone: Ints) -> list[Dropped]:
+    kinds = sorted(zip(*np.nonzero(gone), strict=True), key=lambda kind: -gone[kind])
+    return [Dropped(names[one], names[other], int(gone[tied, one, other]), bool(tied)) for tied, one, other in kinds]

@@ -1,0 +1,24 @@
+"""The plot of a user study's preferences."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from annotate.charts.axes import Axis
+from annotate.charts.intervals import IntervalPlot, _across, _intervals
+from annotate.charts.lines import Mark
+from annotate.models.campaigns import Question
+from annotate.studies.report import Row
+
+
+def preference_plot(question: Question, rows: Sequence[Row]) -> IntervalPlot:
+    """A study's preference ratios on one question, a row a couple, against the half that says neither is better."""
+    drawn = []
+    for row in rows:
+        ratio = row.found.ratio or 0.0
+        low, high = row.found.interval or (ratio, ratio)
+        verdict = "better" if low > 0.5 else "worse" if high < 0.5 else ""
+        drawn.append((f"{row.one} over {row.other}", f"{ratio:.0%}", verdict, ratio, low, high))
+    axis = Axis("", 0, 1, 0.25, lambda value: f"{value:.0%}")
+    spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
+    made = _intervals(f"{question.label} Preference ratios with 95% intervals: {spoken}", axis, drawn)
+    return replace(made, zero=Mark("as often as not", x=_across(axis, 0.5)))

@@ -1,0 +1,128 @@
+"""The user study's figures (App. C, Tables 6, 7), on plain numbers: no database here.
+
+Answers of one participant hang together, and so do answers about one face. An interval that takes them for independent
+is too narrow; the one here draws participants and faces anew, both (a two-way bootstrap).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from annotate.statistics.bootstrap import LEAST
+from annotate.statistics.intervals import wilson
+from annotate.statistics.significance import binomial_two_sided
+
+if TYPE_CHECKING:  # a web process loads numpy only when a report is asked for
+    import numpy as np
+    from numpy.typing import NDArray
+
+DRAWS = 4000
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One answer about a couple of restorers: `prefers` True for the one in question, None for “can't tell”."""
+
+    participant: int
+    face: int
+    prefers: bool | None
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """How often one of two restorers was preferred, among answers that chose one."""
+
+    wins: int
+    losses: int
+    ties: int
+    participants: int
+    faces: int
+    interval: tuple[float, float] | None  # two-way bootstrap, 95%
+    why_no_interval: str
+    p_participants: float | None  # exact two-sided sign test over participants; None: all are undecided
+
+    @property
+    def answers(self) -> int:
+        return self.wins + self.losses + self.ties
+
+    @property
+    def ratio(self) -> float | None:
+        chosen = self.wins + self.losses
+        return self.wins / chosen if chosen else None
+
+    @property
+    def ratio_with_halved_ties(self) -> float | None:
+        return (self.wins + self.ties / 2) / self.answers if self.answers else None
+
+    @property
+    def naive_interval(self) -> tuple[float, float] | None:
+        """Wilson's, as if every answer were independent."""
+        chosen = self.wins + self.losses
+        return wilson(self.wins, chosen) if chosen else None
+
+
+def preferred(votes: Sequence[Vote], *, seed: int = 0) -> Preferred:
+    """Raises nothing: what is undefined is None, with the reason in words."""
+    wins = sum(vote.prefers is True for vote in votes)
+    losses = sum(vote.prefers is False for vote in votes)
+    participants = len({vote.participant for vote in votes})
+    faces = len({vote.face for vote in votes})
+    interval, why = None, ""
+    if participants < LEAST or faces < LEAST:
+        why = f"{participants} participants and {faces} faces; an interval needs {LEAST} of each"
+    elif wins + losses == 0:
+        why = "nobody chose a side"
+    else:
+        interval = _two_way_bootstrap(votes, seed)
+    return Preferred(
+        wins=wins,
+        losses=losses,
+        ties=len(votes) - wins - losses,
+        participants=participants,
+        faces=faces,
+        interval=interval,
+        why_no_interval=why,
+        p_participants=sign_test(votes),
+    )
+
+
+def _two_way_bootstrap(votes: Sequence[Vote], seed: int) -> tuple[float, float]:
+    """95% percentile interval of the ratio with participants and faces both drawn anew, with replacement."""
+    import numpy as np
+
+    wins, chosen = _tables(votes)
+    random = np.random.default_rng(seed)
+    people = random.multinomial(len(wins), np.full(len(wins), 1 / len(wins)), size=DRAWS)
+    faces = random.multinomial(wins.shape[1], np.full(wins.shape[1], 1 / wins.shape[1]), size=DRAWS)
+    won = ((people @ wins) * faces).sum(axis=1)
+    of = ((people @ chosen) * faces).sum(axis=1)
+    ratios = won[of > 0] / of[of > 0]
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _tables(votes: Sequence[Vote]) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    """Wins, and answers that chose a side: (participants, faces)."""
+    import numpy as np
+
+    rows = {participant: row for row, participant in enumerate(sorted({vote.participant for vote in votes}))}
+    columns = {face: column for column, face in enumerate(sorted({vote.face for vote in votes}))}
+    wins = np.zeros((len(rows), len(columns)))
+    chosen = np.zeros_like(wins)
+    for vote in votes:
+        if vote.prefers is not None:
+            place = rows[vote.participant], columns[vote.face]
+            wins[place] += vote.prefers
+            chosen[place] += 1
+    return wins, chosen
+
+
+def sign_test(votes: Sequence[Vote]) -> float | None:
+    """Exact two-sided p of “as many participants lean one way as the other”; the undecided are left out."""
+    leaning: dict[int, int] = defaultdict(int)
+    for vote in votes:
+        leaning[vote.participant] += 0 if vote.prefers is None else 1 if vote.prefers else -1
+    ahead = sum(balance > 0 for balance in leaning.values())
+    behind = sum(balance < 0 for balance in leaning.values())
+    return binomial_two_sided(ahead, ahead + behind) if ahead + behind else None

@@ -1,0 +1,82 @@
+"""What a user study found: answers in force, by couple of restorers and question."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from annotate.campaigns import oversight
+from annotate.models import Campaign, Candidate, Judgement, Lease, User
+from annotate.models.campaigns import Question
+from annotate.statistics.annotator_checks import Conduct, conducts
+from annotate.studies.preference_ratios import Preferred, Vote, preferred
+
+# Table 6: the share that preferred the tuned restorer. On the paper's faces and participants.
+PAPER = {
+    "OSEDiff (+ours) vs OSEDiff": {Question.FIDELITY: 0.78, Question.REALISM: 0.88},
+    "DiffBIR (+ours) vs DiffBIR": {Question.FIDELITY: 0.68, Question.REALISM: 0.75},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question about one couple: how often the first of the two was preferred."""
+
+    one: str
+    other: str
+    question: Question
+    found: Preferred
+
+
+@dataclass(frozen=True)
+class Participant:
+    person: User
+    conduct: Conduct
+
+
+@dataclass(frozen=True)
+class Study:
+    rows: list[Row]
+    participants: list[Participant]
+
+    @property
+    def any_simulated(self) -> bool:
+        return any(participant.person.simulated for participant in self.participants)
+
+
+def study(campaign: Campaign) -> Study:
+    """Of the answers in force."""
+    answers = Judgement.objects.filter(
+        pk__in=Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False).values(
+            "judgement_id"
+        )
+    ).values_list(
+        "lease__annotator_id",
+        "lease__item__pair__face_id",
+        "lease__item__pair__first__source",
+        "lease__item__pair__second__source",
+        "lease__item__question",
+        "choice",
+    )
+    by_couple: dict[tuple[str, str], dict[str, list[Vote]]] = defaultdict(lambda: defaultdict(list))
+    for person, face, first, second, question, choice in answers:
+        couple = _in_order(first, second)
+        prefers = None if choice == "cant_tell" else (choice == "first") == (couple[0] == first)
+        by_couple[couple][question].append(Vote(person, face, prefers))
+    rows = [
+        _row(couple, Question(question), votes)
+        for couple, questions in sorted(by_couple.items())
+        for question, votes in sorted(questions.items())
+    ]
+    found = conducts(oversight.answers(campaign))
+    people = User.objects.filter(pk__in=found).order_by("username")
+    return Study(rows, [Participant(person, found[person.pk]) for person in people])
+
+
+def _in_order(first: str, second: str) -> tuple[str, str]:
+    """The photograph last: it is what a restorer is held against; else by name."""
+    if Candidate.HQ in (first, second):
+        return (second if first == Candidate.HQ else first), Candidate.HQ
+    return (first, second) if first < second else (second, first)
+
+
+def _row(couple: tuple[str, str], question: Question, votes: list[Vote]) -> Row:
+    return Row(one=couple[0], other=couple[1], question=question, found=preferred(votes))

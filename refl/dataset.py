@@ -1,0 +1,170 @@
+"""The faces that a restorer trains on and is judged by: their photographs, and the degraded images that belong to them.
+
+`faces.jsonl` is to restorers what the manifest is to the reward model: with the images it is all a GPU machine needs.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from refl.degradation import DegradeConfig, degrade, sample_parameters
+from rewardlab import snapshot_images
+from rewardlab.files import write_atomic
+from rewardlab.images import Pixels, to_tensor
+from rewardlab.snapshot_images import DataError
+from rewardlab.training import schedule
+
+FORMAT = "diffusionreward-faces"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """Image paths are relative to the image folder and end in the content's sha256; lq is empty if there is none."""
+
+    face: int
+    identity: str
+    split: str  # train, gold or test
+    caption: str
+    size: int  # side of the square images in pixels
+    hq: str
+    lq: str
+
+
+def write(path: Path, rows: Iterable[FaceRow]) -> dict[str, Any]:
+    """Write the file, whole or not at all, and return its header."""
+    kept = sorted(rows, key=lambda row: row.face)
+    body = "".join(json.dumps(asdict(row), ensure_ascii=False, sort_keys=True) + "\n" for row in kept).encode()
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows": len(kept),
+        "counts": dict(sorted(Counter(row.split for row in kept).items())),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    write_atomic(path, json.dumps(header).encode() + b"\n" + body)
+    return header
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[FaceRow]]:
+    """Header and rows. Raises `DataError` unless the content is what the header's sha256 says."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        header = json.loads(head)
+        is_ours = header["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no list of faces ({error}). Name a faces.jsonl that `snapshot` wrote.") from error
+    if not is_ours or header["version"] != VERSION:
+        raise DataError(f"{path} is no list of faces of version {VERSION}: take a new snapshot.")
+    if hashlib.sha256(body).hexdigest() != header["sha256"]:
+        raise DataError(f"{path} was changed or cut after it was written. Take a new snapshot.")
+    return header, [FaceRow(**json.loads(line)) for line in body.splitlines()]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """hq, lq: float (B, 3, S, S) in [0, 1]; faces and noise seeds in the same order."""
+
+    faces: tuple[FaceRow, ...]
+    hq: Tensor
+    lq: Tensor
+    seeds: tuple[int, ...]
+
+    @property
+    def captions(self) -> list[str]:
+        return [face.caption for face in self.faces]
+
+    def part(self, number: int, parts: int) -> "Batch":
+        """The `number`-th of equal parts."""
+        size = len(self.faces) // parts
+        where = slice(number * size, (number + 1) * size)
+        return Batch(self.faces[where], self.hq[where], self.lq[where], self.seeds[where])
+
+
+class TrainingFaces:
+    """Photographs of side `size`, degraded anew each time by Eq. 9.
+
+    Which faces a step sees, and how they are degraded, is a function of the seed and the step alone.
+    """
+
+    def __init__(
+        self, rows: Sequence[FaceRow], folder: Path, size: int, degradation: DegradeConfig, *, seed: int, mirror: bool
+    ) -> None:
+        self.rows, self.folder, self.size, self.seed, self.mirror = list(rows), folder, size, seed, mirror
+        self.degradation = degradation.scaled_to(size)
+
+    def batches(self, count: int, *, start: int = 0) -> Iterator[Batch]:
+        """Batches of `count` faces of step `start`, `start` + 1, ..."""
+        plan = schedule.plan(len(self.rows), faces_per_step=count, seed=self.seed, mirror=self.mirror, start=start)
+        for step, items in enumerate(plan, start=start):
+            yield self._load(items, first=step * count)
+
+    def _load(self, items: Sequence[schedule.Item], first: int) -> Batch:
+        rows, hq, lq, seeds = [], [], [], []
+        for place, item in enumerate(items, start=first):
+            row = self.rows[item.group]
+            photograph = _resized(snapshot_images.read_image(self.folder, row.hq), self.size)
+            if item.mirrored:
+                photograph = np.ascontiguousarray(photograph[:, ::-1])
+            seed = int(np.random.default_rng([self.seed, place]).integers(1 << 31))
+            rows.append(row)
+            hq.append(photograph)
+            lq.append(degrade(photograph, sample_parameters(self.degradation, seed), self.degradation))
+            seeds.append(seed)
+        return Batch(tuple(rows), to_tensor(hq), to_tensor(lq), tuple(seeds))
+
+
+def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
+    """Those of split train. Raises `DataError` if there is none, or if one shows a person or photograph of the gold
+    set."""
+    training = [row for row in rows if row.split == "train"]
+    if not training:
+        raise DataError("There is no training face: ingest some with --split train.")
+    gold = [row for row in rows if row.split == "gold"]
+    people, photographs = {row.identity for row in gold}, {row.hq for row in gold}
+    for row in training:
+        if row.identity in people or row.hq in photographs:
+            raise DataError(
+                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training faces. Nothing "
+                "may train on gold faces: take a new snapshot from the database."
+            )
+    return training
+
+
+def watched(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
+    """The first `count` test faces that have a stored lq, the same for every run: settings may be chosen by them, so
+    they are no test of a result."""
+    return list(islice((row for row in rows if row.split == "test" and row.lq), count))
+
+
+def held_out(rows: Sequence[FaceRow], folder: Path, size: int, count: int) -> Batch:
+    """The watched faces. Raises `DataError` without any."""
+    chosen = watched(rows, count)
+    if not chosen:
+        raise DataError(
+            "There is no test face with a degraded image to watch the training by: ingest some with --split test, run "
+            "`degrade`, and start the run anew (with --faces: take a new snapshot)."
+        )
+    hq, lq = (
+        to_tensor([_resized(snapshot_images.read_image(folder, path), size) for path in paths])
+        for paths in ([row.hq for row in chosen], [row.lq for row in chosen])
+    )
+    return Batch(tuple(chosen), hq, lq, seeds=tuple(row.face for row in chosen))
+
+
+def _resized(image: Pixels, size: int) -> Pixels:
+    if image.shape[0] == size:
+        return image
+    method = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=method), np.uint8)

@@ -1,0 +1,187 @@
+"""Restorers compared on the same faces: means with intervals, and differences against a base. No images, no networks.
+
+Every figure is a mean over faces, so faces are what the bootstrap draws. All restorers are seen on the same draws: the
+interval of a difference is that of the paired difference, in which what makes a face hard cancels.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Verdict = Literal["better", "worse", "unclear"]
+
+LEVEL = 0.95
+SAMPLES = 2000
+SET_SAMPLES = 200  # of a value of a whole set, each of which costs a decomposition
+FEWEST_FACES = 6  # with five, all differences have one sign by chance in 2 of 32 cases, which is more than 5%
+DRAWN_AT_ONCE = 4_000_000  # numbers
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n faces and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A restorer minus the base on the same faces, and its 95% interval. The verdict knows which way is good."""
+
+    mean: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Restorer -> metric -> figures. left_out: metric -> faces that lack a value for one of the restorers."""
+
+    values: dict[str, dict[str, Estimate]]
+    against_base: dict[str, dict[str, Difference]]
+    left_out: dict[str, int]
+
+
+def summarise(
+    values: Mapping[str, Mapping[str, Array]],
+    *,
+    higher_is_better: Mapping[str, bool],
+    base: str | None = None,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Summary:
+    """From values[restorer][metric], (F,) each in one order of the faces, NaN where there is none.
+
+    higher_is_better names the metrics. A face that lacks a value for one restorer is left out for all of them in that
+    metric, and counted; a restorer without any value has no figure there, and costs the others no face. Raises
+    `ValueError` for a base that is not among the restorers, and for values of differing numbers of faces.
+    """
+    if base is not None and base not in values:
+        raise ValueError(f"the base {base} is not among {', '.join(values)}")
+    if len(numbers := {len(column) for columns in values.values() for column in columns.values()}) > 1:
+        raise ValueError(f"the values are of {' and '.join(map(str, sorted(numbers)))} faces, not of the same ones")
+    summary = Summary({name: {} for name in values}, {name: {} for name in values}, {})
+    for metric, is_higher in higher_is_better.items():
+        columns = {
+            name: np.asarray(of[metric], np.float64)
+            for name, of in values.items()
+            if metric in of and not np.isnan(of[metric]).all()
+        }
+        if not columns:
+            continue
+        table = np.stack(list(columns.values()), axis=1)
+        whole = ~np.isnan(table).any(axis=1)
+        summary.left_out[metric] = int((~whole).sum())
+        if whole.any():
+            table = table[whole]
+            replicates = np.concatenate(
+                [draws @ table for draws in _shares(len(table), samples=samples, seed=seed)], axis=0
+            )
+            figures = dict(zip(columns, zip(table.mean(axis=0), replicates.T, strict=True), strict=True))
+            _enter(summary, metric, figures, base=base, faces=len(table), higher_is_better=is_higher)
+    return summary
+
+
+def summarise_sets(
+    features: Mapping[str, Array],
+    reference: Array,
+    *,
+    distance: Callable[[Array, Array], float],
+    metric: str = "fid",
+    base: str | None = None,
+    samples: int = SET_SAMPLES,
+    seed: int = 0,
+    tell: Callable[[int, int], None] = lambda done, all_: None,
+) -> Summary:
+    """Distances of whole sets, such as FID: lower is better.
+
+    features[restorer] and reference: (F, D), row by row of the same faces; distance: of two such sets. The bootstrap
+    draws faces and takes their rows of both sets. Drawn sets repeat rows, which makes them poorer and the distance
+    larger than that of as many different faces, so the replicates are moved to have the estimate as their mean: the
+    interval tells of the choice of faces alone. tell: called with the number of draws made and of all.
+    There is no figure for fewer than two faces.
+    """
+    summary = Summary({name: {} for name in features}, {name: {} for name in features}, {})
+    faces = len(reference)
+    if faces < 2 or not features:
+        return summary
+    estimates = np.array([distance(of, reference) for of in features.values()])
+    replicates = np.empty((samples, len(features)))
+    for number, rows in enumerate(_drawn_rows(faces, samples=samples, seed=seed)):
+        replicates[number] = [distance(of[rows], reference[rows]) for of in features.values()]
+        tell(number + 1, samples)
+    replicates += estimates - replicates.mean(axis=0)
+    figures = dict(zip(features, zip(estimates, replicates.T, strict=True), strict=True))
+    _enter(summary, metric, figures, base=base, faces=faces, higher_is_better=False, lowest=0.0)
+    summary.left_out[metric] = 0
+    return summary
+
+
+def merged(*summaries: Summary) -> Summary:
+    """The figures of all; later ones win."""
+    values: dict[str, dict[str, Estimate]] = {}
+    against_base: dict[str, dict[str, Difference]] = {}
+    left_out: dict[str, int] = {}
+    for summary in summaries:
+        for restorer in summary.values:
+            values.setdefault(restorer, {}).update(summary.values[restorer])
+            against_base.setdefault(restorer, {}).update(summary.against_base[restorer])
+        left_out |= summary.left_out
+    return Summary(values, against_base, left_out)
+
+
+def verdict(low: float, high: float, *, faces: int, higher_is_better: bool) -> Verdict:
+    """Of a difference whose 95% interval is [low, high]. Fewer than six faces decide nothing."""
+    if faces < FEWEST_FACES or low <= 0 <= high:
+        return "unclear"
+    return "better" if (low > 0) == higher_is_better else "worse"
+
+
+def _enter(
+    summary: Summary,
+    metric: str,
+    figures: Mapping[str, tuple[float, NDArray[np.float64]]],
+    *,
+    base: str | None,
+    faces: int,
+    higher_is_better: bool,
+    lowest: float = -np.inf,
+) -> None:
+    """figures: restorer -> its value and the replicates of it (samples,), of the same draws for all."""
+    for restorer, (mean, replicates) in figures.items():
+        low, high = _interval(replicates)
+        summary.values[restorer][metric] = Estimate(float(mean), max(low, lowest), high, faces)
+        if base is not None and base in figures and restorer != base:
+            base_mean, base_replicates = figures[base]
+            low, high = _interval(replicates - base_replicates)
+            judged = verdict(low, high, faces=faces, higher_is_better=higher_is_better)
+            summary.against_base[restorer][metric] = Difference(float(mean - base_mean), low, high, judged)
+
+
+def _interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _shares(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """The share of each face in each draw, (some of the samples, faces): `rewardlab.predictor.svm.bootstrap_interval`'s
+    draws, a part at a time."""
+    random = np.random.default_rng(seed)
+    part = max(1, DRAWN_AT_ONCE // faces)
+    for start in range(0, samples, part):
+        counts = random.multinomial(faces, np.full(faces, 1 / faces), size=min(part, samples - start))
+        yield counts / faces
+
+
+def _drawn_rows(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    random = np.random.default_rng(seed)
+    for _ in range(samples):
+        yield np.sort(random.integers(faces, size=faces))

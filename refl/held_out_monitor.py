@@ -1,0 +1,131 @@
+"""Fixed held-out faces that a restorer is looked at by while it trains: figures, pictures, and the guard.
+
+Reward hacking (App. F) is a reward that rises while what it stands for falls. So the training reward is held against
+judges that never train: another reward model, no-reference quality, the distance to the person (SFace), and the
+restorer as it was at the start, face by face.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from refl.dataset import Batch
+from refl.policies.diffusion import Policy
+from rewardlab import metrics
+from rewardlab.bootstrap import bootstrap_interval
+from rewardlab.files import write_atomic
+from rewardlab.images import encode_png, to_arrays
+from rewardlab.reward_model.model import FaceRewardModel
+
+METRICS = ("psnr", "lpips", "niqe", "sface")
+RISE_IS_BETTER = {"judge": True, "niqe": False, "sface": False, "lpips": False, "psnr": True}
+GUARDS = {
+    "judge": "the held-out judge's score falls",
+    "niqe": "NIQE, which no reward has seen, gets worse",
+    "sface": "the faces move away from the persons (SFace angle)",
+}
+AT_ONCE = 4
+PICTURES = 6
+
+Values = dict[str, NDArray[np.float64]]  # figure -> value of every face
+
+
+class Watch:
+    """Looks at a policy on a fixed batch of faces, always with the same noise."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        folder: Path,
+        *,
+        prompts: list[str],
+        judge: FaceRewardModel | None = None,
+        null_text: bool = False,
+    ) -> None:
+        """folder: where the pictures go."""
+        self.batch, self.folder, self.prompts, self.judge = batch, folder, prompts, judge
+        self.captions = ["" if null_text else caption for caption in batch.captions]
+        self.measures = {name: metrics.load(name) for name in METRICS if metrics.availability(name) is None}
+
+    def keep_pictures(self, images: Tensor, name: str) -> None:
+        """PNGs of the first faces in pictures/NAME."""
+        for number, array in enumerate(to_arrays(images[:PICTURES])):
+            write_atomic(self.folder / name / f"{number:02}.png", encode_png(array))
+
+    def keep_inputs(self) -> None:
+        self.keep_pictures(self.batch.lq, "lq")
+        self.keep_pictures(self.batch.hq, "hq")
+
+    def restore(self, policy: Policy, tell: Callable[[], None] = lambda: None) -> Tensor:
+        """(B, 3, S, S) in [0, 1], on the CPU."""
+        parts = []
+        for first in range(0, len(self.batch.faces), AT_ONCE):
+            where = slice(first, first + AT_ONCE)
+            lq = self.batch.lq[where].to(policy.device)
+            parts.append(policy.restore(lq, self.prompts[where], self.batch.seeds[where]).float().cpu())
+            tell()
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def measure(self, images: Tensor, reward: FaceRewardModel | None = None) -> Values:
+        """Every figure of every face; NaN where a metric has no value for it."""
+        found = {name: _measured(measure, images, self.batch.hq) for name, measure in self.measures.items()}
+        if reward is not None:
+            found["reward"] = self.rewards(images, reward)
+        if self.judge is not None:
+            found["judge"] = self.rewards(images, self.judge)
+        return found
+
+    @torch.no_grad()
+    def rewards(self, images: Tensor, model: FaceRewardModel) -> NDArray[np.float64]:
+        return model.score(images, self.captions).double().cpu().numpy()
+
+
+def _measured(measure: metrics.Measure, images: Tensor, hq: Tensor) -> NDArray[np.float64]:
+    try:
+        return measure(images, hq).double().numpy()
+    except metrics.UndefinedMetric:
+        if len(images) == 1:
+            return np.array([np.nan])
+        # One face without a value says nothing of the others.
+        return np.concatenate([_measured(measure, images[[n]], hq[[n]]) for n in range(len(images))])
+
+
+def means(values: Values) -> dict[str, float]:
+    """Over the faces that have a value; a figure that none has is left out."""
+    return {name: float(np.nanmean(each)) for name, each in values.items() if not np.isnan(each).all()}
+
+
+def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
+    """Paired differences now - start, their means and 95% intervals by a bootstrap over faces."""
+    found = {}
+    for name in now.keys() & start.keys():
+        difference = now[name] - start[name]
+        difference = difference[~np.isnan(difference)]
+        if not len(difference):
+            continue
+        low, high = bootstrap_interval(difference, np.arange(len(difference)), samples=1000, seed=0)
+        found[name] = {"mean": float(difference.mean()), "low": low, "high": high}
+    return found
+
+
+def alarms(differences: dict[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each judge that gets worse, beyond its interval, while the reward gets better."""
+    reward = differences.get("reward")
+    if reward is None or reward["low"] <= 0:
+        return []
+    return [
+        f"Reward hacking? The training reward rose by {reward['mean']:.3f}, but {words} "
+        f"({differences[name]['mean']:+.3f}, 95% {differences[name]['low']:+.3f} to {differences[name]['high']:+.3f})."
+        for name, words in GUARDS.items()
+        if name in differences and _is_worse(name, differences[name])
+    ]
+
+
+def _is_worse(name: str, difference: dict[str, float]) -> bool:
+    return difference["high"] < 0 if RISE_IS_BETTER[name] else difference["low"] > 0

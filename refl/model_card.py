@@ -1,0 +1,43 @@
+"""The model card of a tuned restorer."""
+
+import json
+
+from rewardlab.training.runs import Run
+
+
+def write(run: Run, note: str = "") -> str:
+    """Markdown: what it is, from what and on what it was made, and its figures on the held-out faces."""
+    description = run.description()
+    config, begin = description["config"], description["start"]
+    counts = description["manifest"].get("counts", {})
+    simulated = any(name.endswith("/simulated") and pairs for name, pairs in counts.items())
+    looks = [point for point in run.points() if "held_out" in point]
+    lines = [
+        "---",
+        "library_name: diffusers",
+        "tags: [face-restoration, reward-feedback-learning]",
+        "---",
+        f"# {run.name}",
+        "",
+        f"A face restorer: {config['base']}, tuned by reward feedback learning.",
+        ""
+        if not simulated
+        else "The reward model learned from SIMULATED annotators: this says nothing of people's taste.",
+        note,
+        "",
+        f"- start: {', '.join(f'{name} {value}' for name, value in begin.items() if value)}",
+        f"- faces: {description['faces']['counts']}, sha256 {description['faces']['sha256']}",
+        f"- preferences: sha256 {description['manifest'].get('sha256', 'unknown')}",
+        f"- code: {description['code']}",
+        "",
+        "## Figures on the held-out faces",
+        "",
+    ]
+    if looks:
+        names = sorted({name for look in looks for name in look["held_out"]})
+        lines += [f"| step | {' | '.join(names)} |", "|---:" * (len(names) + 1) + "|"]
+        for look in looks:
+            cells = (f"{look['held_out'][name]:.4f}" if name in look["held_out"] else "" for name in names)
+            lines.append(f"| {look['step']} | {' | '.join(cells)} |")
+    lines += ["", "## Configuration", "", "```json", json.dumps(config, indent=1), "```", ""]
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""A restorer that a run of `train_base` or `refl` made."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refl.policies import open_policy, tuned_weights
+from refl.policies.prompts import open_prompts
+from refl.restorers.classical import TORCH_VERSION, check_images, resize
+from refl.restorers.spec import RestorerSpec, Subject
+from rewardlab.training.runs import Run
+
+
+class PolicyRestorer:
+    """Works at the side it was trained at: an image of another side is resized there and back.
+
+    The LoRA is folded into the weights, so a tuned restorer is as fast as its base. The noise of an image is drawn
+    from its content: alone or in a batch, today or tomorrow, it is restored alike.
+    """
+
+    def __init__(self, run: Run, *, dial: float = 1.0, device: str | torch.device = "cpu") -> None:
+        """dial: 0 is the base that was tuned, 1 the tuned restorer. Raises what `opening.open_run` raises."""
+        self.policy = open_policy.open_run(run, dial=dial)
+        tuned_weights.fuse(self.policy)
+        self.policy.to(torch.device(device)).requires_grad_(False)
+        self.name = run_restorer_name(run.name, dial)
+        description = run.description()
+        kind, self.prompt = description["kind"], description["config"].get("prompt", "empty")
+        table = description["start"].get("prompts")
+        self.prompts = open_prompts(self.prompt, Path(table) if table else None)
+        self.spec = RestorerSpec(
+            name=self.name,
+            kind="network",
+            title=f"{'Base' if kind == 'base' else 'Tuned by reward feedback'}: {run.name}",
+            licence="as of its base",
+            parameters={"run": run.name, "dial": dial, "prompt": self.prompt} | sampling(self.policy),
+        )
+        self._sha256 = _sha256(run)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.spec.kind,
+            "title": self.spec.title,
+            "version": f"torch {TORCH_VERSION}",
+            "weights_file": "model",
+            "weights_sha256": self._sha256,
+            "architecture": type(self.policy).__name__,
+            "scale": 1,
+            "input_range": "[0, 1]",
+            "licence": self.spec.licence,
+            "parameters": dict(self.spec.parameters),
+        }
+
+    def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
+        """With the prompts that it was tuned with. Raises `DataError` for one that is missing."""
+        check_images(lq)
+        if self.prompt != "empty" and len(subjects) != len(lq):
+            raise ValueError(f"{self.name} was tuned with prompts ({self.prompt}): pass the subjects of the images")
+        prompts = self.prompts(subjects) if subjects else [""] * len(lq)
+        images = resize(lq, self.policy.size).to(self.policy.device)
+        restored = self.policy.restore(images, prompts, [_seed(image) for image in lq])
+        return resize(restored.float(), lq.shape[-1]).clamp(0, 1).to(lq.device)
+
+
+def run_restorer_name(run: str, dial: float = 1.0) -> str:
+    """`run`, or `run@0.5` for a dial that is not fully turned."""
+    return run if dial == 1 else f"{run}@{dial:g}"
+
+
+def sampling(policy: Any) -> dict[str, Any]:
+    return {name: getattr(policy, name) for name in ("timestep", "steps", "start", "eta") if hasattr(policy, name)}
+
+
+def _seed(image: Tensor) -> int:
+    pixels = image.mul(255).round().byte().cpu().numpy().tobytes()
+    return int.from_bytes(hashlib.blake2b(pixels, digest_size=4).digest(), "big")
+
+
+def _sha256(run: Run) -> str:
+    """Of the files that were trained, and of what they were trained from."""
+    found = hashlib.sha256(json.dumps(run.description()["start"], sort_keys=True).encode())
+    for folder in (run.start, run.model):
+        for file in sorted(folder.rglob("*.safetensors")):
+            found.update(file.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,102 @@
+"""A restorer from a checkpoint: any network that spandrel recognises, called in the way it wants."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refl.restorers.classical import TORCH_VERSION, check_images, resize, shrink
+from refl.restorers.spec import RestorerSpec, Subject
+from rewardlab.torchvision_stub import ensure_torchvision
+
+ensure_torchvision()
+
+import spandrel  # noqa: E402  (it imports torchvision)
+
+from refl.weights import LICENCES, read_state, recognise, sha256  # noqa: E402
+
+# spandrel's DAT calls it without the argument that a later torch will require; nothing a user could do.
+warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
+
+FACE_SIZE = 512  # what GFPGAN, CodeFormer and RestoreFormer were trained at
+CODEFORMER_FIDELITY = 0.5  # "w": 0 for quality, 1 for fidelity; .5 is its authors' default
+
+
+def _call_gfpgan(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
+    # The noise stored in the checkpoint, not a fresh draw: the same face is restored alike every time.
+    restored = network.model(2 * images - 1, return_rgb=False, randomize_noise=False)[0]
+    return (restored + 1) / 2
+
+
+def _call_codeformer(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
+    return (network.model(2 * images - 1, weight=CODEFORMER_FIDELITY)[0] + 1) / 2
+
+
+# spandrel hands these two the [0, 1] image although they expect [-1, 1].
+CALLS: dict[str, Callable[[spandrel.ImageModelDescriptor, Tensor], Tensor]] = {
+    "GFPGAN": _call_gfpgan,
+    "CodeFormer": _call_codeformer,
+}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "GFPGAN": {"noise": "stored"},
+    "CodeFormer": {"fidelity": CODEFORMER_FIDELITY},
+}
+SIGNED_RANGE = {"GFPGAN", "CodeFormer", "RestoreFormer"}
+
+
+class CheckpointRestorer:
+    """A network with its weights, working at the size of the low-quality image.
+
+    A network that enlarges by s sees the image shrunk by s with antialiasing, so that its output has the
+    working size. A face network (GFPGAN, CodeFormer, RestoreFormer) sees the image resized to 512x512 and
+    its output is resized back. Everything else runs at the working size.
+
+    One image alone and in a batch agree to 1e-4, except that CodeFormer and RestoreFormer choose discrete
+    codes: a near-tie between two codes may fall differently.
+    """
+
+    def __init__(self, spec: RestorerSpec, path: Path, device: str | torch.device = "cpu") -> None:
+        """Read `path` (see `read_state`). Raises FileNotFoundError or `WeightsError`."""
+        self.network = recognise(read_state(path), path)
+        self.network.to(torch.device(device)).eval()
+        self.network.model.requires_grad_(False)
+        self.spec = spec
+        self.name = spec.name
+        self.provenance = self._describe(path)
+
+    @property
+    def architecture(self) -> str:
+        return str(self.network.architecture.id)
+
+    @torch.no_grad()
+    def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
+        """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is no multiple of the scale."""
+        check_images(lq)
+        is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1
+        images = resize(lq, FACE_SIZE) if is_face_network else shrink(lq, self.network.scale)
+        restored = self._call(images.to(self.network.device))
+        return resize(restored, lq.shape[-1]).clamp(0, 1).to(lq.device)
+
+    def _call(self, images: Tensor) -> Tensor:
+        call = CALLS.get(self.architecture)
+        if call is not None:
+            return call(self.network, images)
+        return self.network(images).clone()  # an ordinary tensor: spandrel returns an inference tensor
+
+    def _describe(self, path: Path) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": "network",
+            "title": self.spec.title,
+            "version": f"spandrel {spandrel.__version__}, torch {TORCH_VERSION}",
+            "weights_file": path.name,
+            "weights_sha256": sha256(path),
+            "architecture": " ".join([self.architecture, *self.network.tags]),
+            "scale": self.network.scale,
+            "input_range": "[-1, 1]" if self.architecture in SIGNED_RANGE else "[0, 1]",
+            "licence": LICENCES.get(self.architecture, self.spec.licence),
+            "parameters": {**PARAMETERS.get(self.architecture, {}), **self.spec.parameters},
+        }

@@ -1,0 +1,145 @@
+"""Training of a compact base by the noise-prediction loss (Eq. 1) on faces degraded by Eq. 9."""
+
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refl import dataset, held_out_monitor
+from refl.configs import BaseConfig
+from refl.dataset import Batch
+from refl.degradation import PRESETS
+from refl.held_out_monitor import Watch
+from refl.policies import compact
+from refl.policies.diffusion import OneStepPolicy
+from refl.policies.noise import Noise
+from rewardlab.training import checkpoint
+from rewardlab.training.loop import Loop, Tell, holding
+from rewardlab.training.runs import Run, RunError, finished
+
+OUT_OF_MEMORY = "The memory is full. Lower --batch-size."
+
+
+def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None = None) -> None:
+    """Make the run's folder; its faces.jsonl lies there already. Raises `DataError` or `RunError`.
+
+    stage_1: the one-step base that a multi-step one builds on.
+    """
+    start = {"base": "compact"}
+    if config.variant == "multi-step":
+        first = finished(stage_1, "base", "--stage-1", "a one-step base: manage.py train_base")
+        if compact.variant_of(first.model) != "one-step":
+            raise RunError(f"--stage-1 {first.name}: this base is of several steps itself. Name a one-step base.")
+        shutil.copytree(first.model, run.start, dirs_exist_ok=True)
+        start["stage_1"] = first.name
+    elif stage_1:
+        raise RunError("--stage-1 is for --variant multi-step: a one-step base has no other stage.")
+    header, rows = dataset.read(run.faces)
+    dataset.training_rows(rows)
+    dataset.held_out(rows, images, compact.SIZE, config.held_out)
+    run.create(kind="base", config=config, start=start, faces=header, images=images.resolve())
+
+
+def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
+    """Train a prepared run to its end, from its checkpoint if it has one. Raises `TrainError`.
+
+    One process: the base is small.
+    """
+    config = BaseConfig(**run.description()["config"])
+    loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), tell, unit="images")
+    with holding(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+        BaseTrainer(loop, config, images).run_to_end()
+
+
+class BaseTrainer:
+    def __init__(self, loop: Loop, config: BaseConfig, images: Path) -> None:
+        self.loop, self.config, self.images = loop, config, images
+        torch.manual_seed(config.seed)
+        _, rows = dataset.read(loop.run.faces)
+        self.faces = dataset.TrainingFaces(
+            dataset.training_rows(rows),
+            images,
+            compact.SIZE,
+            PRESETS[config.degradation],
+            seed=config.seed,
+            mirror=True,
+        )
+        batch = dataset.held_out(rows, images, compact.SIZE, config.held_out)
+        self.watch = Watch(batch, loop.run.folder / "pictures", prompts=[""] * len(batch.faces))
+        self.networks = nn.ModuleDict(compact.networks(config.variant)).to(loop.accelerator.device)
+        self.parts_of_base = dict(self.networks.items())
+        if config.variant == "multi-step":
+            self.parts_of_base["stage_1"] = compact.load_unet(loop.run.start).to(loop.accelerator.device)
+        self.policy = compact.assemble(self.parts_of_base)
+        self.networks.requires_grad_(True)  # all of it trains here, not what a tuning would train
+        self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.learning_rate)
+        self.parts: checkpoint.Parts = {"": (self.networks, self.optimizer)}
+        if loop.run.checkpoint.exists():
+            loop.saved = loop.step = checkpoint.restore(loop.run.checkpoint, self.parts)
+
+    def run_to_end(self) -> None:
+        loop, config = self.loop, self.config
+        loop.run.cut_curve(loop.step)
+        loop.show()
+        if loop.step == 0:
+            self.watch.keep_inputs()
+        losses, since = [], time.perf_counter()
+        for batch in self.faces.batches(config.batch_size, start=loop.step):
+            if loop.step == config.iterations:
+                break
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.rate(loop.step)
+            loss = self.loss(batch)
+            loop.require_finite(loss)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            loop.step += 1
+            losses.append(loss.item())
+            if loop.step % config.log_every == 0 or loop.step == config.iterations:
+                mean = sum(losses) / len(losses)
+                loop.rate = len(losses) * config.batch_size / (time.perf_counter() - since)
+                loop.run.append({"step": loop.step, "loss": mean, "rate": loop.rate})
+                loop.tensorboard({"loss": mean})
+                losses, since = [], time.perf_counter()
+            if loop.step % config.save_every == 0 or loop.step == config.iterations:
+                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
+                loop.saved = loop.step
+            if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
+                self.look()
+            loop.show(loss=loss.item())
+        compact.save(self.parts_of_base, config.variant, loop.run.model)
+        loop.finish()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Eq. 1. One step: the LQ latent stands for the noisy one, so what it differs from the photograph by is the
+        noise, and the closed form of x0 gives the photograph."""
+        policy, device = self.policy, self.loop.accelerator.device
+        lq, clean = batch.lq.to(device), policy.codec.encode(batch.hq.to(device))
+        if isinstance(policy, OneStepPolicy):
+            condition = policy.codec.encode(lq)
+            alpha_bar = policy.alpha_bar
+            epsilon = (condition - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
+            said = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
+            return F.mse_loss(said, epsilon)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.loop.step)
+        walked = torch.tensor(policy.timesteps())  # so small a network learns no other times
+        times = walked[torch.randint(len(walked), (len(clean),), generator=generator)].to(device)
+        epsilon = Noise(batch.seeds).like(clean)
+        noisy = policy.schedule.add_noise(clean, epsilon, times)
+        with torch.no_grad():
+            condition = policy.codec.encode(policy.cleaner(lq))
+        said = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).epsilon
+        return F.mse_loss(said, epsilon)
+
+    @torch.no_grad()
+    def look(self) -> None:
+        restored = self.watch.restore(self.policy, self.loop.show_life)
+        self.watch.keep_pictures(restored, f"{self.loop.step:06}")
+        figures = held_out_monitor.means(self.watch.measure(restored))
+        self.loop.run.append({"step": self.loop.step, "held_out": figures})
+        self.loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})

@@ -1,0 +1,369 @@
+"""Reward feedback learning (Sec. 3.3): a restorer is tuned by the gradient of the Face Reward Model.
+
+A step restores a batch along the whole reverse trajectory, keeps the gradient of its last N denoising steps, and
+minimises Eq. 6. Every n steps the reward model learns to prefer the photographs to what is restored now (Eq. 7, 8).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from refl import dataset, losses, model_card, prepare
+from refl.configs import ReflConfig
+from refl.dataset import Batch
+from refl.degradation import PRESETS
+from refl.held_out_monitor import Watch, against, alarms, means
+from refl.policies import tuned_weights
+from refl.policies.diffusion import Trajectory
+from refl.policies.noise import Noise
+from rewardlab import manifest
+from rewardlab.manifest import gold_rows
+from rewardlab.metrics.perceptual import load_network
+from rewardlab.reward_model import backbones, margins, model
+from rewardlab.training import checkpoint
+from rewardlab.training.loop import Loop, Tell, holding, precision
+from rewardlab.training.runs import Run
+
+OUT_OF_MEMORY = (
+    "The memory is full. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower "
+    "--backprop-steps."
+)
+FRM_STREAM = 1  # its faces are drawn apart from the restorer's
+
+
+def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
+    """Tune a prepared run to its end, from its checkpoint if it has one. Every process calls this alike.
+
+    Raises `TrainError`; the run's status then says the same.
+    """
+    config = ReflConfig(**run.description()["config"])
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
+    loop = Loop(run, config.iterations, accelerator, tell, unit="images")
+    with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+        ReflTrainer(loop, config, images).run_to_end()
+
+
+class ReflTrainer:
+    """One process of a tuning."""
+
+    def __init__(self, loop: Loop, config: ReflConfig, images: Path) -> None:
+        self.loop, self.config, self.images = loop, config, images
+        run, accelerator = loop.run, loop.accelerator
+        self.shares = accelerator.num_processes * config.accumulation
+        if config.batch_size % self.shares:
+            raise loop.failed(
+                f"{config.batch_size} faces a step cannot be divided into {accelerator.num_processes} processes x "
+                f"{config.accumulation} micro-batches: choose --batch-size as a multiple of {self.shares}."
+            )
+        opened = prepare.open_all(run, config)
+        self.policy, self.prompts = opened.policy.to(accelerator.device), opened.prompts
+        self.frm, self.null_text = opened.frm.to(accelerator.device), opened.null_text
+        self.lpips = load_network("vgg").to(accelerator.device) if config.lambda_lpips else None
+        if config.checkpointing:
+            self.policy.use_checkpointing()
+            self.frm.clip.set_grad_checkpointing(True)
+        self._load_faces(opened.judge)
+        self._look_at_start()
+        self.parameters = list(self.policy.trainable().values())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
+        self.parts: dict[str, tuple[torch.nn.Module, torch.optim.Optimizer]] = {
+            "policy/": (self.policy, self.optimizer)
+        }
+        self.frm_parameters: list[torch.nn.Parameter] = []
+        self.frm.requires_grad_(False)
+        if config.frm_update and config.lambda_reward:
+            backbones.lock(self.frm, image_layers=opened.image_layers, text_layers=opened.text_layers)
+            self.frm_parameters = [value for value in self.frm.parameters() if value.requires_grad]
+            self.frm_optimizer = torch.optim.Adam(self.frm_parameters, lr=config.frm_learning_rate)
+            self.parts["frm/"] = (self.frm, self.frm_optimizer)
+        if run.checkpoint.exists():
+            loop.saved = loop.step = checkpoint.restore(run.checkpoint, self.parts)
+
+    def _load_faces(self, judge: model.FaceRewardModel | None) -> None:
+        run, config = self.loop.run, self.config
+        _, rows = dataset.read(run.faces)
+        training = dataset.training_rows(rows)
+        self.faces, self.frm_faces = (
+            dataset.TrainingFaces(
+                training, self.images, self.policy.size, PRESETS[config.degradation], seed=seed, mirror=config.mirror
+            )
+            for seed in (2 * config.seed, 2 * config.seed + FRM_STREAM)
+        )
+        watched = dataset.held_out(rows, self.images, self.policy.size, config.held_out)
+        self.watch = Watch(
+            watched,
+            run.folder / "pictures",
+            prompts=self.prompts(watched.faces),
+            judge=judge.to(self.loop.accelerator.device).requires_grad_(False) if judge else None,
+            null_text=self.null_text,
+        )
+        self.gold = []
+        if run.manifest.exists():
+            self.gold = [row for row in gold_rows(manifest.read(run.manifest)[1]) if row.origin != "svm"]
+
+    def _look_at_start(self) -> None:
+        """The base, before any checkpoint is read: what everything is held against."""
+        if self.loop.is_main:
+            self.base_images = self.watch.restore(self.policy, self.loop.show_life)
+            self.base_values = self.watch.measure(self.base_images)
+
+    def run_to_end(self) -> None:
+        loop, config = self.loop, self.config
+        loop.show()
+        if loop.is_main:
+            loop.run.cut_curve(loop.step)
+            if loop.step == 0:
+                self.watch.keep_inputs()
+                self.watch.keep_pictures(self.base_images, "base")
+                self.look()
+        batches = self.faces.batches(config.batch_size, start=loop.step)
+        window = Window()
+        stops = self._stops_early()
+        while loop.step < config.iterations and not stops:
+            will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
+            self.tune(next(batches), window, with_norms=will_log)
+            loop.step += 1
+            if self.frm_parameters and loop.step % config.frm_every == 0:
+                window.frm_loss = self.update_frm()
+            looked = self._after_step(window, will_log)
+            stops = looked and self._stops_early()
+        self._finish()
+
+    def tune(self, batch: Batch, window: "Window", *, with_norms: bool) -> None:
+        """One optimizer step on Eq. 6."""
+        # The backward pass may compute the reward model again (checkpointing): it must find it as it was.
+        with self._frm_frozen():
+            for number in range(self.config.accumulation):
+                terms, rewards = self.terms(self._mine(batch, number))
+                weighted = {name: self.weight(name) * term for name, term in terms.items()}
+                loss = torch.stack(list(weighted.values())).sum()
+                self.loop.require_finite(loss)
+                if with_norms and number == 0:
+                    window.norms = {name: self._gradient_norm(term) for name, term in weighted.items()}
+                # Only the policy's gradients: the loss reads the reward model and the autoencoder too.
+                torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
+                window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
+        self._average_gradients(self.parameters)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The unweighted terms of Eq. 6 that have a weight, and the rewards (B,)."""
+        config, device = self.config, self.loop.accelerator.device
+        rewards = None
+        with self.loop.accelerator.autocast():
+            trajectory = self.policy.trajectory(
+                batch.lq.to(device), self.prompts(batch.faces), Noise(batch.seeds), backprop_steps=config.backprop_steps
+            )
+            images = self.policy.decode(trajectory.latents)
+            if config.lambda_reward:
+                rewards = self.frm.score(images.float(), self._captions(batch)).float()
+        images, photographs = images.float(), batch.hq.to(device)
+        terms = {}
+        if rewards is not None:
+            terms["reward"] = losses.reward_loss(rewards)
+        if self.lpips:
+            terms["lpips"] = losses.perceptual_loss(self.lpips, images, photographs)
+        if config.lambda_dwt:
+            terms["dwt"] = losses.structure_loss(images, photographs, config.wavelet, config.wavelet_levels)
+        if config.lambda_reg:
+            terms["reg"] = self.regularisation(trajectory)
+        return terms, rewards
+
+    def regularisation(self, trajectory: Trajectory) -> Tensor:
+        """Eq. 5 in the reading that the configuration names, over the steps that keep their gradient."""
+        policy, reg = self.policy, self.config.reg
+        if reg in ("gauss_l2", "softmax_kl"):
+            distance = losses.gaussian_kl if reg == "gauss_l2" else losses.softmax_kl
+            trainable = policy.trainable()
+            return distance(trainable.values(), [policy.base[name].to(policy.device) for name in trainable])
+        with self.loop.accelerator.autocast():
+            if reg == "eps":
+                frozen = [policy.frozen_epsilon(call) for call in trajectory.calls]
+                return losses.output_distance([call.epsilon for call in trajectory.calls], frozen)
+            each = [losses.residual_distance(call.outputs, policy.frozen_outputs(call)) for call in trajectory.calls]
+        return torch.stack(each).mean()
+
+    def update_frm(self) -> float:
+        """Eq. 7 and 8 on fresh outputs of the restorer as it is now, against their photographs."""
+        step = self.loop.step // self.config.frm_every - 1
+        batch = next(self.frm_faces.batches(self.config.batch_size, start=step))
+        device, total = self.loop.accelerator.device, 0.0
+        for number in range(self.config.accumulation):
+            part = self._mine(batch, number)
+            with self.loop.accelerator.autocast():
+                restored = self.policy.restore(part.lq.to(device), self.prompts(part.faces), part.seeds)
+                captions = self._captions(part)
+                both = self.frm.score(torch.cat([part.hq.to(device), restored.float()]), captions * 2)
+            preferred, other = both.float().chunk(2)
+            loss = losses.frm_loss(preferred, other, self.frm.scale)
+            self.loop.require_finite(loss)
+            (loss / self.config.accumulation).backward()
+            total += loss.item() / self.config.accumulation
+        self._average_gradients(self.frm_parameters)
+        self.frm_optimizer.step()
+        self.frm_optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def weight(self, term: str) -> float:
+        return getattr(self.config, f"lambda_{term}")
+
+    def _mine(self, batch: Batch, number: int) -> Batch:
+        return batch.part(self.loop.accelerator.process_index * self.config.accumulation + number, self.shares)
+
+    def _captions(self, batch: Batch) -> list[str]:
+        return ["" if self.null_text else caption for caption in batch.captions]
+
+    @contextmanager
+    def _frm_frozen(self) -> Iterator[None]:
+        """Without gradients of the reward model's own weights, nor the memory that they would need."""
+        for parameter in self.frm_parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self.frm_parameters:
+                parameter.requires_grad_(True)
+
+    def _gradient_norm(self, term: Tensor) -> float:
+        gradients = torch.autograd.grad(term, self.parameters, retain_graph=True, allow_unused=True)
+        return float(torch.stack([each.float().norm() for each in gradients if each is not None]).norm())
+
+    def _average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Over processes; each has the mean of its own share."""
+        if self.loop.accelerator.num_processes > 1:
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                parameter.grad = self.loop.accelerator.reduce(parameter.grad, "mean")
+
+    def _after_step(self, window: "Window", will_log: bool) -> bool:
+        """Whether the held-out faces were looked at."""
+        loop, config = self.loop, self.config
+        is_last = loop.step == config.iterations
+        looks = loop.step % config.evaluate_every == 0 or is_last
+        if loop.is_main:
+            if will_log:
+                self._log(window)
+            if looks:
+                self.look()
+            if loop.step % config.save_every == 0 or is_last:
+                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
+                loop.saved = loop.step
+        loop.show(loss=window.last_loss, reward=window.last_reward)
+        return looks
+
+    def _log(self, window: "Window") -> None:
+        point = window.close()
+        self.loop.rate = point["rate"] = point["rate"] * self.loop.accelerator.num_processes
+        self.loop.run.append({"step": self.loop.step, **point})
+        self.loop.tensorboard({name: point[name] for name in ("loss", "reward", "frm_loss")})
+        for name, term in point["terms"].items():
+            self.loop.tensorboard({f"{name}/value": term["value"], f"{name}/gradient": term["gradient"]})
+
+    def look(self) -> None:
+        """At the held-out faces, and at how far the reward model still agrees with people."""
+        loop = self.loop
+        restored = self.base_images if loop.step == 0 else self.watch.restore(self.policy, loop.show_life)
+        now = self.watch.measure(restored, self.frm)
+        # The reward model moves: the base's images are judged by it as it is now, too.
+        before = self.base_values | {"reward": self.watch.rewards(self.base_images, self.frm)}
+        point: dict[str, Any] = {"step": loop.step, "held_out": means(now)}
+        if loop.step:
+            self.watch.keep_pictures(restored, f"{loop.step:06}")
+            point["against_start"] = against(now, before)
+            point["alarms"] = alarms(point["against_start"])
+            if not point["alarms"] and self.config.early_stop:
+                tuned_weights.save(self.policy, self._good())
+        loop.run.append(point)
+        loop.tensorboard({f"held out/{name}": value for name, value in point["held_out"].items()})
+        if self.gold and self.config.lambda_reward:
+            shares = margins.gold_agreement(
+                self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, tell=loop.show_life
+            )
+            loop.run.append({"step": loop.step, "gold": shares})
+            loop.tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
+
+    def _stops_early(self) -> bool:
+        """Decided by the process that writes the curve, and the same in all."""
+        patience, stops = self.config.early_stop, False
+        if patience and self.loop.is_main:
+            looks = [bool(point["alarms"]) for point in self.loop.run.points() if "alarms" in point]
+            stops = len(looks) >= patience and all(looks[-patience:])
+        told = torch.tensor(float(stops), device=self.loop.accelerator.device)
+        return bool(self.loop.accelerator.reduce(told, "sum"))
+
+    def _good(self) -> Path:
+        """The weights of the last look without an alarm."""
+        return self.loop.run.folder / "good"
+
+    def _finish(self) -> None:
+        loop = self.loop
+        loop.accelerator.wait_for_everyone()
+        if loop.is_main:
+            note = ""
+            if loop.step < self.config.iterations:
+                note = f"Stopped early at step {loop.step}: {self.config.early_stop} alarms in a row."
+                if self._good().exists():
+                    tuned_weights.load(self.policy, self._good())
+                    note += " The weights are those of the last look without an alarm."
+                else:
+                    self.policy.turn_dial(0)
+                    note += " No look was without an alarm: the weights are the base's."
+            tuned_weights.save(self.policy, loop.run.model, card=model_card.write(loop.run, note))
+            if self.frm_parameters:
+                model.save(self.frm, loop.run.folder / "frm")
+            loop.finish(note)
+        loop.accelerator.end_training()
+
+
+class Window:
+    """What happened since the last point of the curve."""
+
+    def __init__(self) -> None:
+        self.last_loss: float | None = None
+        self.last_reward: float | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.losses: list[float] = []
+        self.rewards: list[float] = []
+        self.values: dict[str, list[float]] = {}
+        self.norms: dict[str, float] = {}
+        self.frm_loss: float | None = None
+        self.faces = 0
+        self.since = time.perf_counter()
+
+    def add(self, loss: Tensor, terms: dict[str, Tensor], rewards: Tensor | None, *, faces: int) -> None:
+        self.last_loss = loss.item()
+        self.losses.append(self.last_loss)
+        self.faces += faces
+        for name, term in terms.items():
+            self.values.setdefault(name, []).append(term.item())
+        if rewards is not None:
+            self.last_reward = rewards.mean().item()
+            self.rewards.append(self.last_reward)
+
+    def close(self) -> dict[str, Any]:
+        """The point, of this process; the window starts anew."""
+        point = {
+            "loss": _mean(self.losses),
+            "reward": _mean(self.rewards) if self.rewards else None,
+            "terms": {
+                name: {"value": _mean(values), "gradient": self.norms.get(name)} for name, values in self.values.items()
+            },
+            "frm_loss": self.frm_loss,
+            "rate": self.faces / (time.perf_counter() - self.since),
+        }
+        self._clear()
+        return point
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,100 @@
+"""Weights files into the networks that spandrel recognises."""
+
+import hashlib
+import pickle
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from refl.errors import WeightsError
+from refl.ncnn_weights import read_rrdbnet
+from rewardlab.torchvision_stub import ensure_torchvision
+
+ensure_torchvision()
+
+import spandrel  # noqa: E402
+
+CODEFORMER_KEYS = {"position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight"}
+LICENCES = {
+    "GFPGAN": "Apache-2.0",
+    "RestoreFormer": "Apache-2.0",
+    "CodeFormer": "S-Lab License 1.0 (non-commercial)",
+}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state dict in a `.safetensors`, a PyTorch (`.pth`, `.pt`, `.ckpt`) or an ncnn `.bin` file.
+
+    PyTorch files are opened with `weights_only=True`: one that holds anything but tensors is refused.
+    An ncnn file must be Real-ESRGAN x4plus. Raises FileNotFoundError or `WeightsError`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
+    if path.suffix == ".bin":
+        return read_rrdbnet(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        RuntimeError,
+        LookupError,
+        ValueError,
+    ) as error:
+        raise WeightsError(
+            f"{path} cannot be read as weights: it is damaged, or it holds more than tensors (such a file "
+            f"could run code and is not opened). Fetch it again, or save its state dict as .safetensors "
+            f"where you trust it. ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} holds a {type(state).__name__} where a dictionary of tensors is expected")
+    return spandrel.canonicalize_state_dict(state)
+
+
+def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescriptor:
+    """Build the network whose tensors these are. Raises `WeightsError`, naming `path`."""
+    registry = architectures()
+    if state.keys() >= CODEFORMER_KEYS and "CodeFormer" not in registry:
+        raise WeightsError(
+            f"{path} is a CodeFormer. Install its architecture with `pip install spandrel_extra_arches`; "
+            f"code and weights are under the {LICENCES['CodeFormer']}."
+        )
+    try:
+        network = registry.load(state)
+    except spandrel.UnsupportedModelError as error:
+        raise WeightsError(
+            f"{path} holds no network that is recognised. Recognised are: "
+            f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
+        ) from error
+    except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:
+        raise WeightsError(f"{path} looks like a known network but its tensors do not fit it: {error}") from error
+    if not isinstance(network, spandrel.ImageModelDescriptor):
+        raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}): it wants a mask")
+    if (network.input_channels, network.output_channels) != (3, 3):
+        raise WeightsError(
+            f"{path} maps {network.input_channels} channels to {network.output_channels}; "
+            f"a restorer of RGB photographs maps 3 to 3"
+        )
+    return network
+
+
+def architectures() -> spandrel.ArchRegistry:
+    """What can be recognised: spandrel's permissive networks, and the restrictive ones if installed."""
+    registry = spandrel.MAIN_REGISTRY.copy()
+    if find_spec("spandrel_extra_arches"):
+        from spandrel_extra_arches import EXTRA_REGISTRY
+
+        registry.add(*EXTRA_REGISTRY, ignore_duplicates=True)
+    return registry
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,253 @@
+"""The evaluation of a Face Reward Model on the gold set: every rival on the same pairs, and the tables of D.2 to D.5.
+
+The paper's figures stand beside ours for orientation: they were measured on other data.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardlab import manifest
+from rewardlab.evaluation import baselines, gold_agreement, tables
+from rewardlab.evaluation.gold_agreement import Gold, Stratum
+from rewardlab.evaluation.tables import ResultRow
+from rewardlab.files import write_atomic
+from rewardlab.reward_model import margins as reward_model_margins
+from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.reward_model.prepare import open_start
+from rewardlab.training import runs
+from rewardlab.training.runs import Run
+
+# name -> figure and where it stands
+PAPER = {
+    "frm": (0.8778, "Table 11"),
+    "start": (0.6305, "App. G.2, HPSv2"),
+    "null-text": (0.8501, "Table 11"),
+    "human-0": (0.6978, "Table 12; App. G.2 says 63.05%"),
+    "human-50": (0.8321, "Table 12"),
+    "human-100": (0.8778, "Table 12"),
+    "svm": (0.700, "Table 9"),
+    "mlp3": (0.692, "Table 9"),
+    "mlp4": (0.688, "Table 9"),
+}
+PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is no multiple of 1/360"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method and its margins on the rows of both strata, or None and the reason."""
+
+    name: str
+    title: str
+    group: str
+    margins: NDArray[np.float64] | None
+    note: str = ""
+
+
+FEW_FACES = 30
+CHANCE = Contender("chance", "Chance", "baseline", None)
+
+
+def run_config(run: Run) -> TrainConfig:
+    return TrainConfig(**run.description()["config"])
+
+
+def ablation_name(run: Run, *, null_text: bool = False, human_fraction: float = 1.0) -> str:
+    """The name of the sibling run of Table 11 or 12."""
+    return f"{run.name}-null-text" if null_text else f"{run.name}-human-{round(100 * human_fraction)}"
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    images: Path,
+    null_text: Run | None = None,
+    fractions: dict[float, Run | None] | None = None,
+    others: Sequence[tuple[str, FaceRewardModel, bool]] = (),
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda what: None,
+) -> dict[str, Any]:
+    """Score all contenders, write `evaluation/` (results.json, table.md, table.csv) and return the results.
+
+    fractions: share of human labels -> the run trained on it (None: 0, the backbone itself, or 1, this run).
+    others: further models, by title and whether they were trained without text. Raises `GoldError`, `DataError` or
+    `RunError`.
+    """
+    header, rows = manifest.read(run.manifest)
+    truth = Gold.from_rows(rows)
+    wanted = [*truth.contested.rows, *truth.anchored.rows]
+
+    def margins(title: str, model: FaceRewardModel, is_null: bool) -> NDArray[np.float64]:
+        tell(title)
+        return reward_model_margins.margins(model.to(device), wanted, images, null_text=is_null)
+
+    config = run_config(run)
+    text = "image and null text" if config.null_text else "image and text"
+    model = _trained(run)
+    trained = margins("FRM", model, config.null_text)
+    tied = reward_model_margins.margins(model, list(truth.tied), images, null_text=config.null_text)
+    start = margins("backbone", open_start(run.description()["start"], run, config), config.null_text)
+    contenders = [
+        Contender("frm", f"FRM, {text}", "frm", trained),
+        Contender("start", f"Backbone {config.backbone}, untuned", "start", start),
+    ]
+    if null_text:
+        silent = margins("null text", _trained(null_text), True)
+        contenders.append(Contender("null-text", "FRM, image and null text", "ablation", silent))
+    for fraction, sibling in sorted((fractions or {}).items()):
+        name = f"human-{round(100 * fraction)}"
+        title = f"FRM, {fraction:.0%} of the human labels"
+        if sibling is None:
+            known, note = (trained, "the run itself") if fraction else (start, PAPER_DECIMALS_NOTE)
+            title = title if fraction else f"{title}: the untuned backbone"
+            contenders.append(Contender(name, title, "ablation", known, note))
+        else:
+            partly = margins(title, _trained(sibling), run_config(sibling).null_text)
+            contenders.append(Contender(name, title, "ablation", partly))
+    contenders += [
+        Contender(f"other-{title}", title, "frm", margins(title, other, is_null)) for title, other, is_null in others
+    ]
+    tell("predictors and metrics")
+    contenders += [
+        Contender(rival.name, rival.title, rival.group, rival.margins, rival.reason)
+        for rival in baselines.all_rivals(rows, wanted, seed=config.seed)
+    ]
+    results = {
+        "run": run.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gold": _describe(truth, header),
+        "people": _people(truth, np.concatenate([trained[: len(truth.contested)], tied])),
+        "rows": _rows(contenders, trained, truth),
+        "calibration": _calibration(trained, truth),
+        "code": runs.code_version(),
+    }
+    _write(run, results)
+    return results
+
+
+def require_done(run: Run) -> None:
+    if not run.is_done():
+        raise runs.RunError(f"The run {run.name} is not done: give its train_frm command again.")
+
+
+def _trained(run: Run) -> FaceRewardModel:
+    require_done(run)
+    return reward_model_model.load(run.model)
+
+
+def _describe(truth: Gold, header: dict[str, Any]) -> dict[str, Any]:
+    faces = {row.face for row in (*truth.judged, *truth.anchored.rows)}
+    return {
+        "faces": len(faces),
+        "contested": len(truth.judged),
+        "decided": len(truth.contested),
+        "anchored": len(truth.anchored),
+        "simulated": truth.simulated > 0,
+        "sha256": header["sha256"],
+    }
+
+
+def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] | None:
+    """How far annotators agree, and, to be held against `two_agree`, the FRM with one annotator; ties included."""
+    found = gold_agreement.people(truth.judged)
+    single = gold_agreement.single_votes(judged_margins, truth.judged)
+    if found is None or single is None:
+        return None
+    return {
+        name: {"value": share.mean, "low": share.low, "high": share.high, "comparisons": len(share)}
+        for name, share in (
+            ("two_agree", found.couples),
+            ("one_against_rest", found.majority),
+            ("frm_against_one", single),
+        )
+    }
+
+
+def _rows(contenders: list[Contender], frm_margins: NDArray[np.float64], truth: Gold) -> list[ResultRow]:
+    """All contenders on both strata, the contested first."""
+    split = len(truth.contested)
+    parts = [("contested", truth.contested, slice(0, split)), ("anchored", truth.anchored, slice(split, None))]
+    rows = []
+    for name, stratum, where in parts:
+        if not len(stratum):
+            continue
+        reference = gold_agreement.agreement(frm_margins[where], stratum.first_wins, stratum.faces).correct
+        rows += [_row(contender, name, stratum, where, reference) for contender in contenders]
+        rows.append(_row_of(CHANCE, name, stratum, agreement=0.5))
+    return rows
+
+
+def _row(contender: Contender, name: str, stratum: Stratum, where: slice, reference: NDArray[np.float64]) -> ResultRow:
+    if contender.margins is None:
+        return _row_of(contender, name, stratum)
+    share = gold_agreement.agreement(contender.margins[where], stratum.first_wins, stratum.faces)
+    against: dict[str, Any] = {}
+    if contender.name != "frm":
+        test = gold_agreement.mcnemar(share.correct, reference)
+        against = {"mcnemar_p": test.p, "better": test.better, "worse": test.worse}
+    if contender.group == "predictor" and name == "anchored":
+        against["note"] = "it learned from contested pairs alone, so this is beyond its data"
+    return _row_of(contender, name, stratum, agreement=share.mean, low=share.low, high=share.high, **against)
+
+
+def _row_of(contender: Contender, name: str, stratum: Stratum, **known: Any) -> ResultRow:
+    figure, place = PAPER.get(contender.name, (None, "")) if name == "contested" else (None, "")
+    values: dict[str, Any] = dict.fromkeys(ResultRow.__annotations__)
+    values |= {"name": contender.name, "title": contender.title, "group": contender.group, "note": contender.note}
+    values |= {"stratum": name, "pairs": len(stratum), "paper": figure, "paper_where": place, **known}
+    return ResultRow(**values)  # type: ignore[typeddict-item]
+
+
+def _calibration(margins: NDArray[np.float64], truth: Gold) -> dict[str, Any]:
+    """Of the FRM's probabilities on contested pairs."""
+    decided = margins[: len(truth.contested)]
+    found = gold_agreement.calibration(1 / (1 + np.exp(-decided)), truth.contested.p_first)
+    return {
+        "bins": [
+            {key: value for key, value in asdict(each).items() if key in ("predicted", "observed", "pairs")}
+            for each in found.bins
+        ],
+        "ece": found.ece,
+        "brier": found.brier,
+        "log_loss": found.log_loss,
+    }
+
+
+def _write(run: Run, results: dict[str, Any]) -> None:
+    folder = run.folder / "evaluation"
+    write_atomic(folder / "table.csv", tables.to_csv(results["rows"]).encode())
+    write_atomic(folder / "table.md", (heading(results) + tables.markdown(results["rows"])).encode())
+    write_atomic(folder / "results.json", json.dumps(results, indent=1).encode())
+
+
+def heading(results: dict[str, Any]) -> str:
+    """What the tables were measured on, in words."""
+    truth, people = results["gold"], results["people"]
+    labels = "SIMULATED annotators" if truth["simulated"] else "people"
+    lines = [
+        f"{results['run']} on the gold set: {truth['faces']} faces, {truth['contested']} contested pairs "
+        f"({truth['decided']} decided by a majority), labels by {labels}; snapshot {truth['sha256'][:12]}.",
+    ]
+    if people:
+        two, rest, own = people["two_agree"], people["one_against_rest"], people["frm_against_one"]
+        lines.append(
+            f"Two annotators agree on {two['value']:.1%} ({two['low']:.1%} to {two['high']:.1%}); one agrees with the "
+            f"majority of the others on {rest['value']:.1%} ({rest['low']:.1%} to {rest['high']:.1%}). The FRM agrees "
+            f"with one annotator on {own['value']:.1%} ({own['low']:.1%} to {own['high']:.1%})."
+        )
+    if truth["faces"] < FEW_FACES:
+        lines.append(f"Only {truth['faces']} gold faces: with so few, neither shares nor intervals mean much.")
+    found = results["calibration"]
+    lines.append(
+        f"The FRM's probabilities: expected calibration error {found['ece']:.3f}, Brier score {found['brier']:.3f}, "
+        f"log loss {found['log_loss']:.3f}."
+    )
+    return "\n".join(lines) + "\n\n"

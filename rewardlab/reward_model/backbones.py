@@ -1,0 +1,124 @@
+"""What a Face Reward Model starts from, and which of its layers train (Sec. 3.1, App. A.2).
+
+`hpsv2`: open_clip's ViT-H-14 from an HPSv2 or v2.1 checkpoint, the paper's. `compact`: an ImageNet EfficientNet-Lite0
+and a MiniLM text tower in open_clip's classes, small enough for a CPU; its projections are aligned on image-caption
+pairs before anything else (`rewardlab.reward_model.contrastive_alignment`).
+"""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rewardlab import assets
+from rewardlab.clip import build, make_tokenizer, open_clip
+from rewardlab.errors import ModelError
+from rewardlab.reward_model.model import FaceRewardModel, Preprocess, fill
+from rewardlab.weight_files import fill_in_order
+
+COMPACT_SIZE = 160
+COMPACT_CONFIG: dict[str, Any] = {
+    "embed_dim": 256,
+    "vision_cfg": {
+        "timm_model_name": "tf_efficientnet_lite0",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+        "image_size": COMPACT_SIZE,
+    },
+    "text_cfg": {
+        "hf_model_name": "",
+        "hf_tokenizer_name": "",
+        "hf_model_pretrained": False,
+        "hf_pooler_type": "mean_pooler",
+        "hf_proj_type": "linear",
+        "context_length": 64,
+    },
+    "custom_text": True,
+}
+
+
+def open_hpsv2(checkpoint: Path, architecture: str = "ViT-H-14", *, antialias: bool = True) -> FaceRewardModel:
+    """A model from a checkpoint in HPSv2's layout: `state_dict` nested or bare, names with or without `module.`.
+
+    architecture: open_clip's name, or a JSON file of its configuration. Raises `ModelError` that names what is wrong.
+    """
+    config = _architecture(architecture)
+    clip = build(config)
+    fill(clip, _read_checkpoint(checkpoint), checkpoint)
+    door = Preprocess(size=clip.visual.image_size[0], antialias=antialias)
+    return FaceRewardModel(clip, make_tokenizer(config), door, config)
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    if name.endswith(".json"):
+        try:
+            return json.loads(Path(name).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise ModelError(f"The architecture {name} cannot be read: {error}") from error
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ModelError(f"open_clip knows no architecture {name}: see open_clip.list_models()")
+    return config
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            stored: Any = load_file(path)
+        else:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"There is no checkpoint {path}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        # torch's own advice, to load it without weights_only, would run whatever is inside.
+        raise ModelError(f"{path} is no checkpoint of plain tensors, or is cut: get it anew") from error
+    tensors = stored.get("state_dict", stored) if isinstance(stored, dict) else None
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise ModelError(f"{path} holds no state_dict of tensors: it is not in HPSv2's layout")
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def open_compact(seed: int) -> FaceRewardModel:
+    """The compact towers with their pretrained weights and random projections. Raises `MissingAsset`."""
+    text_folder = assets.find("minilm-l6")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        clip = build(COMPACT_CONFIG, text_folder)
+    fill_in_order(clip.visual.trunk, assets.find("efficientnet-lite0"))
+    stored = load_file(text_folder / "model.safetensors")
+    text = clip.text.transformer
+    wanted = {name: stored[name] for name in text.state_dict() if name in stored}
+    text.load_state_dict(wanted)
+    # Trained with TensorFlow's scaling to [-1, 1].
+    door = Preprocess(size=COMPACT_SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return FaceRewardModel(clip, make_tokenizer(COMPACT_CONFIG, text_folder), door, COMPACT_CONFIG)
+
+
+def lock(model: FaceRewardModel, *, image_layers: int, text_layers: int) -> None:
+    """Let the last layers of both towers train, with their projections and the temperature (Sec. 3.1: 20 and 11).
+
+    Transformers: as HPSv2 counts them, so that of ViT-H-14 the blocks 13-31 and 13-23 train (20 groups of which the
+    projection is one; 11 text blocks beside it: open_clip's own `lock_text_tower(11)` would free 10). EfficientNet:
+    stages, of stem, seven, head. MiniLM: of embeddings and six.
+    """
+    clip = model.clip
+    clip.requires_grad_(False)
+    if isinstance(clip, open_clip.CustomTextCLIP):
+        trunk, text = clip.visual.trunk, clip.text.transformer
+        stages = [[trunk.conv_stem, trunk.bn1], *([stage] for stage in trunk.blocks), [trunk.conv_head, trunk.bn2]]
+        layers = [[text.embeddings], *([layer] for layer in text.encoder.layer)]
+        for module in [*_last(stages, image_layers), *_last(layers, text_layers), clip.visual.head, clip.text.proj]:
+            module.requires_grad_(True)
+    else:
+        clip.lock_image_tower(unlocked_groups=image_layers)
+        clip.lock_text_tower(unlocked_layers=text_layers + 1 if text_layers else 0)
+    clip.logit_scale.requires_grad_(True)
+
+
+def _last(groups: list[list[nn.Module]], count: int) -> list[nn.Module]:
+    return [module for group in groups[max(0, len(groups) - count) :] for module in group]

@@ -1,0 +1,161 @@
+"""From a manifest to batches that hold each image and each caption once.
+
+The six pairs of a face share four images and one caption. Batches are made of whole faces, so that a step encodes
+four images and one text a face, not twelve and six. Which faces a step sees is a function of seed and step alone:
+a run that is killed goes on exactly where it was, and any number of processes divides the same steps.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rewardlab import images
+from rewardlab.manifest import ORIGINS, PreferenceRow
+from rewardlab.reward_model.model import Preprocess
+from rewardlab.snapshot_images import DataError, read_image
+from rewardlab.training.schedule import Item
+
+
+@dataclass(frozen=True)
+class PairLabel:
+    """Rows of `FaceGroup.images`, the label p(first), its weight and where it comes from."""
+
+    pair: int
+    first: int
+    second: int
+    p_first: float
+    weight: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class FaceGroup:
+    face: int
+    caption: str
+    images: tuple[str, ...]
+    pairs: tuple[PairLabel, ...]
+
+
+def group_by_face(rows: Iterable[PreferenceRow]) -> list[FaceGroup]:
+    """Groups in the order of face numbers, each image listed once."""
+    by_face: dict[int, list[PreferenceRow]] = {}
+    for row in rows:
+        by_face.setdefault(row.face, []).append(row)
+    return [_group(by_face[face]) for face in sorted(by_face)]
+
+
+def _group(rows: list[PreferenceRow]) -> FaceGroup:
+    paths = sorted({path for row in rows for path in (row.first, row.second)})
+    number = {path: index for index, path in enumerate(paths)}
+    labels = (
+        PairLabel(row.pair, number[row.first], number[row.second], row.p_first, row.weight, row.origin) for row in rows
+    )
+    return FaceGroup(rows[0].face, rows[0].caption, tuple(paths), tuple(labels))
+
+
+def pairwise(groups: Iterable[FaceGroup]) -> list[FaceGroup]:
+    """One group for each pair, as the paper's and HPSv2's loaders take them: nothing is shared."""
+    return [
+        FaceGroup(
+            group.face,
+            group.caption,
+            (group.images[pair.first], group.images[pair.second]),
+            (replace(pair, first=0, second=1),),
+        )
+        for group in groups
+        for pair in group.pairs
+    ]
+
+
+def require_images(groups: Sequence[FaceGroup], folder: Path) -> None:
+    """Raises `DataError` if an image of the manifest is not in `folder`."""
+    paths = sorted({path for group in groups for path in group.images})
+    missing = [path for path in paths if not (folder / path).exists()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the manifest's {len(paths)} images are not in {folder} (the first: {missing[0]}). "
+            "Put them back, or name their folder with --images (`snapshot --with-images` copies them)."
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """F faces: images (N, 3, S, S) preprocessed, tokens (C, L), and for each of P pairs the rows of its two images
+    and its text, its label p(first), its weight and its origin (index into `ORIGINS`)."""
+
+    images: Tensor
+    tokens: Tensor
+    first: Tensor
+    second: Tensor
+    text: Tensor
+    p_first: Tensor
+    weight: Tensor
+    origin: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.__dict__.items()}
+        return Batch(**moved)
+
+    def pin_memory(self) -> "Batch":
+        return Batch(**{name: tensor.pin_memory() for name, tensor in self.__dict__.items()})
+
+
+class FaceDataset(Dataset):
+    """Decodes, preprocesses and tokenizes the groups of a micro-batch; indexed by lists of `Item`."""
+
+    def __init__(self, groups: Sequence[FaceGroup], folder: Path, preprocess: Preprocess, tokens: Tensor) -> None:
+        """tokens: (len(groups), L), the caption of each group."""
+        self.groups = groups
+        self.folder = folder
+        self.preprocess = preprocess
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitems__(self, items: list[Item]) -> list[tuple[FaceGroup, Tensor, Tensor]]:
+        return [self._load(item) for item in items]
+
+    def _load(self, item: Item) -> tuple[FaceGroup, Tensor, Tensor]:
+        group = self.groups[item.group]
+        prepared = [self.preprocess(images.to_tensor([read_image(self.folder, path)]))[0] for path in group.images]
+        stacked = torch.stack(prepared)
+        return group, stacked.flip(-1) if item.mirrored else stacked, self.tokens[item.group]
+
+
+def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
+    """Concatenate faces; equal captions are encoded once."""
+    tokens, text = torch.unique(torch.stack([tokens for _, _, tokens in loaded]), dim=0, return_inverse=True)
+    starts = np.cumsum([0, *(len(group.images) for group, _, _ in loaded)])
+    pairs = [
+        (int(start) + pair.first, int(start) + pair.second, int(text[index]), pair)
+        for index, (start, (group, _, _)) in enumerate(zip(starts, loaded, strict=False))
+        for pair in group.pairs
+    ]
+    return Batch(
+        images=torch.cat([prepared for _, prepared, _ in loaded]),
+        tokens=tokens,
+        first=torch.tensor([first for first, _, _, _ in pairs]),
+        second=torch.tensor([second for _, second, _, _ in pairs]),
+        text=torch.tensor([text for _, _, text, _ in pairs]),
+        p_first=torch.tensor([pair.p_first for _, _, _, pair in pairs], dtype=torch.float32),
+        weight=torch.tensor([pair.weight for _, _, _, pair in pairs], dtype=torch.float32),
+        origin=torch.tensor([ORIGINS.index(pair.origin) for _, _, _, pair in pairs]),
+    )
+
+
+def loader(dataset: FaceDataset, batches: Iterable[list[Item]], *, workers: int, pin: bool = False) -> DataLoader:
+    """Batches in order, prepared ahead by `workers` processes (0: when asked for)."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+    )

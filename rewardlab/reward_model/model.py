@@ -1,0 +1,213 @@
+"""The Face Reward Model: an open_clip dual encoder that scores a face image with its text (Sec. 3.1).
+
+On disk it is a folder in open_clip's own format (`open_clip_config.json`, safetensors, tokenizer files), which
+`open_clip.create_model_from_pretrained("local-dir:FOLDER")` opens too.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rewardlab.torchvision_stub import ensure_torchvision
+
+ensure_torchvision()
+
+
+from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, make_tokenizer  # noqa: E402
+from rewardlab.errors import ModelError  # noqa: E402
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """HPSv2's: longest side to `size`, bicubic, zero padding to a square, no crop.
+
+    antialias: HPSv2 resizes tensors, which torchvision did without antialiasing before 0.17 and does with it since.
+    False is the parity flag for scores as they were then. With it on, this equals Pillow's resize of the 8-bit file
+    within 1.5/255 for 99% of values, and .5/255 in the mean. The rest lies at hard edges, where bicubic overshoots:
+    Pillow clips to [0, 1] and this does not, so that the gradient of no pixel is cut off.
+    """
+
+    size: int = 224
+    mean: tuple[float, ...] = OPENAI_MEAN
+    std: tuple[float, ...] = OPENAI_STD
+    antialias: bool = True
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float (B, 3, H, W) in [0, 1] -> (B, 3, size, size), normalised. Differentiable."""
+        height, width = images.shape[-2:]
+        if (longest := max(height, width)) != self.size:
+            shape = [round(side * self.size / longest) for side in (height, width)]
+            by_products = images.is_cuda and torch.are_deterministic_algorithms_enabled()
+            images = (resize_by_products if by_products else resize)(images, shape, antialias=self.antialias)
+        if height != width:
+            missing = [self.size - side for side in images.shape[-2:]]
+            top, left = missing[0] // 2, missing[1] // 2
+            images = F.pad(images, (left, missing[1] - left, top, missing[0] - top))
+        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (images - mean) / std
+
+
+def resize(images: Tensor, shape: Sequence[int], *, antialias: bool) -> Tensor:
+    """Bicubic: (B, C, H, W) -> (B, C, *shape). On a GPU its gradient is summed in an order that changes."""
+    return F.interpolate(images, list(shape), mode="bicubic", align_corners=False, antialias=antialias)
+
+
+def resize_by_products(images: Tensor, shape: Sequence[int], *, antialias: bool) -> Tensor:
+    """`resize` as the two matrix products that it is, whose gradient is deterministic on a GPU. Equal within 1e-6."""
+    rows, columns = (
+        resize(torch.eye(before, device=images.device)[None, None], (after, before), antialias=antialias)[0, 0]
+        for before, after in zip(images.shape[-2:], shape, strict=True)
+    )
+    with torch.autocast(images.device.type, enabled=False):
+        return rows @ images.float() @ columns.mT
+
+
+class FaceRewardModel(nn.Module):
+    """R(I, T). Always in evaluation mode: no dropout, fixed batch statistics, so that an image's score does not
+    depend on what else is in its batch."""
+
+    clip: Any  # open_clip.CLIP or CustomTextCLIP, whose parts are reached by name
+
+    def __init__(self, clip: nn.Module, tokenizer: Any, preprocess: Preprocess, model_config: dict[str, Any]) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.model_config = model_config
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FaceRewardModel":
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.clip.logit_scale.device
+
+    @property
+    def scale(self) -> Tensor:
+        """1 / tau of App. A.2."""
+        return self.clip.logit_scale.exp()
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, S, S) -> unit embeddings (N, D)."""
+        return F.normalize(self.clip.encode_image(images).float(), dim=-1)
+
+    def tokenize(self, captions: Sequence[str]) -> Tensor:
+        """(C,) texts -> token ids (C, L), cut at the context length."""
+        return self.tokenizer(list(captions))
+
+    def embed_texts(self, tokens: Tensor) -> Tensor:
+        """Token ids (C, L) -> unit embeddings (C, D)."""
+        return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
+
+    def score(self, images: Tensor, captions: Sequence[str] | str) -> Tensor:
+        """The reward: raw cosine similarity, as HPSv2 scores at inference and Eq. 2 uses it. Differentiable.
+
+        images: float (B, 3, H, W) in [0, 1]; captions: B texts, or one for all. -> (B,) in [-1, 1].
+        Raises `ValueError` for another shape, kind or number.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(
+                f"a float (B, 3, H, W) tensor in [0, 1] is needed, not {images.dtype} {tuple(images.shape)}"
+            )
+        texts = [captions] if isinstance(captions, str) else list(captions)
+        if len(texts) not in (1, len(images)):
+            raise ValueError(f"{len(images)} images need as many captions, or one, not {len(texts)}")
+        text = self.embed_texts(self.tokenize(texts).to(self.device))
+        return (self.embed_images(self.preprocess(images.to(self.device))) * text).sum(dim=-1)
+
+
+def save(model: FaceRewardModel, folder: Path) -> None:
+    """Write the model to `folder`, whole or not at all; one that is there is replaced.
+
+    A transformers text tower names its configuration by path in open_clip's format, so after moving such a folder
+    open_clip itself needs `text_cfg.hf_model_name` set anew; `load` does not.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        partial.chmod(0o755)
+        config = deepcopy(model.model_config)
+        if "hf_model_name" in config["text_cfg"]:
+            model.clip.text.config.save_pretrained(partial)
+            model.tokenizer.save_pretrained(partial)
+            config["text_cfg"] |= {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder)}
+        preprocess = asdict(model.preprocess)
+        antialias = preprocess.pop("antialias")
+        preprocess |= {"interpolation": "bicubic", "resize_mode": "longest", "fill_color": 0}
+        stored = {"model_cfg": config, "preprocess_cfg": preprocess, "rewardlab": {"antialias": antialias}}
+        (partial / CONFIG_FILE).write_text(json.dumps(stored, indent=2))
+        tensors = {name: tensor.contiguous() for name, tensor in model.clip.state_dict().items()}
+        save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        (partial / WEIGHTS_FILE).chmod(0o644)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
+    """Open a model folder. Raises `ModelError` that says what is missing or wrong."""
+    folder = Path(folder)
+    try:
+        stored = json.loads((folder / CONFIG_FILE).read_text())
+        model_config, preprocess = stored["model_cfg"], stored["preprocess_cfg"]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        hint = f". Name {folder / 'model'}" if (folder / "model" / CONFIG_FILE).exists() else ""
+        raise ModelError(
+            f"{folder} is no model folder of open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
+        ) from error
+    weights = folder / WEIGHTS_FILE
+    if not weights.exists():
+        raise ModelError(f"{folder} has no weights: the file {WEIGHTS_FILE} is missing. Copy the whole folder.")
+    clip = build(model_config, folder)
+    try:
+        fill(clip, load_file(weights), weights)
+    except SafetensorError as error:
+        raise ModelError(f"{weights} is damaged or cut: {error}. Copy it again.") from error
+    door = Preprocess(
+        size=_one_side(preprocess.get("size", clip.visual.image_size)),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        antialias=stored.get("rewardlab", {}).get("antialias", True),
+    )
+    return FaceRewardModel(clip, make_tokenizer(model_config, folder), door, model_config).to(device)
+
+
+def fill(clip: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Load weights; a missing or foreign key, or another shape, raises `ModelError` by name."""
+    wanted = clip.state_dict()
+    faults = [
+        *(f"missing: {name}" for name in wanted if name not in tensors),
+        *(f"foreign: {name}" for name in tensors if name not in wanted),
+        *(
+            f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in tensors and tensors[name].shape != tensor.shape
+        ),
+    ]
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise ModelError(f"{source} is a checkpoint of another backbone: {'; '.join(faults[:5])}{more}")
+    clip.load_state_dict(tensors)
+
+
+def _one_side(size: Any) -> int:
+    return int(size if isinstance(size, int) else size[0])

@@ -1,0 +1,120 @@
+"""Before a training: what it may learn from, what it starts from, and its folder."""
+
+import shutil
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from rewardlab import assets, manifest, snapshot_images
+from rewardlab.assets import MissingAsset
+from rewardlab.files import write_atomic
+from rewardlab.images import to_tensor
+from rewardlab.manifest import ORIGINS, PreferenceRow, gold_rows, refuse_gold
+from rewardlab.predictor import manifest_labels
+from rewardlab.reward_model import backbones, batches
+from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.reward_model.contrastive_alignment import align
+from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.snapshot_images import DataError
+from rewardlab.training.runs import Run
+
+ALIGNED_ON = 2048  # photographs: each is compared with every caption at once
+
+
+def prepare_run(
+    run: Run, config: TrainConfig, source: Path, *, images: Path, checkpoint_file: Path | None = None
+) -> None:
+    """Make the run's folder from a manifest: the backbone it starts from is opened and checked here.
+
+    Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError` before anything is trained.
+    """
+    try:
+        _prepare(run, config, source, images, checkpoint_file)
+    except BaseException:
+        if not run.exists():
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+        raise
+
+
+def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoint_file: Path | None) -> None:
+    header, rows = manifest.read(source)
+    groups = batches.group_by_face([*training_rows(rows, config), *gold_rows(rows)])
+    batches.require_images(groups, images)
+    if config.backbone == "compact":
+        start = _make_compact(run, rows, images, config)
+    else:
+        file = _hpsv2_file(checkpoint_file)
+        start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
+        open_start(start, run, config)
+    if source.resolve() != run.manifest.resolve():
+        write_atomic(run.manifest, source.read_bytes())
+    run.create(kind="frm", config=config, start=start, header=header, images=images.resolve())
+
+
+def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
+    """The rows to train on, with their origins' weights. Raises `DataError` for what no training should start on."""
+    training = [row for row in rows if row.split == "train"]
+    refuse_gold(training, rows)
+    judged = [row for row in training if row.origin in ("human", "simulated")]
+    if not judged:
+        raise DataError(
+            "There is no human label yet. Judge pairs of training faces (to try it: simulate_annotators), then train; "
+            "with --manifest, take a new snapshot first."
+        )
+    if len({row.p_first > 0.5 for row in judged}) < 2:
+        raise DataError(
+            f"All {len(judged)} judged pairs prefer the {'first' if judged[0].p_first > 0.5 else 'second'} image: "
+            "nothing can be learned from that. Look at the judgements in the admin."
+        )
+    if not config.null_text and (silent := sorted({row.face for row in training if not row.caption.strip()})):
+        raise DataError(
+            f"{len(silent)} training faces have no caption (the first: face {silent[0]}). Run `manage.py caption` and "
+            "take a new snapshot, or train without text: --null-text."
+        )
+    if config.human_fraction < 1:
+        training = [
+            row
+            for row in manifest_labels.with_human_fraction(rows, config.human_fraction, config.seed)
+            if row.split == "train"
+        ]
+    weights = {origin: getattr(config, f"weight_{origin}") for origin in ORIGINS}
+    weighted = [replace(row, weight=row.weight * weights[row.origin]) for row in training]
+    if not any(row.weight for row in weighted):
+        raise DataError("No training pair has a weight above 0: raise one of the --weight-... options.")
+    return [row for row in weighted if row.weight > 0]
+
+
+def _hpsv2_file(given: Path | None) -> Path:
+    try:
+        return (given or assets.find("hpsv2")).resolve()
+    except MissingAsset as error:
+        raise MissingAsset(f"{error} Or name it with --checkpoint. The backbone compact needs none.") from error
+
+
+def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: TrainConfig) -> dict[str, str]:
+    photographs = {
+        row.first if row.first_source == "hq" else row.second: row.caption
+        for row in rows
+        if row.split == "train" and "hq" in (row.first_source, row.second_source)
+    }
+    if not photographs:
+        raise DataError(
+            "The compact backbone is aligned on the training faces' photographs, and this manifest has no pair with "
+            "one. Take a snapshot that keeps the origin ground_truth."
+        )
+    if not run.start.exists():
+        model = backbones.open_compact(config.seed)
+        model.preprocess = replace(model.preprocess, antialias=config.antialias)
+        used = dict(islice(photographs.items(), ALIGNED_ON))
+        pictures = (model.preprocess(to_tensor([snapshot_images.read_image(images, path)])) for path in used)
+        align(model, pictures, list(used.values()))
+        reward_model_model.save(model, run.start)
+    return {"backbone": "compact", "architecture": config.architecture}
+
+
+def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
+    """The backbone as it was before training."""
+    if start["backbone"] == "compact":
+        return reward_model_model.load(run.start)
+    return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)

@@ -1,0 +1,252 @@
+"""Training the Face Reward Model (Sec. 3.1, App. A.2) from a manifest, on a CPU, one GPU or many."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from rewardlab import manifest
+from rewardlab.manifest import ORIGINS, gold_rows
+from rewardlab.reward_model import backbones, losses, margins
+from rewardlab.reward_model import batches as reward_model_batches
+from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model.batches import Batch
+from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.reward_model.prepare import open_start, training_rows
+from rewardlab.training import checkpoint, schedule
+from rewardlab.training.loop import Loop, Tell, holding, precision
+from rewardlab.training.runs import Run
+
+MAX_SCALE = 100.0  # CLIP's bound on 1 / tau, kept by HPSv2
+OUT_OF_MEMORY = (
+    "The memory is full. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower "
+    "--image-layers."
+)
+
+
+class PairTask(nn.Module):
+    """What the processes share: a batch in, the logits s1 - s2 of its pairs out."""
+
+    def __init__(self, model: FaceRewardModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        images = self.model.embed_images(batch.images)
+        texts = self.model.embed_texts(batch.tokens)
+        return losses.pair_logits(images, texts, batch.first, batch.second, batch.text, self.model.scale)
+
+
+def train(
+    run: Run,
+    *,
+    images: Path,
+    device: str | None = None,
+    tell: Tell = lambda progress: None,
+) -> None:
+    """Train a prepared run to its end, from its checkpoint if it has one. Every process calls this alike.
+
+    Raises `TrainError`; the run's status then says the same.
+    """
+    config = TrainConfig(**run.description()["config"])
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
+    loop = Loop(run, config.iterations, accelerator, tell, unit="pairs")
+    with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+        Trainer(loop, config, images).run_to_end()
+
+
+class Trainer:
+    """One process of a training."""
+
+    def __init__(self, loop: Loop, config: TrainConfig, images: Path) -> None:
+        self.loop, self.config, self.images = loop, config, images
+        run, accelerator = loop.run, loop.accelerator
+        _, rows = manifest.read(run.manifest)
+        self.gold = [row for row in gold_rows(rows) if row.origin != "svm"]
+        self.groups = reward_model_batches.group_by_face(training_rows(rows, config))
+        self.shares = accelerator.num_processes * config.accumulation
+        if config.faces_per_step % self.shares:
+            raise loop.failed(
+                f"{config.faces_per_step} faces a step cannot be divided into {accelerator.num_processes} processes x "
+                f"{config.accumulation} micro-batches: choose --faces-per-step as a multiple of {self.shares}."
+            )
+        self.model = open_start(run.description()["start"], run, config)
+        backbones.lock(self.model, image_layers=config.image_layers, text_layers=config.text_layers)
+        if config.checkpointing:
+            self.model.clip.set_grad_checkpointing(True)
+        self.model.to(accelerator.device)
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
+        if run.checkpoint.exists():
+            loop.saved = loop.step = checkpoint.restore(run.checkpoint, self._parts())
+        self.task: nn.Module = accelerator.prepare_model(PairTask(self.model))
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self.loop.accelerator
+
+    @property
+    def step(self) -> int:
+        return self.loop.step
+
+    def _parts(self) -> checkpoint.Parts:
+        return {"": (self.model, self.optimizer)}
+
+    def run_to_end(self) -> None:
+        if self.accelerator.is_main_process:
+            self.loop.show()
+            self.loop.run.cut_curve(self.loop.step)
+            if self.loop.step == 0:
+                self.look_at_gold()
+        window = Window(self.accelerator.device)
+        batches = iter(self._loader())
+        for items in self._plan(self.step):
+            # Of all pairs of the step, whichever process has them: the loss is their weighted mean.
+            total_weight = math.fsum(pair.weight for item in items for pair in self.groups[item.group].pairs)
+            self._set_rate()
+            for micro in range(self.config.accumulation):
+                waited = time.perf_counter()
+                batch = next(batches).to(self.accelerator.device)
+                window.waited += time.perf_counter() - waited
+                last = micro == self.config.accumulation - 1
+                self._accumulate(batch, total_weight, window, last=last)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                self.model.clip.logit_scale.clamp_(max=math.log(MAX_SCALE))
+            self.loop.step += 1
+            window.steps += 1
+            self._after_step(window)
+        self._finish()
+
+    def _loader(self) -> Iterator[Batch]:
+        config, rank, accumulation = self.config, self.accelerator.process_index, self.config.accumulation
+        tokens = self.model.tokenize(["" if config.null_text else group.caption for group in self.groups])
+        dataset = reward_model_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens)
+        size = config.faces_per_step // self.shares
+        mine = (
+            items[part * size : (part + 1) * size]
+            for items in self._plan(self.step)
+            for part in range(rank * accumulation, (rank + 1) * accumulation)
+        )
+        on_gpu = self.accelerator.device.type == "cuda"
+        workers = config.workers if config.workers >= 0 else (4 if on_gpu else 1)
+        return iter(reward_model_batches.loader(dataset, mine, workers=workers, pin=on_gpu))
+
+    def _plan(self, start: int) -> Iterator[list[schedule.Item]]:
+        steps = schedule.plan(
+            len(self.groups),
+            faces_per_step=self.config.faces_per_step,
+            seed=self.config.seed,
+            mirror=self.config.mirror,
+            start=start,
+        )
+        for _, items in zip(range(start, self.config.iterations), steps, strict=False):
+            yield items
+
+    def _set_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+
+    def _accumulate(self, batch: Batch, total_weight: float, window: "Window", *, last: bool) -> None:
+        """Gradients of a micro-batch are added up; processes exchange them with the last one only."""
+        waits = nullcontext() if last else self.accelerator.no_sync(self.task)
+        with waits, self.accelerator.autocast():
+            logits = self.task(batch).float()
+            each = losses.preference_losses(logits, batch.p_first) * batch.weight
+            loss = each.sum() / total_weight
+            # Gradients are averaged over processes, and are wanted summed.
+            self.accelerator.backward(loss * self.accelerator.num_processes)
+        self.loop.require_finite(loss)
+        window.add(loss.detach(), logits.detach(), batch)
+
+    def _after_step(self, window: "Window") -> None:
+        config = self.config
+        is_last = self.step == config.iterations
+        gold = None
+        if self.step % config.log_every == 0 or is_last:
+            self._log(window)
+        if self.accelerator.is_main_process:
+            if self.step % config.evaluate_every == 0 or is_last:
+                gold = self.look_at_gold()
+            if self.step % config.save_every == 0 or is_last:
+                checkpoint.save(self.loop.run.checkpoint, self._parts(), step=self.step)
+                self.loop.saved = self.step
+            self.loop.show(loss=window.last_loss, gold=gold)
+
+    def _log(self, window: "Window") -> None:
+        point = window.close(self.accelerator)
+        self.loop.rate = point.pop("rate")
+        if self.accelerator.is_main_process:
+            self.loop.run.append({"step": self.step, **point})
+            self.loop.tensorboard({"loss": point["loss"], "learning rate": self.config.rate(self.step - 1)})
+            self.loop.tensorboard({f"pair accuracy/{origin}": share for origin, share in point["accuracy"].items()})
+
+    def look_at_gold(self) -> float | None:
+        """Agreement on the gold set as it is now, for the curve. Nothing is decided by it."""
+        if not self.gold:
+            return None
+        shares = margins.gold_agreement(
+            self.model, self.gold, self.images, null_text=self.config.null_text, tell=self.loop.show_life
+        )
+        self.loop.run.append({"step": self.step, "gold": shares})
+        self.loop.tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
+        return shares["contested"]["agreement"]
+
+    def _finish(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.loop.is_main:
+            reward_model_model.save(self.model, self.loop.run.model)
+            self.loop.finish()
+        self.accelerator.end_training()
+
+
+class Window:
+    """What happened since the last point of the curve; the sums stay on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.last_loss: float | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.right = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
+        self.asked = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
+        self.pairs = self.steps = 0
+        self.waited = 0.0
+        self.since = time.perf_counter()
+
+    def add(self, loss: Tensor, logits: Tensor, batch: Batch) -> None:
+        decided = batch.p_first != 0.5
+        agree = losses.agreements(logits, batch.p_first).double()
+        self.loss += loss
+        self.right.index_add_(0, batch.origin[decided], agree[decided])
+        self.asked.index_add_(0, batch.origin[decided], torch.ones_like(agree[decided]))
+        self.pairs += len(logits)
+
+    def close(self, accelerator: Accelerator) -> dict[str, Any]:
+        """The point, summed over processes; the window starts anew."""
+        seconds = time.perf_counter() - self.since
+        sums = torch.cat([self.loss[None], self.right, self.asked])
+        loss, *counts = accelerator.reduce(sums, "sum").tolist()
+        right, asked = counts[: len(ORIGINS)], counts[len(ORIGINS) :]
+        self.last_loss = loss / self.steps
+        point = {
+            "loss": self.last_loss,
+            "accuracy": {
+                origin: hits / pairs if pairs else None
+                for origin, hits, pairs in zip(ORIGINS, right, asked, strict=True)
+            },
+            "data_wait": round(self.waited / seconds, 4),
+            "rate": round(self.pairs * accelerator.num_processes / seconds, 2),
+        }
+        self._clear()
+        return point

@@ -1,0 +1,139 @@
+"""What every training shares: its step, its status, its TensorBoard, and what is said when it stops."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+
+from rewardlab.snapshot_images import DataError
+from rewardlab.training import runs
+from rewardlab.training.runs import Run
+
+STATUS_SECONDS = 1.0
+
+
+class TrainError(RuntimeError):
+    """The training cannot start or go on; the message says why, what to do, and what the last good state is."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int
+    total: int
+    shown: dict[str, float | None]
+
+
+Tell = Callable[[Progress], None]
+
+
+class Loop:
+    """The frame of one process's training: only the main process writes."""
+
+    def __init__(
+        self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Literal["pairs", "images"]
+    ) -> None:
+        self.run, self.total, self.accelerator, self.tell, self.unit = run, total, accelerator, tell, unit
+        self.step = self.saved = 0
+        self.rate: float | None = None
+        self._status_at = 0.0
+        self._writer: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    @contextmanager
+    def guarded(self, *, when_full: str) -> Iterator[None]:
+        """Faults end as a status and a `TrainError` in words; `when_full` is the remedy for full memory."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.write_status("stopped", f"Stopped by hand. The same command goes on from step {self.saved}.")
+            raise
+        except TrainError:
+            raise
+        except DataError as error:
+            raise self.failed(str(error).rpartition("DataError: ")[2].strip()) from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                self.write_status("failed", f"{type(error).__name__}: {error}")
+                raise
+            raise self.failed(when_full) from error
+        except OSError as error:
+            if runs.is_disk_full(error):
+                raise self.failed(
+                    f"The disk of {self.run.folder} is full. Free space and run the same command"
+                ) from error
+            raise self.failed(f"{error}. Run the same command once that is mended") from error
+        except Exception as error:
+            self.write_status("failed", f"{type(error).__name__}: {error}")
+            raise
+
+    def require_finite(self, loss: torch.Tensor) -> None:
+        if not loss.isfinite():
+            raise self.failed(
+                f"The loss of step {self.step + 1} is not finite ({loss.item()}). Lower --learning-rate, or use "
+                "--precision fp32"
+            )
+
+    def show(self, **shown: float | None) -> None:
+        if self.is_main:
+            self.tell(Progress(self.step, self.total, shown))
+            self.show_life()
+
+    def show_life(self) -> None:
+        """A status that is not renewed for minutes reads as interrupted."""
+        if time.monotonic() - self._status_at > STATUS_SECONDS:
+            self._status_at = time.monotonic()
+            self.write_status("running")
+
+    def write_status(self, state: str, error: str = "") -> None:
+        if self.is_main:
+            self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
+
+    def failed(self, reason: str) -> TrainError:
+        """The error to raise, after the status was told as far as the disk allows."""
+        good = f"step {self.saved} in {self.run.checkpoint}" if self.saved else "the start: nothing was saved yet"
+        message = f"{reason.rstrip('.')}. The last good state is {good}."
+        try:
+            self.write_status("failed", message)
+        except OSError as error:
+            message += f" (The status could not be written: {error})"
+        return TrainError(message)
+
+    def tensorboard(self, scalars: dict[str, float | None]) -> None:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=self.step)
+        for name, value in scalars.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, self.step)
+
+    def finish(self, note: str = "") -> None:
+        """The results are written: say so."""
+        self.write_status("done", note)
+        if self._writer:
+            self._writer.close()
+
+
+def holding(run: Run, accelerator: Accelerator):
+    """The run's lock, in the main process."""
+    return run.held() if accelerator.is_main_process else nullcontext()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU, or of the machine: torch's CPU allocator says it in words only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def precision(wanted: str, device: str | None) -> Literal["bf16", "no"]:
+    """accelerate's word for auto, fp32 or bf16 on this device. Raises `TrainError`."""
+    has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bf16" and not has_bf16:
+        raise TrainError("This device has no bf16: leave --precision at auto, or use fp32.")
+    return "bf16" if has_bf16 and wanted != "fp32" else "no"

@@ -1,0 +1,259 @@
+"""The agreement report: known figures from made answers, on the page, by the command, and in what is taken away."""
+
+import csv
+import io
+import json
+import shutil
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from django.core.management import CommandError, call_command
+
+from annotate.agreement import gold_sets
+from annotate.common import image_store
+from annotate.desk import judging, leasing
+from annotate.models import Candidate, GoldSet, MachineAnswers, Pair, Predictor, Score
+from rewardlab import clip, manifest
+from rewardlab.images import to_tensor
+from rewardlab.reward_model import margins
+from rewardlab.reward_model import model as reward_model_model
+from tests.annotate.test_gold import make_faces
+from tests.support.factories import make_campaign, make_user
+from tests.support.preferences import TINY, write_preferences
+
+pytestmark = pytest.mark.django_db
+BEST_FIRST = ["hq", "dat-light", "realesrgan-x4plus", "lanczos"]
+FACES, MISTAKEN = 6, 2
+
+
+def best(pair: Pair) -> str:
+    return min(pair.first.source, pair.second.source, key=BEST_FIRST.index)
+
+
+def answer_all(campaign, opinions) -> None:
+    """opinions: of each annotator, a function from the pair to the source that they prefer, or None for can't tell."""
+    for member, opinion in zip(campaign.memberships.order_by("pk"), opinions, strict=True):
+        while leases := leasing.lease_items(annotator=member.annotator, campaign=campaign):
+            preferred = opinion(leases[0].item.pair)
+            choice = "cant_tell" if preferred is None else "left" if leases[0].left.source == preferred else "right"
+            judging.submit_judgement(
+                annotator=member.annotator,
+                lease_token=leases[0].token,
+                key=uuid.uuid4(),
+                choice=choice,
+                criterion=None if preferred is None else "realism" if best(leases[0].item.pair) == "hq" else "detail",
+                seconds=2.0,
+            )
+
+
+def other(pair: Pair) -> str:
+    return next(source for source in (pair.first.source, pair.second.source) if source != best(pair))
+
+
+def contrary_about_lanczos(pair: Pair) -> str:
+    """Of the three contested pairs of a face, two show lanczos."""
+    return other(pair) if "lanczos" in (pair.first.source, pair.second.source) and best(pair) != "hq" else best(pair)
+
+
+def undecided_about_lanczos(pair: Pair) -> str | None:
+    return None if contrary_about_lanczos(pair) != best(pair) else best(pair)
+
+
+@pytest.fixture
+def gold_set() -> GoldSet:
+    """Three agree but on two of six pairs of every face, where one is contrary and one cannot tell. PSNR's values say
+    what the first says, but for two of six faces; SSIM always says the contrary."""
+    faces = make_faces(FACES)
+    for number, face in enumerate(faces):
+        for candidate in face.candidates.exclude(source="lq"):
+            rank = BEST_FIRST.index(candidate.source)
+            psnr = rank if number < MISTAKEN else -rank
+            Score.objects.create(candidate=candidate, metric="psnr", value=100 if rank == 0 else 30 + psnr)
+            Score.objects.create(candidate=candidate, metric="ssim", value=rank / 10)
+            shown = np.full((8, 8, 3), 20 * rank + number, np.uint8)
+            Candidate.objects.filter(pk=candidate.pk).update(sha256=image_store.store_png(shown))
+    people = [make_user(f"person-called-{name}") for name in ("Ann", "Bob", "Cid")]
+    made = gold_sets.make_gold_set(pairs=6 * FACES, overlap=3, repeat_share=0, annotators=people)
+    answer_all(made.campaign, (best, contrary_about_lanczos, undecided_about_lanczos))
+    return gold_sets.freeze_gold_set(gold_set=made)
+
+
+def test_what_people_and_machines_say_is_counted_right(gold_set, client):
+    with pytest.raises(CommandError, match=r"\d+ skipped"):  # no weights, no version
+        call_command("agreement", stdout=io.StringIO())
+    client.force_login(make_user("lead", is_staff=True))
+    response = client.get("/campaigns/gold/agreement")
+    report = response.context["report"]
+    overall = {line.title: line.estimate for line in report.people.overall}
+    # Of the three couples of answers of a pair all agree on four pairs of six, none on the other two.
+    assert overall["Two annotators give the same answer"].value == pytest.approx(4 / 6)
+    assert overall["Two annotators give the same answer"].count == 3 * 6 * FACES
+    assert {line.title: line.estimate.value for line in report.people.strata} == {
+        "against the photograph (anchored)": 1.0,
+        "contested": pytest.approx(1 / 3),
+    }
+    by_rule = {line.title: line.estimate.value for line in report.people.rules}
+    assert by_rule == {"realism": 1.0, "detail": pytest.approx(1 / 3)}
+    assert len(report.people.couples) == 3
+    assert report.people.retest.estimate.why.startswith("no mirrored repeat")
+
+    machines = {machine.answers.name: machine for machine in report.machines.machines}
+    # Tied: one for, one against, one undecided. What is left of the contested pairs is one a face.
+    assert (report.machines.decided, report.machines.tied) == (4 * FACES, 2 * FACES)
+    shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-psnr"].rows}
+    assert shares == {"contested": (pytest.approx(4 / 6), FACES), "anchored": (1.0, 3 * FACES)}
+    shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-ssim"].rows}
+    assert shares == {"contested": (0.0, FACES), "anchored": (0.0, 3 * FACES)}
+    # Of the comparisons of two who both chose, on contested pairs: 3 of a face agree, 2 of the tied pairs do not.
+    ceilings = {ceiling.stratum: ceiling.two_agree.value for ceiling in report.machines.ceilings}
+    assert ceilings == {"contested": pytest.approx(3 / 5), "anchored": 1.0}
+    # PSNR is with Ann and Cid, and against Bob on the two tied pairs, on 4 faces of 6: (3 + 2) of (3 + 4) votes.
+    assert machines["metric-psnr"].with_one["contested"].value == pytest.approx((4 * 5 + 2 * 2) / 42)
+    ssim = next(row for row in machines["metric-ssim"].rows if row.stratum == "contested")
+    assert report.machines.reference == "PSNR (dB)"
+    assert (ssim.better, ssim.worse) == (0, 4)
+    assert ssim.mcnemar_p == pytest.approx(2 / 2**4)  # exact: none of four, both sides
+    assert "No version has been fitted" in machines["svm"].note
+    assert len(report.machines.disputed_by_people) == 6
+    disputes = report.machines.disputed_by_machine
+    assert len(disputes) == 2
+    assert {tuple(sorted(dispute.votes[:2])) for dispute in disputes} == {(0, 3)}
+    page = response.content.decode()
+    assert "frozen on" in page
+    assert "MUSIQ" in page
+
+
+def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, client, tmp_path):
+    call_command("agreement", "gold", "--skip-bad", "--out", str(tmp_path), stdout=io.StringIO())
+    written = {form: (tmp_path / f"agreement.{form}").read_text() for form in ("html", "csv", "tex")}
+    for text in written.values():
+        assert "person-called" not in text
+    assert written["html"].count("data:image/png;base64,") >= 12
+    for foreign in ("http:", "https:", "<script", '<link rel="stylesheet'):
+        assert foreign not in written["html"]
+    rows = list(csv.DictReader(io.StringIO(written["csv"])))
+    by_figure = {(row["section"], row["item"], row["figure"]): row for row in rows}
+    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(4 / 6)
+    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["low"]) < 4 / 6
+    undefined = by_figure["machine", "SVM", "agreement"]
+    certain = by_figure["machine", "PSNR (dB)", "agreement, anchored"]  # always right: no interval, not one of no width
+    assert (float(certain["value"]), certain["low"], certain["high"]) == (1.0, "", "")
+    assert (undefined["value"], undefined["note"][:10]) == ("", "No version")
+    assert ",nan" not in written["csv"].lower()
+    assert r"\begin{tabular}" in written["tex"]
+    assert r"PSNR (dB), contested & 0.667" in written["tex"]
+    client.force_login(make_user("lead", is_staff=True))
+    assert client.get("/campaigns/gold/agreement.csv").content.decode() == written["csv"]
+
+
+def test_a_damaged_predictor_is_told_and_the_report_stands(gold_set, settings):
+    Predictor.objects.create(status="ready", file="svm-1.skops", sha256="ab" * 32, labels=3)
+    call_command("agreement", "--skip-bad", stdout=io.StringIO())
+    assert "is missing. Restore it from a backup" in MachineAnswers.objects.get(name="svm").reason
+    assert MachineAnswers.objects.get(name="metric-psnr").margins
+
+
+def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(client, tmp_path):
+    person = make_user()
+    campaign = make_campaign(faces=2, overlap=2, members=[person])
+    client.force_login(person)
+    for address in ("agreement", "agreement.html", "agreement.csv", "agreement.tex"):
+        assert client.get(f"/campaigns/{campaign.slug}/{address}").status_code == 403
+    client.force_login(make_user(is_staff=True))
+    assert "Nobody has answered yet" in client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
+    answer_all(campaign, [best])
+    page = client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
+    assert "This campaign is no gold set" in page
+    assert "only one annotator" in page
+    assert ">nan" not in page.lower()
+    with pytest.raises(CommandError, match="There is no campaign nothing"):
+        call_command("agreement", "nothing")
+    with pytest.raises(CommandError, match="There is no gold set yet"):
+        call_command("agreement")
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match="is no folder that can be written"):
+        call_command("agreement", campaign.slug, "--out", str(tmp_path / "file"))
+
+
+def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
+    people = [make_user("left-sider"), make_user("program", simulated=True)]
+    campaign = make_campaign(faces=12, overlap=2, members=people)
+    for member in campaign.memberships.all():
+        while leases := leasing.lease_items(annotator=member.annotator, campaign=campaign):
+            lease = leases[0]
+            always_left = member.annotator.username == "left-sider"
+            choice = "left" if always_left or lease.left.source == best(lease.item.pair) else "right"
+            judging.submit_judgement(
+                annotator=member.annotator, lease_token=lease.token, key=uuid.uuid4(), choice=choice, criterion="detail"
+            )
+    client.force_login(make_user(is_staff=True))
+    response = client.get(f"/campaigns/{campaign.slug}/agreement")
+    assert "1 of 2 annotators are SIMULATED" in response.content.decode()
+    rows = {row.name: row for row in response.context["report"].people.annotators}
+    assert (rows["left-sider"].left, rows["left-sider"].sided) == (36, 36)
+    assert rows["left-sider"].left_p == pytest.approx(2 * 2 * 0.5**36)  # a fair coin, both sides, two annotators
+    assert rows["program"].left_p > 0.05
+    assert rows["program"].simulated
+
+
+def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
+    gold_set, client, settings, tmp_path, monkeypatch
+):
+    settings.RUN_ROOT = tmp_path / "runs"
+    rows = write_preferences(tmp_path, train=4, gold=1)
+    torch.manual_seed(0)
+    torch.save({"state_dict": clip.build(TINY).state_dict()}, tmp_path / "hps.pt")
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    person = gold_set.campaign.items.first().pair.face.identity
+    leaky = [replace(row, identity=person) if row.face == 0 else row for row in rows]
+    manifest.write(tmp_path / "leaky.jsonl", leaky, filters={})
+    for name, source in (("honest", "manifest.jsonl"), ("leaky", "leaky.jsonl")):
+        call_command(
+            "train_frm", "--run", name, "--manifest", str(tmp_path / source), "--images", str(tmp_path / "images"),
+            "--checkpoint", str(tmp_path / "hps.pt"), "--architecture", str(tmp_path / "tiny.json"),
+            "--iterations", "4",
+            "--image-layers", "3", "--text-layers", "2", "--workers", "0", "--device", "cpu",
+            stdout=io.StringIO(), stderr=io.StringIO(),
+        )  # fmt: skip
+    out, only_once = io.StringIO(), iter([margins.margins])
+
+    def stopped_at_the_second(*args, **kwargs):
+        for ask in only_once:
+            return ask(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="Stopped by hand"):
+        patched.setattr(margins, "margins", stopped_at_the_second)
+        call_command("agreement", "--skip-bad", stdout=out)
+    call_command("agreement", "--skip-bad", stdout=out)
+    assert "already there 1," in out.getvalue()  # the backbone
+    asked = {answers.name: answers for answers in MachineAnswers.objects.filter(group__in=["frm", "start"])}
+    assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
+    assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
+    # The margins are the model's own.
+    model = reward_model_model.load(settings.RUN_ROOT / "honest" / "model")
+    pair = gold_set.campaign.items.select_related("pair__first", "pair__second", "pair__face").first().pair
+    both = torch.stack([to_tensor([image_store.load(image)])[0] for image in (pair.first, pair.second)])
+    with torch.no_grad():
+        first, second = (model.scale * model.score(both, [pair.face.caption] * 2)).tolist()
+    assert asked["frm-honest"].margins[str(pair.pk)] == pytest.approx(first - second, rel=1e-3, abs=1e-4)
+    client.force_login(make_user(is_staff=True))
+    report = client.get("/campaigns/gold/agreement").context["report"]
+    assert report.machines.reference == "FRM honest"
+    assert next(m for m in report.machines.machines if m.answers.name == "frm-honest").calibration is not None
+    # What was asked is kept: neither the model nor its backbone is asked again.
+    asked_at = dict(MachineAnswers.objects.values_list("name", "measured_at"))
+    call_command("agreement", "--skip-bad", stdout=out)
+    assert "already there 2" in out.getvalue()
+    again = dict(MachineAnswers.objects.values_list("name", "measured_at"))
+    assert {name for name in again if again[name] == asked_at[name]} == {"frm-honest", "start-honest"}
+    # Another run of the same start shares its backbone, also where it is asked alone.
+    shutil.copytree(settings.RUN_ROOT / "honest", settings.RUN_ROOT / "twin")
+    call_command("agreement", "--frm", "twin", "--skip-bad", stdout=io.StringIO())
+    assert set(MachineAnswers.objects.filter(group="start").values_list("name", flat=True)) == {"start-honest"}
+    with pytest.raises(CommandError, match="this run is not done"):
+        (settings.RUN_ROOT / "honest" / "model").rename(tmp_path / "gone")
+        call_command("agreement", "--frm", "honest", stdout=io.StringIO())

@@ -1,0 +1,356 @@
+"""Auto-labels that can be believed: within an error, back to an earlier version, versions side by side."""
+
+import io
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from annotate.campaigns import services as campaigns_services
+from annotate.campaigns.services import Selection
+from annotate.desk import judging, leasing
+from annotate.models import (
+    AuditEntry,
+    AutoLabel,
+    Campaign,
+    Face,
+    Item,
+    LabelPolicy,
+    Lease,
+    Predictor,
+    Preference,
+    RefitRequest,
+    Score,
+)
+from annotate.predictor import audit_sample, features, refitting, rollback, versions
+from rewardlab.predictor import svm
+from tests.support.factories import make_campaign, make_user
+
+pytestmark = pytest.mark.django_db
+METRICS = ("ssim", "psnr", "lpips", "niqe")
+FACES = 150
+
+
+def run(command: str, *args: str) -> str:
+    out = io.StringIO()
+    call_command(command, *args, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def campaign(db) -> Campaign:
+    """An image is better the higher its `lpips` (the names mean nothing here)."""
+    campaign = make_campaign(slug="faces", faces=FACES, members=[make_user("ann")])
+    random = np.random.default_rng(0)
+    candidates = [c for face in Face.objects.all() for c in face.candidates.exclude(source="lq")]
+    Score.objects.bulk_create(
+        Score(candidate=candidate, metric=metric, value=random.normal())
+        for candidate in candidates
+        for metric in METRICS
+    )
+    return campaign
+
+
+def judge(campaign: Campaign, count: int, noise: float = 0.0, person=None) -> None:
+    person = person or campaign.memberships.get().annotator
+    values = dict(Score.objects.filter(metric="lpips").values_list("candidate", "value"))
+    random = np.random.default_rng(1)
+    for lease in leasing.lease_items(annotator=person, campaign=campaign, depth=count):
+        left_wins = values[lease.left.pk] - values[lease.right.pk] + random.normal(0, noise) > 0
+        judging.submit_judgement(
+            annotator=person,
+            lease_token=lease.token,
+            key=uuid.uuid4(),
+            choice="left" if left_wins else "right",
+            criterion="detail",
+        )
+
+
+def kept_out() -> set[int]:
+    return set(audit_sample.audit_faces(LabelPolicy.objects.get().audit_share).tolist())
+
+
+def test_it_labels_what_it_may_and_abstains_from_the_rest(campaign):
+    judge(campaign, 300, noise=0.3)
+    told = run("autolabel", "--max-error", "0.2", "--audit-share", "0.5")
+    version = Predictor.objects.get()
+    audit = version.audit
+    assert audit["chosen"]["bound"] <= 0.2 < audit["levels"][-1]["bound"] or audit["chosen"] == audit["levels"][-1]
+    assert version.least_margin == audit["chosen"]["least_margin"]
+    assert f"labels count, with an error of at most {audit['chosen']['bound']:.1%}" in told
+    labels = AutoLabel.objects.filter(predictor=version)
+    assert labels.count() == version.pairs_labelled == 3 * FACES - 300
+    counting = Preference.objects.filter(origin="svm")
+    assert counting.count() == version.pairs_labelled - version.pairs_abstained
+    assert all(abs(p - 0.5) >= version.least_margin for p in counting.values_list("p_first", flat=True))
+    # One pair a face, none of them learned from.
+    faces = kept_out()
+    judged = Preference.objects.filter(origin="human", pair__face__in=faces)
+    assert audit["pairs"] == judged.values("pair__face").distinct().count()
+    assert version.labels == Preference.objects.filter(origin="human").exclude(pair__face__in=faces).count()
+
+
+def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missing(campaign):
+    judge(campaign, 60)
+    told = run("autolabel", "--max-error", "0.05")
+    assert "it abstains from all 390 pairs. That takes 104 audited pairs without an error" in told
+    assert "No open campaign asks people about these first" in told
+    assert not Preference.objects.filter(origin="svm").exists()
+    assert "all of its 390 labels count" in run("autolabel", "--all")
+    assert Preference.objects.filter(origin="svm").count() == 390
+    for wrong in ("0", "1.5", "many"):
+        with pytest.raises(CommandError, match=f"{wrong} is not a number between 0 and 1"):
+            run("autolabel", "--max-error", wrong)
+    for wrong in ("0.6", "0.0001"):
+        with pytest.raises(CommandError, match=r"give a number from 0\.001"):
+            run("autolabel", "--max-error", wrong)
+    with pytest.raises(CommandError, match="--audit-share: this is about the bound of an error"):
+        run("autolabel", "--audit-share", "0.4")
+    assert LabelPolicy.objects.get().max_error is None
+
+
+def test_a_refit_by_the_worker_keeps_the_bound(campaign):
+    judge(campaign, 60)
+    run("autolabel", "--max-error", "0.05")
+    judge(campaign, 20)
+    assert refitting.refit_while_labels_wait() == 1
+    version = Predictor.objects.latest("pk")
+    assert (version.max_error, version.least_margin) == (0.05, versions.ABSTAINS)
+    assert not Preference.objects.filter(origin="svm").exists()
+
+
+def test_a_policy_under_which_nothing_can_be_fitted_is_not_kept(campaign):
+    judge(campaign, 6)
+    with pytest.raises(CommandError, match="Judged pairs"):
+        run("autolabel", "--max-error", "0.1")
+    assert LabelPolicy.objects.get().max_error is None
+
+
+def test_only_random_answers_of_training_faces_are_audited(campaign):
+    judge(campaign, 150)
+    faces = kept_out()
+    before = set(audit_sample.audit_sample(np.array(list(faces))).pairs.tolist())
+    assert before
+    drawn = Lease.objects.filter(item__pair__in=before)
+    one, two, three, *_ = sorted(before)
+    drawn.filter(item__pair=one).update(drawn=Lease.Drawn.UNCERTAIN)
+    drawn.filter(item__pair=two).update(drawn=Lease.Drawn.IMPORTED)
+    Face.objects.filter(pairs=three).update(split="gold")
+    after = set(audit_sample.audit_sample(np.array(list(faces))).pairs.tolist())
+    assert not after & {one, two, three}
+
+
+def test_what_it_abstains_from_goes_to_people_first(campaign):
+    judge(campaign, 200)
+    lead = make_user(is_staff=True)
+    uncertain = Campaign(slug="uncertain", name="Uncertain", order="uncertain", random_share=0)
+    campaigns_services.create_campaign(campaign=uncertain, selection=Selection(), actor=lead)
+    run("autolabel", "--max-error", "0.4", "--audit-share", "0.5")
+    version = Predictor.objects.get()
+    Predictor.objects.filter(pk=version.pk).update(least_margin=0.3)
+    first = Item.objects.filter(campaign=uncertain, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
+    unsure = campaigns_services.abstained_pairs()
+    assert 0 < len(unsure) < 250
+    assert set(first[: len(unsure)]) == unsure
+    # Or a campaign of these alone, whose answers are never taken for random ones.
+    alone = Campaign(slug="alone", name="Alone")
+    assert campaigns_services.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(
+        unsure
+    )
+    campaigns_services.invite(campaign=alone, annotators=[lead])
+    leases = leasing.lease_items(annotator=lead, campaign=alone, depth=5)
+    assert {lease.drawn for lease in leases} == {Lease.Drawn.UNCERTAIN}
+
+
+def test_the_two_orders_of_a_pair_are_complements(campaign):
+    judge(campaign, 100)
+    version = versions.fit_predictor()
+    fitted = versions.load(version)
+    table = features.pair_features(features.training_labels(), metric_order=fitted.features)
+    p_first = fitted.probability_first(table.first, table.second)
+    assert fitted.probability_first(table.second, table.first) == pytest.approx(1 - p_first, abs=1e-12)
+
+
+def labels_of(version: Predictor) -> dict[int, float]:
+    return dict(AutoLabel.objects.filter(predictor=version).values_list("pair", "p_first"))
+
+
+def test_a_rollback_brings_the_labels_back_and_holds(campaign):
+    judge(campaign, 60)
+    first = versions.fit_predictor()
+    before = labels_of(first)
+    judge(campaign, 60)
+    versions.fit_predictor(grid=False)
+    assert not labels_of(first)
+    assert "is current: 330 pairs labelled" in run("rollback_predictor")
+    after = labels_of(first)
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
+    assert {pair: after[pair] for pair in after} == pytest.approx({pair: before[pair] for pair in after}, abs=1e-4)
+    # The worker leaves it alone, and says so; by hand a new version takes over.
+    judge(campaign, 10)
+    assert refitting.refit_while_labels_wait() == 0
+    assert "pinned by a rollback" in RefitRequest.objects.get().note
+    assert refitting.search_if_due() is None
+    late = versions.fit_predictor(grid=False, by_hand=False)  # the worker's fit that began before the rollback
+    assert late.status == Predictor.Status.WITHDRAWN
+    assert Preference.objects.filter(origin="svm").count() == 320  # still the first's, less what was judged since
+    newest = versions.fit_predictor(grid=False)
+    assert LabelPolicy.objects.get().pinned is None
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {newest.pk}
+    assert AuditEntry.objects.filter(action="roll-back", target=f"predictor {first.pk}").exists()
+
+
+def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings):
+    judge(campaign, 60)
+    with pytest.raises(CommandError, match="no version yet"):
+        run("rollback_predictor")
+    first = versions.fit_predictor()
+    second = versions.fit_predictor(grid=False)
+    before = labels_of(second)
+    path = Path(settings.PREDICTOR_ROOT) / first.file
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(CommandError, match="was changed or damaged"):
+        run("rollback_predictor", str(first.pk))
+    path.unlink()
+    with pytest.raises(CommandError, match="is missing"):
+        run("rollback_predictor")
+    with pytest.raises(CommandError, match=f"no version 77 to go back to. Known: {first.pk}, {second.pk}"):
+        run("rollback_predictor", "77")
+    assert labels_of(second) == before
+    assert LabelPolicy.objects.get().pinned is None
+
+
+def test_a_rollback_that_is_killed_on_the_way_changes_nothing(campaign, monkeypatch):
+    judge(campaign, 60)
+    first = versions.fit_predictor()
+    judge(campaign, 30)
+    second = versions.fit_predictor(grid=False)
+
+    def current() -> list:
+        return list(Preference.objects.order_by("pair").values_list("pair", "p_first", "origin"))
+
+    before = current()
+    for module, function in ((versions, "_insert_labels"), (versions.audit, "record")):  # before, and at the turn
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(module, function, killed)
+            rollback.roll_back()
+        assert current() == before
+        assert LabelPolicy.objects.get().pinned is None
+        assert set(Predictor.objects.values_list("status", flat=True)) == {Predictor.Status.READY}
+    assert rollback.roll_back() == first
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk} != {second.pk}
+
+
+def killed(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_versions_stand_side_by_side_with_the_learning_curve(campaign, client):
+    judge(campaign, 150)
+    person = campaign.memberships.get().annotator
+    client.force_login(person)
+    assert client.get("/predictors").status_code == 403
+    client.force_login(make_user(is_staff=True))
+    assert "None has been fitted yet" in client.get("/predictors").content.decode()
+    versions.fit_predictor()
+    run("autolabel", "--max-error", "0.3", "--audit-share", "0.4")
+    told = run("learning_curve", "--points", "2")
+    assert "150 labels; metrics ssim, psnr, lpips, niqe." in told
+    assert "SVM: the last doubling of the labels gave" in told
+    page = client.get("/predictors").content.decode()
+    for shown in ("The audit of version", "gradient-boosted tree", "Table 9", "not audited", "current"):
+        assert shown in page
+    assert page.count("<tr>") >= 2 + 2 + 10
+
+
+def while_it_fits(monkeypatch, *happens) -> list:
+    """What happens in the middle of the first fits, one of them each; returns what has not happened yet."""
+    fit, left = svm.fit, list(happens)
+
+    def interrupted(*args, **kwargs):
+        if left:
+            left.pop(0)()
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(svm, "fit", interrupted)
+    return left
+
+
+def test_a_policy_that_changes_during_a_fit_does_not_audit_what_was_learned_from(campaign, monkeypatch):
+    judge(campaign, 100)
+    first = versions.fit_predictor()
+    judge(campaign, 100)
+    while_it_fits(monkeypatch, lambda: LabelPolicy.objects.update(max_error=0.3, audit_share=0.5))
+    late = versions.fit_predictor(grid=False, by_hand=False)
+    assert (late.labels, late.max_error, late.audit) == (200, None, {})
+    assert late.status == Predictor.Status.WITHDRAWN  # or all of its labels would count, against the policy
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
+    assert refitting.refit_while_labels_wait() == 1
+    assert Predictor.objects.latest("pk").max_error == 0.3
+
+
+def test_the_audits_faces_choose_no_parameters_either(campaign):
+    judge(campaign, 100)
+    versions.fit_predictor()
+    for share, searches in (("0.2", True), ("0.1", False), ("0.3", True)):
+        run("autolabel", "--max-error", "0.3", "--audit-share", share)
+        assert Predictor.objects.latest("pk").grid_searched == searches
+    assert not versions.fit_predictor(grid=False).grid_searched
+
+
+def test_a_rollback_during_a_refit_ends_the_refitting(campaign, monkeypatch):
+    judge(campaign, 60)
+    first = versions.fit_predictor()
+    versions.fit_predictor(grid=False)
+    judge(campaign, 10)
+
+    def never():
+        raise AssertionError("it went on")
+
+    left = while_it_fits(monkeypatch, lambda: rollback.roll_back(to=first.pk), never)
+    assert refitting.refit_while_labels_wait() == 1
+    assert left == [never]
+    assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
+
+
+def test_the_version_before_is_none_that_was_withdrawn(campaign):
+    judge(campaign, 60)
+    first = versions.fit_predictor()
+    bad = versions.fit_predictor(grid=False)
+    rollback.roll_back()
+    versions.fit_predictor(grid=False)
+    assert rollback.roll_back() == first
+    assert rollback.roll_back(to=bad.pk) == bad  # one that is named can be had
+
+
+def test_a_campaign_asks_what_is_abstained_from_at_once_and_nothing_that_was_judged_since(campaign):
+    judge(campaign, 60)
+    versions.fit_predictor()
+    Predictor.objects.update(least_margin=versions.ABSTAINS)
+    judge(campaign, 10)
+    alone = Campaign(slug="alone", name="Alone")
+    selection = Selection(abstained=True)
+    assert (
+        campaigns_services.create_campaign(campaign=alone, selection=selection, actor=make_user(is_staff=True)) == 380
+    )
+    ranked = Item.objects.filter(campaign=alone, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
+    p_first = dict(AutoLabel.objects.values_list("pair", "p_first"))
+    margins = [abs(p_first[pair] - 0.5) for pair in ranked]
+    assert len(margins) == 380
+    assert margins == sorted(margins)
+
+
+def test_the_page_promises_no_more_than_the_labels_keep(campaign, client):
+    judge(campaign, 100)
+    first = versions.fit_predictor()
+    run("autolabel", "--max-error", "0.025")
+    client.force_login(make_user(is_staff=True))
+    page = client.get("/predictors").content.decode()
+    assert "their error is at most 2.5%," in page
+    assert "another rule" not in page
+    rollback.roll_back(to=first.pk)
+    page = client.get("/predictors").content.decode()
+    assert "fitted under another rule: <strong>all of its labels count" in page

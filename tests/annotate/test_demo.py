@@ -1,0 +1,109 @@
+"""What `make run` prepares, on a few portraits: demo, simulated annotators, snapshot."""
+
+import io
+import re
+
+import pytest
+from django.contrib.auth import authenticate
+from django.core.management import CommandError, call_command
+
+from annotate.demo import portraits
+from annotate.models import Campaign, Face, Item, Judgement, Preference, Snapshot, StageRun, User
+from refl import dataset as refl_faces
+from rewardlab import manifest
+
+pytestmark = pytest.mark.django_db
+FACES = 4
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, settings, client):
+    settings.RUN_ROOT = tmp_path / "runs"
+    monkeypatch.delenv("DEMO_PASSWORD", raising=False)
+    printed = run("demo", "--faces", str(FACES), "--annotators", "2")
+    passwords = dict(re.findall(r"^ +(admin|annotator\d) +(\S+)$", printed, re.M))
+    assert set(passwords) == {"admin", "annotator1", "annotator2"}
+    assert len(set(passwords.values())) == 3
+    assert authenticate(username="annotator1", password=passwords["annotator1"])
+
+    while portraits.prepare_next_part():
+        pass
+    stage = StageRun.objects.get(stage="demo")
+    assert (stage.state, stage.done) == ("done", FACES)
+    campaign = Campaign.objects.get(slug="demo")
+    assert campaign.item_count == Item.objects.count() > 0
+    assert campaign.item_count % 3 == 0
+    assert campaign.examples.count() == 3
+    assert campaign.members.count() == 3
+
+    again = run("demo", "--faces", str(FACES), "--annotators", "2")
+    assert again.count("(password as before)") == 3
+    assert authenticate(username="annotator1", password=passwords["annotator1"])
+    renewed = run("demo", "--faces", str(FACES), "--annotators", "2", "--new-passwords")
+    assert passwords["admin"] not in renewed
+
+    first = run("simulate_annotators", "--limit", "5")
+    assert "done 5" in first
+    rest = run("simulate_annotators")
+    simulated = Campaign.objects.get(slug="simulated")
+    assert Judgement.objects.count() == simulated.item_count * simulated.overlap, rest
+    assert "done 0" in run("simulate_annotators")
+    assert set(User.objects.filter(username__startswith="simulated").values_list("simulated", flat=True)) == {True}
+    assert not User.objects.exclude(username__startswith="simulated").filter(simulated=True).exists()
+    assert set(Preference.objects.filter(judgements__gt=0).values_list("origin", flat=True)) == {"simulated"}
+
+    run("snapshot", str(tmp_path / "out"), "--with-images")
+    run("snapshot", str(tmp_path / "again"))
+    assert Snapshot.objects.count() == 1  # nothing has changed between the two
+    header, rows = manifest.read(tmp_path / "out" / "manifest.jsonl")
+    assert header["rows"] == len(rows) == Preference.objects.count()
+    for row in rows:
+        assert (tmp_path / "out" / "images" / row.first).is_file()
+        assert (row.first_source == "hq", row.second_source == "hq") == (
+            (row.p_first == 1.0, row.p_first == 0.0) if row.origin == "ground_truth" else (False, False)
+        )
+        first, second, neither = row.votes
+        assert sum(row.votes) == (simulated.overlap if row.origin == "simulated" else 0)
+        if row.origin == "simulated":
+            assert row.p_first == (first + 0.5 * neither) / (first + second + neither)
+        assert {"ssim", "psnr", "lpips", "niqe"} <= set(row.scores)
+        assert (row.scores["ssim"][0] == 1.0) == (row.first_source == "hq")
+    listed = refl_faces.read(tmp_path / "out" / "faces.jsonl")[1]
+    assert len(listed) == Face.objects.count()
+    assert all((tmp_path / "out" / "images" / image).is_file() for face in listed for image in (face.hq, face.lq))
+    with pytest.raises(CommandError, match="is another snapshot"):
+        run("snapshot", str(tmp_path / "out"), "--origin", "simulated")
+    with pytest.raises(CommandError, match="No preference has"):
+        run("snapshot", str(tmp_path / "none"), "--origin", "human")
+    only = run("snapshot", str(tmp_path / "gold"), "--split", "train", "--origin", "ground_truth")
+    assert "simulated" not in only
+
+    train_frm = ("train_frm", "--run", "first", "--backbone", "compact", "--device", "cpu", "--iterations", "2")
+    train_frm += ("--faces-per-step", "2", "--log-every", "1", "--save-every", "1")
+    assert "evaluate_frm first" in run(*train_frm)
+    folder = settings.RUN_ROOT / "first"
+    header, frozen = manifest.read(folder / "manifest.jsonl")
+    assert {row.split for row in frozen} <= {"train", "gold"}
+    assert Snapshot.objects.filter(sha256=header["sha256"]).exists()
+    with pytest.raises(CommandError, match="first is done"):
+        run(*train_frm)
+    with pytest.raises(CommandError, match=r"another configuration \(seed 0 -> 1\).*--run"):
+        run(*train_frm, "--seed", "1")
+    client.force_login(User.objects.get(username="admin"))
+    assert header["sha256"][:12] in client.get("/runs/first/").content.decode()
+
+
+def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():
+    with pytest.raises(CommandError, match="run restore and build_pairs first"):
+        run("simulate_annotators")
+
+
+def test_the_demo_stays_out_of_production(settings):
+    settings.PRODUCTION = True
+    with pytest.raises(CommandError, match="not for production"):
+        run("demo")

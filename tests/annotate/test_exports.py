@@ -1,0 +1,314 @@
+"""What is exported is loaded by the libraries it is meant for, says where each label is from, and names nobody."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import uuid
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from PIL import Image
+
+from annotate.campaigns import items
+from annotate.campaigns import services as campaigns_services
+from annotate.common import image_store
+from annotate.common.pseudonyms import pseudonym
+from annotate.desk import judging, leasing
+from annotate.exchange import parquet as exchange_parquet
+from annotate.exchange.export import FORMATS, NAMES, export
+from annotate.exchange.preference_rows import preference_rows
+from annotate.labels.consensus import consensus
+from annotate.labels.votes import deciding, votes
+from annotate.models import AutoLabel, Candidate, Face, Item, Pair, Predictor, Preference, Score, User
+from annotate.pipeline import pairing
+from annotate.pipeline.ingest import IngestConfig, ingest
+from annotate.pipeline.sources import Source
+from rewardlab import manifest
+from tests.support.factories import make_campaign, make_face, make_user
+
+pytestmark = pytest.mark.django_db
+PHOTOGRAPHS = ("Jane_Doe_wedding", "Richard-Roe-passport", "holiday of J Public")
+PEOPLE = ("jane.doe@example.org", "richard-roe", "judge_judy")
+RESTORERS = ("dat-light", "lanczos", "realesrgan-x4plus")
+
+
+def answer(person, campaign, choose) -> None:
+    while leases := leasing.lease_items(annotator=person, campaign=campaign):
+        judging.submit_judgement(
+            annotator=person, lease_token=leases[0].token, key=uuid.uuid4(), choice=choose(leases[0])
+        )
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """Three ingested photographs of 64 px (two of split train, one gold) with restored pictures, judged by three people
+    who disagree on the first face, and an SVM's labels on the second face."""
+    random = np.random.default_rng(0)
+    for name, split in zip(PHOTOGRAPHS, ("train", "train", "gold"), strict=True):
+        file = tmp_path / "photographs" / f"{name}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
+        steps = list(ingest([Source(path=file, caption="", identity=name)], config=IngestConfig(64, aligned=True)))
+        assert steps[0].done, steps
+        Face.objects.filter(pk=Face.objects.latest("pk").pk).update(split=split, caption=f"A face, “{split}”.")
+    template = make_face()  # makes the restorers
+    for face in Face.objects.exclude(pk=template.pk):
+        for source in RESTORERS:
+            sha256 = image_store.store_png(random.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+            restorer = template.candidates.get(source=source).restorer
+            candidate = Candidate.objects.create(face=face, source=source, restorer=restorer, sha256=sha256)
+            Score.objects.create(candidate=candidate, metric="ssim", value=random.random())
+    template.delete()
+    first, second, gold = Face.objects.order_by("pk")
+    for _ in pairing.build_pairs(Face.objects.all()):
+        pass
+    people = [make_user(name) for name in PEOPLE]
+    campaign = make_campaign(faces=0, overlap=3, members=people)
+    asked = Pair.objects.filter(kind="contested", face__in=[first, gold]).values_list("pk", flat=True)
+    items.add_items(campaign=campaign, pairs=asked)
+    answer(people[0], campaign, lambda lease: "left" if lease.left_is_first else "right")
+    answer(people[1], campaign, lambda lease: "left" if lease.left_is_first else "right")
+    answer(people[2], campaign, lambda lease: "cant_tell" if lease.item.pair_id % 2 else "right")
+    version = Predictor.objects.create(status="ready", sha256="ab" * 32, labels=3, max_error=0.1, least_margin=0.2)
+    for pair, p_first in zip(Pair.objects.filter(face=second, kind="contested"), (0.9, 0.6, 0.2), strict=True):
+        AutoLabel.objects.create(predictor=version, pair=pair, p_first=p_first)  # 0.6 is below the margin
+    return version
+
+
+def run(command: str, *args: str) -> str:
+    out = io.StringIO()
+    call_command(command, *args, stdout=out)
+    return out.getvalue()
+
+
+def decoded(path: str) -> np.ndarray:
+    return image_store.load(Candidate.objects.get(sha256=path.split("/")[-1].removesuffix(".png")))
+
+
+def test_hugging_face_datasets_loads_the_folder_with_its_images(filled, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    told = run("export", str(tmp_path / "out"), "--format", "datasets", "--with-images")
+    assert "17 preferences of 3 faces (gold/ground_truth 3, gold/human 3, train/ground_truth 6" in told
+    found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    rows = list(preference_rows())
+    assert {split: len(found[split]) for split in found} == {"train": 11, "gold": 6}
+    assert isinstance(found["train"].features["first"], datasets.Image)
+    for split in found:
+        for got, wanted in zip(found[split], [row for row in rows if row.split == split], strict=True):
+            assert got["caption"] == wanted.caption
+            assert (got["pair"], got["p_first"], got["origin"]) == (wanted.pair, wanted.p_first, wanted.origin)
+            assert (got["votes_first"], got["votes_second"], got["votes_cant_tell"]) == wanted.votes
+            assert got["predictor"] == (filled.pk if got["origin"] == "svm" else None)
+            assert (got["ssim_first"], got["ssim_second"]) == wanted.scores.get("ssim", (None, None))
+            for side in ("first", "second"):
+                assert np.array_equal(np.asarray(got[side]), decoded(getattr(wanted, side)))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f'"id": {filled.pk}' in card and '"max_error": 0.1' in card and '"method": "majority"' in card
+
+
+def test_without_images_datasets_holds_names_and_large_splits_are_sharded(filled, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    monkeypatch.setattr(exchange_parquet, "ROWS_PER_GROUP", 2)
+    monkeypatch.setattr(exchange_parquet.write_shards, "__kwdefaults__", {"bytes_per_shard": 5})
+    export(tmp_path / "out", "datasets")
+    names = sorted(path.name for path in (tmp_path / "out" / "data").iterdir())
+    assert names[-1] == "train-00005-of-00006.parquet"
+    found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"), split="train")
+    assert found["first"][:] == [row.first for row in preference_rows(splits=["train"])]
+
+
+def test_parquet_has_row_groups_and_tells_how_it_came_about(filled, tmp_path, monkeypatch):
+    from pyarrow import parquet
+
+    monkeypatch.setattr(exchange_parquet, "ROWS_PER_GROUP", 5)
+    done = export(tmp_path, "parquet", consensus="dawid-skene")
+    file = parquet.ParquetFile(done.path)
+    assert file.num_row_groups == 4
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    known = json.loads(file.metadata.metadata[b"diffusionreward"])
+    assert known["counts"] == done.counts
+    assert known["consensus"]["method"] == "dawid-skene"
+    annotators = known["consensus"]["splits"]["train"]["annotators"]
+    assert set(annotators) == {pseudonym(vote.annotator) for vote in votes()}
+    rows = {row.pair: row for row in preference_rows(consensus="dawid-skene")}
+    table = file.read().to_pylist()
+    assert [row["p_first"] for row in table] == [row.p_first for row in rows.values()]
+
+
+def test_the_json_formats_parse_and_say_what_people_said(filled, tmp_path):
+    rows = {row.pair: row for row in preference_rows()}
+    for form in ("hpdv2", "imagereward", "label-studio", "dpo", "csv"):
+        told = run("export", str(tmp_path), "--format", form)
+    hpdv2 = json.loads((tmp_path / "hpdv2.json").read_text())
+    assert len(hpdv2) == 17
+    for record in hpdv2:
+        row = rows[record["pair"]]
+        assert record["image_path"] == [row.first, row.second]
+        places, preferred = {True: ([1, 2], [1, 0]), False: ([2, 1], [0, 1])}[row.p_first > 0.5]
+        assert (record["rank"], record["human_preference"]) == (places, preferred)
+        cast = [vote["rank"] for vote in record["raw_annotations"]]
+        assert tuple(cast.count(rank) for rank in ([1, 2], [2, 1], [1, 1])) == row.votes
+    imagereward = json.loads((tmp_path / "imagereward.json").read_text())
+    assert imagereward[0].keys() >= {"id", "prompt", "generations", "ranking"}
+    assert [record["ranking"] for record in imagereward] == [record["rank"] for record in hpdv2]
+    tasks = json.loads((tmp_path / "label-studio.json").read_text())
+    assert [task["data"]["pair"] for task in tasks] == list(rows)
+    assert all(set(task["data"]) == {"pair", "caption", "left", "right"} for task in tasks)
+    dpo = [json.loads(line) for line in (tmp_path / "dpo.jsonl").read_text().splitlines()]
+    for record in dpo:
+        row = rows[record["pair"]]
+        best = (row.first, row.second) if row.p_first > 0.5 else (row.second, row.first)
+        assert (record["chosen"], record["rejected"]) == best
+    with (tmp_path / "preferences.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["p_first"]) for row in table] == [row.p_first for row in rows.values()]
+    assert {row["predictor"] for row in table if row["origin"] == "svm"} == {str(filled.pk)}
+    meta = json.loads((tmp_path / "preferences.meta.json").read_text())
+    assert meta["predictor"]["sha256"] == "ab" * 32 and meta["rows"] == 17
+    assert meta["sha256"] == hashlib.sha256((tmp_path / "preferences.csv").read_bytes()).hexdigest()
+    assert f"sha256 {meta['sha256']}" in told
+
+
+def test_who_was_asked_in_two_campaigns_votes_once_in_hpdv2(filled, tmp_path):
+    person = User.objects.get(username=PEOPLE[0])
+    asked = Pair.objects.filter(kind="contested", face=Face.objects.earliest("pk")).values_list("pk", flat=True)
+    again = make_campaign(faces=0, members=[person])
+    items.add_items(campaign=again, pairs=asked)
+    answer(person, again, lambda lease: "right" if lease.left_is_first else "left")
+    run("export", str(tmp_path), "--format", "hpdv2")
+    records = {record["pair"]: record for record in json.loads((tmp_path / "hpdv2.json").read_text())}
+    for pair in asked:
+        theirs = [v for v in records[pair]["raw_annotations"] if v["user_hash"] == pseudonym(person.pk)]
+        assert [vote["rank"] for vote in theirs] == [[2, 1]]  # the newest
+
+
+def test_ties_are_left_out_of_dpo_and_counted(filled, tmp_path):
+    campaign = make_campaign(faces=0, overlap=1, members=[make_user("tie")])
+    pair = AutoLabel.objects.get(p_first=0.6).pair
+    items.add_items(campaign=campaign, pairs=[pair.pk])
+    answer(campaign.memberships.get().annotator, campaign, lambda lease: "cant_tell")
+    assert "left out: 1 (p_first is one half" in run("export", str(tmp_path), "--format", "dpo")
+    meta = json.loads((tmp_path / "dpo.meta.json").read_text())
+    assert (meta["rows"], sum(meta["left_out"].values())) == (17, 1)
+
+
+def test_majority_is_what_the_view_gives_and_another_consensus_stands_in_the_header(filled, tmp_path):
+    found = consensus("majority", deciding(votes()))
+    judged = Preference.objects.filter(origin="human")
+    assert found.p_first == dict(judged.values_list("pair_id", "p_first"))
+    run("export", str(tmp_path / "a"), "--format", "jsonl")
+    header, rows = manifest.read(tmp_path / "a" / "manifest.jsonl")
+    assert header["consensus"]["method"] == "majority"
+    assert header["predictor"]["least_margin"] == 0.2
+    assert [row.predictor for row in rows if row.origin == "svm"] == [filled.pk] * 2
+    run("export", str(tmp_path / "b"), "--format", "jsonl", "--consensus", "bradley-terry")
+    header, others = manifest.read(tmp_path / "b" / "manifest.jsonl")
+    wanted = {}
+    for split in ("train", "gold"):  # each by itself: nothing of the gold set weighs a training label
+        wanted |= consensus("bradley-terry", deciding(votes(splits=[split]))).p_first
+    assert header["consensus"]["method"] == "bradley-terry"
+    assert {row.pair: row.p_first for row in others if row.origin == "human"} == wanted
+    assert [row.p_first for row in others if row.origin != "human"] == [
+        row.p_first for row in rows if row.origin != "human"
+    ]
+
+
+def test_gold_answers_change_no_training_label(filled):
+    before = list(preference_rows(splits=["train"], consensus="dawid-skene"))
+    second = make_campaign(faces=0, overlap=1, members=[make_user("contrary")])
+    asked = Item.objects.filter(pair__face__split="gold").values_list("pair", flat=True)
+    items.add_items(campaign=second, pairs=list(asked))
+    answer(second.memberships.get().annotator, second, lambda lease: "right" if lease.left_is_first else "left")
+    assert list(preference_rows(splits=["train"], consensus="dawid-skene")) == before
+
+
+def test_no_name_leaves_in_any_format(filled, tmp_path):
+    for form, images in product(NAMES, (False, True)):
+        folder = tmp_path / f"{form}{images}"
+        export(folder, form, consensus="dawid-skene", with_images=images)
+        for path in filter(Path.is_file, folder.rglob("*")):
+            content = path.read_bytes()
+            for name in (*PHOTOGRAPHS, *PEOPLE):
+                assert name.encode() not in content, (path, name)
+            assert not path.name.endswith((".part", ".new", ".body"))
+        if images and form != "datasets":
+            assert len(list((folder / "images").rglob("*.png"))) == 12
+
+
+def test_killed_on_the_way_it_leaves_no_half_file_and_starts_afresh(filled, tmp_path):
+    def killed(rows):
+        yield next(rows)
+        yield next(rows)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for form in NAMES:
+        out = tmp_path / form
+        if (child := os.fork()) == 0:
+            try:
+                export(out, form, with_images=True, shown=killed)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        finals = ["manifest.jsonl"] if form == "jsonl" else FORMATS[form][1]
+        assert not any((out / name).exists() for name in finals)
+        run("export", str(out), "--format", form, "--with-images")
+        assert all((out / name).exists() for name in finals)
+        assert not {".part", ".old", ".body", ".new"} & {path.suffix for path in out.rglob("*")}
+
+
+def test_what_is_there_is_replaced_only_when_told(filled, tmp_path):
+    (tmp_path / "file").touch()
+    for form in NAMES:
+        with pytest.raises(CommandError, match="is a file: OUT must be a folder"):
+            run("export", str(tmp_path / "file"), "--format", form)
+        out = tmp_path / form
+        first = export(out, form, origins=["human"])
+        if form == "jsonl":
+            export(out, form, origins=["human"])  # the same once more
+        with pytest.raises(CommandError, match=r"(is there already|is another snapshot).*--overwrite"):
+            run("export", str(out), "--format", form)
+        run("export", str(out), "--format", form, "--overwrite")
+        assert export(out, form, overwrite=True).rows > first.rows
+
+
+def test_a_missing_image_and_an_empty_choice_are_told(filled, tmp_path):
+    with pytest.raises(CommandError, match="No preference has split any and origin \\['simulated'\\]"):
+        run("export", str(tmp_path / "none"), "--format", "csv", "--origin", "simulated")
+    assert not (tmp_path / "none").exists()
+    lost = Candidate.objects.filter(source="lanczos").first()
+    lost.path.unlink()
+    with pytest.raises(CommandError, match=lost.sha256):
+        run("export", str(tmp_path / "out"), "--format", "datasets", "--with-images")
+    assert not (tmp_path / "out" / "data").exists()
+
+
+def test_gold_among_the_training_faces_is_refused_before_anything_is_written(filled, tmp_path):
+    gold = Face.objects.get(split="gold")
+    Face.objects.filter(split="train").update(identity=gold.identity)
+    for command in (["snapshot"], ["export", "--format", "datasets"]):
+        with pytest.raises(CommandError, match="Nothing may learn from gold faces"):
+            run(command[0], str(tmp_path / "out"), *command[1:])
+    assert not (tmp_path / "out").exists()
+    export(tmp_path / "out", "csv", splits=["gold"])  # no training row can be among these
+
+
+def test_simulated_answers_are_called_so(filled, tmp_path):
+    face = make_face()
+    for _ in pairing.build_pairs(Face.objects.filter(pk=face.pk)):
+        pass
+    campaign = make_campaign(faces=1, members=[])
+    campaigns_services.invite(campaign=campaign, annotators=[robot := make_user("robot", simulated=True)])
+    answer(robot, campaign, lambda lease: "left")
+    told = run("export", str(tmp_path), "--format", "datasets")
+    assert "3 of these are SIMULATED" in told
+    assert "3 labels are SIMULATED" in (tmp_path / "README.md").read_text()

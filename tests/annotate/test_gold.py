@@ -1,0 +1,175 @@
+"""The gold set: made by one command, answered blindly, frozen by hash, and refused wherever something learns."""
+
+import io
+import uuid
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from annotate.agreement import gold_hashes as selectors
+from annotate.agreement import gold_sets
+from annotate.campaigns import services as campaigns_services
+from annotate.common.refusals import Refused
+from annotate.desk import judging, leasing
+from annotate.models import AuditEntry, Campaign, Candidate, Face, GoldSet, Item, Lease
+from annotate.pipeline import pairing
+from tests.support.factories import make_face, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+def make_faces(count: int, split: str = "gold", **fields) -> list[Face]:
+    faces = [make_face(split=split, **fields) for _ in range(count)]
+    for _ in pairing.build_pairs(Face.objects.filter(pk__in=[face.pk for face in faces])):
+        pass
+    return faces
+
+
+def answer_all(gold_set: GoldSet, choose=lambda lease, number: "left") -> None:
+    for number, member in enumerate(gold_set.campaign.memberships.all()):
+        while leases := leasing.lease_items(annotator=member.annotator, campaign=gold_set.campaign):
+            judging.submit_judgement(
+                annotator=member.annotator,
+                lease_token=leases[0].token,
+                key=uuid.uuid4(),
+                choice=choose(leases[0], number),
+                criterion="realism",
+            )
+
+
+def make_gold(faces: int = 2, **options) -> GoldSet:
+    make_faces(faces)
+    people = [make_user() for _ in range(2)]
+    return gold_sets.make_gold_set(pairs=6 * faces, overlap=2, annotators=people, **{"repeat_share": 0} | options)
+
+
+def run(command: str, *args: str) -> str:
+    out = io.StringIO()
+    call_command(command, *args, stdout=out)
+    return out.getvalue()
+
+
+def test_one_command_makes_it_of_whole_faces_one_a_person():
+    faces = make_faces(5)
+    Face.objects.filter(pk=faces[1].pk).update(identity=faces[0].identity)
+    make_user("ann")
+    make_faces(2, split="train")
+    with pytest.raises(CommandError, match="have 24 pairs, one face a person; 360 are wanted"):
+        run("make_gold")
+    with pytest.raises(CommandError, match="no user bob"):
+        run("make_gold", "--annotators", "bob")
+    for name in ("bad name", "new", "x" * 51):
+        with pytest.raises(CommandError, match=f"“{name}” is no name for a campaign"):
+            run("make_gold", "--name", name, "--pairs", "6")
+    with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
+        run("make_gold", "--seed", "-1")
+    told = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
+    assert "24 pairs of 4 faces, 12 contested and 12 anchored" in told
+    made = GoldSet.objects.get()
+    assert made.pairs_sha256 in told
+    asked = Item.objects.filter(campaign=made.campaign)
+    assert set(asked.values_list("pair__face__split", flat=True)) == {"gold"}
+    assert asked.values("pair__face__identity").distinct().count() == 4
+    assert made.campaign.repeat_share == 0.1
+    with pytest.raises(CommandError, match="There is a campaign “gold” already"):
+        run("make_gold", "--pairs", "6")
+
+
+def test_the_same_seed_draws_the_same_faces_and_another_does_not():
+    make_faces(12)
+    chosen = [
+        set(gold_sets.make_gold_set(slug=slug, pairs=24, seed=seed).campaign.items.values_list("pair", flat=True))
+        for slug, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_it_is_frozen_when_all_answers_are_in_and_then_nothing_changes_it():
+    made = make_gold()
+    with pytest.raises(CommandError, match="24 answers of the gold set gold are missing"):
+        run("freeze_gold")
+    answer_all(made)
+    assert "frozen, sha256" in run("freeze_gold", "gold")
+    made.refresh_from_db()
+    assert made.answers_sha256 == selectors.answers_hash(made)
+    person, campaign = made.campaign.memberships.first().annotator, Campaign.objects.get()
+    for act in (
+        lambda: judging.undo_last(annotator=person, campaign=campaign),
+        lambda: campaigns_services.set_open(campaign=campaign, is_open=True),
+        lambda: campaigns_services.add_contested_pairs(campaign=campaign),
+        lambda: leasing.lease_items(annotator=person, campaign=campaign),
+        lambda: gold_sets.freeze_gold_set(gold_set=made),
+    ):
+        with pytest.raises(Refused):
+            act()
+    with pytest.raises(CommandError, match="frozen"):
+        run("simulate_annotators", "--campaign", "gold")
+    selectors.require_unchanged(made)
+    actions = set(AuditEntry.objects.filter(target="campaign gold").values_list("action", flat=True))
+    assert {"make-gold-set", "freeze-gold-set"} <= actions
+
+
+def test_what_is_changed_behind_its_back_is_seen():
+    made = make_gold()
+    answer_all(made)
+    made = gold_sets.freeze_gold_set(gold_set=made)
+    lease = Lease.objects.filter(item__campaign=made.campaign).first()
+    with connection.cursor() as cursor:  # past the services, and past the triggers: as a row that was never there
+        cursor.execute("UPDATE annotate_lease SET annotator_id = %s WHERE id = %s", [make_user().pk, lease.pk])
+    with pytest.raises(selectors.GoldChanged, match="answers of the gold set gold are not those that were frozen"):
+        selectors.require_unchanged(made)
+    shown = Item.objects.filter(campaign=made.campaign, pair__kind="contested").first().pair.first
+    Candidate.objects.filter(pk=shown.pk).update(sha256="0" * 64)
+    with pytest.raises(selectors.GoldChanged, match="pairs of the gold set gold are not those"):
+        selectors.require_unchanged(made)
+    with pytest.raises(CommandError, match="not those"):
+        run("agreement", "gold", "--people-only")
+
+
+def plant_person(made: GoldSet) -> Face:
+    """A training face of a person of the gold set."""
+    identity = Item.objects.filter(campaign=made.campaign).first().pair.face.identity
+    return make_faces(1, split="train", identity=identity)[0]
+
+
+def plant_split(made: GoldSet) -> Face:
+    """A face of the gold set whose split was changed afterwards."""
+    face = Item.objects.filter(campaign=made.campaign).first().pair.face
+    Face.objects.filter(pk=face.pk).update(split="train")
+    return face
+
+
+def plant_picture(made: GoldSet) -> Face:
+    """A training face with a restored picture of the gold set."""
+    face = make_faces(1, split="train")[0]
+    shown = Item.objects.filter(campaign=made.campaign, pair__kind="contested").first().pair.first
+    face.candidates.filter(source=shown.source).update(sha256=shown.sha256)
+    return face
+
+
+PATHS = {
+    "fit_predictor": ["fit_predictor"],
+    "labels with a bound": ["autolabel", "--max-error", "0.1"],
+    "learning curve": ["learning_curve"],
+    "snapshot": ["snapshot", "{folder}"],
+    "export": ["export", "{folder}", "--format", "csv"],
+    "train_frm": ["train_frm", "--backbone", "compact", "--run", "leak", "--device", "cpu"],
+    "train_base": ["train_base", "--run", "leak", "--device", "cpu"],
+    "refl": ["refl", "--base", "compact", "--base-run", "none", "--frm", "none", "--run", "leak", "--device", "cpu"],
+    "agreement": ["agreement", "gold"],
+    "another gold set": ["make_gold", "--name", "again", "--pairs", "6"],
+}
+
+
+@pytest.mark.parametrize("plant", [plant_person, plant_split, plant_picture])
+def test_every_path_of_training_refuses_a_planted_gold_face(plant, tmp_path, settings):
+    settings.RUN_ROOT = tmp_path / "runs"
+    made = make_gold()
+    face = plant(made)
+    for path, command in PATHS.items():
+        with pytest.raises(CommandError) as refusal:
+            run(*[part.format(folder=tmp_path / path) for part in command])
+        assert f"Face {face.pk} " in str(refusal.value), path
+        assert "Nothing may learn from gold faces" in str(refusal.value), path
+        assert not (tmp_path / path).exists(), path

@@ -1,0 +1,293 @@
+"""Answers of other tools come in once, with their sides, keep every promise about labels, and name nobody."""
+
+import csv
+import io
+import json
+import uuid
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import Count, F, Q, Sum
+
+from annotate.agreement import gold_sets
+from annotate.common import pseudonyms
+from annotate.desk import judging, leasing
+from annotate.exchange import import_judgements as importing_service
+from annotate.exchange.export import export
+from annotate.exchange.foreign_files import Answer, ImportFileError, LabelStudio, Unusable, read_label_studio
+from annotate.models import (
+    AuditEntry,
+    Campaign,
+    Face,
+    Item,
+    Judgement,
+    Lease,
+    Membership,
+    Pair,
+    Preference,
+    RefitRequest,
+    StageRun,
+    User,
+)
+from annotate.pipeline import pairing
+from annotate.predictor.audit_sample import audit_sample
+from tests.support.factories import make_campaign, make_face, make_user
+
+pytestmark = pytest.mark.django_db
+ANN, BOB = "ann.smith@example.org", "Bob Miller"
+
+
+@pytest.fixture
+def pairs():
+    faces = [make_face().pk for _ in range(2)]
+    for _ in pairing.build_pairs(Face.objects.filter(pk__in=faces)):
+        pass
+    return list(Pair.objects.filter(kind="contested").select_related("first", "second").order_by("pk"))
+
+
+def run(*args: str) -> str:
+    out = io.StringIO()
+    call_command("import_judgements", *args, stdout=out)
+    return out.getvalue()
+
+
+def table(path, *rows: dict) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, sorted({name for row in rows for name in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def row(pair: Pair, annotator: str = ANN, choice: str = "first", /, **more) -> dict:
+    return {
+        "annotator": annotator, "first": f"images/{pair.first.sha256}.png", "second": pair.second.sha256,
+        "choice": choice, **more,
+    }  # fmt: skip
+
+
+def annotation(completed_by, *results: dict, **more) -> dict:
+    """As Label Studio exports one; the object of a Pairwise tag's result is the tag itself."""
+    return {
+        "id": 1001, "completed_by": completed_by, "result": list(results), "was_cancelled": False,
+        "ground_truth": False, "created_at": "2024-03-09T22:16:08.728353Z", "updated_at": "2024-03-09T22:16:08.728378Z",
+        "draft_created_at": None, "lead_time": 4.288, "prediction": {}, "result_count": 1,
+        "unique_id": str(uuid.uuid4()), "task": 1, "project": 83, "parent_prediction": None,
+    } | more  # fmt: skip
+
+
+def pairwise(selected: str) -> dict:
+    return {"id": "Dx_aB91ISN", "type": "pairwise", "value": {"selected": selected}, "origin": "manual",
+            "from_name": "better", "to_name": "better"}  # fmt: skip
+
+
+def chosen(name: str, *values: str) -> dict:
+    return {"id": "q1W2e3R4t5", "type": "choices", "value": {"choices": list(values)}, "origin": "manual",
+            "from_name": name, "to_name": "left"}  # fmt: skip
+
+
+def task(number: int, data: dict, *annotations: dict) -> dict:
+    return {
+        "id": number, "annotations": list(annotations), "file_upload": "3-tasks.json", "drafts": [], "predictions": [],
+        "data": data, "meta": {}, "created_at": "2024-03-09T21:52:49.513742Z", "inner_id": number, "project": 83,
+    }  # fmt: skip
+
+
+def written(path, content) -> str:
+    path.write_text(content if isinstance(content, str) else json.dumps(content, indent=2))
+    return str(path)
+
+
+def require_promises_kept() -> None:
+    """The invariants that a load on the desk is audited for (`tests.bench.audit`)."""
+    taken = Count("leases", filter=Q(leases__status__in=["held", "answered"], leases__is_repeat=False))
+    items = Item.objects.annotate(taken=taken)
+    assert not items.exclude(open_slots=F("campaign__overlap") - F("taken")).exists()
+    answered = Lease.objects.filter(status="answered", is_repeat=False).count()
+    assert Membership.objects.aggregate(n=Sum("answered"))["n"] == answered == Judgement.objects.count()
+    for campaign in Campaign.objects.all():
+        assert campaign.item_count == campaign.items.count()
+
+
+def everything() -> list:
+    models = (Campaign, Membership, Item, Lease, Judgement, AuditEntry)
+    return [list(model.objects.order_by("pk").values()) for model in models]
+
+
+def test_csv_is_imported_once_however_often_it_comes(pairs, tmp_path):
+    rows = [row(pair, annotator, "first" if annotator == ANN else "cant_tell", criterion="detail", seconds="2.5",
+                at="2024-05-06T07:08:09+02:00") for pair in pairs for annotator in (ANN, BOB)]  # fmt: skip
+    rows.append({"annotator": "Cat", "pair": str(pairs[0].pk), "choice": "second", "criterion": ""})
+    file = table(tmp_path / "answers.csv", *rows)
+    assert "done 13, skipped 0" in run(file, "--format", "csv", "--campaign", "lab")
+    campaign = Campaign.objects.get(slug="lab")
+    assert (campaign.open, campaign.overlap, campaign.item_count) == (False, 3, 6)
+    require_promises_kept()
+    before = everything()
+    assert "done 0, already there 13" in run(file, "--format", "csv", "--campaign", "lab")
+    assert everything() == before
+    preference = Preference.objects.get(pair=pairs[1])
+    assert (preference.p_first, preference.judgements, preference.origin) == (0.75, 2, "human")
+    lease = Lease.objects.get(item__pair=pairs[1], judgement__choice="first")
+    assert lease.closed_at.isoformat() == "2024-05-06T05:08:09+00:00"
+    assert (lease.judgement.criterion, lease.judgement.seconds) == ("detail", 2.5)
+    assert RefitRequest.objects.get().queued_at
+    assert AuditEntry.objects.get(action="import").details["answers"] == 13
+    assert set(Lease.objects.values_list("drawn", flat=True)) == {"imported"}
+    assert not audit_sample(np.array(Face.objects.values_list("pk", flat=True))).pairs.size
+
+
+def test_people_of_a_file_are_hashes_who_cannot_sign_in(pairs, tmp_path):
+    run(table(tmp_path / "a.csv", row(pairs[0]), row(pairs[0], BOB)), "--format", "csv", "--campaign", "lab")
+    people = User.objects.filter(imported=True)
+    assert {person.username for person in people} == {f"imported-{pseudonyms.hashed(name)[:12]}" for name in (ANN, BOB)}
+    assert not any(person.has_usable_password() or person.simulated or person.is_staff for person in people)
+    told = str([list(model.objects.values()) for model in (User, AuditEntry, StageRun, Judgement, Lease)])
+    assert ANN not in told and BOB not in told
+
+
+def test_answers_of_programs_are_marked_as_simulated(pairs, tmp_path):
+    file = table(tmp_path / "a.csv", row(pairs[0]))
+    run(file, "--format", "csv", "--campaign", "lab", "--simulated")
+    assert User.objects.get(imported=True).simulated
+    assert Preference.objects.get(pair=pairs[0]).origin == "simulated"
+    told = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
+    assert "was imported among programs (--simulated) before, and is now among people" in told
+    assert Judgement.objects.count() == 1
+
+
+def test_label_studio_knows_sides_rules_and_choices(pairs, tmp_path):
+    first, second = pairs[0].first.sha256, pairs[0].second.sha256
+    data = {"left": f"/data/upload/3/1a2b3c4d-{second}.png", "right": f"/data/local-files/?d=images/aa/{first}.png"}
+    content = [
+        task(1, data, annotation(7, pairwise("left"), chosen("criterion", "Detail")), annotation(8, pairwise("right"))),
+        task(2, {"pair": pairs[1].pk}, annotation({"id": 7, "email": ANN}, chosen("answer", "No idea"))),
+        task(3, {"a": f"{pairs[2].first.sha256}.png", "b": f"{pairs[2].second.sha256}.png"},
+             annotation(ANN, pairwise("left"))),
+    ]  # fmt: skip
+    file = written(tmp_path / "export.json", content)
+    options = ("--format", "label-studio", "--campaign", "studio", "--choice", "No idea=cant_tell")
+    with pytest.raises(CommandError, match="1 skipped"):
+        run(file, *options)  # the third task's images stand under names that are not known
+    assert "done 1, already there 1, skipped 2" in run(file, *options, "--keys", "a", "b", "--skip-bad")
+    one = Lease.objects.get(item__pair=pairs[0], annotator__username=f"imported-{pseudonyms.hashed('7')[:12]}")
+    assert (one.left_is_first, one.judgement.choice, one.judgement.criterion) == (False, "second", "detail")
+    assert one.judgement.seconds == 4.288
+    choices = Judgement.objects.order_by("pk").values_list("choice", flat=True)
+    assert list(choices) == ["second", "first", "cant_tell", "first"]
+    assert User.objects.filter(imported=True).count() == 3  # 7, 8, and Ann by e-mail twice
+    require_promises_kept()
+
+
+def test_what_label_studio_was_given_comes_back(pairs, tmp_path):
+    export(tmp_path, "label-studio", origins=["ground_truth"])
+    tasks = json.loads((tmp_path / "label-studio.json").read_text())
+    for number, exported in enumerate(tasks, start=1):
+        exported |= task(number, exported["data"], annotation(1, pairwise("left" if number % 2 else "right")))
+    file = written(tmp_path / "answered.json", tasks)
+    assert f"done {len(tasks)}, skipped 0" in run(file, "--format", "label-studio", "--campaign", "back")
+    found = dict(Lease.objects.values_list("item__pair_id", "judgement__choice"))
+    assert found == {
+        exported["data"]["pair"]: "first" if number % 2 else "second" for number, exported in enumerate(tasks, 1)
+    }
+
+
+def test_rows_that_cannot_be_used_are_told_in_words(pairs, tmp_path):
+    pair, other = pairs[0], pairs[-1]
+    assert pair.face_id != other.face_id
+    rows = [
+        row(pair), row(pair, ANN, "second"), row(pair, ANN, "both"), row(pair, ""),
+        row(pair, BOB, first="picture.png"), row(pair, BOB, first="f" * 64), row(pair, BOB, second=other.second.sha256),
+        row(pair, BOB, first=pair.face.candidates.get(source="lq").sha256), row(pair, BOB, criterion="taste"),
+        row(pair, BOB, seconds="nan"), row(pair, BOB, at="yesterday"), row(pair, BOB, pair="0"),
+        row(pair, BOB, pair=str(other.pk)), row(pair, BOB, pair="9" * 30),
+    ]  # fmt: skip
+    file = table(tmp_path / "a.csv", *rows)
+    told = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
+    for reason, count in {
+        "another_answer": 1, "unknown_choice": 1, "no_annotator": 1, "unknown_image": 2, "different_faces": 1,
+        "no_pair": 1, "unknown_criterion": 1, "bad_number": 1, "bad_time": 1, "unknown_pair": 2, "other_images": 1,
+    }.items():  # fmt: skip
+        assert f"{reason} ({count})" in told
+    assert "done 1, skipped 13" in told and "line 3: this annotator has another answer" in told
+    assert ANN not in told and BOB not in told
+    with pytest.raises(CommandError, match="13 skipped"):
+        run(file, "--format", "csv", "--campaign", "lab")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "no json", "{}", "[", '[{"id": 1},', "[1, 2]", '[{"id": 1} {"id": 2}]', "[" * 100_000, "\x00",
+     "[" + "9" * 5000, '[{"id": 1, "annotator": 1, "left": "x", "better": "left"}]', b"\xff\xfe\x00"],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_refused_by_name(content, pairs, tmp_path):
+    path = tmp_path / "rubbish.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for form in ("label-studio", "csv"):
+        with pytest.raises(CommandError, match=r"rubbish\.json"):
+            run(str(path), "--format", form, "--campaign", "lab")
+    assert not Campaign.objects.exists()
+
+
+def test_rubbish_tasks_are_skipped_and_a_long_list_is_read_in_pieces(tmp_path):
+    data = {"left": "a" * 64, "right": "b" * 64}
+    content = [
+        task(1, data, annotation(1), annotation(None, pairwise("left")), annotation(1, pairwise("up")), "rubbish"),
+        {"id": 2, "data": data}, task(3, data, annotation(1, pairwise("left"), was_cancelled=True)),
+        task(4, data, annotation(1, chosen("answer", "A", "left"), {"value": 3}, None)),
+        *(task(number, data | {"more": "ä€😀" * 50}, annotation(1, pairwise("left"))) for number in range(5, 400)),
+    ]  # fmt: skip
+    found = list(read_label_studio(tmp_path / written(tmp_path / "a.json", content), LabelStudio()))
+    bad = [one.reason for one in found if isinstance(one, Unusable)]
+    assert bad == ["no_answer", "no_annotator", "unknown_choice", "no_answer", "no_task", "skipped_there",
+                   "unknown_choice"]  # fmt: skip
+    assert [one.where for one in found if isinstance(one, Answer)] == [
+        f"task {number}, annotation 1" for number in range(5, 400)
+    ]
+    with pytest.raises(ImportFileError, match="no JSON list"):
+        list(read_label_studio(tmp_path / written(tmp_path / "cut.json", json.dumps(content)[:-1]), LabelStudio()))
+
+
+def test_gold_sets_studies_and_open_campaigns_take_no_file(pairs, tmp_path):
+    make_campaign(slug="running")
+    make_campaign(slug="study", kind="study", open=False)
+    for _ in pairing.build_pairs(Face.objects.filter(pk=make_face(split="gold").pk)):
+        pass
+    gold_sets.make_gold_set(pairs=6)
+    file = table(tmp_path / "a.csv", row(pairs[0]))
+    before = everything()
+    for slug, words in {
+        "running": "is open: pause it", "study": "is a study", "gold": "is a gold set", "a b": "no name",
+    }.items():  # fmt: skip
+        with pytest.raises(CommandError, match=words):
+            run(file, "--format", "csv", "--campaign", slug)
+    kept = Item.objects.filter(campaign__slug="gold").first().pair
+    onto = table(tmp_path / "gold.csv", row(kept))
+    with pytest.raises(CommandError, match="1 skipped"):
+        run(onto, "--format", "csv", "--campaign", "lab")
+    with pytest.raises(CommandError, match="No such file"):
+        run(str(tmp_path / "none.csv"), "--format", "csv", "--campaign", "lab")
+    with pytest.raises(CommandError, match="write VALUE=SIDE"):
+        run(file, "--format", "label-studio", "--campaign", "lab", "--choice", "A=up")
+    assert everything() == before
+
+
+def test_a_paused_campaign_of_people_keeps_its_answers_and_slots(pairs, tmp_path, monkeypatch):
+    person = make_user("desk")
+    campaign = make_campaign(slug="mixed", faces=1, overlap=1, members=[person])
+    lease = leasing.lease_items(annotator=person, campaign=campaign)[0]
+    judging.submit_judgement(annotator=person, lease_token=lease.token, key=uuid.uuid4(), choice="left")
+    Campaign.objects.update(open=False)
+    monkeypatch.setattr(importing_service, "ANSWERS_PER_TRANSACTION", 2)
+    rows = [row(pair, name) for pair in (lease.item.pair, *pairs) for name in (ANN, BOB, "Cat")]
+    taken = make_user(f"imported-{pseudonyms.hashed('Cat')[:12]}")  # a person has this name here
+    told = run(table(tmp_path / "a.csv", *rows), "--format", "csv", "--campaign", "mixed", "--skip-bad")
+    assert "done 14, skipped 7" in told and "name_taken (7)" in told
+    assert not taken.leases.exists()
+    campaign.refresh_from_db()
+    assert campaign.overlap == 3
+    require_promises_kept()
+    Campaign.objects.update(open=True)
+    campaign.refresh_from_db()
+    assert leasing.lease_items(annotator=person, campaign=campaign)

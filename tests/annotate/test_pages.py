@@ -1,0 +1,118 @@
+"""Pages for annotators and leads, without a browser: who sees what, and what failures say."""
+
+import pytest
+from django.core.management import call_command
+
+from annotate.campaigns import services as campaigns_services
+from annotate.models import Predictor, RefitRequest, StageRun
+from tests.support.factories import PASSWORD, make_campaign, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def person(client):
+    person = make_user("ann")
+    client.force_login(person)
+    return person
+
+
+@pytest.fixture
+def campaign(person):
+    return make_campaign(slug="faces", faces=2, members=[person])
+
+
+def test_strangers_are_sent_to_the_sign_in_and_non_members_find_nothing(client):
+    campaign = make_campaign(slug="faces")
+    pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "live", "")]
+    assert {client.get(page).status_code for page in pages} == {302}
+    client.force_login(make_user())
+    assert [client.get(page).status_code for page in pages] == [404, 404, 404, 403]
+
+
+def test_the_report_is_for_staff(client, campaign):
+    assert client.get("/campaigns/faces/").status_code == 403
+    client.force_login(make_user(is_staff=True))
+    page = client.get("/campaigns/faces/").content.decode()
+    assert "6 items" in page
+    assert "No pair has been judged by two annotators yet" in page
+    assert "musiq_koniq_ckpt" in page  # a metric that cannot be computed names its remedy
+
+
+def test_the_way_in_and_out(client):
+    make_user("bob")
+    wrong = client.post("/accounts/login/", {"username": "bob", "password": "wrong"})
+    assert "Name or password is wrong" in wrong.content.decode()
+    right = client.post("/accounts/login/", {"username": "bob", "password": PASSWORD})
+    assert right["Location"] == "/"
+    assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
+
+
+def test_htmx_leaves_the_page_when_the_session_has_ended(client, campaign):
+    client.logout()
+    address = "http://testserver/campaigns/faces/judge"
+    response = client.post("/campaigns/faces/undo", headers={"HX-Request": "true", "HX-Current-URL": address})
+    assert response.status_code == 204
+    assert response["HX-Redirect"] == "/accounts/login/?next=/campaigns/faces/judge"
+
+
+@pytest.mark.parametrize("answer", ["left", "left:beauty", "middle:realism", "cant_tell:text", ""])
+def test_a_broken_form_stores_nothing_and_says_so(client, campaign, answer):
+    page = client.get("/campaigns/faces/judge")
+    lease, key = page.context["pairs"][0].lease, page.context["pairs"][0].key
+    response = client.post("/campaigns/faces/answer", {"lease": lease.token, "key": key, "answer": answer})
+    assert response.status_code == 400
+    assert "Nothing was stored" in response.content.decode()
+    assert response.context["pairs"][0].lease == lease
+
+
+def test_a_paused_campaign_says_so(client, campaign):
+    campaigns_services.set_open(campaign=campaign, is_open=False)
+    page = client.get("/campaigns/faces/judge").content.decode()
+    assert "is paused" in page
+    assert "Nothing is left" not in page
+
+
+def test_the_live_panel_tells_failures_in_words(client, campaign):
+    page = client.get("/campaigns/faces/live").content.decode()
+    assert "has not learned yet" in page
+    Predictor.objects.create(status="failed", error="OSError: No space left on device")
+    RefitRequest.objects.filter(pk=1).update(note="7 judged pairs of 4 faces; the predictor needs more.")
+    StageRun.objects.create(stage="demo", state="failed", total=48, done=4, error="MissingAsset: yunet")
+    page = client.get("/campaigns/faces/live").content.decode()
+    assert "No space left on device" in page
+    assert "7 judged pairs of 4 faces" in page
+    assert "MissingAsset: yunet" in page
+
+
+def test_guideline_text_cannot_carry_markup(client, campaign):
+    campaign.guideline = "Look **closely** <script>alert(1)</script>"
+    campaign.save()
+    page = client.get("/campaigns/faces/guideline").content.decode()
+    assert "<strong>closely</strong>" in page
+    assert "<script>alert" not in page
+
+
+def test_every_admin_list_opens_and_judgements_cannot_be_edited(client, campaign):
+    from django.contrib import admin
+
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    for model in admin.site._registry:
+        meta = model._meta
+        assert client.get(f"/admin/{meta.app_label}/{meta.model_name}/").status_code == 200, meta.label
+    assert client.get("/admin/annotate/judgement/add/").status_code == 403
+
+
+def test_an_address_that_is_taken_or_wrong_is_named():
+    import socket
+
+    from django.core.management import CommandError
+
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(CommandError, match="Is it running already"):
+            call_command("serve", "--check", "--bind", f"127.0.0.1:{port}")
+    with pytest.raises(CommandError, match="is no address"):
+        call_command("serve", "--check", "--bind", "127.0.0.1:http")

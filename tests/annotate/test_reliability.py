@@ -1,0 +1,218 @@
+"""Agreement and accuracy of annotators: published examples, second libraries, planted truths."""
+
+import krippendorff
+import numpy as np
+import pandas as pd
+import pytest
+from crowdkit.aggregation import OneCoinDawidSkene
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import fleiss_kappa
+
+from annotate.statistics import agreement_coefficients
+from annotate.statistics.answer_arrays import Answers
+from annotate.statistics.dawid_skene import dawid_skene
+
+
+def from_sheet(sheet, faces=None) -> Answers:
+    """sheet (pairs, annotators) of choices, -1 for none; each pair is of a face of its own unless told."""
+    sheet = np.asarray(sheet)
+    pair, annotator = np.nonzero(sheet >= 0)
+    faces = np.arange(len(sheet)) if faces is None else np.asarray(faces)
+    return Answers(pair, faces[pair], annotator, sheet[pair, annotator])
+
+
+def simulated(accuracies, *, faces=60, seed=0, cant_tell=0.1, answered=1.0):
+    """Three pairs a face; the better image of each and the answers of annotators who are so often right."""
+    random = np.random.default_rng(seed)
+    shape = (3 * faces, len(accuracies))
+    better = random.integers(2, size=shape[0])
+    sheet = np.where(random.random(shape) < accuracies, better[:, None], 1 - better[:, None])
+    sheet[random.random(shape) < cant_tell] = 2
+    sheet[random.random(shape) >= answered] = -1
+    return better, from_sheet(sheet, np.arange(shape[0]) // 3)
+
+
+def test_krippendorffs_four_observers():
+    """Krippendorff (2011), section C: alpha for nominal data is .743."""
+    rows = ("1 2 3 3 2 1 4 1 2 . . .", "1 2 3 3 2 2 4 1 2 5 . 3", ". 3 3 3 2 3 4 2 2 5 1 .", "1 2 3 3 2 4 4 1 2 5 1 .")
+    sheet = np.array([[-1 if value == "." else int(value) for value in row.split()] for row in rows]).T
+    found = agreement_coefficients.krippendorff_alpha(from_sheet(sheet))
+    assert found.value == pytest.approx(0.743, abs=5e-4)
+    assert found.low < found.value < found.high
+    assert found.count == 11
+
+
+def test_fourteen_raters_on_ten_subjects():
+    """The worked example of Fleiss' kappa: .210."""
+    table = """0 0 0 0 14  0 2 6 4 2  0 0 3 5 6  0 3 9 2 0  2 2 8 1 1  7 7 0 0 0  3 2 6 3 0  2 5 3 2 2  6 5 2 1 0
+        0 2 2 3 7"""
+    table = np.array(table.split(), int).reshape(10, 5)
+    found = agreement_coefficients.fleiss_kappa(from_sheet([np.repeat(np.arange(5), counts) for counts in table]))
+    assert found.value == pytest.approx(0.210, abs=5e-4)
+    assert found.value == pytest.approx(fleiss_kappa(table))
+
+
+def test_fleiss_counts_every_pair_the_same_whatever_its_number_of_answers():
+    """Of two pairs both answers are first; of three, one is: agreement (1 + 1/3) / 2, chance (2/3)^2 + (1/3)^2."""
+    assert agreement_coefficients.fleiss_kappa(from_sheet([[0, 0, -1], [0, 1, 1], [0, -1, -1]])).value == pytest.approx(
+        0.25
+    )
+
+
+def test_two_readers_of_fifty_proposals():
+    """The worked example of Cohen's kappa: .40, at 35 of 50 agreed."""
+    sheet = np.repeat([[0, 0], [0, 1], [1, 0], [1, 1]], [20, 5, 10, 15], axis=0)
+    couple = agreement_coefficients.cohen_kappas(from_sheet(sheet))[0, 1]
+    assert couple.share.value == pytest.approx(0.7)
+    assert couple.kappa.value == pytest.approx(0.4)
+    assert couple.kappa.count == 50
+    # Faces of one pair each: the interval is that of independent pairs (Cohen 1960, the standard error of kappa).
+    half = 1.96 * np.sqrt(0.7 * 0.3 / 50) / 0.5
+    assert (couple.kappa.high - couple.kappa.low) / 2 == pytest.approx(half, rel=0.15)
+
+
+def test_other_libraries_say_the_same_of_answers_with_gaps():
+    _, answers = simulated((0.9, 0.8, 0.7, 0.6), cant_tell=0.2, answered=0.7)
+    sheet = np.full((180, 4), np.nan)
+    sheet[answers.pairs, answers.annotators] = answers.choices
+    assert agreement_coefficients.krippendorff_alpha(answers).value == pytest.approx(
+        krippendorff.alpha(reliability_data=sheet.T, level_of_measurement="nominal")
+    )
+    found = agreement_coefficients.cohen_kappas(answers)
+    assert len(found) == 6
+    for (one, other), couple in found.items():
+        both = ~np.isnan(sheet[:, [one, other]]).any(axis=1)
+        assert couple.kappa.count == both.sum()
+        assert couple.share.value == pytest.approx((sheet[both, one] == sheet[both, other]).mean())
+        assert couple.kappa.value == pytest.approx(cohen_kappa_score(sheet[both, one], sheet[both, other]))
+    total = sum(couple.share.count for couple in found.values())
+    weighted = sum(couple.share.value * couple.share.count for couple in found.values()) / total
+    assert agreement_coefficients.share(answers).value == pytest.approx(weighted)
+
+
+def test_what_is_undefined_is_told_in_words():
+    alone, apart = from_sheet([[0], [1]]), from_sheet([[0, -1], [-1, 1]])
+    alike = from_sheet(np.zeros((6, 2), int))
+    for function in (
+        agreement_coefficients.share,
+        agreement_coefficients.krippendorff_alpha,
+        agreement_coefficients.fleiss_kappa,
+    ):
+        assert function(from_sheet(np.zeros((0, 2), int))).why == "there are no answers"
+        assert function(alone).why == "only one annotator"
+        assert function(apart).why == "no pair was answered by two annotators"
+        few = function(from_sheet([[0, 1], [0, 0], [1, 1], [1, 0]]))
+        assert few.value is not None
+        assert few.low is None
+        assert few.why == "fewer than 5 faces: no interval"
+    assert agreement_coefficients.cohen_kappas(apart) == {}
+    couple = agreement_coefficients.cohen_kappas(alike)[0, 1]
+    for found in (
+        agreement_coefficients.krippendorff_alpha(alike),
+        agreement_coefficients.fleiss_kappa(alike),
+        couple.kappa,
+    ):
+        assert (found.value, found.low, found.count) == (None, None, 6)
+        assert "always gave the same answer" in found.why
+    assert (couple.share.value, couple.share.low) == (1, None)
+    assert "tells nothing of its spread" in couple.share.why
+    twice = Answers(np.array([7, 7]), np.array([1, 1]), np.array([3, 3]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="Annotator 3 answered pair 7 more than once"):
+        agreement_coefficients.share(twice)
+
+
+def test_intervals_cover_the_truth_at_their_rate_when_faces_differ():
+    """On half of the faces all are right in .95 of the pairs, on the others in .6; either image is as often better."""
+    right = np.array([0.95, 0.6])
+    share = (right**2 + (1 - right) ** 2).mean()
+    kappa = 2 * share - 1
+    truths = {
+        agreement_coefficients.share: share,
+        agreement_coefficients.krippendorff_alpha: kappa,
+        agreement_coefficients.fleiss_kappa: kappa,
+        lambda answers: agreement_coefficients.cohen_kappas(answers.where(answers.annotators < 2))[0, 1].kappa: kappa,
+    }
+    random, times = np.random.default_rng(1), 200
+    covered = np.zeros(len(truths))
+    for _ in range(times):
+        accuracy = right[random.integers(2, size=60)].repeat(3)[:, None]
+        better = random.integers(2, size=(180, 1))
+        answers = from_sheet(np.where(random.random((180, 4)) < accuracy, better, 1 - better), np.arange(60).repeat(3))
+        found = [function(answers) for function in truths]
+        covered += [one.low <= truth <= one.high for one, truth in zip(found, truths.values(), strict=True)]
+    assert (covered / times >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / times) - 0.01).all()
+
+
+def test_agreement_by_group():
+    answers = from_sheet([[0, 0], [0, 0], [0, 1], [1, 1]])
+    found = agreement_coefficients.by_group(
+        answers, [("lanczos", "easy" if pair < 2 else "hard") for pair in answers.pairs], agreement_coefficients.share
+    )
+    assert {label: (one.value, one.count) for label, one in found.items()} == {
+        ("lanczos", "easy"): (1, 2),
+        ("lanczos", "hard"): (0.5, 2),
+    }
+    with pytest.raises(ValueError, match="8 answers and 1 labels"):
+        agreement_coefficients.by_group(answers, ["one"], agreement_coefficients.share)
+
+
+def test_dawid_skene_finds_planted_accuracies_within_its_intervals():
+    """Among them one who answers at random and one who turns everything round."""
+    planted, times = np.array([0.92, 0.85, 0.8, 0.7, 0.5, 0.2]), 100
+    covered, found = np.zeros(len(planted)), np.zeros((times, len(planted)))
+    for seed in range(times):
+        accuracy = dawid_skene(simulated(planted, seed=seed)[1]).accuracy
+        covered += [accuracy[who].low <= truth <= accuracy[who].high for who, truth in enumerate(planted)]
+        found[seed] = [accuracy[who].value for who in range(len(planted))]
+    assert covered.sum() / covered.size >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / times)
+    assert found.mean(axis=0) == pytest.approx(planted, abs=0.015)
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+def test_dawid_skene_agrees_with_crowd_kit():
+    better, answers = simulated((0.9, 0.85, 0.8, 0.7, 0.6, 0.5), faces=100, cant_tell=0)
+    swapped = {"task": answers.pairs + 300, "worker": answers.annotators, "label": 1 - answers.choices}
+    given = {"task": answers.pairs, "worker": answers.annotators, "label": answers.choices}
+    both = pd.concat([pd.DataFrame(given), pd.DataFrame(swapped)])  # so that either image is as often the better one
+    theirs = OneCoinDawidSkene(n_iter=500, tol=1e-9).fit(both)
+    found = dawid_skene(answers)
+    assert found.converged
+    assert list(found.weights.values()) == pytest.approx(theirs.skills_.sort_index().to_list(), abs=0.01)
+    p_first = np.array([found.p_first[pair] for pair in range(300)])
+    assert p_first == pytest.approx(theirs.probas_.sort_index()[0].to_numpy()[:300], abs=0.03)
+    assert ((p_first > 0.5) == (better == 0)).mean() > 0.9
+    assert 0 < p_first.min() < p_first.max() < 1
+
+
+@pytest.mark.parametrize(("liars", "met_at_once"), [(2, True), (3, False)])
+def test_dawid_skene_takes_most_annotators_to_be_better_than_chance(liars, met_at_once):
+    """Some turn everything round and answered most pairs among themselves; seven others met them on a few."""
+    random = np.random.default_rng(0)
+    better = random.integers(2, size=300)
+    honest = np.where(random.random((300, 7)) < 0.95, better[:, None], 1 - better[:, None])
+    pairs = np.arange(300)[:, None]
+    met = pairs < 40 if met_at_once else pairs // 30 == np.arange(7)
+    sheet = np.hstack([np.tile(1 - better[:, None], liars), np.where(met, honest, -1)])
+    found = dawid_skene(from_sheet(sheet))
+    assert max(found.weights[who] for who in range(liars)) < 0.1
+    assert min(found.weights[who] for who in range(liars, liars + 7)) > 0.8
+    assert all((p > 0.5) == (better[pair] == 0) for pair, p in found.p_first.items())
+
+
+def test_accuracy_that_the_answers_do_not_settle_is_told_in_words():
+    sheet = np.full((30, 6), -1)
+    sheet[:, 0] = 0
+    sheet[:20, 1] = [0, 0, 0, 1] * 5  # two who meet, and no third
+    sheet[20:, 2] = 1  # meets the first only
+    sheet[:, 3] = 2  # never decides
+    sheet = np.concatenate([sheet, np.full((5, 6), -1)])
+    sheet[30:, 4] = 1  # meets nobody
+    found = dawid_skene(from_sheet(sheet))
+    assert all(found.accuracy[who].value is None for who in range(5))
+    assert "three annotators" in found.accuracy[0].why
+    assert "three annotators" in found.accuracy[4].why
+    assert "never decided" in found.accuracy[3].why
+    # Their answers still count, as much as the prior believes them.
+    assert found.p_first[34] == pytest.approx(0.2, abs=1e-5)
+    assert found.p_first[0] > found.p_first[3]
+    assert dawid_skene(from_sheet(np.full((3, 2), 2))).p_first == {0: 0.5, 1: 0.5, 2: 0.5}

@@ -1,0 +1,105 @@
+"""Annotator, lead, admin: each sees and does only what it may; what was done cannot be edited."""
+
+import pytest
+from django.db import DatabaseError, transaction
+from django.urls import reverse
+
+from annotate.common import audit_log
+from annotate.models import AuditEntry, User
+from tests.support.factories import PASSWORD, make_campaign, make_user
+
+pytestmark = pytest.mark.django_db
+OF_ALL = ("campaign_new", "campaign_count", "preference_counts", "runs", "leaderboard", "predictors")
+OF_ONE = ("campaign", "campaign_live", "study_report", "agreement")
+
+
+def addresses(campaign) -> list[str]:
+    return [*map(reverse, OF_ALL), *(reverse(name, args=[campaign.slug]) for name in OF_ONE)]
+
+
+@pytest.mark.parametrize("guest", [False, True], ids=["annotator", "guest"])
+def test_annotators_are_kept_out_of_every_page_and_action_of_leads(client, guest):
+    campaign, person = make_campaign(kind="study"), make_user(guest=guest)
+    campaign.memberships.create(annotator=person)
+    client.force_login(person)
+    assert {client.get(address).status_code for address in addresses(campaign)} == {403}
+    assert client.post(reverse("campaign_new"), {"name": "Mine"}).status_code == 403
+    for action in ("pause", "extend", "invite", "invitation", "release", "adjudicate", "nothing"):
+        assert client.post(reverse("campaign_action", args=[campaign.slug, action])).status_code == 403
+    assert client.get("/admin/").status_code == 302
+    assert not AuditEntry.objects.filter(actor__isnull=False).exists()
+    assert "For the lead" not in client.get("/").content.decode()
+
+
+def test_a_lead_looks_at_everything_and_edits_texts_but_no_labels(client):
+    campaign, lead = make_campaign(), make_user("lead", is_staff=True)
+    client.force_login(lead)
+    assert {client.get(address).status_code for address in addresses(campaign)[:6]} == {200}
+    for name in ("judgement", "lease", "auditentry", "preference", "face", "predictor", "campaign", "user"):
+        assert client.get(f"/admin/annotate/{name}/").status_code == 200, name
+    for name in ("campaign", "judgement", "auditentry", "membership", "predictor"):
+        assert client.get(f"/admin/annotate/{name}/add/").status_code in (403, 404), name
+    page = reverse("admin:annotate_campaign_change", args=[campaign.pk])
+    edited = {
+        "name": campaign.name, "guideline": "Look at the *eyes*.", "qualification_size": 0, "qualification_share": 0.8,
+        "qualification_rounds": 3, "repeat_share": 0, "quiet_hours": 24, "lease_seconds": 900, "show_input": "on",
+        "overlap": 50, "slug": "other", "memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0,
+    }  # fmt: skip
+    assert client.post(page, edited).status_code == 302
+    before = campaign.overlap, campaign.slug
+    campaign.refresh_from_db()
+    assert campaign.guideline == "Look at the *eyes*."
+    assert (campaign.overlap, campaign.slug) == before
+    entry = AuditEntry.objects.get(action="edit")
+    assert (entry.actor, entry.details) == (lead, {"guideline": ["", "Look at the *eyes*."]})
+
+
+def test_a_lead_adds_annotators_and_resets_their_passwords_but_makes_no_leads(client):
+    lead, ann, other = make_user("lead", is_staff=True), make_user("ann"), make_user("other", is_staff=True)
+    client.force_login(lead)
+    added = {"username": "bob", "password1": "eyes-and-hair-9", "password2": "eyes-and-hair-9"}
+    client.post("/admin/annotate/user/add/", added | {"usable_password": "true", "is_staff": "on"})
+    bob = User.objects.get(username="bob")
+    assert bob.role == "annotator"
+    change = f"/admin/annotate/user/{ann.pk}/change/"
+    client.post(change, {"username": "ann", "is_active": "on", "is_staff": "on", "is_superuser": "on"})
+    ann.refresh_from_db()
+    assert ann.role == "annotator"
+    new = {"password1": "skin-and-pores-7", "password2": "skin-and-pores-7", "usable_password": "true"}
+    client.post(f"/admin/annotate/user/{ann.pk}/password/", new)
+    ann.refresh_from_db()
+    assert ann.check_password("skin-and-pores-7")
+    hidden = make_user("hidden", is_superuser=True)  # an admin who is kept out of the admin pages is one all the same
+    for person in (other, lead, hidden):
+        refused = client.post(f"/admin/annotate/user/{person.pk}/password/", new)
+        assert refused.status_code == 403
+    other.refresh_from_db()
+    assert other.check_password(PASSWORD)
+    assert {"add-person", "reset-password"} <= set(AuditEntry.objects.values_list("action", flat=True))
+    assert "skin-and-pores-7" not in str(list(AuditEntry.objects.values()))
+
+
+def test_only_an_admin_changes_roles_and_it_is_logged(client):
+    boss, ann = make_user("boss", is_staff=True, is_superuser=True), make_user("ann")
+    client.force_login(boss)
+    change = f"/admin/annotate/user/{ann.pk}/change/"
+    sent = {"username": "ann", "is_active": "on", "is_staff": "on", "date_joined_0": "2026-01-01"}
+    client.post(change, sent | {"date_joined_1": "00:00:00"})
+    ann.refresh_from_db()
+    assert ann.role == "lead"
+    entry = AuditEntry.objects.get(action="change-role")
+    assert (entry.actor, entry.target) == (boss, f"user {ann.pk}")
+    assert entry.details["is_staff"] == ["False", "True"]
+
+
+def test_the_audit_log_cannot_be_edited_or_shortened_from_the_application():
+    entry = audit_log.record(actor=None, action="pause", target="campaign faces")
+    for change in (
+        lambda: AuditEntry.objects.filter(pk=entry.pk).update(action="reopen"),
+        lambda: AuditEntry.objects.all().delete(),
+        lambda: entry.delete(),
+        lambda: AuditEntry(pk=entry.pk, action="x").save(),
+    ):
+        with pytest.raises(DatabaseError), transaction.atomic():
+            change()
+    assert AuditEntry.objects.get().action == "pause"

@@ -1,0 +1,177 @@
+"""Training of the compact base: Eq. 1 in both forms, the faces it sees, kill and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from refl import dataset, train_base
+from refl.configs import BaseConfig
+from refl.degradation import PRESETS
+from refl.policies import compact
+from refl.policies.diffusion import one_step_x0
+from rewardlab.snapshot_images import DataError
+from rewardlab.training import checkpoint, runs
+from rewardlab.training.loop import Loop
+from tests.support.restorers import CHANNELS, make_base, write_faces
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrain")
+    write_faces(folder)
+    return folder
+
+
+CONFIG = BaseConfig(iterations=4, batch_size=2, log_every=1, evaluate_every=2, save_every=2, held_out=2)
+
+
+def prepared(place, config, name: str) -> runs.Run:
+    run = runs.open_run(place / "runs", name)
+    run.folder.mkdir(parents=True)
+    run.faces.write_bytes((place / "faces.jsonl").read_bytes())
+    train_base.prepare(
+        run, config, images=place / "images", stage_1=stage_1(place) if "multi" in config.variant else None
+    )
+    return run
+
+
+def stage_1(place) -> runs.Run:
+    run = runs.open_run(place / "runs", "stage-1")
+    if not run.exists():
+        make_base(run, "one-step")
+    return run
+
+
+@pytest.fixture
+def small(monkeypatch):
+    whole = compact.networks
+    monkeypatch.setattr(compact, "networks", lambda variant, channels=CHANNELS: whole(variant, channels))
+
+
+@pytest.mark.parametrize("variant", ["one-step", "multi-step"])
+def test_a_base_learns_and_is_a_restorer_that_diffusers_can_open(place, small, variant):
+    config = replace(
+        CONFIG, variant=variant, iterations=60, learning_rate=4e-3, evaluate_every=60, save_every=10, log_every=10
+    )
+    run = prepared(place, config, f"learns-{variant}")
+    train_base.train(run, images=place / "images", device="cpu")
+    assert run.is_done()
+    losses = [point["loss"] for point in run.points() if "loss" in point]
+    assert losses[-1] < 0.98 * losses[0]  # of ten steps' 20 faces, a million numbers: by chance less than .002 apart
+    seen = [point["held_out"] for point in run.points() if "held_out" in point]
+    assert len(seen) == 1
+    assert {"psnr", "lpips", "niqe", "sface"} <= seen[0].keys()
+    opened = compact.load(run.model)
+    assert opened.size == 128
+    assert (run.folder / "pictures" / "000060" / "01.png").exists()
+    if variant == "multi-step":
+        lq = dataset.held_out(dataset.read(run.faces)[1], place / "images", 128, 2).lq
+        expected = compact.load(stage_1(place).model).restore(lq, ["", ""], [0, 0])
+        assert torch.allclose(opened.cleaner(lq).clamp(0, 1), expected, atol=1e-6), "its stage 1 is not the base given"
+    unet = json.loads((run.model / "unet" / "config.json").read_text())
+    assert unet["_class_name"] == "UNet2DConditionModel"
+
+
+def test_the_one_step_target_is_what_makes_the_closed_form_give_the_photograph(place, small):
+    """Eq. 1 with lq in the place of the noisy latent: a UNet that says the target has loss 0 and restores exactly."""
+    from accelerate import Accelerator
+
+    run = prepared(place, CONFIG, "target")
+    trainer = train_base.BaseTrainer(
+        Loop(run, 4, Accelerator(cpu=True), lambda progress: None, unit="images"), CONFIG, place / "images"
+    )
+    batch = next(trainer.faces.batches(2))
+    policy = trainer.policy
+    clean, condition = policy.codec.encode(batch.hq), policy.codec.encode(batch.lq)
+    noise = (condition - policy.alpha_bar.sqrt() * clean) / (1 - policy.alpha_bar).sqrt()
+    policy.unet.forward = lambda *given, **named: type("Said", (), {"sample": noise})()
+    assert trainer.loss(batch).item() == pytest.approx(0, abs=1e-10)
+    assert torch.allclose(policy.decode(one_step_x0(condition, noise, policy.alpha_bar)), batch.hq, atol=1e-5)
+
+
+def test_faces_of_a_step_are_degraded_anew_and_alike_wherever_the_run_starts(place):
+    rows = [row for row in dataset.read(place / "faces.jsonl")[1] if row.split == "train"]
+    source = dataset.TrainingFaces(rows, place / "images", 128, PRESETS["paper"], seed=3, mirror=True)
+    stream = source.batches(4)
+    whole = [next(stream) for _ in range(4)]
+    later = next(source.batches(4, start=2))
+    assert torch.equal(whole[2].lq, later.lq)
+    assert whole[2].seeds == later.seeds
+    assert len({seed for batch in whole for seed in batch.seeds}) == 16
+    assert {face.split for batch in whole for face in batch.faces} == {"train"}
+    parts = [whole[0].part(number, 2) for number in range(2)]
+    assert torch.equal(torch.cat([part.hq for part in parts]), whole[0].hq)
+
+
+def command(place, name: str) -> list[str]:
+    return [
+        "manage.py", "train_base", "--run", name, "--faces", str(place / "faces.jsonl"), "--iterations", "8",
+        "--batch-size", "1", "--log-every", "1", "--evaluate-every", "100", "--save-every", "2", "--held-out", "1",
+        "--device", "cpu",
+    ]  # fmt: skip
+
+
+def test_a_killed_training_goes_on_bit_for_bit_without_a_database(place):
+    environment = {
+        **os.environ, "RUN_ROOT": str(place / "runs"), "DATA_ROOT": str(place),
+        "DATABASE_URL": "postgres://nobody@127.0.0.1:9/nothing", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+
+    def trace(run):
+        return [point["loss"] for point in run.points() if "loss" in point]
+
+    whole, killed = (runs.open_run(place / "runs", name) for name in ("whole", "killed"))
+    subprocess.run([sys.executable, *command(place, "whole")], env=environment, check=True)
+    process = subprocess.Popen([sys.executable, *command(place, "killed")], env=environment)
+    while len(trace(killed)) < 3:
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not killed.is_done()
+    subprocess.run([sys.executable, *command(place, "killed")], env=environment, check=True)
+    assert trace(killed) == trace(whole)
+    ours, theirs = (checkpoint.load_file(run.checkpoint) for run in (killed, whole))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    again = subprocess.run([sys.executable, *command(place, "killed")], env=environment, capture_output=True, text=True)
+    assert again.returncode != 0
+    assert "The run killed is done" in again.stderr
+
+
+def test_the_lora_of_a_compact_base_does_not_write_pixels(place):
+    """4 x 4 pixels are the channels of a latent: next to them it would learn to draw a grid, which rewards like."""
+    trained = compact.load(stage_1(place).model).trainable()
+    modules = {name.split(".lora_")[0] for name in trained}
+    assert any(name.startswith("mid_block.") for name in modules)
+    assert not [name for name in modules if name.startswith(("conv_in", "conv_out", "down_blocks.0.", "up_blocks.1."))]
+
+
+def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
+    config = replace(CONFIG, variant="multi-step")
+    run = runs.open_run(place / "runs", "no-stage-1")
+    dataset.write(run.faces, dataset.read(place / "faces.jsonl")[1])
+    make_base(runs.open_run(place / "runs", "several"), "multi-step")
+    for given, said in ((None, "--stage-1 RUN is needed"), ("several", "Name a one-step base"), ("none", "is no run")):
+        first = runs.open_run(place / "runs", given) if given else None
+        with pytest.raises(runs.RunError, match=said):
+            train_base.prepare(run, config, images=place / "images", stage_1=first)
+    with pytest.raises(runs.RunError, match="is for --variant multi-step"):
+        train_base.prepare(run, CONFIG, images=place / "images", stage_1=stage_1(place))
+    assert not run.exists()
+
+
+def test_without_faces_to_train_on_or_to_look_at_it_says_so(place, tmp_path):
+    rows = dataset.read(place / "faces.jsonl")[1]
+    for kept, said in (("test", "no training face"), ("train", "no test face.*degrade")):
+        run = runs.open_run(tmp_path, f"only-{kept}")
+        dataset.write(run.faces, [row for row in rows if row.split == kept])
+        with pytest.raises(DataError, match=said):
+            train_base.prepare(run, CONFIG, images=place / "images")
+        assert not run.exists()

@@ -1,0 +1,387 @@
+"""Reward feedback learning: what moves, what memory costs, kill and go on, the reward model's update, the guard."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from refl import dataset, held_out_monitor, prepare
+from refl.configs import PRESETS, ReflConfig
+from refl.policies import open_policy
+from refl.policies.noise import Noise
+from refl.restorers import open_restorer
+from refl.restorers.spec import Subject
+from refl.train_refl import ReflTrainer, train
+from rewardlab import images, manifest
+from rewardlab.reward_model import model
+from rewardlab.snapshot_images import DataError
+from rewardlab.training import runs
+from rewardlab.training.loop import TrainError
+from rewardlab.training.runs import RunError
+from tests.support import diffusion
+from tests.support.restorers import make_world
+
+pytestmark = pytest.mark.filterwarnings("ignore:There are modules")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refl")
+    make_world(folder)
+    return folder
+
+
+@pytest.fixture
+def config():
+    """Without LPIPS, whose VGG costs most of a step. 50 steps: the multi-step base walks t = 41, 21, 1."""
+    return ReflConfig(
+        base="compact", iterations=3, learning_rate=1e-3, batch_size=2, accumulation=1, steps=50, eta=0.0,
+        lambda_reward=0.1, lambda_lpips=0.0, lambda_reg=0.1, reg="eps", frm_every=1, frm_learning_rate=1e-4,
+        checkpointing=False, log_every=1, evaluate_every=3, save_every=1, held_out=2,
+    )  # fmt: skip
+
+
+def prepared(
+    place, config, name: str, base: str | None = "one-step", judge: str | None = "judge", frm: str = "frm", files=None
+) -> runs.Run:
+    run = runs.open_run(place / "runs", name)
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.folder.mkdir(parents=True)
+    shutil.copy(place / "faces.jsonl", run.faces)
+    named = {
+        role: runs.open_run(place / "runs", which) if which else None
+        for role, which in {"frm": frm, "judge": judge, "base": base}.items()
+    }
+    prepare.prepare(run, config, prepare.Sources(**named, **(files or {})), images=place / "images")
+    return run
+
+
+def tuned(place, config, name: str, **options) -> runs.Run:
+    run = prepared(place, config, name, **options)
+    train(run, images=place / "images", device="cpu")
+    return run
+
+
+def losses_of(run) -> list[float]:
+    return [point["loss"] for point in run.points() if "loss" in point]
+
+
+@pytest.mark.parametrize("base", ["one-step", "multi-step"])
+def test_after_three_updates_all_that_trains_has_moved_and_nothing_else(place, config, base, monkeypatch):
+    trainers = []
+    monkeypatch.setattr(ReflTrainer, "_finish", lambda self: trainers.append(self))
+    run = prepared(place, config, f"moves-{base}", base=base)
+    train(run, images=place / "images", device="cpu")
+    trainer = trainers[0]
+    before = open_policy.open_base(run.description()["start"], run.start, seed=0, steps=50, eta=0.0)
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, trainer.policy.state_dict()[name]) != (name in names_of(trainer.policy)), name
+    untuned = model.load(place / "runs" / "frm" / "model").state_dict()
+    for name, value in trainer.frm.state_dict().items():
+        assert torch.equal(value, untuned[name]) != (name in names_of(trainer.frm)), name
+    judge = model.load(place / "runs" / "judge" / "model").state_dict()
+    assert all(torch.equal(value, judge[name]) for name, value in trainer.watch.judge.state_dict().items())
+
+
+def names_of(module) -> set[str]:
+    return {name for name, value in module.named_parameters() if value.requires_grad}
+
+
+def test_every_term_is_logged_with_its_gradient_and_the_total_is_their_weighted_sum(place, config):
+    run = tuned(place, replace(config, lambda_lpips=0.02, iterations=1), "terms")
+    point = next(point for point in run.points() if "terms" in point)
+    assert point["terms"].keys() == {"reward", "lpips", "dwt", "reg"}
+    weights = {"reward": 0.1, "lpips": 0.02, "dwt": 0.01, "reg": 0.1}
+    expected = sum(weights[name] * term["value"] for name, term in point["terms"].items())
+    assert point["loss"] == pytest.approx(expected, abs=1e-6)
+    assert point["reward"] == pytest.approx(-point["terms"]["reward"]["value"])
+    assert all(term["gradient"] > 0 for name, term in point["terms"].items() if name != "reg")
+    assert point["terms"]["reg"]["gradient"] == 0  # at the first step the weights are the base's
+
+
+@pytest.mark.parametrize("reg", ["residual", "eps", "gauss_l2", "softmax_kl"])
+def test_each_reading_of_the_regularisation_starts_at_zero_and_grows(place, config, reg):
+    run = tuned(place, replace(config, reg=reg, iterations=3), f"reg-{reg}", base="multi-step", judge=None)
+    values = [point["terms"]["reg"]["value"] for point in run.points() if "terms" in point]
+    assert values[0] == pytest.approx(0, abs=1e-9)
+    assert values[-1] > 0
+
+
+@pytest.mark.parametrize(
+    "option", [{"accumulation": 2}, {"checkpointing": True}], ids=["accumulation", "checkpointing"]
+)
+@pytest.mark.parametrize("base", ["one-step", "multi-step"])
+def test_saving_memory_changes_nothing(place, config, option, base):
+    plain = tuned(place, config, "plain", base=base, judge=None)
+    saving = tuned(place, replace(config, **option), "saving", base=base, judge=None)
+    assert losses_of(saving) == pytest.approx(losses_of(plain), abs=1e-5)
+
+
+@pytest.mark.parametrize("base", ["osediff", "diffbir"])
+def test_the_large_bases_go_the_same_way_on_tiny_checkpoints_of_their_layouts(place, tmp_path, base):
+    """Nothing but the sizes differs from what is tuned on a GPU: App. B's settings, LPIPS and all."""
+    config = replace(
+        PRESETS[base], iterations=2, batch_size=2, accumulation=2, steps=5, frm_every=1, log_every=1, save_every=1,
+        evaluate_every=2, held_out=2, prompt="caption",
+    )  # fmt: skip
+    sd = diffusion.stable_diffusion(tmp_path / "sd")
+    if base == "osediff":
+        files = {"sd": sd, "checkpoint": diffusion.osediff(tmp_path / "osediff_face.pkl", sd)}
+    else:
+        files = {
+            "sd": sd,
+            "checkpoint": diffusion.controlnet(tmp_path / "v1_face.pth", sd),
+            "swinir": diffusion.swinir(tmp_path / "face_swinir_v1.ckpt", **diffusion.TINY_SWINIR),
+        }
+    run = tuned(place, config, f"large-{base}", base=None, files=files)
+    point = next(point for point in run.points() if "terms" in point)
+    assert point["terms"].keys() == {"reward", "lpips", "dwt", "reg"}
+    opened = open_policy.open_run(run)
+    base_policy = open_policy.open_base(run.description()["start"], run.start, seed=0, steps=5, eta=1.0)
+    moved = [not torch.equal(value, opened.base[name]) for name, value in opened.trainable().items()]
+    assert sum(moved) > len(moved) / 2
+    assert all(torch.equal(value, opened.base[name]) for name, value in base_policy.trainable().items())
+    restorer, lq = open_restorer(f"large-{base}", run_root=place / "runs"), torch.rand(1, 3, 64, 64)
+    restored = [restorer.restore(lq, [Subject(1, caption)]) for caption in ("a man", "a woman of 40", "a man")]
+    assert restored[0].shape == (1, 3, 64, 64)
+    assert torch.equal(restored[0], restored[2])
+    assert not torch.equal(restored[0], restored[1]), "what it was tuned with, it must read"
+    with pytest.raises(ValueError, match="pass the subjects"):
+        restorer.restore(lq)
+
+
+def command(place, name: str, *options: str) -> list[str]:
+    return [
+        "manage.py", "refl", "--run", name, "--base", "compact", "--base-run", "one-step", "--frm", "frm",
+        "--faces", str(place / "faces.jsonl"), "--iterations", "12", "--batch-size", "2", "--lambda-lpips", "0",
+        "--frm-every", "2", "--log-every", "1", "--evaluate-every", "6", "--save-every", "2", "--held-out", "2",
+        "--learning-rate", "1e-3", "--device", "cpu", *options,
+    ]  # fmt: skip
+
+
+def environment(place) -> dict[str, str]:
+    # A database that cannot be reached: a training machine has none.
+    return {
+        **os.environ, "RUN_ROOT": str(place / "runs"), "DATA_ROOT": str(place),
+        "DATABASE_URL": "postgres://nobody@127.0.0.1:9/nothing", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(place):
+    subprocess.run([sys.executable, *command(place, "whole")], env=environment(place), check=True)
+    return runs.open_run(place / "runs", "whole")
+
+
+def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupted):
+    run = runs.open_run(place / "runs", "killed")
+    begin = [sys.executable, *command(place, "killed")]
+    process = subprocess.Popen(begin, env=environment(place))
+    while len(losses_of(run)) < 3:
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < len(losses_of(run)) < 12
+    assert not run.is_done()
+    subprocess.run(begin, env=environment(place), check=True)
+
+    def trace(run):
+        return [{name: value for name, value in point.items() if name != "rate"} for point in run.points()]
+
+    assert trace(run) == trace(uninterrupted)
+    assert (weights_of(run).keys()) == weights_of(uninterrupted).keys()
+    assert all(torch.equal(value, weights_of(run)[name]) for name, value in weights_of(uninterrupted).items())
+
+
+def weights_of(run) -> dict[str, torch.Tensor]:
+    files = sorted(run.folder.glob("model/**/*.safetensors")) + sorted(run.folder.glob("frm/*.safetensors"))
+    assert files
+    return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
+
+
+def test_a_base_takes_the_defaults_that_fit_it(place):
+    """A learning rate for a LoRA would break a ControlNet."""
+    words = command(place, "unfit")
+    words[words.index("one-step")] = "multi-step"
+    done = subprocess.run([sys.executable, *words], env=environment(place), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "--base-run multi-step is a base for --base compact-multi-step, not compact." in done.stderr
+    assert not (place / "runs" / "unfit" / "config.json").exists()
+    words[words.index("compact")] = "compact-multi-step"
+    subprocess.run([sys.executable, *words, "--iterations", "1"], env=environment(place), check=True)
+    tuned = runs.open_run(place / "runs", "unfit").description()["config"]
+    assert (tuned["base"], tuned["lambda_reward"]) == ("compact", 0.02)
+
+
+def test_two_processes_see_the_loss_of_one(place, uninterrupted):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--main_process_port", "0", *command(place, "two")]
+    done = subprocess.run(launch, env=environment(place), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        {point["step"]: point["held_out"] for point in run.points() if "held_out" in point}
+        for run in (uninterrupted, runs.open_run(place / "runs", "two"))
+    )
+    assert ours.keys() == theirs.keys() == {0, 6, 12}
+    assert all(theirs[step] == pytest.approx(ours[step], rel=1e-3) for step in ours)
+
+
+def test_the_reward_models_update_learns_to_tell_photographs_from_what_is_restored_now(place, config):
+    run = tuned(place, replace(config, iterations=12, frm_learning_rate=3e-3, learning_rate=1e-6), "updates")
+    told = [point["frm_loss"] for point in run.points() if "frm_loss" in point]
+    assert np.mean(told[-3:]) < 0.8 * np.mean(told[:3])
+    gold = [point["gold"] for point in run.points() if "gold" in point]
+    assert [strata["contested"]["pairs"] for strata in gold] == [6] * len(gold)
+    frozen = tuned(place, replace(config, frm_update=False), "frozen")
+    assert [point["frm_loss"] for point in frozen.points() if "frm_loss" in point] == [None] * 3
+    assert not (frozen.folder / "frm").exists()
+
+
+# What comes of it
+
+
+def test_the_result_restores_through_the_list_of_restorers_and_the_dial_walks_from_the_base(place, config):
+    run = tuned(place, config, "result")
+    lq = dataset.held_out(dataset.read(place / "faces.jsonl")[1], place / "images", 128, 3).lq
+    full, half, none = (
+        open_restorer(name, run_root=place / "runs").restore(lq) for name in ("result", "result@0.5", "result@0")
+    )
+    base = open_restorer("one-step", run_root=place / "runs").restore(lq)
+    assert torch.allclose(none, base, atol=1e-5)
+    assert (full - base).abs().mean() > 2 * (none - base).abs().mean()
+    assert 0 < (half - base).abs().mean() < (full - base).abs().mean()
+    alone = open_restorer("result", run_root=place / "runs").restore(lq[1:2])
+    assert torch.allclose(alone, full[1:2], atol=1e-4)
+    unfused = open_policy.open_run(run)
+    with torch.no_grad():
+        latents = unfused.trajectory(lq, [""] * 3, Noise([0, 0, 0])).latents
+    assert torch.allclose(unfused.decode(latents).clamp(0, 1), full, atol=1e-5)
+    written = (run.model / "README.md").read_text()
+    header = dataset.read(place / "faces.jsonl")[0]
+    assert header["sha256"] in written
+    assert '"lambda_dwt": 0.01' in written
+    shown = images.read(run.folder / "pictures" / "000003" / "00.png")
+    assert shown.shape == (128, 128, 3)
+
+
+def test_an_early_stop_keeps_the_weights_before_the_alarm(place, config, monkeypatch):
+    told = iter([[], ["hacked"], ["hacked"]])
+    monkeypatch.setattr("refl.train_refl.alarms", lambda differences: next(told))
+    run = tuned(place, replace(config, iterations=9, evaluate_every=1, early_stop=2), "early")
+    assert run.status()["step"] == 3
+    assert run.status()["state"] == "done"
+    assert "2 alarms in a row" in run.status()["error"]
+    monkeypatch.undo()
+    short = tuned(place, replace(config, iterations=1, evaluate_every=1), "short")
+    ours, theirs = (load_file(next(each.model.rglob("*.safetensors"))) for each in (run, short))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def differences(**figures):
+    return {name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for name, mean in figures.items()}
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"reward": 0.5, "judge": 0.4, "sface": 0.0, "niqe": -0.5}, []),
+        ({"reward": 0.5, "judge": -0.05}, []),  # within its interval
+        ({"reward": 0.5, "judge": -0.2}, ["judge"]),
+        ({"reward": 0.5, "sface": 0.2, "niqe": 0.3}, ["NIQE", "SFace"]),
+        ({"reward": 0.05, "judge": -0.2}, []),  # the reward did not rise
+    ],
+)
+def test_the_guard_speaks_when_the_reward_rises_while_a_judge_falls(figures, said):
+    spoken = held_out_monitor.alarms(differences(**figures))
+    assert len(spoken) == len(said)
+    assert all(word in sentence for word, sentence in zip(said, spoken, strict=True))
+
+
+def test_differences_are_paired_by_face():
+    start_values = {"judge": np.array([0.0, 10.0, 20.0, 30.0])}
+    now = {"judge": start_values["judge"] + [0.9, 1.1, 1.0, 1.0]}
+    found = held_out_monitor.against(now, start_values)["judge"]
+    assert found["mean"] == pytest.approx(1.0)
+    assert 0.9 <= found["low"] < found["high"] <= 1.1
+
+
+# What stops it
+
+
+def test_what_cannot_start_is_refused_by_name(place, config, tmp_path):
+    with pytest.raises(RunError, match="judge must be another run"):
+        prepared(place, config, "no", judge="frm")
+    with pytest.raises(RunError, match="--frm one-step: this run is of kind base, not frm"):
+        prepared(place, config, "no", frm="one-step")
+    with pytest.raises(RunError, match=r"--base-run RUN is needed.*train_base"):
+        prepared(place, config, "no", base=None)
+    with pytest.raises(FileNotFoundError, match="stable-diffusion-2-1-base"):
+        prepared(place, replace(PRESETS["osediff"], held_out=2), "no")
+    with pytest.raises(ValueError, match="residual is of a ControlNet"):
+        prepared(place, replace(config, reg="residual"), "no")
+    assert not (place / "runs" / "no").exists()
+
+
+def test_gold_faces_and_people_are_refused(place, config, tmp_path):
+    run = runs.open_run(tmp_path, "gold")
+    gold = next(row for row in manifest.read(place / "manifest.jsonl")[1] if row.split == "gold")
+    rows = dataset.read(place / "faces.jsonl")[1]
+    dataset.write(run.faces, [replace(rows[0], identity=gold.identity), *rows[1:]])
+    sources = prepare.Sources(**{role: runs.open_run(place / "runs", name) for role, name in
+                               (("frm", "frm"), ("base", "one-step"))})  # fmt: skip
+    with pytest.raises(DataError, match=f"Face {rows[0].face} .identity {gold.identity}.*gold set"):
+        prepare.prepare(run, config, sources, images=place / "images")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_the_last_good_state(place, config):
+    run = tuned(place, config, "nan")
+    tensors = load_file(run.checkpoint)
+    name = next(name for name in tensors if name.startswith("weight/policy/"))
+    tensors[name] = torch.full_like(tensors[name], math.nan)
+    save_file(tensors, run.checkpoint, {"step": "2"})
+    run.write_status("stopped", step=2, total=3)
+    with pytest.raises(TrainError, match=r"step 3 is not finite \(nan\).*last good state is step 2"):
+        train(run, images=place / "images", device="cpu")
+    assert json.loads((run.folder / "status.json").read_text())["state"] == "failed"
+
+
+def test_faces_that_cannot_be_divided_and_settings_without_sense_say_so(place, config):
+    with pytest.raises(TrainError, match=r"2 faces a step cannot be divided.*multiple of 3"):
+        tuned(place, replace(config, accumulation=3), "odd")
+    for wrong, said in (
+        ({"eta": 2.0}, "eta must be in"),
+        ({"lambda_reg": -1.0}, "lambdas must be finite and not negative"),
+        ({"base": "osediff"}, "residual is of a ControlNet"),
+        ({"held_out": 0}, "held_out must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ReflConfig(**wrong)
+
+
+def test_the_papers_defaults():
+    """App. B."""
+    diffbir, osediff = PRESETS["diffbir"], PRESETS["osediff"]
+    names = ("lambda_lpips", "lambda_dwt", "lambda_reward", "lambda_reg")
+    assert [getattr(diffbir, name) for name in names] == [0.01, 0.01, 0.005, 1e-4]
+    assert [getattr(osediff, name) for name in names] == [0.02, 0.01, 0.005, 1.0]
+    for config in (diffbir, osediff):
+        assert (config.learning_rate, config.batch_size, config.frm_every, config.backprop_steps) == (5e-5, 12, 10, 1)
+
+
+def test_faces_that_were_changed_are_refused(place, tmp_path):
+    path = Path(shutil.copy(place / "faces.jsonl", tmp_path))
+    path.write_text(path.read_text().replace("number 1.", "number 2."))
+    with pytest.raises(DataError, match="was changed or cut"):
+        dataset.read(path)

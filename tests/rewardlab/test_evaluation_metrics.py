@@ -1,0 +1,344 @@
+"""Metrics of restored faces: known values on real faces, and networks of the published layouts with random weights."""
+
+import socket
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rewardlab import assets, face_alignment, images, metrics
+from rewardlab.metrics import arcface, clip_images, feature_networks, fid, landmarks, pyiqa_networks
+from rewardlab.torchvision_stub import ensure_torchvision
+
+needs_demo = pytest.mark.skipif(
+    not all(assets.is_available(name) for name in ("demo-faces", "sface", "dlib-68", "efficientnet-lite0")),
+    reason="requirements-demo.txt is not installed",
+)
+needs_pyiqa = pytest.mark.skipif(
+    any(find_spec(module) is None for module in ("pyiqa", "requests", "clip", "facexlib")),
+    reason="requirements-pyiqa.txt is not installed",
+)
+SIZE = 256
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(self, address):
+        raise AssertionError(f"something wants to download from {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+@cache
+def crop(index: int) -> np.ndarray:
+    file = sorted(assets.find("demo-faces").glob("*.jpg"))[index]
+    return face_alignment.align(images.read(file), SIZE, allow_upscale=True).image
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def moved(image: np.ndarray, right: int, down: int) -> np.ndarray:
+    matrix = np.array([[1, 0, right], [0, 1, down]], np.float64)
+    return cv2.warpAffine(image, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+
+
+def measure(name: str, pictures: list[np.ndarray], references: list[np.ndarray]) -> list[float]:
+    return metrics.load(name)(images.to_tensor(pictures), images.to_tensor(references)).tolist()
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """Random everywhere, batch statistics too, but tame enough for finite outputs."""
+    torch.manual_seed(0)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand_like(tensor) + 0.5 if name.endswith("var") else 0.05 * torch.randn_like(tensor))
+    return network.eval()
+
+
+def save_as_published(network: nn.Module, file: Path, prefix: str = "module.") -> dict:
+    state = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    torch.save(state, file)
+    return state
+
+
+def test_the_table_says_what_is_better_and_what_is_needed():
+    new = {name: metric for name, metric in metrics.METRICS.items() if name not in metrics.PAPER_METRICS}
+    assert {name for name, metric in new.items() if metric.higher_is_better} == {"maniqa", "clipscore", "aesthetic"}
+    assert {name for name, metric in new.items() if not metric.needs_reference} == {"maniqa", "aesthetic"}
+    for metric in new.values():
+        assert set(metric.assets) <= set(assets.ASSETS)
+
+
+@needs_pyiqa
+@pytest.mark.parametrize("name", ["arcface", "landmarks98", "maniqa", "clipscore", "aesthetic", "inception"])
+def test_missing_weights_name_file_source_and_folder(name, weights):
+    table, availability, load = (
+        (fid.FEATURES, fid.availability, fid.open_features)
+        if name == "inception"
+        else (metrics.METRICS, metrics.availability, metrics.load)
+    )
+    asset = assets.ASSETS[table[name].assets[0]]
+    remedy = availability(name)
+    assert asset.file in remedy and asset.source in remedy and str(weights) in remedy
+    with pytest.raises(metrics.MetricUnavailable, match="is missing"):
+        load(name)
+
+
+@needs_demo
+def test_sface_angle_is_0_for_the_same_pixels_rises_with_blur_and_tells_people_apart():
+    people = [crop(0), crop(10), crop(20)]
+    assert measure("sface", people, people) == pytest.approx([0, 0, 0], abs=0.05)
+    by_blur = np.array([measure("sface", [blurred(face, s) for face in people], people) for s in (2, 4, 8)])
+    assert (np.diff(by_blur, axis=0) > 0).all() and by_blur[0].min() > 1
+    others = measure("sface", [people[1], people[2], people[0]], people)
+    assert min(others) > 60 and min(others) > by_blur[1].max()
+
+
+@needs_demo
+def test_landmark_distance_is_0_for_the_same_pixels_and_k_for_a_shift_by_k():
+    people = [crop(index) for index in (0, 10, 20, 30)]
+    assert measure("landmarks68", people, people) == [0, 0, 0, 0]
+    for right, down in [(6, 0), (0, -6), (9, 12)]:
+        distances = measure("landmarks68", [moved(face, right, down) for face in people], people)
+        assert distances == pytest.approx([np.hypot(right, down)] * 4, abs=1.5)
+    slight, strong = (np.mean(measure("landmarks68", [blurred(f, s) for f in people], people)) for s in (1, 8))
+    assert 0 < slight < 1.5 < strong
+
+
+@needs_demo
+@pytest.mark.parametrize("name", ["sface", "landmarks68"])
+def test_a_reference_without_a_face_is_named_and_a_restoration_without_one_is_measured(name):
+    nothing = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    with pytest.raises(metrics.UndefinedMetric, match="no face was found in the reference of image 1"):
+        measure(name, [crop(0), crop(0)], [crop(0), nothing])
+    assert measure(name, [nothing], [crop(0)])[0] > 5
+
+
+def test_wrong_landmark_weights_are_named(weights):
+    pytest.importorskip("dlib")
+    file = weights / assets.ASSETS["dlib-68"].file
+    file.write_bytes(b"not a predictor")
+    with pytest.raises(ValueError, match=f"{file.name} is not dlib's"):
+        landmarks.build_landmarks68("cpu")
+
+
+@needs_pyiqa
+def test_heatmap_peaks_are_those_of_the_reference_implementation(monkeypatch):
+    """Away from the border, where facexlib's wraps into the next row."""
+    ensure_torchvision()
+    from facexlib.alignment.awing_arch import calculate_points
+
+    monkeypatch.setattr(np, "float", float, raising=False)  # why facexlib's own cannot run
+    heatmaps = torch.randn(2, 98, 64, 64)
+    heatmaps[..., 8:56, 8:56] += 10
+    assert np.array_equal(landmarks.peaks(heatmaps).numpy(), calculate_points(heatmaps.numpy()))
+    corner = torch.zeros(1, 1, 4, 4)
+    corner[0, 0, 3, 0] = 1
+    assert landmarks.peaks(corner).tolist() == [[[0.25, 3.75]]]
+
+
+@needs_pyiqa
+def test_98_landmarks_are_read_from_a_checkpoint_of_the_published_layout(weights):
+    from facexlib.alignment.awing_arch import FAN
+
+    file = weights / assets.ASSETS["awing-fan-98"].file
+    torch.manual_seed(0)
+    state = FAN(num_modules=4, num_landmarks=98, device="cpu").state_dict()
+    torch.save({"state_dict": state, "epoch": 1}, file)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 128, 192, 3), dtype=np.uint8)
+    points = landmarks.fan_points(landmarks.load_fan(), images.to_tensor([pictures[0]]))
+    assert points.shape == (1, 98, 2) and points.min() >= 0 and (points.amax((0, 1)) <= torch.tensor([192, 128])).all()
+    same, other = metrics.load("landmarks98")(images.to_tensor([*pictures]), images.to_tensor([pictures[0]] * 2))
+    assert same == 0 and other > 0
+
+    del state["conv1.conv.weight"]
+    torch.save({"state_dict": state | {"extra": torch.zeros(1)}}, file)
+    with pytest.raises(ValueError, match=r"4HG\.pth does not fit FAN: missing: conv1\.conv\.weight; foreign: extra"):
+        metrics.load("landmarks98")
+
+
+def test_arcface_reads_every_tensor_of_the_published_layout_and_names_what_does_not_fit(weights):
+    network = randomised(arcface.ArcFaceResNet18())
+    assert sum(parameter.numel() for parameter in network.parameters()) == 25_627_081
+    file = weights / assets.ASSETS["arcface-resnet18"].file
+    state = save_as_published(network, file)
+    assert {"module.layer2.0.downsample.0.weight", "module.layer4.1.prelu.weight", "module.bn5.weight"} <= set(state)
+    assert "module.layer1.0.downsample.0.weight" not in state and state["module.prelu.weight"].shape == (1,)
+    loaded = arcface.load_network().state_dict()
+    assert all(torch.equal(loaded[name.removeprefix("module.")], tensor) for name, tensor in state.items())
+
+    pictures = [np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8) for seed in (0, 1)]
+    same, other = measure("arcface", pictures, [pictures[0]] * 2)
+    assert same == pytest.approx(0, abs=1e-3) and 0 < other < 180
+
+    without_counters = {name: value for name, value in state.items() if "num_batches" not in name}
+    torch.save(without_counters, file)  # as torch 0.4.0 wrote it
+    arcface.load_network()
+    weight = without_counters.pop("module.layer3.1.bn0.weight")
+    torch.save(without_counters | {"module.se.weight": weight, "module.bn4.bias": torch.zeros(3)}, file)
+    with pytest.raises(ValueError, match=f"{file.name} does not fit ArcFaceResNet18") as raised:
+        metrics.load("arcface")
+    faults = "missing: layer3.1.bn0.weight; foreign: se.weight; of another shape: bn4.bias (3,) instead of (512,)"
+    assert str(raised.value).endswith(faults)
+    file.write_bytes(b"cut")
+    with pytest.raises(ValueError, match=f"{file.name} is no checkpoint"):
+        metrics.load("arcface")
+
+
+def test_arcface_sees_what_opencv_reads_from_a_grey_png():
+    picture = np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)
+    read = cv2.imdecode(cv2.imencode(".png", picture[..., ::-1])[1], cv2.IMREAD_GRAYSCALE)
+    expected = (cv2.resize(read, (128, 128)).astype(np.float32) - 127.5) / 127.5
+    assert np.array_equal(arcface.grey(images.to_tensor([picture]))[0, 0].numpy(), expected)
+
+
+@needs_pyiqa
+def test_maniqa_reads_its_own_vit_and_downloads_none(weights):
+    file = weights / assets.ASSETS["maniqa"].file
+    state = pyiqa_networks.maniqa_without_weights().state_dict()
+    assert {"vit.blocks.11.mlp.fc2.weight", "tablock2.1.c_v.bias", "fc_weight.3.weight"} <= set(state)
+    torch.save(small(state), file)
+    network = pyiqa_networks.load_maniqa().eval()
+    network.test_sample = 1
+    assert network(torch.rand(1, 3, 256, 256)).shape == (1, 1)
+
+
+def small(state: dict) -> dict:
+    """The layout with one number per tensor: torch.save keeps a view's storage, not its shape's."""
+    return {name: torch.full((1,), 0.01).expand(tensor.shape) for name, tensor in state.items()}
+
+
+@needs_pyiqa
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning:torch")
+def test_the_clip_tower_gives_openais_embeddings_from_openais_archive(tmp_path):
+    ensure_torchvision()
+    from pyiqa.archs.clip_imports import clip
+
+    torch.manual_seed(0)
+    text = {"context_length": 77, "vocab_size": 100, "transformer_width": 64, "transformer_heads": 1}
+    theirs = clip.model.CLIP(
+        embed_dim=32, image_resolution=64, vision_layers=2, vision_width=64, vision_patch_size=16,
+        transformer_layers=1, **text,
+    ).eval()  # fmt: skip
+    example = (torch.rand(1, 3, 64, 64), torch.zeros(1, 77, dtype=torch.long))
+    file = tmp_path / "clip.pt"
+    torch.jit.trace(theirs, example, check_trace=False).save(str(file))
+    vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16}
+    config = {
+        "embed_dim": 32,
+        "quick_gelu": True,
+        "vision_cfg": vision,
+        "text_cfg": {"vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
+    }
+    tower = clip_images.load_tower(file, config)
+    batch = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = nn.functional.normalize(theirs.encode_image((batch - tower.mean) / tower.std), dim=-1)
+        assert torch.allclose(tower(batch), expected, atol=1e-5)
+        assert tower(torch.rand(1, 3, 100, 80)).norm().item() == pytest.approx(1)
+
+    with pytest.raises(ValueError, match=r"clip\.pt does not fit .*: missing: transformer\.resblocks\.2"):
+        clip_images.load_tower(file, config | {"vision_cfg": vision | {"layers": 3}})
+    file.write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"clip\.pt is not the TorchScript archive"):
+        clip_images.load_tower(file, config)
+
+
+def test_the_aesthetic_head_is_five_linear_layers_named_as_published(weights):
+    file = weights / assets.ASSETS["laion-aesthetic-v2"].file
+    state = save_as_published(randomised(clip_images.AestheticHead()), file, prefix="")
+    numbers = (0, 2, 4, 6, 7)
+    assert set(state) == {f"layers.{number}.{kind}" for number in numbers for kind in ("weight", "bias")}
+    embeddings = expected = torch.rand(2, 768)
+    for number in numbers:
+        expected = expected @ state[f"layers.{number}.weight"].T + state[f"layers.{number}.bias"]
+    assert torch.allclose(clip_images.load_aesthetic_head()(embeddings), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [500, 5])
+def test_frechet_distance_is_the_closed_form_for_gaussians(count):
+    """Features with exactly known moments; with 5 of 12 dimensions the covariances have no inverse."""
+    rng = np.random.default_rng(0)
+    centred = rng.normal(size=(count, 12))
+    centred -= centred.mean(axis=0)
+    if count > 12:  # covariance I, so that scaled axes have diagonal covariances: |shift|^2 + sum (s1 - s2)^2
+        white = centred @ np.linalg.inv(np.linalg.cholesky(np.cov(centred, rowvar=False))).T
+        first, second, shift = rng.uniform(0.5, 2, 12), rng.uniform(0.5, 2, 12), rng.normal(size=12)
+        expected = shift @ shift + ((first - second) ** 2).sum()
+        assert fid.frechet_distance(white * first + shift, white * second) == pytest.approx(expected, rel=1e-9)
+    trace = np.trace(np.cov(centred, rowvar=False))
+    assert fid.frechet_distance(centred, 3 * centred + 1) == pytest.approx(4 * trace + 12, rel=1e-9)
+    apart = np.concatenate([centred, 0 * centred], axis=1), np.concatenate([0 * centred, centred], axis=1)
+    assert fid.frechet_distance(*apart) == pytest.approx(2 * trace, rel=1e-9)
+    assert fid.frechet_distance(centred, centred[::-1]) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_is_the_textbook_formula():
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(1)
+    a, b = (rng.normal(size=(count, 20)) @ rng.normal(size=(20, 20)) for count in (300, 200))
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    shift = a.mean(axis=0) - b.mean(axis=0)
+    expected = shift @ shift + np.trace(first + second - 2 * sqrtm(first @ second).real)
+    assert fid.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    assert fid.frechet_distance(a, b) == pytest.approx(fid.frechet_distance(b, a), rel=1e-12)
+    for wrong, message in [((a, b[:, :3]), "one D"), ((a[:1], b), "two pictures"), ((a, b * np.inf), "not finite")]:
+        with pytest.raises(ValueError, match=message), np.errstate(invalid="ignore"):
+            fid.frechet_distance(*wrong)
+    with pytest.raises(ValueError, match="known are inception, efficientnet-lite0"):
+        fid.open_features("resnet")
+
+
+@needs_demo
+def test_efficientnet_features_set_damaged_faces_apart_from_other_peoples():
+    extract = fid.open_features("efficientnet-lite0")
+
+    def features(pictures):
+        return extract(images.to_tensor(pictures)).double().numpy()
+
+    people = [crop(index) for index in range(24)]
+    one, two = features(people[:12]), features(people[12:])
+    damaged = features([blurred(face, 4) for face in people[:12]])
+    assert one.shape == (12, 1280) and fid.frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
+    assert fid.frechet_distance(damaged, two) > 1.2 * fid.frechet_distance(one, two) > 0
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        extract(2 * torch.ones(1, 3, 64, 64))
+
+
+@needs_pyiqa
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
+def test_inception_features_are_those_of_pyiqas_wrapper(weights):
+    ensure_torchvision()
+    from pyiqa.archs import inception
+
+    file = weights / assets.ASSETS["fid-inception"].file
+
+    def save(network, url):
+        torch.manual_seed(0)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_var, 0.05, 0.1)
+        save_as_published(network, file, prefix="")
+
+    with pyiqa_networks.standing_in(inception, "load_pretrained_network", save):
+        theirs = inception.InceptionV3([3]).eval()
+    batch = torch.rand(2, 3, 64, 80)
+    with torch.no_grad():
+        expected = theirs(batch, resize_input=True, normalize_input=True)[0].flatten(1)
+    features = feature_networks.build_inception("cpu")(batch)
+    assert features.shape == (2, 2048) and features.std() > 1e-3
+    assert torch.allclose(features, expected, rtol=1e-4, atol=1e-5)

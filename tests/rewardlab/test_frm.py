@@ -1,0 +1,239 @@
+"""The model: HPSv2's checkpoints, which layers train, one score by every door."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import rewardlab
+from rewardlab import assets, images
+from rewardlab import clip as rewardlab_clip
+from rewardlab.clip import open_clip
+from rewardlab.errors import ModelError
+from rewardlab.reward_model import backbones
+from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model.model import Preprocess, resize, resize_by_products
+from tests.support.preferences import TINY
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint in HPSv2's layout and the JSON of its architecture."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    tensors = rewardlab_clip.build(TINY).state_dict()
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, folder / "hps.pt"
+    )
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def portraits():
+    """Three photographs, one of them not square."""
+    found = sorted(assets.find("demo-faces").glob("*.jpg"))[:3]
+    return [images.read(path)[:300, :300] for path in found[:2]] + [images.read(found[2])[:300, :200]]
+
+
+def open_tiny(tiny, **options):
+    return backbones.open_hpsv2(tiny / "hps.pt", str(tiny / "tiny.json"), **options)
+
+
+def test_a_checkpoint_of_hpsv2s_layout_is_loaded_whole(tiny):
+    model = open_tiny(tiny)
+    stored = torch.load(tiny / "hps.pt", weights_only=True)["state_dict"]
+    assert {f"module.{name}" for name in model.clip.state_dict()} == set(stored)
+    assert all(torch.equal(tensor, stored[f"module.{name}"]) for name, tensor in model.clip.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda keys: keys.pop("module.visual.proj"), "missing: visual.proj"),
+        (lambda keys: keys.update({"module.head.weight": torch.zeros(2)}), "foreign: head.weight"),
+        (lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}), r"visual.proj is \(2, 3\), not"),
+        (lambda keys: keys.clear(), "no state_dict of tensors"),
+    ],
+    ids=["missing", "foreign", "shape", "empty"],
+)
+def test_a_checkpoint_of_another_backbone_is_named(tiny, tmp_path, change, said):
+    stored = torch.load(tiny / "hps.pt", weights_only=True)
+    change(stored["state_dict"])
+    torch.save(stored, tmp_path / "other.pt")
+    with pytest.raises(ModelError, match=f"other.pt.*{said}"):
+        backbones.open_hpsv2(tmp_path / "other.pt", str(tiny / "tiny.json"))
+
+
+def test_a_cut_checkpoint_and_one_that_could_run_code_are_refused(tiny, tmp_path):
+    (tmp_path / "cut.pt").write_bytes((tiny / "hps.pt").read_bytes()[:1000])
+    torch.save({"state_dict": {"x": subprocess.Popen}}, tmp_path / "code.pt")
+    for name in ("cut.pt", "code.pt"):
+        with pytest.raises(ModelError, match=name):
+            backbones.open_hpsv2(tmp_path / name, str(tiny / "tiny.json"))
+    with pytest.raises(ModelError, match="ViT-Q-1"):
+        backbones.open_hpsv2(tiny / "hps.pt", "ViT-Q-1")
+
+
+def trainable_blocks(model) -> tuple[set[str], set[str], set[str]]:
+    """Names of what trains: vision blocks, text blocks, the rest."""
+    vision, text, rest = set(), set(), set()
+    for name, parameter in model.clip.named_parameters():
+        if parameter.requires_grad:
+            parts = name.split(".")
+            if name.startswith("visual.transformer.resblocks."):
+                vision.add(parts[3])
+            elif name.startswith("transformer.resblocks."):
+                text.add(parts[2])
+            else:
+                rest.add(name.removesuffix(".weight").removesuffix(".bias"))
+    return vision, text, rest
+
+
+HEADS = {"visual.ln_post", "visual.proj", "ln_final", "text_projection", "logit_scale"}
+
+
+def test_the_last_layers_train_and_no_other(tiny):
+    model = open_tiny(tiny)
+    backbones.lock(model, image_layers=3, text_layers=2)
+    # As HPSv2 counts: three groups of the image encoder are two blocks and the projection.
+    assert trainable_blocks(model) == ({"1", "2"}, {"1", "2"}, HEADS)
+
+
+def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
+    config = open_clip.get_model_config("ViT-H-14")
+    with torch.device("meta"):
+        clip = rewardlab_clip.build(config)
+    model = reward_model_model.FaceRewardModel(clip, None, Preprocess(), config)
+    backbones.lock(model, image_layers=20, text_layers=11)
+    wanted = {str(block) for block in range(13, 32)}, {str(block) for block in range(13, 24)}, HEADS
+    assert trainable_blocks(model) == wanted
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert round(trained / 1e6, 1) == 514.8
+
+
+def test_preprocessing_equals_the_file_path(portraits):
+    door = Preprocess(size=224)
+    config = {"size": 224, "mean": door.mean, "std": door.std, "interpolation": "bicubic", "resize_mode": "longest"}
+    transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**config), is_train=False)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (door.mean, door.std))
+    for portrait in portraits:
+        by_file, by_tensor = (
+            255 * (door_out * std + mean)
+            for door_out in (transform(Image.fromarray(portrait)), door(images.to_tensor([portrait]))[0])
+        )
+        difference = (by_file - by_tensor).abs()
+        assert difference.mean() < 0.5
+        assert difference.flatten().quantile(0.99) < 1.5
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_deterministic_resize_equals_bicubic_in_value_and_gradient(antialias):
+    pictures = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    found = []
+    for function in (resize, resize_by_products):
+        given = pictures.clone().requires_grad_()
+        resized = function(given, (28, 21), antialias=antialias)
+        resized.square().sum().backward()
+        found.append((resized.detach(), given.grad))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+    assert found[0][0].shape == (2, 3, 28, 21)
+
+
+def test_the_parity_flag_is_the_old_resize_without_antialiasing(portraits):
+    image = images.to_tensor([portraits[0]])
+    door = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1), antialias=False)
+    bare = torch.nn.functional.interpolate(image, (64, 64), mode="bicubic", align_corners=False)
+    assert torch.equal(door(image), bare)
+    assert not torch.allclose(Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1))(image), bare, atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def saved(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    reward_model_model.save(open_tiny(tiny), folder / "hpsv2")
+    reward_model_model.save(backbones.open_compact(seed=0), folder / "compact")
+    return folder
+
+
+@pytest.mark.parametrize("backbone", ["hpsv2", "compact"])
+def test_open_clip_opens_the_folder_and_scores_the_same(saved, portraits, backbone):
+    ours = rewardlab.load(saved / backbone)
+    place = f"local-dir:{saved / backbone}"
+    theirs, preprocess = open_clip.create_model_from_pretrained(place)
+    tokens = open_clip.get_tokenizer(place)(["The face of a woman."])
+    picture = portraits[0]
+    with torch.no_grad():
+        image = theirs.eval().encode_image(preprocess(Image.fromarray(picture))[None], normalize=True)
+        expected = (image @ theirs.encode_text(tokens, normalize=True).T).item()
+        score = ours.score(images.to_tensor([picture]), "The face of a woman.").item()
+    assert score == pytest.approx(expected, abs=0.003)  # the 8-bit resize rounds
+
+
+@pytest.mark.parametrize("backbone", ["hpsv2", "compact"])
+def test_a_score_has_a_gradient_and_does_not_depend_on_its_batch(saved, portraits, backbone):
+    model = rewardlab.load(saved / backbone)
+    batch = images.to_tensor(portraits[:2]).requires_grad_()
+    captions = ["The face of a man.", "A woman with glasses."]
+    scores = model.train().score(batch, captions)
+    scores.sum().backward()
+    assert (batch.grad != 0).float().mean() > 0.99
+    alone = torch.cat([model.score(batch[index : index + 1], captions[index]) for index in range(2)])
+    assert torch.allclose(scores, alone, atol=1e-6)
+    with pytest.raises(ValueError, match="2 images need as many captions"):
+        model.score(batch, ["one", "two", "three"])
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        model.score(batch[0], "one")
+
+
+def test_a_moved_folder_still_opens_and_a_broken_one_says_why(saved, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(saved / "compact", moved)
+    assert rewardlab.load(moved).score(torch.rand(1, 3, 64, 64), "A face.").shape == (1,)
+    weights = moved / reward_model_model.WEIGHTS_FILE
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged or cut"):
+        rewardlab.load(moved)
+    weights.unlink()
+    with pytest.raises(ModelError, match=f"{reward_model_model.WEIGHTS_FILE} is missing"):
+        rewardlab.load(moved)
+    with pytest.raises(ModelError, match="no model folder"):
+        rewardlab.load(tmp_path)
+
+
+def test_the_command_line_scores_what_it_can_and_names_the_rest(saved, portraits, tmp_path):
+    for number, portrait in enumerate(portraits):
+        Image.fromarray(portrait).save(tmp_path / f"{number}.png")
+    (tmp_path / "rubbish.png").write_bytes(b"no picture")
+    files = [str(path) for path in sorted(tmp_path.glob("*.png"))]
+    command = [sys.executable, "-m", "rewardlab.score", "--model", str(saved / "hpsv2"), "--text", "A face.", *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "rubbish.png" in done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [float(score) for score, _ in lines] == sorted((float(score) for score, _ in lines), reverse=True)
+    scores = {path: float(score) for score, path in lines}
+    model = rewardlab.load(saved / "hpsv2")
+    for number, portrait in enumerate(portraits):
+        expected = model.score(images.to_tensor([portrait]), "A face.").item()
+        assert scores[str(tmp_path / f"{number}.png")] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_image_tower_is_the_imagenet_network():
+    """A cat is a cat: the weights sit in their layers."""
+    from skimage import data as pictures
+
+    trunk = backbones.open_compact(seed=0).clip.visual.trunk
+    import timm
+
+    whole = timm.create_model("tf_efficientnet_lite0").eval()
+    stored = torch.load(assets.find("efficientnet-lite0"), weights_only=True)
+    whole.load_state_dict(trunk.state_dict(), strict=False)
+    whole.classifier.load_state_dict({"weight": stored["_fc.weight"], "bias": stored["_fc.bias"]})
+    cat = Preprocess(224, (0.5,) * 3, (0.5,) * 3)(images.to_tensor([np.asarray(pictures.chelsea()[:, 75:375])]))
+    assert whole(cat).argmax().item() in (281, 282, 285)  # ImageNet's tabby, tiger and Egyptian cat

@@ -1,0 +1,198 @@
+"""Bytes in, 8-bit RGB out: every kind of picture people have, and every kind of file that is none."""
+
+import io
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rewardlab import assets, images
+from rewardlab import files as rewardlab_files
+
+ORIENTATION = 0x0112  # EXIF tag
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Image.Image:
+    if not assets.is_available("demo-faces"):
+        pytest.skip("requirements-demo.txt is not installed")
+    file = sorted(assets.find("demo-faces").glob("*.jpg"))[0]
+    return Image.open(file).convert("RGB").resize((118, 157))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+    ],
+)
+def test_lossless_files_come_back_exactly(portrait, kind, options):
+    assert np.array_equal(images.decode(encoded(portrait, kind, **options)), np.asarray(portrait))
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "mean_error"),
+    [
+        (lambda p: p, "JPEG", 3),
+        (lambda p: p, "WEBP", 3),
+        (lambda p: p.convert("CMYK"), "JPEG", 3),
+        (lambda p: p.convert("CMYK"), "TIFF", 1),
+        (lambda p: p.quantize(256), "PNG", 5),
+        (lambda p: p.quantize(256), "GIF", 5),
+    ],
+)
+def test_colour_survives_lossy_and_converted_files(portrait, picture, kind, mean_error):
+    decoded = images.decode(encoded(picture(portrait), kind))
+    assert decoded.shape == (157, 118, 3) and decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - np.asarray(portrait)).mean() < mean_error
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_8_and_16_bits_is_the_same_picture(portrait, kind):
+    grey = np.asarray(portrait.convert("L"))
+    wide = Image.fromarray(grey.astype(np.uint16) * 257)
+    for picture in (Image.fromarray(grey), wide):
+        decoded = images.decode(encoded(picture, kind))
+        assert all(np.array_equal(decoded[..., channel], grey) for channel in range(3))
+
+
+def test_transparency_is_composited_over_white(portrait):
+    with_hole = portrait.convert("RGBA")
+    with_hole.paste((0, 0, 0, 0), (0, 0, 40, 40))
+    decoded = images.decode(encoded(with_hole, "PNG"))
+    assert (decoded[:40, :40] == 255).all()
+    assert np.array_equal(decoded[40:], np.asarray(portrait)[40:])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_exif_rotation_is_applied(portrait, kind):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    lying = portrait.transpose(Image.Transpose.ROTATE_90)
+    assert np.array_equal(images.decode(encoded(lying, kind, exif=exif)), np.asarray(portrait))
+
+
+def test_multi_picture_jpeg_gives_its_main_photograph(portrait):
+    data = encoded(portrait, "MPO", save_all=True, append_images=[portrait.rotate(180)])
+    assert np.array_equal(images.decode(data), images.decode(encoded(portrait, "JPEG")))
+
+
+@pytest.mark.parametrize(
+    ("reason", "broken"),
+    [
+        ("empty", lambda p: b""),
+        ("unsupported", lambda p: b"once upon a time " * 20),
+        ("unsupported", lambda p: b"%PDF-1.7 " + bytes(500)),
+        ("unsupported", lambda p: encoded(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF")),
+        ("truncated", lambda p: encoded(p, "JPEG")[:-200]),
+        ("truncated", lambda p: encoded(p, "PNG")[:-200]),
+        ("truncated", lambda p: encoded(p, "BMP")[:-200]),
+        ("corrupt", lambda p: encoded(p, "WEBP")[:-200]),
+        ("corrupt", lambda p: encoded(p, "JPEG")[:20]),
+        ("corrupt", lambda p: encoded(p, "PNG").replace(b"IDAT", b"IDAT\xff", 1)),
+        ("animated", lambda p: encoded(p, "GIF", save_all=True, append_images=[p.rotate(9)])),
+        ("animated", lambda p: encoded(p, "WEBP", save_all=True, append_images=[p.rotate(9)])),
+        ("animated", lambda p: encoded(p, "TIFF", save_all=True, append_images=[p])),
+        ("bomb", lambda p: png_claiming(9000, 9000)),
+        ("bomb", lambda p: png_claiming(60000, 60000)),
+    ],
+)
+def test_what_is_no_whole_photograph_is_refused_with_its_reason(portrait, reason, broken):
+    with pytest.raises(images.ImageError) as caught:
+        images.decode(broken(portrait))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_wherever_a_file_is_cut_no_half_picture_comes_out(portrait, kind):
+    data = encoded(portrait.resize((16, 16)), kind)
+    whole = images.decode(data)
+    refused = 0
+    for length in range(len(data)):
+        try:
+            assert np.array_equal(images.decode(data[:length]), whole)
+        except images.ImageError:
+            refused += 1
+    assert refused > 0.9 * len(data)
+
+
+def test_read_says_which_file(tmp_path):
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a photograph")
+    with pytest.raises(images.ImageError, match=r"notes\.jpg"):
+        images.read(path)
+
+
+def test_png_is_lossless_and_always_the_same_bytes(portrait):
+    array = np.asarray(portrait)
+    data = images.encode_png(array)
+    assert np.array_equal(images.decode(data), array)
+    assert rewardlab_files.sha256(data) == rewardlab_files.sha256(images.encode_png(array.copy()[:, :, :]))
+    assert Image.open(io.BytesIO(data)).info == {}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "folder" / "image.png"
+    rewardlab_files.write_atomic(path, b"old")
+    with pytest.raises(TypeError):
+        rewardlab_files.write_atomic(path, "not bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path, whole = tmp_path / "image.png", {bytes([value]) * 500_000 for value in (1, 2)}
+    rewardlab_files.write_atomic(path, next(iter(whole)))
+
+    def write_many():
+        for _ in range(10):
+            for data in whole:
+                rewardlab_files.write_atomic(path, data)
+
+    writer = threading.Thread(target=write_many)
+    writer.start()
+    while writer.is_alive():
+        assert Path(path).read_bytes() in whole
+    writer.join()
+
+
+def test_tensors_round_at_the_door_and_come_back_exactly(portrait):
+    arrays = [np.asarray(portrait), 255 - np.asarray(portrait)]
+    tensor = images.to_tensor(arrays)
+    assert tensor.dtype == torch.float32 and tensor.shape == (2, 3, 157, 118)
+    assert tensor.min() >= 0 and tensor.max() <= 1
+    for back, array in zip(images.to_arrays(tensor), arrays, strict=True):
+        assert np.array_equal(back, array)
+
+    outside = torch.tensor([-0.5, 0.5, 1.5]).reshape(1, 3, 1, 1)
+    assert images.to_arrays(outside)[0].tolist() == [[[0, 128, 255]]]
+    with pytest.raises(ValueError, match="not finite"):
+        images.to_arrays(outside / 0)
+    with pytest.raises(ValueError, match="one size"):
+        images.to_tensor([arrays[0], arrays[1][:50]])

@@ -1,0 +1,31 @@
+"""What a database and its images hold, by content: `python -m tests.support.contents` prints JSON."""
+
+import json
+
+import django
+
+django.setup()
+
+from annotate.models import (  # noqa: E402
+    Candidate,
+    Face,
+    Pair,
+    Score,
+)
+
+
+def contents() -> dict:
+    return {
+        "faces": sorted(Face.objects.values_list("source_sha256", "split", "seed", "caption")),
+        "candidates": sorted(Candidate.objects.values_list("face__source_sha256", "source", "sha256")),
+        "pairs": sorted(Pair.objects.values_list("first__sha256", "second__sha256", "kind")),
+        "scores": sorted(
+            (sha256, metric, round(value, 4))
+            for sha256, metric, value in Score.objects.values_list("candidate__sha256", "metric", "value")
+        ),
+        "files_missing": [c.relative_path for c in Candidate.objects.all() if not c.path.is_file()],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(contents()))

@@ -1,0 +1,12 @@
+"""The environment of a test run, set before Django reads its settings (`-p tests.support.environment`)."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["DATA_ROOT"] = tempfile.mkdtemp(prefix="diffusionreward-test-")
+os.environ.pop("MEDIA_ROOT", None)
+os.environ.setdefault("DEPLOYMENT", "development")
+# Several processes share the cores here: more threads than cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+(Path(os.environ["DATA_ROOT"]) / "staticfiles").mkdir()

@@ -1,0 +1,211 @@
+"""Real servers for tests and benchmarks: a deployment of this project on SQLite or PostgreSQL, by processes."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+PASSWORD = "correct horse battery"  # of every user in tests
+ROOT = Path(__file__).resolve().parents[2]
+POSTGRES_HINT = "PostgreSQL is not installed: install the package postgresql to run this."
+REDIS_HINT = "Redis is not installed: install the package redis-server to run this."
+CHROMIUM_HINT = "Chromium is not installed: install the package chromium to run this."
+
+
+def find_program(name: str) -> str | None:
+    """On the path, or where Debian keeps the server programs of PostgreSQL."""
+    found = shutil.which(name)
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return found or (str(versions[0]) if versions else None)
+
+
+def has_postgres() -> bool:
+    return bool(find_program("initdb") and find_program("postgres"))
+
+
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Postgres:
+    """A throw-away server with durable commits, in a folder of its own. settings: of the server, name -> value."""
+
+    def __init__(self, place: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        self.settings = settings or {}
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-pg-", dir=place))
+        self.port = free_port()
+        # The server refuses to run as root.
+        self.as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        if self.as_user:
+            shutil.chown(self.folder, "nobody", "nogroup")
+        initdb = find_program("initdb")
+        assert initdb, POSTGRES_HINT
+        subprocess.run(
+            [*self.as_user, initdb, "-D", self.folder / "data", "-U", "test", "-A", "trust", "-E", "UTF8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgres://test@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        program = find_program("postgres")
+        assert program, POSTGRES_HINT
+        options = ["-D", self.folder / "data", "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1"]
+        options += [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([*self.as_user, program, *options], stdout=log, stderr=log)
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text())
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+    def crash(self) -> None:
+        """No checkpoint, no goodbye: the next start recovers from the log."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(20)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis:
+    """A throw-away server that keeps nothing."""
+
+    def __init__(self) -> None:
+        program = find_program("redis-server")
+        assert program, REDIS_HINT
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self.process = subprocess.Popen(
+            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+        )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class Deployment:
+    """This project on a database of its own: commands, web processes and the worker as real processes."""
+
+    def __init__(self, database: str, *, web_workers: int = 2, place: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-site-", dir=place))
+        self.web_environment: dict[str, str] = {}
+        self.postgres = Postgres(place) if database == "postgres" else None
+        self.database = database
+        self.web_workers = web_workers
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen] = []
+        self.environment = {
+            **os.environ,
+            "DATA_ROOT": str(self.folder),
+            "MEDIA_ROOT": str(self.folder / "media"),
+            "DATABASE_URL": self.postgres.url if self.postgres else f"sqlite:///{self.folder / 'db.sqlite3'}",
+            "DJANGO_SETTINGS_MODULE": "annotate.settings",
+            "LOG_LEVEL": "ERROR",
+        }
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("collectstatic", "--noinput", "--verbosity", "0")
+
+    def __enter__(self) -> "Deployment":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            self._signal_group(process, signal.SIGINT)
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._signal_group(process, signal.SIGKILL)
+        if self.postgres:
+            self.postgres.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def _signal_group(process: subprocess.Popen, number: int) -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+
+    def python(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=self.environment, check=True, text=True, **options
+        )
+
+    def manage(self, *arguments: str) -> None:
+        self.python("manage.py", *arguments)
+
+    def ask(self, module: str, *arguments: str) -> dict:
+        """Run a module against this deployment's database and read the JSON that it prints last."""
+        printed = self.python("-m", module, *arguments, stdout=subprocess.PIPE).stdout
+        return json.loads(printed.strip().splitlines()[-1])
+
+    def start(self, *command: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
+        log = (self.folder / "log").open("ab")
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT, env=self.environment | (environment or {}), stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def start_web(self) -> subprocess.Popen:
+        web = self.start(
+            "-m", "gunicorn", "annotate.wsgi", "--bind", f"127.0.0.1:{self.port}",
+            "--workers", str(self.web_workers), "--threads", "4", "--no-control-socket",
+            environment=self.web_environment,
+        )  # fmt: skip
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{self.address}/health", timeout=2)
+                return web
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text()[-3000:])
+
+    def start_worker(self) -> subprocess.Popen:
+        return self.start("manage.py", "qcluster")
+
+    def kill(self, process: subprocess.Popen) -> None:
+        """kill -9 of a process and all its children."""
+        self._signal_group(process, signal.SIGKILL)
+        process.wait()
+
+    def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
+        """kill -9 of a process that answers requests (not of the parent that replaces it)."""
+        children = self.web_processes(web)
+        if not children:
+            return None
+        os.kill(children[0], signal.SIGKILL)
+        return children[0]
+
+    @staticmethod
+    def web_processes(web: subprocess.Popen) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()]

@@ -1,0 +1,103 @@
+"""WCAG A and AA by axe, on every page that an annotator or a lead meets, in light and dark, wide and narrow."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.support.browser import needs_chromium, press_and_wait, wait_until_stored
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+LOOKS = [
+    {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
+    {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+]
+
+
+def violations(page) -> list[str]:
+    found = Axe().run(page, options=RULES).response["violations"]
+    return [
+        f"{page.url} {one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
+def test_an_annotators_pages(site, sign_in, look):
+    page = sign_in("access", **look)
+    found = violations(page)
+    page.keyboard.press("o")
+    found += violations(page)
+    page.keyboard.press("g")
+    page.wait_for_selector("#guideline[open] h2")
+    found += violations(page)
+    page.keyboard.press("Escape")
+    press_and_wait(page, "a")
+    wait_until_stored(page)
+    page.click("text=My answers")
+    page.wait_for_url("**/history")
+    found += violations(page)
+    page.click("text=Look again")
+    page.wait_for_url("**/history/*")
+    found += violations(page)
+    for address in ("/", "/campaigns/access/guideline"):
+        page.goto(site.address + address)
+        found += violations(page)
+    assert found == []
+
+
+def test_the_way_to_the_first_pair(site, sign_in):
+    page = sign_in("learns", page="/")
+    page.click("text=Judge")
+    found = violations(page)
+    page.click("text=I have read this and agree")
+    found += violations(page)
+    page.click("text=go on")
+    for _ in range(2):
+        found += violations(page)
+        page.keyboard.press("a")
+        page.wait_for_selector("text=Rule 1")
+        found += violations(page)
+        page.keyboard.press("Space")
+        page.wait_for_selector("text=Rule 1", state="detached")
+        page.wait_for_load_state()
+    found += violations(page)
+    page.click("text=Start judging")
+    page.wait_for_selector("#pairs .item")
+    assert found == []
+
+
+def test_a_guest_of_a_study_and_its_report(site, sign_in, browser):
+    token = site.ask("tests.support.invitation")["token"]
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.goto(f"{site.address}/join/{token}")
+    found = violations(page)
+    page.click("text=Take part")
+    page.wait_for_selector("#pairs .reference img")
+    found += violations(page)
+    for key in ("a", "l", "Space"):
+        press_and_wait(page, key)
+    wait_until_stored(page)
+    page.close()
+    page = sign_in("lead", page="/campaigns/study/study")
+    found += violations(page)
+    assert page.locator("table caption, table th").count()
+    assert found == []
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
+def test_a_leads_pages(site, sign_in, look):
+    page = sign_in("lead", page="/", **look)
+    found = violations(page)
+    for address in (
+        *("/campaigns/simulated/", "/campaigns/new", "/runs/"),
+        *("/campaigns/simulated/agreement", "/leaderboard", "/predictors"),
+    ):
+        page.goto(site.address + address)
+        found += violations(page)
+    assert found == []
+
+
+def test_the_sign_in(site, browser):
+    page = browser.new_page()
+    page.goto(site.address)
+    assert violations(page) == []
+    page.close()

@@ -1,0 +1,312 @@
+"""Photographs to scored pairs, through the commands: bad files, names, splits, and kill -9 on the way."""
+
+import argparse
+import io
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core import serializers
+from django.core.management import CommandError, call_command
+from PIL import Image
+
+from annotate import models
+from annotate.models import Candidate, Face, Pair, Restorer, Score, StageRun
+from rewardlab import assets, images
+from tests.support.servers import ROOT, Deployment
+
+
+def portraits(count: int) -> list[Path]:
+    return sorted(assets.find("demo-faces").glob("*.jpg"))[:count]
+
+
+def run(*arguments: str) -> tuple[str, str | None]:
+    """What a command printed, and its error in words."""
+    out = io.StringIO()
+    try:
+        call_command(*arguments, stdout=out)
+    except (CommandError, argparse.ArgumentTypeError) as error:
+        return out.getvalue(), str(error)
+    return out.getvalue(), None
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three good photographs under plain names."""
+    place = tmp_path / "photographs"
+    place.mkdir()
+    for number, portrait in enumerate(portraits(3)):
+        shutil.copy(portrait, place / f"{number:05d}.jpg")
+    return place
+
+
+BAD_FILES = {
+    "empty.jpg": "empty",
+    "text.png": "unsupported",
+    "cut.jpg": "truncated",
+    "damaged.png": "corrupt",
+    "bomb.png": "bomb",
+    "wall.png": "no_face",
+    "tiny.png": "too_small",
+    "copy.jpg": "duplicate",
+    "same_pixels.png": "duplicate",
+    "moving.webp": "animated",
+    "vector.bmp": "unsupported",
+    "folder.jpg": None,  # a folder of that name is no file and is passed over
+}
+
+
+def make_bad_files(place: Path) -> None:
+    good = (place / "00000.jpg").read_bytes()
+    picture = Image.open(io.BytesIO(good)).convert("RGB")
+    (place / "empty.jpg").write_bytes(b"")
+    (place / "text.png").write_text("not an image")
+    (place / "cut.jpg").write_bytes(good[: len(good) // 2])
+    png = io.BytesIO()
+    picture.save(png, "PNG")
+    damaged = bytearray(png.getvalue())
+    damaged[len(damaged) // 2] ^= 0xFF
+    (place / "damaged.png").write_bytes(damaged)
+    Image.new("1", (20_000, 20_000)).save(place / "bomb.png")
+    Image.new("RGB", (600, 600), "beige").save(place / "wall.png")
+    picture.resize((90, 120)).save(place / "tiny.png")
+    (place / "copy.jpg").write_bytes(good)
+    (place / "same_pixels.png").write_bytes(png.getvalue())
+    picture.save(place / "moving.webp", save_all=True, append_images=[Image.new("RGB", picture.size)])
+    (place / "vector.bmp").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (place / "folder.jpg").mkdir()
+
+
+@pytest.mark.django_db
+def test_bad_photographs_are_named_with_a_reason_and_the_good_ones_go_in(folder):
+    make_bad_files(folder)
+    printed, error = run("ingest", str(folder), "--size", "192")
+    assert Face.objects.count() == 3
+    reasons = {reason for reason in BAD_FILES.values() if reason}
+    for reason in reasons:
+        assert f"  {reason} (" in printed
+    for name, reason in BAD_FILES.items():
+        assert (name in printed) == (reason is not None), name
+    assert error == "11 skipped, see above. With --skip-bad this is not an error."
+    again, error = run("ingest", str(folder), "--size", "192", "--skip-bad")
+    assert "done 0, already there 3, skipped 11" in again
+    assert error is None
+    run_row = StageRun.objects.order_by("-pk").first()
+    assert run_row.state == "done"
+    assert set(run_row.skipped) == reasons
+    assert "00000" not in json.dumps(run_row.skipped)
+
+
+@pytest.mark.django_db
+def test_every_kind_of_good_photograph_gives_the_same_face(tmp_path):
+    picture = Image.open(portraits(1)[0]).convert("RGB")
+    grey = picture.convert("L")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it 90 degrees clockwise
+    exif[0x013B] = "Somebody"
+    picture.save(tmp_path / "plain.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "rotated.jpg", exif=exif, quality=95)
+    picture.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    picture.convert("RGBA").save(tmp_path / "alpha.png")
+    grey.save(tmp_path / "grey.png")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    printed, error = run("ingest", str(tmp_path), "--size", "192", "--skip-bad")
+    assert error is None
+    # The alpha copy has the very pixels of the plain one, the 16-bit copy those of the grey one.
+    assert Face.objects.count() == 4, printed
+    crops = [images.read(c.path).astype(float).mean(axis=2) for c in Candidate.objects.filter(source="hq")]
+    for crop in crops:
+        # Without colour the landmarks move by a pixel or two.
+        assert np.corrcoef(crop.ravel(), crops[0].ravel())[0, 1] > 0.9
+    for candidate in Candidate.objects.all():
+        with Image.open(candidate.path) as stored:
+            assert not stored.info
+            assert not stored.getexif()
+
+
+@pytest.mark.django_db
+def test_no_name_reaches_the_database(tmp_path):
+    place = tmp_path / "Ada Lovelace"
+    place.mkdir()
+    shutil.copy(portraits(1)[0], place / "Grace Hopper.jpg")
+    (place / "Grace Hopper.txt").write_text("The face of a woman.")
+    run("ingest", str(place), "--size", "192", "--identity-from", "folder")
+    dump = "".join(serializers.serialize("json", model.objects.all()) for model in (Face, Candidate, StageRun))
+    assert "The face of a woman." in dump
+    for name in ("Ada", "Lovelace", "Grace", "Hopper"):
+        assert name not in dump
+
+
+@pytest.mark.django_db
+def test_identities_are_never_split_and_shares_are_kept(tmp_path):
+    rows = ["path,caption,identity"]
+    for number, portrait in enumerate(portraits(12)):
+        shutil.copy(portrait, tmp_path / f"{number}.jpg")
+        rows.append(f"{number}.jpg,The face of person {number // 3}.,person {number // 3}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    call = ("ingest", str(tmp_path / "table.csv"), "--size", "128", "--identity-from", "column")
+    run(*call, "--split", "train=.5,gold=.5", "--seed", "3")
+    assert Face.objects.count() == 12
+    identities = Face.objects.values_list("identity", "split").distinct()
+    assert len(identities) == 4
+    assert {split for _, split in identities} == {"train", "gold"}
+    assert Face.objects.filter(caption_source="file").count() == 12
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["{folder}", "--split", "train=.5,gold=.1"], "must sum to 1"),
+        (["{folder}", "--split", "holdout=1"], "no split is called holdout"),
+        (["{folder}", "--captions", "{folder}/00000.jpg"], "captions come as"),
+        (["{folder}", "--identity-from", "column"], "no identity"),
+        (["{folder}", "--size", "0"], "not a whole number above 0"),
+        (["{folder}", "--size", "8"], "must be 64 to 2048"),
+    ],
+)
+def test_wrong_calls_of_ingest_say_what_to_do(folder, arguments, words):
+    _, error = run("ingest", *(argument.format(folder=folder) for argument in arguments))
+    assert error
+    assert words in error
+    assert not Face.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_chain_makes_six_scored_pairs_a_face_and_then_has_nothing_to_do(folder, settings):
+    run("ingest", str(folder), "--size", "128")
+    assert run("caption")[1] is None
+    assert run("degrade")[1] is None
+    results = folder.parent / "results"
+    results.mkdir()
+    for number in range(3):
+        Image.new("RGB", (128, 128), (90 + number, 80, 70)).save(results / f"{number:05d}.png")
+    printed, error = run(
+        "restore", "--restorer", "lanczos", "--restorer", "dat-light", "--from-folder", f"elsewhere={results}"
+    )
+    assert error is None, printed
+    run("build_pairs")
+    printed, error = run("score", "--metrics", "ssim", "psnr", "musiq")
+    assert "unavailable (1)" in printed
+    assert "musiq_koniq_ckpt" in printed
+    assert "1 skipped" in error
+    assert Pair.objects.filter(kind="anchored").count() == Pair.objects.filter(kind="contested").count() == 9
+    for face in Face.objects.all():
+        assert face.pairs.count() == 6
+        assert face.caption.startswith("The face of")
+    assert Score.objects.count() == 3 * 4 * 2
+    assert set(Score.objects.filter(candidate__source="hq", metric="ssim").values_list("value", flat=True)) == {1.0}
+    assert Restorer.objects.get(name="dat-light").provenance["weights_sha256"]
+    before = serializers.serialize("json", [*Candidate.objects.all(), *Pair.objects.all(), *Score.objects.all()])
+    for command in (
+        "caption",
+        "degrade",
+        "restore --restorer lanczos",
+        "build_pairs",
+        "score --metrics ssim psnr",
+    ):
+        assert "done 0" in run(*command.split())[0]
+    after = serializers.serialize("json", [*Candidate.objects.all(), *Pair.objects.all(), *Score.objects.all()])
+    assert before == after
+
+
+@pytest.mark.django_db
+def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over(folder):
+    for command, first in (("degrade", "ingest"), ("caption", "ingest"), ("score", "ingest"), ("restore", "degrade")):
+        assert f"run {first} first" in (run(command)[1] or ""), command
+    run("ingest", str(folder), "--size", "128")
+    assert "run restore first" in run("build_pairs")[1]
+    printed, _ = run("ingest", str(folder), "--size", "192")
+    assert "other_size (3)" in printed
+    (folder / "00001.txt").write_text("The face of somebody.")
+    assert "done 1, already there 2" in run("ingest", str(folder), "--size", "128")[0]
+    assert run("degrade")[1] is None
+    assert "--batch-size" in run("restore", "--batch-size", "0")[1]
+    assert "cannot be used here" in run("restore", "--restorer", "lanczos", "--device", "nonsense")[1]
+
+
+@pytest.mark.django_db
+def test_results_from_elsewhere_come_back_under_the_exported_names(folder):
+    run("ingest", str(folder), "--size", "128")
+    exported = folder.parent / "lq"
+    run("degrade", "--export", str(exported))
+    assert len(list(exported.iterdir())) == 3
+    assert run("restore", "--from-folder", f"nothing-done={exported}")[1] is None
+    for face in Face.objects.all():
+        shas = set(face.candidates.exclude(source="hq").values_list("sha256", flat=True))
+        assert len(shas) == 1  # the lq image itself came back
+
+
+@pytest.mark.django_db
+def test_a_damaged_stored_image_is_named_not_used(folder):
+    run("ingest", str(folder), "--size", "128")
+    broken = Candidate.objects.first()
+    broken.path.write_bytes(broken.path.read_bytes()[:-100])
+    printed, error = run("degrade")
+    assert "done 2, skipped 1" in printed
+    assert "changed or damaged" in printed
+    assert error
+
+
+@pytest.mark.django_db
+def test_a_restorer_keeps_its_name_and_weights(folder):
+    run("ingest", str(folder), "--size", "128")
+    run("degrade")
+    results = folder.parent / "results"
+    results.mkdir()
+    Image.new("RGB", (64, 64)).save(results / "00000.png")
+    printed, _ = run("restore", "--from-folder", f"mine={results}")
+    assert "wrong_size (1)" in printed
+    assert "no_result (2)" in printed
+    _, error = run("restore", "--restorer", "mine", "--weights", str(results / "missing.pth"))
+    assert "missing.pth" in error
+    _, error = run("restore", "--restorer", "unknown-restorer")
+    assert "lanczos" in error
+
+
+def everything(site: Deployment) -> dict:
+    """Rows by content, without what differs between any two runs (keys, times)."""
+    return site.ask("tests.support.contents")
+
+
+def test_killed_again_and_again_the_chain_ends_with_the_same_result(tmp_path):
+    place = tmp_path / "photographs"
+    place.mkdir()
+    for number, portrait in enumerate(portraits(4)):
+        shutil.copy(portrait, place / f"{number:05d}.jpg")
+    with Deployment("sqlite") as undisturbed:
+        started = time.monotonic()
+        undisturbed.python(
+            "-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        duration = time.monotonic() - started
+        expected = everything(undisturbed)
+    chance = random.Random(1)
+    with Deployment("sqlite") as site:
+        for _ in range(3):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.chain", str(place)], cwd=ROOT, env=site.environment,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            time.sleep(chance.uniform(0.3, 1) * duration)
+            process.kill()
+            process.wait()
+            for path in (site.folder / "media").rglob("*.png"):
+                images.read(path)  # whole, or it raises
+        site.python("-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert everything(site) == expected
+
+
+def test_models_are_all_in_the_admin():
+    from django.contrib import admin
+
+    ours = {model for model in vars(models).values() if isinstance(model, type) and hasattr(model, "_meta")}
+    by_inline_or_page = {models.Membership, models.Example, models.RefitRequest}
+    assert ours - by_inline_or_page <= set(admin.site._registry)

@@ -1,0 +1,129 @@
+"""The API against its own schema: whatever is sent, in the schema or beside it, is answered as the schema says.
+
+The requests are the same in every run. Half of them carry leases, keys and campaigns that exist.
+"""
+
+import uuid
+
+import pytest
+import schemathesis
+from drf_spectacular.generators import SchemaGenerator
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rest_framework.authtoken.models import Token
+from schemathesis import GenerationMode
+from schemathesis.config import (
+    ChecksConfig,
+    GenerationConfig,
+    PositiveDataAcceptanceConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
+
+from annotate.common import image_store
+from annotate.desk import judging, leasing
+from annotate.models import Campaign, Judgement
+from annotate.wsgi import application
+from tests.support.factories import PASSWORD, make_campaign, make_user
+
+SCHEMA = SchemaGenerator().get_schema(request=None, public=True)
+EXAMPLES = 40
+INSIDE, BESIDE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+PROBES = [
+    pytest.param(method, path, mode, id=f"{method} {path} {'inside' if mode is INSIDE else 'beside'}")
+    for path, methods in SCHEMA["paths"].items()
+    for method, told in methods.items()
+    for mode in (INSIDE, BESIDE)
+    if mode is INSIDE or told.get("parameters") or told.get("requestBody")  # else nothing can be wrong
+]
+
+
+@pytest.fixture
+def world(rng_image):
+    """Values that mean something here: name of a field or parameter -> values."""
+    person = make_user("ann")
+    campaigns = [
+        make_campaign(slug="faces", faces=8, overlap=2, members=[person], repeat_share=0.5, show_reference=True),
+        make_campaign(slug="paused", members=[person]),
+        make_campaign(slug="careful", members=[person], consent="Agree?"),
+        make_campaign(slug="others"),
+    ]
+    leases = leasing.lease_items(annotator=person, campaign=campaigns[0], depth=8)
+    answered = [
+        judging.submit_judgement(annotator=person, lease_token=lease.token, key=uuid.uuid4(), choice="left")[0]
+        for lease in leases[:4]
+    ]
+    shown = leases[0].left
+    shown.sha256 = image_store.store_png(rng_image)
+    shown.save()
+    Campaign.objects.filter(slug="paused").update(open=False)
+    return {
+        "token": Token.objects.create(user=person).key,
+        "slug": [campaign.slug for campaign in campaigns],
+        "lease": [str(lease.token) for lease in leases],
+        "item": {str(lease.token): lease.item_id for lease in leases},
+        "key": [str(judgement.key) for judgement in answered],
+        "before": [str(lease.token) for lease in leases[:4]],
+        "images": [str(shown.key), str(leases[0].right.key), str(uuid.uuid4())],
+    }
+
+
+def with_real_values(case, world, draw) -> None:
+    """Put existing leases, keys, names in the place of some that were made up."""
+
+    def sometimes(values: list) -> str | None:
+        return draw(st.sampled_from([None, *values]))
+
+    parameters = case.path_parameters or {}
+    for name, values in (("slug", world["slug"]), ("key", world["images"])):
+        if name in parameters and (value := sometimes(values)):
+            parameters[name] = value
+    if case.query and "before" in case.query and (value := sometimes(world["before"])):
+        case.query["before"] = value
+    body = case.body if isinstance(case.body, dict) else {}
+    if "lease" in body and (lease := sometimes(world["lease"])):
+        body["lease"] = lease
+        if "item" in body:
+            body["item"] = world["item"][lease]
+    if "key" in body and (key := sometimes(world["key"])):
+        body["key"] = key
+    if "username" in body and (name := sometimes(["ann"])):
+        body |= {"username": name, "password": PASSWORD}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("method", "path", "mode"), PROBES)
+def test_every_answer_is_one_that_the_schema_foresees(world, method, path, mode):
+    checks = ChecksConfig(
+        # A limit on guessing is no fault of the request.
+        positive_data_acceptance=PositiveDataAcceptanceConfig(
+            expected_statuses=["2xx", "304", "401", "403", "404", "409", "429"]
+        )
+    )
+    project = ProjectConfig(
+        checks=checks, generation=GenerationConfig(modes=[mode], allow_x00=False, deterministic=True)
+    )
+    schema = schemathesis.openapi.from_dict(SCHEMA, config=SchemathesisConfig(projects=ProjectsConfig(default=project)))
+    schema.app = application
+    operation = schema[path][method.upper()]
+    headers = {} if path.endswith("/token") else {"Authorization": f"Token {world['token']}"}
+    seen = set()
+
+    @settings(
+        max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(data=st.data())
+    def probe(data) -> None:
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        if mode is INSIDE:
+            with_real_values(case, world, data.draw)
+        response = case.call(headers=headers)
+        seen.add(response.status_code)
+        case.validate_response(response, headers=headers)
+
+    probe()
+    assert seen, "nothing was asked"
+    if mode is INSIDE:
+        assert any(status < 400 for status in seen), seen
+    assert Judgement.objects.exists()
