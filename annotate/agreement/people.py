@@ -8,6 +8,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import Vote
 from annotate.models import Candidate
 from annotate.models.campaigns import Criterion
@@ -94,7 +95,7 @@ class PeopleReport:
 def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: set[int]) -> PeopleReport:
     """From all answers in force of a campaign, mirrored repeats included. names: of annotators, for people."""
     first_time = [vote for vote in given if not vote.is_repeat]
-    answers = Answers.from_votes(first_time)
+    answers = answers_of(first_time)
     by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in first_time:
         by_pair[vote.pair].append(vote)

@@ -48,10 +48,10 @@ def _majority(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]
 
 
 def _dawid_skene(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+    from annotate.labels.vote_arrays import answers_of
     from annotate.statistics import dawid_skene
-    from annotate.statistics.answer_arrays import Answers
 
-    found = dawid_skene.dawid_skene(Answers.from_votes(votes), intervals=False)
+    found = dawid_skene.dawid_skene(answers_of(votes), intervals=False)
     return found.p_first, {
         "settings": {"prior_right": dawid_skene.RIGHT, "prior_wrong": dawid_skene.WRONG},
         "annotators": found.weights,

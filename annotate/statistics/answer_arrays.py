@@ -3,15 +3,10 @@
 Pairs of one face hang together, so every interval comes from a bootstrap over faces.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from annotate.labels.votes import Vote
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -36,13 +31,6 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    @classmethod
-    def from_votes(cls, votes: "Iterable[Vote]") -> "Answers":
-        number = {choice: index for index, choice in enumerate(CHOICES)}
-        rows = [(vote.pair, vote.face, vote.annotator, number[vote.choice]) for vote in votes]
-        pairs, faces, annotators, choices = np.array(rows, np.int64).reshape(-1, 4).T
-        return cls(pairs, faces, annotators, choices.astype(np.int8))
 
     def where(self, rows: ArrayLike) -> "Answers":
         """rows: a mask (N,), or indices."""

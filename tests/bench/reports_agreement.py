@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from annotate.agreement import gold_sets
+from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import votes
 from annotate.models import Face, GoldSet, Judgement, Lease, MachineAnswers, User
 from annotate.pipeline import pairing
@@ -121,7 +122,7 @@ def measure() -> dict:
     started = time.monotonic()
     call_command("agreement", "gold", "--people-only", stdout=io.StringIO())
     command = time.monotonic() - started
-    libraries = libraries_seconds(Answers.from_votes(votes(campaign=made.campaign)))
+    libraries = libraries_seconds(answers_of(votes(campaign=made.campaign)))
     page = statistics.median(seconds[1:])
     return {
         "pairs": PAIRS,

@@ -62,4 +62,4 @@ def test_the_worker_keeps_up_with_the_answers_also_after_it_was_killed(database,
             redis.stop()
 
 
-RECOVER = "from annotate.common.recovery import queue_leftover_work; queue_leftover_work()"
+RECOVER = "from annotate.tasks import queue_leftover_work; queue_leftover_work()"

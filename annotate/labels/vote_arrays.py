@@ -1,0 +1,16 @@
+"""Votes as the arrays that `annotate.statistics` computes with."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from annotate.labels.votes import Vote
+from annotate.statistics.answer_arrays import CHOICES, Answers
+
+
+def answers_of(votes: Iterable[Vote]) -> Answers:
+    """An answer for each vote, in the order of the votes."""
+    number = {choice: index for index, choice in enumerate(CHOICES)}
+    rows = [(vote.pair, vote.face, vote.annotator, number[vote.choice]) for vote in votes]
+    pairs, faces, annotators, choices = np.array(rows, np.int64).reshape(-1, 4).T
+    return Answers(pairs, faces, annotators, choices.astype(np.int8))
