@@ -233,7 +233,7 @@ def test_a_rollback_that_is_killed_on_the_way_changes_nothing(campaign, monkeypa
         return list(Preference.objects.order_by("pair").values_list("pair", "p_first", "origin"))
 
     before = current()
-    for module, function in ((versions, "_insert_labels"), (versions.audit, "record")):  # before, and at the turn
+    for module, function in ((versions, "_insert_labels"), (rollback.audit_log, "record")):  # before, and at the turn
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(module, function, killed)
             rollback.roll_back()

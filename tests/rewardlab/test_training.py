@@ -284,7 +284,8 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_state(place, config):
     """A file-size limit stands for the disk: the checkpoint no longer fits."""
     run = prepared(place, config, "full")
     script = (
-        "import resource, signal, sys; from pathlib import Path; from rewardlab import runs, train;"
+        "import resource, signal, sys; from pathlib import Path;"
+        "from rewardlab.reward_model import train; from rewardlab.training import runs;"
         "import torch.utils.tensorboard;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
         "train.train(runs.Run(Path(sys.argv[1])), images=Path(sys.argv[2]), device='cpu')"

@@ -109,12 +109,12 @@ django.setup()
 import numpy as np
 from django.conf import settings
 from pathlib import Path
-from annotate import storage
+from annotate.common import image_store
 from annotate.models import Candidate, Predictor
 from tests.support.factories import make_campaign
 make_campaign(faces=2)
 for candidate in Candidate.objects.all():
-    candidate.sha256 = storage.store_png(np.full((8, 8, 3), candidate.pk, dtype=np.uint8))
+    candidate.sha256 = image_store.store_png(np.full((8, 8, 3), candidate.pk, dtype=np.uint8))
     candidate.save()
 place = Path(settings.PREDICTOR_ROOT)
 place.mkdir(parents=True)
