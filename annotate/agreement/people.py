@@ -8,6 +8,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from annotate.common.sides import LEFT, side_of
 from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import Vote
 from annotate.models import Candidate
@@ -20,7 +21,6 @@ from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided, holm
 from rewardlab.bootstrap import bootstrap_interval
 
-CHOICES = ("first", "second", "cant_tell")
 TIMES, LEAST_OF_A_TIME = 8, 10  # parts of the campaign's time, and pairs that a part has at least
 NO_RULE = "none named"
 
@@ -172,7 +172,7 @@ def _sides(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
 
 
 def chose_left(vote: Vote) -> bool:
-    return (vote.choice == "first") == vote.left_is_first
+    return side_of(vote.choice, left_is_first=vote.left_is_first) == LEFT
 
 
 def _as_arrays(rows: Sequence[tuple[int, bool]]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

@@ -5,11 +5,10 @@ from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from annotate.api import fields
+from annotate.common.sides import SIDES
 from annotate.desk.shown_pairs import Past, Shown, side_of
 from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion, Question
-
-CHOICES = ("left", "right", "cant_tell")
 
 
 class CampaignSerializer(serializers.ModelSerializer):
@@ -64,7 +63,7 @@ class JudgementRequestSerializer(serializers.Serializer):
     item = fields.Whole()
     lease = fields.Token()
     key = fields.Token(help_text="made by the client; repeat it when you repeat the request")
-    choice = fields.Choice(choices=CHOICES)
+    choice = fields.Choice(choices=SIDES)
     criterion = fields.Choice(choices=Criterion.choices, allow_null=True, default=None)
     seconds = fields.Number(min_value=0, max_value=86_400, allow_null=True, default=None)
     tools = fields.ToolCounts(default=dict)
@@ -115,7 +114,7 @@ class PastSerializer(_WithImages):
     """One own answer in force, with what it was given to."""
 
     lease = serializers.UUIDField(source="lease.token")
-    choice = serializers.ChoiceField(choices=CHOICES, source="side")
+    choice = serializers.ChoiceField(choices=SIDES, source="side")
     criterion = serializers.SerializerMethodField()
     seconds = serializers.FloatField(source="judgement.seconds", allow_null=True)
     created = serializers.DateTimeField(source="judgement.created_at")

@@ -11,6 +11,7 @@ from annotate.campaigns import items
 from annotate.campaigns import services as campaigns_services
 from annotate.common import image_store
 from annotate.common.refusals import Refused
+from annotate.common.sides import side_of
 from annotate.desk import judging, leasing
 from annotate.models import Campaign, Candidate, Face, GoldSet, Lease, Membership, Pair, User
 from annotate.models.faces import Split
@@ -133,14 +134,11 @@ def _answer(plan: Simulation, number: int, annotator: User, lease: Lease) -> Non
     answer = plan.panel.judge(
         number, plan.appeals[pair.first_id], plan.appeals[pair.second_id], lease.left_is_first, key
     )
-    choice: str = answer.choice
-    if choice != "cant_tell":
-        choice = "left" if (choice == "first") == lease.left_is_first else "right"
     judging.submit_judgement(
         annotator=annotator,
         lease_token=lease.token,
         key=uuid.uuid5(NAMESPACE, f"{lease.token}/{lease.judgements.count()}"),
-        choice=choice,
+        choice=side_of(answer.choice, left_is_first=lease.left_is_first),
         criterion=answer.criterion,
         seconds=answer.seconds,
     )

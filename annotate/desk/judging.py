@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.common.refusals import Refused
+from annotate.common.sides import choice_of
 from annotate.desk import queueing
 from annotate.desk.leasing import _lock_membership, _return_slot, held_leases
 from annotate.models import Campaign, GoldSet, Item, Judgement, Lease, Membership, User
@@ -74,7 +75,7 @@ def submit_judgement(
         key=key,
         lease=lease,
         revision=lease.judgements.count(),
-        choice=_first_or_second(choice, left_is_first=lease.left_is_first),
+        choice=choice_of(choice, left_is_first=lease.left_is_first),
         criterion=criterion or "",
         left_is_first=lease.left_is_first,
         seconds=seconds,
@@ -129,12 +130,6 @@ def _closing_time(annotator: User) -> datetime:
     last = closed.values_list("closed_at", flat=True).first()
     now = timezone.now()
     return max(now, last + timedelta(microseconds=1)) if last else now
-
-
-def _first_or_second(choice: str, *, left_is_first: bool) -> str:
-    if choice == "cant_tell":
-        return Judgement.Choice.CANT_TELL
-    return Judgement.Choice.FIRST if (choice == "left") == left_is_first else Judgement.Choice.SECOND
 
 
 def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import QuerySet
 
+from annotate.common import sides
 from annotate.models import Campaign, Candidate, Face, Judgement, Lease, User
 
 # A part of the face: its landmarks (of the five: eyes, nose, corners of the mouth), how far above them its middle lies
@@ -124,10 +125,10 @@ def last_closed(*, annotator: User, campaign: Campaign) -> uuid.UUID | None:
 
 
 def side_of(judgement: Judgement) -> str:
-    """left, right or cant_tell, as the annotator saw it."""
-    if judgement.choice not in ("first", "second"):
+    """left, right or cant_tell, as the annotator saw it; an undo as it is."""
+    if judgement.choice == Judgement.Choice.UNDO:
         return judgement.choice
-    return "left" if (judgement.choice == "first") == judgement.left_is_first else "right"
+    return sides.side_of(judgement.choice, left_is_first=judgement.left_is_first)
 
 
 def tokens_of(text: str) -> set[uuid.UUID]:

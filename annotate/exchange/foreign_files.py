@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from annotate.common.sides import SIDES
 from annotate.models.campaigns import Criterion
 
 CHUNK = 1 << 16
 SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-SIDES = ("left", "right", "cant_tell")
 KEYS = (("left", "right"), ("first", "second"), ("image1", "image2"))
 CSV_CHOICES = {"first": "left", "second": "right", "cant_tell": "cant_tell"}
 

@@ -19,6 +19,7 @@ from annotate.campaigns import items as campaigns_items
 from annotate.common import audit_log, pseudonyms
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
+from annotate.common.sides import choice_of
 from annotate.exchange.foreign_files import Answer, Unusable
 from annotate.models import Campaign, Candidate, GoldSet, Item, Judgement, Lease, Membership, Pair, User
 from annotate.pipeline.stage import Step
@@ -38,10 +39,7 @@ class _Placed:
 
     @property
     def choice(self) -> str:
-        if self.answer.choice == "cant_tell":
-            return Judgement.Choice.CANT_TELL
-        first = (self.answer.choice == "left") == self.left_is_first
-        return Judgement.Choice.FIRST if first else Judgement.Choice.SECOND
+        return choice_of(self.answer.choice, left_is_first=self.left_is_first)
 
     @property
     def username(self) -> str:
@@ -211,6 +209,7 @@ def _store(fresh: list[_Placed], campaign: Campaign, people: dict[str, User]) ->
             criterion=one.answer.criterion,
             left_is_first=one.left_is_first,
             seconds=one.answer.seconds,
+            created_at=one.answer.at or now,
         )
         for one, lease in zip(fresh, leases, strict=True)
     )

@@ -14,7 +14,7 @@ from annotate.common.batches import batches
 from annotate.common.pseudonyms import pseudonym
 from annotate.labels.gold_guard import refuse_gold_in_training
 from annotate.labels.judged_pairs import scores_of
-from annotate.labels.votes import Vote, deciding, newest_of_each, votes
+from annotate.labels.votes import Vote, counted, votes
 from annotate.models import Face, Preference
 from annotate.models.faces import Split
 from annotate.predictor.status import current_predictor
@@ -72,9 +72,9 @@ class Source:
         return chain([first], rows)
 
     def raw_votes(self) -> Iterator[tuple[int, list[Vote]]]:
-        """Of each pair with answers those that decide, in the order of pairs."""
+        """The votes that count of each pair that has any, in the order of pairs."""
         for pair, given in groupby(votes(splits=self.splits or ()), key=lambda vote: vote.pair):
-            yield pair, newest_of_each(deciding(given))
+            yield pair, counted(given)
 
 
 def preference_rows(
@@ -141,7 +141,7 @@ def _settle(method: str, splits: Sequence[str] | None) -> Settled:
     p_first: dict[int, float] = {}
     details: dict[str, Any] = {}
     for split in splits or Split.values:
-        given = deciding(votes(splits=[split]))
+        given = counted(votes(splits=[split]))
         if not given:
             continue
         found = consensus(method, given)

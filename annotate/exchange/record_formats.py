@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from annotate.common.pseudonyms import pseudonym
-from annotate.labels.votes import Vote
+from annotate.labels.votes import FOR_FIRST, Vote
 from rewardlab.manifest import PreferenceRow
 
 TIE = "p_first is one half: neither is better"
@@ -34,7 +34,7 @@ def hpdv2(row: PreferenceRow, given: Sequence[Vote]) -> dict[str, Any]:
         "human_preference": [int(place[0] < place[1]), int(place[1] < place[0])],
         "raw_annotations": [
             {
-                "rank": ranks({"first": 1.0, "second": 0.0, "cant_tell": 0.5}[vote.choice]),
+                "rank": ranks(FOR_FIRST[vote.choice]),
                 "user_hash": pseudonym(vote.annotator),
             }
             for vote in given

@@ -1,12 +1,11 @@
-"""One probability for each pair from several annotators' votes: no database here, and no numpy until it is needed."""
+"""One probability for each pair from several annotators' votes. It imports numpy only when a method needs it."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from annotate.labels.votes import Vote
+from annotate.labels.votes import FOR_FIRST, Vote, share_for_first
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Consensus:
     details: dict[str, Any]
 
 
-def consensus(method: str, votes: "Sequence[Vote]") -> Consensus:
-    """votes: of each pair those that decide (`selectors.votes.deciding`). Raises `ValueError` for another method."""
+def consensus(method: str, votes: Sequence[Vote]) -> Consensus:
+    """votes: those that count (`annotate.labels.votes.counted`). Raises `ValueError` for another method."""
     if method not in FOUND_BY:
         raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
     p_first, found = FOUND_BY[method](votes)
@@ -38,16 +37,16 @@ def consensus(method: str, votes: "Sequence[Vote]") -> Consensus:
     return Consensus(method, p_first, {"method": method, **counts, **found})
 
 
-def _majority(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+def _majority(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
     """The share of the votes, “can't tell” as half a vote for either: as the view behind `Preference` has it."""
-    for_first: dict[int, list[float]] = defaultdict(list)
+    by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in votes:
-        for_first[vote.pair].append({"first": 1.0, "second": 0.0, "cant_tell": 0.5}[vote.choice])
-    p_first = {pair: sum(given) / len(given) for pair, given in for_first.items()}
-    return p_first, {"settings": {"cant_tell": 0.5}, "annotators": {}}
+        by_pair[vote.pair].append(vote)
+    p_first = {pair: share_for_first(given) for pair, given in by_pair.items()}
+    return p_first, {"settings": {"cant_tell": FOR_FIRST["cant_tell"]}, "annotators": {}}
 
 
-def _dawid_skene(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+def _dawid_skene(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
     from annotate.labels.vote_arrays import answers_of
     from annotate.statistics import dawid_skene
 
@@ -60,7 +59,7 @@ def _dawid_skene(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, A
     }
 
 
-def _bradley_terry(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str, Any]]:
+def _bradley_terry(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
     import numpy as np
 
     from annotate.statistics import noisy_bradley_terry as noisy
@@ -95,7 +94,7 @@ def _bradley_terry(votes: "Sequence[Vote]") -> tuple[dict[int, float], dict[str,
     }
 
 
-FOUND_BY: "dict[str, Callable[[Sequence[Vote]], tuple[dict[int, float], dict[str, Any]]]]" = {
+FOUND_BY: dict[str, Callable[[Sequence[Vote]], tuple[dict[int, float], dict[str, Any]]]] = {
     "majority": _majority,
     "dawid-skene": _dawid_skene,
     "bradley-terry": _bradley_terry,

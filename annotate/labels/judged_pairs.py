@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from annotate.labels.votes import SIMULATED, Vote
+from annotate.labels.votes import SIMULATED, Vote, share_for_first
 from annotate.models import Campaign, Candidate, Pair, Preference, Score
 from rewardlab.manifest import PreferenceRow
 
@@ -18,23 +18,17 @@ def judged_pairs(
 ) -> list[PreferenceRow]:
     """A row for each pair of the campaign. p_first is what people say, of anchored pairs too: the share of their
     votes, one half where there is none. `scores`: of candidates, as `scores_of` reads them."""
-    cast: dict[int, Counter[str]] = defaultdict(Counter)
-    simulated: dict[int, bool] = {}
+    cast: dict[int, list[Vote]] = defaultdict(list)
     for vote in given:
-        cast[vote.pair][vote.choice] += 1
-        simulated[vote.pair] = vote.rank == SIMULATED
+        cast[vote.pair].append(vote)
     pairs = Pair.objects.filter(items__campaign=campaign).order_by("pk").distinct()
-    return [
-        _row(pair, cast[pair["pk"]], simulated.get(pair["pk"], False), scores or {})
-        for pair in pairs.values(*FIELDS).iterator(chunk_size=5000)
-    ]
+    return [_row(pair, cast[pair["pk"]], scores or {}) for pair in pairs.values(*FIELDS).iterator(chunk_size=5000)]
 
 
-def _row(
-    pair: dict, votes: Counter[str], is_simulated: bool, scores: Mapping[int, Mapping[str, float]]
-) -> PreferenceRow:
+def _row(pair: dict, votes: list[Vote], scores: Mapping[int, Mapping[str, float]]) -> PreferenceRow:
     first, second = scores.get(pair["first_id"], {}), scores.get(pair["second_id"], {})
-    total = votes.total()
+    is_simulated = any(vote.rank == SIMULATED for vote in votes)
+    number = Counter(vote.choice for vote in votes)
     return PreferenceRow(
         pair=pair["pk"],
         face=pair["face_id"],
@@ -45,10 +39,10 @@ def _row(
         first_source=pair["first__source"],
         second=Candidate(sha256=pair["second__sha256"]).relative_path,
         second_source=pair["second__source"],
-        p_first=(votes["first"] + votes["cant_tell"] / 2) / total if total else 0.5,
+        p_first=share_for_first(votes),
         origin=(Preference.Origin.SIMULATED if is_simulated else Preference.Origin.HUMAN).value,
         weight=1.0,
-        votes=(votes["first"], votes["second"], votes["cant_tell"]),
+        votes=(number["first"], number["second"], number["cant_tell"]),
         scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
     )
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from annotate.common.sides import CHOICES
 from annotate.labels.votes import Vote
-from annotate.statistics.answer_arrays import CHOICES, Answers
+from annotate.statistics.answer_arrays import Answers
 
 
 def answers_of(votes: Iterable[Vote]) -> Answers:

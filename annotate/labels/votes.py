@@ -1,7 +1,11 @@
-"""Answers in force to preference questions, one vote a row: what reports, consensus and the leaderboard read."""
+"""Answers in force to preference questions, and the one rule of which of them count.
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+A pair's votes are the answers of the highest rank (an adjudicator's, else people's, else simulated ones), and each
+person has one: the newest, whatever number of campaigns asked. A mirrored repeat is never a vote. The database view
+behind `Preference` (migration 0005) follows the same rule in SQL, and `tests/annotate/test_votes.py` compares them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,11 +13,12 @@ from annotate.models import Campaign, Lease
 from annotate.models.campaigns import Question
 
 AT_ONCE = 5000
+FOR_FIRST = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}  # what a vote says of the first image: can't tell is half
 SIMULATED, PERSON, ADJUDICATOR = 0, 1, 2
 
 
 class Vote(NamedTuple):
-    """What one annotator answered to one pair. `rank`: of a pair's votes only those of the highest rank count."""
+    """What one annotator answered to one pair. rank: see the module's rule."""
 
     annotator: int
     pair: int
@@ -26,14 +31,16 @@ class Vote(NamedTuple):
     left_is_first: bool
     seconds: float | None
     is_repeat: bool
-    at: datetime | None
+    at: datetime | None  # when the pair was first answered
     rank: int
+    given_at: datetime | None = None  # when this answer was given: later than `at` after a change of mind
 
 
 FIELDS = (
     "annotator_id", "item__pair_id", "item__pair__face_id", "item__pair__face__split", "item__pair__first__source",
     "item__pair__second__source", "judgement__choice", "judgement__criterion", "judgement__left_is_first",
     "judgement__seconds", "is_repeat", "closed_at", "annotator__simulated", "item__campaign__adjudicates_id",
+    "judgement__created_at",
 )  # fmt: skip
 
 
@@ -58,27 +65,28 @@ def votes(
     if criteria := list(criteria):
         found = found.filter(judgement__criterion__in=criteria)
     for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=AT_ONCE):
-        *known, simulated, adjudicates = row
-        yield Vote._make((*known, SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR))
+        *known, simulated, adjudicates, given_at = row
+        rank = SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR
+        yield Vote._make((*known, rank, given_at))
 
 
-def deciding(given: Iterable[Vote]) -> list[Vote]:
-    """Of each pair the votes of the highest rank, as the view behind `Preference` counts them."""
-    kept: list[Vote] = []
-    by_pair: dict[int, list[Vote]] = defaultdict(list)
+def counted(given: Iterable[Vote]) -> list[Vote]:
+    """Keep those that count, in the order of pairs and annotators that they came in. Repeats must not be among them."""
+    highest: dict[int, int] = {}
+    newest: dict[tuple[int, int, int], Vote] = {}
     for vote in given:
-        by_pair[vote.pair].append(vote)
-    for of_pair in by_pair.values():
-        highest = max(vote.rank for vote in of_pair)
-        kept += [vote for vote in of_pair if vote.rank == highest]
-    return kept
+        highest[vote.pair] = max(vote.rank, highest.get(vote.pair, vote.rank))
+        key = (vote.pair, vote.annotator, vote.rank)
+        known = newest.get(key)
+        if known is None or _is_newer(vote, known):
+            newest[key] = vote
+    return [vote for vote in newest.values() if vote.rank == highest[vote.pair]]
 
 
-def newest_of_each(given: Iterable[Vote]) -> list[Vote]:
-    """One vote an annotator and pair: who was asked about a pair in several campaigns counts once, with the last."""
-    newest: dict[tuple[int, int], Vote] = {}
-    for vote in given:
-        known = newest.get((vote.annotator, vote.pair))
-        if known is None or (vote.at and known.at and vote.at > known.at):
-            newest[vote.annotator, vote.pair] = vote
-    return list(newest.values())
+def _is_newer(vote: Vote, known: Vote) -> bool:
+    return known.given_at is None or (vote.given_at is not None and vote.given_at >= known.given_at)
+
+
+def share_for_first(given: Collection[Vote]) -> float:
+    """The share of votes for the first image; one half where there is none."""
+    return sum(FOR_FIRST[vote.choice] for vote in given) / len(given) if given else 0.5

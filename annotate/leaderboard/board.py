@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from annotate.labels.votes import SIMULATED, Vote, deciding, newest_of_each, votes
+from annotate.labels.votes import FOR_FIRST, SIMULATED, Vote, counted, votes
 from annotate.leaderboard.machines import PHOTOGRAPH, Machine, machines
 from annotate.models import Campaign, Candidate, MachineAnswers
 from annotate.statistics.answer_arrays import Floats
@@ -26,8 +26,6 @@ from annotate.statistics.bradley_terry import (
     untold,
 )
 from annotate.statistics.ranking_robustness import Sensitivity, Triads, sensitivities, triads
-
-WON = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def leaderboard(
     """
     splits, criteria, annotators = tuple(splits), tuple(criteria), tuple(annotators)
     asked = Leaderboard(campaign, splits, criteria, len(annotators))
-    given = newest_of_each(deciding(votes(campaign=campaign, splits=splits, annotators=annotators)))
+    given = counted(votes(campaign=campaign, splits=splits, annotators=annotators))
     if criteria:
         given = [vote for vote in given if vote.criterion in criteria]
     return _board(asked, given) if given else asked
@@ -201,7 +199,7 @@ def ballots(given: Sequence[Vote]) -> Ballots:
     number = {name: index for index, name in enumerate(restorers)}
     rows = [(number[vote.first], number[vote.second], vote.pair, vote.face, vote.annotator) for vote in given]
     first, second, pairs, faces, people = np.array(rows, np.int64).reshape(-1, 5).T
-    won = np.array([WON[vote.choice] for vote in given], np.float64)
+    won = np.array([FOR_FIRST[vote.choice] for vote in given], np.float64)
     titles = tuple(PHOTOGRAPH if name == Candidate.HQ else name for name in restorers)
     return Ballots(titles, first, second, won, pairs, faces, people)
 

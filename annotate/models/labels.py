@@ -1,4 +1,5 @@
 from django.db import models
+from django.utils import timezone
 
 from .campaigns import Criterion, Lease
 from .pairs import Pair
@@ -22,7 +23,7 @@ class Judgement(models.Model):
     left_is_first = models.BooleanField(help_text="sides as shown")
     seconds = models.FloatField(null=True, blank=True, help_text="from shown to answered")
     tools = models.JSONField(default=dict, blank=True, help_text="tool of the viewer -> how often it was used")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False, help_text="when the answer was given")
 
     class Meta:
         constraints = [

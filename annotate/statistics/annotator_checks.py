@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 
+from annotate.common.sides import CANT_TELL, side_of
 from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
 
@@ -33,9 +34,8 @@ class Answer(NamedTuple):
 
     @property
     def side(self) -> str | None:
-        if self.choice == "cant_tell":
-            return None
-        return "left" if (self.choice == "first") == self.left_is_first else "right"
+        """left or right; None if the annotator could not tell."""
+        return None if self.choice == CANT_TELL else side_of(self.choice, left_is_first=self.left_is_first)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
 
-CHOICES = ("first", "second", "cant_tell")
 FIRST, SECOND, CANT_TELL = range(3)
 DRAWS = 2000
 AT_ONCE = 4_000_000  # numbers in memory

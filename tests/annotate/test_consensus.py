@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from annotate.desk import judging, leasing
 from annotate.labels.consensus import METHODS, consensus
-from annotate.labels.votes import PERSON, Vote, deciding, votes
+from annotate.labels.votes import PERSON, Vote, counted, votes
 from annotate.models import Preference
 from annotate.statistics import noisy_bradley_terry as noisy
 from tests.support.factories import make_campaign, make_user
@@ -89,7 +89,7 @@ def test_majority_is_what_the_database_counts():
                 choice=sides.get(chosen, chosen),
                 criterion="" if chosen == "cant_tell" else "detail",
             )
-    found = consensus("majority", deciding(votes()))
+    found = consensus("majority", counted(votes()))
     assert len(set(found.p_first.values())) > 3
     assert found.p_first == pytest.approx(
         dict(Preference.objects.filter(origin="human").values_list("pair", "p_first"))

@@ -24,7 +24,7 @@ from annotate.exchange import parquet as exchange_parquet
 from annotate.exchange.export import FORMATS, NAMES, export
 from annotate.exchange.preference_rows import preference_rows
 from annotate.labels.consensus import consensus
-from annotate.labels.votes import deciding, votes
+from annotate.labels.votes import counted, votes
 from annotate.models import AutoLabel, Candidate, Face, Item, Pair, Predictor, Preference, Score, User
 from annotate.pipeline import pairing
 from annotate.pipeline.ingest import IngestConfig, ingest
@@ -203,7 +203,7 @@ def test_ties_are_left_out_of_dpo_and_counted(filled, tmp_path):
 
 
 def test_majority_is_what_the_view_gives_and_another_consensus_stands_in_the_header(filled, tmp_path):
-    found = consensus("majority", deciding(votes()))
+    found = consensus("majority", counted(votes()))
     judged = Preference.objects.filter(origin="human")
     assert found.p_first == dict(judged.values_list("pair_id", "p_first"))
     run("export", str(tmp_path / "a"), "--format", "jsonl")
@@ -215,7 +215,7 @@ def test_majority_is_what_the_view_gives_and_another_consensus_stands_in_the_hea
     header, others = manifest.read(tmp_path / "b" / "manifest.jsonl")
     wanted = {}
     for split in ("train", "gold"):  # each by itself: nothing of the gold set weighs a training label
-        wanted |= consensus("bradley-terry", deciding(votes(splits=[split]))).p_first
+        wanted |= consensus("bradley-terry", counted(votes(splits=[split]))).p_first
     assert header["consensus"]["method"] == "bradley-terry"
     assert {row.pair: row.p_first for row in others if row.origin == "human"} == wanted
     assert [row.p_first for row in others if row.origin != "human"] == [

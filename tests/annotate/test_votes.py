@@ -1,0 +1,148 @@
+"""Which answers count: one awkward case through everything that reads votes."""
+
+import csv
+import json
+import uuid
+
+import pytest
+from django.core.management import call_command
+
+from annotate.campaigns import items
+from annotate.campaigns import services as campaigns_services
+from annotate.desk import judging, leasing
+from annotate.labels.votes import FOR_FIRST, counted, share_for_first, votes
+from annotate.leaderboard.board import leaderboard
+from annotate.models import Campaign, Lease, Pair, Preference
+from annotate.predictor.audit_sample import audit_faces, audit_sample
+from annotate.predictor.features import training_labels
+from rewardlab import manifest
+from tests.support.factories import make_campaign, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+def ask(campaign, person, pair) -> Lease:
+    """A lease on this pair, as the desk would issue it."""
+    while leases := leasing.lease_items(annotator=person, campaign=campaign):
+        if leases[0].item.pair_id == pair.pk:
+            return leases[0]
+        judging.skip_item(annotator=person, lease_token=leases[0].token, reason="other")
+    raise AssertionError("the pair did not come")
+
+
+def answer(lease, choice, *, change=False) -> None:
+    """choice: first, second or cant_tell."""
+    left = {"first": lease.left_is_first, "second": not lease.left_is_first}.get(choice)
+    side = "cant_tell" if left is None else "left" if left else "right"
+    judging.submit_judgement(
+        annotator=lease.annotator, lease_token=lease.token, key=uuid.uuid4(), choice=side, change=change
+    )
+
+
+def again(pairs, *people, **fields) -> Campaign:
+    campaign = Campaign.objects.create(slug=f"again{Campaign.objects.count()}", name="Again", overlap=3, **fields)
+    items.add_items(campaign=campaign, pairs=[pair.pk for pair in pairs])
+    campaigns_services.invite(campaign=campaign, annotators=people)
+    return campaign
+
+
+@pytest.fixture
+def pair():
+    """A pair that people answered thus: Ann the first image in one campaign, the second in another, and the first when
+    asked again mirrored; Bob the second, then cannot tell in the other, then went back to the first campaign and chose
+    the second after all; Cid the first, which he took back; a simulated annotator the first.
+
+    What counts: Ann's second, and Bob's second.
+    """
+    ann, bob, cid = (make_user(name) for name in ("ann", "bob", "cid"))
+    program = make_user("program", simulated=True)
+    campaign = make_campaign(faces=1, overlap=4, members=(ann, bob, cid, program))
+    pair = Pair.objects.filter(items__campaign=campaign).earliest("pk")
+    other = again([pair], ann, bob)
+    answer(ask(campaign, program, pair), "first")
+    asked = ask(campaign, ann, pair)
+    answer(asked, "first")
+    before = ask(campaign, bob, pair)
+    answer(before, "second")
+    answer(ask(campaign, cid, pair), "first")
+    judging.undo_last(annotator=cid, campaign=campaign)
+    answer(ask(other, ann, pair), "second")
+    answer(ask(other, bob, pair), "cant_tell")
+    answer(before, "second", change=True)
+    repeat = Lease.objects.create(
+        item=asked.item, annotator=ann, is_repeat=True, left_is_first=not asked.left_is_first,
+        issued_at=asked.issued_at, expires_at=asked.expires_at, drawn=Lease.Drawn.REPEAT,
+    )  # fmt: skip
+    answer(repeat, "first")
+    return pair
+
+
+@pytest.fixture
+def settled(pair):
+    """The same, after an adjudicator chose the first image of the pair on which the others disagree."""
+    judge = make_user("judge")
+    answer(ask(again([pair], judge, adjudicates=Campaign.objects.earliest("pk")), judge, pair), "first")
+    return pair
+
+
+def snapshot_row(folder, consensus, pair):
+    call_command("snapshot", str(folder / consensus), consensus=consensus)
+    header, rows = manifest.read(folder / consensus / "manifest.jsonl")
+    return header, next(row for row in rows if row.pair == pair.pk)
+
+
+def assert_everything_says(pair, tmp_path, *, second, first=0):
+    """p_first, counts and winners, wherever votes are counted."""
+    total = first + second
+    given = [vote for vote in counted(votes()) if vote.pair == pair.pk]
+    assert (share_for_first(given), len(given)) == (first / total, total)
+    row = Preference.objects.get(pair=pair)
+    assert (row.p_first, row.judgements, row.votes_first, row.votes_second) == (first / total, total, first, second)
+    for consensus in ("majority", "dawid-skene", "bradley-terry"):
+        header, frozen = snapshot_row(tmp_path, consensus, pair)
+        assert frozen.votes == (first, second, 0)
+        assert (frozen.p_first > 0.5) == (first > second)
+        if consensus != "majority":
+            assert header["consensus"]["splits"]["train"]["votes"] == total
+    call_command("export", str(tmp_path / "hpdv2"), format="hpdv2")
+    record = next(each for each in json.loads((tmp_path / "hpdv2/hpdv2.json").read_text()) if each["pair"] == pair.pk)
+    assert [vote["rank"] for vote in record["raw_annotations"]] == [[1, 2]] * first + [[2, 1]] * second
+    call_command("export", str(tmp_path / "csv"), format="csv")
+    with (tmp_path / "csv/preferences.csv").open(newline="") as file:
+        line = next(each for each in csv.DictReader(file) if each["pair"] == str(pair.pk))
+    assert [float(line[name]) for name in ("p_first", "votes_first", "votes_second", "votes_cant_tell")] == [
+        first / total, first, second, 0
+    ]  # fmt: skip
+    board = leaderboard()
+    assert (board.votes, board.pairs, board.annotators, board.simulated) == (total, 1, total, 0)
+    winner = pair.first.source if first > second else pair.second.source
+    assert [standing.wins for standing in board.standings if winner in standing.title] == [total]
+    assert sum(standing.wins for standing in board.standings) == total
+    labels = training_labels()
+    assert (labels.pairs.tolist(), labels.first_wins.tolist(), labels.simulated.tolist()) == (
+        [pair.pk], [first > second], [False]
+    )  # fmt: skip
+    sample = audit_sample(audit_faces(1.0))
+    assert (sample.pairs.tolist(), sample.first_wins.tolist()) == ([pair.pk], [first > second])
+
+
+def test_person_asked_twice_votes_once_with_the_newest_answer(pair, tmp_path):
+    assert len(list(votes())) == 5
+    assert_everything_says(pair, tmp_path, second=2)
+
+
+def test_adjudication_outranks_every_other_vote(settled, tmp_path):
+    assert_everything_says(settled, tmp_path, first=1, second=0)
+
+
+def test_report_of_one_campaign_reads_its_own_answers(pair):
+    """Agreement is about what annotators said in that campaign, so its own answers count there."""
+    own = list(votes(campaign=Campaign.objects.earliest("pk")))
+    assert sorted((vote.annotator, vote.choice) for vote in own if vote.rank) == sorted(
+        (vote.annotator, vote.choice) for vote in counted(own)
+    )
+
+
+def test_cant_tell_is_half_a_vote_for_either():
+    assert FOR_FIRST == {"first": 1, "second": 0, "cant_tell": 0.5}
+    assert share_for_first([]) == 0.5
