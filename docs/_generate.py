@@ -105,7 +105,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def on_startup(**_: Any) -> None:
     """Load Django with the defaults of the code, whatever the environment says; nothing is written to your data."""
-    known = {name for name, *_ in environment_reads()}
+    known = {name for name, _ in environment_reads()}
     if wrong := known ^ SETTINGS.keys():
         raise PluginError(f"docs/_generate.py and the code differ in these settings: {', '.join(sorted(wrong))}.")
     for name in known:
@@ -221,14 +221,14 @@ def presets(known: dict[str, Any]) -> str:
 
 def settings() -> str:
     rows = []
-    for name, default, where in environment_reads():
+    for name, default in environment_reads():
         words, meaning = SETTINGS[name]
-        rows.append((code(name), words or default, meaning, code(where)))
-    return table(("variable", "default", "meaning", "read in"), rows)
+        rows.append((code(name), words or default, meaning))
+    return table(("variable", "default", "meaning"), rows)
 
 
-def environment_reads() -> Iterator[tuple[str, str, str]]:
-    """Every environment variable that the packages read: name, default in the code's words, file; in their order."""
+def environment_reads() -> Iterator[tuple[str, str]]:
+    """Every environment variable that the packages read, with the default in the code's words, in their order."""
     seen = set()
     for file in [
         ROOT / "annotate/settings.py",
@@ -237,7 +237,7 @@ def environment_reads() -> Iterator[tuple[str, str, str]]:
         for node in ast.walk(ast.parse(file.read_text())):
             if (found := read_of_variable(node)) and found[0] not in seen:
                 seen.add(found[0])
-                yield *found, file.relative_to(ROOT).as_posix()
+                yield found
 
 
 def read_of_variable(node: ast.AST) -> tuple[str, str] | None:
@@ -304,12 +304,11 @@ def export_formats() -> str:
 
 
 def metrics() -> str:
-    from rewardlab.assets import ASSETS
     from rewardlab.metrics import METRICS, PAPER_METRICS
 
     rows = []
     for metric in METRICS.values():
-        files = ", ".join(code(ASSETS[name].file) for name in metric.assets)
+        files = ", ".join(map(code, metric.assets))
         rows.append((
             code(metric.name), text(metric.title), "↑" if metric.higher_is_better else "↓",
             "yes" if metric.needs_reference else "", "yes" if metric.name in PAPER_METRICS else "",
