@@ -1,4 +1,4 @@
-# Three commands: `make run`, `make tour` and `make test`.
+# Four commands: `make run`, `make tour`, `make test` and `make docs`.
 PORT ?= 8000
 HOST ?= 127.0.0.1
 FACES ?= 48
@@ -12,7 +12,7 @@ export FACES DEMO_ANNOTATORS
 BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run tour install test lint audit
+.PHONY: run tour install test lint audit docs
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
@@ -37,6 +37,9 @@ lint: $(BIN)/.installed-dev
 	python manage.py makemigrations --check --dry-run
 	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org python manage.py check --deploy --fail-level WARNING
 
+docs: $(BIN)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
 audit: $(BIN)/.installed-dev
 	python -m tests.support.advisories
 
@@ -47,7 +50,11 @@ $(BIN)/.installed: requirements.txt requirements-demo.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	@touch $@
 
-$(BIN)/.installed-dev: $(BIN)/.installed requirements-dev.txt requirements-pyiqa.txt
+$(BIN)/.installed-docs: $(BIN)/.installed requirements-docs.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed-docs requirements-dev.txt requirements-pyiqa.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-pyiqa.txt
 	@touch $@
