@@ -192,7 +192,7 @@ def shown_default(action: argparse.Action) -> str:
 
 
 def frm_presets() -> str:
-    from rewardlab.configs import PRESETS
+    from rewardlab.reward_model.configs import PRESETS
 
     return presets(PRESETS)
 
@@ -276,7 +276,7 @@ def preference_columns() -> str:
 
 
 def face_columns() -> str:
-    from refl.faces import FaceRow
+    from refl.dataset import FaceRow
 
     return columns(FaceRow, FACE_COLUMNS)
 
@@ -293,7 +293,7 @@ def columns(row: type, meanings: dict[str, str]) -> str:
 
 
 def export_formats() -> str:
-    from annotate.exports.exporting import FORMATS, MANIFEST
+    from annotate.exchange.export import FORMATS, MANIFEST
 
     rows = [(code(MANIFEST), code("manifest.jsonl"))]
     rows += [(code(name), ", ".join(map(code, files))) for name, (_, files) in FORMATS.items()]
@@ -335,7 +335,7 @@ def pretrained_files() -> str:
 
 def variants() -> str:
     """What `ablate` changes, from the smallest configuration that shows every change."""
-    from refl.ablations import TABLES as ABLATIONS
+    from refl.evaluation.ablations import TABLES as ABLATIONS
     from refl.configs import PRESETS
 
     rows = []

@@ -18,7 +18,7 @@ import pytest
 from django.core.management import CommandError, get_commands, load_command_class
 from django.urls import resolve
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 MOST_LINES_OF_README = 120
 
