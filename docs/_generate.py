@@ -335,8 +335,8 @@ def pretrained_files() -> str:
 
 def variants() -> str:
     """What `ablate` changes, from the smallest configuration that shows every change."""
-    from refl.evaluation.ablations import TABLES as ABLATIONS
     from refl.configs import PRESETS
+    from refl.evaluation.ablations import TABLES as ABLATIONS
 
     rows = []
     for number, chosen in ABLATIONS.items():
