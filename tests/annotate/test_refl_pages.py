@@ -260,7 +260,7 @@ def test_the_page_leads_to_the_runs_that_it_was_made_from(lead, root):
     assert '<dt>tuned from</dt><dd><a href="/runs/base-1/">base-1</a></dd>' in page
     assert '<dt>reward model</dt><dd><a href="/runs/frm-1/">frm-1</a></dd>' in page
     assert "<dt>judge that never trains</dt><dd>frm-2</dd>" in page  # it may be another of that name
-    config["start"] = {"base": "compact", "base_run": None, "frm": "gone", "judge": "j" * 300}
+    config["start"] = {"base": "compact", "base_run": "", "frm": "gone", "judge": "j" * 300}
     (folder / "config.json").write_text(json.dumps(config))
     page = page_of(lead, "/runs/refl-1/")
     assert "<dt>reward model</dt><dd>gone</dd>" in page

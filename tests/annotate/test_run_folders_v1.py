@@ -54,6 +54,6 @@ def test_pages_of_v1_runs_show_all_that_the_files_say(lead):
 @pytest.mark.parametrize(("name", "steps"), [("frm", [0, 1, 2, 2]), ("base", [1, 2, 2, 3, 4, 4])])
 def test_run_of_v1_reads_its_folder(name, steps):
     run = Run(FIXTURES / name)
-    assert run.description()["kind"] == name
+    assert run.description().kind == name
     assert run.is_done()
-    assert [point["step"] for point in run.points()] == steps
+    assert [point.step for point in run.points()] == steps
