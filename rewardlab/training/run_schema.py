@@ -58,6 +58,10 @@ class Status(Struct, frozen=True, kw_only=True):
     unit: Unit | None = None
     pairs_per_second: Figure | msgspec.UnsetType | None = msgspec.UNSET  # the rate, as it was called at first
 
+    @property
+    def units_per_second(self) -> float | None:
+        return self.pairs_per_second or None if self.rate is None else self.rate
+
 
 class BasePoint(Struct, frozen=True, kw_only=True):
     """A line of curve.jsonl: a step of the training of a base restorer."""
