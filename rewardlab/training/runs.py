@@ -4,7 +4,6 @@ Copied from a GPU machine into the web app's run folder, it shows there.
 """
 
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from rewardlab.files import write_atomic
 from rewardlab.training import checked_json, run_schema
@@ -115,24 +115,25 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Only one process prepares or trains a run. Raises `RunError`.
+        """Let only one process prepare or train a run. Raises `RunError`.
 
-        The lock ends with the process that took it: a record lock, which processes that load data do not inherit.
-        Its file lies beside the folder, which may be replaced meanwhile.
+        The lock ends with the process that took it, however that ends: filelock closes it in forked processes, so the
+        workers that load data do not keep it. Its file lies beside the folder, which may be replaced meanwhile.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_name(f".{self.name}.lock").open("a+") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError) as error:
-                file.seek(0)
-                raise RunError(
-                    f"The run {self.name} is in the hands of process {file.read().strip()}: wait for it"
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        # The holder has a file of its own, since Windows lets nobody read a file that is locked.
+        holder = self.folder.with_name(f".{self.name}.holder")
+        lock = FileLock(self.folder.with_name(f".{self.name}.lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            process = holder.read_text() if holder.exists() else "that is just starting"
+            raise RunError(f"The run {self.name} is locked by process {process}: wait for it") from error
+        try:
+            holder.write_text(str(os.getpid()))
             yield
+        finally:
+            lock.release()
 
     def status(self) -> Status | None:
         """Read status.json; None if it is not there or cannot be read."""
