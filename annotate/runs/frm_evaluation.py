@@ -3,20 +3,17 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from annotate.runs.run_folders import STRATA, Run
-from annotate.runs.untrusted_json import (
-    Unreadable,
-    as_count,
-    as_integer,
-    as_number,
-    as_object,
-    as_objects,
-    as_text,
-    as_time,
-    file_in,
-    read,
+from annotate.runs.pictures import file_in
+from annotate.runs.run_folders import STRATA, Run, aware
+from rewardlab.training.checked_json import Unreadable, read_what_fits
+from rewardlab.training.evaluation_schema import (
+    AgreementOfPeople,
+    CalibrationFigures,
+    FrmResults,
+    FrmRow,
+    GoldFacts,
+    People,
 )
 
 DOWNLOADS = {"table.csv": "text/csv", "table.md": "text/markdown", "table.tex": "application/x-tex"}
@@ -82,7 +79,7 @@ class Calibration:
 class Evaluation:
     problem: str = ""
     created: datetime | None = None
-    gold: dict[str, Any] = field(default_factory=dict)
+    gold: GoldFacts = field(default_factory=GoldFacts)
     two_agree: Share | None = None
     one_against_rest: Share | None = None
     frm_against_one: Share | None = None
@@ -92,7 +89,7 @@ class Evaluation:
 
     @property
     def simulated(self) -> bool:
-        return self.gold.get("simulated") is True
+        return self.gold.simulated
 
     @property
     def strata(self) -> list[tuple[str, list[Row]]]:
@@ -107,18 +104,18 @@ def evaluation(run: Run) -> Evaluation | None:
         return None
     downloads = downloads_of(run)
     try:
-        results = read(path)
+        results = read_what_fits(path, FrmResults, [])
     except Unreadable as unreadable:
         return Evaluation(problem=str(unreadable), downloads=downloads)
-    people = as_object(results.get("people"))
+    people = results.people or People()
     return Evaluation(
-        created=as_time(results.get("created")),
-        gold={name: value for name, value in as_object(results.get("gold")).items() if value is not None},
-        two_agree=_share(people.get("two_agree"), "value", "comparisons"),
-        one_against_rest=_share(people.get("one_against_rest"), "value", "comparisons"),
-        frm_against_one=_share(people.get("frm_against_one"), "value", "comparisons"),
-        rows=[_evaluated(row) for row in as_objects(results.get("rows"))],
-        calibration=_calibration(results.get("calibration")),
+        created=aware(results.created),
+        gold=results.gold,
+        two_agree=_share_of_people(people.two_agree),
+        one_against_rest=_share_of_people(people.one_against_rest),
+        frm_against_one=_share_of_people(people.frm_against_one),
+        rows=[_evaluated(row) for row in results.rows],
+        calibration=_calibration(results.calibration) if results.calibration else None,
         downloads=downloads,
     )
 
@@ -132,39 +129,36 @@ def downloads_of(run: Run) -> list[str]:
     return [name for name in DOWNLOADS if download(run, name)]
 
 
-def _evaluated(row: dict[str, Any]) -> Row:
+def _evaluated(row: FrmRow) -> Row:
     return Row(
-        name=as_text(row.get("name", "")),
-        title=as_text(row.get("title") or row.get("name") or "unnamed"),
-        group=as_text(row.get("group", "")),
-        stratum=as_text(row.get("stratum", "")),
-        share=_share(row, "agreement", "pairs"),
-        mcnemar_p=as_number(row.get("mcnemar_p")),
-        better=as_integer(row.get("better")),
-        worse=as_integer(row.get("worse")),
-        paper=as_number(row.get("paper")),
-        paper_where=as_text(row.get("paper_where", "")),
-        note=as_text(row.get("note", "")),
+        name=row.name,
+        title=row.title or row.name or "unnamed",
+        group=row.group,
+        stratum=row.stratum,
+        share=_share(row.agreement, row.low, row.high, row.pairs),
+        mcnemar_p=row.mcnemar_p,
+        better=row.better,
+        worse=row.worse,
+        paper=row.paper,
+        paper_where=row.paper_where,
+        note=row.note,
     )
 
 
-def _share(value: Any, key: str, count: str) -> Share | None:
-    found = as_object(value)
-    share, low, high = (as_number(found.get(name)) for name in (key, "low", "high"))
-    if share is None:
+def _share(value: float | None, low: float | None, high: float | None, count: int) -> Share | None:
+    if value is None:
         return None
-    return Share(share, share if low is None else low, share if high is None else high, as_count(found.get(count)))
+    return Share(value, value if low is None else low, value if high is None else high, count)
 
 
-def _calibration(value: Any) -> Calibration | None:
-    if not value:
-        return None
-    found = as_object(value)
+def _share_of_people(found: AgreementOfPeople | None) -> Share | None:
+    return _share(found.value, found.low, found.high, found.comparisons) if found else None
+
+
+def _calibration(found: CalibrationFigures) -> Calibration:
     bins = [
-        Bin(predicted, observed, as_count(row.get("pairs")))
-        for row in as_objects(found.get("bins"))
-        if (predicted := as_number(row.get("predicted"))) is not None
-        and (observed := as_number(row.get("observed"))) is not None
+        Bin(each.predicted, each.observed, each.pairs)
+        for each in found.bins
+        if each.predicted is not None and each.observed is not None
     ]
-    ece, brier, log_loss = (as_number(found.get(name)) for name in ("ece", "brier", "log_loss"))
-    return Calibration(bins=bins, ece=ece, brier=brier, log_loss=log_loss)
+    return Calibration(bins=bins, ece=found.ece, brier=found.brier, log_loss=found.log_loss)

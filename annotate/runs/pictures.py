@@ -1,12 +1,12 @@
 """The pictures in a run's folder: what a restorer made of the same few faces, step after step."""
 
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotate.runs.run_folders import Run
-from annotate.runs.untrusted_json import file_in, png_size
 
 # Only what these match has an address, and none of it can climb out of the folder.
 NAMES = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+=@-]{0,99}")
@@ -18,6 +18,8 @@ PICTURES = (
     re.compile(rf"evaluation/pictures/{NAMES.pattern}/{FACE.pattern}\.png"),
 )
 MOST_FACES = 48
+PNG = struct.Struct(">8s4x4sII")  # signature, length, the first chunk's name, width, height
+LARGEST_SIDE = 16_384  # pixels
 TITLES = {"lq": "degraded (lq)", "base": "before tuning (base)", "hq": "original (hq)"}
 
 
@@ -102,3 +104,23 @@ def _listed(folder: Path) -> Iterable[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
+
+
+def file_in(folder: Path, name: str) -> Path | None:
+    """The file, if it is there and really lies in the folder: a link could lead elsewhere."""
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError):
+        return None
+    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+
+
+def png_size(path: Path) -> tuple[int, int] | None:
+    """Width and height, from the file's first bytes; None if it is no PNG."""
+    try:
+        with path.open("rb") as file:
+            signature, chunk, width, height = PNG.unpack(file.read(PNG.size))
+    except (OSError, struct.error):
+        return None
+    is_png = signature == b"\x89PNG\r\n\x1a\n" and chunk == b"IHDR"
+    return (width, height) if is_png and 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE else None

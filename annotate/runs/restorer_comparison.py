@@ -1,25 +1,15 @@
 """A run of kind evaluation: restorers by metrics, read from its folder."""
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from annotate.runs.frm_evaluation import downloads_of
 from annotate.runs.pictures import FACE, NAMES, TITLES, Picture, picture
 from annotate.runs.run_folders import NAME as RUN
-from annotate.runs.run_folders import Run
-from annotate.runs.untrusted_json import (
-    Unreadable,
-    as_count,
-    as_integer,
-    as_object,
-    as_objects,
-    as_text,
-    as_texts,
-    as_time,
-    checked,
-    read,
-)
+from annotate.runs.run_folders import Run, aware
+from rewardlab.training.checked_json import Unreadable, read_what_fits
+from rewardlab.training.evaluation_schema import ComparisonResults, Difference, Estimate, MetricColumn, RestorerRow
 
 VERDICTS = ("better", "worse", "unclear")
 MOST_DIGITS = 6
@@ -128,40 +118,35 @@ def comparison(run: Run) -> Comparison | None:
     path = run.folder / "evaluation" / "results.json"
     if not path.exists():
         return None
+    problems: list[str] = []
     try:
-        results = read(path)
+        results = read_what_fits(path, ComparisonResults, problems)
     except Unreadable as unreadable:
         return Comparison(problem=str(unreadable), downloads=downloads_of(run))
-    problems: list[str] = []
-    simulated, faces, pictures = (results.get(name) for name in ("simulated", "faces", "pictures"))
-    if not isinstance(simulated, bool):
+    is_simulated, base = results.simulated is True, results.base or ""
+    if results.simulated is None:
         problems.append("it does not say whether labels were simulated")
-    base = results.get("base") if isinstance(results.get("base"), str) else ""
-    metrics = [_metric(row, simulated is True) for row in as_objects(results.get("metrics"))]
-    rows = [_row(row, metrics, str(base), problems) for row in as_objects(results.get("rows"))]
-    for name in ("metrics", "rows"):
-        found = results.get(name)
-        if not isinstance(found, list) or len(as_objects(found)) < len(found):
-            problems.append(f"“{name}” is no list of objects")
+    metrics = [_metric(column, is_simulated) for column in results.metrics]
+    rows = [_row(row, metrics, base) for row in results.rows]
     titles = TITLES | {row.restorer: row.title for row in rows}
     return Comparison(
-        created=as_time(results.get("created")),
-        split=as_text(as_object(faces).get("split", "")),
-        faces=as_count(as_object(faces).get("count")),
-        watched_out=as_count(as_object(faces).get("watched_out", 0)),
-        with_watched=as_object(faces).get("with_watched") is True,
-        sha256=as_text(as_object(faces).get("sha256", "")),
-        base=str(base),
-        simulated=simulated is True,
-        frm={name: found for name, found in as_object(results.get("frm")).items() if isinstance(found, str)},
+        created=aware(results.created),
+        split=results.faces.split,
+        faces=results.faces.count,
+        watched_out=results.faces.watched_out,
+        with_watched=results.faces.with_watched,
+        sha256=results.faces.sha256,
+        base=base,
+        simulated=is_simulated,
+        frm={role: name for role, name in results.frm.items() if name},
         metrics=metrics,
         rows=_best_marked(rows, metrics),
-        unavailable=as_texts(results.get("unavailable")),
-        code=as_texts(results.get("code")),
-        face_names=_addressed(as_object(pictures).get("faces"), FACE, "face", problems),
+        unavailable=results.unavailable,
+        code=results.code,
+        face_names=_addressed(results.pictures.faces, FACE, "face", problems),
         columns={
             name: titles.get(name, name)
-            for name in _addressed(as_object(pictures).get("columns"), NAMES, "column of pictures", problems)
+            for name in _addressed(results.pictures.columns, NAMES, "column of pictures", problems)
         },
         downloads=downloads_of(run),
         problems=problems,
@@ -195,54 +180,41 @@ def slides(run: Run, found: Comparison, *, face: str = "", left: str = "", right
     return Slides(face, left, right, [("left", shown(left)), ("right", shown(right))])
 
 
-def _metric(row: dict[str, Any], simulated: bool) -> Metric:
-    name, higher, digits = as_text(row.get("name", "")), row.get("higher_is_better"), as_integer(row.get("digits"))
+def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
     return Metric(
-        name=name,
-        title=as_text(row.get("title") or name or "unnamed"),
-        higher_is_better=higher if isinstance(higher, bool) else None,
-        digits=min(max(3 if digits is None else digits, 0), MOST_DIGITS),
-        trained_on=row.get("trained_on") is True,
-        note=as_text(row.get("note") or ""),
-        simulated=simulated and (name in ("reward", "judge") or "frm" in name.lower()),
+        name=column.name,
+        title=column.title or column.name or "unnamed",
+        higher_is_better=column.higher_is_better,
+        digits=min(3 if column.digits is None else column.digits, MOST_DIGITS),
+        trained_on=column.trained_on,
+        note=column.note or "",
+        simulated=is_simulated and (column.name in ("reward", "judge") or "frm" in column.name.lower()),
     )
 
 
-def _row(row: dict[str, Any], metrics: list[Metric], base: str, problems: list[str]) -> Row:
-    name = as_text(row.get("restorer", ""))
-    values, differences = as_object(row.get("values")), as_object(row.get("against_base"))
+def _row(row: RestorerRow, metrics: list[Metric], base: str) -> Row:
     return Row(
-        restorer=name,
-        title=as_text(row.get("title") or name or "unnamed"),
-        is_base=bool(base) and name == base,
-        cells=[_cell(metric, values, differences, f"{name}, {metric.name}", problems) for metric in metrics],
+        restorer=row.restorer,
+        title=row.title or row.restorer or "unnamed",
+        is_base=bool(base) and row.restorer == base,
+        cells=[_cell(metric, row.values.get(metric.name), row.against_base.get(metric.name)) for metric in metrics],
     )
 
 
-def _cell(
-    metric: Metric, values: dict[str, Any], differences: dict[str, Any], where: str, problems: list[str]
-) -> Cell | None:
-    for found in (values, differences):
-        if found.get(metric.name) is not None and not isinstance(found[metric.name], dict):
-            problems.append(f"{where} is no object")
-    value, against = as_object(values.get(metric.name)), as_object(differences.get(metric.name))
-    mean, low, high = (checked(value, part, where, problems) for part in ("mean", "low", "high"))
-    if mean is None:
+def _cell(metric: Metric, value: Estimate | None, against: Difference | None) -> Cell | None:
+    if value is None or value.mean is None:
         return None
-    difference, below, above = (checked(against, part, where, problems) for part in ("mean", "low", "high"))
-    verdict = against.get("verdict")
-    if against and verdict not in VERDICTS:
-        problems.append(f"{where} has an unknown verdict: {as_text(verdict)[:40]}")
+    against = against or Difference()
     return Cell(
         metric=metric,
-        mean=mean,
-        low=low,
-        high=high,
-        faces=as_integer(value.get("n")),
-        difference=difference,
-        difference_low=below,
-        difference_high=above,
-        verdict=verdict if isinstance(verdict, str) and verdict in VERDICTS else "",
+        mean=value.mean,
+        low=value.low,
+        high=value.high,
+        faces=value.n,
+        difference=against.mean,
+        difference_low=against.low,
+        difference_high=against.high,
+        verdict=against.verdict or "",
     )
 
 
@@ -273,11 +245,7 @@ def _interval(metric: Metric, low: float | None, high: float | None, *, signed: 
     return f"{metric.text(low, signed=signed)} to {metric.text(high, signed=signed)}"
 
 
-def _addressed(value: Any, pattern, what: str, problems: list[str]) -> list[str]:
+def _addressed(names: list[str], pattern: re.Pattern[str], what: str, problems: list[str]) -> list[str]:
     """Names of files and folders; others have no address here."""
-    names = value if isinstance(value, list) else []
-    if value is not None and not isinstance(value, list):
-        problems.append(f"the list of each {what} is no list")
-    good = [name for name in names if isinstance(name, str) and pattern.fullmatch(name)]
-    problems += [f"a {what} has an impossible name: {as_text(name)[:40]}" for name in names if name not in good]
-    return list(dict.fromkeys(good))
+    problems += [f"a {what} has an impossible name: {name[:40]}" for name in names if not pattern.fullmatch(name)]
+    return list(dict.fromkeys(name for name in names if pattern.fullmatch(name)))

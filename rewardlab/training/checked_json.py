@@ -36,14 +36,25 @@ class Unreadable(ValueError):
 
 
 def read(path: Path, kind: type[T]) -> T:
-    """Decode a file as a whole. Raises `Unreadable`."""
+    """Decode a file of which every value must fit. Raises `Unreadable`."""
+    return decode(_content(path), kind, path.name)
+
+
+def read_what_fits(path: Path, kind: type[T], problems: list[str]) -> T:
+    """Decode a file; what does not fit is described in `problems`. Raises `Unreadable` if nothing of it can be used."""
+    found = decode_what_fits(_content(path), kind, path.name, problems)
+    if found is None:
+        raise Unreadable(problems[0])
+    return found
+
+
+def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise Unreadable(f"{path.name} is missing") from None
     except OSError as error:
         raise Unreadable(f"{path.name} cannot be read: {error.strerror}") from error
-    return decode(data, kind, path.name)
 
 
 def decode(data: bytes, kind: type[T], where: str) -> T:
@@ -108,11 +119,17 @@ def _what_fits(value: Any, kind: Any, where: str, name: str, problems: list[str]
         entries = {key: _what_fits(entry, parts[1], inner, key, problems) for key, entry in value.items()}
         return {key: entry for key, entry in entries.items() if entry is not UNSET}
     elif origin is list and isinstance(value, list):
-        rows = [_what_fits(row, parts[0], inner, f"entry {n}", problems) for n, row in enumerate(value, start=1)]
+        rows = [_what_fits(row, parts[0], inner, _entry(n, row), problems) for n, row in enumerate(value, start=1)]
         return [row for row in rows if row is not UNSET]
     meaning = f"has an unknown value: {str(value)[:LONGEST_QUOTED]}" if origin is Literal else MEANINGS[origin]
     problems.append(_said(where, name, meaning))
     return UNSET
+
+
+def _entry(number: int, row: Any) -> str:
+    """An entry of a list, with its first value if that is a name."""
+    first = next(iter(row.values()), None) if isinstance(row, dict) else None
+    return f"entry {number} ({first})" if isinstance(first, str) else f"entry {number}"
 
 
 def _what_fits_of_struct(value: dict[str, Any], kind: type[Struct], where: str, problems: list[str]) -> Any:

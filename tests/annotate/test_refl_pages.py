@@ -390,11 +390,12 @@ def test_malformed_figures_are_said_and_the_rest_is_shown(lead, root):
     results["rows"].append("row")
     path.write_text(json.dumps(results))
     page = page_of(lead, "/runs/evaluation-1/")
-    assert "refl-1, lpips: “mean” is no finite number" in page
-    assert "unknown verdict: splendid" in page
+    assert "rows, entry 2 (refl-1), values, lpips: “mean” is not a finite number" in page
+    assert "against_base, reward: “verdict” has an unknown value: splendid" in page
     problems = lead.get("/runs/evaluation-1/").context["comparison"].problems
     assert "a column of pictures has an impossible name: ../../secret" in problems
     assert "it does not say whether labels were simulated" in problems
+    assert "results.json, rows: “entry 3” is not an object" in problems
     path.write_text("[]")
     assert "results.json is not an object" in page_of(lead, "/runs/evaluation-1/")
 

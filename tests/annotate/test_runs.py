@@ -213,7 +213,7 @@ def test_the_evaluation_stands_beside_the_papers_figures(lead, root):
     assert "two annotators agree <strong>82.0% (78.0 to 86.0)</strong>" in page
     assert "Predicted probability against observed share" in page
     (folder / "evaluation" / "results.json").write_text('{"rows": [')
-    assert "results.json is no JSON" in page_of(lead, "/runs/frm-1/")
+    assert "results.json is not JSON" in page_of(lead, "/runs/frm-1/")
 
 
 def test_simulated_gold_labels_are_marked(lead, root):
