@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db.models import Count, Q
 
 from annotate.common import image_store
+from annotate.evaluation import results_file
 from annotate.evaluation.metric_columns import FeatureColumn, RewardColumn, ScoreColumn, Subjects
 from annotate.models import Candidate, Face, Restorer
 from annotate.pipeline.stage import Step
@@ -286,7 +287,7 @@ class Evaluation:
         rewardlab_files.write_atomic(folder / "table.md", tables.markdown(results).encode())
         rewardlab_files.write_atomic(folder / "table.csv", tables.to_csv(results).encode())
         rewardlab_files.write_atomic(folder / "table.tex", tables.latex(results).encode())
-        rewardlab_files.write_atomic(folder / "results.json", json.dumps(results, indent=1).encode())
+        rewardlab_files.write_atomic(folder / "results.json", results_file.encode(results))
         return results
 
     def _summary(self, tell: Callable[[int, int], None]) -> Summary:

@@ -3,7 +3,6 @@
 The paper's figures stand beside ours for orientation: they were measured on other data.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,16 @@ from rewardlab.reward_model import model as reward_model_model
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start
-from rewardlab.training import runs
+from rewardlab.training import checked_json, runs
+from rewardlab.training.evaluation_schema import (
+    AgreementOfPeople,
+    CalibrationBin,
+    CalibrationFigures,
+    FrmResults,
+    FrmRow,
+    GoldFacts,
+    People,
+)
 from rewardlab.training.runs import Run
 
 # name -> figure and where it stands
@@ -225,7 +233,20 @@ def _write(run: Run, results: dict[str, Any]) -> None:
     folder = run.folder / "evaluation"
     write_atomic(folder / "table.csv", tables.to_csv(results["rows"]).encode())
     write_atomic(folder / "table.md", (heading(results) + tables.markdown(results["rows"])).encode())
-    write_atomic(folder / "results.json", json.dumps(results, indent=1).encode())
+    write_atomic(folder / "results.json", checked_json.encode(_in_schema(results), indent=1))
+
+
+def _in_schema(results: dict[str, Any]) -> FrmResults:
+    people, calibration = results["people"], results["calibration"]
+    described: dict[str, Any] = {
+        "gold": GoldFacts(**results["gold"]),
+        "people": people and People(**{name: AgreementOfPeople(**share) for name, share in people.items()}),
+        "rows": [FrmRow(**row) for row in results["rows"]],
+        "calibration": CalibrationFigures(
+            **calibration | {"bins": [CalibrationBin(**each) for each in calibration["bins"]]}
+        ),
+    }
+    return FrmResults(**results | described)
 
 
 def heading(results: dict[str, Any]) -> str:
