@@ -1,0 +1,98 @@
+"""The JSON of a run folder: what trainings write is what they read, and a folder of other contents is refused."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from rewardlab.training.run_schema import Change, HeldOutPoint, ReflPoint, Term
+from rewardlab.training.runs import Run, RunError
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 0
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = Run(tmp_path / "tuned")
+    header = {"format": "ours", "version": 3, "sha256": "ab", "counts": {"train/svm": 2}, "predictor": {"version": 5}}
+    made.create(kind="refl", config=Config(), start={"base": "compact"}, header=header, images=tmp_path)
+    return made
+
+
+def changed(run, **keys):
+    path = run.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+def test_description_written_is_the_description_read(run):
+    found = run.description()
+    assert (found.kind, found.version, found.config, found.start) == ("refl", 1, {"seed": 0}, {"base": "compact"})
+    assert (found.manifest.counts, found.manifest.predictor) == ({"train/svm": 2}, {"version": 5})
+    assert found.code["torch"]
+
+
+def test_points_written_are_the_points_read(run):
+    written = [
+        HeldOutPoint(step=0, held_out={"psnr": 20.5}),
+        ReflPoint(step=1, loss=0.5, reward=-1.0, terms={"reg": Term(0.1, 0.2)}, rate=3.0),
+        HeldOutPoint(step=1, held_out={"psnr": 21.0}, against_start={"psnr": Change(0.5, 0.4, 0.6)}, alarms=["a"]),
+    ]
+    for point in written:
+        run.append(point)
+    with run.curve.open("a") as curve:
+        curve.write('{"step": 2, "lo')
+    assert run.points() == written
+    assert run.points_of(ReflPoint) == written[1:2]
+
+
+def test_gradient_that_is_not_finite_stays_named_in_the_curve(run):
+    run.append(ReflPoint(step=1, loss=0.5, terms={"reg": Term(0.1, math.nan)}))
+    run.append(ReflPoint(step=2, loss=0.5))
+    run.cut_curve(1)
+    assert run.curve.read_text().count("NaN") == run.curve.read_text().count("\n") == 1
+    assert run.points_of(ReflPoint)[0].terms == {"reg": Term(0.1, None)}
+
+
+def test_line_without_a_step_is_refused_with_its_number(run):
+    run.curve.write_text('{"step": 1, "loss": 1}\n{"loss": 1}\n')
+    with pytest.raises(RunError, match=r"curve.jsonl, line 2: “step” is missing: remove this line"):
+        run.points()
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"version": 2, "start": 7}, "is of version 2, and this program reads version 1: update the program"),
+        ({"start": {"frm": 7}}, "config.json, start: “frm” is not a text"),
+        ({"created": "yesterday"}, "config.json: “created” is not a time"),
+    ],
+)
+def test_config_that_does_not_fit_is_refused_by_name(run, keys, words):
+    changed(run, **keys)
+    with pytest.raises(RunError, match=words):
+        run.description()
+
+
+def test_reconfigured_run_keeps_keys_of_other_programs(run):
+    changed(run, note="kept")
+    run.reconfigure(Config(seed=1))
+    assert run.description().config == {"seed": 1}
+    assert json.loads((run.folder / "config.json").read_text())["note"] == "kept"
+
+
+def test_figures_of_a_wrong_type_are_left_out(run):
+    run.curve.write_text('{"step": 1, "loss": true, "reward": 2, "terms": {"reg": 3}}\n')
+    assert run.points() == [ReflPoint(step=1, reward=2.0, terms={})]
+
+
+def test_schema_loads_no_torch():
+    loaded = (
+        "import sys, rewardlab.training.run_schema, rewardlab.training.evaluation_schema\nprint('torch' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"
