@@ -66,7 +66,7 @@ def _agreement(point: Point) -> float | None:
 
 
 def _point(line: bytes) -> Point | None:
-    """A point of any kind of run: the points of a tuning have the figures of all others that are shown here."""
+    """Decode a point of any kind of run: those of a tuning have all the figures that are shown here."""
     return decode_point(line, "refl", "", [])
 
 

@@ -302,5 +302,5 @@ def aware(moment: datetime) -> datetime: ...
 @overload
 def aware(moment: datetime | None) -> datetime | None: ...
 def aware(moment: datetime | None) -> datetime | None:
-    """A time without a zone is in UTC."""
+    """Take a time without a zone as UTC."""
     return moment.replace(tzinfo=UTC) if moment and not moment.tzinfo else moment

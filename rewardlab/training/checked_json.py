@@ -101,7 +101,7 @@ def _number(value: object) -> float:
 
 
 def _what_fits(value: Any, kind: Any, where: str, name: str, problems: list[str]) -> Any:
-    """`value` as a `kind`, without the parts that do not fit; UNSET if nothing is left of it.
+    """Convert `value` without the parts that do not fit; return UNSET if nothing is left of it.
 
     where: the file or line and the keys that lead to `name`, which is empty for the whole.
     """
@@ -127,7 +127,7 @@ def _what_fits(value: Any, kind: Any, where: str, name: str, problems: list[str]
 
 
 def _entry(number: int, row: Any) -> str:
-    """An entry of a list, with its first value if that is a name."""
+    """Name an entry of a list by its number, and by its first value if that is a text."""
     first = next(iter(row.values()), None) if isinstance(row, dict) else None
     return f"entry {number} ({first})" if isinstance(first, str) else f"entry {number}"
 
@@ -146,7 +146,7 @@ def _what_fits_of_struct(value: dict[str, Any], kind: type[Struct], where: str, 
 
 
 def _plain_kind(kind: Any) -> Any:
-    """Without bounds, and without the null or absence that it may be as well."""
+    """Strip the bounds, and the null or absence that is allowed as well."""
     if get_origin(kind) is Annotated:
         return _plain_kind(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

@@ -30,7 +30,7 @@ P = TypeVar("P", bound=Point)
 
 
 class RunError(ValueError):
-    """The folder is no run, or not the run that is meant; the message says what to do."""
+    """The folder is not a run, or not the run that is meant; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Run:
         write_atomic(self.curve, b"".join(kept))
 
     def _lines(self) -> list[bytes]:
-        """Without a last line that was cut off by a kill."""
+        """Read the curve without a last line that was cut off by a kill."""
         return self.curve.read_bytes().split(b"\n")[:-1] if self.curve.exists() else []
 
 
