@@ -26,7 +26,7 @@ from django.utils import timezone
 from annotate.backup import database_dump
 from annotate.backup.database_dump import Copy, Fault
 from annotate.models import Predictor
-from rewardlab import files as rewardlab_files
+from rewardlab.files import write_atomic
 from rewardlab.training import runs
 
 MANIFEST = "manifest.json"
@@ -84,7 +84,7 @@ def _back_up(folder: Path, *, with_images: bool) -> Manifest:
     if with_images:
         missing = [sha256 for sha256 in pictures if not _copy_image(sha256, settings.MEDIA_ROOT, folder / "images")]
         there = sorted(set(pictures) - set(missing))
-        rewardlab_files.write_atomic(listed, "".join(f"{sha256}\n" for sha256 in there).encode())
+        write_atomic(listed, "".join(f"{sha256}\n" for sha256 in there).encode())
         files.append(listed)
     manifest = Manifest(
         made_at=timezone.now().isoformat(),
@@ -98,7 +98,7 @@ def _back_up(folder: Path, *, with_images: bool) -> Manifest:
         migrations=migrations,
         counts=counts,
     )
-    rewardlab_files.write_atomic(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    write_atomic(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
     _sweep(folder, manifest)
     return manifest
 
@@ -157,7 +157,7 @@ def _copy_checked(source: Path, target: Path, sha256: str) -> bool:
         return False
     if hashlib.sha256(data).hexdigest() != sha256:
         return False
-    rewardlab_files.write_atomic(target, data)
+    write_atomic(target, data)
     return True
 
 

@@ -7,7 +7,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
-from annotate.campaigns.services import ASKED, Selection
+from annotate.campaigns.lifecycle import ASKED, Selection
 from annotate.models import Campaign, Candidate, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split

@@ -19,7 +19,7 @@ from rewardlab.evaluation.gold_agreement import Gold, Stratum
 from rewardlab.evaluation.tables import ResultRow
 from rewardlab.files import write_atomic
 from rewardlab.reward_model import margins as reward_model_margins
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start
@@ -140,7 +140,7 @@ def require_done(run: Run) -> None:
 
 def _trained(run: Run) -> FaceRewardModel:
     require_done(run)
-    return reward_model_model.load(run.model)
+    return frm.load(run.model)
 
 
 def _describe(truth: Gold, header: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from annotate.models import Candidate, GoldSet, MachineAnswers, Pair, Predictor,
 from rewardlab import clip, manifest
 from rewardlab.images import to_tensor
 from rewardlab.reward_model import margins
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from tests.annotate.test_gold import make_faces
 from tests.support.factories import make_campaign, make_user
 from tests.support.preferences import TINY, write_preferences
@@ -234,7 +234,7 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
     assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
     assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
     # The margins are the model's own.
-    model = reward_model_model.load(settings.RUN_ROOT / "honest" / "model")
+    model = frm.load(settings.RUN_ROOT / "honest" / "model")
     pair = gold_set.campaign.items.select_related("pair__first", "pair__second", "pair__face").first().pair
     both = torch.stack([to_tensor([image_store.load(image)])[0] for image in (pair.first, pair.second)])
     with torch.no_grad():

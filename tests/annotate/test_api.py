@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from annotate.api import image_responses as outgoing
+from annotate.api import image_responses
 from annotate.common import image_store
 from annotate.desk import judging, leasing
 from annotate.models import Candidate, Judgement
@@ -238,7 +238,7 @@ def test_a_smooth_image_and_a_sharp_one_differ_in_their_pixels_alone(api, campai
 @pytest.mark.parametrize("size", [1, 64, 512, 1024])
 def test_no_image_is_larger_than_what_its_answer_is_filled_up_to(size):
     noise = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    assert len(images.encode_png(noise)) < outgoing.bound(size)
+    assert len(images.encode_png(noise)) < image_responses.bound(size)
 
 
 def test_the_order_of_ids_does_not_tell_which_restorers_are_compared(person):

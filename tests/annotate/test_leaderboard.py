@@ -12,8 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from scipy.special import expit
 
-from annotate.campaigns import items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import items, lifecycle
 from annotate.desk import judging, leasing
 from annotate.leaderboard.board import leaderboard
 from annotate.models import Campaign, GoldSet, MachineAnswers, Pair, Score
@@ -423,7 +422,7 @@ def test_who_is_asked_in_two_campaigns_counts_once_with_the_last_answer():
     answer(first, ann, by_order)
     again = Campaign.objects.create(slug="again", name="Again")
     items.add_items(campaign=again, pairs=first.items.values_list("pair", flat=True))
-    campaigns_services.invite(campaign=again, annotators=[ann])
+    lifecycle.invite(campaign=again, annotators=[ann])
     answer(again, ann, against_the_order)
     board = leaderboard()
     assert board.votes == 6

@@ -16,7 +16,7 @@ from rewardlab import clip as rewardlab_clip
 from rewardlab.clip import open_clip
 from rewardlab.errors import ModelError
 from rewardlab.reward_model import backbones
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.model import Preprocess, resize, resize_by_products
 from tests.support.preferences import TINY
 
@@ -109,7 +109,7 @@ def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
     config = open_clip.get_model_config("ViT-H-14")
     with torch.device("meta"):
         clip = rewardlab_clip.build(config)
-    model = reward_model_model.FaceRewardModel(clip, None, Preprocess(), config)
+    model = frm.FaceRewardModel(clip, None, Preprocess(), config)
     backbones.lock(model, image_layers=20, text_layers=11)
     wanted = {str(block) for block in range(13, 32)}, {str(block) for block in range(13, 24)}, HEADS
     assert trainable_blocks(model) == wanted
@@ -156,8 +156,8 @@ def test_the_parity_flag_is_the_old_resize_without_antialiasing(portraits):
 @pytest.fixture(scope="module")
 def saved(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    reward_model_model.save(open_tiny(tiny), folder / "hpsv2")
-    reward_model_model.save(backbones.open_compact(seed=0), folder / "compact")
+    frm.save(open_tiny(tiny), folder / "hpsv2")
+    frm.save(backbones.open_compact(seed=0), folder / "compact")
     return folder
 
 
@@ -195,12 +195,12 @@ def test_a_moved_folder_still_opens_and_a_broken_one_says_why(saved, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(saved / "compact", moved)
     assert rewardlab.load(moved).score(torch.rand(1, 3, 64, 64), "A face.").shape == (1,)
-    weights = moved / reward_model_model.WEIGHTS_FILE
+    weights = moved / frm.WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match="damaged or cut"):
         rewardlab.load(moved)
     weights.unlink()
-    with pytest.raises(ModelError, match=f"{reward_model_model.WEIGHTS_FILE} is missing"):
+    with pytest.raises(ModelError, match=f"{frm.WEIGHTS_FILE} is missing"):
         rewardlab.load(moved)
     with pytest.raises(ModelError, match="no model folder"):
         rewardlab.load(tmp_path)

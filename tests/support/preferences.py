@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from rewardlab import assets, images, manifest
-from rewardlab import files as rewardlab_files
+from rewardlab.files import sha256, write_atomic
 from rewardlab.manifest import PreferenceRow
 
 SIZE = 40
@@ -65,8 +65,8 @@ def store(folder, picture: np.ndarray, suffix: str = "png") -> str:
         data = images.encode_png(picture)
     else:
         data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-    name = f"{rewardlab_files.sha256(data)[:2]}/{rewardlab_files.sha256(data)}.{suffix}"
-    rewardlab_files.write_atomic(folder / name, data)
+    name = f"{sha256(data)[:2]}/{sha256(data)}.{suffix}"
+    write_atomic(folder / name, data)
     return name
 
 
