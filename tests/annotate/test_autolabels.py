@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotate.campaigns.lifecycle import Selection
 from django.core.management import CommandError, call_command
 
 from annotate.campaigns import lifecycle
+from annotate.campaigns.lifecycle import Selection
 from annotate.desk import judging, leasing
 from annotate.models import (
     AuditEntry,

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from annotate.campaigns.lifecycle import Selection
 from django.test import Client
 
 from annotate.campaigns import lifecycle
+from annotate.campaigns.lifecycle import Selection
 from annotate.models import Campaign, Judgement, Lease, Preference, User
 from annotate.models.campaigns import Question
 from annotate.statistics.significance import binomial_two_sided
