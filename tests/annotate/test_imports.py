@@ -13,6 +13,7 @@ from django.db.models import Count, F, Q, Sum
 from annotate.agreement import gold_sets
 from annotate.common import pseudonyms
 from annotate.desk import judging, leasing
+from annotate.exchange import import_judgements
 from annotate.exchange.export import export
 from annotate.exchange.foreign_files import Answer, ImportFileError, LabelStudio, Unusable, read_label_studio
 from annotate.models import (
