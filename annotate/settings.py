@@ -105,7 +105,7 @@ MIDDLEWARE = [
     "annotate.web.middleware.htmx_sign_in",
 ]
 
-# No door takes a file, and none needs a large body.
+# No page accepts a file, and none needs a large body.
 FILE_UPLOAD_HANDLERS = ["annotate.web.uploads.RefuseFiles"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 
@@ -128,7 +128,9 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_ROOT / 'db.sqlite3'}")}
 if "ENGINE" not in DATABASES["default"]:
-    raise ImproperlyConfigured("DATABASE_URL is no address of a database, such as postgres://user:password@host/name.")
+    raise ImproperlyConfigured(
+        "DATABASE_URL is not the address of a database, such as postgres://user:password@host/name."
+    )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATA_ROOT.mkdir(parents=True, exist_ok=True)
     DATABASES["default"]["OPTIONS"] = {

@@ -70,7 +70,7 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
         network = registry.load(state)
     except spandrel.UnsupportedModelError as error:
         raise WeightsError(
-            f"{path} holds no network that is recognised. Recognised are: "
+            f"{path} holds no recognised network. Recognised are: "
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
     except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:

@@ -55,7 +55,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Dispute:
-    """A pair on which people are divided, or on which people and a machine are of different minds."""
+    """A pair on which people are divided, or on which people and a machine disagree."""
 
     pair: Pair
     votes: tuple[int, int, int]  # for the first, for the second, can't tell

@@ -179,7 +179,7 @@ def read(folder: Path) -> Manifest:
     try:
         fields = json.loads((folder / MANIFEST).read_text())
     except FileNotFoundError:
-        raise Fault(f"{folder} is no backup: it has no {MANIFEST}. A backup that was killed has none.") from None
+        raise Fault(f"{folder} is not a backup: it has no {MANIFEST}. A backup that was killed has none.") from None
     except ValueError as error:
         raise Fault(f"{folder / MANIFEST} is damaged ({error}).") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:

@@ -81,7 +81,7 @@ def abstained_pairs() -> set[int]:
 def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) -> int:
     """Store a new campaign with the items that were selected. Returns how many. Refused if there are none.
 
-    Pairs that the predictor abstains from are no random ones: all of them count as drawn for their small margin.
+    Pairs that the predictor abstains from are not a random sample: all of them count as drawn for their small margin.
     """
     if selection.abstained:
         campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
@@ -108,7 +108,7 @@ def require_slug(slug: str) -> None:
     if not slug_re.fullmatch(slug) or slug in RESERVED_SLUGS or len(slug) > longest:
         raise Refused(
             "bad_slug",
-            f"“{slug}” is no name for a campaign: at most {longest} letters, digits, - and _, and not "
+            f"“{slug}” is not a valid campaign address: at most {longest} letters, digits, - and _, and not "
             f"{', '.join(RESERVED_SLUGS)}.",
         )
 

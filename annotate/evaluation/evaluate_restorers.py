@@ -115,7 +115,7 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
 
 def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
     """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
-    by them, and early stopping does, so they are no test."""
+    by them, and early stopping does, so they do not count as test faces."""
     seen: set[str] = set()
     for source in sources:
         name = source.partition("@")[0]  # of a run, whatever its dial
@@ -156,7 +156,7 @@ def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tu
         if not faces.exists():
             raise EvaluationError(
                 f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
-                "they are no test: ingest more, train with a smaller --held-out, or see them all the same with "
+                "they do not count as test faces: ingest more, train with a smaller --held-out, or include them with "
                 "--with-watched."
             )
     if config.skip_missing:

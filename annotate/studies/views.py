@@ -17,7 +17,7 @@ def _study(request: Request, slug: str) -> tuple[Campaign, studies_report.Study]
     leads_only(request, "The study's report is")
     campaign = get_object_or_404(Campaign, slug=slug)
     if campaign.kind != Campaign.Kind.STUDY:
-        raise Http404("This campaign is no study.")
+        raise Http404("This campaign is not a study.")
     return campaign, studies_report.study(campaign)
 
 

@@ -17,7 +17,7 @@ from refl.evaluation.paired_differences import FEWEST_FACES
 Results = Mapping[str, Any]  # what stands in evaluation/results.json
 Style = Literal["text", "markdown", "latex"]
 
-REFERENCES = ("lq", "hq")  # rows that are no restorers
+REFERENCES = ("lq", "hq")  # rows that are not restorers
 FEW_FACES = 30
 NONE = "–"
 HEADER_WIDTH = 14

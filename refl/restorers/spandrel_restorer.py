@@ -73,7 +73,7 @@ class CheckpointRestorer:
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is no multiple of the scale."""
+        """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is not a multiple of the scale."""
         check_images(lq)
         is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1
         images = resize(lq, FACE_SIZE) if is_face_network else shrink(lq, self.network.scale)

@@ -63,7 +63,7 @@ class Gold:
 
     @classmethod
     def from_rows(cls, rows: Iterable[PreferenceRow]) -> "Gold":
-        """Takes the rows of split gold; those the SVM labelled are no gold. Raises `GoldError`."""
+        """Takes the rows of split gold; those that the SVM labelled are not gold. Raises `GoldError`."""
         gold = [row for row in rows if row.split == "gold"]
         judged = [row for row in gold if row.origin in JUDGED]
         decided = tuple(row for row in judged if row.p_first != 0.5)

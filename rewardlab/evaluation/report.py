@@ -38,7 +38,7 @@ PAPER = {
     "mlp3": (0.692, "Table 9"),
     "mlp4": (0.688, "Table 9"),
 }
-PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is no multiple of 1/360"
+PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is not a multiple of 1/360"
 
 
 @dataclass(frozen=True)

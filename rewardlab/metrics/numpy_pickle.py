@@ -28,7 +28,7 @@ class _ArraysOnly(pickle.Unpickler):
 def load_arrays(path: Path) -> Any:
     """The dicts, lists and numpy arrays pickled in `path`.
 
-    Raises `ValueError` naming the file if it is no pickle or refers to anything else.
+    Raises `ValueError` naming the file if it is not a pickle or refers to anything else.
     """
     with path.open("rb") as file:
         try:

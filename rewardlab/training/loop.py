@@ -68,7 +68,7 @@ class Loop:
                 raise self.failed(
                     f"The disk of {self.run.folder} is full. Free space and run the same command"
                 ) from error
-            raise self.failed(f"{error}. Run the same command once that is mended") from error
+            raise self.failed(f"{error}. Run the same command once that is fixed") from error
         except Exception as error:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise

@@ -175,7 +175,7 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
     with pytest.raises(CommandError, match="There is no gold set yet"):
         call_command("agreement")
     (tmp_path / "file").touch()
-    with pytest.raises(CommandError, match="is no folder that can be written"):
+    with pytest.raises(CommandError, match="is not a folder that can be written"):
         call_command("agreement", campaign.slug, "--out", str(tmp_path / "file"))
 
 

@@ -89,7 +89,7 @@ def test_a_run_in_other_hands_is_left_alone(place):
     command = [sys.executable, "-c", hold, str(place / "runs" / "mine")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(CommandError, match=f"mine is in the hands of process {holder.pid}"):
+        with pytest.raises(CommandError, match=f"mine is locked by process {holder.pid}"):
             train(place, "mine", "--seed", "1")  # it has saved nothing, so it would be started anew
         assert (place / "runs" / "mine" / "config.json").exists()
         holder.communicate("\n")
@@ -99,7 +99,7 @@ def test_a_run_in_other_hands_is_left_alone(place):
 def test_a_sibling_of_another_training_is_never_compared(place):
     train(place, "one")
     train(place, "one-null-text", "--null-text", "--seed", "1")
-    with pytest.raises(CommandError, match=r"one-null-text is no sibling of one \(seed 1 -> 0\).*Move"):
+    with pytest.raises(CommandError, match=r"one-null-text is not a sibling of one \(seed 1 -> 0\).*Move"):
         run("evaluate_frm", "one", "--device", "cpu", "--null-text")
     assert "null text" not in run("evaluate_frm", "one", "--device", "cpu")
 

@@ -199,7 +199,7 @@ def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupte
     while len(losses_of(run)) < 3:
         assert process.poll() is None, "ended before it could be killed"
         time.sleep(0.005)
-    with pytest.raises(runs.RunError, match=f"killed is in the hands of process {process.pid}"):
+    with pytest.raises(runs.RunError, match=f"killed is locked by process {process.pid}"):
         run.held().__enter__()
     process.send_signal(signal.SIGKILL)
     process.wait()
