@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from annotate.campaigns import oversight
 from annotate.models import Campaign, Candidate, Judgement, Lease, User
 from annotate.models.campaigns import Question
-from annotate.statistics.annotator_checks import Conduct, conducts
+from annotate.statistics.annotator_checks import Behaviour, behaviours
 from annotate.studies.preference_ratios import Preferred, Vote, preferred
 
 # Table 6: the share that preferred the tuned restorer. On the paper's faces and participants.
@@ -29,7 +29,7 @@ class Row:
 @dataclass(frozen=True)
 class Participant:
     person: User
-    conduct: Conduct
+    behaviour: Behaviour
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def study(campaign: Campaign) -> Study:
         for couple, questions in sorted(by_couple.items())
         for question, votes in sorted(questions.items())
     ]
-    found = conducts(oversight.answers(campaign))
+    found = behaviours(oversight.answers(campaign))
     people = User.objects.filter(pk__in=found).order_by("username")
     return Study(rows, [Participant(person, found[person.pk]) for person in people])
 
