@@ -2,6 +2,7 @@
 
 import json
 
+from rewardlab import tables
 from rewardlab.training.runs import Run
 
 
@@ -35,9 +36,7 @@ def write(run: Run, note: str = "") -> str:
     ]
     if looks:
         names = sorted({name for look in looks for name in look["held_out"]})
-        lines += [f"| step | {' | '.join(names)} |", "|---:" * (len(names) + 1) + "|"]
-        for look in looks:
-            cells = (f"{look['held_out'][name]:.4f}" if name in look["held_out"] else "" for name in names)
-            lines.append(f"| {look['step']} | {' | '.join(cells)} |")
+        rows = [[look["step"], *(tables.decimals(look["held_out"].get(name), 4) for name in names)] for look in looks]
+        lines.append(tables.markdown(["step", *names], rows, "r" * (len(names) + 1)))
     lines += ["", "## Configuration", "", "```json", json.dumps(config, indent=1), "```", ""]
     return "\n".join(lines)
