@@ -16,7 +16,16 @@ from annotate.campaigns import items, lifecycle
 from annotate.desk import judging, leasing
 from annotate.leaderboard.board import leaderboard
 from annotate.models import Campaign, GoldSet, MachineAnswers, Pair, Score
-from annotate.statistics.bradley_terry import PRIOR, Ballots, fit, fit_many, rank_correlation, ranks, spreads, untold
+from annotate.statistics.bradley_terry import (
+    PRIOR,
+    Ballots,
+    fit,
+    fit_many,
+    intervals,
+    limitations,
+    rank_correlation,
+    ranks,
+)
 from annotate.statistics.ranking_robustness import sensitivities, triads
 from tests.support.factories import make_campaign, make_user
 from tests.support.servers import ROOT
@@ -87,29 +96,29 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         quality = strengths + luck * random.normal(size=(faces, 4))
         won = (random.random(len(face)) < expit(quality[face, first] - quality[face, second])).astype(float)
         cast = Ballots(tuple("ABCD"), first, second, won, np.arange(len(face)), face, face % 2)
-        found = spreads(cast, cast.faces, "faces", draws=300)
+        found = intervals(cast, cast.faces, "faces", draws=300)
         inside += np.mean(
             [own.strength[0] <= value <= own.strength[1] for own, value in zip(found, truth, strict=True)]
         )
-        found = spreads(cast, cast.pairs, "votes", draws=300)  # as if every vote were independent
+        found = intervals(cast, cast.pairs, "votes", draws=300)  # as if every vote were independent
         naive += np.mean([own.strength[0] <= value <= own.strength[1] for own, value in zip(found, truth, strict=True)])
     margin = 3 * np.sqrt(0.95 * 0.05 / trials)
     assert inside / trials == pytest.approx(0.95, abs=margin)
     assert naive / trials < 0.95 - margin
-    assert spreads(make_ballots([(0, 1, 1, face) for face in range(9)], 2), np.arange(9), "faces")[0].why == (
+    assert intervals(make_ballots([(0, 1, 1, face) for face in range(9)], 2), np.arange(9), "faces")[0].why == (
         "every draw of faces gives the same strength, which tells nothing of its spread"
     )
-    few = spreads(cast, cast.annotators, "annotators")
+    few = intervals(cast, cast.annotators, "annotators")
     assert few[0].strength is None
     assert few[0].why == "2 annotators: an interval needs 5"
 
 
 def test_what_votes_cannot_tell_is_said():
     names = ("A", "B", "C", "D")
-    assert untold(names, make_ballots([(0, 1, 1), (0, 1, 0), (1, 2, 0.5), (3, 0, 0.5)], 4).wins()) == []
-    apart = untold(names, make_ballots([(0, 1, 1), (3, 2, 1)], 4).wins())
+    assert limitations(names, make_ballots([(0, 1, 1), (0, 1, 0), (1, 2, 0.5), (3, 0, 0.5)], 4).wins()) == []
+    apart = limitations(names, make_ballots([(0, 1, 1), (3, 2, 1)], 4).wins())
     assert apart[0].startswith("No vote connects these groups: A, B; C, D.")
-    never = untold(names, make_ballots([(0, 1, 1), (0, 2, 1), (1, 2, 0.5), (3, 0, 1)], 4).wins())
+    never = limitations(names, make_ballots([(0, 1, 1), (0, 2, 1), (1, 2, 0.5), (3, 0, 1)], 4).wins())
     assert never[0].startswith("No vote goes against the order D over A over B and C.")
 
 
