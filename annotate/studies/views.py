@@ -35,8 +35,8 @@ def study_report(request: Request, slug: str) -> HttpResponse:
 
 def _paper(campaign: Campaign) -> list[tuple[str, list[float]]]:
     return [
-        (couple, [shares[question] for question in campaign.questions])
-        for couple, shares in studies_report.PAPER.items()
+        (restorer_pair, [shares[question] for question in campaign.questions])
+        for restorer_pair, shares in studies_report.PAPER.items()
     ]
 
 

@@ -164,7 +164,7 @@ def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] 
     return {
         name: {"value": share.mean, "low": share.low, "high": share.high, "comparisons": len(share)}
         for name, share in (
-            ("two_agree", found.couples),
+            ("two_agree", found.pairs_of_answers),
             ("one_against_rest", found.majority),
             ("frm_against_one", single),
         )

@@ -147,8 +147,14 @@ def _constant_order(learned: JudgedPairs, asked: JudgedPairs) -> Array:
     for one, other, won in zip(learned.first_sources, learned.second_sources, learned.first_wins, strict=True):
         wins[one, other] = wins.get((one, other), 0) + (1 if won else -1)
         wins[other, one] = wins.get((other, one), 0) - (1 if won else -1)
-    couples = zip(asked.first_sources, asked.second_sources, strict=True)
-    return np.array([wins.get(couple, 0) or (1 if couple[0] < couple[1] else -1) for couple in couples], np.float64)
+    restorer_pairs = zip(asked.first_sources, asked.second_sources, strict=True)
+    return np.array(
+        [
+            wins.get(restorer_pair, 0) or (1 if restorer_pair[0] < restorer_pair[1] else -1)
+            for restorer_pair in restorer_pairs
+        ],
+        np.float64,
+    )
 
 
 def last_doubling(points: Sequence[Point], faces: NDArray) -> list[Doubling]:

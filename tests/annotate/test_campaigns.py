@@ -104,7 +104,7 @@ def form(**fields) -> dict:
 
 def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client, lead, faces):
     ann = make_user("ann")
-    chosen = {"splits": ["train"], "couples": ["dat-light|lanczos", "lanczos|hq"], "pairs": 4}
+    chosen = {"splits": ["train"], "restorer_pairs": ["dat-light|lanczos", "lanczos|hq"], "pairs": 4}
     count = client.get(reverse("campaign_count"), chosen | {"overlap": "2"}).content.decode()
     assert "4 pairs" in count
     assert "8 answers" in count
@@ -115,8 +115,8 @@ def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client
     assert (campaign.item_count, campaign.overlap, campaign.repeat_share) == (4, 2, 0.05)
     asked = Pair.objects.filter(items__campaign=campaign)
     assert {pair.face.split for pair in asked} == {"train"}
-    couples = {frozenset((pair.first.source, pair.second.source)) for pair in asked}
-    assert couples == {frozenset(("dat-light", "lanczos")), frozenset(("lanczos", "hq"))}
+    restorer_pairs = {frozenset((pair.first.source, pair.second.source)) for pair in asked}
+    assert restorer_pairs == {frozenset(("dat-light", "lanczos")), frozenset(("lanczos", "hq"))}
     assert [entry.action for entry in AuditEntry.objects.order_by("pk")] == ["create-campaign", "invite"]
     assert "4 items" in client.get(response["Location"]).content.decode()
 
@@ -130,7 +130,7 @@ def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client
         ({"repeat_share": 0.9}, "less than or equal to 0.5"),
         ({"name": "New"}, "is the address of a page"),
         ({"name": "美しさ"}, "Write an address"),
-        ({"couples": ["dat-light|nobody"]}, "Select a valid choice"),
+        ({"restorer_pairs": ["dat-light|nobody"]}, "Select a valid choice"),
         ({"pairs": -1}, "greater than or equal to 1"),
     ],
 )

@@ -87,9 +87,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     differences = strengths[:, None] - strengths
     expected = expit(differences[..., None] + np.sqrt(2) * luck * nodes) @ (weights / weights.sum())
     truth = fit(expected * ~np.eye(4, dtype=bool) * NO_PRIOR)
-    couples = np.repeat(np.array(np.triu_indices(4, 1)).T, 3, axis=0)
-    face = np.repeat(np.arange(faces), len(couples))
-    first, second = np.tile(couples, (faces, 1)).T
+    restorer_pairs = np.repeat(np.array(np.triu_indices(4, 1)).T, 3, axis=0)
+    face = np.repeat(np.arange(faces), len(restorer_pairs))
+    first, second = np.tile(restorer_pairs, (faces, 1)).T
     inside = naive = 0.0
     for trial in range(trials):
         random = np.random.default_rng(trial)
@@ -141,8 +141,10 @@ def test_circles_are_counted_where_all_three_pairs_are_decided():
     assert by_annotator.interval == pytest.approx((0.150, 0.850), abs=1e-3)  # Wilson's of 2 in 4
     assert "coins would make 25%" in by_face.words
     random = np.random.default_rng(0)
-    couples = [(one, other) for one in range(5) for other in range(one)]
-    coins = make_ballots([(*couple, random.integers(2), face) for face in range(400) for couple in couples], 5)
+    restorer_pairs = [(one, other) for one in range(5) for other in range(one)]
+    coins = make_ballots(
+        [(*restorer_pair, random.integers(2), face) for face in range(400) for restorer_pair in restorer_pairs], 5
+    )
     found = triads(coins, coins.faces)
     assert found.threes == 400 * 10
     assert found.share == pytest.approx(1 / 4, abs=3 * np.sqrt(0.25 * 0.75 / 4000))
@@ -191,14 +193,14 @@ def test_the_votes_that_are_named_do_turn_the_order_round_and_one_fewer_does_not
 def test_no_fewer_votes_than_the_greedy_choice_would_do():
     """Against all sets of votes of a small board."""
     counts = {(0, 1): 9, (1, 0): 8, (1, 2): 9, (2, 1): 7, (0, 2): 8, (2, 0): 5}
-    cast = make_ballots([(*couple, 1) for couple, votes in counts.items() for _ in range(votes)])
+    cast = make_ballots([(*restorer_pair, 1) for restorer_pair, votes in counts.items() for _ in range(votes)])
     first = sensitivities(cast)[0]
     assert (first.upper, first.lower) == ("A", "B")
 
     def turns(dropped) -> bool:
         wins = cast.wins()
-        for couple in dropped:
-            wins[couple] -= 1
+        for restorer_pair in dropped:
+            wins[restorer_pair] -= 1
         strengths = fit(wins)
         return wins.min() >= 0 and strengths[0] < strengths[1]
 
@@ -212,7 +214,7 @@ def test_rank_correlations_are_scipys_and_undefined_ones_are_explained():
     other = np.array([2.0, 3.0, 1.0, -1.0, -1.0, 5.0])
     found = rank_correlation(one, other)
     assert found.restorers == 5
-    # Ten couples: eight in the same order, one against it, one tied in the other ranking.
+    # Ten restorer pairs: eight in the same order, one against it, one tied in the other ranking.
     assert found.kendall == pytest.approx(7 / np.sqrt(10 * 9))
     assert found.spearman == pytest.approx(np.corrcoef([1, 2, 3, 4, 5], [2, 1, 3, 4.5, 4.5])[0, 1])
     assert found.why == ""

@@ -62,13 +62,13 @@ def test_every_table_of_a_run_in_one_command(place):
     # The labels follow contrast, of which the rows' "ssim" is made: that metric must be right everywhere.
     assert float(contested["ssim"]["agreement"]) == 1.0
     results = json.loads((folder / "results.json").read_text())
-    # Three votes against one on every pair: of six couples three agree.
+    # Three votes against one on every pair: of six pairs of answers three agree.
     assert results["people"]["two_agree"]["value"] == pytest.approx(0.5)
     assert results["gold"] | {"sha256": ""} == {
         "faces": 4, "contested": 12, "decided": 12, "anchored": 12, "simulated": False, "sha256": "",
     }  # fmt: skip
     assert "87.78% (Table 11)" in printed
-    assert (folder / "table.md").read_text().count("| FRM, image and text |") == 2
+    assert (folder / "table.md").read_text().count("| FRM, image and text ") == 2
     config = json.loads((place / "runs" / "one-human-50" / "config.json").read_text())["config"]
     assert config["human_fraction"] == 0.5
     trained = (place / "runs" / "one-null-text" / "model" / model.WEIGHTS_FILE).stat().st_mtime_ns
