@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict
 
 
@@ -105,7 +105,7 @@ def markdown(rows: Sequence[ResultRow]) -> str:
     return "\n\n".join(parts) + "\n" if parts else ""
 
 
-def _piped(cells) -> str:
+def _piped(cells: Iterable[str]) -> str:
     return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
 
 
