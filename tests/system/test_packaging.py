@@ -1,5 +1,6 @@
-"""The wheel, installed away from the checkout; its requirements."""
+"""The wheel, installed away from the checkout; its requirements; what the libraries import at their top level."""
 
+import ast
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import sysconfig
 import tomllib
 import venv
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from rewardlab.reward_model import model as reward_model
 from tests.support import random_networks
 from tests.support.servers import ROOT
 
+UNIX_ONLY = {"fcntl", "grp", "pwd", "resource", "termios"}
 # The list of an earlier build's files (egg-info) would bring them into this wheel too.
 UNNEEDED = (".*", "*.egg-info", "build", "var", "tests", "__pycache__")
 TEXT = "The face of a woman aged about 40."
@@ -115,7 +118,34 @@ def test_requirements_hold_the_pins_of_what_is_declared():
         assert not refused
 
 
+def test_libraries_import_no_unix_only_module_at_top_level():
+    found = [
+        f"{path.relative_to(ROOT)}:{statement.lineno}"
+        for package in ("rewardlab", "refl")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for statement in _top_level(ast.parse(path.read_text()))
+        if _imported(statement) & UNIX_ONLY
+    ]
+    assert not found
+
+
 def _pins(path: Path) -> dict[str, str]:
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     pairs = [(Requirement(line).name, line.partition("==")[2]) for line in lines]
     return {canonicalize_name(name): version for name, version in pairs}
+
+
+def _top_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement that runs when the module is imported, also below `if` and in classes."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _top_level(child)
+
+
+def _imported(statement: ast.AST) -> set[str]:
+    if isinstance(statement, ast.Import):
+        return {alias.name.partition(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.ImportFrom) and not statement.level:
+        return {str(statement.module).partition(".")[0]}
+    return set()
