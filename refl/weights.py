@@ -55,7 +55,8 @@ def read_state(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path} holds a {type(state).__name__} where a dictionary of tensors is expected")
-    return spandrel.canonicalize_state_dict(state)
+    canonical: dict[str, Any] = spandrel.canonicalize_state_dict(state)
+    return canonical
 
 
 def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescriptor:

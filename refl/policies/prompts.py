@@ -123,4 +123,5 @@ class TextEncoder(nn.Module):
         ).input_ids
         states = self.encoder(tokens.to(latents.device))[0].to(latents.dtype)
         places = torch.tensor([different.index(prompt) for prompt in prompts], device=latents.device)
-        return states[places]
+        repeated: Tensor = states[places]
+        return repeated

@@ -94,7 +94,7 @@ class Agreement:
 
 
 def agreement(
-    margins: Array, first_wins: NDArray[np.bool_], faces: NDArray, *, samples: int = 2000, seed: int = 0
+    margins: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64], *, samples: int = 2000, seed: int = 0
 ) -> Agreement:
     """How often margins (N,), positive for the first image, have the sign of the label (N,); 0 is half right.
 
@@ -108,7 +108,7 @@ def agreement(
     return _summed((1 + np.sign(margins) * np.where(first_wins, 1, -1)) / 2, faces, samples, seed)
 
 
-def _summed(correct: NDArray[np.float64], faces: NDArray, samples: int, seed: int) -> Agreement:
+def _summed(correct: NDArray[np.float64], faces: NDArray[np.int64], samples: int, seed: int) -> Agreement:
     if len(correct) == 0:
         raise ValueError("there is no pair to measure agreement on")
     low, high = bootstrap_interval(correct, faces, samples=samples, seed=seed)

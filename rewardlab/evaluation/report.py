@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,7 +203,7 @@ def _row_of(contender: Contender, name: str, stratum: Stratum, **known: Any) -> 
     values: dict[str, Any] = dict.fromkeys(ResultRow.__annotations__)
     values |= {"name": contender.name, "title": contender.title, "group": contender.group, "note": contender.note}
     values |= {"stratum": name, "pairs": len(stratum), "paper": figure, "paper_where": place, **known}
-    return ResultRow(**values)  # type: ignore[typeddict-item]
+    return cast(ResultRow, values)  # `values` begins with every key of it
 
 
 def _calibration(margins: NDArray[np.float64], truth: Gold) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 # All that a pickled array of numbers refers to; numpy 2 moved numpy.core to numpy._core.
+_reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]  # private: only pickles name it
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
 }
 
 

@@ -57,10 +57,11 @@ def open_hpsv2(checkpoint: Path, architecture: str = "ViT-H-14", *, antialias: b
 def _architecture(name: str) -> dict[str, Any]:
     if name.endswith(".json"):
         try:
-            return json.loads(Path(name).read_text())
+            stored: dict[str, Any] = json.loads(Path(name).read_text())
+            return stored
         except (OSError, json.JSONDecodeError) as error:
             raise ModelError(f"The architecture {name} cannot be read: {error}") from error
-    config = open_clip.get_model_config(name)
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
         raise ModelError(f"open_clip knows no architecture {name}: see open_clip.list_models()")
     return config

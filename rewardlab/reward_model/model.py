@@ -95,12 +95,14 @@ class FaceRewardModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.clip.logit_scale.device
+        device: torch.device = self.clip.logit_scale.device
+        return device
 
     @property
     def scale(self) -> Tensor:
         """1 / tau of App. A.2."""
-        return self.clip.logit_scale.exp()
+        scale: Tensor = self.clip.logit_scale.exp()
+        return scale
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, S, S) -> unit embeddings (N, D)."""
@@ -108,7 +110,8 @@ class FaceRewardModel(nn.Module):
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """(C,) texts -> token ids (C, L), cut at the context length."""
-        return self.tokenizer(list(captions))
+        tokens: Tensor = self.tokenizer(list(captions))
+        return tokens
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (C, L) -> unit embeddings (C, D)."""
