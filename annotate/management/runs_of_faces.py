@@ -49,7 +49,7 @@ def made_ready(command: BaseCommand, run: Any, config: Any, options: dict[str, A
     from rewardlab.training.checkpoint import saved_step
 
     if run.exists():
-        known = run.description()["config"]
+        known = run.description().config
         different = [
             f"{name} {known.get(name)} -> {value}"
             for name, value in asdict(config).items()

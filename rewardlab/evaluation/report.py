@@ -57,7 +57,7 @@ CHANCE = Contender("chance", "Chance", "baseline", None)
 
 
 def run_config(run: Run) -> TrainConfig:
-    return TrainConfig(**run.description()["config"])
+    return TrainConfig(**run.description().config)
 
 
 def ablation_name(run: Run, *, null_text: bool = False, human_fraction: float = 1.0) -> str:
@@ -94,7 +94,7 @@ def evaluate_run(
     model = _trained(run)
     trained = margins("FRM", model, config.null_text)
     tied = reward_model_margins.margins(model, list(truth.tied), images, null_text=config.null_text)
-    start = margins("backbone", open_start(run.description()["start"], run, config), config.null_text)
+    start = margins("backbone", open_start(run.description().start, run, config), config.null_text)
     contenders = [
         Contender("frm", f"FRM, {text}", "frm", trained),
         Contender("start", f"Backbone {config.backbone}, untuned", "start", start),

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import runs
+from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
 
 STATUS_SECONDS = 1.0
@@ -33,9 +34,7 @@ Tell = Callable[[Progress], None]
 class Loop:
     """The frame of one process's training: only the main process writes."""
 
-    def __init__(
-        self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Literal["pairs", "images"]
-    ) -> None:
+    def __init__(self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Unit) -> None:
         self.run, self.total, self.accelerator, self.tell, self.unit = run, total, accelerator, tell, unit
         self.step = self.saved = 0
         self.rate: float | None = None
@@ -92,7 +91,7 @@ class Loop:
             self._status_at = time.monotonic()
             self.write_status("running")
 
-    def write_status(self, state: str, error: str = "") -> None:
+    def write_status(self, state: State, error: str = "") -> None:
         if self.is_main:
             self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
 

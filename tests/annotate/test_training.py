@@ -79,7 +79,7 @@ def test_every_table_of_a_run_in_one_command(place):
     assert (place / "runs" / "one-null-text" / "model" / model.WEIGHTS_FILE).stat().st_mtime_ns == trained
 
 
-def test_a_run_in_other_hands_is_left_alone(place):
+def test_run_locked_by_another_process_is_left_alone(place):
     hold = (
         "import sys, pathlib; from rewardlab.training.runs import Run\n"
         "with Run(pathlib.Path(sys.argv[1])).held(): print('held', flush=True); input()"

@@ -98,7 +98,7 @@ class Command(BaseCommand):
         if sibling.is_done():
             return sibling
         if not sibling.exists():
-            start = run.description()["start"].get("checkpoint")
+            start = run.description().start.get("checkpoint")
             with sibling.held():
                 prepare_run(
                     sibling,

@@ -83,7 +83,7 @@ class Command(BaseCommand):
             images = images_folder(options, run)
             prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
-            settled = ", ".join(f"{name} {value}" for name, value in run.description()["config"].items())
+            settled = ", ".join(f"{name} {value}" for name, value in run.description().config.items())
             self.stdout.write(f"  {settled}")
             return
         if run.is_done():
