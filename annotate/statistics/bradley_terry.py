@@ -18,6 +18,7 @@ from scipy.stats import kendalltau, norm, spearmanr, t
 
 from annotate.statistics.answer_arrays import Floats, Ints
 from annotate.statistics.bootstrap import LEAST, drawn_times, groups_of
+from rewardlab.tables import decimals
 
 Bools = NDArray[np.bool_]
 
@@ -78,7 +79,7 @@ class Interval:
 
 
 def signed(strength: float) -> str:
-    return f"{strength:+.2f}".replace("-", "−")
+    return decimals(strength, 2, signed=True)
 
 
 def fit(wins: Floats) -> Floats:

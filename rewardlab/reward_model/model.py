@@ -26,6 +26,7 @@ ensure_torchvision()
 
 from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, make_tokenizer  # noqa: E402
 from rewardlab.errors import ModelError  # noqa: E402
+from rewardlab.weight_files import misfits  # noqa: E402
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -196,19 +197,8 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
 
 def fill(clip: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Load weights; a missing or foreign key, or another shape, raises `ModelError` by name."""
-    wanted = clip.state_dict()
-    faults = [
-        *(f"missing: {name}" for name in wanted if name not in tensors),
-        *(f"foreign: {name}" for name in tensors if name not in wanted),
-        *(
-            f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in wanted.items()
-            if name in tensors and tensors[name].shape != tensor.shape
-        ),
-    ]
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise ModelError(f"{source} is a checkpoint of another backbone: {'; '.join(faults[:5])}{more}")
+    if faults := misfits(clip.state_dict(), tensors):
+        raise ModelError(f"{source} is a checkpoint of another backbone: {faults}")
     clip.load_state_dict(tensors)
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from annotate.campaigns import lifecycle
 from annotate.campaigns.lifecycle import Selection
 from annotate.desk import judging, leasing
-from annotate.models import Campaign, Candidate
+from annotate.models import Campaign, Candidate, Face
 from tests.support.factories import RESTORERS, make_campaign, make_user
 from tests.support.tables import squeezed
 
@@ -107,3 +107,11 @@ def test_study_files_with_odd_names_are_safe(campaign, lead):
     rows = rows_of(lead.get("/campaigns/study/study.csv").content.decode())
     assert [(row["preferred"], row["over"]) for row in rows] == [(IN_CSV[1], IN_CSV[0])] * 2
     assert {row["simulated"] for row in rows} == {"True"}
+
+
+def test_exported_preferences_with_odd_captions_are_safe(campaign, tmp_path):
+    Face.objects.update(caption="=HYPERLINK(A1)")
+    call_command("export", str(tmp_path), "--format", "csv", stdout=io.StringIO())
+    rows = rows_of((tmp_path / "preferences.csv").read_text())
+    assert {row["caption"] for row in rows} == {"'=HYPERLINK(A1)"}
+    assert {row["first_source"] for row in rows} | {row["second_source"] for row in rows} >= set(IN_CSV)

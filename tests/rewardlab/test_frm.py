@@ -57,7 +57,7 @@ def test_a_checkpoint_of_hpsv2s_layout_is_loaded_whole(tiny):
     [
         (lambda keys: keys.pop("module.visual.proj"), "missing: visual.proj"),
         (lambda keys: keys.update({"module.head.weight": torch.zeros(2)}), "foreign: head.weight"),
-        (lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}), r"visual.proj is \(2, 3\), not"),
+        (lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}), r"visual.proj \(2, 3\) instead of"),
         (lambda keys: keys.clear(), "no state_dict of tensors"),
     ],
     ids=["missing", "foreign", "shape", "empty"],
