@@ -155,7 +155,7 @@ def test_a_table_as_table_1_with_its_folder(place):
     assert picture.read_bytes() == candidates[2].path.read_bytes()
     assert len(list(csv.DictReader((folder / "evaluation" / "table.csv").open()))) == 4 * 6
     assert r"\toprule" in (folder / "evaluation" / "table.tex").read_text()
-    assert "| Input |" in (folder / "evaluation" / "table.md").read_text()
+    assert "| Input " in (folder / "evaluation" / "table.md").read_text()
     described = json.loads((folder / "config.json").read_text())
     assert (described["kind"], described["name"], described["start"], described["manifest"]) == (
         "evaluation", "table-1", {}, {},

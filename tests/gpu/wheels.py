@@ -14,7 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-MISSING = ("diffusers", "peft", "open_clip_torch", "timm", "ftfy", "wcwidth", "spandrel", "lpips", "skops", "tabulate")
+MISSING = (
+    "diffusers",
+    "peft",
+    "open_clip_torch",
+    "timm",
+    "ftfy",
+    "wcwidth",
+    "spandrel",
+    "lpips",
+    "skops",
+    "tabulate",
+    "msgspec",
+)
 # Not pinned by a requirements file: what skops prints its tables with.
 UNPINNED = ("prettytable",)
 OPTIONAL = ("pytorch-wavelets", "PyWavelets")  # the dual-tree wavelets of Eq. 4
