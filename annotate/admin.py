@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from annotate import models
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import lifecycle
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
 from annotate.predictor import refit_requests
@@ -187,7 +187,7 @@ class CampaignAdmin(AuditedAdmin):
     def add_pairs(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             try:
-                added = campaigns_services.add_contested_pairs(campaign=campaign, actor=_person(request))
+                added = lifecycle.add_contested_pairs(campaign=campaign, actor=_person(request))
             except Refused as refused:
                 self.message_user(request, f"{campaign}: {refused.message}", messages.ERROR)
             else:
@@ -196,14 +196,14 @@ class CampaignAdmin(AuditedAdmin):
     @admin.action(description="Pause: no more items are given out")
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
-            campaigns_services.set_open(campaign=campaign, is_open=False, actor=_person(request))
+            lifecycle.set_open(campaign=campaign, is_open=False, actor=_person(request))
             self.message_user(request, f"{campaign} is paused; answers are kept.", messages.SUCCESS)
 
     @admin.action(description="Reopen")
     def reopen(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             try:
-                campaigns_services.set_open(campaign=campaign, is_open=True, actor=_person(request))
+                lifecycle.set_open(campaign=campaign, is_open=True, actor=_person(request))
             except Refused as refused:
                 self.message_user(request, f"{campaign}: {refused.message}", messages.ERROR)
             else:
@@ -211,9 +211,7 @@ class CampaignAdmin(AuditedAdmin):
 
     @admin.action(description="Release all held items")
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:
-        released = sum(
-            campaigns_services.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset
-        )
+        released = sum(lifecycle.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset)
         self.message_user(request, f"{released} items were given back.", messages.SUCCESS)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+from rewardlab import tables
 from rewardlab.training.run_schema import HeldOutPoint
 from rewardlab.training.runs import Run
 
@@ -36,10 +37,9 @@ def write(run: Run, note: str = "") -> str:
     ]
     if looks:
         names = sorted({name for look in looks for name in look.held_out})
-        lines += [f"| step | {' | '.join(names)} |", "|---:" * (len(names) + 1) + "|"]
-        for look in looks:
-            figures = (look.held_out.get(name) for name in names)
-            cells = ("" if figure is None else f"{figure:.4f}" for figure in figures)
-            lines.append(f"| {look.step} | {' | '.join(cells)} |")
+        rows: list[list[tables.Cell]] = [
+            [look.step, *(tables.decimals(look.held_out.get(name), 4) for name in names)] for look in looks
+        ]
+        lines.append(tables.markdown(["step", *names], rows, "r" * (len(names) + 1)))
     lines += ["", "## Configuration", "", "```json", json.dumps(config, indent=1), "```", ""]
     return "\n".join(lines)

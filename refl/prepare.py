@@ -56,7 +56,7 @@ def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> 
         _prepare(run, config, sources, images)
     except BaseException:
         if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is not a run
         raise
 
 

@@ -213,7 +213,8 @@ class ReflTrainer:
         return total
 
     def weight(self, term: str) -> float:
-        return getattr(self.config, f"lambda_{term}")
+        weight: float = getattr(self.config, f"lambda_{term}")
+        return weight
 
     def _mine(self, batch: Batch, number: int) -> Batch:
         return batch.part(self.loop.accelerator.process_index * self.config.accumulation + number, self.shares)

@@ -1,7 +1,7 @@
 """Checkpoints of plain tensors into networks: everything that is missing or foreign is named."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rewardlab.errors import ModelError
+
+NAMED_AT_MOST = 5  # of each fault
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -20,7 +22,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         # torch's own advice, to load it without weights_only, would run whatever is inside.
-        raise ValueError(f"{path} is no checkpoint of plain tensors, or is cut: get it anew") from error
+        raise ValueError(f"{path} is not a checkpoint of plain tensors, or is truncated: download it again") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{path} holds no state_dict of tensors: it is another kind of checkpoint")
@@ -32,23 +34,41 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
 
     Raises `ValueError` naming the file and the missing, foreign and misshapen tensors.
     """
-    wanted = network.state_dict()
-    misshapen = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
-        for name, tensor in tensors.items()
-        if name in wanted and wanted[name].shape != tensor.shape
-    ]
-    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
-    foreign = [name for name in tensors if name not in wanted]
-    faults = [_some("missing", missing), _some("foreign", foreign), _some("of another shape", misshapen)]
-    if any(faults):
-        raise ValueError(f"{source} does not fit {type(network).__name__}: {'; '.join(filter(None, faults))}")
+    state = network.state_dict()
+    wanted = {name: state[name] for name in state if name in tensors or not name.endswith("num_batches_tracked")}
+    if faults := misfits(wanted, tensors):
+        raise ValueError(f"{source} does not fit {type(network).__name__}: {faults}")
     network.load_state_dict(tensors, strict=False)
 
 
-def _some(fault: str, names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{fault}: {', '.join(names[:3])}{more}" if names else ""
+def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Name the first tensors that keep `found` from filling `wanted`, by name and shape; empty if all fit."""
+    return misfits_of(
+        missing=[name for name in wanted if name not in found],
+        foreign=[name for name in found if name not in wanted],
+        misshapen=[
+            (name, found[name].shape, tensor.shape)
+            for name, tensor in wanted.items()
+            if name in found and found[name].shape != tensor.shape
+        ],
+    )
+
+
+def misfits_of(
+    *,
+    missing: Iterable[str] = (),
+    foreign: Iterable[str] = (),
+    misshapen: Iterable[tuple[str, Iterable[int], Iterable[int]]] = (),
+) -> str:
+    """As `misfits`, of names. misshapen: each name with the shape that was found and the one that is wanted."""
+    shapes = [f"{name} {tuple(found)} instead of {tuple(wanted)}" for name, found, wanted in misshapen]
+    faults = {"missing": sorted(missing), "foreign": sorted(foreign), "of another shape": sorted(shapes)}
+    return "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def fill_in_order(trunk: nn.Module, path: Path) -> None:

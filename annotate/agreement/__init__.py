@@ -1,0 +1,1 @@
+"""Agreement on a gold set: between people, and with metrics, predictors and reward models."""

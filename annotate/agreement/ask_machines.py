@@ -30,7 +30,7 @@ from rewardlab.manifest import PreferenceRow
 from rewardlab.metrics.registry import METRICS, availability
 from rewardlab.predictor import manifest_labels
 from rewardlab.reward_model import margins as reward_model_margins
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model import prepare
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.training import runs
@@ -225,13 +225,13 @@ def _reward_model(wanted: list[PreferenceRow], run: Run, device: str) -> Answers
     name, title = f"frm-{run.name}", f"FRM {run.name}"
     if leaked := _learned_from(wanted, run):
         return Answers(name, title, Group.FRM, None, leaked)
-    margins = _margins(reward_model_model.load(run.model), wanted, config, device)
+    margins = _margins(frm.load(run.model), wanted, config, device)
     snapshot = {"snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
     return Answers(name, title, Group.FRM, margins, is_log_odds=True, provenance=snapshot)
 
 
 def _margins(
-    model: reward_model_model.FaceRewardModel, wanted: list[PreferenceRow], config: TrainConfig, device: str
+    model: frm.FaceRewardModel, wanted: list[PreferenceRow], config: TrainConfig, device: str
 ) -> NDArray[np.float64]:
     return reward_model_margins.margins(model.to(device), wanted, Path(settings.MEDIA_ROOT), null_text=config.null_text)
 

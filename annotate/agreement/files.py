@@ -4,8 +4,6 @@ The HTML file needs no other: its pictures are in it. Files name nobody: annotat
 """
 
 import base64
-import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +17,10 @@ from annotate.agreement import plots
 from annotate.agreement.machines import Dispute, MachinesReport
 from annotate.agreement.people import Line
 from annotate.agreement.report import AgreementReport, agreement_report
-from annotate.common.latex import _latex_table
 from annotate.models import Campaign, Candidate
 from annotate.runs.frm_evaluation import Share
 from annotate.statistics.bootstrap import Estimate
+from rewardlab import tables
 
 FORMS = {"html": "Download as one HTML file", "csv": "CSV", "tex": "LaTeX"}
 CONTENT_TYPES = {"html": "text/html", "csv": "text/csv", "tex": "application/x-tex"}
@@ -122,16 +120,16 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
         "all pairs": people.overall,
         "kind of pair": people.strata,
         "rule": people.rules,
-        "couple of restorers": people.couples_of_restorers,
+        "restorer pair": people.restorer_pairs,
         "over time": [line for _, line in people.over_time],
         "mirrored repeats": [people.retest],
     }
     for section, lines in sections.items():
         yield from (_line(section, line) for line in lines)
     yield (*_line("side", people.left)[:-2], people.left_p, people.left.estimate.why)
-    for couple in people.couples:
-        for figure, estimate in (("same answer", couple.share), ("Cohen's kappa", couple.kappa)):
-            yield ("two annotators", f"{couple.one} and {couple.other}", figure, *_values(estimate))
+    for pair in people.annotator_pairs:
+        for figure, estimate in (("same answer", pair.share), ("Cohen's kappa", pair.kappa)):
+            yield ("two annotators", f"{pair.one} and {pair.other}", figure, *_values(estimate))
     for row in people.annotators:
         item = f"{row.name}{' (SIMULATED)' if row.simulated else ''}"
         yield ("annotator", item, "accuracy (Dawid-Skene)", *_values(row.accuracy))
@@ -189,12 +187,8 @@ def _share(share: Share) -> tuple:
 
 
 def _csv(report: AgreementReport) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerow(("campaign", report.campaign.name, "state", "", "", "", report.pairs, "", _provenance(report)))
-    writer.writerows(_rows(report))
-    return file.getvalue()
+    campaign = ("campaign", report.campaign.name, "state", None, None, None, report.pairs, None, _provenance(report))
+    return tables.to_csv(HEADER, (campaign, *_rows(report)))
 
 
 def _provenance(report: AgreementReport) -> str:
@@ -203,18 +197,32 @@ def _provenance(report: AgreementReport) -> str:
 
 
 def _latex(report: AgreementReport) -> str:
-    r"""Two tables, of people and of machines; they need \usepackage{booktabs}."""
+    """Two tables, of people and of machines."""
     found = list(_rows(report))
-    people = [
-        row
-        for row in found
-        if row[0] in ("all pairs", "kind of pair", "rule", "couple of restorers", "mirrored repeats")
+    sections = ("all pairs", "kind of pair", "rule", "restorer pair", "mirrored repeats")
+    people = [(item, *figures) for section, item, _, *figures in found if section in sections]
+    machines = [
+        (f"{item}, {figure.removeprefix('agreement, ')}", value, *figures)
+        for section, item, figure, value, *figures in found
+        if section == "ceiling" or (section == "machine" and value is not None)
     ]
-    machines = [row for row in found if row[0] == "ceiling" or (row[0] == "machine" and row[3] is not None)]
     told = f"{report.campaign.name}: {report.answers} answers to {report.answered} pairs; {_provenance(report)}."
-    tables = [_latex_table("Agreement between annotators. " + told, people, with_figure=False)]
+    made = [_latex_table(people, f"Agreement between annotators. {told}", "tab:agreement")]
     if machines:
-        tables.append(
-            _latex_table("Agreement of machines with the majority of annotators. " + told, machines, with_figure=True)
-        )
-    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+        caption = f"Agreement of machines with the majority of annotators. {told}"
+        made.append(_latex_table(machines, caption, "tab:agreement-machines"))
+    return "\n".join(made)
+
+
+def _latex_table(rows: list[tuple], caption: str, label: str) -> str:
+    """rows: title, value, low, high, count, p, note."""
+    cells = [
+        (title, tables.decimals(value, 3), _interval(low, high), count, tables.decimals(p, 3))
+        for title, value, low, high, count, p, _ in rows
+    ]
+    heads = ("", "Value", "95% interval", "Count", tables.Raw("$p$"))
+    return tables.latex(heads, cells, caption=caption, label=label)
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return None if low is None else f"{tables.decimals(low, 3)} to {tables.decimals(high, 3)}"

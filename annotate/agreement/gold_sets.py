@@ -7,8 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotate.agreement import gold_hashes
-from annotate.campaigns import guideline_examples, items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import guideline_examples, items, lifecycle
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
 from annotate.desk import leasing
@@ -38,7 +37,7 @@ def make_gold_set(
     any desk. Refused if there are too few gold faces; raises `GoldLeak` if one of them is among the training faces.
     """
     gold_guard.refuse_gold_in_training()
-    campaigns_services.require_slug(slug)
+    lifecycle.require_slug(slug)
     if Campaign.objects.filter(slug=slug).exists():
         raise Refused("campaign_exists", f"There is a campaign “{slug}” already: choose another name.")
     chosen = _pairs_of_drawn_faces(pairs, seed)
@@ -53,7 +52,7 @@ def make_gold_set(
     )
     items.add_items(campaign=campaign, pairs=chosen)
     guideline_examples.choose_examples(campaign=campaign)
-    campaigns_services.invite(campaign=campaign, annotators=annotators, actor=actor)
+    lifecycle.invite(campaign=campaign, annotators=annotators, actor=actor)
     made = GoldSet(campaign=campaign, seed=seed)
     made.pairs_sha256 = gold_hashes.pairs_hash(made)
     made.save()
@@ -96,7 +95,7 @@ def freeze_gold_set(*, gold_set: GoldSet, actor: User | None = None) -> GoldSet:
             f"{LEAST_ANNOTATORS} annotators. Freeze it when they are in.",
         )
     leasing.give_back(Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD))
-    campaigns_services.set_open(campaign=campaign, is_open=False, actor=actor)
+    lifecycle.set_open(campaign=campaign, is_open=False, actor=actor)
     gold_set.frozen_at = timezone.now()
     gold_set.answers_sha256 = gold_hashes.answers_hash(gold_set)
     gold_set.save()

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from annotate.accounts import sign_in
-from annotate.api import image_responses as outgoing
+from annotate.api import image_responses
 from annotate.api import serializers as s
 from annotate.common.refusals import Refused
 from annotate.desk import image_access, judging, leasing, progress, shown_pairs
@@ -24,7 +24,7 @@ IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
 REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
 MALFORMED = OpenApiResponse(s.MalformedSerializer, "not understood; nothing was stored")
-# Session sign-in without the CSRF token is the one 403 that every door knows.
+# Session sign-in without the CSRF token is the one 403 that every endpoint may answer.
 ALWAYS = {401: REFUSED, 403: REFUSED}
 BODY = {400: MALFORMED, 413: REFUSED, 415: REFUSED}
 SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH, pattern=r"^[-a-zA-Z0-9_]+$")
@@ -222,7 +222,7 @@ class Image(APIView):
         candidate = get_object_or_404(Candidate.objects.select_related("face"), key=key)
         if not image_access.may_see(request.user, candidate):
             raise Http404
-        etag = outgoing.etag(candidate)
+        etag = image_responses.etag(candidate)
         response: HttpResponse
         if request.headers.get("If-None-Match") == etag:
             response = HttpResponseNotModified()
@@ -235,7 +235,7 @@ class Image(APIView):
 
 def _content(candidate: Candidate) -> bytes:
     try:
-        return outgoing.padded(candidate.path.read_bytes(), size=candidate.face.size)
+        return image_responses.padded(candidate.path.read_bytes(), size=candidate.face.size)
     except FileNotFoundError:
         raise Http404("The file of this image is missing on the server.") from None
 

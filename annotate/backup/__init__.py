@@ -1,0 +1,1 @@
+"""Backup of a running site, and recovery into an empty database."""

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from annotate.backup import database_dump
 from annotate.backup.database_dump import Copy, Fault
 from annotate.models import Predictor
-from rewardlab import files as rewardlab_files
+from rewardlab.files import write_atomic
 from rewardlab.training import runs
 
 MANIFEST = "manifest.json"
@@ -85,7 +85,7 @@ def _back_up(folder: Path, *, with_images: bool) -> Manifest:
     if with_images:
         missing = [sha256 for sha256 in pictures if not _copy_image(sha256, settings.MEDIA_ROOT, folder / "images")]
         there = sorted(set(pictures) - set(missing))
-        rewardlab_files.write_atomic(listed, "".join(f"{sha256}\n" for sha256 in there).encode())
+        write_atomic(listed, "".join(f"{sha256}\n" for sha256 in there).encode())
         files.append(listed)
     manifest = Manifest(
         made_at=timezone.now().isoformat(),
@@ -99,7 +99,7 @@ def _back_up(folder: Path, *, with_images: bool) -> Manifest:
         migrations=migrations,
         counts=counts,
     )
-    rewardlab_files.write_atomic(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    write_atomic(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
     _sweep(folder, manifest)
     return manifest
 
@@ -158,7 +158,7 @@ def _copy_checked(source: Path, target: Path, sha256: str) -> bool:
         return False
     if hashlib.sha256(data).hexdigest() != sha256:
         return False
-    rewardlab_files.write_atomic(target, data)
+    write_atomic(target, data)
     return True
 
 
@@ -180,7 +180,7 @@ def read(folder: Path) -> Manifest:
     try:
         fields = json.loads((folder / MANIFEST).read_text())
     except FileNotFoundError:
-        raise Fault(f"{folder} is no backup: it has no {MANIFEST}. A backup that was killed has none.") from None
+        raise Fault(f"{folder} is not a backup: it has no {MANIFEST}. A backup that was killed has none.") from None
     except ValueError as error:
         raise Fault(f"{folder / MANIFEST} is damaged ({error}).") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:

@@ -12,10 +12,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.campaigns import forms as campaigns_forms
-from annotate.campaigns import oversight
+from annotate.campaigns import lifecycle, oversight
 from annotate.campaigns import oversight as campaigns_oversight
 from annotate.campaigns import plots as campaigns_plots
-from annotate.campaigns import services as campaigns_services
 from annotate.common.refusals import Refused
 from annotate.desk import progress
 from annotate.models import Campaign
@@ -36,14 +35,12 @@ def new(request: Request) -> HttpResponse:
     if sent is not None and selection.is_valid() and form.is_valid():
         campaign = form.save(commit=False)
         try:
-            added = campaigns_services.create_campaign(
-                campaign=campaign, selection=selection.selection(), actor=request.user
-            )
+            added = lifecycle.create_campaign(campaign=campaign, selection=selection.selection(), actor=request.user)
         except Refused as refused:
             selection.add_error(None, refused.message)
         else:
             if invited := form.cleaned_data["annotators"]:
-                campaigns_services.invite(campaign=campaign, annotators=invited, actor=request.user)
+                lifecycle.invite(campaign=campaign, annotators=invited, actor=request.user)
             messages.success(request, f"The campaign is open, with {added:,} items.")
             return redirect("campaign", slug=campaign.slug)
     status = 200 if sent is None else 400
@@ -81,7 +78,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
     outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
     adjudication = found.adjudications.first()
     context = _live(found) | {
-        "disputed": campaigns_services.disputed_items(found).count(),
+        "disputed": lifecycle.disputed_items(found).count(),
         "adjudication": adjudication,
         "invitations": [
             (one, request.build_absolute_uri(f"/join/{one.token}")) for one in found.invitations.order_by("-pk")
@@ -112,7 +109,7 @@ def campaign_live(request: Request, slug: str) -> HttpResponse:
 
 def _live(found: Campaign) -> dict:
     pace, overview = oversight.pace(found), oversight.overview(found)
-    medians = [row.conduct.median_seconds for row in overview.rows if row.conduct.median_seconds]
+    medians = [row.behaviour.median_seconds for row in overview.rows if row.behaviour.median_seconds]
     middle = sorted(medians)[len(medians) // 2] if medians else None
     return {
         "campaign": found,
@@ -158,47 +155,45 @@ def _valid(form: forms.Form) -> dict:
 
 
 def _pause(request: Request, found: Campaign) -> str:
-    campaigns_services.set_open(campaign=found, is_open=False, actor=request.user)
+    lifecycle.set_open(campaign=found, is_open=False, actor=request.user)
     return "Paused: no pairs are given out and no answers taken until you reopen it. Every answer is kept."
 
 
 def _reopen(request: Request, found: Campaign) -> str:
-    campaigns_services.set_open(campaign=found, is_open=True, actor=request.user)
+    lifecycle.set_open(campaign=found, is_open=True, actor=request.user)
     return "Open again."
 
 
 def _extend(request: Request, found: Campaign) -> str:
     by = _valid(campaigns_forms.ExtendForm(request.POST))["by"]
-    campaigns_services.extend_overlap(campaign=found, by=by, actor=request.user)
+    lifecycle.extend_overlap(campaign=found, by=by, actor=request.user)
     return f"Each pair is now answered by {found.overlap} annotators."
 
 
 def _invite(request: Request, found: Campaign) -> str:
     outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
     people = _valid(campaigns_forms.PeopleForm(request.POST, people=outside))["people"]
-    campaigns_services.invite(campaign=found, annotators=people, actor=request.user)
+    lifecycle.invite(campaign=found, annotators=people, actor=request.user)
     return "Invited: " + ", ".join(str(person) for person in people) + "."
 
 
 def _invitation(request: Request, found: Campaign) -> str:
     data = _valid(campaigns_forms.InvitationForm(request.POST))
     expires_at = timezone.now() + timedelta(days=data["days"])
-    campaigns_services.create_invitation(
-        campaign=found, places=data["places"], expires_at=expires_at, actor=request.user
-    )
+    lifecycle.create_invitation(campaign=found, places=data["places"], expires_at=expires_at, actor=request.user)
     return "The link is made; it stands below, under “Invitation links”."
 
 
 def _release(request: Request, found: Campaign) -> str:
     annotator = _valid(campaigns_forms.ReleaseForm(request.POST))["annotator"]
-    released = campaigns_services.release_leases(campaign=found, annotator=annotator, actor=request.user)
+    released = lifecycle.release_leases(campaign=found, annotator=annotator, actor=request.user)
     return f"{released} held items were given back for others. Answers are untouched."
 
 
 def _adjudicate(request: Request, found: Campaign) -> str:
     form = campaigns_forms.PeopleForm(request.POST, people=campaigns_forms.annotators(), prefix="adjudicate")
     people = _valid(form)["people"]
-    made = campaigns_services.adjudicate(campaign=found, adjudicators=people, actor=request.user)
+    made = lifecycle.adjudicate(campaign=found, adjudicators=people, actor=request.user)
     return f"“{made}” asks about {made.item_count:,} disputed items. Its answers outrank those they settle."
 
 

@@ -1,0 +1,1 @@
+"""Numbers to SVG: axes, lines, intervals, heat maps."""

@@ -1,1 +1,1 @@
-"""Writes. Keyword-only functions, one transaction each; reads live in `annotate.labels`."""
+"""What every room may use: refusals, the audit log, pseudonyms, stored images, batches, sides."""

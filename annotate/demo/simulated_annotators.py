@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from django.db.models import Q
 
-from annotate.campaigns import items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import items, lifecycle
 from annotate.common import image_store
 from annotate.common.refusals import Refused
 from annotate.common.sides import side_of
@@ -42,7 +41,7 @@ class Simulation:
 def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulation:
     """The simulated users, their campaign over all contested training and gold pairs, and a calibrated taste."""
     try:
-        campaigns_services.require_slug(slug)
+        lifecycle.require_slug(slug)
     except Refused as refused:
         raise NothingToJudge(refused.message) from refused
     campaign, _ = Campaign.objects.get_or_create(
@@ -63,7 +62,7 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
         items.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
     campaign.refresh_from_db()
     users = [_simulated_user(number) for number in range(1, annotators + 1)]
-    campaigns_services.invite(campaign=campaign, annotators=users)
+    lifecycle.invite(campaign=campaign, annotators=users)
     appeals = {
         pk: panel.appeal(raw[face].get(source, NO_UTILITY), source)
         for pk, face, source in Candidate.objects.filter(

@@ -23,8 +23,8 @@ from annotate.runs.frm_evaluation import Evaluation, Share
 from annotate.runs.restorer_comparison import Cell, Comparison, Metric
 from annotate.runs.run_folders import Run
 from refl.restorers import RESTORERS
-from rewardlab import files as rewardlab_files
 from rewardlab import images
+from rewardlab.files import write_atomic
 
 NAME = "report.html"
 MOST_FACES = 8
@@ -35,7 +35,7 @@ DIGITS = 12  # of a sha256 or a commit
 def write(folder: Path, log: tour.Log, steps: Sequence[tour.Step]) -> Path:
     """FOLDER/report.html of a tour that is done. Raises `touring.TourError` for a run that cannot be read."""
     page = render_to_string("annotate/demo/tour_report.html", _context(log, steps))
-    rewardlab_files.write_atomic(folder / NAME, page.encode())
+    write_atomic(folder / NAME, page.encode())
     return folder / NAME
 
 

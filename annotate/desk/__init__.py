@@ -1,0 +1,1 @@
+"""Judging: leases, the queue, answers, onboarding, and the annotator's pages."""

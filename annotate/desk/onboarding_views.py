@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotate.common.refusals import Refused
 from annotate.desk import invitations, onboarding
-from annotate.desk import qualification as desk_qualification
+from annotate.desk import qualification as trials
 from annotate.models import Campaign, Invitation, Membership, User
 from annotate.web.markdown import to_html
 from annotate.web.requests import Request
@@ -82,9 +82,9 @@ def qualification(request: Request, slug: str) -> HttpResponse:
     except Refused as refused:
         return _refusal(request, refused, 409)
     context = {"campaign": membership.campaign, "size": membership.campaign.qualification_size}
-    ended = desk_qualification.round_that_ended(membership)
+    ended = trials.round_that_ended(membership)
     if trial is None or (ended and trial.number == 0 and "next" not in request.GET):
-        result = desk_qualification.result(membership)
+        result = trials.result(membership)
         return render(request, "annotate/desk/qualification_result.html", context | {"result": result})
     return render(request, "annotate/desk/qualification.html", context | {"trial": trial})
 
@@ -109,7 +109,7 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
             return _refusal(request, Refused("no_such_invitation", invitations.unknown_invitation()), 404)
         if person and invitation.campaign.memberships.filter(annotator=person).exists():
             return redirect("begin", slug=invitation.campaign.slug)
-        context = {"campaign": invitation.campaign, "minutes": desk_qualification.minutes_needed(invitation.campaign)}
+        context = {"campaign": invitation.campaign, "minutes": trials.minutes_needed(invitation.campaign)}
         return render(request, "annotate/desk/join.html", context)
     try:
         membership = invitations.join(token=token, person=person)

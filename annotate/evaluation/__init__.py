@@ -1,0 +1,1 @@
+"""`manage.py evaluate`: restorers by metrics, with paired differences."""

@@ -17,11 +17,11 @@ from annotate.evaluation import results_file
 from annotate.evaluation.metric_columns import FeatureColumn, RewardColumn, ScoreColumn, Subjects
 from annotate.models import Candidate, Face, Restorer
 from annotate.pipeline.stage import Step
-from refl import dataset as faces_file
+from refl import dataset
 from refl.evaluation import tables
 from refl.evaluation.paired_differences import Summary, merged, summarise, summarise_sets
-from rewardlab import files as rewardlab_files
 from rewardlab import images, metrics
+from rewardlab.files import sha256, write_atomic
 from rewardlab.metrics import fid
 from rewardlab.training import runs
 from rewardlab.training.runs import Run
@@ -116,15 +116,15 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
 
 def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
     """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
-    by them, and early stopping does, so they are no test."""
+    by them, and early stopping does, so they do not count as test faces."""
     seen: set[str] = set()
     for source in sources:
         name = source.partition("@")[0]  # of a run, whatever its dial
         if runs.NAME.fullmatch(name) and (run := Run(root / name)).exists():
             described = run.description()
             if described.kind in TRAININGS:
-                _, rows = faces_file.read(run.faces)
-                seen |= {Path(row.hq).stem for row in faces_file.watched(rows, described.config["held_out"])}
+                _, rows = dataset.read(run.faces)
+                seen |= {Path(row.hq).stem for row in dataset.watched(rows, described.config["held_out"])}
     return seen
 
 
@@ -157,7 +157,7 @@ def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tu
         if not faces.exists():
             raise EvaluationError(
                 f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
-                "they are no test: ingest more, train with a smaller --held-out, or see them all the same with "
+                "they do not count as test faces: ingest more, train with a smaller --held-out, or include them with "
                 "--with-watched."
             )
     if config.skip_missing:
@@ -284,10 +284,10 @@ class Evaluation:
         results = self._results(self._summary(tell))
         folder = self.run.folder / "evaluation"
         self._write_pictures(folder / "pictures", results["pictures"])
-        rewardlab_files.write_atomic(folder / "table.md", tables.markdown(results).encode())
-        rewardlab_files.write_atomic(folder / "table.csv", tables.to_csv(results).encode())
-        rewardlab_files.write_atomic(folder / "table.tex", tables.latex(results).encode())
-        rewardlab_files.write_atomic(folder / "results.json", results_file.encode(results))
+        write_atomic(folder / "table.md", tables.markdown(results).encode())
+        write_atomic(folder / "table.csv", tables.to_csv(results).encode())
+        write_atomic(folder / "table.tex", tables.latex(results).encode())
+        write_atomic(folder / "results.json", results_file.encode(results))
         return results
 
     def _summary(self, tell: Callable[[int, int], None]) -> Summary:
@@ -323,7 +323,7 @@ class Evaluation:
                 "count": len(subjects.faces),
                 "watched_out": self.plan.watched_out,
                 "with_watched": config.with_watched,
-                "sha256": rewardlab_files.sha256("\n".join(hashes).encode()),
+                "sha256": sha256("\n".join(hashes).encode()),
             },
             "base": config.base,
             "simulated": any(reward.is_simulated for reward in self.plan.rewards),
@@ -392,9 +392,7 @@ class Evaluation:
         shutil.rmtree(folder, ignore_errors=True)
         for source, column in zip(self.plan.subjects.sources, pictures["columns"], strict=True):
             for candidate, face in zip(self.plan.subjects.of(source), pictures["faces"], strict=False):
-                rewardlab_files.write_atomic(
-                    folder / column / f"{face}.png", images.encode_png(image_store.load(candidate))
-                )
+                write_atomic(folder / column / f"{face}.png", images.encode_png(image_store.load(candidate)))
 
 
 def safe_names(names: Sequence[str]) -> list[str]:

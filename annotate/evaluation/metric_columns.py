@@ -1,6 +1,6 @@
 """The values behind an evaluation: what is measured of which images, and where it is kept.
 
-Metrics of the registry are stored as scores. Rewards and the features behind FID are no scores (they are neither the
+Metrics of the registry are stored as scores. Rewards and the features behind FID are not scores (they are neither the
 SVM's nor the manifest's): they are kept in the evaluation's own folder, so that a killed one goes on where it was.
 """
 
@@ -25,8 +25,8 @@ from annotate.common.batches import batches
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline import scoring
 from annotate.pipeline.stage import Step
-from rewardlab import files as rewardlab_files
 from rewardlab import images, metrics
+from rewardlab.files import write_atomic
 from rewardlab.images import Pixels
 from rewardlab.metrics import fid
 from rewardlab.reward_model.model import WEIGHTS_FILE
@@ -63,7 +63,7 @@ class Cache:
         data = path.read_bytes() if path.exists() else b""
         whole, newline, rest = data.rpartition(b"\n")
         if rest:
-            rewardlab_files.write_atomic(path, whole + newline)
+            write_atomic(path, whole + newline)
         for line in whole.splitlines():
             try:
                 row = json.loads(line)

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from annotate.campaigns import items as campaigns_items
+from annotate.campaigns import items as campaign_items
 from annotate.common import audit_log, pseudonyms
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
@@ -51,7 +51,7 @@ def require_importable(slug: str) -> None:
     try:
         validate_slug(slug)
     except ValidationError:
-        raise Refused("bad_slug", f"“{slug}” is no name for a campaign: letters, digits, - and _ only.") from None
+        raise Refused("bad_slug", f"“{slug}” is not a valid campaign address: letters, digits, - and _ only.") from None
     campaign = Campaign.objects.filter(slug=slug).first()
     if campaign is None:
         return
@@ -184,7 +184,7 @@ def _store(fresh: list[_Placed], campaign: Campaign, people: dict[str, User]) ->
     pairs = {one.pair.pk for one in fresh}
     there = set(campaign.items.filter(pair__in=pairs).values_list("pair_id", flat=True))
     if pairs - there:
-        campaigns_items.add_items(campaign=campaign, pairs=sorted(pairs - there))
+        campaign_items.add_items(campaign=campaign, pairs=sorted(pairs - there))
     items = {item.pair_id: item for item in campaign.items.select_for_update().filter(pair__in=pairs).order_by("pk")}
     _take_slots(Counter(items[one.pair.pk].pk for one in fresh), campaign)
     now = timezone.now()

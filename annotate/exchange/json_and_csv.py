@@ -10,6 +10,7 @@ from annotate.exchange import record_formats
 from annotate.exchange.output_files import Exported, Tally, text_file
 from annotate.models import Score
 from rewardlab.manifest import PreferenceRow
+from rewardlab.tables import spreadsheet_safe
 
 Values = Iterable[tuple[PreferenceRow, Any]]
 
@@ -42,7 +43,7 @@ def write_csv(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Expo
         writer = csv.writer(file)
         writer.writerow(record_formats.columns(metrics))
         for row in rows:
-            writer.writerow(record_formats.flat(row, metrics))
+            writer.writerow(map(spreadsheet_safe, record_formats.flat(row, metrics)))
             tally.count(row)
     return tally.exported(target)
 

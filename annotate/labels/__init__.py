@@ -1,1 +1,1 @@
-"""Reads. No function here changes a row."""
+"""The one place where votes are counted: votes, consensus, and the guard of the gold set."""

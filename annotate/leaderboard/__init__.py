@@ -1,0 +1,1 @@
+"""Restorers ranked by Bradley-Terry strength."""

@@ -1,26 +1,24 @@
 """A leaderboard to take away: plain text, CSV and LaTeX. Nobody is named in them."""
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 
-from annotate.common.latex import _table, latex_escaped
 from annotate.leaderboard.board import Leaderboard, Standing
 from annotate.leaderboard.machines import Machine
-from annotate.statistics.bradley_terry import Spread
+from annotate.statistics.bradley_terry import Interval
+from rewardlab import tables
 
 FORMS = {"csv": "CSV", "tex": "LaTeX"}
 CONTENT_TYPES = {"csv": "text/csv", "tex": "application/x-tex"}
+RANKING = (
+    *("Rank", "Restorer", "Strength", "Beats the average"),
+    *("95%, by face", "Rank, by face", "95%, by annotator", "Rank, by annotator"),
+)
 HEADER = ("section", "item", "figure", "value", "low", "high", "count", "note")
 
 
 def as_csv(board: Leaderboard) -> str:
     """A figure a row; what is undefined is empty, with the reason as note."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(_rows(board))
-    return file.getvalue()
+    return tables.to_csv(HEADER, _rows(board))
 
 
 def told(board: Leaderboard) -> str:
@@ -48,7 +46,7 @@ def _rows(board: Leaderboard) -> Iterator[tuple]:
         yield ("circles of three", section, "share", triads.share, low, high, triads.threes, triads.words)
     for pair in board.sensitivities:
         yield ("votes to drop", f"{pair.upper} over {pair.lower}", "votes", pair.votes, None, None, pair.of, pair.words)
-    for sentence in board.untold:
+    for sentence in board.limitations:
         yield ("cannot be told", "", "", None, None, None, None, sentence)
 
 
@@ -65,50 +63,43 @@ def _standing_rows(row: Standing) -> Iterator[tuple]:
 
 
 def as_latex(board: Leaderboard) -> str:
-    r"""The ranking, and each machine's beside it; they need \usepackage{booktabs}."""
+    """The ranking, and each machine's beside it."""
     if board.why_empty:
         return f"% {board.why_empty}\n"
-    head = ("Rank", r"95\%", "Restorer", "Strength", r"95\%, by face", r"95\%, by annotator", "Beats the average")
-    ranking = [
-        (
-            str(row.rank),
-            "{}--{}".format(*row.by_face.rank) if row.by_face.rank else "--",
-            latex_escaped(row.title),
-            f"${row.strength:+.2f}$",
-            _interval(row.by_face),
-            _interval(row.by_annotator),
-            f"{row.beats_average:.2f}",
-        )
-        for row in board.standings
-    ]
-    tables = [_table(f"Bradley-Terry strengths in log-odds. {told(board)}.", "rrlrrrr", head, ranking)]
-    if board.answering:
-        titles = [latex_escaped(row.title) for row in board.standings]
-        columns = ("", "Pairs", *titles, "Kendall", "Spearman")
-        people = ("People", str(board.pairs), *(str(row.rank) for row in board.standings), "--", "--")
-        machines = [_machine_cells(board, machine) for machine in board.answering]
-        tables.append(
-            _table(
-                f"Ranks by machines on the same pairs. {told(board)}.",
-                "l" + "r" * (len(columns) - 1),
-                columns,
-                [people, *machines],
-            )
-        )
-    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+    ranking = tables.latex(
+        RANKING,
+        [_ranking_cells(row) for row in board.standings],
+        "rlrrrrrr",
+        caption=f"Bradley-Terry strengths in log-odds. {told(board)}.",
+        label="tab:leaderboard",
+    )
+    if not board.answering:
+        return ranking
+    titles = [row.title for row in board.standings]
+    people = ("People", board.pairs, *(row.rank for row in board.standings), None, None)
+    machines = tables.latex(
+        ("", "Pairs", *titles, "Kendall", "Spearman"),
+        [people, *(_machine_cells(machine, titles) for machine in board.answering)],
+        caption=f"Ranks by machines on the same pairs. {told(board)}.",
+        label="tab:leaderboard-machines",
+    )
+    return f"{ranking}\n{machines}"
 
 
-def _machine_cells(board: Leaderboard, machine: Machine) -> tuple[str, ...]:
+def _ranking_cells(row: Standing) -> tuple[tables.Cell, ...]:
     return (
-        latex_escaped(machine.title),
-        str(machine.pairs),
-        *(str(machine.ranks.get(row.title, "--")) for row in board.standings),
-        *("--" if value is None else f"${value:.2f}$" for value in (machine.kendall, machine.spearman)),
+        *(row.rank, row.title, row.signed, f"{row.beats_average:.0%}"),
+        *(row.by_face.words, _ranks(row.by_face), row.by_annotator.words, _ranks(row.by_annotator)),
     )
 
 
-def _interval(spread: Spread) -> str:
-    return "--" if spread.strength is None else "${:+.2f}$ to ${:+.2f}$".format(*spread.strength)
+def _ranks(spread: Interval) -> str | None:
+    return "{} to {}".format(*spread.rank) if spread.rank else None
+
+
+def _machine_cells(machine: Machine, titles: list[str]) -> tuple[tables.Cell, ...]:
+    correlations = (tables.decimals(value, 2) for value in (machine.kendall, machine.spearman))
+    return (machine.title, machine.pairs, *(machine.ranks.get(title) for title in titles), *correlations)
 
 
 def as_text(board: Leaderboard) -> str:
@@ -116,9 +107,8 @@ def as_text(board: Leaderboard) -> str:
     if board.why_empty:
         return board.why_empty
     lines = [f"SIMULATED: {board.simulated_words}"] if board.simulated else []
-    lines += [f"{told(board)}.", *board.untold, ""]
-    width = max(len(row.title) for row in board.standings)
-    lines += [_standing_line(row, width) for row in board.standings]
+    lines += [f"{told(board)}.", *board.limitations, ""]
+    lines.append(tables.text(RANKING, [_ranking_cells(row) for row in board.standings], "rlrrrrrr"))
     lines += board.without_interval
     lines += ["", "Machines on the same pairs, best first:"]
     for machine in board.answering:
@@ -137,14 +127,6 @@ def _order(machine: Machine) -> str:
     for name, rank in machine.ranks.items():
         by_rank.setdefault(rank, []).append(name)
     return " > ".join(" = ".join(sorted(by_rank[rank])) for rank in sorted(by_rank))
-
-
-def _standing_line(row: Standing, width: int) -> str:
-    parts = [f"{row.rank:3d}. {row.title:{width}} {row.strength:+.2f}", f"beats the average {row.beats_average:.0%}"]
-    for kind, spread in (("face", row.by_face), ("annotator", row.by_annotator)):
-        if spread.strength and spread.rank:
-            parts.append("by {} {:+.2f} to {:+.2f}, rank {} to {}".format(kind, *spread.strength, *spread.rank))
-    return "; ".join(parts)
 
 
 WRITERS: dict[str, Callable[[Leaderboard], str]] = {"csv": as_csv, "tex": as_latex}

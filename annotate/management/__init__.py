@@ -1,0 +1,1 @@
+"""Commands, and the options and progress that they share."""

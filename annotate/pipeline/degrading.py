@@ -11,7 +11,7 @@ from annotate.models import Candidate, Face
 from annotate.pipeline.restoring import _add_candidate, _exported_name, without
 from annotate.pipeline.stage import Step
 from refl.degradation import DegradeConfig, degrade, sample_parameters
-from rewardlab import files as rewardlab_files
+from rewardlab.files import write_atomic
 
 
 def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None) -> Iterator[Step]:
@@ -38,6 +38,6 @@ def export_lq(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     exported = 0
     for candidate in Candidate.objects.filter(source=Candidate.LQ).iterator():
-        rewardlab_files.write_atomic(folder / f"{_exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
+        write_atomic(folder / f"{_exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
         exported += 1
     return exported

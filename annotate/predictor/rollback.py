@@ -4,7 +4,7 @@ from django.db import transaction
 
 from annotate.common import audit_log
 from annotate.models import LabelPolicy, Predictor
-from annotate.predictor import features as feature_selectors
+from annotate.predictor import features as pair_features
 from annotate.predictor import status as predictor_status
 from annotate.predictor import uncertainty_ranking
 from annotate.predictor.versions import _write_labels, load, sweep
@@ -27,7 +27,7 @@ def roll_back(*, to: int | None = None) -> Predictor:
         known = ", ".join(str(pk) for pk in done.order_by("pk").values_list("pk", flat=True))
         raise LookupError(f"There is no version {to or f'before {current.pk}'} to go back to. Known: {known}.")
     fitted = load(target)
-    table = feature_selectors.pair_features(feature_selectors.training_labels(), metric_order=fitted.features)
+    table = pair_features.pair_features(pair_features.training_labels(), metric_order=fitted.features)
     if lacking := sorted(set(fitted.features) - set(table.metrics)):
         raise LookupError(f"{target} needs {', '.join(lacking)}: manage.py score --metrics {' '.join(lacking)}.")
     target.pairs_labelled, target.pairs_abstained = _write_labels(target, fitted, table)

@@ -23,7 +23,7 @@ from annotate.common.batches import batches
 from annotate.models import AutoLabel, LabelPolicy, Predictor, Preference
 from annotate.pipeline.stage import Step
 from annotate.predictor import audit_sample, uncertainty_ranking
-from annotate.predictor import features as feature_selectors
+from annotate.predictor import features as pair_features
 from annotate.predictor import status as predictor_status
 from annotate.predictor.features import Labels, PairFeatures
 from rewardlab.metrics.registry import PAPER_METRICS
@@ -76,12 +76,12 @@ def _last_searched(policy: LabelPolicy) -> Predictor | None:
 def _training_labels(policy: LabelPolicy) -> Labels:
     """Without those of the audit's faces, while there is a bound to keep."""
     kept_out = None if policy.max_error is None else audit_sample.audit_faces(policy.audit_share)
-    return feature_selectors.training_labels(without=kept_out)
+    return pair_features.training_labels(without=kept_out)
 
 
 def _training_data(policy: LabelPolicy) -> tuple[Labels, PairFeatures, dict]:
     labels = _training_labels(policy)
-    table = feature_selectors.pair_features(labels, metric_order=PAPER_METRICS)
+    table = pair_features.pair_features(labels, metric_order=PAPER_METRICS)
     rows, known = table.rows_of(labels.pairs)
     rows = rows[known]
     data = {
@@ -228,8 +228,8 @@ def autolabel() -> Iterator[Step]:
         yield Step(skipped="all pairs", reason="no_predictor", detail="Run fit_predictor first.")
         return
     fitted = load(version)
-    labels = feature_selectors.training_labels()
-    table = feature_selectors.pair_features(labels, metric_order=fitted.features)
+    labels = pair_features.training_labels()
+    table = pair_features.pair_features(labels, metric_order=fitted.features)
     if table.metrics != fitted.features:
         lacking = ", ".join(sorted(set(fitted.features) - set(table.metrics)))
         yield Step(skipped="all pairs", reason="no_scores", detail=f"Run score --metrics {lacking} first.")

@@ -13,30 +13,30 @@ from annotate.runs import (
     restorer_charts,
     restorer_comparison,
     restorer_history,
+    run_folders,
 )
 from annotate.runs import plots as runs_plots
-from annotate.runs import run_folders as training
 from annotate.web.requests import Request, leads_only
 
 RESTORER_KINDS = ("base", "refl")
 PICTURE_CACHE_SECONDS = 60  # a step that is made again, after an interruption, makes its pictures again
 
 
-def _run_or_404(request: Request, name: str) -> training.Run:
+def _run_or_404(request: Request, name: str) -> run_folders.Run:
     leads_only(request, "Runs are")
-    found = training.get_run(name)
+    found = run_folders.get_run(name)
     if found is None:
         raise Http404(f"There is no run {name}.")
     return found
 
 
-def _progress_of_run(found: training.Run) -> dict:
+def _progress_of_run(found: run_folders.Run) -> dict:
     if found.kind in RESTORER_KINDS:
         restorer = restorer_history.history(found)
         return {"run": found, "history": restorer, "groups": runs_plots.restorer_plots(restorer, found.total)}
     if found.kind == "evaluation":
         return {"run": found}
-    history = training.history(found)
+    history = run_folders.history(found)
     return {"run": found, "history": history, "plots": runs_plots.run_plots(history, found.total)}
 
 
@@ -44,7 +44,7 @@ def _progress_of_run(found: training.Run) -> dict:
 @require_GET
 def runs(request: Request) -> HttpResponse:
     leads_only(request, "Runs are")
-    found = [(run, headline_figures.figures(run)) for run in training.list_runs()]
+    found = [(run, headline_figures.figures(run)) for run in run_folders.list_runs()]
     return render(request, "annotate/runs/runs.html", {"runs": found})
 
 
@@ -60,7 +60,7 @@ def run(request: Request, name: str) -> HttpResponse:
         context |= {
             "tables": restorer_charts.tables(context["history"]),
             "grid": grid,
-            "sources": training.sources(found),
+            "sources": run_folders.sources(found),
         }
         return render(request, "annotate/runs/run_restorer.html", context)
     if found.kind == "evaluation":
@@ -72,7 +72,7 @@ def run(request: Request, name: str) -> HttpResponse:
         "annotate/runs/run.html",
         context
         | {
-            "origins": training.ORIGINS.values(),
+            "origins": run_folders.ORIGINS.values(),
             "evaluation": evaluation,
             "intervals": runs_plots.interval_plot(evaluation) if evaluation else None,
             "reliability": runs_plots.reliability(calibration) if calibration else None,
@@ -80,7 +80,7 @@ def run(request: Request, name: str) -> HttpResponse:
     )
 
 
-def _comparison(request: Request, found: training.Run) -> dict:
+def _comparison(request: Request, found: run_folders.Run) -> dict:
     comparison = restorer_comparison.comparison(found)
     if not comparison:
         return {}

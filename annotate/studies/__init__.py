@@ -1,0 +1,1 @@
+"""User studies (App. C) and their report."""

@@ -1,1 +1,1 @@
-"""Pages. Thin: forms check, services write, selectors read, templates show."""
+"""What every page shares: middleware, errors, health, Markdown."""

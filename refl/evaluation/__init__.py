@@ -1,0 +1,1 @@
+"""How a tuned restorer is judged: paired differences, tables, ablations."""

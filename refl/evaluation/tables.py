@@ -5,32 +5,28 @@ A row is a restorer, a column a metric with an arrow for its good direction. The
 differences from the base as in Table 1, but value minus base in every column, where the paper's plus means better.
 """
 
-import csv
-import io
-import re
-import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from refl.evaluation.paired_differences import FEWEST_FACES
+from rewardlab import tables
 
 Results = Mapping[str, Any]  # what stands in evaluation/results.json
 Style = Literal["text", "markdown", "latex"]
 
-REFERENCES = ("lq", "hq")  # rows that are no restorers
+REFERENCES = ("lq", "hq")  # rows that are not restorers
 FEW_FACES = 30
-NONE = "–"
 HEADER_WIDTH = 14
+# How a best mean, another mean and a difference below it are written, and what escapes them.
+MARKS: dict[Style, tuple[str, str, str, Callable[[str], str]]] = {
+    "text": ("{}*", "{} ", "{} ", tables.plain),
+    "markdown": ("**{}**", "{}", "<br>{}", tables.markdown_escaped),
+    "latex": (r"\textbf{{{}}}", "{}", r"{{\scriptsize {}}}", tables.latex_escaped),
+}
 FIELDS = (
     "restorer", "title", "metric", "metric_title", "higher_is_better", "trained_on", "best",
     "mean", "low", "high", "n", "difference", "difference_low", "difference_high", "verdict",
 )  # fmt: skip
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "†": r"\dag{}", "–": "--", "−": r"$-$", "≈": r"$\approx$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "“": "``", "”": "''",
-}  # fmt: skip
 
 
 def best(results: Results) -> set[tuple[str, str]]:
@@ -54,76 +50,35 @@ def best(results: Results) -> set[tuple[str, str]]:
 
 def text(results: Results) -> str:
     """Aligned columns for the terminal; the best of a column carries an asterisk."""
-    marked = best(results)
-    heads = [textwrap.wrap(_plain(head), HEADER_WIDTH, break_long_words=False) for head in _heads(results)]
-    height = max(map(len, heads))
-    lines = [list(line) for line in zip(*([""] * (height - len(head)) + head for head in heads), strict=True)]
-    body = []
-    for row in results["rows"]:
-        means, differences = _cells(row, results, lambda value, is_best: f"{value}{'*' if is_best else ' '}", marked)
-        body.append([_plain(row["title"]), *means])
-        if differences:
-            body.append(["", *(f"{cell} " for cell in differences)])
-    widths = [max(len(line[column]) for line in (*lines, *body)) for column in range(len(heads))]
-    rule = "  ".join("-" * width for width in widths)
-    table = [*(_aligned(line, widths) for line in lines), rule, *(_aligned(line, widths) for line in body)]
-    return "\n".join([*table, "", *(_plain(note) for note in notes(results, "text"))]) + "\n"
+    table = tables.text(_heads(results), _rows(results, "text"), head_width=HEADER_WIDTH)
+    return "\n".join([table, "", *(tables.plain(note) for note in notes(results, "text"))]) + "\n"
 
 
 def markdown(results: Results) -> str:
     """A table whose cells hold mean and difference, and a list of notes."""
-    marked = best(results)
-    heads = [_markdown_escaped(head) for head in _heads(results)]
-    lines = [_piped(heads), _piped(["---", *("---:" for _ in heads[1:])])]
-    for row in results["rows"]:
-        means, differences = _cells(row, results, lambda value, is_best: f"**{value}**" if is_best else value, marked)
-        cells = [f"{mean}<br>{below}" if below else mean for mean, below in _zipped(means, differences)]
-        lines.append(_piped([_markdown_escaped(row["title"]), *cells]))
-    told = [f"- {_markdown_escaped(note)}" for note in notes(results, "markdown")]
-    return "\n".join([*lines, "", *told]) + "\n"
+    table = tables.markdown(_heads(results), _rows(results, "markdown"))
+    told = [f"- {tables.markdown_escaped(note)}" for note in notes(results, "markdown")]
+    return "\n".join([table, "", *told]) + "\n"
 
 
 def latex(results: Results) -> str:
-    r"""A table environment; it needs \usepackage{booktabs}. The notes are its caption."""
-    marked = best(results)
-    heads = [_latex_escaped(head) for head in _heads(results)]
-    lines = []
-    for row in results["rows"]:
-        means, differences = _cells(row, results, _latex_mean, marked)
-        lines.append(" & ".join([_latex_escaped(row["title"]), *means]) + r" \\")
-        if differences:
-            below = (f"{{\\scriptsize {_latex_escaped(cell)}}}" if cell else "" for cell in differences)
-            lines.append(" & ".join(["", *below]) + r" \\")
-    return "\n".join(
-        [
-            r"% \usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_latex_escaped(' '.join(notes(results, 'latex')))}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    """A table environment. The notes are its caption."""
+    caption = " ".join(notes(results, "latex"))
+    return tables.latex(_heads(results), _rows(results, "latex"), caption=caption, label="tab:evaluation")
 
 
 def to_csv(results: Results) -> str:
     """A line for each restorer and metric, numbers as they are; empty where there is none."""
+    return tables.to_csv(FIELDS, _csv_rows(results))
+
+
+def _csv_rows(results: Results) -> Iterator[list[tables.Cell]]:
     marked = best(results)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-    writer.writeheader()
     for row in results["rows"]:
         for metric in results["metrics"]:
             name = metric["name"]
             against = row["against_base"].get(name, {})
-            writer.writerow(
+            fields = (
                 {"restorer": row["restorer"], "title": row["title"], "metric": name, "metric_title": metric["title"]}
                 | {key: metric[key] for key in ("higher_is_better", "trained_on")}
                 | {"best": (row["restorer"], name) in marked}
@@ -131,7 +86,7 @@ def to_csv(results: Results) -> str:
                 | {"difference": against.get("mean"), "difference_low": against.get("low")}
                 | {"difference_high": against.get("high"), "verdict": against.get("verdict")}
             )
-    return file.getvalue()
+            yield [fields.get(field) for field in FIELDS]
 
 
 def notes(results: Results, style: Style = "text") -> list[str]:
@@ -182,57 +137,28 @@ def _heads(results: Results) -> list[str]:
     ]
 
 
-def _cells(
-    row: Mapping[str, Any], results: Results, decorated: Callable[[str, bool], str], marked: set[tuple[str, str]]
-) -> tuple[list[str], list[str]]:
-    """The row's means, and the differences below them (no list at all if there is none)."""
-    means, differences = [], []
-    for metric in results["metrics"]:
-        value, against = row["values"].get(metric["name"]), row["against_base"].get(metric["name"])
-        shown = NONE if value is None else _number(value["mean"], metric)
-        means.append(decorated(shown, (row["restorer"], metric["name"]) in marked))
-        differences.append("" if against is None else _difference(against, metric))
-    return means, differences if any(differences) else []
+def _rows(results: Results, style: Style) -> Iterator[list[tables.Cell]]:
+    """Yield a restorer's means, with its differences below them: in Markdown in the same cells, else as a row."""
+    marked = best(results)
+    best_mean, other_mean, difference, escape = MARKS[style]
+    for row in results["rows"]:
+        means, below = [], []
+        for metric in results["metrics"]:
+            value, against = row["values"].get(metric["name"]), row["against_base"].get(metric["name"])
+            mark = best_mean if (row["restorer"], metric["name"]) in marked else other_mean
+            means.append(mark.format(escape(tables.NONE if value is None else _number(value["mean"], metric))))
+            below.append("" if against is None else difference.format(escape(_difference(against, metric))))
+        if style == "markdown":
+            means = [mean + under for mean, under in zip(means, below, strict=True)]
+        yield [row["title"], *map(tables.Raw, means)]
+        if style != "markdown" and any(below):
+            yield ["", *map(tables.Raw, below)]
 
 
 def _number(value: float, metric: Mapping[str, Any], *, signed: bool = False) -> str:
-    rounded = round(value, metric["digits"]) + 0.0  # no -0.00
-    return f"{rounded:{'+' if signed else ''}.{metric['digits']}f}".replace("-", "−")
+    return tables.decimals(value, metric["digits"], signed=signed)
 
 
 def _difference(against: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
     about = "≈" if against["verdict"] == "unclear" else ""
     return f"({about}{_number(against['mean'], metric, signed=True)})"
-
-
-def _zipped(means: Sequence[str], differences: Sequence[str]) -> Iterable[tuple[str, str]]:
-    return zip(means, differences or [""] * len(means), strict=True)
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    cells = (cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(
-        zip(line, widths, strict=True)
-    ))  # fmt: skip
-    return "  ".join(cells).rstrip()
-
-
-def _plain(words: str) -> str:
-    """One line, without what a terminal would obey."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
-
-
-def _piped(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _markdown_escaped(words: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", _plain(words)).replace("<", "&lt;")
-
-
-def _latex_mean(value: str, is_best: bool) -> str:
-    shown = _latex_escaped(value)
-    return rf"\textbf{{{shown}}}" if is_best else shown
-
-
-def _latex_escaped(words: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in _plain(words))

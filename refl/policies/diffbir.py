@@ -11,9 +11,10 @@ from refl.errors import WeightsError
 from refl.policies.codecs import KLCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffusion import MultiStepPolicy, sd_schedule
-from refl.policies.stable_diffusion import check_tensors, open_stable_diffusion, raise_unless_fitting, require
+from refl.policies.stable_diffusion import open_stable_diffusion, require, require_fit
 from refl.weights import read_state, recognise
 from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import misfits, misfits_of
 
 ensure_torchvision()
 
@@ -69,7 +70,8 @@ def open_swinir(file: Path) -> nn.Module:
             f"{file} holds {network.architecture.id} that enlarges by {network.scale}; DiffBIR's first stage is a "
             f"SwinIR that keeps the size ({SWINIR_ASSET})."
         )
-    return network.model.eval()
+    stage_1: nn.Module = network.model.eval()
+    return stage_1
 
 
 def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
@@ -77,7 +79,8 @@ def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
     controlnet = IRControlNet.from_unet(unet, load_weights_from_unet=False)
     state = convert_controlnet(read_state(file), controlnet, file)
     controlnet.load_state_dict(state)
-    return controlnet.eval()
+    opened: IRControlNet = controlnet.eval()
+    return opened
 
 
 def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, file: Path) -> dict[str, Tensor]:
@@ -89,17 +92,17 @@ def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, f
     # diffusers' converter only renames, so it can be given names in place of tensors.
     renamed = convert_controlnet_checkpoint({name: name for name in stored}, controlnet.config)
     sources = {name: source for name, source in renamed.items() if source is not None}
-    raise_unless_fitting(
-        file,
+    unused = [name for name in stored if name not in set(sources.values())]
+    faults = misfits_of(
         missing=[name for name in wanted if name not in sources and name != CONDITION],
-        foreign=[source for name, source in sources.items() if name not in wanted]
-        + [name for name in stored if name not in set(sources.values())],
+        foreign=[source for name, source in sources.items() if name not in wanted] + unused,
     )
+    require_fit(file, faults)
     state = {name: stored[source] for name, source in sources.items()}
     channels = controlnet.config["in_channels"]
     first = state["conv_in.weight"]
     state["conv_in.weight"], state[CONDITION] = first[:, :channels], first[:, channels:]
-    check_tensors(wanted, state, file)
+    require_fit(file, misfits(wanted, state))
     return state
 
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from refl.errors import WeightsError
 from refl.policies.codecs import KLCodec
 from refl.policies.diffusion import OneStepPolicy, sd_schedule
-from refl.policies.stable_diffusion import check_tensors, open_stable_diffusion, require
+from refl.policies.stable_diffusion import open_stable_diffusion, require, require_fit
 from refl.weights import read_state
 from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import misfits
 
 ensure_torchvision()
 
@@ -64,7 +65,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     stored = read_state(require(checkpoint, ASSET))
     missing = sorted(ENTRIES - stored.keys())
     if missing:
-        raise WeightsError(f"{checkpoint} is no OSEDiff checkpoint: it has no {', '.join(missing)}.")
+        raise WeightsError(f"{checkpoint} is not an OSEDiff checkpoint: it has no {', '.join(missing)}.")
     return stored
 
 
@@ -81,5 +82,5 @@ def _add(network: Any, adapter: str, rank: int, modules: Sequence[str], checkpoi
 
 def _fill(network: nn.Module, stored: Mapping[str, Tensor], file: Path, is_stored: Callable[[str], bool]) -> None:
     wanted = {name: tensor for name, tensor in network.state_dict().items() if is_stored(name)}
-    check_tensors(wanted, stored, file)
+    require_fit(file, misfits(wanted, stored))
     network.load_state_dict(stored, strict=False)

@@ -4,20 +4,19 @@ Everything is read from files that are there: nothing is ever fetched.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from refl.errors import WeightsError
 from refl.policies.diffusion import sd_schedule
 from refl.policies.prompts import TextEncoder
 from rewardlab.assets import ASSETS, MissingAsset
 from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import misfits_of
 
 ensure_torchvision()
 
@@ -35,7 +34,6 @@ FILES = {
     "scheduler": (("scheduler_config.json",),),
 }
 SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -73,30 +71,10 @@ def require(path: Path, asset: str) -> Path:
     return path
 
 
-def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], file: Path) -> None:
-    """Raises `WeightsError` with the first names unless both have the same tensors, by name and shape."""
-    raise_unless_fitting(
-        file,
-        missing=[name for name in wanted if name not in found],
-        foreign=[name for name in found if name not in wanted],
-        misshapen=[
-            f"{name} {tuple(found[name].shape)} where {tuple(tensor.shape)} is expected"
-            for name, tensor in wanted.items()
-            if name in found and found[name].shape != tensor.shape
-        ],
-    )
-
-
-def raise_unless_fitting(file: Path, **complaints: list[str]) -> None:
-    """Raises `WeightsError` naming `file` and the first of each kind of complaint, if there are any."""
-    told = [f"{kind}: {_shortened(names)}" for kind, names in complaints.items() if names]
-    if told:
-        raise WeightsError(f"{file} does not fit its network. Tensors {'; '.join(told)}. Is it another model's file?")
-
-
-def _shortened(names: list[str]) -> str:
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(sorted(names)[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+def require_fit(file: Path, faults: str) -> None:
+    """Raises `WeightsError` naming `file` if there are any faults, as `weight_files.misfits` names them."""
+    if faults:
+        raise WeightsError(f"{file} does not fit its network. Tensors {faults}. Is it another model's file?")
 
 
 def _check_files(folder: Path) -> None:
@@ -147,13 +125,8 @@ def _load(network: Any, folder: Path, **options: Any) -> Any:
             f"{folder} cannot be read as {network.__name__}: {str(error).splitlines()[0]} "
             f"Fetch it again from {ASSETS[ASSET].source}."
         ) from error
-    raise_unless_fitting(
-        folder,
-        missing=list(report["missing_keys"]),
-        foreign=list(report["unexpected_keys"]),
-        misshapen=[
-            f"{name} {tuple(stored)} where {tuple(ours)} is expected"
-            for name, stored, ours in report["mismatched_keys"]
-        ],
+    faults = misfits_of(
+        missing=report["missing_keys"], foreign=report["unexpected_keys"], misshapen=report["mismatched_keys"]
     )
+    require_fit(folder, faults)
     return loaded.eval()

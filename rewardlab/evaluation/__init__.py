@@ -1,0 +1,1 @@
+"""How a reward model is judged: baselines, gold agreement, the tables of the paper."""

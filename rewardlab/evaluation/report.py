@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from rewardlab.evaluation.gold_agreement import Gold, Stratum
 from rewardlab.evaluation.tables import ResultRow
 from rewardlab.files import write_atomic
 from rewardlab.reward_model import margins as reward_model_margins
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start
@@ -46,7 +46,7 @@ PAPER = {
     "mlp3": (0.692, "Table 9"),
     "mlp4": (0.688, "Table 9"),
 }
-PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is no multiple of 1/360"
+PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is not a multiple of 1/360"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def require_done(run: Run) -> None:
 
 def _trained(run: Run) -> FaceRewardModel:
     require_done(run)
-    return reward_model_model.load(run.model)
+    return frm.load(run.model)
 
 
 def _describe(truth: Gold, header: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] 
     return {
         name: {"value": share.mean, "low": share.low, "high": share.high, "comparisons": len(share)}
         for name, share in (
-            ("two_agree", found.couples),
+            ("two_agree", found.pairs_of_answers),
             ("one_against_rest", found.majority),
             ("frm_against_one", single),
         )
@@ -211,7 +211,7 @@ def _row_of(contender: Contender, name: str, stratum: Stratum, **known: Any) -> 
     values: dict[str, Any] = dict.fromkeys(ResultRow.__annotations__)
     values |= {"name": contender.name, "title": contender.title, "group": contender.group, "note": contender.note}
     values |= {"stratum": name, "pairs": len(stratum), "paper": figure, "paper_where": place, **known}
-    return ResultRow(**values)  # type: ignore[typeddict-item]
+    return cast(ResultRow, values)  # `values` begins with every key of it
 
 
 def _calibration(margins: NDArray[np.float64], truth: Gold) -> dict[str, Any]:

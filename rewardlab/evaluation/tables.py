@@ -1,9 +1,9 @@
 """Results of methods on the gold set as aligned text, CSV and Markdown: one table a stratum."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from typing import TypedDict
+
+from rewardlab import tables
 
 
 class ResultRow(TypedDict):
@@ -29,29 +29,26 @@ STRATA = {
     "contested": "Restorer against restorer, judged (contested)",
     "anchored": "Against the original, labels fixed (anchored)",
 }
-NONE = "–"
 
 
 def share(value: float | None) -> str:
     """0.714 -> 71.4%; a dash for None."""
-    return NONE if value is None else f"{value:.1%}"
+    return tables.NONE if value is None else f"{value:.1%}"
 
 
 def p_value(value: float | None) -> str:
     """Three decimals; below that <0.001; a dash for None."""
-    if value is None:
-        return NONE
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return "<0.001" if value is not None and value < 0.001 else tables.decimals(value, 3)
 
 
 def _interval(row: ResultRow) -> str:
     if row["low"] is None or row["high"] is None:
-        return NONE
+        return tables.NONE
     return f"{share(row['low'])} to {share(row['high'])}"
 
 
 def _counts(row: ResultRow) -> str:
-    return NONE if row["better"] is None or row["worse"] is None else f"{row['better']}/{row['worse']}"
+    return tables.NONE if row["better"] is None or row["worse"] is None else f"{row['better']}/{row['worse']}"
 
 
 def _paper(row: ResultRow) -> str:
@@ -61,65 +58,50 @@ def _paper(row: ResultRow) -> str:
     return f"{figure} ({row['paper_where']})" if row["paper_where"] else figure
 
 
-COLUMNS: dict[str, Callable[[ResultRow], str]] = {
+COLUMNS: dict[str, Callable[[ResultRow], tables.Cell]] = {
     "method": lambda row: row["title"],
     "agreement": lambda row: share(row["agreement"]),
     "95% interval": _interval,
-    "pairs": lambda row: str(row["pairs"]),
+    "pairs": lambda row: row["pairs"],
     "McNemar p against the FRM": lambda row: p_value(row["mcnemar_p"]),
     "better/worse": _counts,
     "paper (other data)": _paper,
 }
-LEFT = ("method", "paper (other data)")
+ALIGN = "lrrrrrl"
 
 
 def text(rows: Sequence[ResultRow]) -> str:
     """Aligned columns for the terminal, notes below their table."""
     parts = []
     for title, members in _strata(rows):
-        cells = [list(COLUMNS), *([cell(row) for cell in COLUMNS.values()] for row in members)]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-        lines = [_aligned(line, widths) for line in cells]
-        rule = "  ".join("-" * width for width in widths)
-        notes = [f"{row['title']}: {row['note']}" for row in members if row["note"]]
-        parts.append("\n".join([title, "", lines[0], rule, *lines[1:], *([""] if notes else []), *notes]))
+        notes = _notes(members)
+        table = tables.text(list(COLUMNS), _cells(members), ALIGN)
+        parts.append("\n".join([title, "", table, *([""] if notes else []), *notes]))
     return "\n\n".join(parts) + "\n" if parts else ""
-
-
-def _aligned(line: list[str], widths: list[int]) -> str:
-    cells = (
-        cell.ljust(width) if name in LEFT else cell.rjust(width)
-        for name, cell, width in zip(COLUMNS, line, widths, strict=True)
-    )
-    return "  ".join(cells).rstrip()
 
 
 def markdown(rows: Sequence[ResultRow]) -> str:
     """A heading, a table and a list of notes for each stratum."""
     parts = []
     for title, members in _strata(rows):
-        marks = ("---" if name in LEFT else "---:" for name in COLUMNS)
-        lines = [_piped(COLUMNS), _piped(marks), *(_piped(cell(row) for cell in COLUMNS.values()) for row in members)]
-        notes = [f"- {_escaped(row['title'])}: {_escaped(row['note'])}" for row in members if row["note"]]
-        parts.append("\n".join([f"### {title}", "", *lines, *([""] if notes else []), *notes]))
+        notes = [f"- {tables.markdown_escaped(note)}" for note in _notes(members)]
+        table = tables.markdown(list(COLUMNS), _cells(members), ALIGN)
+        parts.append("\n".join([f"### {title}", "", table, *([""] if notes else []), *notes]))
     return "\n\n".join(parts) + "\n" if parts else ""
-
-
-def _piped(cells) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def to_csv(rows: Sequence[ResultRow]) -> str:
     """All strata in one file, a column for every field, numbers as they are; empty for None."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(ResultRow.__annotations__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    fields = list(ResultRow.__annotations__)
+    return tables.to_csv(fields, ([row[field] for field in fields] for row in rows))  # type: ignore[literal-required]
+
+
+def _notes(rows: Sequence[ResultRow]) -> list[str]:
+    return [f"{row['title']}: {row['note']}" for row in rows if row["note"]]
+
+
+def _cells(rows: Sequence[ResultRow]) -> list[list[tables.Cell]]:
+    return [[cell(row) for cell in COLUMNS.values()] for row in rows]
 
 
 def _strata(rows: Sequence[ResultRow]) -> list[tuple[str, list[ResultRow]]]:

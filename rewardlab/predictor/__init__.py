@@ -1,0 +1,1 @@
+"""Predictors on image metrics (App. A.1) and their rivals."""

@@ -26,6 +26,7 @@ ensure_torchvision()
 
 from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, make_tokenizer  # noqa: E402
 from rewardlab.errors import ModelError  # noqa: E402
+from rewardlab.weight_files import misfits  # noqa: E402
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -95,12 +96,14 @@ class FaceRewardModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.clip.logit_scale.device
+        device: torch.device = self.clip.logit_scale.device
+        return device
 
     @property
     def scale(self) -> Tensor:
         """1 / tau of App. A.2."""
-        return self.clip.logit_scale.exp()
+        scale: Tensor = self.clip.logit_scale.exp()
+        return scale
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, S, S) -> unit embeddings (N, D)."""
@@ -108,7 +111,8 @@ class FaceRewardModel(nn.Module):
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """(C,) texts -> token ids (C, L), cut at the context length."""
-        return self.tokenizer(list(captions))
+        tokens: Tensor = self.tokenizer(list(captions))
+        return tokens
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (C, L) -> unit embeddings (C, D)."""
@@ -168,11 +172,11 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
     folder = Path(folder)
     try:
         stored = json.loads((folder / CONFIG_FILE).read_text())
-        model_config, preprocess = stored["model_cfg"], stored["preprocess_cfg"]
+        model_config, stored_preprocess = stored["model_cfg"], stored["preprocess_cfg"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         hint = f". Name {folder / 'model'}" if (folder / "model" / CONFIG_FILE).exists() else ""
         raise ModelError(
-            f"{folder} is no model folder of open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
+            f"{folder} is not a model folder in open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
         ) from error
     weights = folder / WEIGHTS_FILE
     if not weights.exists():
@@ -182,30 +186,19 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
         fill(clip, load_file(weights), weights)
     except SafetensorError as error:
         raise ModelError(f"{weights} is damaged or cut: {error}. Copy it again.") from error
-    door = Preprocess(
-        size=_one_side(preprocess.get("size", clip.visual.image_size)),
-        mean=tuple(preprocess["mean"]),
-        std=tuple(preprocess["std"]),
+    preprocess = Preprocess(
+        size=_one_side(stored_preprocess.get("size", clip.visual.image_size)),
+        mean=tuple(stored_preprocess["mean"]),
+        std=tuple(stored_preprocess["std"]),
         antialias=stored.get("rewardlab", {}).get("antialias", True),
     )
-    return FaceRewardModel(clip, make_tokenizer(model_config, folder), door, model_config).to(device)
+    return FaceRewardModel(clip, make_tokenizer(model_config, folder), preprocess, model_config).to(device)
 
 
 def fill(clip: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Load weights; a missing or foreign key, or another shape, raises `ModelError` by name."""
-    wanted = clip.state_dict()
-    faults = [
-        *(f"missing: {name}" for name in wanted if name not in tensors),
-        *(f"foreign: {name}" for name in tensors if name not in wanted),
-        *(
-            f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in wanted.items()
-            if name in tensors and tensors[name].shape != tensor.shape
-        ),
-    ]
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise ModelError(f"{source} is a checkpoint of another backbone: {'; '.join(faults[:5])}{more}")
+    if faults := misfits(clip.state_dict(), tensors):
+        raise ModelError(f"{source} is a checkpoint of another backbone: {faults}")
     clip.load_state_dict(tensors)
 
 

@@ -12,7 +12,7 @@ from rewardlab.images import to_tensor
 from rewardlab.manifest import ORIGINS, PreferenceRow, gold_rows, refuse_gold
 from rewardlab.predictor import manifest_labels
 from rewardlab.reward_model import backbones, batches
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.contrastive_alignment import align
 from rewardlab.reward_model.model import FaceRewardModel
@@ -33,7 +33,7 @@ def prepare_run(
         _prepare(run, config, source, images, checkpoint_file)
     except BaseException:
         if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is not a run
         raise
 
 
@@ -109,12 +109,12 @@ def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: Tra
         used = dict(islice(photographs.items(), ALIGNED_ON))
         pictures = (model.preprocess(to_tensor([snapshot_images.read_image(images, path)])) for path in used)
         align(model, pictures, list(used.values()))
-        reward_model_model.save(model, run.start)
+        frm.save(model, run.start)
     return {"backbone": "compact", "architecture": config.architecture}
 
 
 def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
     """The backbone as it was before training."""
     if start["backbone"] == "compact":
-        return reward_model_model.load(run.start)
+        return frm.load(run.start)
     return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)

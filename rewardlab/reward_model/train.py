@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rewardlab import manifest
 from rewardlab.manifest import ORIGINS, gold_rows
 from rewardlab.reward_model import backbones, losses, margins
-from rewardlab.reward_model import batches as reward_model_batches
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import batches as frm_batches
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.batches import Batch
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
@@ -70,7 +70,7 @@ class Trainer:
         run, accelerator = loop.run, loop.accelerator
         _, rows = manifest.read(run.manifest)
         self.gold = [row for row in gold_rows(rows) if row.origin != "svm"]
-        self.groups = reward_model_batches.group_by_face(training_rows(rows, config))
+        self.groups = frm_batches.group_by_face(training_rows(rows, config))
         self.shares = accelerator.num_processes * config.accumulation
         if config.faces_per_step % self.shares:
             raise loop.failed(
@@ -129,7 +129,7 @@ class Trainer:
     def _loader(self) -> Iterator[Batch]:
         config, rank, accumulation = self.config, self.accelerator.process_index, self.config.accumulation
         tokens = self.model.tokenize(["" if config.null_text else group.caption for group in self.groups])
-        dataset = reward_model_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens)
+        dataset = frm_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens)
         size = config.faces_per_step // self.shares
         mine = (
             items[part * size : (part + 1) * size]
@@ -138,7 +138,7 @@ class Trainer:
         )
         on_gpu = self.accelerator.device.type == "cuda"
         workers = config.workers if config.workers >= 0 else (4 if on_gpu else 1)
-        return iter(reward_model_batches.loader(dataset, mine, workers=workers, pin=on_gpu))
+        return iter(frm_batches.loader(dataset, mine, workers=workers, pin=on_gpu))
 
     def _plan(self, start: int) -> Iterator[list[schedule.Item]]:
         steps = schedule.plan(
@@ -202,7 +202,7 @@ class Trainer:
     def _finish(self) -> None:
         self.accelerator.wait_for_everyone()
         if self.loop.is_main:
-            reward_model_model.save(self.model, self.loop.run.model)
+            frm.save(self.model, self.loop.run.model)
             self.loop.finish()
         self.accelerator.end_training()
 

@@ -1,0 +1,1 @@
+"""What every training shares: run folders, checkpoints, the loop, the schedule of faces."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +43,8 @@ class Loop:
 
     @property
     def is_main(self) -> bool:
-        return self.accelerator.is_main_process
+        is_main: bool = self.accelerator.is_main_process
+        return is_main
 
     @contextmanager
     def guarded(self, *, when_full: str) -> Iterator[None]:
@@ -67,7 +68,7 @@ class Loop:
                 raise self.failed(
                     f"The disk of {self.run.folder} is full. Free space and run the same command"
                 ) from error
-            raise self.failed(f"{error}. Run the same command once that is mended") from error
+            raise self.failed(f"{error}. Run the same command once that is fixed") from error
         except Exception as error:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise
@@ -120,7 +121,7 @@ class Loop:
             self._writer.close()
 
 
-def holding(run: Run, accelerator: Accelerator):
+def holding(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """The run's lock, in the main process."""
     return run.held() if accelerator.is_main_process else nullcontext()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
-from annotate.campaigns import services as campaigns_services
-from annotate.campaigns.services import Selection
+from annotate.campaigns import lifecycle
+from annotate.campaigns.lifecycle import Selection
 from annotate.desk import judging, leasing
 from annotate.models import (
     AuditEntry,
@@ -146,20 +146,18 @@ def test_what_it_abstains_from_goes_to_people_first(campaign):
     judge(campaign, 200)
     lead = make_user(is_staff=True)
     uncertain = Campaign(slug="uncertain", name="Uncertain", order="uncertain", random_share=0)
-    campaigns_services.create_campaign(campaign=uncertain, selection=Selection(), actor=lead)
+    lifecycle.create_campaign(campaign=uncertain, selection=Selection(), actor=lead)
     run("autolabel", "--max-error", "0.4", "--audit-share", "0.5")
     version = Predictor.objects.get()
     Predictor.objects.filter(pk=version.pk).update(least_margin=0.3)
     first = Item.objects.filter(campaign=uncertain, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
-    unsure = campaigns_services.abstained_pairs()
+    unsure = lifecycle.abstained_pairs()
     assert 0 < len(unsure) < 250
     assert set(first[: len(unsure)]) == unsure
     # Or a campaign of these alone, whose answers are never taken for random ones.
     alone = Campaign(slug="alone", name="Alone")
-    assert campaigns_services.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(
-        unsure
-    )
-    campaigns_services.invite(campaign=alone, annotators=[lead])
+    assert lifecycle.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(unsure)
+    lifecycle.invite(campaign=alone, annotators=[lead])
     leases = leasing.lease_items(annotator=lead, campaign=alone, depth=5)
     assert {lease.drawn for lease in leases} == {Lease.Drawn.UNCERTAIN}
 
@@ -333,9 +331,7 @@ def test_a_campaign_asks_what_is_abstained_from_at_once_and_nothing_that_was_jud
     judge(campaign, 10)
     alone = Campaign(slug="alone", name="Alone")
     selection = Selection(abstained=True)
-    assert (
-        campaigns_services.create_campaign(campaign=alone, selection=selection, actor=make_user(is_staff=True)) == 380
-    )
+    assert lifecycle.create_campaign(campaign=alone, selection=selection, actor=make_user(is_staff=True)) == 380
     ranked = Item.objects.filter(campaign=alone, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
     p_first = dict(AutoLabel.objects.values_list("pair", "p_first"))
     margins = [abs(p_first[pair] - 0.5) for pair in ranked]

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from annotate.demo import portraits
 from annotate.models import Campaign, Face, Item, Judgement, Preference, Snapshot, StageRun, User
-from refl import dataset as refl_faces
+from refl import dataset
 from rewardlab import manifest
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +73,7 @@ def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, sett
             assert row.p_first == (first + 0.5 * neither) / (first + second + neither)
         assert {"ssim", "psnr", "lpips", "niqe"} <= set(row.scores)
         assert (row.scores["ssim"][0] == 1.0) == (row.first_source == "hq")
-    listed = refl_faces.read(tmp_path / "out" / "faces.jsonl")[1]
+    listed = dataset.read(tmp_path / "out" / "faces.jsonl")[1]
     assert len(listed) == Face.objects.count()
     assert all((tmp_path / "out" / "images" / image).is_file() for face in listed for image in (face.hq, face.lq))
     with pytest.raises(CommandError, match="is another snapshot"):

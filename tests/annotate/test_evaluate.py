@@ -24,9 +24,9 @@ from annotate.common import image_store
 from annotate.exchange.snapshot import freeze_faces
 from annotate.models import Candidate, Face, Restorer, Score
 from rewardlab import assets, clip, images
-from rewardlab import files as rewardlab_files
+from rewardlab.files import sha256
 from rewardlab.metrics import fid
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.training.runs import Run
 from tests.support.preferences import TINY
@@ -77,10 +77,8 @@ def make_reward(root: Path, name: str, *, seed: int, null_text: bool = False, si
     """A finished run of train_frm, as far as an evaluation looks at it."""
     made = Run(root / name)
     torch.manual_seed(seed)
-    model = reward_model_model.FaceRewardModel(
-        clip.build(TINY), clip.make_tokenizer(TINY), reward_model_model.Preprocess(32), TINY
-    )
-    reward_model_model.save(model, made.model)
+    model = frm.FaceRewardModel(clip.build(TINY), clip.make_tokenizer(TINY), frm.Preprocess(32), TINY)
+    frm.save(model, made.model)
     counts = {"train/ground_truth": 9, "train/simulated": simulated}
     made.create(kind="frm", config=TrainConfig(null_text=null_text), start={}, header={"counts": counts}, images=root)
     made.write_status("done", step=1, total=1)
@@ -107,7 +105,7 @@ def test_a_table_as_table_1_with_its_folder(place):
     hq = sorted(Candidate.objects.filter(source="hq").values_list("sha256", flat=True))
     assert results["faces"] == {
         "split": "test", "count": FACES, "watched_out": 0, "with_watched": False,
-        "sha256": rewardlab_files.sha256("\n".join(hq).encode()),
+        "sha256": sha256("\n".join(hq).encode()),
     }  # fmt: skip
     assert (results["base"], results["simulated"]) == ("lanczos", True)
     assert results["frm"] == {"train": "frm-1", "judge": "judge-1"}
@@ -157,7 +155,7 @@ def test_a_table_as_table_1_with_its_folder(place):
     assert picture.read_bytes() == candidates[2].path.read_bytes()
     assert len(list(csv.DictReader((folder / "evaluation" / "table.csv").open()))) == 4 * 6
     assert r"\toprule" in (folder / "evaluation" / "table.tex").read_text()
-    assert "| Input |" in (folder / "evaluation" / "table.md").read_text()
+    assert "| Input " in (folder / "evaluation" / "table.md").read_text()
     described = json.loads((folder / "config.json").read_text())
     assert (described["kind"], described["name"], described["start"], described["manifest"]) == (
         "evaluation", "table-1", {}, {},

@@ -15,8 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from annotate.campaigns import items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import items, lifecycle
 from annotate.common import image_store
 from annotate.common.pseudonyms import pseudonym
 from annotate.desk import judging, leasing
@@ -307,7 +306,7 @@ def test_simulated_answers_are_called_so(filled, tmp_path):
     for _ in pairing.build_pairs(Face.objects.filter(pk=face.pk)):
         pass
     campaign = make_campaign(faces=1, members=[])
-    campaigns_services.invite(campaign=campaign, annotators=[robot := make_user("robot", simulated=True)])
+    lifecycle.invite(campaign=campaign, annotators=[robot := make_user("robot", simulated=True)])
     answer(robot, campaign, lambda lease: "left")
     told = run("export", str(tmp_path), "--format", "datasets")
     assert "3 of these are SIMULATED" in told

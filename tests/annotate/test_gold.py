@@ -7,9 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from annotate.agreement import gold_hashes as selectors
-from annotate.agreement import gold_sets
-from annotate.campaigns import services as campaigns_services
+from annotate.agreement import gold_hashes, gold_sets
+from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
 from annotate.desk import judging, leasing
 from annotate.models import AuditEntry, Campaign, Candidate, Face, GoldSet, Item, Lease
@@ -60,7 +59,7 @@ def test_one_command_makes_it_of_whole_faces_one_a_person():
     with pytest.raises(CommandError, match="no user bob"):
         run("make_gold", "--annotators", "bob")
     for name in ("bad name", "new", "x" * 51):
-        with pytest.raises(CommandError, match=f"“{name}” is no name for a campaign"):
+        with pytest.raises(CommandError, match=f"“{name}” is not a valid campaign address"):
             run("make_gold", "--name", name, "--pairs", "6")
     with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
         run("make_gold", "--seed", "-1")
@@ -92,12 +91,12 @@ def test_it_is_frozen_when_all_answers_are_in_and_then_nothing_changes_it():
     answer_all(made)
     assert "frozen, sha256" in run("freeze_gold", "gold")
     made.refresh_from_db()
-    assert made.answers_sha256 == selectors.answers_hash(made)
+    assert made.answers_sha256 == gold_hashes.answers_hash(made)
     person, campaign = made.campaign.memberships.first().annotator, Campaign.objects.get()
     for act in (
         lambda: judging.undo_last(annotator=person, campaign=campaign),
-        lambda: campaigns_services.set_open(campaign=campaign, is_open=True),
-        lambda: campaigns_services.add_contested_pairs(campaign=campaign),
+        lambda: lifecycle.set_open(campaign=campaign, is_open=True),
+        lambda: lifecycle.add_contested_pairs(campaign=campaign),
         lambda: leasing.lease_items(annotator=person, campaign=campaign),
         lambda: gold_sets.freeze_gold_set(gold_set=made),
     ):
@@ -105,7 +104,7 @@ def test_it_is_frozen_when_all_answers_are_in_and_then_nothing_changes_it():
             act()
     with pytest.raises(CommandError, match="frozen"):
         run("simulate_annotators", "--campaign", "gold")
-    selectors.require_unchanged(made)
+    gold_hashes.require_unchanged(made)
     actions = set(AuditEntry.objects.filter(target="campaign gold").values_list("action", flat=True))
     assert {"make-gold-set", "freeze-gold-set"} <= actions
 
@@ -117,12 +116,12 @@ def test_what_is_changed_behind_its_back_is_seen():
     lease = Lease.objects.filter(item__campaign=made.campaign).first()
     with connection.cursor() as cursor:  # past the services, and past the triggers: as a row that was never there
         cursor.execute("UPDATE annotate_lease SET annotator_id = %s WHERE id = %s", [make_user().pk, lease.pk])
-    with pytest.raises(selectors.GoldChanged, match="answers of the gold set gold are not those that were frozen"):
-        selectors.require_unchanged(made)
+    with pytest.raises(gold_hashes.GoldChanged, match="answers of the gold set gold are not those that were frozen"):
+        gold_hashes.require_unchanged(made)
     shown = Item.objects.filter(campaign=made.campaign, pair__kind="contested").first().pair.first
     Candidate.objects.filter(pk=shown.pk).update(sha256="0" * 64)
-    with pytest.raises(selectors.GoldChanged, match="pairs of the gold set gold are not those"):
-        selectors.require_unchanged(made)
+    with pytest.raises(gold_hashes.GoldChanged, match="pairs of the gold set gold are not those"):
+        gold_hashes.require_unchanged(made)
     with pytest.raises(CommandError, match="not those"):
         run("agreement", "gold", "--people-only")
 

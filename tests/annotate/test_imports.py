@@ -13,7 +13,7 @@ from django.db.models import Count, F, Q, Sum
 from annotate.agreement import gold_sets
 from annotate.common import pseudonyms
 from annotate.desk import judging, leasing
-from annotate.exchange import import_judgements as importing_service
+from annotate.exchange import import_judgements
 from annotate.exchange.export import export
 from annotate.exchange.foreign_files import Answer, ImportFileError, LabelStudio, Unusable, read_label_studio
 from annotate.models import (
@@ -279,7 +279,7 @@ def test_a_paused_campaign_of_people_keeps_its_answers_and_slots(pairs, tmp_path
     lease = leasing.lease_items(annotator=person, campaign=campaign)[0]
     judging.submit_judgement(annotator=person, lease_token=lease.token, key=uuid.uuid4(), choice="left")
     Campaign.objects.update(open=False)
-    monkeypatch.setattr(importing_service, "ANSWERS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(import_judgements, "ANSWERS_PER_TRANSACTION", 2)
     rows = [row(pair, name) for pair in (lease.item.pair, *pairs) for name in (ANN, BOB, "Cat")]
     taken = make_user(f"imported-{pseudonyms.hashed('Cat')[:12]}")  # a person has this name here
     told = run(table(tmp_path / "a.csv", *rows), "--format", "csv", "--campaign", "mixed", "--skip-bad")

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from django.test import Client
 
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
 from annotate.desk import leasing, onboarding
 from annotate.models import Campaign, Face, Membership, Trial, User
@@ -111,7 +111,7 @@ def test_no_consent_stores_nothing_and_a_changed_text_is_asked_for_again(client,
 def test_an_invitation_gives_its_places_away_once(client):
     lead = make_user(is_staff=True)
     campaign = make_campaign(slug="faces")
-    link = f"/join/{campaigns_services.create_invitation(campaign=campaign, places=2, actor=lead).token}"
+    link = f"/join/{lifecycle.create_invitation(campaign=campaign, places=2, actor=lead).token}"
     guest = Client()
     guest.get(link)
     assert not Membership.objects.exists()  # looking takes no place
@@ -135,7 +135,7 @@ def test_a_guest_comes_back_by_their_own_link_and_nobody_else_does(client):
     lead = make_user(is_staff=True)
     campaign = make_campaign(slug="faces", tutorial="Read this.")
     guest = Client()
-    guest.post(f"/join/{campaigns_services.create_invitation(campaign=campaign, places=1, actor=lead).token}")
+    guest.post(f"/join/{lifecycle.create_invitation(campaign=campaign, places=1, actor=lead).token}")
     way_back = guest.get("/campaigns/faces/begin").context["way_back"].removeprefix("http://testserver")
     elsewhere = Client()
     elsewhere.get(way_back)

@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
 from annotate.desk import leasing
 from annotate.desk.judging import skip_item, submit_judgement, undo_last
@@ -205,7 +205,7 @@ def test_paused_campaigns_and_strangers_are_refused_in_words():
     campaign = make_campaign(members=[person])
     with pytest.raises(Refused, match="not a member"):
         lease_items(annotator=stranger, campaign=campaign)
-    campaigns_services.set_open(campaign=campaign, is_open=False)
+    lifecycle.set_open(campaign=campaign, is_open=False)
     campaign.refresh_from_db()
     with pytest.raises(Refused, match="paused"):
         lease_items(annotator=person, campaign=campaign)
@@ -215,7 +215,7 @@ def test_released_leases_go_back():
     one, other = make_user(), make_user()
     campaign = make_campaign(faces=1, members=[one, other])
     lease_items(annotator=one, campaign=campaign, depth=3)
-    assert campaigns_services.release_leases(campaign=campaign) == 3
+    assert lifecycle.release_leases(campaign=campaign) == 3
     assert len(lease_items(annotator=other, campaign=campaign, depth=3)) == 3
     assert slots_are_right()
 

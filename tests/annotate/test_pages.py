@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import call_command
 
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import lifecycle
 from annotate.models import Predictor, RefitRequest, StageRun
 from tests.support.factories import PASSWORD, make_campaign, make_user
 
@@ -67,7 +67,7 @@ def test_a_broken_form_stores_nothing_and_says_so(client, campaign, answer):
 
 
 def test_a_paused_campaign_says_so(client, campaign):
-    campaigns_services.set_open(campaign=campaign, is_open=False)
+    lifecycle.set_open(campaign=campaign, is_open=False)
     page = client.get("/campaigns/faces/judge").content.decode()
     assert "is paused" in page
     assert "Nothing is left" not in page

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from django.test import Client
 
-from annotate.campaigns import services as campaigns_services
-from annotate.campaigns.services import Selection
+from annotate.campaigns import lifecycle
+from annotate.campaigns.lifecycle import Selection
 from annotate.models import Campaign, Judgement, Lease, Preference, User
 from annotate.models.campaigns import Question
 from annotate.statistics.significance import binomial_two_sided
@@ -23,8 +23,8 @@ def make_study(faces: int = 3) -> tuple[Campaign, User]:
     lead = make_user(is_staff=True)
     make_campaign(faces=faces)  # for its faces and pairs
     study = Campaign(slug="study", name="Study", kind="study", overlap=3, show_reference=True)
-    campaigns_services.create_campaign(
-        campaign=study, selection=Selection(couples=(("dat-light", "lanczos"),)), actor=lead
+    lifecycle.create_campaign(
+        campaign=study, selection=Selection(restorer_pairs=(("dat-light", "lanczos"),)), actor=lead
     )
     return study, lead
 
@@ -32,7 +32,7 @@ def make_study(faces: int = 3) -> tuple[Campaign, User]:
 def take_part(campaign: Campaign, lead: User, choose) -> Client:
     """A guest joins by a link and answers everything through the pages."""
     guest = Client()
-    link = f"/join/{campaigns_services.create_invitation(campaign=campaign, places=1, actor=lead).token}"
+    link = f"/join/{lifecycle.create_invitation(campaign=campaign, places=1, actor=lead).token}"
     assert "no name is asked" in guest.get(link).content.decode()
     assert guest.post(link)["Location"] == "/campaigns/study/begin"
     while pairs := guest.get("/campaigns/study/judge").context["pairs"]:
@@ -90,7 +90,7 @@ def shown_source(judgement: Judgement) -> str:
 def test_the_report_is_for_leads(client):
     campaign, _ = make_study()
     person = make_user()
-    campaigns_services.invite(campaign=campaign, annotators=[person])
+    lifecycle.invite(campaign=campaign, annotators=[person])
     client.force_login(person)
     for address in ("study", "study.csv", "study.tex"):
         assert client.get(f"/campaigns/study/{address}").status_code == 403

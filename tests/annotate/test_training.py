@@ -62,13 +62,13 @@ def test_every_table_of_a_run_in_one_command(place):
     # The labels follow contrast, of which the rows' "ssim" is made: that metric must be right everywhere.
     assert float(contested["ssim"]["agreement"]) == 1.0
     results = json.loads((folder / "results.json").read_text())
-    # Three votes against one on every pair: of six couples three agree.
+    # Three votes against one on every pair: of six pairs of answers three agree.
     assert results["people"]["two_agree"]["value"] == pytest.approx(0.5)
     assert results["gold"] | {"sha256": ""} == {
         "faces": 4, "contested": 12, "decided": 12, "anchored": 12, "simulated": False, "sha256": "",
     }  # fmt: skip
     assert "87.78% (Table 11)" in printed
-    assert (folder / "table.md").read_text().count("| FRM, image and text |") == 2
+    assert (folder / "table.md").read_text().count("| FRM, image and text ") == 2
     config = json.loads((place / "runs" / "one-human-50" / "config.json").read_text())["config"]
     assert config["human_fraction"] == 0.5
     trained = (place / "runs" / "one-null-text" / "model" / model.WEIGHTS_FILE).stat().st_mtime_ns
@@ -99,7 +99,7 @@ def test_run_locked_by_another_process_is_left_alone(place):
 def test_a_sibling_of_another_training_is_never_compared(place):
     train(place, "one")
     train(place, "one-null-text", "--null-text", "--seed", "1")
-    with pytest.raises(CommandError, match=r"one-null-text is no sibling of one \(seed 1 -> 0\).*Move"):
+    with pytest.raises(CommandError, match=r"one-null-text is not a sibling of one \(seed 1 -> 0\).*Move"):
         run("evaluate_frm", "one", "--device", "cpu", "--null-text")
     assert "null text" not in run("evaluate_frm", "one", "--device", "cpu")
 

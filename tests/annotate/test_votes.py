@@ -7,8 +7,7 @@ import uuid
 import pytest
 from django.core.management import call_command
 
-from annotate.campaigns import items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import items, lifecycle
 from annotate.desk import judging, leasing
 from annotate.labels.votes import FOR_FIRST, counted, share_for_first, votes
 from annotate.leaderboard.board import leaderboard
@@ -42,7 +41,7 @@ def answer(lease, choice, *, change=False) -> None:
 def again(pairs, *people, **fields) -> Campaign:
     campaign = Campaign.objects.create(slug=f"again{Campaign.objects.count()}", name="Again", overlap=3, **fields)
     items.add_items(campaign=campaign, pairs=[pair.pk for pair in pairs])
-    campaigns_services.invite(campaign=campaign, annotators=people)
+    lifecycle.invite(campaign=campaign, annotators=people)
     return campaign
 
 

@@ -33,6 +33,7 @@ import torch
 from refl import configs
 from refl.policies import compact
 from refl.policies.diffusion import WHOLE_CHAIN, MultiStepPolicy, Policy
+from rewardlab import tables
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones
 from tests.bench.machine import describe
@@ -111,7 +112,7 @@ def ratios(step: tuple[str, Task], seconds: dict[tuple[str, Task], list[float]])
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]), flush=True)
+    print("\n" + tables.markdown(head, rows), flush=True)
 
 
 def kept_label(kept: int, policy: Policy) -> str:

@@ -18,8 +18,8 @@ from django.db.models import F  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from rest_framework.authtoken.models import Token  # noqa: E402
 
-from annotate.campaigns import items as campaigns_items  # noqa: E402
-from annotate.campaigns import services as campaigns_services  # noqa: E402
+from annotate.campaigns import items as campaign_items  # noqa: E402
+from annotate.campaigns import lifecycle  # noqa: E402
 from annotate.common.batches import batches  # noqa: E402
 from annotate.models import (  # noqa: E402
     Campaign,
@@ -75,9 +75,9 @@ def fill(
                 Score.objects.bulk_create(Score(candidate_id=pk, metric=metric, value=value) for pk, value in batch)
     campaign = Campaign.objects.create(slug="bench", name="Bench", overlap=overlap, seed=0, **fields)
     pairs = Pair.objects.filter(kind=Pair.Kind.CONTESTED) if contested_only else Pair.objects.all()
-    items = campaigns_items.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
+    items = campaign_items.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
     users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
-    campaigns_services.invite(campaign=campaign, annotators=users)
+    lifecycle.invite(campaign=campaign, annotators=users)
     if labels:
         judge(campaign, users[0], labels)
     return {"items": items, "tokens": [Token.objects.create(user=user).key for user in users]}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardlab import tables
+
 RESULTS, TABLES = "results.jsonl", "report.md"
 
 
@@ -89,8 +91,6 @@ def failures(lines: list[dict[str, Any]]) -> list[str]:
 
 def markdown(lines: list[dict[str, Any]], titles: dict[str, str]) -> str:
     """The tables of all stages, in the order in which they were written."""
-    from tabulate import tabulate
-
     found = []
     for stage, title in titles.items():
         mine = [line for line in lines if line["stage"] == stage]
@@ -98,12 +98,10 @@ def markdown(lines: list[dict[str, Any]], titles: dict[str, str]) -> str:
             continue
         found.append(f"## {title}")
         for table in dict.fromkeys(line["table"] for line in mine if "row" in line):
-            rows = [
-                {name: _cell(name, value) for name, value in line["row"].items()}
-                for line in mine
-                if line.get("table") == table
-            ]
-            found += [f"{table}:", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)]
+            rows = [line["row"] for line in mine if line.get("table") == table]
+            heads = list(dict.fromkeys(name for row in rows for name in row))
+            cells = [[_cell(name, row[name]) if name in row else "" for name in heads] for row in rows]
+            found += [f"{table}:", tables.markdown(heads, cells, "l" * len(heads))]
         found += [_ending(line) for line in mine if "ended" in line]
     return "\n\n".join(found) + "\n"
 
@@ -113,13 +111,13 @@ def _ending(line: dict[str, Any]) -> str:
     return f"Stage {line['ended']} after {line['seconds']} s ({line.get('date')}, commit {line.get('commit')}).{error}"
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: Any) -> str | None:
     if value is None:
-        return "–"
+        return None
     if isinstance(value, bool):
-        return "yes" if value else "**no**" if name == "holds" else "no"
+        return "yes" if value else tables.Raw("**no**") if name == "holds" else "no"
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
         return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return str(value)

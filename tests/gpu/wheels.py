@@ -5,7 +5,7 @@
     # there: PYTHONPATH=site:. python3 -m tests.gpu
 
 The machine has CPython 3.12 on x86-64 Linux, torch 2.11 with its torchvision, transformers, accelerate, safetensors,
-scikit-learn, scipy, opencv, tensorboard and tabulate. All other versions are those that this project pins.
+scikit-learn, scipy, opencv and tensorboard. All other versions are those that this project pins.
 """
 
 import argparse
@@ -14,7 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-MISSING = ("diffusers", "peft", "open_clip_torch", "timm", "ftfy", "wcwidth", "spandrel", "lpips", "skops")
+MISSING = (
+    "diffusers",
+    "peft",
+    "open_clip_torch",
+    "timm",
+    "ftfy",
+    "wcwidth",
+    "spandrel",
+    "lpips",
+    "skops",
+    "tabulate",
+    "msgspec",
+)
 # Not pinned by a requirements file: what skops prints its tables with.
 UNPINNED = ("prettytable",)
 OPTIONAL = ("pytorch-wavelets", "PyWavelets")  # the dual-tree wavelets of Eq. 4

@@ -12,6 +12,7 @@ from refl.evaluation import tables
 from refl.evaluation.paired_differences import summarise, summarise_sets, verdict
 from rewardlab.metrics import fid
 from rewardlab.predictor.svm import bootstrap_interval
+from tests.support.tables import squeezed
 
 FACES = 400
 
@@ -214,7 +215,7 @@ def test_text_for_the_terminal(results):
 
 
 def test_markdown_keeps_its_columns_whatever_the_names(results):
-    lines = tables.markdown(results).splitlines()
+    lines = squeezed(tables.markdown(results)).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {4}
     assert len(table) == 2 + 5
@@ -224,7 +225,7 @@ def test_markdown_keeps_its_columns_whatever_the_names(results):
 
 
 def test_latex_is_escaped_and_balanced(results):
-    made = tables.latex(results)
+    made = squeezed(tables.latex(results))
     body = made.split(r"\midrule")[1].split(r"\bottomrule")[0]
     assert r"R\&D\_50\%\textbar{}\{x\}*\textless{}b\textgreater{}" in body
     assert r"\textbackslash{}\textasciitilde{}\textasciicircum{}\$\#" in body

@@ -216,7 +216,7 @@ def test_osediff_checkpoints_that_do_not_fit_are_named(files, tmp_path):
         ({"state_dict_unet": _without(unet, first)}, r"missing: conv_in\.lora_A\.default_encoder\.weight\."),
         ({"state_dict_unet": _without(unet, "conv_in.base_layer.bias")}, r"missing: conv_in\.base_layer\.bias"),
         ({"state_dict_vae": vae | {"up.weight": torch.zeros(1)}}, r"foreign: up\.weight"),
-        ({"rank_vae": 8}, r"misshapen: .*lora_A.*\(4, .* where \(8, .*and \d+ more"),
+        ({"rank_vae": 8}, r"of another shape: .*lora_A.*\(4, .* instead of \(8, .*and \d+ more"),
         ({modules: stored[modules][1:]}, r"foreign: encoder\.conv_in\.lora_A\S+ encoder\.conv_in\.lora_B"),
         ({"unet_lora_others_modules": ["nowhere"]}, r"adapter default_others cannot be added.*nowhere"),
         ({"rank_unet": "4"}, r"adapter default_encoder cannot be added"),
@@ -225,7 +225,7 @@ def test_osediff_checkpoints_that_do_not_fit_are_named(files, tmp_path):
         with pytest.raises(WeightsError, match=rf"(?s)mine\.pkl.*{message}"):
             open_osediff(files.sd, file)
     torch.save(_without(stored, "rank_vae"), file)
-    with pytest.raises(WeightsError, match=r"mine\.pkl is no OSEDiff checkpoint: it has no rank_vae"):
+    with pytest.raises(WeightsError, match=r"mine\.pkl is not an OSEDiff checkpoint: it has no rank_vae"):
         open_osediff(files.sd, file)
     with pytest.raises(MissingAsset, match=r"osediff-face: there is no .*gone\.pkl.*osediff_face\.pkl.*cswry/OSEDiff"):
         open_osediff(files.sd, tmp_path / "gone.pkl")
@@ -326,7 +326,7 @@ def test_diffbir_checkpoints_that_do_not_fit_are_named(files, tmp_path):
         (stored | {"strange.weight": torch.zeros(1)}, r"foreign: strange\.weight"),
         (stored | {"input_blocks.1.0.more.weight": torch.zeros(1)}, r"foreign: input_blocks\.1\.0\.more\.weight"),
         (stored | {"input_hint_block.0.weight": torch.zeros(1)}, r"foreign: input_hint_block\.0\.weight"),
-        (stored | {first: stored[first][:, :4]}, r"misshapen: .*\(16, 0, 3, 3\) where \(16, 4, 3, 3\)"),
+        (stored | {first: stored[first][:, :4]}, r"of another shape: .*\(16, 0, 3, 3\) instead of \(16, 4, 3, 3\)"),
         (
             {f"control_model.{key}": value for key, value in stored.items()} | {"betas": torch.zeros(1)},
             "foreign: betas",

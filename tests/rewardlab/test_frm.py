@@ -1,4 +1,4 @@
-"""The model: HPSv2's checkpoints, which layers train, one score by every door."""
+"""The model: HPSv2's checkpoints, which layers train, one score whichever way it is asked for."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from rewardlab import clip as rewardlab_clip
 from rewardlab.clip import open_clip
 from rewardlab.errors import ModelError
 from rewardlab.reward_model import backbones
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.model import Preprocess, resize, resize_by_products
 from tests.support.preferences import TINY
 
@@ -57,7 +57,7 @@ def test_a_checkpoint_of_hpsv2s_layout_is_loaded_whole(tiny):
     [
         (lambda keys: keys.pop("module.visual.proj"), "missing: visual.proj"),
         (lambda keys: keys.update({"module.head.weight": torch.zeros(2)}), "foreign: head.weight"),
-        (lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}), r"visual.proj is \(2, 3\), not"),
+        (lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}), r"visual.proj \(2, 3\) instead of"),
         (lambda keys: keys.clear(), "no state_dict of tensors"),
     ],
     ids=["missing", "foreign", "shape", "empty"],
@@ -109,7 +109,7 @@ def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
     config = open_clip.get_model_config("ViT-H-14")
     with torch.device("meta"):
         clip = rewardlab_clip.build(config)
-    model = reward_model_model.FaceRewardModel(clip, None, Preprocess(), config)
+    model = frm.FaceRewardModel(clip, None, Preprocess(), config)
     backbones.lock(model, image_layers=20, text_layers=11)
     wanted = {str(block) for block in range(13, 32)}, {str(block) for block in range(13, 24)}, HEADS
     assert trainable_blocks(model) == wanted
@@ -118,14 +118,20 @@ def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
 
 
 def test_preprocessing_equals_the_file_path(portraits):
-    door = Preprocess(size=224)
-    config = {"size": 224, "mean": door.mean, "std": door.std, "interpolation": "bicubic", "resize_mode": "longest"}
+    preprocess = Preprocess(size=224)
+    config = {
+        "size": 224,
+        "mean": preprocess.mean,
+        "std": preprocess.std,
+        "interpolation": "bicubic",
+        "resize_mode": "longest",
+    }
     transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**config), is_train=False)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (door.mean, door.std))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std))
     for portrait in portraits:
         by_file, by_tensor = (
-            255 * (door_out * std + mean)
-            for door_out in (transform(Image.fromarray(portrait)), door(images.to_tensor([portrait]))[0])
+            255 * (prepared * std + mean)
+            for prepared in (transform(Image.fromarray(portrait)), preprocess(images.to_tensor([portrait]))[0])
         )
         difference = (by_file - by_tensor).abs()
         assert difference.mean() < 0.5
@@ -147,17 +153,17 @@ def test_deterministic_resize_equals_bicubic_in_value_and_gradient(antialias):
 
 def test_the_parity_flag_is_the_old_resize_without_antialiasing(portraits):
     image = images.to_tensor([portraits[0]])
-    door = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1), antialias=False)
+    preprocess = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1), antialias=False)
     bare = torch.nn.functional.interpolate(image, (64, 64), mode="bicubic", align_corners=False)
-    assert torch.equal(door(image), bare)
+    assert torch.equal(preprocess(image), bare)
     assert not torch.allclose(Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1))(image), bare, atol=0.01)
 
 
 @pytest.fixture(scope="module")
 def saved(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    reward_model_model.save(open_tiny(tiny), folder / "hpsv2")
-    reward_model_model.save(backbones.open_compact(seed=0), folder / "compact")
+    frm.save(open_tiny(tiny), folder / "hpsv2")
+    frm.save(backbones.open_compact(seed=0), folder / "compact")
     return folder
 
 
@@ -195,12 +201,12 @@ def test_a_moved_folder_still_opens_and_a_broken_one_says_why(saved, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(saved / "compact", moved)
     assert rewardlab.load(moved).score(torch.rand(1, 3, 64, 64), "A face.").shape == (1,)
-    weights = moved / reward_model_model.WEIGHTS_FILE
+    weights = moved / frm.WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match="damaged or cut"):
         rewardlab.load(moved)
     weights.unlink()
-    with pytest.raises(ModelError, match=f"{reward_model_model.WEIGHTS_FILE} is missing"):
+    with pytest.raises(ModelError, match=f"{frm.WEIGHTS_FILE} is missing"):
         rewardlab.load(moved)
     with pytest.raises(ModelError, match="no model folder"):
         rewardlab.load(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 
 from rewardlab.evaluation import gold_agreement, tables
 from rewardlab.manifest import PreferenceRow
+from tests.support.tables import squeezed
 
 
 def row(pair=1, *, face=1, split="gold", p_first=1.0, origin="human", votes=(2, 0, 0), sources=("a", "b")):
@@ -102,7 +103,7 @@ def test_mcnemar_leaves_ties_out():
 
 
 @pytest.mark.parametrize(
-    ("votes", "couples", "majority"),
+    ("votes", "pairs_of_answers", "majority"),
     [
         ((2, 0, 0), [1], [1, 1]),
         ((1, 1, 0), [0], [0, 0]),
@@ -112,11 +113,11 @@ def test_mcnemar_leaves_ties_out():
         ((1, 3, 0), [0, 0, 0, 1, 1, 1], [0, 1, 1, 1]),
     ],
 )
-def test_people_on_votes_counted_by_hand(votes, couples, majority):
+def test_people_on_votes_counted_by_hand(votes, pairs_of_answers, majority):
     found = gold_agreement.people([row(votes=votes), row(2, votes=(1, 0, 4)), row(3, votes=(0, 0, 2))])
-    assert sorted(found.couples.correct) == couples
+    assert sorted(found.pairs_of_answers.correct) == pairs_of_answers
     assert sorted(found.majority.correct) == majority
-    assert found.couples.mean == pytest.approx(np.mean(couples))
+    assert found.pairs_of_answers.mean == pytest.approx(np.mean(pairs_of_answers))
     swapped = gold_agreement.people([row(votes=(votes[1], votes[0], votes[2]))])
     assert sorted(swapped.majority.correct) == majority
 
@@ -129,7 +130,7 @@ def test_people_need_two_votes_on_a_pair():
 def test_people_are_drawn_by_face():
     """Faces 0 to 99 agree on both of their pairs or on none: the normal interval of 100 draws."""
     rows = [row(face=face, votes=(2, 0, 0) if face < 80 else (1, 1, 0)) for face in range(100) for _ in range(2)]
-    found = gold_agreement.people(rows, samples=4000).couples
+    found = gold_agreement.people(rows, samples=4000).pairs_of_answers
     half = 1.96 * np.sqrt(0.8 * 0.2 / 100)
     assert (found.low, found.high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.02)
 
@@ -148,7 +149,7 @@ def test_single_votes_of_an_annotator_like_the_others_reach_the_ceiling():
     rows = [row(face=face, votes=(int(first), int(2 - first), 0)) for face, first in enumerate(firsts)]
     margins = np.where(random.random(2000) < 0.8, 1.0, -1.0)
     assert gold_agreement.single_votes(margins, rows).mean == pytest.approx(0.68, abs=0.03)
-    assert gold_agreement.people(rows).couples.mean == pytest.approx(0.68, abs=0.03)
+    assert gold_agreement.people(rows).pairs_of_answers.mean == pytest.approx(0.68, abs=0.03)
 
 
 def test_calibration_in_closed_form():
@@ -226,11 +227,12 @@ def test_the_terminal_table_is_aligned():
 
 
 def test_markdown_tables_have_as_many_cells_in_every_line():
-    lines = [line.replace("\\|", "") for line in tables.markdown(RESULTS).splitlines() if line.startswith("|")]
+    made = squeezed(tables.markdown(RESULTS))
+    lines = [line.replace("\\|", "") for line in made.splitlines() if line.startswith("|")]
     assert len(lines) == 2 * 2 + 4
     assert {line.count("|") for line in lines} == {8}
-    assert "| NIQE&lt;b> | 71.4% | 65.0% to 77.0% | 304 | &lt;0.001 | 3/70 |  |" in lines
-    assert "- MUSIQ: 304 pairs have no MUSIQ." in tables.markdown(RESULTS)
+    assert "| NIQE&lt;b> | 71.4% | 65.0% to 77.0% | 304 | &lt;0.001 | 3/70 | |" in lines
+    assert "- MUSIQ: 304 pairs have no MUSIQ." in made
     assert tables.markdown([]) == tables.text([]) == ""
 
 

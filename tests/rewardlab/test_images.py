@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from rewardlab import assets, images
-from rewardlab import files as rewardlab_files
+from rewardlab.files import sha256, write_atomic
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -153,27 +153,27 @@ def test_png_is_lossless_and_always_the_same_bytes(portrait):
     array = np.asarray(portrait)
     data = images.encode_png(array)
     assert np.array_equal(images.decode(data), array)
-    assert rewardlab_files.sha256(data) == rewardlab_files.sha256(images.encode_png(array.copy()[:, :, :]))
+    assert sha256(data) == sha256(images.encode_png(array.copy()[:, :, :]))
     assert Image.open(io.BytesIO(data)).info == {}
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "folder" / "image.png"
-    rewardlab_files.write_atomic(path, b"old")
+    write_atomic(path, b"old")
     with pytest.raises(TypeError):
-        rewardlab_files.write_atomic(path, "not bytes")  # type: ignore[arg-type]
+        write_atomic(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path):
     path, whole = tmp_path / "image.png", {bytes([value]) * 500_000 for value in (1, 2)}
-    rewardlab_files.write_atomic(path, next(iter(whole)))
+    write_atomic(path, next(iter(whole)))
 
     def write_many():
         for _ in range(10):
             for data in whole:
-                rewardlab_files.write_atomic(path, data)
+                write_atomic(path, data)
 
     writer = threading.Thread(target=write_many)
     writer.start()

@@ -18,7 +18,7 @@ import rewardlab
 from rewardlab import clip, manifest
 from rewardlab.errors import ModelError
 from rewardlab.reward_model import backbones, batches, losses, prepare, train
-from rewardlab.reward_model import model as reward_model_model
+from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.configs import PRESETS, TrainConfig
 from rewardlab.reward_model.train import PairTask
 from rewardlab.snapshot_images import DataError
@@ -207,10 +207,7 @@ def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupte
     assert not run.is_done()
     subprocess.run(start, env=environment(place), check=True)
     assert losses_of(run) == uninterrupted
-    whole, killed = (
-        reward_model_model.load_file(place / "runs" / name / "model" / reward_model_model.WEIGHTS_FILE)
-        for name in ("whole", "killed")
-    )
+    whole, killed = (frm.load_file(place / "runs" / name / "model" / frm.WEIGHTS_FILE) for name in ("whole", "killed"))
     assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())
 
 
@@ -272,10 +269,10 @@ def test_an_image_that_changed_after_the_snapshot_stops_the_run_with_the_last_go
 def test_a_loss_that_is_no_number_stops_the_run(place, config):
     run = prepared(place, replace(config, iterations=4), "nan")
     train.train(run, images=place / "images", device="cpu")
-    tensors = reward_model_model.load_file(run.checkpoint)
+    tensors = frm.load_file(run.checkpoint)
     run = prepared(place, config, "nan")
     tensors["weight/clip.logit_scale"] = torch.tensor(math.nan)
-    reward_model_model.save_file(tensors, run.checkpoint, {"step": "4"})
+    frm.save_file(tensors, run.checkpoint, {"step": "4"})
     with pytest.raises(TrainError, match=r"step 5 is not finite \(nan\).*--learning-rate.*last good state is step 4"):
         train.train(run, images=place / "images", device="cpu")
 

@@ -17,22 +17,22 @@ USERS = (
 )
 SET_UP = """
 from annotate.models import Campaign, Pair, User
-from annotate.campaigns import guideline_examples, items, services
+from annotate.campaigns import guideline_examples, items, lifecycle
 User.objects.create_superuser("lead", password="{password}")
 for slug in {users}:
     user = User.objects.create_user(slug, password="{password}")
     campaign = Campaign.objects.create(slug=slug, name=slug)
     items.add_items(campaign=campaign, pairs=Pair.objects.filter(kind="contested").values_list("pk", flat=True))
-    services.invite(campaign=campaign, annotators=[user])
+    lifecycle.invite(campaign=campaign, annotators=[user])
     guideline_examples.choose_examples(campaign=campaign)
 Campaign.objects.filter(slug="learns").update(
     consent="We **store** your answers.", tutorial="Look *closely*.", qualification_size=2, qualification_share=0,
 )
 lead = User.objects.get(username="lead")
 study = Campaign(slug="study", name="Study", kind="study", show_reference=True, overlap=9)
-chosen = services.Selection(couples=(("dat-light", "lanczos"),))
-services.create_campaign(campaign=study, selection=chosen, actor=lead)
-services.create_invitation(campaign=study, places=9, actor=lead)
+chosen = lifecycle.Selection(restorer_pairs=(("dat-light", "lanczos"),))
+lifecycle.create_campaign(campaign=study, selection=chosen, actor=lead)
+lifecycle.create_invitation(campaign=study, places=9, actor=lead)
 """
 COUNT = """
 import json

@@ -4,8 +4,7 @@ import hashlib
 import uuid
 from itertools import count
 
-from annotate.campaigns import items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import items, lifecycle
 from annotate.models import Campaign, Candidate, Face, Pair, Restorer, User
 from annotate.pipeline import pairing
 from tests.support.servers import PASSWORD
@@ -54,6 +53,6 @@ def make_campaign(*, faces: int = 2, overlap: int = 1, members: tuple[User, ...]
         pass
     asked = Pair.objects.filter(face__in=made, kind=Pair.Kind.CONTESTED)
     items.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
-    campaigns_services.invite(campaign=campaign, annotators=members)
+    lifecycle.invite(campaign=campaign, annotators=members)
     campaign.refresh_from_db()
     return campaign

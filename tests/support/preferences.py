@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from rewardlab import assets, images, manifest
-from rewardlab import files as rewardlab_files
+from rewardlab.files import sha256, write_atomic
 from rewardlab.manifest import PreferenceRow
 
 SIZE = 40
@@ -65,16 +65,16 @@ def store(folder, picture: np.ndarray, suffix: str = "png") -> str:
         data = images.encode_png(picture)
     else:
         data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-    name = f"{rewardlab_files.sha256(data)[:2]}/{rewardlab_files.sha256(data)}.{suffix}"
-    rewardlab_files.write_atomic(folder / name, data)
+    name = f"{sha256(data)[:2]}/{sha256(data)}.{suffix}"
+    write_atomic(folder / name, data)
     return name
 
 
 def _pairs(face: int, split: str, candidates: dict, names: dict, start: int) -> list[PreferenceRow]:
     rows = []
     sources = ["hq", *WAYS]
-    couples = [(a, b) for index, a in enumerate(sources) for b in sources[index + 1 :]]
-    for number, (first, second) in enumerate(couples):
+    restorer_pairs = [(a, b) for index, a in enumerate(sources) for b in sources[index + 1 :]]
+    for number, (first, second) in enumerate(restorer_pairs):
         anchored = first == "hq"
         first_wins = anchored or candidates[first].std() > candidates[second].std()
         rows.append(

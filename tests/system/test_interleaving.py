@@ -19,8 +19,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from annotate.campaigns import items as campaigns_items
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import items as campaign_items
+from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
 from annotate.desk import judging, leasing, queueing
 from annotate.models import Campaign, Item, Lease, Membership, Pair, Preference
@@ -321,7 +321,7 @@ class Desk(RuleBasedStateMachine):
         campaign, plan = self.plan_and_row(data)
         held = [p for n in range(PEOPLE) if person in (None, n) for p in self.held(n, campaign)]
         annotator = None if person is None else self.people[person]
-        assert campaigns_services.release_leases(campaign=plan.row, annotator=annotator) == len(held)
+        assert lifecycle.release_leases(campaign=plan.row, annotator=annotator) == len(held)
         for place in held:
             self.give_back(place)
 
@@ -332,13 +332,13 @@ class Desk(RuleBasedStateMachine):
     def pause_or_reopen(self, data) -> None:
         _campaign, plan = self.plan_and_row(data)
         plan.open = not plan.open
-        campaigns_services.set_open(campaign=plan.row, is_open=plan.open)
+        lifecycle.set_open(campaign=plan.row, is_open=plan.open)
 
     @rule(data=st.data())
     def extend(self, data) -> None:
         _campaign, plan = self.plan_and_row(data)
         if plan.overlap < PEOPLE:
-            campaigns_services.extend_overlap(campaign=plan.row, by=1)
+            lifecycle.extend_overlap(campaign=plan.row, by=1)
             plan.overlap += 1
 
     @rule(data=st.data())
@@ -348,7 +348,7 @@ class Desk(RuleBasedStateMachine):
             face = make_face(restorers=("lanczos", "dat-light"))
             list(pairing.build_pairs(type(face).objects.filter(pk=face.pk)))
             pairs = Pair.objects.filter(face=face, kind=Pair.Kind.CONTESTED).values_list("pk", flat=True)
-            added = campaigns_items.add_items(campaign=plan.row, pairs=pairs)
+            added = campaign_items.add_items(campaign=plan.row, pairs=pairs)
             assert added == len(plan.row.questions)
             plan.items = self.item_ids(plan.row)
 

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.commands.refl import Command as ReflCommand
 from annotate.management.run_options import config_from
+from rewardlab import tables
 
 
 class Command(BaseCommand):
@@ -61,14 +62,14 @@ class Command(BaseCommand):
         """Markdown: a row a variant with its marks, then every metric's mean."""
         marks = list(variants[0].marks)
         heads = ["", *marks, *(metric["title"] for metric in results["metrics"])]
-        rows = {row["restorer"]: row["values"] for row in results["rows"]}
-        lines = [heads, ["---"] * len(heads)]
+        values = {row["restorer"]: row["values"] for row in results["rows"]}
+        rows = []
         for title, cells, run in [("Base", [""] * len(marks), base)] + [
             (variant.title, list(variant.marks.values()), run) for variant, run in zip(variants, names, strict=True)
         ]:
             means = (
-                f"{rows[run][metric['name']]['mean']:.{metric['digits']}f}" if metric["name"] in rows[run] else "–"
+                tables.decimals(values[run].get(metric["name"], {}).get("mean"), metric["digits"])
                 for metric in results["metrics"]
             )
-            lines.append([title, *cells, *means])
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            rows.append([title, *cells, *means])
+        return tables.markdown(heads, rows)

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.campaigns import services as campaigns_services
+from annotate.campaigns import lifecycle
 from annotate.demo import portraits
 from annotate.management.stage_command import require_migrated
 from annotate.models import StageRun, User
@@ -32,9 +32,7 @@ class Command(BaseCommand):
         except MissingAsset as error:
             raise CommandError(str(error)) from error
         passwords = self.set_up_users(options["annotators"], renew=options["new_passwords"])
-        campaigns_services.invite(
-            campaign=portraits.demo_campaign(), annotators=User.objects.filter(username__in=passwords)
-        )
+        lifecycle.invite(campaign=portraits.demo_campaign(), annotators=User.objects.filter(username__in=passwords))
         self.tell(options["address"], run, passwords)
 
     def set_up_users(self, annotators: int, *, renew: bool) -> dict[str, str | None]:

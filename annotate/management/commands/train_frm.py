@@ -118,7 +118,7 @@ def freeze(run: Any, consensus: str) -> Path:
     except OperationalError as error:
         reason = str(error).splitlines()[0]
         raise CommandError(
-            f"The database cannot be reached ({reason}). Mend DATABASE_URL, or use --manifest."
+            f"The database cannot be reached ({reason}). Fix DATABASE_URL, or use --manifest."
         ) from error
 
 
