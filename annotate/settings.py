@@ -9,7 +9,13 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED_SITE_FILES = PACKAGE / "site_files"
+if INSTALLED_SITE_FILES.is_dir():  # in an installation from a wheel, made by setup.py; a checkout has no such folder
+    BASE_DIR = Path.cwd()  # nothing is written among the installed packages
+    SITE_FILES = INSTALLED_SITE_FILES
+else:
+    BASE_DIR = SITE_FILES = PACKAGE.parent
 env = environ.Env()
 
 DEPLOYMENT = env("DEPLOYMENT", default="development")
@@ -105,7 +111,7 @@ MIDDLEWARE = [
     "annotate.web.middleware.htmx_sign_in",
 ]
 
-# No door takes a file, and none needs a large body.
+# No page accepts a file, and none needs a large body.
 FILE_UPLOAD_HANDLERS = ["annotate.web.uploads.RefuseFiles"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 
@@ -114,7 +120,7 @@ WSGI_APPLICATION = "annotate.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [SITE_FILES / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -128,7 +134,9 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_ROOT / 'db.sqlite3'}")}
 if "ENGINE" not in DATABASES["default"]:
-    raise ImproperlyConfigured("DATABASE_URL is no address of a database, such as postgres://user:password@host/name.")
+    raise ImproperlyConfigured(
+        "DATABASE_URL is not the address of a database, such as postgres://user:password@host/name."
+    )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATA_ROOT.mkdir(parents=True, exist_ok=True)
     DATABASES["default"]["OPTIONS"] = {
@@ -154,14 +162,14 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LOCALE_PATHS = [SITE_FILES / "locale"]
 FORMAT_MODULE_PATH = "annotate.formats"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [SITE_FILES / "static"]
 STATIC_ROOT = DATA_ROOT / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -26,7 +26,10 @@ INHERITS = {"ablate": "refl"}  # commands that have all options of another, whic
 
 # Variable -> default where the code's is an expression, and what it is for.
 SETTINGS: dict[str, tuple[str, str]] = {
-    "DATA_ROOT": ("`var` in the checkout", "Folder of the SQLite database, the secret, predictors, static files."),
+    "DATA_ROOT": (
+        "`var` in the checkout; installed from a wheel: `var` in the current folder",
+        "Folder of the SQLite database, the secret, predictors, static files.",
+    ),
     "MEDIA_ROOT": ("`DATA_ROOT/media`", "Folder of the images."),
     "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, a folder each."),
     "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),

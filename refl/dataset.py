@@ -64,9 +64,11 @@ def read(path: Path) -> tuple[dict[str, Any], list[FaceRow]]:
         header = json.loads(head)
         is_ours = header["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no list of faces ({error}). Name a faces.jsonl that `snapshot` wrote.") from error
+        raise DataError(
+            f"{path} is not a list of faces ({error}). Name a faces.jsonl that `snapshot` wrote."
+        ) from error
     if not is_ours or header["version"] != VERSION:
-        raise DataError(f"{path} is no list of faces of version {VERSION}: take a new snapshot.")
+        raise DataError(f"{path} is not a list of faces of version {VERSION}: take a new snapshot.")
     if hashlib.sha256(body).hexdigest() != header["sha256"]:
         raise DataError(f"{path} was changed or cut after it was written. Take a new snapshot.")
     return header, [FaceRow(**json.loads(line)) for line in body.splitlines()]
@@ -144,7 +146,7 @@ def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
 
 def watched(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
     """The first `count` test faces that have a stored lq, the same for every run: settings may be chosen by them, so
-    they are no test of a result."""
+    they are not a test of a result."""
     return list(islice((row for row in rows if row.split == "test" and row.lq), count))
 
 

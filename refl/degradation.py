@@ -156,7 +156,8 @@ def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> 
     along_x = across * math.cos(theta) + down * math.sin(theta)
     along_y = down * math.cos(theta) - across * math.sin(theta)
     density = np.exp(-0.5 * ((along_x / sigma_x) ** 2 + (along_y / sigma_y) ** 2))
-    return (density / density.sum()).astype(np.float32)
+    kernel: Floats = (density / density.sum()).astype(np.float32)
+    return kernel
 
 
 def add_noise(image: Floats, delta: float, seed: int) -> Floats:

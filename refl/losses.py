@@ -29,7 +29,8 @@ def perceptual_loss(network: Lpips, images: Tensor, photographs: Tensor) -> Tens
     network: `rewardlab.metrics.perceptual.load_network("vgg")` on the images' device. images, photographs:
     (B, 3, H, W) in [0, 1].
     """
-    return network(images, photographs).mean()
+    distance: Tensor = network(images, photographs).mean()
+    return distance
 
 
 def structure_loss(images: Tensor, photographs: Tensor, wavelet: Wavelet = "haar", levels: int = 3) -> Tensor:
@@ -62,11 +63,13 @@ def low_pass(images: Tensor, wavelet: Wavelet, levels: int) -> Tensor:
         )
     if wavelet == "haar":
         # A level halves the sum of each 2x2 block; so many levels make the mean of a larger block times its side.
-        return F.avg_pool2d(images, multiple) * multiple
+        means: Tensor = F.avg_pool2d(images, multiple) * multiple
+        return means
     if wavelet == "dual-tree":
         # The library's own backward pass fails on what autocast makes of its forward pass.
         with torch.autocast(images.device.type, enabled=False):
-            return _dual_tree(levels).to(images)(images)[0]
+            low: Tensor = _dual_tree(levels).to(images)(images)[0]
+            return low
     raise ValueError(f"no wavelet is named {wavelet!r}; there are: haar, dual-tree")
 
 
@@ -81,7 +84,8 @@ def _dual_tree(levels: int) -> nn.Module:
                 "The dual-tree wavelets need the library pytorch-wavelets (in part for research only): "
                 "pip install --no-deps -r requirements-pyiqa.txt. The default, haar, needs nothing."
             ) from error
-    return DTCWTForward(J=levels, biort="near_sym_b", qshift="qshift_b", skip_hps=True)
+    transform: nn.Module = DTCWTForward(J=levels, biort="near_sym_b", qshift="qshift_b", skip_hps=True)
+    return transform
 
 
 def residual_distance(tuned: Sequence[Tensor], frozen: Sequence[Tensor]) -> Tensor:

@@ -3,16 +3,17 @@
 import json
 
 from rewardlab import tables
+from rewardlab.training.run_schema import HeldOutPoint
 from rewardlab.training.runs import Run
 
 
 def write(run: Run, note: str = "") -> str:
     """Markdown: what it is, from what and on what it was made, and its figures on the held-out faces."""
     description = run.description()
-    config, begin = description["config"], description["start"]
-    counts = description["manifest"].get("counts", {})
+    config, begin = description.config, description.start
+    counts = description.manifest.counts
     simulated = any(name.endswith("/simulated") and pairs for name, pairs in counts.items())
-    looks = [point for point in run.points() if "held_out" in point]
+    looks = run.points_of(HeldOutPoint)
     lines = [
         "---",
         "library_name: diffusers",
@@ -27,16 +28,18 @@ def write(run: Run, note: str = "") -> str:
         note,
         "",
         f"- start: {', '.join(f'{name} {value}' for name, value in begin.items() if value)}",
-        f"- faces: {description['faces']['counts']}, sha256 {description['faces']['sha256']}",
-        f"- preferences: sha256 {description['manifest'].get('sha256', 'unknown')}",
-        f"- code: {description['code']}",
+        f"- faces: {description.faces.counts}, sha256 {description.faces.sha256}",
+        f"- preferences: sha256 {description.manifest.sha256 or 'unknown'}",
+        f"- code: {description.code}",
         "",
         "## Figures on the held-out faces",
         "",
     ]
     if looks:
-        names = sorted({name for look in looks for name in look["held_out"]})
-        rows = [[look["step"], *(tables.decimals(look["held_out"].get(name), 4) for name in names)] for look in looks]
+        names = sorted({name for look in looks for name in look.held_out})
+        rows: list[list[tables.Cell]] = [
+            [look.step, *(tables.decimals(look.held_out.get(name), 4) for name in names)] for look in looks
+        ]
         lines.append(tables.markdown(["step", *names], rows, "r" * (len(names) + 1)))
     lines += ["", "## Configuration", "", "```json", json.dumps(config, indent=1), "```", ""]
     return "\n".join(lines)

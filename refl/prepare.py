@@ -56,7 +56,7 @@ def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> 
         _prepare(run, config, sources, images)
     except BaseException:
         if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is not a run
         raise
 
 
@@ -98,12 +98,12 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
 
 def open_all(run: Run, config: ReflConfig) -> Opened:
     """What `prepare` found."""
-    return _open(run.description()["start"], run, config)
+    return _open(run.description().start, run, config)
 
 
 def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
     reward = Run(Path(start["frm"]))
-    learned = reward.description()["config"]
+    learned = reward.description().config
     return Opened(
         policy=open_policy.open_base(start, run.start, seed=config.seed, steps=config.steps, eta=config.eta),
         frm=model.load(reward.model),
@@ -117,7 +117,7 @@ def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
 
 def frm_images(run: Run) -> Path:
     """Where the gold pairs' images lie: where the reward model found them."""
-    return Path(Run(Path(run.description()["start"]["frm"])).description()["images"])
+    return Path(Run(Path(run.description().start["frm"])).description().images)
 
 
 def _file(given: Path | None, asset: str) -> str:

@@ -19,6 +19,7 @@ from refl.policies.diffusion import OneStepPolicy
 from refl.policies.noise import Noise
 from rewardlab.training import checkpoint
 from rewardlab.training.loop import Loop, Tell, holding
+from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from rewardlab.training.runs import Run, RunError, finished
 
 OUT_OF_MEMORY = "The memory is full. Lower --batch-size."
@@ -49,7 +50,7 @@ def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lam
 
     One process: the base is small.
     """
-    config = BaseConfig(**run.description()["config"])
+    config = BaseConfig(**run.description().config)
     loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), tell, unit="images")
     with holding(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         BaseTrainer(loop, config, images).run_to_end()
@@ -103,7 +104,7 @@ class BaseTrainer:
             if loop.step % config.log_every == 0 or loop.step == config.iterations:
                 mean = sum(losses) / len(losses)
                 loop.rate = len(losses) * config.batch_size / (time.perf_counter() - since)
-                loop.run.append({"step": loop.step, "loss": mean, "rate": loop.rate})
+                loop.run.append(BasePoint(step=loop.step, loss=mean, rate=loop.rate))
                 loop.tensorboard({"loss": mean})
                 losses, since = [], time.perf_counter()
             if loop.step % config.save_every == 0 or loop.step == config.iterations:
@@ -141,5 +142,5 @@ class BaseTrainer:
         restored = self.watch.restore(self.policy, self.loop.show_life)
         self.watch.keep_pictures(restored, f"{self.loop.step:06}")
         figures = held_out_monitor.means(self.watch.measure(restored))
-        self.loop.run.append({"step": self.loop.step, "held_out": figures})
+        self.loop.run.append(HeldOutPoint(step=self.loop.step, held_out=dict(figures)))
         self.loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})

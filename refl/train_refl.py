@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -28,6 +28,7 @@ from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.training import checkpoint
 from rewardlab.training.loop import Loop, Tell, holding, precision
+from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
 from rewardlab.training.runs import Run
 
 OUT_OF_MEMORY = (
@@ -42,7 +43,7 @@ def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lam
 
     Raises `TrainError`; the run's status then says the same.
     """
-    config = ReflConfig(**run.description()["config"])
+    config = ReflConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
     loop = Loop(run, config.iterations, accelerator, tell, unit="images")
     with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
@@ -212,7 +213,8 @@ class ReflTrainer:
         return total
 
     def weight(self, term: str) -> float:
-        return getattr(self.config, f"lambda_{term}")
+        weight: float = getattr(self.config, f"lambda_{term}")
+        return weight
 
     def _mine(self, batch: Batch, number: int) -> Batch:
         return batch.part(self.loop.accelerator.process_index * self.config.accumulation + number, self.shares)
@@ -260,12 +262,12 @@ class ReflTrainer:
         return looks
 
     def _log(self, window: "Window") -> None:
-        point = window.close()
-        self.loop.rate = point["rate"] = point["rate"] * self.loop.accelerator.num_processes
-        self.loop.run.append({"step": self.loop.step, **point})
-        self.loop.tensorboard({name: point[name] for name in ("loss", "reward", "frm_loss")})
-        for name, term in point["terms"].items():
-            self.loop.tensorboard({f"{name}/value": term["value"], f"{name}/gradient": term["gradient"]})
+        point = window.close(self.loop.step, processes=self.loop.accelerator.num_processes)
+        self.loop.rate = point.rate
+        self.loop.run.append(point)
+        self.loop.tensorboard({"loss": point.loss, "reward": point.reward, "frm_loss": point.frm_loss})
+        for name, term in (point.terms or {}).items():
+            self.loop.tensorboard({f"{name}/value": term.value, f"{name}/gradient": term.gradient})
 
     def look(self) -> None:
         """At the held-out faces, and at how far the reward model still agrees with people."""
@@ -274,27 +276,31 @@ class ReflTrainer:
         now = self.watch.measure(restored, self.frm)
         # The reward model moves: the base's images are judged by it as it is now, too.
         before = self.base_values | {"reward": self.watch.rewards(self.base_images, self.frm)}
-        point: dict[str, Any] = {"step": loop.step, "held_out": means(now)}
+        figures = means(now)
+        point = HeldOutPoint(step=loop.step, held_out=dict(figures))
         if loop.step:
             self.watch.keep_pictures(restored, f"{loop.step:06}")
-            point["against_start"] = against(now, before)
-            point["alarms"] = alarms(point["against_start"])
-            if not point["alarms"] and self.config.early_stop:
+            differences = against(now, before)
+            changes = {name: Change(**difference) for name, difference in differences.items()}
+            raised = alarms(differences)
+            point = msgspec.structs.replace(point, against_start=changes, alarms=raised)
+            if not raised and self.config.early_stop:
                 tuned_weights.save(self.policy, self._good())
         loop.run.append(point)
-        loop.tensorboard({f"held out/{name}": value for name, value in point["held_out"].items()})
+        loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})
         if self.gold and self.config.lambda_reward:
             shares = margins.gold_agreement(
                 self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, tell=loop.show_life
             )
-            loop.run.append({"step": loop.step, "gold": shares})
-            loop.tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
+            loop.run.append(GoldPoint(step=loop.step, gold=shares))
+            loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})
 
     def _stops_early(self) -> bool:
         """Decided by the process that writes the curve, and the same in all."""
         patience, stops = self.config.early_stop, False
         if patience and self.loop.is_main:
-            looks = [bool(point["alarms"]) for point in self.loop.run.points() if "alarms" in point]
+            points = self.loop.run.points_of(HeldOutPoint)
+            looks = [bool(point.alarms) for point in points if point.alarms is not None]
             stops = len(looks) >= patience and all(looks[-patience:])
         told = torch.tensor(float(stops), device=self.loop.accelerator.device)
         return bool(self.loop.accelerator.reduce(told, "sum"))
@@ -350,17 +356,16 @@ class Window:
             self.last_reward = rewards.mean().item()
             self.rewards.append(self.last_reward)
 
-    def close(self) -> dict[str, Any]:
-        """The point, of this process; the window starts anew."""
-        point = {
-            "loss": _mean(self.losses),
-            "reward": _mean(self.rewards) if self.rewards else None,
-            "terms": {
-                name: {"value": _mean(values), "gradient": self.norms.get(name)} for name, values in self.values.items()
-            },
-            "frm_loss": self.frm_loss,
-            "rate": self.faces / (time.perf_counter() - self.since),
-        }
+    def close(self, step: int, *, processes: int) -> ReflPoint:
+        """Return the point, of this process but for the rate, which is that of all, and start anew."""
+        point = ReflPoint(
+            step=step,
+            loss=_mean(self.losses),
+            reward=_mean(self.rewards) if self.rewards else None,
+            terms={name: Term(_mean(values), self.norms.get(name)) for name, values in self.values.items()},
+            frm_loss=self.frm_loss,
+            rate=self.faces / (time.perf_counter() - self.since) * processes,
+        )
         self._clear()
         return point
 

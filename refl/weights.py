@@ -55,7 +55,8 @@ def read_state(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path} holds a {type(state).__name__} where a dictionary of tensors is expected")
-    return spandrel.canonicalize_state_dict(state)
+    canonical: dict[str, Any] = spandrel.canonicalize_state_dict(state)
+    return canonical
 
 
 def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescriptor:
@@ -70,7 +71,7 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
         network = registry.load(state)
     except spandrel.UnsupportedModelError as error:
         raise WeightsError(
-            f"{path} holds no network that is recognised. Recognised are: "
+            f"{path} holds no recognised network. Recognised are: "
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
     except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:

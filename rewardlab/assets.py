@@ -121,7 +121,7 @@ ASSETS = {
 
 
 class MissingAsset(FileNotFoundError):
-    """A pretrained file is not on this machine; the message says which, whence and whither."""
+    """A pretrained file is not on this machine; the message says which file, where to get it and where to put it."""
 
 
 def weights_folder() -> Path:

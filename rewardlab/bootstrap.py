@@ -1,5 +1,7 @@
 """Intervals by a bootstrap over faces: pairs of one face are not independent. Needs numpy alone."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +9,7 @@ Array = NDArray[np.floating]
 
 
 def bootstrap_interval(
-    correct: NDArray[np.bool_] | Array, faces: NDArray, *, samples: int, seed: int, level: float = 0.95
+    correct: NDArray[np.bool_] | Array, faces: NDArray[Any], *, samples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile interval of mean(correct) when whole faces are drawn with replacement. correct (N,), in [0, 1]."""
     _, index = np.unique(faces, return_inverse=True)

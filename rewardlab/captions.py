@@ -159,7 +159,10 @@ class LlavaCaptioner:
 
     def _prompt(self) -> str:
         content = [{"type": "image"}, {"type": "text", "text": LLAVA_PROMPT}]
-        return self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        prompt: str = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        return prompt
 
 
 def _default_llava() -> str:

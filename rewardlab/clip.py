@@ -8,7 +8,7 @@ from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 
-import open_clip  # noqa: E402
+import open_clip as open_clip  # noqa: E402 - exported: import it from here, where it finds torchvision
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)

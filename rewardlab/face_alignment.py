@@ -132,8 +132,8 @@ def identity_embedding(array: Pixels, landmarks: Floats) -> Floats:
     recogniser = _recogniser()
     face = np.zeros((1, 15), np.float32)  # box, five points, score; alignCrop reads the points only
     face[0, 4:14] = np.asarray(landmarks, np.float32).reshape(10)
-    feature = recogniser.feature(recogniser.alignCrop(_bgr(array), face)).reshape(-1).astype(np.float32)
-    return feature / np.linalg.norm(feature)
+    feature: Floats = recogniser.feature(recogniser.alignCrop(_bgr(array), face)).reshape(-1).astype(np.float32)
+    return (feature / np.linalg.norm(feature)).astype(np.float32)
 
 
 def identity_angle(first: Floats, second: Floats) -> float:

@@ -1,4 +1,4 @@
-"""The one door for image files: bytes in, 8-bit RGB arrays out, and back.
+"""Image files: bytes in, 8-bit RGB arrays out, and back.
 
 Two conventions meet here. A stored image is an 8-bit RGB PNG and, in memory, a uint8 array
 (H, W, 3). A network's image is a float32 tensor (B, 3, H, W) in [0, 1].

@@ -25,7 +25,7 @@ VERSION = 1
 
 
 class ManifestError(ValueError):
-    """The file is no manifest of ours, or not the one that was written."""
+    """The file is not a manifest of this project, or was changed after it was written."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,16 @@ def write(
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Raises `ManifestError` if this is no manifest or of a version we do not know."""
+    """Raises `ManifestError` if this is not a manifest, or of an unknown version."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.readline())
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is no manifest ({error}). Name a manifest.jsonl that `snapshot` wrote.") from error
+        raise ManifestError(
+            f"{path} is not a manifest ({error}). Name a manifest.jsonl that `snapshot` wrote."
+        ) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ManifestError(f"{path} is no manifest: its first line lacks the format {FORMAT!r}.")
+        raise ManifestError(f"{path} is not a manifest: its first line lacks the format {FORMAT!r}.")
     if header["version"] != VERSION:
         raise ManifestError(f"{path} has version {header['version']}; this program reads {VERSION}.")
     return header

@@ -1,4 +1,4 @@
-"""`python -m rewardlab.score --model FOLDER --text "..." IMAGE ...`: the reward of each image, best first."""
+"""`rewardlab-score --model FOLDER --text "..." IMAGE ...`: the reward of each image, best first."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from rewardlab.images import ImageError, read, to_tensor
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rewardlab.score", description=__doc__)
+    parser = argparse.ArgumentParser(prog="rewardlab-score", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="a model folder, as train_frm writes it")
     parser.add_argument("--text", default="", help="what the face should show; the training's captions are its style")
     parser.add_argument("--device", default="cpu")

@@ -221,7 +221,8 @@ def _agreement(differences: Floats, noise: float, lean: float, config: TasteConf
 
 def _discs(image: Pixels, centres: Sequence[Floats], radius: float) -> NDArray[np.bool_]:
     rows, columns = np.indices(image.shape[:2])
-    return np.any([np.hypot(columns - x, rows - y) <= radius for x, y in centres], axis=0)
+    inside: NDArray[np.bool_] = np.any([np.hypot(columns - x, rows - y) <= radius for x, y in centres], axis=0)
+    return inside
 
 
 def _edges(image: Pixels, inside: NDArray[np.bool_]) -> Floats:

@@ -123,7 +123,7 @@ def _tabulated(
     escape: Callable[[str], str],
     style: str | TableFormat,
 ) -> str:
-    return tabulate(
+    table: str = tabulate(
         [[_escaped(cell, escape) for cell in row] for row in rows],
         headers=[_escaped(head, escape) for head in heads],
         tablefmt=style,
@@ -131,6 +131,7 @@ def _tabulated(
         disable_numparse=True,
         preserve_whitespace=True,
     )
+    return table
 
 
 def _escaped(cell: Cell, escape: Callable[[str], str]) -> str:

@@ -22,7 +22,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         # torch's own advice, to load it without weights_only, would run whatever is inside.
-        raise ValueError(f"{path} is no checkpoint of plain tensors, or is cut: get it anew") from error
+        raise ValueError(f"{path} is not a checkpoint of plain tensors, or is truncated: download it again") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{path} holds no state_dict of tensors: it is another kind of checkpoint")

@@ -1,4 +1,4 @@
-"""Signing in by name and password: one door for the page and for the API's tokens, and a brake on guessing.
+"""Signing in by name and password: the same rules for the page and for the API's tokens, and a limit on guessing.
 
 A try is counted before the password is looked at and forgotten when it was right, so that requests that arrive
 together, at any number of processes, cannot get more tries than one after the other. While a limit is reached the
@@ -41,7 +41,7 @@ class TooManyTries(Refused):
 
 @dataclass(frozen=True)
 class Limit:
-    """So many wrong tries within `WINDOW` close the door for as long after the last of them."""
+    """So many wrong tries within `WINDOW` block sign-in for as long after the last of them."""
 
     tries: int
     of: str  # what shares the count, for the audit log

@@ -61,7 +61,7 @@ def open_runs(names: Sequence[str]) -> list[Run]:
     if names:
         return [runs.finished(runs.open_run(root, name), "frm", "--frm", "a reward model") for name in names]
     found = [Run(path.parent) for path in sorted(root.glob("*/config.json"))]
-    return [run for run in found if run.is_done() and run.description().get("kind") == "frm"]
+    return [run for run in found if run.is_done() and run.description().kind == "frm"]
 
 
 def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "cpu") -> Iterator[Step]:
@@ -203,7 +203,7 @@ class _Machine:
 def _of_run(wanted: list[PreferenceRow], run: Run, device: str) -> list[_Machine]:
     """Where the run began, and what came of it."""
     told = run.description()
-    start, trained = json.dumps(told["start"], sort_keys=True), f"{run.name}, created {told['created']}"
+    start, trained = json.dumps(told.start, sort_keys=True), f"{run.name}, created {told.created.isoformat()}"
     return [
         _Machine(f"start-{run.name}", start, lambda: _start(wanted, run, device)),
         _Machine(f"frm-{run.name}", trained, lambda: _reward_model(wanted, run, device)),
@@ -214,7 +214,7 @@ def _start(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
     config = report.run_config(run)
     name, title = f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned"
     try:
-        opened = prepare.open_start(run.description()["start"], run, config)
+        opened = prepare.open_start(run.description().start, run, config)
     except (MissingAsset, OSError) as error:
         return Answers(name, title, Group.START, None, str(error))
     return Answers(name, title, Group.START, _margins(opened, wanted, config, device), is_log_odds=True)

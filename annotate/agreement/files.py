@@ -120,16 +120,16 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
         "all pairs": people.overall,
         "kind of pair": people.strata,
         "rule": people.rules,
-        "couple of restorers": people.couples_of_restorers,
+        "restorer pair": people.restorer_pairs,
         "over time": [line for _, line in people.over_time],
         "mirrored repeats": [people.retest],
     }
     for section, lines in sections.items():
         yield from (_line(section, line) for line in lines)
     yield (*_line("side", people.left)[:-2], people.left_p, people.left.estimate.why)
-    for couple in people.couples:
-        for figure, estimate in (("same answer", couple.share), ("Cohen's kappa", couple.kappa)):
-            yield ("two annotators", f"{couple.one} and {couple.other}", figure, *_values(estimate))
+    for pair in people.annotator_pairs:
+        for figure, estimate in (("same answer", pair.share), ("Cohen's kappa", pair.kappa)):
+            yield ("two annotators", f"{pair.one} and {pair.other}", figure, *_values(estimate))
     for row in people.annotators:
         item = f"{row.name}{' (SIMULATED)' if row.simulated else ''}"
         yield ("annotator", item, "accuracy (Dawid-Skene)", *_values(row.accuracy))
@@ -199,7 +199,7 @@ def _provenance(report: AgreementReport) -> str:
 def _latex(report: AgreementReport) -> str:
     """Two tables, of people and of machines."""
     found = list(_rows(report))
-    sections = ("all pairs", "kind of pair", "rule", "couple of restorers", "mirrored repeats")
+    sections = ("all pairs", "kind of pair", "rule", "restorer pair", "mirrored repeats")
     people = [(item, *figures) for section, item, _, *figures in found if section in sections]
     machines = [
         (f"{item}, {figure.removeprefix('agreement, ')}", value, *figures)

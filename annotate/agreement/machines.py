@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from annotate.agreement.people import couple_of, rule_of
+from annotate.agreement.people import restorer_pair_of, rule_of
 from annotate.labels.judged_pairs import is_anchored
 from annotate.labels.votes import Vote
 from annotate.models import GoldSet, MachineAnswers, Pair
@@ -55,7 +55,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Dispute:
-    """A pair on which people are divided, or on which people and a machine are of different minds."""
+    """A pair on which people are divided, or on which people and a machine disagree."""
 
     pair: Pair
     votes: tuple[int, int, int]  # for the first, for the second, can't tell
@@ -160,7 +160,7 @@ def _ceiling(stratum: str, rows: Sequence[PreferenceRow]) -> Ceiling:
     if people is None:
         return Ceiling(stratum, None, None)
     rest = _share(people.majority, faces) if len(people.majority) else None
-    return Ceiling(stratum, _share(people.couples, faces), rest)
+    return Ceiling(stratum, _share(people.pairs_of_answers, faces), rest)
 
 
 def _order(machine: MachineAnswers) -> tuple[int, str]:
@@ -177,7 +177,7 @@ def _ground(judged: list[PreferenceRow], given: Iterable[Vote]) -> Ground:
     rows = [row for row in judged if row.p_first != 0.5]
     unanimous = np.array([max(row.votes) == sum(row.votes) for row in rows], bool)
     strata = {"all annotators agree": unanimous, "they do not": ~unanimous}
-    for label_of in (couple_of, rule_of):
+    for label_of in (restorer_pair_of, rule_of):
         labels = [label_of(by_pair[row.pair]) for row in rows]
         strata |= {label: np.array([own == label for own in labels], bool) for label in sorted(set(labels))}
     return Ground(judged, decided, strata)

@@ -35,7 +35,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Couple:
+class AnnotatorPair:
     """Two annotators on the pairs that both answered."""
 
     one: str
@@ -82,9 +82,9 @@ class PeopleReport:
     overall: list[Line]
     strata: list[Line]
     rules: list[Line]
-    couples_of_restorers: list[Line]
+    restorer_pairs: list[Line]
     over_time: list[tuple[datetime, Line]]
-    couples: list[Couple]
+    annotator_pairs: list[AnnotatorPair]
     annotators: list[AnnotatorRow]
     rules_confused: Confusion
     retest: Line
@@ -116,10 +116,10 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
         ],
         strata=grouped(_stratum),
         rules=grouped(rule_of),
-        couples_of_restorers=grouped(couple_of),
+        restorer_pairs=grouped(restorer_pair_of),
         over_time=_over_time(answers, by_pair),
-        couples=[
-            Couple(names[one], names[other], found.share, found.kappa)
+        annotator_pairs=[
+            AnnotatorPair(names[one], names[other], found.share, found.kappa)
             for (one, other), found in agreement_coefficients.cohen_kappas(answers).items()
         ],
         annotators=_annotators(given, names, simulated, accuracy),
@@ -145,7 +145,7 @@ def rule_of(votes: list[Vote]) -> str:
     return max(sorted(named), key=named.__getitem__) if named else NO_RULE
 
 
-def couple_of(votes: list[Vote]) -> str:
+def restorer_pair_of(votes: list[Vote]) -> str:
     """Its two restorers, the photograph last."""
     names = sorted((votes[0].first, votes[0].second), key=lambda name: (name == Candidate.HQ, name))
     return " and ".join("the photograph" if name == Candidate.HQ else name for name in names)

@@ -80,14 +80,14 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
 
 def kappa_map(report: PeopleReport) -> HeatMap | None:
     """Cohen's kappa of every two annotators."""
-    if not report.couples:
+    if not report.annotator_pairs:
         return None
     values = {
-        (couple.one, couple.other): (
-            "–" if couple.kappa.value is None else f"{couple.kappa.value:.2f}".replace("-", "−"),
-            couple.kappa.value,
+        (pair.one, pair.other): (
+            "–" if pair.kappa.value is None else f"{pair.kappa.value:.2f}".replace("-", "−"),
+            pair.kappa.value,
         )
-        for couple in report.couples
+        for pair in report.annotator_pairs
     }
     return heat_maps.symmetric("Cohen's kappa of every two annotators", [row.name for row in report.annotators], values)
 

@@ -47,7 +47,7 @@ class AgreementReport:
 
 
 def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport:
-    """One pass over the answers in force. pseudonyms: annotators are called A1, A2, ... for what leaves the house."""
+    """One pass over the answers in force. pseudonyms: annotators are called A1, A2, ... for exports."""
     gold_set = GoldSet.objects.filter(campaign=campaign).first()
     given = list(votes(campaign=campaign, with_repeats=True))
     first_time = [vote for vote in given if not vote.is_repeat]

@@ -24,7 +24,7 @@ IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
 REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
 MALFORMED = OpenApiResponse(s.MalformedSerializer, "not understood; nothing was stored")
-# Session sign-in without the CSRF token is the one 403 that every door knows.
+# Session sign-in without the CSRF token is the one 403 that every endpoint may answer.
 ALWAYS = {401: REFUSED, 403: REFUSED}
 BODY = {400: MALFORMED, 413: REFUSED, 415: REFUSED}
 SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH, pattern=r"^[-a-zA-Z0-9_]+$")

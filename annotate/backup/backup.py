@@ -4,7 +4,6 @@ A backup is what its `manifest.json` names. The manifest is written last and in 
 written over: a backup that was killed is none, and leaves an earlier one in the same folder as it was.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.utils import timezone
+from filelock import FileLock, Timeout
 
 from annotate.backup import database_dump
 from annotate.backup.database_dump import Copy, Fault
@@ -59,14 +59,15 @@ def back_up(folder: Path, *, with_images: bool = False) -> Manifest:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
+        lock.acquire()
+    except Timeout:
         raise Fault(f"Another backup is being written to {folder}.") from None
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _back_up(folder: Path, *, with_images: bool) -> Manifest:
@@ -179,7 +180,7 @@ def read(folder: Path) -> Manifest:
     try:
         fields = json.loads((folder / MANIFEST).read_text())
     except FileNotFoundError:
-        raise Fault(f"{folder} is no backup: it has no {MANIFEST}. A backup that was killed has none.") from None
+        raise Fault(f"{folder} is not a backup: it has no {MANIFEST}. A backup that was killed has none.") from None
     except ValueError as error:
         raise Fault(f"{folder / MANIFEST} is damaged ({error}).") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:

@@ -44,17 +44,17 @@ class SelectionForm(forms.Form):
         label="Faces",
         error_messages={"required": "Choose training faces, gold faces or both."},
     )
-    couples = forms.MultipleChoiceField(
+    restorer_pairs = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
         label="Couples of restorers",
-        help_text="None chosen: all couples of two restorers. With the photograph the answer is known.",
+        help_text="None chosen: all pairs of two restorers. With the photograph the answer is known.",
     )
     pairs = forms.IntegerField(
         required=False,
         min_value=1,
         label="Number of pairs",
-        help_text="Faces are drawn at random, each with all its couples. Empty: all.",
+        help_text="Faces are drawn at random, each with all its restorer pairs. Empty: all.",
     )
     abstained = forms.BooleanField(
         required=False,
@@ -65,22 +65,25 @@ class SelectionForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         restorers = list(Restorer.objects.order_by("name").values_list("name", flat=True))
-        couples = [*combinations(restorers, 2), *((name, Candidate.HQ) for name in restorers)]
-        choices = [("|".join(couple), _couple_in_words(couple)) for couple in couples]
-        self.fields["couples"].choices = choices  # type: ignore[attr-defined]
+        restorer_pairs = [*combinations(restorers, 2), *((name, Candidate.HQ) for name in restorers)]
+        choices = [("|".join(restorer_pair), _pair_in_words(restorer_pair)) for restorer_pair in restorer_pairs]
+        self.fields["restorer_pairs"].choices = choices  # type: ignore[attr-defined]
 
     def selection(self) -> Selection:
         data = self.cleaned_data
         return Selection(
             splits=tuple(data["splits"]),
-            couples=tuple((one, other) for one, _, other in (couple.partition("|") for couple in data["couples"])),
+            restorer_pairs=tuple(
+                (one, other)
+                for one, _, other in (restorer_pair.partition("|") for restorer_pair in data["restorer_pairs"])
+            ),
             pairs=data["pairs"],
             abstained=data["abstained"],
         )
 
 
-def _couple_in_words(couple: tuple[str, str]) -> str:
-    one, other = couple
+def _pair_in_words(restorer_pair: tuple[str, str]) -> str:
+    one, other = restorer_pair
     return f"{one} and {'the photograph' if other == Candidate.HQ else other}"
 
 

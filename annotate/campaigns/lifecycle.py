@@ -27,11 +27,13 @@ ASKED = (Split.TRAIN, Split.GOLD)  # test faces are kept for later measuring
 
 @dataclass(frozen=True)
 class Selection:
-    """Which pairs a campaign asks about. Faces are drawn at random, each with all its chosen couples, so that the
-    couples of restorers stay balanced."""
+    """Which pairs a campaign asks about.
+
+    Faces are drawn at random, each with all its chosen restorer pairs, so that these stay balanced.
+    """
 
     splits: tuple[str, ...] = ASKED
-    couples: tuple[tuple[str, str], ...] = ()  # names of two restorers, or hq and one; empty: all that are contested
+    restorer_pairs: tuple[tuple[str, str], ...] = ()  # two restorers, or hq and one; empty: all that are contested
     pairs: int | None = None  # None: all
     abstained: bool = False  # only those that the current predictor abstains from
 
@@ -55,8 +57,8 @@ class Selection:
                 yield from by_face.get(face, [])
 
     def _matching(self) -> QuerySet[Pair]:
-        wanted = Q() if self.couples else Q(kind=Pair.Kind.CONTESTED)
-        for one, other in self.couples:
+        wanted = Q() if self.restorer_pairs else Q(kind=Pair.Kind.CONTESTED)
+        for one, other in self.restorer_pairs:
             wanted |= Q(first__source=one, second__source=other) | Q(first__source=other, second__source=one)
         return Pair.objects.filter(wanted)
 
@@ -81,7 +83,7 @@ def abstained_pairs() -> set[int]:
 def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) -> int:
     """Store a new campaign with the items that were selected. Returns how many. Refused if there are none.
 
-    Pairs that the predictor abstains from are no random ones: all of them count as drawn for their small margin.
+    Pairs that the predictor abstains from are not a random sample: all of them count as drawn for their small margin.
     """
     if selection.abstained:
         campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
@@ -108,7 +110,7 @@ def require_slug(slug: str) -> None:
     if not slug_re.fullmatch(slug) or slug in RESERVED_SLUGS or len(slug) > longest:
         raise Refused(
             "bad_slug",
-            f"“{slug}” is no name for a campaign: at most {longest} letters, digits, - and _, and not "
+            f"“{slug}” is not a valid campaign address: at most {longest} letters, digits, - and _, and not "
             f"{', '.join(RESERVED_SLUGS)}.",
         )
 

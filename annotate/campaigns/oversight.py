@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, User
 from annotate.statistics import pairwise_agreement
-from annotate.statistics.annotator_checks import Answer, Conduct, Sign, conducts, signs
+from annotate.statistics.annotator_checks import Answer, Behaviour, Flag, behaviours, flags
 from annotate.statistics.pairwise_agreement import Agreement
 
 OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds until the page looks again: it reads every answer
@@ -103,9 +103,9 @@ class Row:
     """One member of a campaign."""
 
     member: Membership
-    conduct: Conduct
+    behaviour: Behaviour
     held: int
-    signs: list[Sign] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
 
     @property
     def annotator(self) -> User:
@@ -120,8 +120,8 @@ class Overview:
     times: list[datetime]  # of answers, in order
 
     @property
-    def signs(self) -> list[tuple[User, Sign]]:
-        return [(row.annotator, sign) for row in self.rows for sign in row.signs]
+    def flags(self) -> list[tuple[User, Flag]]:
+        return [(row.annotator, flag) for row in self.rows for flag in row.flags]
 
 
 def overview(campaign: Campaign) -> Overview:
@@ -129,8 +129,8 @@ def overview(campaign: Campaign) -> Overview:
     members = list(campaign.memberships.select_related("annotator").order_by("annotator__username"))
     people = {member.annotator_id: member.annotator for member in members}
     given = [answer for answer in answers(campaign) if answer.annotator in people]
-    found = conducts(given)
-    told = signs(found)
+    found = behaviours(given)
+    found_flags = flags(found)
     held = {holder.annotator.pk: holder.items for holder in holders(campaign)}
     first_time = [answer for answer in given if not answer.is_repeat]
     agreements = pairwise_agreement.pairwise((answer.item, answer.annotator, answer.choice) for answer in first_time)
@@ -138,9 +138,9 @@ def overview(campaign: Campaign) -> Overview:
         rows=[
             Row(
                 member=member,
-                conduct=found.get(member.annotator_id, Conduct()),
+                behaviour=found.get(member.annotator_id, Behaviour()),
                 held=held.get(member.annotator_id, 0),
-                signs=told.get(member.annotator_id, []),
+                flags=found_flags.get(member.annotator_id, []),
             )
             for member in members
         ],

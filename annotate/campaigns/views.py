@@ -109,7 +109,7 @@ def campaign_live(request: Request, slug: str) -> HttpResponse:
 
 def _live(found: Campaign) -> dict:
     pace, overview = oversight.pace(found), oversight.overview(found)
-    medians = [row.conduct.median_seconds for row in overview.rows if row.conduct.median_seconds]
+    medians = [row.behaviour.median_seconds for row in overview.rows if row.behaviour.median_seconds]
     middle = sorted(medians)[len(medians) // 2] if medians else None
     return {
         "campaign": found,

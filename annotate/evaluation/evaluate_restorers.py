@@ -115,15 +115,15 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
 
 def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
     """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
-    by them, and early stopping does, so they are no test."""
+    by them, and early stopping does, so they do not count as test faces."""
     seen: set[str] = set()
     for source in sources:
         name = source.partition("@")[0]  # of a run, whatever its dial
         if runs.NAME.fullmatch(name) and (run := Run(root / name)).exists():
             described = run.description()
-            if described["kind"] in TRAININGS:
+            if described.kind in TRAININGS:
                 _, rows = dataset.read(run.faces)
-                seen |= {Path(row.hq).stem for row in dataset.watched(rows, described["config"]["held_out"])}
+                seen |= {Path(row.hq).stem for row in dataset.watched(rows, described.config["held_out"])}
     return seen
 
 
@@ -156,7 +156,7 @@ def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tu
         if not faces.exists():
             raise EvaluationError(
                 f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
-                "they are no test: ingest more, train with a smaller --held-out, or see them all the same with "
+                "they do not count as test faces: ingest more, train with a smaller --held-out, or include them with "
                 "--with-watched."
             )
     if config.skip_missing:
@@ -196,15 +196,15 @@ def open_reward(root: Path, name: str, role: str) -> Reward:
         known = ", ".join(sorted(path.parent.name for path in root.glob("*/config.json"))) or "none"
         raise EvaluationError(f"There is no run {name} in {root}. Known: {known}.")
     described = run.description()
-    if described["kind"] != "frm":
-        raise EvaluationError(f"The run {name} is of kind {described['kind']}: it holds no reward model of train_frm.")
+    if described.kind != "frm":
+        raise EvaluationError(f"The run {name} is of kind {described.kind}: it holds no reward model of train_frm.")
     if not run.is_done():
         raise EvaluationError(f"The run {name} is not done: give its train_frm command again.")
-    counts = described["manifest"].get("counts", {})
+    counts = described.manifest.counts
     return Reward(
         role=role,
         run=run,
-        is_null_text=bool(described["config"].get("null_text")),
+        is_null_text=bool(described.config.get("null_text")),
         is_simulated=any(pairs for origin, pairs in counts.items() if origin.endswith("/simulated")),
     )
 
@@ -234,9 +234,9 @@ def open_evaluation(run: Run, config: EvaluationConfig) -> None:
     """A new folder, or that of the same evaluation. Raises `EvaluationError` for another one of this name."""
     if run.exists():
         described = run.description()
-        if described.get("kind") != KIND:
-            raise EvaluationError(f"{run.folder} is a run of kind {described.get('kind')}: choose another --name.")
-        known, wanted = described["config"], json.loads(json.dumps(asdict(config)))
+        if described.kind != KIND:
+            raise EvaluationError(f"{run.folder} is a run of kind {described.kind}: choose another --name.")
+        known, wanted = described.config, json.loads(json.dumps(asdict(config)))
         if changed := [
             f"{key} {known.get(key)} -> {value}" for key, value in wanted.items() if known.get(key) != value
         ]:

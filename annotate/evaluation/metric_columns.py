@@ -1,6 +1,6 @@
 """The values behind an evaluation: what is measured of which images, and where it is kept.
 
-Metrics of the registry are stored as scores. Rewards and the features behind FID are no scores (they are neither the
+Metrics of the registry are stored as scores. Rewards and the features behind FID are not scores (they are neither the
 SVM's nor the manifest's): they are kept in the evaluation's own folder, so that a killed one goes on where it was.
 """
 

@@ -98,7 +98,7 @@ def read_label_studio(path: Path, project: LabelStudio) -> Iterator[Answer | Unu
                     told = f"{where}, annotation {place}"
                     yield _usable(told, _label_studio_answer, task["data"], annotation, project)
     except UnicodeDecodeError as error:
-        raise ImportFileError(f"It is no text in UTF-8: {error}.") from error
+        raise ImportFileError(f"It is not valid UTF-8: {error}.") from error
 
 
 def _usable(where: str, read: Any, *args: Any) -> Answer | Unusable:
@@ -197,7 +197,7 @@ def _images(pair: Any, left: Any, right: Any) -> tuple[int | None, str, str]:
     number = None
     if pair not in (None, ""):
         if not str(pair).isdecimal() or int(pair) >= 2**63:
-            raise _Lacking("unknown_pair", "its pair is no number of a pair")
+            raise _Lacking("unknown_pair", "its pair is not the number of a pair")
         number = int(pair)
     found = [SHA256.findall(str(name).lower()) for name in (left, right)]
     if all(found):
@@ -221,7 +221,7 @@ def _seconds(value: Any) -> float | None:
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise _Lacking("bad_number", "its seconds are no number from 0")
+        raise _Lacking("bad_number", "its seconds are not a number of at least 0")
     return seconds
 
 

@@ -51,7 +51,7 @@ def require_importable(slug: str) -> None:
     try:
         validate_slug(slug)
     except ValidationError:
-        raise Refused("bad_slug", f"“{slug}” is no name for a campaign: letters, digits, - and _ only.") from None
+        raise Refused("bad_slug", f"“{slug}” is not a valid campaign address: letters, digits, - and _ only.") from None
     campaign = Campaign.objects.filter(slug=slug).first()
     if campaign is None:
         return

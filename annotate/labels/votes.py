@@ -52,7 +52,7 @@ def votes(
     criteria: Iterable[str] = (),
     with_repeats: bool = False,
 ) -> Iterator[Vote]:
-    """In the order of pairs. Empty filters let everything through. Studies' answers are no votes."""
+    """In the order of pairs. Empty filters let everything through. Studies' answers are not votes."""
     found = Lease.objects.filter(status=Lease.Status.ANSWERED, item__question=Question.PREFERENCE)
     if campaign:
         found = found.filter(item__campaign=campaign)

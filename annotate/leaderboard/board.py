@@ -17,13 +17,13 @@ from annotate.statistics.bradley_terry import (
     FEW_RESTORERS,
     PRIOR,
     Ballots,
-    Spread,
+    Interval,
     fit,
+    intervals,
+    limitations,
     ranks,
     signed,
-    spreads,
     unconnected,
-    untold,
 )
 from annotate.statistics.ranking_robustness import Sensitivity, Triads, sensitivities, triads
 
@@ -38,8 +38,8 @@ class Standing:
     wins: int
     losses: int
     cant_tell: int
-    by_face: Spread
-    by_annotator: Spread
+    by_face: Interval
+    by_annotator: Interval
 
     @property
     def signed(self) -> str:
@@ -72,7 +72,7 @@ class Leaderboard:
     annotators: int = 0
     standings: tuple[Standing, ...] = ()  # the strongest first
     machines: tuple[Machine, ...] = ()
-    untold: tuple[str, ...] = ()  # what the votes cannot tell, in sentences
+    limitations: tuple[str, ...] = ()  # what the votes cannot tell, in sentences
     face_triads: Triads = field(default_factory=Triads)
     annotator_triads: Triads = field(default_factory=Triads)
     sensitivities: tuple[Sensitivity, ...] = ()
@@ -186,7 +186,7 @@ def _board(asked: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
         annotators=len(np.unique(cast.annotators)),
         standings=_standings(cast, strengths),
         machines=tuple(machines(cast, strengths)),
-        untold=tuple(untold(cast.restorers, wins)),
+        limitations=tuple(limitations(cast.restorers, wins)),
         face_triads=triads(cast, cast.faces),
         annotator_triads=triads(cast, cast.annotators, cast.faces),
         sensitivities=tuple(sensitivities(cast)) if len(unconnected(wins)) == 1 else (),
@@ -205,7 +205,7 @@ def ballots(given: Sequence[Vote]) -> Ballots:
 
 
 def _standings(cast: Ballots, strengths: Floats) -> tuple[Standing, ...]:
-    by_face, by_annotator = spreads(cast, cast.faces, "faces"), spreads(cast, cast.annotators, "annotators")
+    by_face, by_annotator = intervals(cast, cast.faces, "faces"), intervals(cast, cast.annotators, "annotators")
     places = ranks(strengths)
     counted = _counted(cast)
     made = []

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from annotate.leaderboard.board import Leaderboard, Standing
 from annotate.leaderboard.machines import Machine
-from annotate.statistics.bradley_terry import Spread
+from annotate.statistics.bradley_terry import Interval
 from rewardlab import tables
 
 FORMS = {"csv": "CSV", "tex": "LaTeX"}
@@ -46,7 +46,7 @@ def _rows(board: Leaderboard) -> Iterator[tuple]:
         yield ("circles of three", section, "share", triads.share, low, high, triads.threes, triads.words)
     for pair in board.sensitivities:
         yield ("votes to drop", f"{pair.upper} over {pair.lower}", "votes", pair.votes, None, None, pair.of, pair.words)
-    for sentence in board.untold:
+    for sentence in board.limitations:
         yield ("cannot be told", "", "", None, None, None, None, sentence)
 
 
@@ -93,7 +93,7 @@ def _ranking_cells(row: Standing) -> tuple[tables.Cell, ...]:
     )
 
 
-def _ranks(spread: Spread) -> str | None:
+def _ranks(spread: Interval) -> str | None:
     return "{} to {}".format(*spread.rank) if spread.rank else None
 
 
@@ -107,7 +107,7 @@ def as_text(board: Leaderboard) -> str:
     if board.why_empty:
         return board.why_empty
     lines = [f"SIMULATED: {board.simulated_words}"] if board.simulated else []
-    lines += [f"{told(board)}.", *board.untold, ""]
+    lines += [f"{told(board)}.", *board.limitations, ""]
     lines.append(tables.text(RANKING, [_ranking_cells(row) for row in board.standings], "rlrrrrrr"))
     lines += board.without_interval
     lines += ["", "Machines on the same pairs, best first:"]

@@ -108,7 +108,7 @@ def _asked(ground: Ground) -> Iterator[Machine]:
 
 def _metrics(ground: Ground) -> Iterator[Machine]:
     images = _images(ground.pairs)
-    values = _scores(sorted({candidate for couple in images.values() for candidate in couple}))
+    values = _scores(sorted({candidate for pair in images.values() for candidate in pair}))
     has_photograph = PHOTOGRAPH in ground.cast.restorers
     for name, metric in METRICS.items():
         found = _margins(metric, values[name], (images[pair] for pair in ground.pairs))

@@ -52,7 +52,7 @@ def images_folder(options: dict[str, Any], run: Any) -> Path:
     if options["images"]:
         return Path(options["images"])
     places = [Path(options["manifest"]).parent / "images"] if options.get("manifest") else []
-    if run.exists() and (known := run.description().get("images")):
+    if run.exists() and (known := run.description().images):
         places.append(Path(known))
     return next((place for place in places if place.is_dir()), Path(settings.MEDIA_ROOT))
 
@@ -61,7 +61,7 @@ def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[s
     """What this configuration and manifest would change of a run, but for what may be changed."""
     from rewardlab import manifest
 
-    known, wanted = run.description()["config"], asdict(config)
+    known, wanted = run.description().config, asdict(config)
     found = [
         f"{name} {known.get(name)} -> {value}"
         for name, value in wanted.items()

@@ -38,7 +38,7 @@ def freeze_or_copy(run: Any, options: dict[str, Any]) -> None:
         raise CommandError(str(error)) from error
     except OperationalError as error:
         reason = str(error).splitlines()[0]
-        raise CommandError(f"The database cannot be reached ({reason}). Mend DATABASE_URL, or use --faces.") from error
+        raise CommandError(f"The database cannot be reached ({reason}). Fix DATABASE_URL, or use --faces.") from error
 
 
 def made_ready(command: BaseCommand, run: Any, config: Any, options: dict[str, Any], *, free: tuple[str, ...]) -> bool:
@@ -49,7 +49,7 @@ def made_ready(command: BaseCommand, run: Any, config: Any, options: dict[str, A
     from rewardlab.training.checkpoint import saved_step
 
     if run.exists():
-        known = run.description()["config"]
+        known = run.description().config
         different = [
             f"{name} {known.get(name)} -> {value}"
             for name, value in asdict(config).items()

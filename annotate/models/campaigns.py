@@ -265,7 +265,7 @@ class Trial(models.Model):
     """One pair of a qualification round: which is the photograph? Nothing reads it but the qualification."""
 
     membership = models.ForeignKey(Membership, models.CASCADE, related_name="trials")
-    round = models.PositiveSmallIntegerField(help_text="the how-manieth try, from 1")
+    round = models.PositiveSmallIntegerField(help_text="attempt number, from 1")
     number = models.PositiveSmallIntegerField(help_text="place in the round, from 0")
     pair = models.ForeignKey(Pair, models.PROTECT, related_name="+")
     left_is_first = models.BooleanField()

@@ -7,7 +7,7 @@ from typing import Any
 from annotate.runs.restorer_comparison import comparison
 from annotate.runs.restorer_history import MEASURES
 from annotate.runs.run_folders import Run, curve_lines
-from annotate.runs.untrusted_json import as_integer, as_number, as_object, row_of
+from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, Point, decode_point
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,16 @@ def _figures(run: Run) -> Iterator[Figure]:
             yield Figure("faces", f"{found.faces:,}")
         return
     lines = curve_lines(run)
-    loss = _newest(lines, b'"loss"', lambda row: as_number(row.get("loss")))
-    reward = _newest(lines, b'"reward"', lambda row: as_number(row.get("reward"))) if run.kind == "refl" else None
+    loss = _newest(lines, b'"loss"', lambda point: getattr(point, "loss", None))
+    reward = _newest(lines, b'"reward"', lambda point: getattr(point, "reward", None)) if run.kind == "refl" else None
     if reward is not None:
         yield Figure("reward", f"{reward:.3f}".replace("-", "−"))
     if loss is not None:
         yield Figure("loss", f"{loss:.3f}")
     if run.kind in ("base", "refl"):
-        evaluated = _newest(lines, b'"held_out"', lambda row: row if "held_out" in row else None) or {}
-        held_out = as_object(evaluated.get("held_out"))
+        held_out = _newest(lines, b'"held_out"', lambda point: getattr(point, "held_out", None)) or {}
         for name in ("judge", "sface") if run.kind == "refl" else ("lpips", "psnr"):
-            if (value := as_number(held_out.get(name))) is not None:
+            if (value := held_out.get(name)) is not None:
                 yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip().replace("-", "−"))
         alarming, looks = _alarming(lines)
         if alarming:
@@ -54,19 +53,23 @@ def _figures(run: Run) -> Iterator[Figure]:
 def _alarming(lines: list[bytes]) -> tuple[int, int]:
     """At how many looks after the start there was an alarm, and how many there were."""
     looks: dict[tuple[int, float | None], bool] = {}  # by step and strength, the last time that each was made
-    for row in (row_of(line) for line in lines if b'"held_out"' in line):
-        step = as_integer(row.get("step")) if row else None
-        if row and "held_out" in row and step and step > 0:
-            alarms = row.get("alarms")
-            looks[step, as_number(row.get("strength"))] = isinstance(alarms, list) and bool(alarms)
+    for point in (_point(line) for line in lines if b'"held_out"' in line):
+        if isinstance(point, HeldOutPoint) and point.step > 0:
+            looks[point.step, point.strength] = bool(point.alarms)
     return len({step for (step, _), alarmed in looks.items() if alarmed}), len({step for step, _ in looks})
 
 
-def _agreement(row: dict[str, Any]) -> float | None:
+def _agreement(point: Point) -> float | None:
     """On contested pairs."""
-    return as_number(as_object(as_object(row.get("gold")).get("contested")).get("agreement"))
+    found = point.gold.get("contested") if isinstance(point, GoldPoint) else None
+    return found.agreement if found else None
 
 
-def _newest(lines: list[bytes], word: bytes, value_of: Callable[[dict[str, Any]], Any]) -> Any:
-    rows = (row_of(line) for line in reversed(lines) if word in line)
-    return next((value for row in rows if row and (value := value_of(row)) is not None), None)
+def _point(line: bytes) -> Point | None:
+    """A point of any kind of run: the points of a tuning have the figures of all others that are shown here."""
+    return decode_point(line, "refl", "", [])
+
+
+def _newest(lines: list[bytes], word: bytes, value_of: Callable[[Point], Any]) -> Any:
+    points = (_point(line) for line in reversed(lines) if word in line)
+    return next((value for point in points if point and (value := value_of(point)) is not None), None)

@@ -1,12 +1,13 @@
 """The curve of a run that trains a restorer: of kind base, or tuned with a reward model (refl)."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from annotate.charts.axes import Point
 from annotate.runs.run_folders import Gold, Run, curve_lines, gold_of
-from annotate.runs.untrusted_json import as_integer, as_object, as_text, checked, row_of
+from rewardlab.training import run_schema
+from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 
 TERMS = {
     "reward": "reward",
@@ -205,97 +206,62 @@ class History:
 
 def history(run: Run) -> History:
     lines = curve_lines(run)
-    training: dict[int, dict[str, Any]] = {}
+    training: dict[int, ReflPoint] = {}
     evaluations: dict[tuple[int, float], Evaluated] = {}
     gold: dict[int, Gold] = {}
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
-        row, where = row_of(line), f"line {number}"
-        if row is None:
-            if line.strip() and number < len(lines):
-                problems.append(f"{where} is no JSON object")
-            continue
-        step = as_integer(row.get("step"))
-        if step is None or step < 0:
-            problems.append(f"{where} names no step")
-        elif "gold" in row:
-            gold[step] = _gold(step, row, where, problems)
-        elif "held_out" in row:
-            evaluated = _evaluated(step, row, where, problems)
-            evaluations[step, evaluated.strength] = evaluated
-        elif "loss" in row or "reward" in row:
-            training[step] = _trained(row, where, problems)
-        else:
-            problems.append(f"{where} holds neither a loss nor an evaluation")
-    rows = sorted(training.items())
-    terms = [term for term in TERMS if any(term in row["values"] or term in row["gradients"] for _, row in rows)]
-    others = {term for _, row in rows for term in (*row["values"], *row["gradients"])} - set(terms)
-    terms = [*terms, *sorted(others)][:MOST_TERMS]
-
-    def points(name: str, term: str = "") -> list[Point]:
-        values = ((step, row[name].get(term) if term else row[name]) for step, row in rows)
-        return [(step, value) for step, value in values if value is not None]
-
+        where, found = f"line {number}", list[str]()
+        # The points of a base are those of a tuning, without its terms and its reward.
+        point = run_schema.decode_point(line, "refl", where, found) if line.strip() else None
+        if point is None and number == len(lines):
+            continue  # it may be being written
+        if isinstance(point, GoldPoint):
+            gold[point.step] = gold_of(point)
+        elif isinstance(point, HeldOutPoint):
+            evaluated = _evaluated(point)
+            evaluations[point.step, evaluated.strength] = evaluated
+        elif isinstance(point, ReflPoint):
+            if point.loss is None and point.reward is None and not found:
+                found.append(f"{where} holds neither a loss nor an evaluation")
+            else:
+                training[point.step] = point
+        problems += found
+    rows = [point for _, point in sorted(training.items())]
+    values, gradients = defaultdict[str, list[Point]](list), defaultdict[str, list[Point]](list)
+    for point in rows:
+        for name, term in (point.terms or {}).items():
+            if term.value is not None:
+                values[name].append((point.step, term.value))
+            if term.gradient is not None:
+                gradients[name].append((point.step, term.gradient))
+    known = values.keys() | gradients.keys()
+    terms = [*(term for term in TERMS if term in known), *sorted(known - TERMS.keys())][:MOST_TERMS]
     return History(
-        loss=points("loss"),
-        reward=points("reward"),
-        frm_loss=points("frm_loss"),
-        values={term: found for term in terms if (found := points("values", term))},
-        gradients={term: found for term in terms if (found := points("gradients", term))},
+        loss=[(point.step, point.loss) for point in rows if point.loss is not None],
+        reward=[(point.step, point.reward) for point in rows if point.reward is not None],
+        frm_loss=[(point.step, point.frm_loss) for point in rows if point.frm_loss is not None],
+        values={term: values[term] for term in terms if term in values},
+        gradients={term: gradients[term] for term in terms if term in gradients},
         evaluations=[evaluations[key] for key in sorted(evaluations)],
         gold=[gold[key] for key in sorted(gold)],
         problems=problems,
     )
 
 
-def _trained(row: dict[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
-    terms = _object(row, "terms", where, problems)
-    figures = {name: _object(terms, name, f"{where}, terms", problems) for name in terms}
-
-    def each(figure: str) -> dict[str, float]:
-        found = {name: checked(term, figure, f"{where}, term {name}", problems) for name, term in figures.items()}
-        return {name: value for name, value in found.items() if value is not None}
-
-    numbers = {name: checked(row, name, where, problems) for name in ("loss", "reward", "frm_loss")}
-    return numbers | {"values": each("value"), "gradients": each("gradient")}
-
-
-def _evaluated(step: int, row: dict[str, Any], where: str, problems: list[str]) -> Evaluated:
-    values = _object(row, "held_out", where, problems)
-    numbers = {name: checked(values, name, f"{where}, held_out", problems) for name in MEASURES}
-    differences = _object(row, "against_start", where, problems)
-    changes = {}
-    for name in MEASURES:
-        found = _object(differences, name, f"{where}, against_start", problems)
-        mean, low, high = (
-            checked(found, part, f"{where}, against_start, {name}", problems) for part in ("mean", "low", "high")
-        )
-        if mean is not None:
-            changes[name] = Change(mean, mean if low is None else low, mean if high is None else high)
-    alarms = row.get("alarms", [])
-    if not isinstance(alarms, list):
-        problems.append(f"{where}: “alarms” is no list")
-        alarms = []
-    strength = checked(row, "strength", where, problems)
+def _evaluated(point: HeldOutPoint) -> Evaluated:
+    changes = {name: change for name, change in (point.against_start or {}).items() if name in MEASURES}
     return Evaluated(
-        step=step,
-        strength=1.0 if strength is None else strength,
-        values={name: value for name, value in numbers.items() if value is not None},
-        changes=changes,
-        alarms=[as_text(alarm) for alarm in alarms],
+        step=point.step,
+        strength=1.0 if point.strength is None else point.strength,
+        values={name: value for name in MEASURES if (value := point.held_out.get(name)) is not None},
+        changes={name: found for name, change in changes.items() if (found := _change(change))},
+        alarms=point.alarms or [],
     )
 
 
-def _gold(step: int, row: dict[str, Any], where: str, problems: list[str]) -> Gold:
-    found = gold_of(step, row)
-    for stratum in _object(row, "gold", where, problems):
-        checked(as_object(row["gold"][stratum]), "agreement", f"{where}, gold, {stratum}", problems)
-    return found
-
-
-def _object(found: dict[str, Any], name: str, where: str, problems: list[str]) -> dict[str, Any]:
-    """What may be absent or null; anything else than an object is a problem."""
-    value = found.get(name)
-    if value is not None and not isinstance(value, dict):
-        problems.append(f"{where}: “{name}” is no object")
-    return as_object(value)
+def _change(change: run_schema.Change) -> Change | None:
+    mean, low, high = change.mean, change.low, change.high
+    if mean is None:
+        return None
+    return Change(mean, mean if low is None else low, mean if high is None else high)

@@ -3,29 +3,22 @@
 A folder may be half copied, being written right now, or not ours at all: what cannot be read is said, not raised.
 """
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from django.conf import settings
 from django.utils import timezone
 
 from annotate.charts.axes import Point
-from annotate.runs.untrusted_json import (
-    Unreadable,
-    as_count,
-    as_number,
-    as_object,
-    as_text,
-    as_texts,
-    as_time,
-    read,
-    row_of,
-)
+from rewardlab.training import run_schema
+from rewardlab.training.checked_json import Unreadable
+from rewardlab.training.run_schema import Agreement, DataHeader, Description, FrmPoint, GoldPoint, Status
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")  # no file system has longer ones
 STALE = timedelta(minutes=2)
@@ -130,56 +123,46 @@ def _run(folder: Path) -> Run:
     try:
         if not NAME.fullmatch(folder.name):
             raise Unreadable("rename the folder: only letters, digits, dots, dashes and underscores have an address")
-        config = read(folder / "config.json")
-        status = read(folder / "status.json") if (folder / "status.json").exists() else {"state": "waiting"}
-        return _described(folder, config, status)
+        config = run_schema.read_description(folder)
+        is_begun = (folder / "status.json").exists()
+        return _described(folder, config, run_schema.read_status(folder) if is_begun else Status(state="waiting"))
     except Unreadable as unreadable:
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         return Run(name=folder.name, folder=folder, created=changed, problem=str(unreadable))
 
 
-def _described(folder: Path, config: dict[str, Any], status: dict[str, Any]) -> Run:
-    created, updated, state = as_time(config.get("created")), as_time(status.get("updated")), status.get("state")
-    if not created or not isinstance(config.get("kind"), str):
-        raise Unreadable("config.json names no kind or no time of creation: this is no run of ours")
-    if state not in ("running", "done", "failed", "stopped", "waiting"):
-        raise Unreadable(f"status.json has an unknown state: {as_text(state)[:60]}")
+def _described(folder: Path, config: Description, status: Status) -> Run:
+    updated, state = aware(status.updated), str(status.state)
     if state == "running" and not (updated and timezone.now() - updated < STALE):
         state = "interrupted"
-    kind = config["kind"]
-    unit = status.get("unit")
     return Run(
         name=folder.name,
         folder=folder,
-        created=created,
-        kind=kind,
+        created=aware(config.created),
+        kind=config.kind,
         state=state,
-        step=as_count(status.get("step")),
-        total=as_count(status.get("total")),
+        step=status.step,
+        total=status.total,
         updated=updated,
-        error=as_text(status.get("error", "")),
-        rate=as_number(status.get("rate", status.get("pairs_per_second"))),
-        unit=unit if unit in ("pairs", "images") else "images" if kind in ("base", "refl", "evaluation") else "pairs",
-        config=as_texts(config.get("config")),
-        start=as_texts(config.get("start")),
-        code=as_texts(config.get("code")),
-        snapshot=_snapshot(config.get("manifest")),
-        photographs=_snapshot(config.get("faces")),
+        error=status.error,
+        rate=status.units_per_second,
+        unit=status.unit or ("images" if config.kind in ("base", "refl", "evaluation") else "pairs"),
+        config=as_texts(config.config),
+        start=config.start,
+        code=config.code,
+        snapshot=_snapshot(config.manifest),
+        photographs=_snapshot(config.faces),
     )
 
 
-def _snapshot(value: Any) -> Snapshot:
-    found = as_object(value)
+def _snapshot(header: DataHeader) -> Snapshot:
     return Snapshot(
-        sha256=as_text(found.get("sha256", "")),
-        rows=as_count(found.get("rows")),
-        faces=as_count(found.get("faces")),
-        created=as_time(found.get("created")),
-        counts=[
-            Count(*name.partition("/")[::2], pairs=as_count(pairs))
-            for name, pairs in as_object(found.get("counts")).items()
-        ],
-        filters=as_texts(found.get("filters")),
+        sha256=header.sha256,
+        rows=header.rows,
+        faces=header.faces,
+        created=aware(header.created),
+        counts=[Count(*name.partition("/")[::2], pairs=pairs) for name, pairs in header.counts.items()],
+        filters=as_texts(header.filters),
     )
 
 
@@ -252,36 +235,38 @@ class History:
 
 def history(run: Run) -> History:
     lines = curve_lines(run)
-    training: dict[int, dict[str, Any]] = {}
-    gold: dict[int, dict[str, Any]] = {}
+    training: dict[int, FrmPoint] = {}
+    gold: dict[int, Gold] = {}
     unreadable = 0
     for number, line in enumerate(lines, start=1):
-        row = row_of(line)
-        if row is None:
-            unreadable += bool(line.strip()) and number < len(lines)
-        elif "gold" in row:
-            gold[as_count(row.get("step"))] = row
-        else:
-            training[as_count(row.get("step"))] = row
-    rows = sorted(training.items())
+        if not line.strip():
+            continue
+        problems: list[str] = []
+        point = run_schema.decode_point(line, "frm", f"line {number}", problems)
+        unreadable += bool(problems) and number < len(lines)
+        if isinstance(point, GoldPoint):
+            gold[point.step] = gold_of(point)
+        elif isinstance(point, FrmPoint):
+            training[point.step] = point
+    rows = [point for _, point in sorted(training.items())]
     return History(
-        loss=list(_points(((step, row.get("loss")) for step, row in rows))),
+        loss=[(point.step, point.loss) for point in rows if point.loss is not None],
         accuracy={
-            origin: list(_points((step, as_object(row.get("accuracy")).get(origin)) for step, row in rows))
+            origin: [(point.step, share) for point in rows if (share := point.accuracy.get(origin)) is not None]
             for origin in ORIGINS
         },
-        gold=[gold_of(step, row) for step, row in sorted(gold.items())],
-        data_wait=as_number(rows[-1][1].get("data_wait")) if rows else None,
+        gold=[agreement for _, agreement in sorted(gold.items())],
+        data_wait=rows[-1].data_wait if rows else None,
         unreadable=unreadable,
     )
 
 
-def gold_of(step: int, row: dict[str, Any]) -> Gold:
-    strata = {stratum: as_object(as_object(row.get("gold")).get(stratum)) for stratum in STRATA}
+def gold_of(point: GoldPoint) -> Gold:
+    strata = {stratum: point.gold.get(stratum, Agreement()) for stratum in STRATA}
     return Gold(
-        step=step,
-        agreement={stratum: as_number(found.get("agreement")) for stratum, found in strata.items()},
-        pairs={stratum: as_count(found.get("pairs")) for stratum, found in strata.items()},
+        step=point.step,
+        agreement={stratum: found.agreement for stratum, found in strata.items()},
+        pairs={stratum: found.pairs for stratum, found in strata.items()},
     )
 
 
@@ -301,7 +286,21 @@ def stretch_length(last: int, limit: int) -> int:
     return max(1, -(-last // limit))
 
 
-def _points(values: Iterable[tuple[int, Any]]) -> Iterator[Point]:
-    for step, value in values:
-        if (number := as_number(value)) is not None:
-            yield step, number
+def as_text(value: object) -> str:
+    try:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "nested too deeply to be shown"
+
+
+def as_texts(values: dict[str, Any]) -> dict[str, str]:
+    return {name: as_text(entry) for name, entry in values.items()}
+
+
+@overload
+def aware(moment: datetime) -> datetime: ...
+@overload
+def aware(moment: datetime | None) -> datetime | None: ...
+def aware(moment: datetime | None) -> datetime | None:
+    """A time without a zone is in UTC."""
+    return moment.replace(tzinfo=UTC) if moment and not moment.tzinfo else moment

@@ -20,11 +20,13 @@ COMPLETE_CHANCE = "everybody always gave the same answer, so chance agreement is
 
 
 def share(answers: Answers, *, seed: int = 0) -> Estimate:
-    """How often two annotators give the same answer, over all couples of answers of a pair. count: the couples."""
+    """How often two annotators give the same answer, over all `count` pairs of answers to the same images."""
     counts, faces = _answered_twice(answers)
     size = counts.sum(axis=1)
-    same, couples = (counts * (counts - 1)).sum(axis=1) / 2, size * (size - 1) / 2
-    return _estimate(np.column_stack([same, couples]), faces, _ratio, int(couples.sum()), answers, seed)
+    same, pairs_of_answers = (counts * (counts - 1)).sum(axis=1) / 2, size * (size - 1) / 2
+    return _estimate(
+        np.column_stack([same, pairs_of_answers]), faces, _ratio, int(pairs_of_answers.sum()), answers, seed
+    )
 
 
 def krippendorff_alpha(answers: Answers, *, seed: int = 0) -> Estimate:
@@ -42,8 +44,8 @@ def fleiss_kappa(answers: Answers, *, seed: int = 0) -> Estimate:
     """Fleiss' kappa (1971), also for pairs with different numbers of answers. count: the pairs.
 
     Every pair counts the same, whoever and however many answered it: the observed agreement is the mean over pairs of
-    the share of its couples that agree, and an answer's chance is the mean over pairs of its share of the pair's
-    answers. With equal numbers this is Fleiss' own. Pairs with one answer do not count.
+    the share of its pairs of answers that agree, and an answer's chance is the mean over pairs of its share of the
+    pair's answers. With equal numbers this is Fleiss' own. Pairs with one answer do not count.
     """
     counts, faces = _answered_twice(answers)
     size = np.maximum(counts.sum(axis=1), 2)
@@ -70,9 +72,9 @@ def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], Co
     cells = categories**2
     draws = drawn_times(groups, DRAWS, seed)
     found: dict[tuple[int, int], Couple] = {}
-    couples = list(combinations(range(len(annotators)), 2))
+    annotator_pairs = list(combinations(range(len(annotators)), 2))
     at_once = max(1, AT_ONCE // (cells * (DRAWS + groups)))
-    for some in (couples[begin : begin + at_once] for begin in range(0, len(couples), at_once)):
+    for some in (annotator_pairs[begin : begin + at_once] for begin in range(0, len(annotator_pairs), at_once)):
         tables = np.zeros((groups, len(some), cells))
         faces_shared = []
         for place, (one, other) in enumerate(some):

@@ -1,7 +1,7 @@
-"""How somebody answers, and what in it should make a lead look: on plain answers, no database here.
+"""Describe how an annotator answers, and flag what a lead should check. It works on plain answers, without a database.
 
-Every sign is a test against what an attentive person's answers would be, and the p-values of all annotators and signs
-of a campaign are corrected together (Holm): among twenty honest annotators a false word is as rare as among one.
+Every flag is a test against what an attentive person's answers would be, and the p-values of all annotators and flags
+of a campaign are corrected together (Holm): among twenty honest annotators a false flag is as rare as among one.
 """
 
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from annotate.statistics.significance import binomial_two_sided, fewer_than, hol
 
 LEVEL = 0.05
 TOO_FAST = 0.7  # seconds in which nobody can look at two faces: the desk warns at the same
-HASTY_SHARE, LEAST_TIMED = 0.2, 20
+TOO_FAST_SHARE, LEAST_TIMED = 0.2, 20
 
 
 class Answer(NamedTuple):
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Conduct:
+class Behaviour:
     """What an annotator's answers are like. Counts leave mirrored repeats out, but for `repeats`."""
 
     answered: int = 0
@@ -48,7 +48,7 @@ class Conduct:
     sided: int = 0  # that chose a side, of each pair's first question
     switches: int = 0  # from one side to the other between answers that follow one another
     timed: int = 0
-    hasty: int = 0
+    too_fast: int = 0
     median_seconds: float | None = None
     repeats: int = 0
     consistent: int = 0  # repeats that were answered as the first time
@@ -72,31 +72,31 @@ class Conduct:
         return self.with_others / self.compared if self.compared else None
 
 
-def conducts(answers: Iterable[Answer]) -> dict[int, Conduct]:
+def behaviours(answers: Iterable[Answer]) -> dict[int, Behaviour]:
     by_annotator: dict[int, list[Answer]] = defaultdict(list)
     votes: dict[int, Counter[str]] = defaultdict(Counter)
     for answer in answers:
         by_annotator[answer.annotator].append(answer)
         if not answer.is_repeat:
             votes[answer.item][answer.choice] += 1
-    return {annotator: _conduct(own, votes) for annotator, own in by_annotator.items()}
+    return {annotator: _behaviour(own, votes) for annotator, own in by_annotator.items()}
 
 
-def _conduct(answers: list[Answer], votes: dict[int, Counter[str]]) -> Conduct:
+def _behaviour(answers: list[Answer], votes: dict[int, Counter[str]]) -> Behaviour:
     first_time = sorted((answer for answer in answers if not answer.is_repeat), key=lambda answer: answer.at)
     sides = [answer.side for answer in first_time if answer.first_question and answer.side]
     seconds = sorted(answer.seconds for answer in first_time if answer.seconds is not None)
     earlier = {answer.item: answer.choice for answer in first_time}
     repeats = [answer for answer in answers if answer.is_repeat and answer.item in earlier]
     beside = [(answer.choice, _majority(votes[answer.item], without=answer.choice)) for answer in first_time]
-    return Conduct(
+    return Behaviour(
         answered=len(first_time),
         cant_tell=sum(answer.choice == "cant_tell" for answer in first_time),
         left=sides.count("left"),
         sided=len(sides),
         switches=sum(one != other for one, other in pairwise(sides)),
         timed=len(seconds),
-        hasty=sum(value < TOO_FAST for value in seconds),
+        too_fast=sum(value < TOO_FAST for value in seconds),
         median_seconds=seconds[len(seconds) // 2] if seconds else None,
         repeats=len(repeats),
         consistent=sum(answer.choice == earlier[answer.item] for answer in repeats),
@@ -115,7 +115,7 @@ def _majority(votes: Counter[str], *, without: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Flag:
     """Something a lead should look at, in words."""
 
     annotator: int
@@ -123,47 +123,49 @@ class Sign:
     p: float | None = None  # corrected; None: not a test but a limit
 
 
-def signs(found: dict[int, Conduct]) -> dict[int, list[Sign]]:
+def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
     """Of each annotator, what an attentive person's answers would hardly show."""
-    tests = [test for annotator, conduct in found.items() for test in _tests(annotator, conduct, found)]
-    told: dict[int, list[Sign]] = defaultdict(list)
+    tests = [test for annotator, behaviour in found.items() for test in _tests(annotator, behaviour, found)]
+    found_flags: dict[int, list[Flag]] = defaultdict(list)
     for (annotator, words, _), p in zip(tests, holm([test[2] for test in tests]), strict=True):
         if p < LEVEL:
-            told[annotator].append(Sign(annotator, words, p))
-    for annotator, conduct in found.items():
-        if conduct.timed >= LEAST_TIMED and conduct.hasty > HASTY_SHARE * conduct.timed:
-            words = f"{conduct.hasty} of {conduct.timed} answers came in under {TOO_FAST} s: nobody looks that fast."
-            told[annotator].append(Sign(annotator, words))
-    return dict(told)
+            found_flags[annotator].append(Flag(annotator, words, p))
+    for annotator, behaviour in found.items():
+        if behaviour.timed >= LEAST_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
+            words = (
+                f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: nobody looks that fast."
+            )
+            found_flags[annotator].append(Flag(annotator, words))
+    return dict(found_flags)
 
 
-def _tests(annotator: int, conduct: Conduct, found: dict[int, Conduct]) -> Iterable[tuple[int, str, float]]:
-    if conduct.sided:
+def _tests(annotator: int, behaviour: Behaviour, found: dict[int, Behaviour]) -> Iterable[tuple[int, str, float]]:
+    if behaviour.sided:
         words = (
-            f"Chose the left image in {conduct.left} of {conduct.sided} answers; the sides are drawn at random, "
+            f"Chose the left image in {behaviour.left} of {behaviour.sided} answers; the sides are drawn at random, "
             "so half are expected."
         )
-        yield annotator, words, binomial_two_sided(conduct.left, conduct.sided)
-    if conduct.sided > 1:
-        steps = conduct.sided - 1
-        seldom = "seldom" if conduct.switches < steps / 2 else "often"
+        yield annotator, words, binomial_two_sided(behaviour.left, behaviour.sided)
+    if behaviour.sided > 1:
+        steps = behaviour.sided - 1
+        seldom = "seldom" if behaviour.switches < steps / 2 else "often"
         words = (
-            f"Went from one side to the other {conduct.switches} times in {steps}, too {seldom} for sides drawn at "
+            f"Went from one side to the other {behaviour.switches} times in {steps}, too {seldom} for sides drawn at "
             "random: half are expected."
         )
-        yield annotator, words, binomial_two_sided(conduct.switches, steps)
+        yield annotator, words, binomial_two_sided(behaviour.switches, steps)
     others = [one for key, one in found.items() if key != annotator]
     theirs = (sum(one.consistent for one in others), sum(one.repeats for one in others))
-    if conduct.repeats and theirs[1]:
+    if behaviour.repeats and theirs[1]:
         words = (
-            f"Gave the same answer to {conduct.consistent} of {conduct.repeats} mirrored repeats; the others to "
+            f"Gave the same answer to {behaviour.consistent} of {behaviour.repeats} mirrored repeats; the others to "
             f"{theirs[0]} of {theirs[1]}."
         )
-        yield annotator, words, fewer_than(conduct.consistent, conduct.repeats, *theirs)
+        yield annotator, words, fewer_than(behaviour.consistent, behaviour.repeats, *theirs)
     theirs = (sum(one.with_others for one in others), sum(one.compared for one in others))
-    if conduct.compared and theirs[1] and len(others) > 1:
+    if behaviour.compared and theirs[1] and len(others) > 1:
         words = (
-            f"Answered like most of the others on {conduct.with_others} of {conduct.compared} pairs; the others on "
+            f"Answered like most of the others on {behaviour.with_others} of {behaviour.compared} pairs; the others on "
             f"{theirs[0]} of {theirs[1]}."
         )
-        yield annotator, words, fewer_than(conduct.with_others, conduct.compared, *theirs)
+        yield annotator, words, fewer_than(behaviour.with_others, behaviour.compared, *theirs)

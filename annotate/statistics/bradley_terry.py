@@ -66,7 +66,7 @@ class Ballots:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Interval:
     """The 95% intervals of a restorer's strength and of its rank; None: `why` says in words why there is none."""
 
     strength: tuple[float, float] | None
@@ -135,7 +135,7 @@ def ranks(strengths: Floats) -> Ints:
     return 1 + (known[..., None, :] > known[..., :, None] + SAME).sum(axis=-1)
 
 
-def spreads(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, seed: int = 0) -> list[Spread]:
+def intervals(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, seed: int = 0) -> list[Interval]:
     """Of each restorer, from draws of whole owners with replacement. owners (N,): each vote's face or annotator.
 
     Percentile intervals, expanded for few owners (Hesterberg 2015), since these spread too little among the draws.
@@ -143,7 +143,7 @@ def spreads(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, se
     """
     known = len(np.unique(owners))
     if known < LEAST:
-        return [Spread(None, None, f"{known} {kind}: an interval needs {LEAST}")] * len(ballots.restorers)
+        return [Interval(None, None, f"{known} {kind}: an interval needs {LEAST}")] * len(ballots.restorers)
     count, groups = groups_of(owners)
     wins = ballots.wins_by(groups, count)
     drawn = np.tensordot(drawn_times(count, draws, seed), wins, axes=1)
@@ -155,21 +155,21 @@ def spreads(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, se
     for one in range(len(ballots.restorers)):
         told = ~np.isnan(strengths[:, one])
         if 2 * told.sum() < draws:
-            spread.append(Spread(None, None, f"more than half of the draws of {kind} have no vote on it"))
+            spread.append(Interval(None, None, f"more than half of the draws of {kind} have no vote on it"))
         else:
-            spread.append(_spread(strengths[told, one], places[told, one], tail, kind))
+            spread.append(_interval_of(strengths[told, one], places[told, one], tail, kind))
     return spread
 
 
-def _spread(strengths: Floats, places: Ints, tail: float, kind: str) -> Spread:
+def _interval_of(strengths: Floats, places: Ints, tail: float, kind: str) -> Interval:
     """tail: the share of draws beyond each end."""
     if np.ptp(strengths) < SAME:
         why = f"every draw of {kind} gives the same strength, which tells nothing of its spread"
-        return Spread(None, None, why)
+        return Interval(None, None, why)
     low, high = np.quantile(strengths, (tail, 1 - tail))
     best = np.quantile(places, tail, method="lower")
     worst = np.quantile(places, 1 - tail, method="higher")
-    return Spread((float(low), float(high)), (int(best), int(worst)))
+    return Interval((float(low), float(high)), (int(best), int(worst)))
 
 
 def unconnected(wins: Floats) -> list[list[int]]:
@@ -194,7 +194,7 @@ def _components(wins: Floats, connection: str) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def untold(restorers: Sequence[str], wins: Floats) -> list[str]:
+def limitations(restorers: Sequence[str], wins: Floats) -> list[str]:
     """What the votes cannot tell of these restorers, in sentences."""
     named = [[restorers[one] for one in group] for group in unconnected(wins)]
     if len(named) > 1:

@@ -72,7 +72,7 @@ def _closed_walks(edges: Floats) -> float:
 
 @dataclass(frozen=True)
 class Dropped:
-    """So many votes on a couple that chose the same: `winner` over `loser`, or, tied, neither."""
+    """So many votes on a restorer pair that chose the same: `winner` over `loser`, or, tied, neither."""
 
     winner: str
     loser: str
@@ -83,10 +83,10 @@ class Dropped:
         return replace(self, votes=self.votes - votes)
 
     def __str__(self) -> str:
-        return f"{self.votes} {'for neither of' if self.tied else 'for'} {self._couple}"
+        return f"{self.votes} {'for neither of' if self.tied else 'for'} {self._restorer_pair}"
 
     @property
-    def _couple(self) -> str:
+    def _restorer_pair(self) -> str:
         return f"{self.winner} and {self.loser}" if self.tied else f"{self.winner} over {self.loser}"
 
 
@@ -119,7 +119,7 @@ class Sensitivity:
         share = f"{self.share:.1%}" if (self.share or 0) >= 0.001 else "less than 0.1%"
         named = ", ".join(map(str, self.dropped[:MOST_NAMED]))
         if others := sum(drop.votes for drop in self.dropped[MOST_NAMED:]):
-            named += f", {others} more on other couples"
+            named += f", {others} more on other restorer pairs"
         return (
             f"Without {self.votes:,} of the {self.of:,} votes ({share}) {self.upper} and {self.lower} change places: "
             f"{named}."
@@ -138,7 +138,7 @@ def sensitivities(ballots: Ballots) -> list[Sensitivity]:
 
 
 def _sensitivity(ballots: Ballots, strengths: Floats, upper: int, lower: int) -> Sensitivity:
-    """Votes that chose the same on a couple are alike: counts of them (2, M, M) stand for all, see `_counts`."""
+    """Votes that chose the same on a restorer pair are alike: counts of them (2, M, M) stand for all, see `_counts`."""
     names, counts = ballots.restorers, _counts(ballots)
     left, budget = counts, int(MOST_DROPPED * len(ballots))
     gap = strengths[upper] - strengths[lower]

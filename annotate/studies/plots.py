@@ -11,7 +11,7 @@ from annotate.studies.report import Row
 
 
 def preference_plot(question: Question, rows: Sequence[Row]) -> IntervalPlot:
-    """A study's preference ratios on one question, a row a couple, against the half that says neither is better."""
+    """A study's preference ratios on one question, a row a restorer pair, against one half: neither is better."""
     drawn = []
     for row in rows:
         ratio = row.found.ratio or 0.0

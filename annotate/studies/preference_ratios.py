@@ -22,7 +22,7 @@ DRAWS = 4000
 
 @dataclass(frozen=True)
 class Vote:
-    """One answer about a couple of restorers: `prefers` True for the one in question, None for “can't tell”."""
+    """One answer about a restorer pair: `prefers` True for the one in question, None for “can't tell”."""
 
     participant: int
     face: int

@@ -1,4 +1,4 @@
-"""What a user study found: answers in force, by couple of restorers and question."""
+"""What a user study found: answers in force, by restorer pair and question."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from annotate.campaigns import oversight
 from annotate.models import Campaign, Candidate, Judgement, Lease, User
 from annotate.models.campaigns import Question
-from annotate.statistics.annotator_checks import Conduct, conducts
+from annotate.statistics.annotator_checks import Behaviour, behaviours
 from annotate.studies.preference_ratios import Preferred, Vote, preferred
 
 # Table 6: the share that preferred the tuned restorer. On the paper's faces and participants.
@@ -18,7 +18,7 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Row:
-    """One question about one couple: how often the first of the two was preferred."""
+    """One question about one restorer pair: how often the first of the two was preferred."""
 
     one: str
     other: str
@@ -29,7 +29,7 @@ class Row:
 @dataclass(frozen=True)
 class Participant:
     person: User
-    conduct: Conduct
+    behaviour: Behaviour
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ def study(campaign: Campaign) -> Study:
         "lease__item__question",
         "choice",
     )
-    by_couple: dict[tuple[str, str], dict[str, list[Vote]]] = defaultdict(lambda: defaultdict(list))
+    by_restorer_pair: dict[tuple[str, str], dict[str, list[Vote]]] = defaultdict(lambda: defaultdict(list))
     for person, face, first, second, question, choice in answers:
-        couple = _in_order(first, second)
-        prefers = None if choice == "cant_tell" else (choice == "first") == (couple[0] == first)
-        by_couple[couple][question].append(Vote(person, face, prefers))
+        restorer_pair = _in_order(first, second)
+        prefers = None if choice == "cant_tell" else (choice == "first") == (restorer_pair[0] == first)
+        by_restorer_pair[restorer_pair][question].append(Vote(person, face, prefers))
     rows = [
-        _row(couple, Question(question), votes)
-        for couple, questions in sorted(by_couple.items())
+        _row(restorer_pair, Question(question), votes)
+        for restorer_pair, questions in sorted(by_restorer_pair.items())
         for question, votes in sorted(questions.items())
     ]
-    found = conducts(oversight.answers(campaign))
+    found = behaviours(oversight.answers(campaign))
     people = User.objects.filter(pk__in=found).order_by("username")
     return Study(rows, [Participant(person, found[person.pk]) for person in people])
 
@@ -78,5 +78,5 @@ def _in_order(first: str, second: str) -> tuple[str, str]:
     return (first, second) if first < second else (second, first)
 
 
-def _row(couple: tuple[str, str], question: Question, votes: list[Vote]) -> Row:
-    return Row(one=couple[0], other=couple[1], question=question, found=preferred(votes))
+def _row(restorer_pair: tuple[str, str], question: Question, votes: list[Vote]) -> Row:
+    return Row(one=restorer_pair[0], other=restorer_pair[1], question=question, found=preferred(votes))

@@ -16,7 +16,7 @@ def _study(request: Request, slug: str) -> tuple[Campaign, studies_report.Study]
     leads_only(request, "The study's report is")
     campaign = get_object_or_404(Campaign, slug=slug)
     if campaign.kind != Campaign.Kind.STUDY:
-        raise Http404("This campaign is no study.")
+        raise Http404("This campaign is not a study.")
     return campaign, studies_report.study(campaign)
 
 
@@ -35,8 +35,8 @@ def study_report(request: Request, slug: str) -> HttpResponse:
 
 def _paper(campaign: Campaign) -> list[tuple[str, list[float]]]:
     return [
-        (couple, [shares[question] for question in campaign.questions])
-        for couple, shares in studies_report.PAPER.items()
+        (restorer_pair, [shares[question] for question in campaign.questions])
+        for restorer_pair, shares in studies_report.PAPER.items()
     ]
 
 

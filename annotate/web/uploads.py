@@ -1,4 +1,4 @@
-"""No door of this site takes a file, and no request needs a large body. Both are refused in words, before a form, a
+"""The site accepts no uploads, and no request needs a large body. Both are refused in words, before a form, a
 parser or the disk sees any of it."""
 
 from collections.abc import Callable

@@ -14,7 +14,7 @@ from rewardlab import tables
 Results = Mapping[str, Any]  # what stands in evaluation/results.json
 Style = Literal["text", "markdown", "latex"]
 
-REFERENCES = ("lq", "hq")  # rows that are no restorers
+REFERENCES = ("lq", "hq")  # rows that are not restorers
 FEW_FACES = 30
 HEADER_WIDTH = 14
 # How a best mean, another mean and a difference below it are written, and what escapes them.

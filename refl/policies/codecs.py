@@ -1,9 +1,14 @@
 """Between images and the latents that a policy works on."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refl.policies.noise import Noise
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 class UnshuffleCodec(nn.Module):
@@ -29,7 +34,7 @@ class UnshuffleCodec(nn.Module):
 class KLCodec(nn.Module):
     """Stable Diffusion's autoencoder (diffusers' AutoencoderKL) with its scaling factor."""
 
-    def __init__(self, vae: nn.Module, *, sample: bool) -> None:
+    def __init__(self, vae: "AutoencoderKL", *, sample: bool) -> None:
         """sample: encode to a draw of the posterior (OSEDiff), else to its mode (DiffBIR)."""
         super().__init__()
         self.vae = vae
@@ -37,14 +42,16 @@ class KLCodec(nn.Module):
 
     def encode(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 4, H / 8, W / 8). A draw needs `noise`."""
-        posterior = self.vae.encode(2 * images - 1).latent_dist  # type: ignore[operator]
+        posterior = self.vae.encode(2 * images - 1).latent_dist
         latents = posterior.mode()
         if self.sample:
             if noise is None:
                 raise ValueError("this autoencoder draws its latents: pass the images' noise")
             latents = posterior.mean + posterior.std * noise.like(latents)
-        return latents * self.vae.config.scaling_factor  # type: ignore[union-attr]
+        scaled: Tensor = latents * self.vae.config.scaling_factor
+        return scaled
 
     def decode(self, latents: Tensor) -> Tensor:
         """(B, 4, h, w) -> (B, 3, 8h, 8w), about [0, 1]; nothing is clamped, so that no gradient is cut off."""
-        return (self.vae.decode(latents / self.vae.config.scaling_factor).sample + 1) / 2  # type: ignore[operator, union-attr]
+        images: Tensor = (self.vae.decode(latents / self.vae.config.scaling_factor).sample + 1) / 2
+        return images

@@ -58,7 +58,8 @@ def save(parts: dict[str, Any], variant: Variant, folder: Path) -> None:
 
 
 def variant_of(folder: Path) -> Variant:
-    return json.loads((folder / "compact.json").read_text())["variant"]
+    variant: Variant = json.loads((folder / "compact.json").read_text())["variant"]
+    return variant
 
 
 def load_unet(folder: Path, part: str = "unet") -> UNet2DConditionModel:

@@ -12,7 +12,7 @@ ensure_torchvision()
 from diffusers import ControlNetModel  # noqa: E402
 
 
-class IRControlNet(ControlNetModel):
+class IRControlNet(ControlNetModel):  # type: ignore[misc]  # mypy does not follow diffusers: see pyproject.toml
     """A ControlNet whose first convolution takes cat(z_t, c_LQ), split in two: `conv_in` for z_t, and a convolution
     without bias in place of the hint network for c_LQ. diffusers' own forward adds them, which is the same."""
 

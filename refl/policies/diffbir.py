@@ -70,7 +70,8 @@ def open_swinir(file: Path) -> nn.Module:
             f"{file} holds {network.architecture.id} that enlarges by {network.scale}; DiffBIR's first stage is a "
             f"SwinIR that keeps the size ({SWINIR_ASSET})."
         )
-    return network.model.eval()
+    stage_1: nn.Module = network.model.eval()
+    return stage_1
 
 
 def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
@@ -78,7 +79,8 @@ def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
     controlnet = IRControlNet.from_unet(unet, load_weights_from_unet=False)
     state = convert_controlnet(read_state(file), controlnet, file)
     controlnet.load_state_dict(state)
-    return controlnet.eval()
+    opened: IRControlNet = controlnet.eval()
+    return opened
 
 
 def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, file: Path) -> dict[str, Tensor]:

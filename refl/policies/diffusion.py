@@ -99,7 +99,8 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        device: torch.device = next(self.unet.parameters()).device
+        return device
 
     def mark(self, parameters: Sequence[nn.Parameter]) -> None:
         """Only these train from now on; what they are now is the base of Eq. 5 and of the dial."""
@@ -115,7 +116,7 @@ class Policy(nn.Module):
         """Compute activations of UNet, ControlNet and VAE again instead of keeping them."""
         self.unet.enable_gradient_checkpointing()
         if isinstance(self.codec, KLCodec):
-            self.codec.vae.enable_gradient_checkpointing()  # type: ignore[operator]
+            self.codec.vae.enable_gradient_checkpointing()
 
     def turn_dial(self, share: float) -> None:
         """Weights at base + share * (tuned - base): 0 is the base, 1 what was trained."""
@@ -166,11 +167,13 @@ class OneStepPolicy(Policy):
 
     @property
     def tuned(self) -> nn.Module:
-        return self.unet
+        unet: nn.Module = self.unet
+        return unet
 
     @property
     def alpha_bar(self) -> Tensor:
-        return self.schedule.alphas_cumprod[self.timestep].to(self.device)
+        alpha_bar: Tensor = self.schedule.alphas_cumprod[self.timestep].to(self.device)
+        return alpha_bar
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         with torch.no_grad():
@@ -190,7 +193,8 @@ class OneStepPolicy(Policy):
         return (self._call_frozen(call)[0],)
 
     def frozen_epsilon(self, call: Call) -> Tensor:
-        return self._call_frozen(call)[0]
+        epsilon: Tensor = self._call_frozen(call)[0]
+        return epsilon
 
 
 class MultiStepPolicy(Policy):
@@ -227,7 +231,7 @@ class MultiStepPolicy(Policy):
 
     def timesteps(self) -> list[int]:
         self.schedule.set_timesteps(self.steps)
-        whole = self.schedule.timesteps.tolist()
+        whole: list[int] = self.schedule.timesteps.tolist()
         return whole[len(whole) - max(1, round(self.start * len(whole))) :]
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
@@ -254,7 +258,8 @@ class MultiStepPolicy(Policy):
         drawn = noise.like(condition)
         if self.start >= 1:
             return drawn
-        return self.schedule.add_noise(condition, drawn, torch.tensor([time], device=condition.device))
+        noisy: Tensor = self.schedule.add_noise(condition, drawn, torch.tensor([time], device=condition.device))
+        return noisy
 
     def call(self, latents: Tensor, time: int | Tensor, condition: Tensor, text: Tensor) -> Call:
         """The noise predicted at one time, or at one of each image (B,)."""
@@ -269,7 +274,7 @@ class MultiStepPolicy(Policy):
         return Call(inputs, (*down, middle), self._denoise(inputs, (*down, middle)))
 
     def _denoise(self, inputs: dict[str, Any], residuals: Sequence[Tensor]) -> Tensor:
-        return self.unet(
+        epsilon: Tensor = self.unet(
             inputs["sample"],
             inputs["timestep"],
             inputs["encoder_hidden_states"],
@@ -277,6 +282,7 @@ class MultiStepPolicy(Policy):
             mid_block_additional_residual=residuals[-1],
             return_dict=False,
         )[0]
+        return epsilon
 
     def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
         down, middle = self._call_frozen(call)

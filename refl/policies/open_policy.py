@@ -39,14 +39,14 @@ def open_run(run: Run, *, dial: float = 1.0) -> Policy:
     description = run.description()
     if not run.is_done():
         raise RunError(f"The run {run.name} is not done: give its command again.")
-    if description["kind"] == "base":
+    if description.kind == "base":
         from refl.policies import compact
 
         return compact.load(run.model)
-    if description["kind"] != "refl":
-        raise RunError(f"The run {run.name} made no restorer: it is of kind {description['kind']}.")
-    config = description["config"]
-    policy = open_base(description["start"], run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"])
+    if description.kind != "refl":
+        raise RunError(f"The run {run.name} made no restorer: it is of kind {description.kind}.")
+    config = description.config
+    policy = open_base(description.start, run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"])
     tuned_weights.load(policy, run.model)
     if dial != 1:
         policy.turn_dial(dial)

@@ -65,7 +65,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     stored = read_state(require(checkpoint, ASSET))
     missing = sorted(ENTRIES - stored.keys())
     if missing:
-        raise WeightsError(f"{checkpoint} is no OSEDiff checkpoint: it has no {', '.join(missing)}.")
+        raise WeightsError(f"{checkpoint} is not an OSEDiff checkpoint: it has no {', '.join(missing)}.")
     return stored
 
 

@@ -66,7 +66,7 @@ def _read(file: Path) -> dict[int, str]:
         for line, row in _rows(file):
             face = int(row["face"])
             if not isinstance(row["tags"], str):
-                raise DataError(f"{file}, line {line}: the tags are no text")
+                raise DataError(f"{file}, line {line}: the tags are not text")
             if face in tags:
                 raise DataError(f"{file}, line {line}: face {face} is there twice")
             tags[face] = row["tags"]
@@ -76,7 +76,7 @@ def _read(file: Path) -> dict[int, str]:
         raise
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(
-            f"{file} is no list of prompts ({type(error).__name__}: {error}). It is a CSV with the columns face (a "
+            f"{file} is not a list of prompts ({type(error).__name__}: {error}). It is a CSV with the columns face (a "
             f"number) and tags, or JSON lines (.jsonl) with these names."
         ) from error
     return tags
@@ -123,4 +123,5 @@ class TextEncoder(nn.Module):
         ).input_ids
         states = self.encoder(tokens.to(latents.device))[0].to(latents.dtype)
         places = torch.tensor([different.index(prompt) for prompt in prompts], device=latents.device)
-        return states[places]
+        repeated: Tensor = states[places]
+        return repeated

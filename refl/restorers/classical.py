@@ -32,11 +32,11 @@ def resize(images: Tensor, side: int) -> Tensor:
 
 
 def shrink(images: Tensor, factor: int) -> Tensor:
-    """(B, 3, S, S) to (B, 3, S / factor, S / factor). Raises ValueError where S is no multiple."""
+    """(B, 3, S, S) to (B, 3, S / factor, S / factor). Raises ValueError where S is not a multiple."""
     side = images.shape[-1]
     if side % factor:
         raise ValueError(
-            f"the working size {side} is no multiple of {factor}, the scale of this restorer: "
+            f"the working size {side} is not a multiple of {factor}, the scale of this restorer: "
             f"work at {side // factor * factor or factor} pixels"
         )
     return resize(images, side // factor)

@@ -30,8 +30,8 @@ class PolicyRestorer:
         self.policy.to(torch.device(device)).requires_grad_(False)
         self.name = run_restorer_name(run.name, dial)
         description = run.description()
-        kind, self.prompt = description["kind"], description["config"].get("prompt", "empty")
-        table = description["start"].get("prompts")
+        kind, self.prompt = description.kind, description.config.get("prompt", "empty")
+        table = description.start.get("prompts")
         self.prompts = open_prompts(self.prompt, Path(table) if table else None)
         self.spec = RestorerSpec(
             name=self.name,
@@ -85,7 +85,7 @@ def _seed(image: Tensor) -> int:
 
 def _sha256(run: Run) -> str:
     """Of the files that were trained, and of what they were trained from."""
-    found = hashlib.sha256(json.dumps(run.description()["start"], sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps(run.description().start, sort_keys=True).encode())
     for folder in (run.start, run.model):
         for file in sorted(folder.rglob("*.safetensors")):
             found.update(file.read_bytes())

@@ -27,12 +27,13 @@ CODEFORMER_FIDELITY = 0.5  # "w": 0 for quality, 1 for fidelity; .5 is its autho
 
 def _call_gfpgan(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
     # The noise stored in the checkpoint, not a fresh draw: the same face is restored alike every time.
-    restored = network.model(2 * images - 1, return_rgb=False, randomize_noise=False)[0]
+    restored: Tensor = network.model(2 * images - 1, return_rgb=False, randomize_noise=False)[0]
     return (restored + 1) / 2
 
 
 def _call_codeformer(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
-    return (network.model(2 * images - 1, weight=CODEFORMER_FIDELITY)[0] + 1) / 2
+    restored: Tensor = (network.model(2 * images - 1, weight=CODEFORMER_FIDELITY)[0] + 1) / 2
+    return restored
 
 
 # spandrel hands these two the [0, 1] image although they expect [-1, 1].
@@ -73,7 +74,7 @@ class CheckpointRestorer:
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is no multiple of the scale."""
+        """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is not a multiple of the scale."""
         check_images(lq)
         is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1
         images = resize(lq, FACE_SIZE) if is_face_network else shrink(lq, self.network.scale)
@@ -84,7 +85,8 @@ class CheckpointRestorer:
         call = CALLS.get(self.architecture)
         if call is not None:
             return call(self.network, images)
-        return self.network(images).clone()  # an ordinary tensor: spandrel returns an inference tensor
+        restored: Tensor = self.network(images).clone()  # an ordinary tensor: spandrel returns an inference tensor
+        return restored
 
     def _describe(self, path: Path) -> dict[str, Any]:
         return {

@@ -54,21 +54,21 @@ def constant_order(rows: Iterable[PreferenceRow], wanted: Sequence[PreferenceRow
     won: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
     for row in training_labels(rows):
         low_first = row.first_source <= row.second_source
-        won[_couple(row)].append((row.p_first > 0.5) == low_first)
+        won[_restorer_pair(row)].append((row.p_first > 0.5) == low_first)
     if not won:
         return Rival("constant-order", title, "baseline", None, "No training pair has been judged.")
 
     def margin(row: PreferenceRow) -> float:
         if "hq" in (row.first_source, row.second_source):
             return 0.5 * ((row.first_source == "hq") - (row.second_source == "hq"))
-        wins = won.get(_couple(row))
+        wins = won.get(_restorer_pair(row))
         low = float(np.mean(wins)) - 0.5 if wins else 0.0
         return low if row.first_source <= row.second_source else -low
 
     return Rival("constant-order", title, "baseline", np.array([margin(row) for row in wanted], np.float64))
 
 
-def _couple(row: PreferenceRow) -> tuple[str, str]:
+def _restorer_pair(row: PreferenceRow) -> tuple[str, str]:
     low, high = sorted((row.first_source, row.second_source))
     return low, high
 

@@ -63,7 +63,7 @@ class Gold:
 
     @classmethod
     def from_rows(cls, rows: Iterable[PreferenceRow]) -> "Gold":
-        """Takes the rows of split gold; those the SVM labelled are no gold. Raises `GoldError`."""
+        """Takes the rows of split gold; those that the SVM labelled are not gold. Raises `GoldError`."""
         gold = [row for row in rows if row.split == "gold"]
         judged = [row for row in gold if row.origin in JUDGED]
         decided = tuple(row for row in judged if row.p_first != 0.5)
@@ -94,7 +94,7 @@ class Agreement:
 
 
 def agreement(
-    margins: Array, first_wins: NDArray[np.bool_], faces: NDArray, *, samples: int = 2000, seed: int = 0
+    margins: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64], *, samples: int = 2000, seed: int = 0
 ) -> Agreement:
     """How often margins (N,), positive for the first image, have the sign of the label (N,); 0 is half right.
 
@@ -108,7 +108,7 @@ def agreement(
     return _summed((1 + np.sign(margins) * np.where(first_wins, 1, -1)) / 2, faces, samples, seed)
 
 
-def _summed(correct: NDArray[np.float64], faces: NDArray, samples: int, seed: int) -> Agreement:
+def _summed(correct: NDArray[np.float64], faces: NDArray[np.int64], samples: int, seed: int) -> Agreement:
     if len(correct) == 0:
         raise ValueError("there is no pair to measure agreement on")
     low, high = bootstrap_interval(correct, faces, samples=samples, seed=seed)
@@ -143,7 +143,7 @@ def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
 class People:
     """How far annotators agree: each with each other, and each with the majority of the others on the pair."""
 
-    couples: Agreement
+    pairs_of_answers: Agreement
     majority: Agreement
 
 
@@ -151,26 +151,26 @@ def people(rows: Iterable[PreferenceRow], *, samples: int = 2000, seed: int = 0)
     """From the votes for the first and the second image; who cannot tell is left out, as are ties of the others.
 
     Give it all judged pairs (`Gold.judged`): among decided pairs only, disagreement has been sorted out beforehand.
-    `couples` is the ceiling of `single_votes`, not of the agreement with majority labels, which leaves out the tied
-    pairs. None if no pair has two votes.
+    `pairs_of_answers` is the ceiling of `single_votes`, not of the agreement with majority labels, which leaves out the
+    tied pairs. None if no pair has two votes.
     """
-    couples: list[tuple[int, int, int]] = []  # face, comparisons that agree, that do not
+    pairs_of_answers: list[tuple[int, int, int]] = []  # face, comparisons that agree, that do not
     majorities: list[tuple[int, int, int]] = []
     for row in rows:
         first, second, _ = row.votes
-        couples.append((row.face, comb(first, 2) + comb(second, 2), first * second))
+        pairs_of_answers.append((row.face, comb(first, 2) + comb(second, 2), first * second))
         with_others = first * (first - 1 > second) + second * (second - 1 > first)
         against_others = first * (first - 1 < second) + second * (second - 1 < first)
         majorities.append((row.face, with_others, against_others))
-    if not any(agree or differ for _, agree, differ in couples):
+    if not any(agree or differ for _, agree, differ in pairs_of_answers):
         return None
-    return People(_counted(couples, samples, seed), _counted(majorities, samples, seed))
+    return People(_counted(pairs_of_answers, samples, seed), _counted(majorities, samples, seed))
 
 
 def single_votes(
     margins: Array, rows: Sequence[PreferenceRow], *, samples: int = 2000, seed: int = 0
 ) -> Agreement | None:
-    """How often a method agrees with one annotator: what `People.couples` says of two annotators.
+    """How often a method agrees with one annotator: what `People.pairs_of_answers` says of two annotators.
 
     margins (N,) of judged pairs, the tied ones included; each vote for an image counts once. None without votes.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ PAPER = {
     "mlp3": (0.692, "Table 9"),
     "mlp4": (0.688, "Table 9"),
 }
-PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is no multiple of 1/360"
+PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is not a multiple of 1/360"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ CHANCE = Contender("chance", "Chance", "baseline", None)
 
 
 def run_config(run: Run) -> TrainConfig:
-    return TrainConfig(**run.description()["config"])
+    return TrainConfig(**run.description().config)
 
 
 def ablation_name(run: Run, *, null_text: bool = False, human_fraction: float = 1.0) -> str:
@@ -94,7 +94,7 @@ def evaluate_run(
     model = _trained(run)
     trained = margins("FRM", model, config.null_text)
     tied = reward_model_margins.margins(model, list(truth.tied), images, null_text=config.null_text)
-    start = margins("backbone", open_start(run.description()["start"], run, config), config.null_text)
+    start = margins("backbone", open_start(run.description().start, run, config), config.null_text)
     contenders = [
         Contender("frm", f"FRM, {text}", "frm", trained),
         Contender("start", f"Backbone {config.backbone}, untuned", "start", start),
@@ -164,7 +164,7 @@ def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] 
     return {
         name: {"value": share.mean, "low": share.low, "high": share.high, "comparisons": len(share)}
         for name, share in (
-            ("two_agree", found.couples),
+            ("two_agree", found.pairs_of_answers),
             ("one_against_rest", found.majority),
             ("frm_against_one", single),
         )
@@ -203,7 +203,7 @@ def _row_of(contender: Contender, name: str, stratum: Stratum, **known: Any) -> 
     values: dict[str, Any] = dict.fromkeys(ResultRow.__annotations__)
     values |= {"name": contender.name, "title": contender.title, "group": contender.group, "note": contender.note}
     values |= {"stratum": name, "pairs": len(stratum), "paper": figure, "paper_where": place, **known}
-    return ResultRow(**values)  # type: ignore[typeddict-item]
+    return cast(ResultRow, values)  # `values` begins with every key of it
 
 
 def _calibration(margins: NDArray[np.float64], truth: Gold) -> dict[str, Any]:

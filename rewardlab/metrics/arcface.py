@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rewardlab import assets
 from rewardlab.images import to_arrays
-from rewardlab.metrics.registry import Measure
+from rewardlab.metrics.registry import FullReferenceMeasure
 from rewardlab.weight_files import fill, read_tensors
 
 SIDE = 128
@@ -37,7 +37,8 @@ class IRBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.prelu(self.bn1(self.conv1(self.bn0(x))))
-        return self.prelu(self.bn2(self.conv2(inner)) + self.downsample(x))
+        outer: Tensor = self.prelu(self.bn2(self.conv2(inner)) + self.downsample(x))
+        return outer
 
 
 class ArcFaceResNet18(nn.Module):
@@ -61,7 +62,8 @@ class ArcFaceResNet18(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.prelu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.bn5(self.fc5(self.dropout(self.bn4(x)).flatten(1)))
+        features: Tensor = self.bn5(self.fc5(self.dropout(self.bn4(x)).flatten(1)))
+        return features
 
 
 def _stage(channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
@@ -78,7 +80,7 @@ def load_network() -> ArcFaceResNet18:
     return network.eval().requires_grad_(False)
 
 
-def build_arcface(device: str) -> Measure:
+def build_arcface(device: str) -> FullReferenceMeasure:
     """Angle of ArcFace's embeddings of the whole pictures in degrees, [0, 180].
 
     The reference script leaves pictures below one degree out of its mean; here every picture has its value, and
@@ -89,7 +91,7 @@ def build_arcface(device: str) -> Measure:
     def measure(images: Tensor, reference: Tensor) -> Tensor:
         return angles(network(grey(images)), network(grey(reference)))
 
-    return measure  # type: ignore[return-value]
+    return measure
 
 
 def grey(images: Tensor) -> Tensor:

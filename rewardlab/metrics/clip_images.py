@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from rewardlab import assets
 from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, open_clip
-from rewardlab.metrics.registry import Measure
+from rewardlab.metrics.registry import FullReferenceMeasure, Measure
 from rewardlab.weight_files import fill, read_tensors
 
 
@@ -47,7 +47,8 @@ class AestheticHead(nn.Module):
         )  # fmt: skip
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        return self.layers(embeddings)
+        score: Tensor = self.layers(embeddings)
+        return score
 
 
 def load_tower(path: Path, config: dict[str, Any]) -> ImageTower:
@@ -76,7 +77,7 @@ def load_aesthetic_head() -> AestheticHead:
     return head.eval().requires_grad_(False)
 
 
-def build_clipscore(device: str) -> Measure:
+def build_clipscore(device: str) -> FullReferenceMeasure:
     """Cosine of the embeddings of restored and original, [-1, 1]; CLIP ViT-B/32.
 
     Sec. 4 cites Hessel et al. 2021, who compare an image with a text, but counts CLIP Score among the metrics with a
@@ -87,9 +88,10 @@ def build_clipscore(device: str) -> Measure:
     tower = load_tower(assets.find("clip-vit-b32"), architecture("ViT-B-32-quickgelu")).to(device)
 
     def measure(images: Tensor, reference: Tensor) -> Tensor:
-        return (tower(images) * tower(reference)).sum(dim=1)
+        cosine: Tensor = (tower(images) * tower(reference)).sum(dim=1)
+        return cosine
 
-    return measure  # type: ignore[return-value]
+    return measure
 
 
 def build_aesthetic(device: str) -> Measure:
@@ -101,14 +103,15 @@ def build_aesthetic(device: str) -> Measure:
     head = load_aesthetic_head().to(device)
 
     def measure(images: Tensor, reference: Tensor | None) -> Tensor:
-        return head(tower(images)).flatten()
+        score: Tensor = head(tower(images)).flatten()
+        return score
 
     return measure
 
 
 def architecture(name: str) -> dict[str, Any]:
     """open_clip's configuration; OpenAI's weights want the `-quickgelu` names, the activation they learned with."""
-    config = open_clip.get_model_config(name)
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
         raise ValueError(f"open_clip knows no architecture {name}: pip install -r requirements.txt")
     return config

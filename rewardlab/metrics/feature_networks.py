@@ -64,6 +64,7 @@ def _extract(network: nn.Module, prepare: Extract, device: str) -> Extract:
     @torch.no_grad()
     def extract(images: Tensor) -> Tensor:
         require_images(images)
-        return network(2 * prepare(images.to(device)) - 1).float().cpu()
+        features: Tensor = network(2 * prepare(images.to(device)) - 1).float().cpu()
+        return features
 
     return extract

@@ -78,7 +78,7 @@ def frechet_distance(first: Array, second: Array) -> float:
     """|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (N, D) and (M, D), >= 0.
 
     C1 = A'A and C2 = B'B with A, B the centred features over the root of N - 1. The trace of the root is the sum of
-    the singular values of A B', so no D x D root is taken and fewer pictures than features are no special case. The
+    the singular values of A B', so no D x D root is taken and fewer pictures than features are not a special case. The
     distance itself is biased upwards by few pictures (the literature takes thousands): compare equal numbers only.
 
     Raises `ValueError` for differing D, fewer than two pictures, or values that are not finite.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rewardlab.metrics.registry import MAX_PSNR, Measure
+from rewardlab.metrics.registry import MAX_PSNR, FullReferenceMeasure
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
@@ -53,9 +53,9 @@ def _windowed(maps: Tensor) -> Tensor:
     return maps
 
 
-def build_psnr(device: str) -> Measure:
-    return psnr  # type: ignore[return-value]
+def build_psnr(device: str) -> FullReferenceMeasure:
+    return psnr
 
 
-def build_ssim(device: str) -> Measure:
-    return ssim  # type: ignore[return-value]
+def build_ssim(device: str) -> FullReferenceMeasure:
+    return ssim

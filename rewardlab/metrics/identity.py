@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from rewardlab import face_alignment
-from rewardlab.face_alignment import Detection, Pixels
-from rewardlab.images import to_arrays
-from rewardlab.metrics.registry import Measure, UndefinedMetric
+from rewardlab.face_alignment import Detection
+from rewardlab.images import Pixels, to_arrays
+from rewardlab.metrics.registry import FullReferenceMeasure, UndefinedMetric
 
 
 def reference_faces(references: list[Pixels], metric: str) -> list[Detection]:
@@ -20,7 +20,7 @@ def reference_faces(references: list[Pixels], metric: str) -> list[Detection]:
     return found
 
 
-def build_sface(device: str) -> Measure:
+def build_sface(device: str) -> FullReferenceMeasure:
     """Angle of SFace's embeddings in degrees, [0, 180]; on OpenCV, always on the CPU. Not ArcFace's Deg.
 
     Both pictures are cut out by the reference's landmarks: only the pixels are compared, and a restoration in which
@@ -40,4 +40,4 @@ def build_sface(device: str) -> Measure:
         ]
         return torch.tensor(angles)
 
-    return measure  # type: ignore[return-value]
+    return measure

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewardlab import assets
-from rewardlab.face_alignment import Detection, Pixels
-from rewardlab.images import to_arrays
+from rewardlab.face_alignment import Detection
+from rewardlab.images import Pixels, to_arrays
 from rewardlab.metrics.identity import reference_faces
-from rewardlab.metrics.registry import Measure
+from rewardlab.metrics.registry import FullReferenceMeasure
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import fill, read_tensors
 
@@ -30,7 +30,7 @@ DLIB_LOWER = 0.07
 FAN_SIDE = 256
 
 
-def build_landmarks68(device: str) -> Measure:
+def build_landmarks68(device: str) -> FullReferenceMeasure:
     """Mean distance in px of dlib's 68 points, both sought in the box of the reference's face (YuNet); on the CPU.
 
     Raises `ValueError` for a weights file of another kind.
@@ -50,7 +50,7 @@ def build_landmarks68(device: str) -> Measure:
         truth = [_dlib_points(predictor, *pair) for pair in zip(originals, boxes, strict=True)]
         return mean_distance(torch.from_numpy(np.stack(restored)), torch.from_numpy(np.stack(truth)))
 
-    return measure  # type: ignore[return-value]
+    return measure
 
 
 def dlib_box(face: Detection) -> tuple[int, int, int, int]:
@@ -65,7 +65,7 @@ def _dlib_points(predictor: Any, picture: Pixels, box: Any) -> Points:
     return np.array([(point.x, point.y) for point in predictor(picture, box).parts()], np.float64)
 
 
-def build_landmarks98(device: str) -> Measure:
+def build_landmarks98(device: str) -> FullReferenceMeasure:
     """LMD: mean distance in px of the 98 points of AWing's FAN (Wang et al. 2019), trained on WFLW.
 
     As in VQFR's script the whole picture is taken for an aligned face and resized to 256 x 256. A point is found to a
@@ -76,7 +76,7 @@ def build_landmarks98(device: str) -> Measure:
     def measure(images: Tensor, reference: Tensor) -> Tensor:
         return mean_distance(fan_points(network, images), fan_points(network, reference))
 
-    return measure  # type: ignore[return-value]
+    return measure
 
 
 def load_fan() -> nn.Module:
@@ -88,7 +88,8 @@ def load_fan() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         network = FAN(num_modules=4, num_landmarks=98, device="cpu")
     fill(network, read_tensors(path), path)
-    return network.eval().requires_grad_(False)
+    frozen: nn.Module = network.eval().requires_grad_(False)
+    return frozen
 
 
 def fan_points(network: nn.Module, images: Tensor) -> Tensor:
@@ -119,4 +120,5 @@ def peaks(heatmaps: Tensor) -> Tensor:
 
 def mean_distance(points: Tensor, truth: Tensor) -> Tensor:
     """Mean Euclidean distance of corresponding points: two (B, N, 2) -> (B,)."""
-    return (points - truth).norm(dim=2).mean(dim=1)
+    distance: Tensor = (points - truth).norm(dim=2).mean(dim=1)
+    return distance

@@ -60,7 +60,8 @@ def build_niqe(device: str) -> Measure:
 
 def luma(picture: Array) -> Array:
     """Y of MATLAB's YCbCr, rounded as there: float (H, W, 3) RGB in [0, 1] -> (H, W) in [16, 235]."""
-    return np.round(picture @ LUMA + 16)
+    rounded: Array = np.round(picture @ LUMA + 16)
+    return rounded
 
 
 def niqe(image: Array, pristine: Pristine) -> float:
@@ -104,7 +105,8 @@ def _normalised(image: Array, window: Array) -> Array:
 
 
 def _blurred(image: Array, window: Array) -> Array:
-    return correlate1d(correlate1d(image, window, axis=0, mode="nearest"), window, axis=1, mode="nearest")
+    blurred: Array = correlate1d(correlate1d(image, window, axis=0, mode="nearest"), window, axis=1, mode="nearest")
+    return blurred
 
 
 def _halved(image: Array) -> Array:

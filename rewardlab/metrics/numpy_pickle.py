@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 # All that a pickled array of numbers refers to; numpy 2 moved numpy.core to numpy._core.
+_reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]  # private: only pickles name it
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
 }
 
 
@@ -28,7 +29,7 @@ class _ArraysOnly(pickle.Unpickler):
 def load_arrays(path: Path) -> Any:
     """The dicts, lists and numpy arrays pickled in `path`.
 
-    Raises `ValueError` naming the file if it is no pickle or refers to anything else.
+    Raises `ValueError` naming the file if it is not a pickle or refers to anything else.
     """
     with path.open("rb") as file:
         try:

@@ -1,9 +1,12 @@
 """LPIPS (Zhang et al. 2018), version 0.1: the lpips package's graph and heads, the trunk from an asset."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewardlab import assets
@@ -23,7 +26,8 @@ class Lpips(nn.Module):
         self.network = network.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, reference: Tensor) -> Tensor:
-        return self.network(2 * images - 1, 2 * reference - 1).flatten()
+        distance: Tensor = self.network(2 * images - 1, 2 * reference - 1).flatten()
+        return distance
 
 
 def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
@@ -36,7 +40,8 @@ def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
     measure = untrained(trunk)
     try:
         layers = load_arrays(path)[layers_name]
-        trunk_layers = (module for module in measure.network.net.modules() if isinstance(module, nn.Conv2d))  # type: ignore[union-attr]
+        net: nn.Module = measure.network.get_submodule("net")
+        trunk_layers = (module for module in net.modules() if isinstance(module, nn.Conv2d))
         for index, convolution in enumerate(trunk_layers):
             _fill(convolution, layers[f"Conv_{index}"])
     except (KeyError, TypeError, RuntimeError) as error:
@@ -59,6 +64,6 @@ def build_lpips(device: str) -> Measure:
     return load_network("alex").to(device)
 
 
-def _fill(convolution: nn.Conv2d, layer: dict) -> None:
+def _fill(convolution: nn.Conv2d, layer: Mapping[str, NDArray[np.float32]]) -> None:
     kernel = torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1)  # height, width, in, out -> torch's order
     convolution.load_state_dict({"weight": kernel, "bias": torch.from_numpy(layer["bias"])})

@@ -58,7 +58,8 @@ def maniqa_without_weights() -> nn.Module:
 
     offline = SimpleNamespace(create_model=empty_vit)
     with torch.random.fork_rng(devices=[]), standing_in(maniqa_arch, "timm", offline):
-        return maniqa_arch.MANIQA(pretrained=False, scale=0.8)  # scale: pyiqa's setting for this file
+        network: nn.Module = maniqa_arch.MANIQA(pretrained=False, scale=0.8)  # scale: pyiqa's setting for this file
+        return network
 
 
 def build_clipiqa(device: str) -> Measure:
@@ -79,7 +80,8 @@ def _measure(network: nn.Module, device: str) -> Measure:
     network.eval().requires_grad_(False).to(device)
 
     def measure(images: Tensor, reference: Tensor | None = None) -> Tensor:
-        return network(images).flatten()
+        score: Tensor = network(images).flatten()
+        return score
 
     return measure
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Measure = Callable[[Tensor, Tensor | None], Tensor]
+    FullReferenceMeasure = Callable[[Tensor, Tensor], Tensor]
 else:
-    Measure = Callable
+    Measure = FullReferenceMeasure = Callable
 
 MAX_PSNR = 100.0
 
@@ -53,7 +54,7 @@ class Metric(Needs):
     low: float | None
     high: float | None
     needs_reference: bool
-    builder: str  # module in this package: function(device) -> Measure
+    builder: str  # module in this package: function(device) -> Measure, or FullReferenceMeasure if needs_reference
 
 
 METRICS = {

@@ -36,7 +36,9 @@ def build(seed: int) -> HistGradientBoostingClassifier:
     )
 
 
-def fit_tree(first: Array, second: Array, first_wins: NDArray[np.bool_], faces: NDArray, *, seed: int) -> Tree:
+def fit_tree(
+    first: Array, second: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64], *, seed: int
+) -> Tree:
     """Fit on N judged pairs: metrics (N, K) of each image, who won (N,), the face of each pair (N,). Raises
     `TooFewLabels`."""
     config = PredictorConfig(seed=seed)

@@ -73,7 +73,7 @@ class JudgedPairs:
     first_wins: Bools
     faces: NDArray[np.int64]
 
-    def part(self, rows: NDArray) -> "JudgedPairs":
+    def part(self, rows: NDArray[np.int64]) -> "JudgedPairs":
         return JudgedPairs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
@@ -108,7 +108,7 @@ def measure(pairs: JudgedPairs, *, parameters: Parameters, points: int = 6, seed
             yield Point(method, share, labels, float(correct.mean()), low, high, correct)
 
 
-def _of_first_faces(faces: NDArray, train: NDArray, share: float, seed: int) -> NDArray:
+def _of_first_faces(faces: NDArray[np.int64], train: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
     """Rows of the first faces, in a random order that the seed fixes, that hold this share of the training rows."""
     known = np.unique(faces[train])
     order = np.random.default_rng(seed).permutation(np.unique(faces))
@@ -137,7 +137,7 @@ def _classifier(model: ClassifierMixin, learned: JudgedPairs, asked: JudgedPairs
     return antisymmetric(model.fit(*_rows(learned)).predict_proba(both)[:, 1]) - 0.5
 
 
-def _rows(learned: JudgedPairs) -> tuple[Array, NDArray]:
+def _rows(learned: JudgedPairs) -> tuple[Array, NDArray[np.int64]]:
     x, y, _ = both_orders(learned.first, learned.second, learned.first_wins, learned.faces)
     return x, y
 
@@ -147,11 +147,17 @@ def _constant_order(learned: JudgedPairs, asked: JudgedPairs) -> Array:
     for one, other, won in zip(learned.first_sources, learned.second_sources, learned.first_wins, strict=True):
         wins[one, other] = wins.get((one, other), 0) + (1 if won else -1)
         wins[other, one] = wins.get((other, one), 0) - (1 if won else -1)
-    couples = zip(asked.first_sources, asked.second_sources, strict=True)
-    return np.array([wins.get(couple, 0) or (1 if couple[0] < couple[1] else -1) for couple in couples], np.float64)
+    restorer_pairs = zip(asked.first_sources, asked.second_sources, strict=True)
+    return np.array(
+        [
+            wins.get(restorer_pair, 0) or (1 if restorer_pair[0] < restorer_pair[1] else -1)
+            for restorer_pair in restorer_pairs
+        ],
+        np.float64,
+    )
 
 
-def last_doubling(points: Sequence[Point], faces: NDArray) -> list[Doubling]:
+def last_doubling(points: Sequence[Point], faces: NDArray[np.int64]) -> list[Doubling]:
     """Of each method that was measured at one half and at all of the labels; faces (N,)."""
     at = {(point.method, point.share): point.correct.astype(np.float64) for point in points}
     gains = []

@@ -36,7 +36,13 @@ class Mlp:
 
 
 def fit_mlp(
-    first: Array, second: Array, first_wins: NDArray[np.bool_], faces: NDArray, *, layers: Literal[3, 4], seed: int
+    first: Array,
+    second: Array,
+    first_wins: NDArray[np.bool_],
+    faces: NDArray[np.int64],
+    *,
+    layers: Literal[3, 4],
+    seed: int,
 ) -> Mlp:
     """Fit on N judged pairs: metrics (N, K) of each image, who won (N,), and the face of each pair (N,).
 

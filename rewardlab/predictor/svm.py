@@ -10,6 +10,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skops.io
@@ -46,8 +47,8 @@ class PredictorConfig:
     bootstrap_samples: int = 2000
     seed: int = 0
 
-    def grid(self) -> list[dict[str, list]]:
-        by_kernel: dict[str, dict[str, list]] = {
+    def grid(self) -> list[dict[str, list[Any]]]:
+        by_kernel: dict[str, dict[str, list[Any]]] = {
             "linear": {"svc__C": list(self.c)},
             "rbf": {"svc__C": list(self.c), "svc__gamma": list(self.gamma)},
             "poly": {
@@ -74,14 +75,15 @@ class Predictor:
 
     def probability_first(self, first: Array, second: Array) -> Array:
         """p(first beats second) for metric vectors (N, K) each, in the order of `features`. Returns (N,)."""
-        return 1 / (1 + np.exp(-self.slope * symmetric_margin(self.pipeline, first, second)))
+        probability: Array = 1 / (1 + np.exp(-self.slope * symmetric_margin(self.pipeline, first, second)))
+        return probability
 
 
 def fit(
     first: Array,
     second: Array,
     first_wins: NDArray[np.bool_],
-    faces: NDArray,
+    faces: NDArray[np.int64],
     *,
     features: tuple[str, ...],
     config: PredictorConfig | None = None,
@@ -119,7 +121,7 @@ def fit(
     )
 
 
-def require_enough(faces: NDArray, config: PredictorConfig) -> None:
+def require_enough(faces: NDArray[np.int64], config: PredictorConfig) -> None:
     """Raises `TooFewLabels` unless there are labels, and faces to divide them by. faces (N,)."""
     if len(faces) < config.minimum_labels or len(np.unique(faces)) < config.folds:
         raise TooFewLabels(
@@ -128,7 +130,9 @@ def require_enough(faces: NDArray, config: PredictorConfig) -> None:
         )
 
 
-def both_orders(first: Array, second: Array, first_wins: NDArray, faces: NDArray) -> tuple[Array, NDArray, NDArray]:
+def both_orders(
+    first: Array, second: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64]
+) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
     """Every pair as it is and swapped: features (2N, 2K), first wins as 0 or 1 (2N,), faces (2N,)."""
     x = np.concatenate([np.hstack([first, second]), np.hstack([second, first])])
     y = np.concatenate([first_wins, ~first_wins]).astype(int)
@@ -168,14 +172,18 @@ def decision_function(pipeline: Pipeline, x: Array) -> Array:
 
     def kernel(rows: Array) -> Array:
         if svc.kernel == "linear":
-            return linear_kernel(rows, support)
+            linear: Array = linear_kernel(rows, support)
+            return linear
         if svc.kernel == "rbf":
-            return rbf_kernel(rows, support, gamma=gamma)
+            radial: Array = rbf_kernel(rows, support, gamma=gamma)
+            return radial
         base = gamma * linear_kernel(rows, support) + np.float32(svc.coef0)
-        return math.prod([base] * svc.degree)  # NumPy's float power takes twenty times as long
+        power: Array = math.prod([base] * svc.degree)  # NumPy's float power takes twenty times as long
+        return power
 
     chunks = [kernel(scaled[start : start + PREDICT_CHUNK]) @ weights for start in range(0, len(x), PREDICT_CHUNK)]
-    return np.concatenate(chunks).astype(float) + svc.intercept_[0]
+    margin: Array = np.concatenate(chunks).astype(float) + svc.intercept_[0]
+    return margin
 
 
 def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
@@ -187,10 +195,10 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
 
 
 def constant_order_accuracy(
-    first_sources: NDArray,
-    second_sources: NDArray,
+    first_sources: NDArray[np.str_],
+    second_sources: NDArray[np.str_],
     first_wins: NDArray[np.bool_],
-    faces: NDArray,
+    faces: NDArray[np.int64],
     *,
     folds: int = 5,
 ) -> float:

@@ -50,17 +50,18 @@ def open_hpsv2(checkpoint: Path, architecture: str = "ViT-H-14", *, antialias: b
     config = _architecture(architecture)
     clip = build(config)
     fill(clip, _read_checkpoint(checkpoint), checkpoint)
-    door = Preprocess(size=clip.visual.image_size[0], antialias=antialias)
-    return FaceRewardModel(clip, make_tokenizer(config), door, config)
+    preprocess = Preprocess(size=clip.visual.image_size[0], antialias=antialias)
+    return FaceRewardModel(clip, make_tokenizer(config), preprocess, config)
 
 
 def _architecture(name: str) -> dict[str, Any]:
     if name.endswith(".json"):
         try:
-            return json.loads(Path(name).read_text())
+            stored: dict[str, Any] = json.loads(Path(name).read_text())
+            return stored
         except (OSError, json.JSONDecodeError) as error:
             raise ModelError(f"The architecture {name} cannot be read: {error}") from error
-    config = open_clip.get_model_config(name)
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
         raise ModelError(f"open_clip knows no architecture {name}: see open_clip.list_models()")
     return config
@@ -76,7 +77,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"There is no checkpoint {path}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         # torch's own advice, to load it without weights_only, would run whatever is inside.
-        raise ModelError(f"{path} is no checkpoint of plain tensors, or is cut: get it anew") from error
+        raise ModelError(f"{path} is not a checkpoint of plain tensors, or is truncated: download it again") from error
     tensors = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise ModelError(f"{path} holds no state_dict of tensors: it is not in HPSv2's layout")
@@ -95,8 +96,8 @@ def open_compact(seed: int) -> FaceRewardModel:
     wanted = {name: stored[name] for name in text.state_dict() if name in stored}
     text.load_state_dict(wanted)
     # Trained with TensorFlow's scaling to [-1, 1].
-    door = Preprocess(size=COMPACT_SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return FaceRewardModel(clip, make_tokenizer(COMPACT_CONFIG, text_folder), door, COMPACT_CONFIG)
+    preprocess = Preprocess(size=COMPACT_SIZE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return FaceRewardModel(clip, make_tokenizer(COMPACT_CONFIG, text_folder), preprocess, COMPACT_CONFIG)
 
 
 def lock(model: FaceRewardModel, *, image_layers: int, text_layers: int) -> None:

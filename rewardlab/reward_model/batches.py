@@ -105,7 +105,7 @@ class Batch:
         return Batch(**{name: tensor.pin_memory() for name, tensor in self.__dict__.items()})
 
 
-class FaceDataset(Dataset):
+class FaceDataset(Dataset[tuple[FaceGroup, Tensor, Tensor]]):
     """Decodes, preprocesses and tokenizes the groups of a micro-batch; indexed by lists of `Item`."""
 
     def __init__(self, groups: Sequence[FaceGroup], folder: Path, preprocess: Preprocess, tokens: Tensor) -> None:
@@ -149,7 +149,9 @@ def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
     )
 
 
-def loader(dataset: FaceDataset, batches: Iterable[list[Item]], *, workers: int, pin: bool = False) -> DataLoader:
+def loader(
+    dataset: FaceDataset, batches: Iterable[list[Item]], *, workers: int, pin: bool = False
+) -> DataLoader[tuple[FaceGroup, Tensor, Tensor]]:
     """Batches in order, prepared ahead by `workers` processes (0: when asked for)."""
     return DataLoader(
         dataset,

@@ -45,4 +45,5 @@ def align(model: FaceRewardModel, images: Iterable[Tensor], captions: list[str],
 def _pooled_text(model: FaceRewardModel, tokens: Tensor) -> Tensor:
     text = model.clip.text
     mask = (tokens != text.config.pad_token_id).long()
-    return text.pooler(text.transformer(input_ids=tokens, attention_mask=mask), mask)
+    pooled: Tensor = text.pooler(text.transformer(input_ids=tokens, attention_mask=mask), mask)
+    return pooled

@@ -11,6 +11,7 @@ from rewardlab.manifest import PreferenceRow
 from rewardlab.reward_model import batches, losses
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.training import schedule
+from rewardlab.training.run_schema import Agreement
 
 FACES_AT_ONCE = 8
 
@@ -64,13 +65,13 @@ def gold_agreement(
     *,
     null_text: bool,
     tell: Callable[[], None] = lambda: None,
-) -> dict[str, dict[str, float | int | None]]:
+) -> dict[str, Agreement]:
     """Share of decided pairs on which model and label agree, by stratum: contested pairs, pairs with hq (anchored)."""
     decided = [row for row in rows if row.p_first != 0.5]
     logits = margins(model, decided, folder, null_text=null_text, tell=tell)
     right = np.sign(logits) == np.sign([row.p_first - 0.5 for row in decided])
     anchored = np.array([row.origin == "ground_truth" for row in decided])
     return {
-        stratum: {"agreement": float(right[mask].mean()) if mask.any() else None, "pairs": int(mask.sum())}
+        stratum: Agreement(float(right[mask].mean()) if mask.any() else None, int(mask.sum()))
         for stratum, mask in (("contested", ~anchored), ("anchored", anchored))
     }

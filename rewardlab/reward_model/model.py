@@ -96,12 +96,14 @@ class FaceRewardModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.clip.logit_scale.device
+        device: torch.device = self.clip.logit_scale.device
+        return device
 
     @property
     def scale(self) -> Tensor:
         """1 / tau of App. A.2."""
-        return self.clip.logit_scale.exp()
+        scale: Tensor = self.clip.logit_scale.exp()
+        return scale
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, S, S) -> unit embeddings (N, D)."""
@@ -109,7 +111,8 @@ class FaceRewardModel(nn.Module):
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """(C,) texts -> token ids (C, L), cut at the context length."""
-        return self.tokenizer(list(captions))
+        tokens: Tensor = self.tokenizer(list(captions))
+        return tokens
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (C, L) -> unit embeddings (C, D)."""
@@ -169,11 +172,11 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
     folder = Path(folder)
     try:
         stored = json.loads((folder / CONFIG_FILE).read_text())
-        model_config, preprocess = stored["model_cfg"], stored["preprocess_cfg"]
+        model_config, stored_preprocess = stored["model_cfg"], stored["preprocess_cfg"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         hint = f". Name {folder / 'model'}" if (folder / "model" / CONFIG_FILE).exists() else ""
         raise ModelError(
-            f"{folder} is no model folder of open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
+            f"{folder} is not a model folder in open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
         ) from error
     weights = folder / WEIGHTS_FILE
     if not weights.exists():
@@ -183,13 +186,13 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
         fill(clip, load_file(weights), weights)
     except SafetensorError as error:
         raise ModelError(f"{weights} is damaged or cut: {error}. Copy it again.") from error
-    door = Preprocess(
-        size=_one_side(preprocess.get("size", clip.visual.image_size)),
-        mean=tuple(preprocess["mean"]),
-        std=tuple(preprocess["std"]),
+    preprocess = Preprocess(
+        size=_one_side(stored_preprocess.get("size", clip.visual.image_size)),
+        mean=tuple(stored_preprocess["mean"]),
+        std=tuple(stored_preprocess["std"]),
         antialias=stored.get("rewardlab", {}).get("antialias", True),
     )
-    return FaceRewardModel(clip, make_tokenizer(model_config, folder), door, model_config).to(device)
+    return FaceRewardModel(clip, make_tokenizer(model_config, folder), preprocess, model_config).to(device)
 
 
 def fill(clip: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:

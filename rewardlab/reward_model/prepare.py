@@ -33,7 +33,7 @@ def prepare_run(
         _prepare(run, config, source, images, checkpoint_file)
     except BaseException:
         if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is no run
+            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is not a run
         raise
 
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,6 +21,7 @@ from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
 from rewardlab.training import checkpoint, schedule
 from rewardlab.training.loop import Loop, Tell, holding, precision
+from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 
 MAX_SCALE = 100.0  # CLIP's bound on 1 / tau, kept by HPSv2
@@ -55,7 +55,7 @@ def train(
 
     Raises `TrainError`; the run's status then says the same.
     """
-    config = TrainConfig(**run.description()["config"])
+    config = TrainConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
     loop = Loop(run, config.iterations, accelerator, tell, unit="pairs")
     with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
@@ -77,7 +77,7 @@ class Trainer:
                 f"{config.faces_per_step} faces a step cannot be divided into {accelerator.num_processes} processes x "
                 f"{config.accumulation} micro-batches: choose --faces-per-step as a multiple of {self.shares}."
             )
-        self.model = open_start(run.description()["start"], run, config)
+        self.model = open_start(run.description().start, run, config)
         backbones.lock(self.model, image_layers=config.image_layers, text_layers=config.text_layers)
         if config.checkpointing:
             self.model.clip.set_grad_checkpointing(True)
@@ -182,12 +182,11 @@ class Trainer:
             self.loop.show(loss=window.last_loss, gold=gold)
 
     def _log(self, window: "Window") -> None:
-        point = window.close(self.accelerator)
-        self.loop.rate = point.pop("rate")
+        point, self.loop.rate = window.close(self.step, self.accelerator)
         if self.accelerator.is_main_process:
-            self.loop.run.append({"step": self.step, **point})
-            self.loop.tensorboard({"loss": point["loss"], "learning rate": self.config.rate(self.step - 1)})
-            self.loop.tensorboard({f"pair accuracy/{origin}": share for origin, share in point["accuracy"].items()})
+            self.loop.run.append(point)
+            self.loop.tensorboard({"loss": point.loss, "learning rate": self.config.rate(self.step - 1)})
+            self.loop.tensorboard({f"pair accuracy/{origin}": share for origin, share in point.accuracy.items()})
 
     def look_at_gold(self) -> float | None:
         """Agreement on the gold set as it is now, for the curve. Nothing is decided by it."""
@@ -196,9 +195,9 @@ class Trainer:
         shares = margins.gold_agreement(
             self.model, self.gold, self.images, null_text=self.config.null_text, tell=self.loop.show_life
         )
-        self.loop.run.append({"step": self.step, "gold": shares})
-        self.loop.tensorboard({f"gold agreement/{stratum}": share["agreement"] for stratum, share in shares.items()})
-        return shares["contested"]["agreement"]
+        self.loop.run.append(GoldPoint(step=self.step, gold=shares))
+        self.loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})
+        return shares["contested"].agreement
 
     def _finish(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -232,21 +231,22 @@ class Window:
         self.asked.index_add_(0, batch.origin[decided], torch.ones_like(agree[decided]))
         self.pairs += len(logits)
 
-    def close(self, accelerator: Accelerator) -> dict[str, Any]:
-        """The point, summed over processes; the window starts anew."""
+    def close(self, step: int, accelerator: Accelerator) -> tuple[FrmPoint, float]:
+        """Return the point, summed over processes, and the pairs a second; start anew."""
         seconds = time.perf_counter() - self.since
         sums = torch.cat([self.loss[None], self.right, self.asked])
         loss, *counts = accelerator.reduce(sums, "sum").tolist()
         right, asked = counts[: len(ORIGINS)], counts[len(ORIGINS) :]
         self.last_loss = loss / self.steps
-        point = {
-            "loss": self.last_loss,
-            "accuracy": {
+        point = FrmPoint(
+            step=step,
+            loss=self.last_loss,
+            accuracy={
                 origin: hits / pairs if pairs else None
                 for origin, hits, pairs in zip(ORIGINS, right, asked, strict=True)
             },
-            "data_wait": round(self.waited / seconds, 4),
-            "rate": round(self.pairs * accelerator.num_processes / seconds, 2),
-        }
+            data_wait=round(self.waited / seconds, 4),
+        )
+        rate = round(self.pairs * accelerator.num_processes / seconds, 2)
         self._clear()
-        return point
+        return point, rate

@@ -47,7 +47,8 @@ def saved_step(path: Path) -> int:
         return 0
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["step"])
+            step: int = json.loads(file.metadata()["step"])
+            return step
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Delete it to start the run anew.") from error
 

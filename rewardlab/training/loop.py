@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import runs
+from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
 
 STATUS_SECONDS = 1.0
@@ -33,9 +34,7 @@ Tell = Callable[[Progress], None]
 class Loop:
     """The frame of one process's training: only the main process writes."""
 
-    def __init__(
-        self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Literal["pairs", "images"]
-    ) -> None:
+    def __init__(self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Unit) -> None:
         self.run, self.total, self.accelerator, self.tell, self.unit = run, total, accelerator, tell, unit
         self.step = self.saved = 0
         self.rate: float | None = None
@@ -44,7 +43,8 @@ class Loop:
 
     @property
     def is_main(self) -> bool:
-        return self.accelerator.is_main_process
+        is_main: bool = self.accelerator.is_main_process
+        return is_main
 
     @contextmanager
     def guarded(self, *, when_full: str) -> Iterator[None]:
@@ -68,7 +68,7 @@ class Loop:
                 raise self.failed(
                     f"The disk of {self.run.folder} is full. Free space and run the same command"
                 ) from error
-            raise self.failed(f"{error}. Run the same command once that is mended") from error
+            raise self.failed(f"{error}. Run the same command once that is fixed") from error
         except Exception as error:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise
@@ -91,7 +91,7 @@ class Loop:
             self._status_at = time.monotonic()
             self.write_status("running")
 
-    def write_status(self, state: str, error: str = "") -> None:
+    def write_status(self, state: State, error: str = "") -> None:
         if self.is_main:
             self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
 
@@ -121,7 +121,7 @@ class Loop:
             self._writer.close()
 
 
-def holding(run: Run, accelerator: Accelerator):
+def holding(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """The run's lock, in the main process."""
     return run.held() if accelerator.is_main_process else nullcontext()
 

@@ -4,7 +4,6 @@ Copied from a GPU machine into the web app's run folder, it shows there.
 """
 
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -16,11 +15,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
+
+import msgspec
+from filelock import FileLock, Timeout
 
 from rewardlab.files import write_atomic
+from rewardlab.training import checked_json, run_schema
+from rewardlab.training.checked_json import Unreadable
+from rewardlab.training.run_schema import DataHeader, Description, Point, State, Status, Unit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+P = TypeVar("P", bound=Point)
 
 
 class RunError(ValueError):
@@ -65,14 +71,15 @@ class Run:
         return (self.folder / "config.json").exists()
 
     def is_done(self) -> bool:
-        return self.model.exists() and self.status().get("state") == "done"
+        status = self.status()
+        return self.model.exists() and status is not None and status.state == "done"
 
-    def description(self) -> dict[str, Any]:
-        """What `create` wrote. Raises `RunError`."""
+    def description(self) -> Description:
+        """Read what `create` wrote. Raises `RunError`."""
         try:
-            return json.loads((self.folder / "config.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(f"{self.folder} is no run: its config.json cannot be read ({error})") from error
+            return run_schema.read_description(self.folder)
+        except Unreadable as error:
+            raise RunError(f"{self.folder} is not a run: {error}") from error
 
     def create(
         self,
@@ -84,96 +91,103 @@ class Run:
         header: dict[str, Any] | None = None,
         faces: dict[str, Any] | None = None,
     ) -> None:
-        """`header` and `faces`: of the manifest and of the list of faces, which must be there already: whoever sees a
-        config.json sees a whole run."""
-        description = {
-            "kind": kind,
-            "name": self.name,
-            "created": _now(),
-            "config": asdict(config),
-            "start": start,
-            "images": str(images),
-            "manifest": _without_format(header),
-            **({"faces": _without_format(faces)} if faces else {}),
-            "code": code_version(),
-        }
-        self._write_description(description)
+        """Write config.json. `header` and `faces`: of the manifest and of the list of faces, which must be there
+        already: whoever sees a config.json sees a whole run."""
+        description = Description(
+            kind=kind,
+            name=self.name,
+            created=_now(),
+            config=asdict(config),
+            start=dict(start),
+            images=str(images),
+            manifest=msgspec.convert(header or {}, DataHeader),
+            faces=msgspec.convert(faces or {}, DataHeader),
+            code=code_version(),
+        )
+        write_atomic(self.folder / "config.json", checked_json.encode(description, indent=2))
 
     def reconfigure(self, config: Any) -> None:
-        """Go on with a configuration that differs in what is free to change."""
-        self._write_description(self.description() | {"config": asdict(config)})
-
-    def _write_description(self, description: dict[str, Any]) -> None:
-        write_atomic(self.folder / "config.json", json.dumps(description, indent=2).encode())
+        """Continue with a configuration that differs in what is free to change."""
+        self.description()
+        path = self.folder / "config.json"
+        written = json.loads(path.read_bytes()) | {"config": asdict(config)}  # with keys that the schema ignores
+        write_atomic(path, json.dumps(written, indent=2).encode())
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Only one process prepares or trains a run. Raises `RunError`.
+        """Let only one process prepare or train a run. Raises `RunError`.
 
-        The lock ends with the process that took it: a record lock, which processes that load data do not inherit.
-        Its file lies beside the folder, which may be replaced meanwhile.
+        The lock ends with the process that took it, however that ends: filelock closes it in forked processes, so the
+        workers that load data do not keep it. Its file lies beside the folder, which may be replaced meanwhile.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_name(f".{self.name}.lock").open("a+") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError) as error:
-                file.seek(0)
-                raise RunError(
-                    f"The run {self.name} is in the hands of process {file.read().strip()}: wait for it"
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
-
-    def status(self) -> dict[str, Any]:
+        # The holder has a file of its own, since Windows lets nobody read a file that is locked.
+        holder = self.folder.with_name(f".{self.name}.holder")
+        lock = FileLock(self.folder.with_name(f".{self.name}.lock"), timeout=0)
         try:
-            return json.loads((self.folder / "status.json").read_text())
-        except (OSError, json.JSONDecodeError):
-            return {}
+            lock.acquire()
+        except Timeout as error:
+            process = holder.read_text() if holder.exists() else "that is just starting"
+            raise RunError(f"The run {self.name} is locked by process {process}: wait for it") from error
+        try:
+            holder.write_text(str(os.getpid()))
+            yield
+        finally:
+            lock.release()
+
+    def status(self) -> Status | None:
+        """Read status.json; None if it is not there or cannot be read."""
+        try:
+            return run_schema.read_status(self.folder)
+        except Unreadable:
+            return None
 
     def write_status(
         self,
-        state: str,
+        state: State,
         *,
         step: int,
         total: int,
         error: str = "",
         rate: float | None = None,
-        unit: Literal["pairs", "images"] = "pairs",
+        unit: Unit = "pairs",
     ) -> None:
         """rate: units a second."""
-        status = {
-            "state": state,
-            "step": step,
-            "total": total,
-            "updated": _now(),
-            "error": error,
-            "rate": rate,
-            "unit": unit,
-        }
-        write_atomic(self.folder / "status.json", json.dumps(status).encode())
+        status = Status(state=state, step=step, total=total, updated=_now(), error=error, rate=rate, unit=unit)
+        write_atomic(self.folder / "status.json", checked_json.encode(status))
 
-    def append(self, point: dict[str, Any]) -> None:
-        with self.curve.open("a") as file:
-            file.write(json.dumps(point) + "\n")
+    def append(self, point: Point) -> None:
+        with self.curve.open("ab") as file:
+            file.write(checked_json.encode(point) + b"\n")
 
-    def points(self) -> list[dict[str, Any]]:
-        """The curve; a last line that was cut off by a kill is left out."""
-        if not self.curve.exists():
-            return []
-        lines = self.curve.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+    def points(self) -> list[Point]:
+        """Read the curve. A figure that is not finite is None. Raises `RunError` for a line that is not a point."""
+        lines = self._lines()
+        kind = self.description().kind if lines else ""
+        points = []
+        for number, line in enumerate(lines, start=1):
+            problems: list[str] = []
+            point = run_schema.decode_point(line, kind, f"{self.curve}, line {number}", problems)
+            if point is None:
+                raise RunError(f"{problems[0]}: remove this line")
+            points.append(point)
+        return points
+
+    def points_of(self, kind: type[P]) -> list[P]:
+        """Read the points of one kind. Raises `RunError` as `points` does."""
+        return [point for point in self.points() if isinstance(point, kind)]
 
     def cut_curve(self, step: int) -> None:
         """Forget what came after the checkpoint: it is about to be computed again."""
-        kept = [point for point in self.points() if point["step"] <= step]
-        write_atomic(self.curve, "".join(json.dumps(point) + "\n" for point in kept).encode())
+        try:
+            kept = [line + b"\n" for line in self._lines() if run_schema.step_of(line) <= step]
+        except Unreadable as error:
+            raise RunError(f"{self.curve}: {error}") from error
+        write_atomic(self.curve, b"".join(kept))
 
-
-def _without_format(header: dict[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (header or {}).items() if key not in ("format", "version")}
+    def _lines(self) -> list[bytes]:
+        """Without a last line that was cut off by a kill."""
+        return self.curve.read_bytes().split(b"\n")[:-1] if self.curve.exists() else []
 
 
 def open_run(root: Path, name: str) -> Run:
@@ -205,8 +219,8 @@ def _commit() -> str:
         return "unknown (no git repository)"
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -218,8 +232,8 @@ def finished(run: Run | None, kind: str, option: str, what: str) -> Run:
     """`run` if it is a finished one of this kind. Raises `RunError` that names the option it was given with."""
     if run is None:
         raise RunError(f"{option} RUN is needed, {what}.")
-    if run.description()["kind"] != kind:
-        raise RunError(f"{option} {run.name}: this run is of kind {run.description()['kind']}, not {kind}.")
+    if (actual := run.description().kind) != kind:
+        raise RunError(f"{option} {run.name}: this run is of kind {actual}, not {kind}.")
     if not run.is_done():
         raise RunError(f"{option} {run.name}: this run is not done, give its command again.")
     return run

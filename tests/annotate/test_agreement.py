@@ -90,7 +90,7 @@ def test_what_people_and_machines_say_is_counted_right(gold_set, client):
     response = client.get("/campaigns/gold/agreement")
     report = response.context["report"]
     overall = {line.title: line.estimate for line in report.people.overall}
-    # Of the three couples of answers of a pair all agree on four pairs of six, none on the other two.
+    # Of the three pairs of answers to a pair of images all agree on four pairs of six, none on the other two.
     assert overall["Two annotators give the same answer"].value == pytest.approx(4 / 6)
     assert overall["Two annotators give the same answer"].count == 3 * 6 * FACES
     assert {line.title: line.estimate.value for line in report.people.strata} == {
@@ -99,7 +99,7 @@ def test_what_people_and_machines_say_is_counted_right(gold_set, client):
     }
     by_rule = {line.title: line.estimate.value for line in report.people.rules}
     assert by_rule == {"realism": 1.0, "detail": pytest.approx(1 / 3)}
-    assert len(report.people.couples) == 3
+    assert len(report.people.annotator_pairs) == 3
     assert report.people.retest.estimate.why.startswith("no mirrored repeat")
 
     machines = {machine.answers.name: machine for machine in report.machines.machines}
@@ -168,7 +168,7 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
     assert "Nobody has answered yet" in client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
     answer_all(campaign, [best])
     page = client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
-    assert "This campaign is no gold set" in page
+    assert "This campaign is not a gold set" in page
     assert "only one annotator" in page
     assert ">nan" not in page.lower()
     with pytest.raises(CommandError, match="There is no campaign nothing"):
@@ -176,7 +176,7 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
     with pytest.raises(CommandError, match="There is no gold set yet"):
         call_command("agreement")
     (tmp_path / "file").touch()
-    with pytest.raises(CommandError, match="is no folder that can be written"):
+    with pytest.raises(CommandError, match="is not a folder that can be written"):
         call_command("agreement", campaign.slug, "--out", str(tmp_path / "file"))
 
 

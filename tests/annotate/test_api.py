@@ -251,8 +251,8 @@ def test_the_order_of_ids_does_not_tell_which_restorers_are_compared(person):
     campaign = make_campaign(faces=80, members=[person])
     rows = campaign.items.order_by("pk").values_list("pair__first__source", "pair__second__source")
     counts: dict[frozenset, list[int]] = {}
-    for place, couple in enumerate(rows):
-        counts.setdefault(frozenset(couple), [0, 0, 0])[place % 3] += 1
+    for place, restorer_pair in enumerate(rows):
+        counts.setdefault(frozenset(restorer_pair), [0, 0, 0])[place % 3] += 1
     assert [sum(row) for row in counts.values()] == [80, 80, 80]
     chi_square = sum((n - 80 / 3) ** 2 / (80 / 3) for row in counts.values() for n in row)
     assert chi_square < 30  # 4 degrees of freedom: by chance once in 200,000; without mixing it is 480

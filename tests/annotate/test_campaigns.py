@@ -11,7 +11,7 @@ from annotate.campaigns import oversight
 from annotate.desk import judging, leasing
 from annotate.models import AuditEntry, Campaign, Face, Judgement, Lease, Pair
 from annotate.pipeline import pairing
-from annotate.statistics.annotator_checks import Answer, conducts, signs
+from annotate.statistics.annotator_checks import Answer, behaviours, flags
 from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
 from tests.support.factories import make_campaign, make_face, make_user
 
@@ -57,7 +57,7 @@ def test_those_who_do_not_look_are_named_with_the_reason():
     given += answers_of(10, rng, side=lambda item: "left" if rng.random() < 0.7 else "right")
     given += answers_of(11, rng, side=lambda item: "left" if item % 2 else "right")
     given += answers_of(12, rng, seconds=0.4)
-    told = {annotator: " ".join(sign.words for sign in found) for annotator, found in signs(conducts(given)).items()}
+    told = {annotator: " ".join(flag.words for flag in found) for annotator, found in flags(behaviours(given)).items()}
     assert set(told) == {10, 11, 12}
     assert "Chose the left image" in told[10]
     assert "mirrored repeats" in told[10]
@@ -71,7 +71,8 @@ def test_honest_annotators_are_seldom_suspected():
     """Of 200 campaigns with ten honest annotators each, at most about one in twenty raises any sign."""
     rng = random.Random(1)
     raised = sum(
-        bool(signs(conducts(answer for n in range(10) for answer in answers_of(n, rng, items=60)))) for _ in range(200)
+        bool(flags(behaviours(answer for n in range(10) for answer in answers_of(n, rng, items=60))))
+        for _ in range(200)
     )
     assert raised <= 18  # 5% are 10; more than 18 of 200 has a probability of 0.4%
 
@@ -103,7 +104,7 @@ def form(**fields) -> dict:
 
 def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client, lead, faces):
     ann = make_user("ann")
-    chosen = {"splits": ["train"], "couples": ["dat-light|lanczos", "lanczos|hq"], "pairs": 4}
+    chosen = {"splits": ["train"], "restorer_pairs": ["dat-light|lanczos", "lanczos|hq"], "pairs": 4}
     count = client.get(reverse("campaign_count"), chosen | {"overlap": "2"}).content.decode()
     assert "4 pairs" in count
     assert "8 answers" in count
@@ -114,8 +115,8 @@ def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client
     assert (campaign.item_count, campaign.overlap, campaign.repeat_share) == (4, 2, 0.05)
     asked = Pair.objects.filter(items__campaign=campaign)
     assert {pair.face.split for pair in asked} == {"train"}
-    couples = {frozenset((pair.first.source, pair.second.source)) for pair in asked}
-    assert couples == {frozenset(("dat-light", "lanczos")), frozenset(("lanczos", "hq"))}
+    restorer_pairs = {frozenset((pair.first.source, pair.second.source)) for pair in asked}
+    assert restorer_pairs == {frozenset(("dat-light", "lanczos")), frozenset(("lanczos", "hq"))}
     assert [entry.action for entry in AuditEntry.objects.order_by("pk")] == ["create-campaign", "invite"]
     assert "4 items" in client.get(response["Location"]).content.decode()
 
@@ -129,7 +130,7 @@ def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client
         ({"repeat_share": 0.9}, "less than or equal to 0.5"),
         ({"name": "New"}, "is the address of a page"),
         ({"name": "美しさ"}, "Write an address"),
-        ({"couples": ["dat-light|nobody"]}, "Select a valid choice"),
+        ({"restorer_pairs": ["dat-light|nobody"]}, "Select a valid choice"),
         ({"pairs": -1}, "greater than or equal to 1"),
     ],
 )
@@ -201,11 +202,11 @@ def test_the_page_counts_people_apart_from_their_mirrored_repeats_and_lets_disag
     judge_all(bob, campaign, lambda lease: "left")
     assert oversight.item_counts(campaign) == {"complete": 24, "begun": 0, "untouched": 0}
     found = {row.annotator: row for row in oversight.overview(campaign).rows}
-    assert [found[person].conduct.answered for person in (ann, bob)] == [24, 24]
-    assert found[ann].conduct.repeats == Lease.objects.filter(annotator=ann, is_repeat=True).count() > 0
-    assert found[ann].conduct.consistency == 1
-    assert found[bob].conduct.consistency == 0  # always the left: the other image when mirrored
-    assert found[bob].conduct.left_share == 1
+    assert [found[person].behaviour.answered for person in (ann, bob)] == [24, 24]
+    assert found[ann].behaviour.repeats == Lease.objects.filter(annotator=ann, is_repeat=True).count() > 0
+    assert found[ann].behaviour.consistency == 1
+    assert found[bob].behaviour.consistency == 0  # always the left: the other image when mirrored
+    assert found[bob].behaviour.left_share == 1
     differ = sum(not lease.left_is_first for lease in Lease.objects.filter(annotator=bob, is_repeat=False))
     overall = oversight.overview(campaign).overall
     assert (overall.compared, overall.same) == (24, 24 - differ)

@@ -97,7 +97,7 @@ def test_agreement_files_with_odd_names_are_safe(campaign, lead, tmp_path):
 def test_study_files_with_odd_names_are_safe(campaign, lead):
     study = Campaign(slug="study", name=CAMPAIGN, kind="study", overlap=2)
     actor = make_user(is_staff=True)
-    lifecycle.create_campaign(campaign=study, selection=Selection(couples=((NAMES[0], NAMES[1]),)), actor=actor)
+    lifecycle.create_campaign(campaign=study, selection=Selection(restorer_pairs=((NAMES[0], NAMES[1]),)), actor=actor)
     lifecycle.invite(campaign=study, annotators=[make_user(simulated=True), make_user()])
     answer_all(study)
     latex = lead.get("/campaigns/study/study.tex").content.decode()

@@ -59,7 +59,7 @@ def test_one_command_makes_it_of_whole_faces_one_a_person():
     with pytest.raises(CommandError, match="no user bob"):
         run("make_gold", "--annotators", "bob")
     for name in ("bad name", "new", "x" * 51):
-        with pytest.raises(CommandError, match=f"“{name}” is no name for a campaign"):
+        with pytest.raises(CommandError, match=f"“{name}” is not a valid campaign address"):
             run("make_gold", "--name", name, "--pairs", "6")
     with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
         run("make_gold", "--seed", "-1")

@@ -16,7 +16,16 @@ from annotate.campaigns import items, lifecycle
 from annotate.desk import judging, leasing
 from annotate.leaderboard.board import leaderboard
 from annotate.models import Campaign, GoldSet, MachineAnswers, Pair, Score
-from annotate.statistics.bradley_terry import PRIOR, Ballots, fit, fit_many, rank_correlation, ranks, spreads, untold
+from annotate.statistics.bradley_terry import (
+    PRIOR,
+    Ballots,
+    fit,
+    fit_many,
+    intervals,
+    limitations,
+    rank_correlation,
+    ranks,
+)
 from annotate.statistics.ranking_robustness import sensitivities, triads
 from tests.support.factories import make_campaign, make_user
 from tests.support.servers import ROOT
@@ -78,38 +87,38 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     differences = strengths[:, None] - strengths
     expected = expit(differences[..., None] + np.sqrt(2) * luck * nodes) @ (weights / weights.sum())
     truth = fit(expected * ~np.eye(4, dtype=bool) * NO_PRIOR)
-    couples = np.repeat(np.array(np.triu_indices(4, 1)).T, 3, axis=0)
-    face = np.repeat(np.arange(faces), len(couples))
-    first, second = np.tile(couples, (faces, 1)).T
+    restorer_pairs = np.repeat(np.array(np.triu_indices(4, 1)).T, 3, axis=0)
+    face = np.repeat(np.arange(faces), len(restorer_pairs))
+    first, second = np.tile(restorer_pairs, (faces, 1)).T
     inside = naive = 0.0
     for trial in range(trials):
         random = np.random.default_rng(trial)
         quality = strengths + luck * random.normal(size=(faces, 4))
         won = (random.random(len(face)) < expit(quality[face, first] - quality[face, second])).astype(float)
         cast = Ballots(tuple("ABCD"), first, second, won, np.arange(len(face)), face, face % 2)
-        found = spreads(cast, cast.faces, "faces", draws=300)
+        found = intervals(cast, cast.faces, "faces", draws=300)
         inside += np.mean(
             [own.strength[0] <= value <= own.strength[1] for own, value in zip(found, truth, strict=True)]
         )
-        found = spreads(cast, cast.pairs, "votes", draws=300)  # as if every vote were independent
+        found = intervals(cast, cast.pairs, "votes", draws=300)  # as if every vote were independent
         naive += np.mean([own.strength[0] <= value <= own.strength[1] for own, value in zip(found, truth, strict=True)])
     margin = 3 * np.sqrt(0.95 * 0.05 / trials)
     assert inside / trials == pytest.approx(0.95, abs=margin)
     assert naive / trials < 0.95 - margin
-    assert spreads(make_ballots([(0, 1, 1, face) for face in range(9)], 2), np.arange(9), "faces")[0].why == (
+    assert intervals(make_ballots([(0, 1, 1, face) for face in range(9)], 2), np.arange(9), "faces")[0].why == (
         "every draw of faces gives the same strength, which tells nothing of its spread"
     )
-    few = spreads(cast, cast.annotators, "annotators")
+    few = intervals(cast, cast.annotators, "annotators")
     assert few[0].strength is None
     assert few[0].why == "2 annotators: an interval needs 5"
 
 
 def test_what_votes_cannot_tell_is_said():
     names = ("A", "B", "C", "D")
-    assert untold(names, make_ballots([(0, 1, 1), (0, 1, 0), (1, 2, 0.5), (3, 0, 0.5)], 4).wins()) == []
-    apart = untold(names, make_ballots([(0, 1, 1), (3, 2, 1)], 4).wins())
+    assert limitations(names, make_ballots([(0, 1, 1), (0, 1, 0), (1, 2, 0.5), (3, 0, 0.5)], 4).wins()) == []
+    apart = limitations(names, make_ballots([(0, 1, 1), (3, 2, 1)], 4).wins())
     assert apart[0].startswith("No vote connects these groups: A, B; C, D.")
-    never = untold(names, make_ballots([(0, 1, 1), (0, 2, 1), (1, 2, 0.5), (3, 0, 1)], 4).wins())
+    never = limitations(names, make_ballots([(0, 1, 1), (0, 2, 1), (1, 2, 0.5), (3, 0, 1)], 4).wins())
     assert never[0].startswith("No vote goes against the order D over A over B and C.")
 
 
@@ -132,8 +141,10 @@ def test_circles_are_counted_where_all_three_pairs_are_decided():
     assert by_annotator.interval == pytest.approx((0.150, 0.850), abs=1e-3)  # Wilson's of 2 in 4
     assert "coins would make 25%" in by_face.words
     random = np.random.default_rng(0)
-    couples = [(one, other) for one in range(5) for other in range(one)]
-    coins = make_ballots([(*couple, random.integers(2), face) for face in range(400) for couple in couples], 5)
+    restorer_pairs = [(one, other) for one in range(5) for other in range(one)]
+    coins = make_ballots(
+        [(*restorer_pair, random.integers(2), face) for face in range(400) for restorer_pair in restorer_pairs], 5
+    )
     found = triads(coins, coins.faces)
     assert found.threes == 400 * 10
     assert found.share == pytest.approx(1 / 4, abs=3 * np.sqrt(0.25 * 0.75 / 4000))
@@ -182,14 +193,14 @@ def test_the_votes_that_are_named_do_turn_the_order_round_and_one_fewer_does_not
 def test_no_fewer_votes_than_the_greedy_choice_would_do():
     """Against all sets of votes of a small board."""
     counts = {(0, 1): 9, (1, 0): 8, (1, 2): 9, (2, 1): 7, (0, 2): 8, (2, 0): 5}
-    cast = make_ballots([(*couple, 1) for couple, votes in counts.items() for _ in range(votes)])
+    cast = make_ballots([(*restorer_pair, 1) for restorer_pair, votes in counts.items() for _ in range(votes)])
     first = sensitivities(cast)[0]
     assert (first.upper, first.lower) == ("A", "B")
 
     def turns(dropped) -> bool:
         wins = cast.wins()
-        for couple in dropped:
-            wins[couple] -= 1
+        for restorer_pair in dropped:
+            wins[restorer_pair] -= 1
         strengths = fit(wins)
         return wins.min() >= 0 and strengths[0] < strengths[1]
 
@@ -203,7 +214,7 @@ def test_rank_correlations_are_scipys_and_undefined_ones_are_explained():
     other = np.array([2.0, 3.0, 1.0, -1.0, -1.0, 5.0])
     found = rank_correlation(one, other)
     assert found.restorers == 5
-    # Ten couples: eight in the same order, one against it, one tied in the other ranking.
+    # Ten restorer pairs: eight in the same order, one against it, one tied in the other ranking.
     assert found.kendall == pytest.approx(7 / np.sqrt(10 * 9))
     assert found.spearman == pytest.approx(np.corrcoef([1, 2, 3, 4, 5], [2, 1, 3, 4.5, 4.5])[0, 1])
     assert found.why == ""

@@ -62,13 +62,13 @@ def test_fleiss_counts_every_pair_the_same_whatever_its_number_of_answers():
 def test_two_readers_of_fifty_proposals():
     """The worked example of Cohen's kappa: .40, at 35 of 50 agreed."""
     sheet = np.repeat([[0, 0], [0, 1], [1, 0], [1, 1]], [20, 5, 10, 15], axis=0)
-    couple = agreement_coefficients.cohen_kappas(from_sheet(sheet))[0, 1]
-    assert couple.share.value == pytest.approx(0.7)
-    assert couple.kappa.value == pytest.approx(0.4)
-    assert couple.kappa.count == 50
+    annotator_pair = agreement_coefficients.cohen_kappas(from_sheet(sheet))[0, 1]
+    assert annotator_pair.share.value == pytest.approx(0.7)
+    assert annotator_pair.kappa.value == pytest.approx(0.4)
+    assert annotator_pair.kappa.count == 50
     # Faces of one pair each: the interval is that of independent pairs (Cohen 1960, the standard error of kappa).
     half = 1.96 * np.sqrt(0.7 * 0.3 / 50) / 0.5
-    assert (couple.kappa.high - couple.kappa.low) / 2 == pytest.approx(half, rel=0.15)
+    assert (annotator_pair.kappa.high - annotator_pair.kappa.low) / 2 == pytest.approx(half, rel=0.15)
 
 
 def test_other_libraries_say_the_same_of_answers_with_gaps():
@@ -80,13 +80,13 @@ def test_other_libraries_say_the_same_of_answers_with_gaps():
     )
     found = agreement_coefficients.cohen_kappas(answers)
     assert len(found) == 6
-    for (one, other), couple in found.items():
+    for (one, other), annotator_pair in found.items():
         both = ~np.isnan(sheet[:, [one, other]]).any(axis=1)
-        assert couple.kappa.count == both.sum()
-        assert couple.share.value == pytest.approx((sheet[both, one] == sheet[both, other]).mean())
-        assert couple.kappa.value == pytest.approx(cohen_kappa_score(sheet[both, one], sheet[both, other]))
-    total = sum(couple.share.count for couple in found.values())
-    weighted = sum(couple.share.value * couple.share.count for couple in found.values()) / total
+        assert annotator_pair.kappa.count == both.sum()
+        assert annotator_pair.share.value == pytest.approx((sheet[both, one] == sheet[both, other]).mean())
+        assert annotator_pair.kappa.value == pytest.approx(cohen_kappa_score(sheet[both, one], sheet[both, other]))
+    total = sum(annotator_pair.share.count for annotator_pair in found.values())
+    weighted = sum(annotator_pair.share.value * annotator_pair.share.count for annotator_pair in found.values()) / total
     assert agreement_coefficients.share(answers).value == pytest.approx(weighted)
 
 
@@ -106,16 +106,16 @@ def test_what_is_undefined_is_told_in_words():
         assert few.low is None
         assert few.why == "fewer than 5 faces: no interval"
     assert agreement_coefficients.cohen_kappas(apart) == {}
-    couple = agreement_coefficients.cohen_kappas(alike)[0, 1]
+    annotator_pair = agreement_coefficients.cohen_kappas(alike)[0, 1]
     for found in (
         agreement_coefficients.krippendorff_alpha(alike),
         agreement_coefficients.fleiss_kappa(alike),
-        couple.kappa,
+        annotator_pair.kappa,
     ):
         assert (found.value, found.low, found.count) == (None, None, 6)
         assert "always gave the same answer" in found.why
-    assert (couple.share.value, couple.share.low) == (1, None)
-    assert "tells nothing of its spread" in couple.share.why
+    assert (annotator_pair.share.value, annotator_pair.share.low) == (1, None)
+    assert "tells nothing of its spread" in annotator_pair.share.why
     twice = Answers(np.array([7, 7]), np.array([1, 1]), np.array([3, 3]), np.array([0, 1]))
     with pytest.raises(ValueError, match="Annotator 3 answered pair 7 more than once"):
         agreement_coefficients.share(twice)

@@ -145,22 +145,50 @@ def test_states_in_plain_words(lead, root, run, words, polls):
 def test_folders_that_are_no_runs_are_listed_with_what_is_wrong(lead, root):
     write_run(root, "older", created="2025-01-01T00:00:00")
     write_run(root, "newer", created="2025-01-02T00:00:00")
-    for name in ("holiday photos", "notes", "cut", "list", "odd", ".hidden"):
+    for name in ("holiday photos", "notes", "cut", "list", "typed", "half", "odd", ".hidden"):
         (root / name).mkdir()
     (root / "cut" / "config.json").write_bytes(b'{"kind": "fr\xff')
     (root / "list" / "config.json").write_text("[1]")
-    odd = {"kind": "frm", "created": "2024-01-01", "manifest": 7, "config": [], "code": None}
+    odd = {"kind": "frm", "created": "2024-01-01T00:00:00"}
     (root / "odd" / "config.json").write_text(json.dumps(odd))
+    (root / "typed" / "config.json").write_text(json.dumps(odd | {"manifest": 7}))
+    (root / "half" / "config.json").write_text(json.dumps(odd))
+    (root / "half" / "status.json").write_text('{"state": "running", "rate": NaN}')
     (root / "odd" / "curve.jsonl").write_text('[]\n{"step": "x", "loss": NaN, "accuracy": 3}\n{"gold": 1}\nnull\n')
     page = page_of(lead, "/runs/")
     assert "rename the folder" in page
     assert "config.json is missing" in page
-    assert "config.json is no JSON, or not all of it is there" in page
+    assert "config.json is not JSON, or not all of it is there" in page
     assert "config.json is not an object" in page
+    assert "config.json: “manifest” is not an object" in page
+    assert "status.json: “rate” is not a finite number" in page
     assert ".hidden" not in page
     assert page.index("/runs/newer/") < page.index("/runs/older/") < page.index("/runs/odd/")
     assert "config.json is missing" in page_of(lead, "/runs/notes/")
-    assert "2 lines of curve.jsonl could not be read" in page_of(lead, "/runs/odd/")
+    assert "4 lines of curve.jsonl could not be read" in page_of(lead, "/runs/odd/")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        (
+            "config.json",
+            '{"version": 2, "kind": {}}',
+            "config.json is of version 2, and this program reads version 1: up",
+        ),
+        ("config.json", '{"version": "new"}', "config.json: “version” is not a count"),
+        ("config.json", '{"kind": "frm"}', "config.json: “created” is missing"),
+        ("config.json", "[" * 100_000, "config.json is not JSON"),
+        ("config.json", '{"kind": "\\ud800"}', "config.json is not JSON"),
+        ("status.json", '{"state": "asleep"}', "status.json: “state” has an unknown value: asleep"),
+        ("status.json", '{"state": "done", "step": ' + "9" * 5000 + "}", "status.json is not JSON"),
+    ],
+)
+def test_page_of_a_broken_run_says_what_is_wrong(lead, root, file, content, words):
+    (write_run(root) / file).write_text(content)
+    assert words in page_of(lead, "/runs/frm-1/")
+    assert words in page_of(lead, "/runs/")
+    assert lead.get("/runs/frm-1/live").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Guessing passwords is slowed down at every door, and what a door says tells nothing."""
+"""Guessing passwords is slowed down wherever one can sign in, and no response reveals anything."""
 
 import json
 import re

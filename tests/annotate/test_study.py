@@ -23,7 +23,9 @@ def make_study(faces: int = 3) -> tuple[Campaign, User]:
     lead = make_user(is_staff=True)
     make_campaign(faces=faces)  # for its faces and pairs
     study = Campaign(slug="study", name="Study", kind="study", overlap=3, show_reference=True)
-    lifecycle.create_campaign(campaign=study, selection=Selection(couples=(("dat-light", "lanczos"),)), actor=lead)
+    lifecycle.create_campaign(
+        campaign=study, selection=Selection(restorer_pairs=(("dat-light", "lanczos"),)), actor=lead
+    )
     return study, lead
 
 

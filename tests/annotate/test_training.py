@@ -63,7 +63,7 @@ def test_every_table_of_a_run_in_one_command(place):
     # The labels follow contrast, of which the rows' "ssim" is made: that metric must be right everywhere.
     assert float(contested["ssim"]["agreement"]) == 1.0
     results = json.loads((folder / "results.json").read_text())
-    # Three votes against one on every pair: of six couples three agree.
+    # Three votes against one on every pair: of six pairs of answers three agree.
     assert results["people"]["two_agree"]["value"] == pytest.approx(0.5)
     assert results["gold"] | {"sha256": ""} == {
         "faces": 4, "contested": 12, "decided": 12, "anchored": 12, "simulated": False, "sha256": "",
@@ -80,7 +80,7 @@ def test_every_table_of_a_run_in_one_command(place):
     assert (place / "runs" / "one-null-text" / "model" / model.WEIGHTS_FILE).stat().st_mtime_ns == trained
 
 
-def test_a_run_in_other_hands_is_left_alone(place):
+def test_run_locked_by_another_process_is_left_alone(place):
     hold = (
         "import sys, pathlib; from rewardlab.training.runs import Run\n"
         "with Run(pathlib.Path(sys.argv[1])).held(): print('held', flush=True); input()"
@@ -90,7 +90,7 @@ def test_a_run_in_other_hands_is_left_alone(place):
     command = [sys.executable, "-c", hold, str(place / "runs" / "mine")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(CommandError, match=f"mine is in the hands of process {holder.pid}"):
+        with pytest.raises(CommandError, match=f"mine is locked by process {holder.pid}"):
             train(place, "mine", "--seed", "1")  # it has saved nothing, so it would be started anew
         assert (place / "runs" / "mine" / "config.json").exists()
         holder.communicate("\n")
@@ -100,7 +100,7 @@ def test_a_run_in_other_hands_is_left_alone(place):
 def test_a_sibling_of_another_training_is_never_compared(place):
     train(place, "one")
     train(place, "one-null-text", "--null-text", "--seed", "1")
-    with pytest.raises(CommandError, match=r"one-null-text is no sibling of one \(seed 1 -> 0\).*Move"):
+    with pytest.raises(CommandError, match=r"one-null-text is not a sibling of one \(seed 1 -> 0\).*Move"):
         run("evaluate_frm", "one", "--device", "cpu", "--null-text")
     assert "null text" not in run("evaluate_frm", "one", "--device", "cpu")
 

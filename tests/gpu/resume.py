@@ -24,6 +24,7 @@ from rewardlab.reward_model import prepare
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.train import train as train_reward
 from rewardlab.training import runs
+from rewardlab.training.run_schema import FrmPoint, ReflPoint
 from rewardlab.training.runs import Run
 from tests.gpu.session import Session, forget_accelerate
 from tests.support import diffusion, random_networks
@@ -48,7 +49,7 @@ class Training:
 
     @property
     def losses(self) -> list[float]:
-        return [point["loss"] for point in self.run.points() if "loss" in point]
+        return [point.loss for point in self.run.points() if isinstance(point, FrmPoint | ReflPoint)]
 
     def go(self) -> None:
         """Train in this process to the end; what torch warns of as not deterministic is kept beside the run."""

@@ -225,7 +225,7 @@ def test_osediff_checkpoints_that_do_not_fit_are_named(files, tmp_path):
         with pytest.raises(WeightsError, match=rf"(?s)mine\.pkl.*{message}"):
             open_osediff(files.sd, file)
     torch.save(_without(stored, "rank_vae"), file)
-    with pytest.raises(WeightsError, match=r"mine\.pkl is no OSEDiff checkpoint: it has no rank_vae"):
+    with pytest.raises(WeightsError, match=r"mine\.pkl is not an OSEDiff checkpoint: it has no rank_vae"):
         open_osediff(files.sd, file)
     with pytest.raises(MissingAsset, match=r"osediff-face: there is no .*gone\.pkl.*osediff_face\.pkl.*cswry/OSEDiff"):
         open_osediff(files.sd, tmp_path / "gone.pkl")

@@ -19,6 +19,7 @@ from refl.policies.diffusion import one_step_x0
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, runs
 from rewardlab.training.loop import Loop
+from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from tests.support.restorers import CHANNELS, make_base, write_faces
 
 
@@ -63,9 +64,9 @@ def test_a_base_learns_and_is_a_restorer_that_diffusers_can_open(place, small, v
     run = prepared(place, config, f"learns-{variant}")
     train_base.train(run, images=place / "images", device="cpu")
     assert run.is_done()
-    losses = [point["loss"] for point in run.points() if "loss" in point]
+    losses = [point.loss for point in run.points_of(BasePoint)]
     assert losses[-1] < 0.98 * losses[0]  # of ten steps' 20 faces, a million numbers: by chance less than .002 apart
-    seen = [point["held_out"] for point in run.points() if "held_out" in point]
+    seen = [point.held_out for point in run.points_of(HeldOutPoint)]
     assert len(seen) == 1
     assert {"psnr", "lpips", "niqe", "sface"} <= seen[0].keys()
     opened = compact.load(run.model)
@@ -125,7 +126,7 @@ def test_a_killed_training_goes_on_bit_for_bit_without_a_database(place):
     }  # fmt: skip
 
     def trace(run):
-        return [point["loss"] for point in run.points() if "loss" in point]
+        return [point.loss for point in run.points_of(BasePoint)]
 
     whole, killed = (runs.open_run(place / "runs", name) for name in ("whole", "killed"))
     subprocess.run([sys.executable, *command(place, "whole")], env=environment, check=True)
@@ -158,7 +159,11 @@ def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
     run = runs.open_run(place / "runs", "no-stage-1")
     dataset.write(run.faces, dataset.read(place / "faces.jsonl")[1])
     make_base(runs.open_run(place / "runs", "several"), "multi-step")
-    for given, said in ((None, "--stage-1 RUN is needed"), ("several", "Name a one-step base"), ("none", "is no run")):
+    for given, said in (
+        (None, "--stage-1 RUN is needed"),
+        ("several", "Name a one-step base"),
+        ("none", "is not a run"),
+    ):
         first = runs.open_run(place / "runs", given) if given else None
         with pytest.raises(runs.RunError, match=said):
             train_base.prepare(run, config, images=place / "images", stage_1=first)

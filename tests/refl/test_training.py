@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,7 @@ from rewardlab.reward_model import model
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import runs
 from rewardlab.training.loop import TrainError
+from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 from rewardlab.training.runs import RunError
 from tests.support import diffusion
 from tests.support.restorers import make_world
@@ -74,7 +76,7 @@ def tuned(place, config, name: str, **options) -> runs.Run:
 
 
 def losses_of(run) -> list[float]:
-    return [point["loss"] for point in run.points() if "loss" in point]
+    return [point.loss for point in run.points_of(ReflPoint)]
 
 
 @pytest.mark.parametrize("base", ["one-step", "multi-step"])
@@ -84,7 +86,7 @@ def test_after_three_updates_all_that_trains_has_moved_and_nothing_else(place, c
     run = prepared(place, config, f"moves-{base}", base=base)
     train(run, images=place / "images", device="cpu")
     trainer = trainers[0]
-    before = open_policy.open_base(run.description()["start"], run.start, seed=0, steps=50, eta=0.0)
+    before = open_policy.open_base(run.description().start, run.start, seed=0, steps=50, eta=0.0)
     for name, value in before.state_dict().items():
         assert torch.equal(value, trainer.policy.state_dict()[name]) != (name in names_of(trainer.policy)), name
     untuned = model.load(place / "runs" / "frm" / "model").state_dict()
@@ -100,20 +102,20 @@ def names_of(module) -> set[str]:
 
 def test_every_term_is_logged_with_its_gradient_and_the_total_is_their_weighted_sum(place, config):
     run = tuned(place, replace(config, lambda_lpips=0.02, iterations=1), "terms")
-    point = next(point for point in run.points() if "terms" in point)
-    assert point["terms"].keys() == {"reward", "lpips", "dwt", "reg"}
+    point = run.points_of(ReflPoint)[0]
+    assert point.terms.keys() == {"reward", "lpips", "dwt", "reg"}
     weights = {"reward": 0.1, "lpips": 0.02, "dwt": 0.01, "reg": 0.1}
-    expected = sum(weights[name] * term["value"] for name, term in point["terms"].items())
-    assert point["loss"] == pytest.approx(expected, abs=1e-6)
-    assert point["reward"] == pytest.approx(-point["terms"]["reward"]["value"])
-    assert all(term["gradient"] > 0 for name, term in point["terms"].items() if name != "reg")
-    assert point["terms"]["reg"]["gradient"] == 0  # at the first step the weights are the base's
+    expected = sum(weights[name] * term.value for name, term in point.terms.items())
+    assert point.loss == pytest.approx(expected, abs=1e-6)
+    assert point.reward == pytest.approx(-point.terms["reward"].value)
+    assert all(term.gradient > 0 for name, term in point.terms.items() if name != "reg")
+    assert point.terms["reg"].gradient == 0  # at the first step the weights are the base's
 
 
 @pytest.mark.parametrize("reg", ["residual", "eps", "gauss_l2", "softmax_kl"])
 def test_each_reading_of_the_regularisation_starts_at_zero_and_grows(place, config, reg):
     run = tuned(place, replace(config, reg=reg, iterations=3), f"reg-{reg}", base="multi-step", judge=None)
-    values = [point["terms"]["reg"]["value"] for point in run.points() if "terms" in point]
+    values = [point.terms["reg"].value for point in run.points_of(ReflPoint)]
     assert values[0] == pytest.approx(0, abs=1e-9)
     assert values[-1] > 0
 
@@ -145,10 +147,10 @@ def test_the_large_bases_go_the_same_way_on_tiny_checkpoints_of_their_layouts(pl
             "swinir": diffusion.swinir(tmp_path / "face_swinir_v1.ckpt", **diffusion.TINY_SWINIR),
         }
     run = tuned(place, config, f"large-{base}", base=None, files=files)
-    point = next(point for point in run.points() if "terms" in point)
-    assert point["terms"].keys() == {"reward", "lpips", "dwt", "reg"}
+    point = run.points_of(ReflPoint)[0]
+    assert point.terms.keys() == {"reward", "lpips", "dwt", "reg"}
     opened = open_policy.open_run(run)
-    base_policy = open_policy.open_base(run.description()["start"], run.start, seed=0, steps=5, eta=1.0)
+    base_policy = open_policy.open_base(run.description().start, run.start, seed=0, steps=5, eta=1.0)
     moved = [not torch.equal(value, opened.base[name]) for name, value in opened.trainable().items()]
     assert sum(moved) > len(moved) / 2
     assert all(torch.equal(value, opened.base[name]) for name, value in base_policy.trainable().items())
@@ -198,7 +200,10 @@ def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupte
     subprocess.run(begin, env=environment(place), check=True)
 
     def trace(run):
-        return [{name: value for name, value in point.items() if name != "rate"} for point in run.points()]
+        return [
+            msgspec.structs.replace(point, rate=None) if isinstance(point, ReflPoint) else point
+            for point in run.points()
+        ]
 
     assert trace(run) == trace(uninterrupted)
     assert (weights_of(run).keys()) == weights_of(uninterrupted).keys()
@@ -221,7 +226,7 @@ def test_a_base_takes_the_defaults_that_fit_it(place):
     assert not (place / "runs" / "unfit" / "config.json").exists()
     words[words.index("compact")] = "compact-multi-step"
     subprocess.run([sys.executable, *words, "--iterations", "1"], env=environment(place), check=True)
-    tuned = runs.open_run(place / "runs", "unfit").description()["config"]
+    tuned = runs.open_run(place / "runs", "unfit").description().config
     assert (tuned["base"], tuned["lambda_reward"]) == ("compact", 0.02)
 
 
@@ -231,7 +236,7 @@ def test_two_processes_see_the_loss_of_one(place, uninterrupted):
     done = subprocess.run(launch, env=environment(place), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     ours, theirs = (
-        {point["step"]: point["held_out"] for point in run.points() if "held_out" in point}
+        {point.step: point.held_out for point in run.points_of(HeldOutPoint)}
         for run in (uninterrupted, runs.open_run(place / "runs", "two"))
     )
     assert ours.keys() == theirs.keys() == {0, 6, 12}
@@ -240,12 +245,12 @@ def test_two_processes_see_the_loss_of_one(place, uninterrupted):
 
 def test_the_reward_models_update_learns_to_tell_photographs_from_what_is_restored_now(place, config):
     run = tuned(place, replace(config, iterations=12, frm_learning_rate=3e-3, learning_rate=1e-6), "updates")
-    told = [point["frm_loss"] for point in run.points() if "frm_loss" in point]
+    told = [point.frm_loss for point in run.points_of(ReflPoint)]
     assert np.mean(told[-3:]) < 0.8 * np.mean(told[:3])
-    gold = [point["gold"] for point in run.points() if "gold" in point]
-    assert [strata["contested"]["pairs"] for strata in gold] == [6] * len(gold)
+    gold = run.points_of(GoldPoint)
+    assert [point.gold["contested"].pairs for point in gold] == [6] * len(gold)
     frozen = tuned(place, replace(config, frm_update=False), "frozen")
-    assert [point["frm_loss"] for point in frozen.points() if "frm_loss" in point] == [None] * 3
+    assert [point.frm_loss for point in frozen.points_of(ReflPoint)] == [None] * 3
     assert not (frozen.folder / "frm").exists()
 
 
@@ -280,9 +285,9 @@ def test_an_early_stop_keeps_the_weights_before_the_alarm(place, config, monkeyp
     told = iter([[], ["hacked"], ["hacked"]])
     monkeypatch.setattr("refl.train_refl.alarms", lambda differences: next(told))
     run = tuned(place, replace(config, iterations=9, evaluate_every=1, early_stop=2), "early")
-    assert run.status()["step"] == 3
-    assert run.status()["state"] == "done"
-    assert "2 alarms in a row" in run.status()["error"]
+    assert run.status().step == 3
+    assert run.status().state == "done"
+    assert "2 alarms in a row" in run.status().error
     monkeypatch.undo()
     short = tuned(place, replace(config, iterations=1, evaluate_every=1), "short")
     ours, theirs = (load_file(next(each.model.rglob("*.safetensors"))) for each in (run, short))

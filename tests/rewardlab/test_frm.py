@@ -1,4 +1,4 @@
-"""The model: HPSv2's checkpoints, which layers train, one score by every door."""
+"""The model: HPSv2's checkpoints, which layers train, one score whichever way it is asked for."""
 
 import json
 import shutil
@@ -118,14 +118,20 @@ def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
 
 
 def test_preprocessing_equals_the_file_path(portraits):
-    door = Preprocess(size=224)
-    config = {"size": 224, "mean": door.mean, "std": door.std, "interpolation": "bicubic", "resize_mode": "longest"}
+    preprocess = Preprocess(size=224)
+    config = {
+        "size": 224,
+        "mean": preprocess.mean,
+        "std": preprocess.std,
+        "interpolation": "bicubic",
+        "resize_mode": "longest",
+    }
     transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**config), is_train=False)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (door.mean, door.std))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std))
     for portrait in portraits:
         by_file, by_tensor = (
-            255 * (door_out * std + mean)
-            for door_out in (transform(Image.fromarray(portrait)), door(images.to_tensor([portrait]))[0])
+            255 * (prepared * std + mean)
+            for prepared in (transform(Image.fromarray(portrait)), preprocess(images.to_tensor([portrait]))[0])
         )
         difference = (by_file - by_tensor).abs()
         assert difference.mean() < 0.5
@@ -147,9 +153,9 @@ def test_deterministic_resize_equals_bicubic_in_value_and_gradient(antialias):
 
 def test_the_parity_flag_is_the_old_resize_without_antialiasing(portraits):
     image = images.to_tensor([portraits[0]])
-    door = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1), antialias=False)
+    preprocess = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1), antialias=False)
     bare = torch.nn.functional.interpolate(image, (64, 64), mode="bicubic", align_corners=False)
-    assert torch.equal(door(image), bare)
+    assert torch.equal(preprocess(image), bare)
     assert not torch.allclose(Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1))(image), bare, atol=0.01)
 
 

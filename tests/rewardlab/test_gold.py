@@ -103,7 +103,7 @@ def test_mcnemar_leaves_ties_out():
 
 
 @pytest.mark.parametrize(
-    ("votes", "couples", "majority"),
+    ("votes", "pairs_of_answers", "majority"),
     [
         ((2, 0, 0), [1], [1, 1]),
         ((1, 1, 0), [0], [0, 0]),
@@ -113,11 +113,11 @@ def test_mcnemar_leaves_ties_out():
         ((1, 3, 0), [0, 0, 0, 1, 1, 1], [0, 1, 1, 1]),
     ],
 )
-def test_people_on_votes_counted_by_hand(votes, couples, majority):
+def test_people_on_votes_counted_by_hand(votes, pairs_of_answers, majority):
     found = gold_agreement.people([row(votes=votes), row(2, votes=(1, 0, 4)), row(3, votes=(0, 0, 2))])
-    assert sorted(found.couples.correct) == couples
+    assert sorted(found.pairs_of_answers.correct) == pairs_of_answers
     assert sorted(found.majority.correct) == majority
-    assert found.couples.mean == pytest.approx(np.mean(couples))
+    assert found.pairs_of_answers.mean == pytest.approx(np.mean(pairs_of_answers))
     swapped = gold_agreement.people([row(votes=(votes[1], votes[0], votes[2]))])
     assert sorted(swapped.majority.correct) == majority
 
@@ -130,7 +130,7 @@ def test_people_need_two_votes_on_a_pair():
 def test_people_are_drawn_by_face():
     """Faces 0 to 99 agree on both of their pairs or on none: the normal interval of 100 draws."""
     rows = [row(face=face, votes=(2, 0, 0) if face < 80 else (1, 1, 0)) for face in range(100) for _ in range(2)]
-    found = gold_agreement.people(rows, samples=4000).couples
+    found = gold_agreement.people(rows, samples=4000).pairs_of_answers
     half = 1.96 * np.sqrt(0.8 * 0.2 / 100)
     assert (found.low, found.high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.02)
 
@@ -149,7 +149,7 @@ def test_single_votes_of_an_annotator_like_the_others_reach_the_ceiling():
     rows = [row(face=face, votes=(int(first), int(2 - first), 0)) for face, first in enumerate(firsts)]
     margins = np.where(random.random(2000) < 0.8, 1.0, -1.0)
     assert gold_agreement.single_votes(margins, rows).mean == pytest.approx(0.68, abs=0.03)
-    assert gold_agreement.people(rows).couples.mean == pytest.approx(0.68, abs=0.03)
+    assert gold_agreement.people(rows).pairs_of_answers.mean == pytest.approx(0.68, abs=0.03)
 
 
 def test_calibration_in_closed_form():

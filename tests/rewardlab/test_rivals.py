@@ -131,8 +131,10 @@ def test_constant_order_is_the_majority_of_the_training_pairs():
         row(8, p_first=0.0, sources=("a", "b"), split="test"),
         row(9, p_first=0.0, sources=("a", "b"), origin="svm"),
     ]
-    couples = [("a", "b"), ("b", "a"), ("b", "c"), ("a", "c"), ("hq", "c"), ("a", "hq")]
-    wanted = [row(10 + n, p_first=1.0, sources=couple, split="gold") for n, couple in enumerate(couples)]
+    restorer_pairs = [("a", "b"), ("b", "a"), ("b", "c"), ("a", "c"), ("hq", "c"), ("a", "hq")]
+    wanted = [
+        row(10 + n, p_first=1.0, sources=restorer_pair, split="gold") for n, restorer_pair in enumerate(restorer_pairs)
+    ]
     margins = baselines.constant_order(rows, wanted).margins
     np.testing.assert_allclose(margins, [2 / 3 - 0.5, 0.5 - 2 / 3, 0, 0, 0.5, -0.5])
     unjudged = baselines.constant_order(rows[6:], wanted)

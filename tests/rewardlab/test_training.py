@@ -24,6 +24,7 @@ from rewardlab.reward_model.train import PairTask
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, loop, runs, schedule
 from rewardlab.training.loop import TrainError
+from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from tests.support.preferences import TINY, write_preferences
 
 
@@ -64,7 +65,7 @@ def prepared(place, config, name: str) -> runs.Run:
 
 
 def losses_of(run) -> list[float]:
-    return [point["loss"] for point in run.points() if "loss" in point]
+    return [point.loss for point in run.points_of(FrmPoint)]
 
 
 # The batch by face
@@ -149,10 +150,9 @@ def test_a_run_learns_moves_only_what_trains_and_leaves_a_model_to_use(place, co
     after = rewardlab.load(run.model).clip.state_dict()
     for name, parameter in before.clip.named_parameters():
         assert torch.equal(parameter, after[name]) != parameter.requires_grad, name
-    gold = [point["gold"] for point in run.points() if "gold" in point]
-    assert [strata["anchored"]["pairs"] for strata in gold] == [6, 6]
+    assert [point.gold["anchored"].pairs for point in run.points_of(GoldPoint)] == [6, 6]
     assert (run.folder / "tensorboard").is_dir()
-    accuracy = run.points()[1]["accuracy"]
+    accuracy = run.points_of(FrmPoint)[0].accuracy
     assert accuracy["svm"] is None
     assert 0 <= accuracy["human"] <= 1
 
@@ -199,7 +199,7 @@ def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupte
     while len(losses_of(run)) < 3:
         assert process.poll() is None, "ended before it could be killed"
         time.sleep(0.005)
-    with pytest.raises(runs.RunError, match=f"killed is in the hands of process {process.pid}"):
+    with pytest.raises(runs.RunError, match=f"killed is locked by process {process.pid}"):
         run.held().__enter__()
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -260,8 +260,8 @@ def test_an_image_that_changed_after_the_snapshot_stops_the_run_with_the_last_go
     (folder / victim).write_bytes(b"other")
     with pytest.raises(TrainError, match=f"^.*{victim} was changed after the snapshot.*last good state is"):
         train.train(run, images=folder, device="cpu")
-    assert run.status()["state"] == "failed"
-    assert "Traceback" not in run.status()["error"]
+    assert run.status().state == "failed"
+    assert "Traceback" not in run.status().error
     train.train(run, images=place / "images", device="cpu")
     assert run.is_done()
 

@@ -30,7 +30,7 @@ Campaign.objects.filter(slug="learns").update(
 )
 lead = User.objects.get(username="lead")
 study = Campaign(slug="study", name="Study", kind="study", show_reference=True, overlap=9)
-chosen = lifecycle.Selection(couples=(("dat-light", "lanczos"),))
+chosen = lifecycle.Selection(restorer_pairs=(("dat-light", "lanczos"),))
 lifecycle.create_campaign(campaign=study, selection=chosen, actor=lead)
 lifecycle.create_invitation(campaign=study, places=9, actor=lead)
 """

@@ -73,8 +73,8 @@ def store(folder, picture: np.ndarray, suffix: str = "png") -> str:
 def _pairs(face: int, split: str, candidates: dict, names: dict, start: int) -> list[PreferenceRow]:
     rows = []
     sources = ["hq", *WAYS]
-    couples = [(a, b) for index, a in enumerate(sources) for b in sources[index + 1 :]]
-    for number, (first, second) in enumerate(couples):
+    restorer_pairs = [(a, b) for index, a in enumerate(sources) for b in sources[index + 1 :]]
+    for number, (first, second) in enumerate(restorer_pairs):
         anchored = first == "hq"
         first_wins = anchored or candidates[first].std() > candidates[second].std()
         rows.append(

@@ -58,7 +58,7 @@ class Command(StageCommand):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CommandError(f"--out {folder} is no folder that can be written: {error.strerror}.") from error
+            raise CommandError(f"--out {folder} is not a folder that can be written: {error.strerror}.") from error
 
     def ask_machines(self, campaign: Campaign, options: dict[str, Any]) -> list:
         from annotate.agreement import ask_machines as agreement_ask_machines
@@ -70,7 +70,7 @@ class Command(StageCommand):
 
         gold_set = GoldSet.objects.filter(campaign=campaign).first()
         if gold_set is None:
-            self.stdout.write("This campaign is no gold set: people alone are compared.")
+            self.stdout.write("This campaign is not a gold set, so only people are compared.")
             return []
         device = usable_device(options["device"])
         try:

@@ -18,6 +18,7 @@ from annotate.models.faces import Split
 if TYPE_CHECKING:
     from annotate.evaluation.evaluate_restorers import Evaluation, EvaluationConfig, Plan
     from annotate.pipeline.stage import Step
+    from rewardlab.training.run_schema import State
     from rewardlab.training.runs import Run
 
 STATUS_SECONDS = 1.0
@@ -118,7 +119,7 @@ class Status:
         self.run, self.step, self.total = run, step, total
         self.written_at = 0.0
 
-    def write(self, state: str = "running", error: str = "") -> None:
+    def write(self, state: "State" = "running", error: str = "") -> None:
         if state == "running" and time.monotonic() - self.written_at < STATUS_SECONDS:
             return
         self.written_at = time.monotonic()

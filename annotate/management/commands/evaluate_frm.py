@@ -92,13 +92,13 @@ class Command(BaseCommand):
         sibling = runs.open_run(self.root, report.ablation_name(run, **changes))
         if sibling.exists() and (different := self.strays(run, sibling, **changes)):
             raise CommandError(
-                f"The run {sibling.name} is no sibling of {run.name} ({'; '.join(different)}): it would not be a fair "
-                f"comparison. Move {sibling.folder} away, and it is trained anew."
+                f"The run {sibling.name} is not a sibling of {run.name} ({'; '.join(different)}), so the "
+                f"comparison would not be fair. Move {sibling.folder} away, and it is trained again."
             )
         if sibling.is_done():
             return sibling
         if not sibling.exists():
-            start = run.description()["start"].get("checkpoint")
+            start = run.description().start.get("checkpoint")
             with sibling.held():
                 prepare_run(
                     sibling,

@@ -56,7 +56,8 @@ class Command(BaseCommand):
             with told(self, run, show=state.is_main_process) as tell:
                 train(run, images=images_of(options, run), device=options["device"], tell=tell)
         if state.is_main_process:
-            self.stdout.write(f"{run.name}: done. {run.status().get('error', '')}".rstrip())
+            status = run.status()
+            self.stdout.write(f"{run.name}: done. {status.error if status else ''}".rstrip())
             self.stdout.write(f"The tuned weights are in {run.model}")
             self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")
 
@@ -73,7 +74,7 @@ class Command(BaseCommand):
 
         base = named("base_run")
         if base and base.exists():
-            fitting = {"multi-step": "compact-multi-step"}.get(base.description()["config"].get("variant"), "compact")
+            fitting = {"multi-step": "compact-multi-step"}.get(base.description().config.get("variant", ""), "compact")
             if options["preset"] != fitting:
                 raise CommandError(f"--base-run {base.name} is a base for --base {fitting}, not {options['preset']}.")
         sources = prepare.Sources(

@@ -80,7 +80,9 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
 def require_free_address(bind: str) -> None:
     host, _, port = bind.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise CommandError(f"{bind} is no address: write HOST:PORT with a port from 1 to 65535 (make run PORT=8000).")
+        raise CommandError(
+            f"{bind} is not an address: write HOST:PORT with a port from 1 to 65535 (make run PORT=8000)."
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         own = {name: value for name, value in os.environ.items() if name not in ELSEWHERE} | {"DATA_ROOT": str(folder)}
         if own != dict(os.environ):
             # Settings are read before a command: it begins anew, with the folder for its data.
-            again = [sys.executable, settings.BASE_DIR / "manage.py", "tour", folder, "--size", options["size"]]
+            again = [sys.executable, sys.argv[0], "tour", folder, "--size", options["size"]]
             os.execve(sys.executable, [str(word) for word in again], own)  # noqa: S606 - no shell is wanted
         try:
             with runs.Run(folder / "tour").held():

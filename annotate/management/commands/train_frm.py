@@ -83,7 +83,7 @@ class Command(BaseCommand):
             images = images_folder(options, run)
             prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
-            settled = ", ".join(f"{name} {value}" for name, value in run.description()["config"].items())
+            settled = ", ".join(f"{name} {value}" for name, value in run.description().config.items())
             self.stdout.write(f"  {settled}")
             return
         if run.is_done():
@@ -118,7 +118,7 @@ def freeze(run: Any, consensus: str) -> Path:
     except OperationalError as error:
         reason = str(error).splitlines()[0]
         raise CommandError(
-            f"The database cannot be reached ({reason}). Mend DATABASE_URL, or use --manifest."
+            f"The database cannot be reached ({reason}). Fix DATABASE_URL, or use --manifest."
         ) from error
 
 

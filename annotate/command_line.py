@@ -1,0 +1,10 @@
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    """Run a management command: what `manage.py` does in a checkout and `diffusionreward` after an installation."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
+    execute_from_command_line(sys.argv)

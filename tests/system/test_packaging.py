@@ -1,0 +1,151 @@
+"""The wheel, installed away from the checkout; its requirements; what the libraries import at their top level."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
+
+from rewardlab.reward_model import model as reward_model
+from tests.support import random_networks
+from tests.support.servers import ROOT
+
+UNIX_ONLY = {"fcntl", "grp", "pwd", "resource", "termios"}
+# The list of an earlier build's files (egg-info) would bring them into this wheel too.
+UNNEEDED = (".*", "*.egg-info", "build", "var", "tests", "__pycache__")
+TEXT = "The face of a woman aged about 40."
+
+SCORE = """
+import sys
+from pathlib import Path
+import refl, rewardlab
+from rewardlab import metrics
+from rewardlab.images import read, to_tensor
+for package in (refl, rewardlab):
+    folder = Path(package.__file__).parent
+    assert folder.is_relative_to(sys.prefix), folder
+    assert (folder / "py.typed").is_file()
+image = to_tensor([read(Path(sys.argv[2]))])
+assert metrics.load("niqe")(image).isfinite().all()
+print(f"{rewardlab.load(sys.argv[1]).score(image, sys.argv[3]).item():+.4f}")
+"""
+
+SIGN_IN = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "annotate.settings"
+import django
+django.setup()
+from django.test import Client
+page = Client().get("/accounts/login/", headers={"host": "localhost", "accept-language": "de"})
+assert page.status_code == 200, page.status_code
+print(page.content.decode())
+"""
+
+
+class Installation:
+    """The wheel in a virtual environment that finds everything else in this one's packages."""
+
+    def __init__(self, folder: Path) -> None:
+        source, self.venv, self.cwd = folder / "source", folder / "venv", folder / "elsewhere"
+        # From a copy, since a build leaves files beside the code.
+        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*UNNEEDED))
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True)
+        venv.create(self.venv)
+        wheel = next(folder.glob("*.whl"))
+        target = ["--python", self.venv / "bin" / "python"]
+        subprocess.run([*pip, *target, "install", "--no-deps", "--no-index", wheel], check=True)
+        packages = next(self.venv.glob("lib/*/site-packages"))
+        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        self.cwd.mkdir()
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """Return what the program prints. It runs in an empty folder, without this test run's settings."""
+        unset = {"PYTHONPATH", "DJANGO_SETTINGS_MODULE", "MEDIA_ROOT", "RUN_ROOT", "DATABASE_URL"}
+        environment = {name: value for name, value in os.environ.items() if name not in unset}
+        environment["DATA_ROOT"] = str(self.cwd / "data")
+        command = [self.venv / "bin" / program, *arguments]
+        done = subprocess.run(command, cwd=self.cwd, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    return Installation(tmp_path_factory.mktemp("installed"))
+
+
+def test_installed_libraries_score_an_image(installed, tmp_path):
+    with random_networks.seeded("cpu"):
+        reward_model.save(random_networks.reward_model("cpu", tiny=True), tmp_path / "model")
+    image = tmp_path / "image.png"
+    Image.fromarray(next(random_networks.pictures(1, 192))).save(image)
+    score = installed.run("python", "-c", SCORE, tmp_path / "model", image, TEXT)
+    line = installed.run("rewardlab-score", "--model", tmp_path / "model", "--text", TEXT, image)
+    assert line.split() == [score.strip(), str(image)]
+
+
+def test_installed_web_app_shows_its_sign_in_page(installed):
+    installed.run("diffusionreward", "migrate", "--verbosity", "0")
+    installed.run("diffusionreward", "collectstatic", "--no-input", "--verbosity", "0")
+    page = installed.run("python", "-c", SIGN_IN)
+    assert "<h1>Anmelden</h1>" in page  # from the translations
+    assert re.search(r"/static/style\.\w{12}\.css", page)  # from the static files
+
+
+def test_requirements_hold_the_pins_of_what_is_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = declared["project"]["optional-dependencies"]
+    development = extras.pop("dev")
+    runtime = [*declared["project"]["dependencies"], *declared["build-system"]["requires"], *chain(*extras.values())]
+    for file, words in (("requirements.txt", runtime), ("requirements-dev.txt", development)):
+        requirements = [Requirement(word) for word in words]
+        pins = _pins(ROOT / file)
+        assert {canonicalize_name(each.name) for each in requirements} == set(pins)
+        refused = [str(each) for each in requirements if pins[canonicalize_name(each.name)] not in each.specifier]
+        assert not refused
+
+
+def test_libraries_import_no_unix_only_module_at_top_level():
+    found = [
+        f"{path.relative_to(ROOT)}:{statement.lineno}"
+        for package in ("rewardlab", "refl")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for statement in _top_level(ast.parse(path.read_text()))
+        if _imported(statement) & UNIX_ONLY
+    ]
+    assert not found
+
+
+def _pins(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    pairs = [(Requirement(line).name, line.partition("==")[2]) for line in lines]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def _top_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement that runs when the module is imported, also below `if` and in classes."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _top_level(child)
+
+
+def _imported(statement: ast.AST) -> set[str]:
+    if isinstance(statement, ast.Import):
+        return {alias.name.partition(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.ImportFrom) and not statement.level:
+        return {str(statement.module).partition(".")[0]}
+    return set()
