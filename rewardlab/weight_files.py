@@ -60,7 +60,7 @@ def misfits_of(
     foreign: Iterable[str] = (),
     misshapen: Iterable[tuple[str, Iterable[int], Iterable[int]]] = (),
 ) -> str:
-    """As `misfits`, of names. misshapen: each name with the shape that was found and the one that is wanted."""
+    """List the first of each fault. misshapen: a name with the shape that was found and the one that is wanted."""
     shapes = [f"{name} {tuple(found)} instead of {tuple(wanted)}" for name, found, wanted in misshapen]
     faults = {"missing": sorted(missing), "foreign": sorted(foreign), "of another shape": sorted(shapes)}
     return "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names)

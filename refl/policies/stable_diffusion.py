@@ -72,7 +72,7 @@ def require(path: Path, asset: str) -> Path:
 
 
 def require_fit(file: Path, faults: str) -> None:
-    """Raises `WeightsError` naming `file` if there are any faults, as `weight_files.misfits` names them."""
+    """Raise `WeightsError` naming `file` and its faults, as `weight_files.misfits` lists them, if there are any."""
     if faults:
         raise WeightsError(f"{file} does not fit its network. Tensors {faults}. Is it another model's file?")
 

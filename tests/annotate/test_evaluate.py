@@ -32,6 +32,7 @@ from rewardlab.training.runs import Run
 from tests.support.preferences import TINY
 from tests.support.restorers import make_base
 from tests.support.servers import ROOT
+from tests.support.tables import squeezed
 
 FACES = 4
 METRICS = ("ssim", "psnr", "niqe", "fid")
@@ -155,7 +156,7 @@ def test_a_table_as_table_1_with_its_folder(place):
     assert picture.read_bytes() == candidates[2].path.read_bytes()
     assert len(list(csv.DictReader((folder / "evaluation" / "table.csv").open()))) == 4 * 6
     assert r"\toprule" in (folder / "evaluation" / "table.tex").read_text()
-    assert "| Input " in (folder / "evaluation" / "table.md").read_text()
+    assert "| Input |" in squeezed((folder / "evaluation" / "table.md").read_text())
     described = json.loads((folder / "config.json").read_text())
     assert (described["kind"], described["name"], described["start"], described["manifest"]) == (
         "evaluation", "table-1", {}, {},

@@ -51,7 +51,7 @@ def answer_all(campaign: Campaign) -> None:
 
 
 def assert_whole(latex: str) -> None:
-    """No letter is left that LaTeX would take for its own; every row has its table's columns."""
+    """Check that nothing is left that LaTeX would run, and that every row has its table's columns."""
     for _, columns, body in re.findall(r"\\begin\{tabular\}(\{([lcr]+)\})(.*?)\\end\{tabular\}", latex, re.DOTALL):
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns)}

@@ -1,0 +1,54 @@
+"""Tables in every format: what is escaped, and what is left as it is."""
+
+import pytest
+
+from rewardlab import tables
+from tests.support.tables import squeezed
+
+HEADS = ["a & b", tables.Raw("$p$")]
+ROWS = [["[50%]_x", -0.5], ["*", None], ["line\nfeed\x1b[31m", tables.Raw("**1**")]]
+
+
+def test_latex_escapes_all_but_raw_cells():
+    made = squeezed(tables.latex(HEADS, ROWS, caption=r"1_2 \input{x}", label="tab:a_b}"))
+    assert made.splitlines() == [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        r"\caption{1\_2 \textbackslash{}input\{x\}}",
+        r"\label{tab:a-b-}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"a \& b & $p$ \\",
+        r"\midrule",
+        r"{}[50\%]\_x & -0.5 \\",  # a bare [ or * would be an option of the line before
+        r"{}* & -- \\",
+        r"line feed [31m & **1** \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def test_markdown_and_text_keep_a_line_a_row():
+    assert squeezed(tables.markdown(HEADS, ROWS)).splitlines()[2:] == [
+        r"| \[50%\]\_x | -0.5 |",
+        r"| \* | – |",
+        r"| line feed \[31m | **1** |",
+    ]
+    assert squeezed(tables.text(HEADS, ROWS)).splitlines()[2:] == ["[50%]_x -0.5", "* –", "line feed [31m **1**"]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-", "-1e"])
+def test_csv_formula_gets_an_apostrophe(cell):
+    assert tables.spreadsheet_safe(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", [-0.5, None, True, "-0.5", "+.5e-3", "a=b", "", "'=1"])
+def test_csv_number_or_harmless_text_stays(cell):
+    assert tables.spreadsheet_safe(cell) is cell
+
+
+def test_decimals_have_a_minus_and_no_negative_zero():
+    values = (-0.126, -1e-9, 1.0, None)
+    assert [tables.decimals(value, 2, signed=True) for value in values] == ["−0.13", "+0.00", "+1.00", "–"]
