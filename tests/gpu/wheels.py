@@ -26,6 +26,7 @@ MISSING = (
     "skops",
     "tabulate",
     "msgspec",
+    "filelock",
 )
 # Not pinned by a requirements file: what skops prints its tables with.
 UNPINNED = ("prettytable",)
