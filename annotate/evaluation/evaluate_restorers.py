@@ -1,23 +1,22 @@
-"""Restorers compared on the same faces, as in the paper's Table 1: what is compared, and the folder it ends in."""
+"""Restorers compared on the same faces, as in Table 1: values measured step by step, then written to a run folder."""
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Q
 
 from annotate.common import image_store
 from annotate.evaluation import results_file
-from annotate.evaluation.metric_columns import FeatureColumn, RewardColumn, ScoreColumn, Subjects
-from annotate.models import Candidate, Face, Restorer
+from annotate.evaluation.metric_columns import FeatureColumn, RewardColumn, ScoreColumn
+from annotate.evaluation.plan import FID, REFERENCES, EvaluationConfig, EvaluationError, Plan
+from annotate.models import Candidate
 from annotate.pipeline.stage import Step
-from refl import dataset
 from refl.evaluation import tables
 from refl.evaluation.paired_differences import Summary, merged, summarise, summarise_sets
 from rewardlab import images, metrics
@@ -27,208 +26,12 @@ from rewardlab.training import runs
 from rewardlab.training.runs import Run
 
 KIND = "evaluation"
-TRAININGS = ("base", "refl")  # whose runs are restorers
-FID = "fid"
-REFERENCES = {Candidate.LQ: "Input", Candidate.HQ: "Original"}
-ORDER = (  # Table 1's, with the substitutes beside what they stand for
-    "ssim", "psnr", "lpips", "clipscore", "arcface", "sface", "landmarks98", "landmarks68", "musiq", "maniqa",
-    "clipiqa", "niqe", FID, "aesthetic",
-)  # fmt: skip
 DIGITS = {
     "psnr": 2, "arcface": 2, "sface": 2, "landmarks98": 3, "landmarks68": 3, "musiq": 2, "niqe": 3, FID: 2,
 }  # fmt: skip
 DEFAULT_DIGITS = 4
 PICTURES = 12
 UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]+")
-
-
-class EvaluationError(ValueError):
-    """What is asked for cannot be compared; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What decides the results. metrics None: all whose weights are here."""
-
-    restorers: tuple[str, ...]
-    base: str | None = None
-    faces: str = "test"
-    metrics: tuple[str, ...] | None = None
-    frm: str | None = None
-    judge: str | None = None
-    trained_on: tuple[str, ...] = ()
-    limit: int | None = None
-    skip_missing: bool = False
-    with_watched: bool = False
-
-    @property
-    def sources(self) -> list[str]:
-        """The rows of the table: the input, the base before what is compared with it, the original."""
-        chosen = self.restorers if self.base is None or self.base in self.restorers else (self.base, *self.restorers)
-        return [Candidate.LQ, *(name for name in dict.fromkeys(chosen) if name not in REFERENCES), Candidate.HQ]
-
-
-@dataclass(frozen=True)
-class Reward:
-    """A trained reward model, and what it is here."""
-
-    role: str  # frm: restorers were trained with it; judge: none was
-    run: Run
-    is_null_text: bool
-    is_simulated: bool
-
-    @property
-    def title(self) -> str:
-        return f"FaceReward ({self.run.name}, {'trained with' if self.role == 'frm' else 'held out'})"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be measured of whom. unavailable: title of a metric -> remedy."""
-
-    config: EvaluationConfig
-    subjects: Subjects
-    watched_out: int  # faces left out because trainings were watched by them
-    names: tuple[str, ...]  # of the metrics, in the order of the table
-    features: str | None  # behind fid
-    rewards: tuple[Reward, ...]
-    unavailable: dict[str, str]
-
-
-def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
-    """Finds what is wrong before anything is computed. Raises `EvaluationError` or rewardlab.training.runs.RunError."""
-    known = [*metrics.METRICS, FID]
-    if unknown := [name for name in (*(config.metrics or ()), *config.trained_on) if name not in known]:
-        raise EvaluationError(f"No metric is called {', '.join(unknown)}; there are {', '.join(known)}.")
-    if config.frm and config.frm == config.judge:
-        raise EvaluationError(f"Restorers trained with {config.frm} cannot be judged by it: train another for --judge.")
-    roles = (("frm", config.frm), ("judge", config.judge))
-    rewards = tuple(open_reward(root, name, role) for role, name in roles if name)
-    subjects, left_out = find_subjects(config, watched_faces(config.sources, root))
-    silent = sum(not face.caption for face in subjects.faces)
-    if silent and not all(reward.is_null_text for reward in rewards):
-        raise EvaluationError(f"{silent} of {len(subjects.faces)} faces have no caption: manage.py caption")
-    names, features, unavailable = choose_metrics(config.metrics)
-    if not names and not rewards:
-        raise EvaluationError(f"None of these metrics can be had here. {' '.join(unavailable.values())}")
-    return Plan(config, subjects, left_out, names, features, rewards, unavailable)
-
-
-def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
-    """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
-    by them, and early stopping does, so they do not count as test faces."""
-    seen: set[str] = set()
-    for source in sources:
-        name = source.partition("@")[0]  # of a run, whatever its dial
-        if runs.NAME.fullmatch(name) and (run := Run(root / name)).exists():
-            described = run.description()
-            if described.kind in TRAININGS:
-                _, rows = dataset.read(run.faces)
-                seen |= {Path(row.hq).stem for row in dataset.watched(rows, described.config["held_out"])}
-    return seen
-
-
-def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tuple[Subjects, int]:
-    """The faces and their candidates, and how many watched faces are left out (they are not if the configuration
-    says so). Raises `EvaluationError` for unknown restorers and missing candidates."""
-    sources = config.sources
-    kinds = dict(Restorer.objects.values_list("name", "kind"))
-    if unknown := [name for name in sources if name not in kinds and name not in REFERENCES]:
-        raise EvaluationError(
-            f"No restorer is called {', '.join(unknown)}; there are: {', '.join(sorted(kinds)) or 'none yet'}. "
-            f"A new one: manage.py restore --restorer {unknown[0]}"
-        )
-    if config.base == Candidate.HQ or len(sources) == len(REFERENCES):
-        raise EvaluationError("Name restorers to compare, and as --base one of them or lq.")
-    faces = Face.objects.filter(split=config.faces).order_by("pk")
-    if not faces.exists():
-        raise EvaluationError(
-            f"There is no face of split {config.faces}: name another with --faces, or ingest photographs with "
-            f"--split {config.faces}."
-        )
-    left_out = 0
-    if watched and not config.with_watched:
-        known = faces.filter(candidates__source=Candidate.HQ, candidates__sha256__in=watched).values_list(
-            "pk", flat=True
-        )
-        of_trainings = set(known)
-        left_out = len(of_trainings)
-        faces = faces.exclude(pk__in=of_trainings)
-        if not faces.exists():
-            raise EvaluationError(
-                f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
-                "they do not count as test faces: ingest more, train with a smaller --held-out, or include them with "
-                "--with-watched."
-            )
-    if config.skip_missing:
-        have = Count("candidates", filter=Q(candidates__source__in=sources))
-        faces = faces.annotate(have=have).filter(have=len(sources))
-        if not faces.exists():
-            raise EvaluationError(f"No face of split {config.faces} has candidates of all of {', '.join(sources)}.")
-    chosen = tuple(faces[: config.limit])
-    numbers = {face.pk for face in chosen}
-    rows = Candidate.objects.filter(face__split=config.faces, source__in=sources).select_related("face")
-    candidates = {(row.source, row.face_id): row for row in rows if row.face_id in numbers}
-    _require_complete(sources, chosen, candidates, kinds)
-    return Subjects(tuple(sources), chosen, candidates), left_out
-
-
-def _require_complete(
-    sources: Sequence[str],
-    faces: Sequence[Face],
-    candidates: Mapping[tuple[str, int], Candidate],
-    kinds: Mapping[str, str],
-) -> None:
-    faults = []
-    for source in sources:
-        if missing := sum((source, face.pk) not in candidates for face in faces):
-            option = "--from-folder {}=PATH" if kinds.get(source) == Restorer.Kind.FOLDER else "--restorer {}"
-            restore = f"restore {option.format(source)} --faces {faces[0].split}"
-            remedy = {Candidate.LQ: "degrade", Candidate.HQ: "ingest"}.get(source, restore)
-            faults.append(f"{source} lacks {missing} of {len(faces)} faces: manage.py {remedy}")
-    if faults:
-        raise EvaluationError(f"{'. '.join(faults)}. Or compare on the faces that all of them have: --skip-missing")
-
-
-def open_reward(root: Path, name: str, role: str) -> Reward:
-    """Raises `EvaluationError` or rewardlab.training.runs.RunError unless the run has trained a reward model."""
-    run = runs.open_run(root, name)
-    if not run.exists():
-        known = ", ".join(sorted(path.parent.name for path in root.glob("*/config.json"))) or "none"
-        raise EvaluationError(f"There is no run {name} in {root}. Known: {known}.")
-    described = run.description()
-    if described.kind != "frm":
-        raise EvaluationError(f"The run {name} is of kind {described.kind}: it holds no reward model of train_frm.")
-    if not run.is_done():
-        raise EvaluationError(f"The run {name} is not done: give its train_frm command again.")
-    counts = described.manifest.counts
-    return Reward(
-        role=role,
-        run=run,
-        is_null_text=bool(described.config.get("null_text")),
-        is_simulated=any(pairs for origin, pairs in counts.items() if origin.endswith("/simulated")),
-    )
-
-
-def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
-    """The metrics that can run here, the features behind FID, and the remedies for the others by title."""
-    names: list[str] = []
-    features, unavailable = None, {}
-    for name in dict.fromkeys(wanted or (*ORDER, *metrics.METRICS)):
-        if name == FID:
-            for known in fid.FEATURES.values():
-                if not (remedy := fid.availability(known.name)):
-                    features = known.name
-                    names.append(FID)
-                    break
-                unavailable[known.title] = remedy.removeprefix(f"{known.title}: ")
-        elif name in metrics.METRICS:
-            title = metrics.METRICS[name].title
-            if remedy := metrics.availability(name):
-                unavailable[title] = remedy.removeprefix(f"{title}: ")
-            else:
-                names.append(name)
-    return tuple(names), features, unavailable
 
 
 def open_evaluation(run: Run, config: EvaluationConfig) -> None:

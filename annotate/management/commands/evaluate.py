@@ -16,7 +16,8 @@ from annotate.models import Face
 from annotate.models.faces import Split
 
 if TYPE_CHECKING:
-    from annotate.evaluation.evaluate_restorers import Evaluation, EvaluationConfig, Plan
+    from annotate.evaluation.evaluate_restorers import Evaluation
+    from annotate.evaluation.plan import EvaluationConfig, Plan
     from annotate.pipeline.stage import Step
     from rewardlab.training.run_schema import State
     from rewardlab.training.runs import Run
@@ -54,7 +55,8 @@ class Command(StageCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from annotate.common.image_store import BrokenImage
-        from annotate.evaluation.evaluate_restorers import Evaluation, EvaluationConfig, make_plan, open_evaluation
+        from annotate.evaluation.evaluate_restorers import Evaluation, open_evaluation
+        from annotate.evaluation.plan import EvaluationConfig, make_plan
         from refl.evaluation import tables as evaluation_tables
         from rewardlab.training import runs
 
