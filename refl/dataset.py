@@ -20,6 +20,7 @@ from torch import Tensor
 from refl.degradation import DegradeConfig, degrade, sample_parameters
 from rewardlab import snapshot_images
 from rewardlab.files import write_atomic
+from rewardlab.gold_guard import Subject, refuse_gold
 from rewardlab.images import Pixels, to_tensor
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import schedule
@@ -133,15 +134,14 @@ def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
     training = [row for row in rows if row.split == "train"]
     if not training:
         raise DataError("There is no training face: ingest some with --split train.")
-    gold = [row for row in rows if row.split == "gold"]
-    people, photographs = {row.identity for row in gold}, {row.hq for row in gold}
-    for row in training:
-        if row.identity in people or row.hq in photographs:
-            raise DataError(
-                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training faces. Nothing "
-                "may train on gold faces: take a new snapshot from the database."
-            )
+    gold = (subject_of(row) for row in rows if row.split == "gold")
+    refuse_gold(map(subject_of, training), gold, where="among the training faces")
     return training
+
+
+def subject_of(row: FaceRow) -> Subject:
+    """Say what the row shows, for the guard of the gold set."""
+    return Subject(row.face, row.identity, (row.hq,))
 
 
 def watched(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:

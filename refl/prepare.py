@@ -15,6 +15,7 @@ from refl.policies.prompts import open_prompts
 from rewardlab import manifest
 from rewardlab.assets import MissingAsset, find
 from rewardlab.files import write_atomic
+from rewardlab.gold_guard import refuse_gold
 from rewardlab.manifest import gold_rows
 from rewardlab.reward_model import model
 from rewardlab.reward_model.model import FaceRewardModel
@@ -133,11 +134,7 @@ def _file(given: Path | None, asset: str) -> str:
 def _refuse_gold(training: Sequence[FaceRow], reward: Run) -> None:
     if not reward.manifest.exists():
         return
-    gold = gold_rows(manifest.read(reward.manifest)[1])
-    people, pictures = {row.identity for row in gold}, {path for row in gold for path in (row.first, row.second)}
-    for row in training:
-        if row.identity in people or row.hq in pictures:
-            raise DataError(
-                f"Face {row.face} (identity {row.identity}) trains the restorer and is in {reward.name}'s gold set. "
-                "Nothing may train on gold faces: take a new snapshot from the database."
-            )
+    # The reward model may come from another database, with face numbers of its own.
+    rows = gold_rows(manifest.read(reward.manifest)[1])
+    gold = (manifest.subject_of(row)._replace(face=-1) for row in rows)
+    refuse_gold(map(dataset.subject_of, training), gold, where=f"would train the restorer: {reward.name} knows it")

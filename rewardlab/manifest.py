@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rewardlab.snapshot_images import DataError
+from rewardlab.gold_guard import Subject
 
 ORIGINS = ("ground_truth", "human", "simulated", "svm")
 JUDGED = ("human", "simulated")
@@ -150,18 +150,10 @@ def _row(line: bytes) -> PreferenceRow:
     return PreferenceRow(**values)
 
 
-def refuse_gold(training: list[PreferenceRow], rows: list[PreferenceRow]) -> None:
-    """Raises `DataError` if a face, a person or a picture of the gold set is among the training rows."""
-    gold = gold_rows(rows)
-    faces, people = {row.face for row in gold}, {row.identity for row in gold}
-    pictures = {path for row in gold for path in (row.first, row.second)}
-    for row in training:
-        if row.face in faces or row.identity in people or not pictures.isdisjoint((row.first, row.second)):
-            raise DataError(
-                f"Face {row.face} (identity {row.identity}) is in the gold set and among the training pairs (pair "
-                f"{row.pair}). Nothing may train on gold faces: take a new snapshot from the database."
-            )
-
-
 def gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
     return [row for row in rows if row.split == "gold"]
+
+
+def subject_of(row: PreferenceRow) -> Subject:
+    """Say what the row shows, for the guard of the gold set."""
+    return Subject(row.face, row.identity, (row.first, row.second))

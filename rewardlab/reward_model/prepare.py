@@ -8,8 +8,9 @@ from pathlib import Path
 from rewardlab import assets, manifest, snapshot_images
 from rewardlab.assets import MissingAsset
 from rewardlab.files import write_atomic
+from rewardlab.gold_guard import refuse_gold
 from rewardlab.images import to_tensor
-from rewardlab.manifest import ORIGINS, PreferenceRow, gold_rows, refuse_gold
+from rewardlab.manifest import ORIGINS, PreferenceRow, gold_rows, subject_of
 from rewardlab.predictor import manifest_labels
 from rewardlab.reward_model import backbones, batches
 from rewardlab.reward_model import model as frm
@@ -55,7 +56,7 @@ def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoi
 def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
     """The rows to train on, with their origins' weights. Raises `DataError` for what no training should start on."""
     training = [row for row in rows if row.split == "train"]
-    refuse_gold(training, rows)
+    refuse_gold(map(subject_of, training), map(subject_of, gold_rows(rows)), where="among the training pairs")
     judged = [row for row in training if row.origin in ("human", "simulated")]
     if not judged:
         raise DataError(
