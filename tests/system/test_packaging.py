@@ -6,10 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, distribution
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
+from rewardlab import assets
+from rewardlab.reward_model import backbones
 from rewardlab.reward_model import model as reward_model
 from tests.support import random_networks
 from tests.support.servers import ROOT
@@ -25,6 +27,9 @@ from tests.support.servers import ROOT
 UNIX_ONLY = {"fcntl", "grp", "pwd", "resource", "termios"}
 # The list of an earlier build's files (egg-info) would bring them into this wheel too.
 UNNEEDED = (".*", "*.egg-info", "build", "var", "tests", "__pycache__")
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DECLARED = PYPROJECT["project"]
 TEXT = "The face of a woman aged about 40."
 
 SCORE = """
@@ -42,6 +47,13 @@ assert metrics.load("niqe")(image).isfinite().all()
 print(f"{rewardlab.load(sys.argv[1]).score(image, sys.argv[3]).item():+.4f}")
 """
 
+IMPORT_ALL = """
+import importlib, pkgutil, refl, rewardlab
+for package in (refl, rewardlab):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+"""
+
 SIGN_IN = """
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "annotate.settings"
@@ -55,20 +67,19 @@ print(page.content.decode())
 
 
 class Installation:
-    """The wheel in a virtual environment that finds everything else in this one's packages."""
+    """The wheel in a virtual environment, with links to the distributions that it declares, and to no other."""
 
-    def __init__(self, folder: Path) -> None:
-        source, self.venv, self.cwd = folder / "source", folder / "venv", folder / "elsewhere"
-        # From a copy, since a build leaves files beside the code.
-        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*UNNEEDED))
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True)
+    def __init__(self, folder: Path, wheel: Path, *extras: str) -> None:
+        self.venv, self.cwd = folder / "venv", folder / "elsewhere"
         venv.create(self.venv)
-        wheel = next(folder.glob("*.whl"))
         target = ["--python", self.venv / "bin" / "python"]
-        subprocess.run([*pip, *target, "install", "--no-deps", "--no-index", wheel], check=True)
+        subprocess.run([*PIP, *target, "install", "--no-deps", "--no-index", wheel], check=True)
         packages = next(self.venv.glob("lib/*/site-packages"))
-        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        words = chain(DECLARED["dependencies"], *(DECLARED["optional-dependencies"][extra] for extra in extras))
+        for found in with_dependencies(map(Requirement, words)):
+            for top in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+                if not (packages / top).exists():
+                    (packages / top).symlink_to(Path(found.locate_file(top)))
         self.cwd.mkdir()
 
     def run(self, program: str, *arguments: str | Path) -> str:
@@ -82,34 +93,70 @@ class Installation:
         return done.stdout
 
 
+def with_dependencies(requirements: Iterable[Requirement]) -> Iterator[Distribution]:
+    """Yield what pip would install for these requirements, from the packages of this environment."""
+    left, seen = list(requirements), set()
+    while left:
+        requirement = left.pop()
+        key = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if key not in seen:
+            seen.add(key)
+            found = distribution(requirement.name)
+            yield found
+            for needed in map(Requirement, found.requires or ()):
+                environments = [{"extra": extra} for extra in requirement.extras or {""}]
+                if not needed.marker or any(needed.marker.evaluate(each) for each in environments):
+                    left.append(needed)
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    return Installation(tmp_path_factory.mktemp("installed"))
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a copy, since a build leaves files beside the code
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*UNNEEDED))
+    subprocess.run([*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, source], check=True)
+    return next(folder.glob("*.whl"))
 
 
-def test_installed_libraries_score_an_image(installed, tmp_path):
+@pytest.fixture(scope="module")
+def bare(wheel, tmp_path_factory):
+    return Installation(tmp_path_factory.mktemp("bare"), wheel)
+
+
+@pytest.mark.parametrize("backbone", ["hpsv2", "compact"])
+def test_bare_installation_scores_an_image(bare, backbone, tmp_path):
+    if backbone == "compact" and not assets.is_available("minilm-l6"):
+        pytest.skip("requirements-demo.txt is not installed")
     with random_networks.seeded("cpu"):
-        reward_model.save(random_networks.reward_model("cpu", tiny=True), tmp_path / "model")
+        is_compact = backbone == "compact"
+        model = backbones.open_compact(seed=0) if is_compact else random_networks.reward_model("cpu", tiny=True)
+        reward_model.save(model, tmp_path / "model")
     image = tmp_path / "image.png"
     Image.fromarray(next(random_networks.pictures(1, 192))).save(image)
-    score = installed.run("python", "-c", SCORE, tmp_path / "model", image, TEXT)
-    line = installed.run("rewardlab-score", "--model", tmp_path / "model", "--text", TEXT, image)
+    score = bare.run("python", "-c", SCORE, tmp_path / "model", image, TEXT)
+    line = bare.run("rewardlab-score", "--model", tmp_path / "model", "--text", TEXT, image)
     assert line.split() == [score.strip(), str(image)]
 
 
-def test_installed_web_app_shows_its_sign_in_page(installed):
-    installed.run("diffusionreward", "migrate", "--verbosity", "0")
-    installed.run("diffusionreward", "collectstatic", "--no-input", "--verbosity", "0")
-    page = installed.run("python", "-c", SIGN_IN)
+def test_train_installation_imports_every_module(wheel, tmp_path):
+    Installation(tmp_path, wheel, "train").run("python", "-c", IMPORT_ALL)
+
+
+def test_web_installation_shows_its_sign_in_page(wheel, tmp_path):
+    web = Installation(tmp_path, wheel, "web")
+    assert "[annotate]" in web.run("diffusionreward", "--help")
+    assert "no issues" in web.run("diffusionreward", "check")
+    web.run("diffusionreward", "migrate", "--verbosity", "0")
+    web.run("diffusionreward", "collectstatic", "--no-input", "--verbosity", "0")
+    page = web.run("python", "-c", SIGN_IN)
     assert "<h1>Anmelden</h1>" in page  # from the translations
     assert re.search(r"/static/style\.\w{12}\.css", page)  # from the static files
 
 
 def test_requirements_hold_the_pins_of_what_is_declared():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extras = declared["project"]["optional-dependencies"]
+    extras = dict(DECLARED["optional-dependencies"])
     development = extras.pop("dev")
-    runtime = [*declared["project"]["dependencies"], *declared["build-system"]["requires"], *chain(*extras.values())]
+    runtime = [*DECLARED["dependencies"], *PYPROJECT["build-system"]["requires"], *chain(*extras.values())]
     for file, words in (("requirements.txt", runtime), ("requirements-dev.txt", development)):
         requirements = [Requirement(word) for word in words]
         pins = _pins(ROOT / file)
