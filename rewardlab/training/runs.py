@@ -191,9 +191,9 @@ class Run:
 
 
 def open_run(root: Path, name: str) -> Run:
-    """The run `name` under `root`. Raises `RunError` for a name that is no plain name."""
+    """The run `name` under `root`. Raises `RunError` for a name that is not a plain name."""
     if not NAME.fullmatch(name):
-        raise RunError(f"{name!r} is no name of a run: use letters, digits, dots, dashes and underscores")
+        raise RunError(f"{name!r} is not a valid name of a run: use letters, digits, dots, dashes and underscores")
     return Run(root / name)
 
 

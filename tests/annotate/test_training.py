@@ -108,7 +108,7 @@ def test_a_sibling_of_another_training_is_never_compared(place):
 def test_a_run_that_is_not_there_or_not_done_is_named(place):
     with pytest.raises(CommandError, match=r"There is no run nowhere in .* Known: none"):
         run("evaluate_frm", "nowhere")
-    with pytest.raises(CommandError, match="no name of a run"):
+    with pytest.raises(CommandError, match="not a valid name of a run"):
         run("evaluate_frm", "../etc")
     with pytest.raises(CommandError, match="cannot be divided"):
         train(place, "odd", "--faces-per-step", "2", "--accumulation", "3")

@@ -26,13 +26,13 @@ def test_prompts_come_from_nowhere_captions_or_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("tags.csv", "face,words\n1,a\n", "no list of prompts.*'tags'.*columns face"),
-        ("tags.csv", "face,tags\none,a\n", "no list of prompts.*'one'"),
+        ("tags.csv", "face,words\n1,a\n", "not a list of prompts.*'tags'.*columns face"),
+        ("tags.csv", "face,tags\none,a\n", "not a list of prompts.*'one'"),
         ("tags.csv", "face,tags\n1,a\n1,b\n", "line 3: face 1 is there twice"),
         ("tags.csv", "face,tags\n1\n", "line 2: the tags are not text"),
         ("tags.jsonl", '{"face": 1, "tags": ["a"]}', "line 1: the tags are not text"),
-        ("tags.jsonl", "[1]", "no list of prompts"),
-        ("tags.jsonl", "{", "no list of prompts"),
+        ("tags.jsonl", "[1]", "not a list of prompts"),
+        ("tags.jsonl", "{", "not a list of prompts"),
     ],
 )
 def test_a_file_that_is_no_list_of_prompts_is_refused(name, content, message, tmp_path):

@@ -194,7 +194,7 @@ def test_arcface_reads_every_tensor_of_the_published_layout_and_names_what_does_
     faults = "missing: layer3.1.bn0.weight; foreign: se.weight; of another shape: bn4.bias (3,) instead of (512,)"
     assert str(raised.value).endswith(faults)
     file.write_bytes(b"cut")
-    with pytest.raises(ValueError, match=f"{file.name} is no checkpoint"):
+    with pytest.raises(ValueError, match=f"{file.name} is not a checkpoint"):
         metrics.load("arcface")
 
 

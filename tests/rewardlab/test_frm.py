@@ -208,7 +208,7 @@ def test_a_moved_folder_still_opens_and_a_broken_one_says_why(saved, tmp_path):
     weights.unlink()
     with pytest.raises(ModelError, match=f"{frm.WEIGHTS_FILE} is missing"):
         rewardlab.load(moved)
-    with pytest.raises(ModelError, match="no model folder"):
+    with pytest.raises(ModelError, match="not a model folder"):
         rewardlab.load(tmp_path)
 
 

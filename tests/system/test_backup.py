@@ -172,7 +172,7 @@ def test_pictures_predictors_and_secrets_come_back_and_whatever_is_damaged_is_re
         fields = changed(manifest, migrations=[*manifest.migrations, "annotate.9999_future"]).__dict__
         (newer / backup.MANIFEST).write_text(json.dumps(fields))
     with Deployment("sqlite") as fresh:
-        for place, expected in ((killed, "no backup"), (newer, "annotate.9999_future is not known")):
+        for place, expected in ((killed, "not a backup"), (newer, "annotate.9999_future is not known")):
             code, words = told(fresh, "recover", str(place))
             assert code
             assert expected in words

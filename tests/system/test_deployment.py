@@ -71,7 +71,7 @@ def test_production_refuses_unsafe_settings(environment, words):
 def test_an_address_that_names_no_database_is_refused_in_words():
     result = run("import django; django.setup()", DATABASE_URL="banana")
     assert result.returncode != 0
-    assert "DATABASE_URL is no address of a database" in result.stderr.splitlines()[-1]
+    assert "DATABASE_URL is not the address of a database" in result.stderr.splitlines()[-1]
 
 
 def test_production_starts_with_safe_settings():
