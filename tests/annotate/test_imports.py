@@ -258,7 +258,7 @@ def test_gold_sets_studies_and_open_campaigns_take_no_file(pairs, tmp_path):
     file = table(tmp_path / "a.csv", row(pairs[0]))
     before = everything()
     for slug, words in {
-        "running": "is open: pause it", "study": "is a study", "gold": "is a gold set", "a b": "not a valid campaign address",
+        "running": "is open: pause it", "study": "is a study", "gold": "is a gold set", "a b": "not a valid",
     }.items():  # fmt: skip
         with pytest.raises(CommandError, match=words):
             run(file, "--format", "csv", "--campaign", slug)
