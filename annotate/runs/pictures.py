@@ -116,7 +116,7 @@ def file_in(folder: Path, name: str) -> Path | None:
 
 
 def png_size(path: Path) -> tuple[int, int] | None:
-    """Width and height, from the file's first bytes; None if it is no PNG."""
+    """Width and height, from the file's first bytes; None if it is not a PNG."""
     try:
         with path.open("rb") as file:
             signature, chunk, width, height = PNG.unpack(file.read(PNG.size))
