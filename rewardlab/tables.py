@@ -17,10 +17,12 @@ Cell = str | int | float | None
 NONE = "–"
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "†": r"\dag{}", "–": "--", "−": r"$-$", "≈": r"$\approx$",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "“": "``", "”": "''",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "†": r"\dag{}", "–": "--",
+    "−": r"$-$", "≈": r"$\approx$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "“": "``", "”": "''",
 }  # fmt: skip
+# Neighbours that TeX sets as one other character, such as a long dash.
+LIGATURES = ("--", "''", "``", ",,", "?`", "!`")
 # What a spreadsheet takes for the beginning of a formula, full-width signs included.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
@@ -66,14 +68,16 @@ def latex(
         padding=0,
         with_header_hide=None,
     )
-    body = [[_row_start(cell) if not column else cell for column, cell in enumerate(row)] for row in rows]
+    header, *body = (
+        [_row_start(cell) if not column else cell for column, cell in enumerate(row)] for row in (heads, *rows)
+    )
     parts = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
         *([rf"\caption{{{_escaped(caption, latex_escaped)}}}"] if caption else []),
         *([rf"\label{{{re.sub(r'[^A-Za-z0-9:.-]', '-', label)}}}"] if label else []),
-        _tabulated(heads, body, align, latex_escaped, booktabs),
+        _tabulated(header, body, align, latex_escaped, booktabs),
         r"\end{table}",
     ]
     return "\n".join(parts) + "\n"
@@ -113,11 +117,15 @@ def markdown_escaped(words: str) -> str:
 
 
 def latex_escaped(words: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in plain(words))
+    escaped = ""
+    for letter in plain(words):
+        piece = LATEX.get(letter, letter)
+        escaped += ("{}" if escaped[-1:] + piece[:1] in LIGATURES else "") + piece
+    return escaped
 
 
 def _tabulated(
-    heads: Sequence[str],
+    heads: Sequence[Cell],
     rows: Iterable[Sequence[Cell]],
     align: str,
     escape: Callable[[str], str],
@@ -138,12 +146,12 @@ def _escaped(cell: Cell, escape: Callable[[str], str]) -> str:
     return str(cell) if isinstance(cell, Raw) else escape(NONE if cell is None else str(cell))
 
 
-def _default_align(heads: Sequence[str]) -> str:
+def _default_align(heads: Sequence[Cell]) -> str:
     return "l" + "r" * (len(heads) - 1)
 
 
 def _row_start(cell: Cell) -> Cell:
-    r"""Protect a [ or * at the start of a row: `\\` and `\midrule` before it would take it for their option."""
-    if isinstance(cell, str) and not isinstance(cell, Raw) and plain(cell).startswith(("[", "*")):
-        return Raw("{}" + latex_escaped(cell))
+    r"""Protect a [ or * at the start of a row: the command before it would take it for its option."""
+    if isinstance(cell, str) and plain(cell).startswith(("[", "*")):
+        return Raw("{}" + _escaped(cell, latex_escaped))
     return cell

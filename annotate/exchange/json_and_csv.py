@@ -41,7 +41,7 @@ def write_csv(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Expo
     metrics = metric_names()
     with text_file(target, tally) as file:
         writer = csv.writer(file)
-        writer.writerow(record_formats.columns(metrics))
+        writer.writerow(map(spreadsheet_safe, record_formats.columns(metrics)))
         for row in rows:
             writer.writerow(map(spreadsheet_safe, record_formats.flat(row, metrics)))
             tally.count(row)

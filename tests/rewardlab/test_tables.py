@@ -30,6 +30,35 @@ def test_latex_escapes_all_but_raw_cells():
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "escaped"),
+    [
+        ("a--b", "a-{}-b"),
+        ("---", "-{}-{}-"),
+        ("-–", "-{}--"),  # a dash of two hyphens after a hyphen is not one of three
+        ("`x`", r"\textasciigrave{}x\textasciigrave{}"),
+        ("it''s", "it'{}'s"),
+        ("'\"", "'{}''"),
+        ("a,,b", "a,{},b"),
+        ("?“", "?{}``"),
+        ("a-b, it's “c”", "a-b, it's ``c''"),
+    ],
+)
+def test_latex_data_forms_no_ligature(words, escaped):
+    assert tables.latex_escaped(words) == escaped
+
+
+@pytest.mark.parametrize("head", ["[50%] of all", "*"])
+def test_latex_head_is_not_an_option_of_the_rule(head):
+    for raw in (head, tables.Raw(head)):
+        lines = squeezed(tables.latex([raw, "b"], [["c", 1]])).splitlines()
+        assert lines[lines.index(r"\toprule") + 1].startswith("{}" + head[0])
+
+
+def test_csv_heads_are_neutralised_as_cells_are():
+    assert tables.to_csv(["=1+1", "b"], [["@c", -1]]) == "'=1+1,b\n'@c,-1\n"
+
+
 def test_markdown_and_text_keep_a_line_a_row():
     assert squeezed(tables.markdown(HEADS, ROWS)).splitlines()[2:] == [
         r"| \[50%\]\_x | -0.5 |",
