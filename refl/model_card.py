@@ -1,45 +1,102 @@
-"""The model card of a tuned restorer."""
+"""The model cards of a tuning: of the tuned restorer, and of the reward model that was updated on the way."""
 
-import json
-
-from rewardlab import tables
-from rewardlab.training.run_schema import HeldOutPoint
+from refl.configs import ReflConfig
+from rewardlab import cards, tables
+from rewardlab.reward_model.model_card import AGREEMENT, LOADING, last_agreement
+from rewardlab.training.run_schema import Change, Description, HeldOutPoint
 from rewardlab.training.runs import Run
+
+SIMULATED = "**The reward model learned in part from SIMULATED annotators: this says nothing of people's taste.**"
 
 
 def write(run: Run, note: str = "") -> str:
-    """Markdown: what it is, from what and on what it was made, and its figures on the held-out faces."""
+    """Write the card of the tuned weights: what they were made from, and their figures on the held-out faces."""
     description = run.description()
-    config, begin = description.config, description.start
-    counts = description.manifest.counts
-    simulated = any(name.endswith("/simulated") and pairs for name, pairs in counts.items())
-    looks = run.points_of(HeldOutPoint)
-    lines = [
-        "---",
-        "library_name: diffusers",
-        "tags: [face-restoration, reward-feedback-learning]",
-        "---",
-        f"# {run.name}",
-        "",
-        f"A face restorer: {config['base']}, tuned by reward feedback learning.",
-        ""
-        if not simulated
-        else "The reward model learned from SIMULATED annotators: this says nothing of people's taste.",
+    config = ReflConfig(**description.config)
+    header = {
+        "license": "other",
+        "license_name": "see-the-section-licence",
+        "library_name": "diffusers",
+        "tags": ["face-restoration", "reward-feedback-learning"],
+    }
+    blocks = [
+        f"A face restorer: {config.base}, tuned by reward feedback learning.",
+        SIMULATED if cards.has_simulated(description.manifest.counts) else "",
         note,
-        "",
-        f"- start: {', '.join(f'{name} {value}' for name, value in begin.items() if value)}",
-        f"- faces: {description.faces.counts}, sha256 {description.faces.sha256}",
-        f"- preferences: sha256 {description.manifest.sha256 or 'unknown'}",
-        f"- code: {description.code}",
-        "",
+        "## Licence",
+        cards.LICENCE,
+        "## Data",
+        _data(description),
         "## Figures on the held-out faces",
-        "",
+        _held_out(run),
+        "## Configuration",
+        "The sections named are those of the paper.",
+        cards.settings(config),
+        "## Versions",
+        cards.versions(description.code),
     ]
-    if looks:
-        names = sorted({name for look in looks for name in look.held_out})
-        rows: list[list[tables.Cell]] = [
-            [look.step, *(tables.decimals(look.held_out.get(name), 4) for name in names)] for look in looks
+    return cards.document(header, run.name, blocks)
+
+
+def write_reward_model(run: Run) -> str:
+    """Write the card of the reward model as it was when the tuning ended."""
+    description = run.description()
+    config = ReflConfig(**description.config)
+    header = {
+        "license": "other",
+        "license_name": "see-the-section-licence",
+        "library_name": "open_clip",
+        "tags": ["reward-model", "face-restoration", "reward-feedback-learning", "clip"],
+    }
+    blocks = [
+        "A Face Reward Model that was updated while it tuned the restorer of this run: every "
+        f"{config.frm_every} steps it learned to prefer photographs to what was restored (Eq. 7, 8).",
+        SIMULATED if cards.has_simulated(description.manifest.counts) else "",
+        "## Licence",
+        cards.LICENCE,
+        "## Data",
+        _data(description),
+        AGREEMENT,
+        last_agreement(run, "It is not measured for a reward model of a tuning."),
+        "## Limits",
+        "- It is not a measure of identity or of fidelity, and it must not judge the restorer of this run, which was "
+        "tuned to please it.\n- Its training goal moved from preferences to photographs: for other uses take the "
+        "reward model that it began as.",
+        LOADING,
+        "## Versions",
+        cards.versions(description.code),
+    ]
+    return cards.document(header, f"{run.name}, reward model", blocks)
+
+
+def _data(description: Description) -> str:
+    """What the tuning began from, its faces, and the preferences behind its reward model."""
+    facts = {f"start: {name}": cards.without_folder(value) for name, value in description.start.items()}
+    counts = ", ".join(f"{split} {number}" for split, number in description.faces.counts.items())
+    facts |= {
+        "faces": f"{counts or 'not counted'}, sha256 {description.faces.sha256 or 'not recorded'}",
+        "preferences": f"sha256 {description.manifest.sha256 or 'not recorded'}",
+    }
+    return "\n\n".join([cards.bullets(facts), cards.preferences(description.manifest)])
+
+
+def _held_out(run: Run) -> str:
+    points = run.points_of(HeldOutPoint)
+    if not points:
+        return "None were measured."
+    names = sorted({name for point in points for name in point.held_out})
+    rows: list[list[tables.Cell]] = [
+        [point.step, *(tables.decimals(point.held_out.get(name), 4) for name in names)] for point in points
+    ]
+    parts = [tables.markdown(["step", *names], rows, "r" * (len(names) + 1))]
+    if changes := points[-1].against_start:
+        parts += [
+            f"Changes from the start to step {points[-1].step}, on the same faces:",
+            tables.markdown(["figure", "change", "95% interval"], [_change(*each) for each in sorted(changes.items())]),
         ]
-        lines.append(tables.markdown(["step", *names], rows, "r" * (len(names) + 1)))
-    lines += ["", "## Configuration", "", "```json", json.dumps(config, indent=1), "```", ""]
-    return "\n".join(lines)
+    return "\n\n".join(parts)
+
+
+def _change(name: str, change: Change) -> list[tables.Cell]:
+    low, high = (tables.decimals(bound, 4, signed=True) for bound in (change.low, change.high))
+    return [name, tables.decimals(change.mean, 4, signed=True), f"{low} to {high}"]

@@ -324,7 +324,7 @@ class ReflTrainer:
                     note += " No look was without an alarm: the weights are the base's."
             tuned_weights.save(self.policy, loop.run.model, card=model_card.write(loop.run, note))
             if self.frm_parameters:
-                model.save(self.frm, loop.run.folder / "frm")
+                model.save(self.frm, loop.run.folder / "frm", card=model_card.write_reward_model(loop.run))
             loop.finish(note)
         loop.accelerator.end_training()
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
+FEW_FACES = 30  # with fewer, neither means nor intervals mean much
 
 
 def bootstrap_interval(

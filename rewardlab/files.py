@@ -40,3 +40,9 @@ def _flush_folder(folder: Path) -> None:
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256, the name of an image's content."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, which is read in parts."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,7 @@ from annotate.agreement.people import PeopleReport, people_report
 from annotate.labels.judged_pairs import is_anchored, judged_pairs
 from annotate.labels.votes import votes
 from annotate.models import Campaign, GoldSet, User
-
-FEW_FACES = 30
+from rewardlab.bootstrap import FEW_FACES
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from refl.evaluation.paired_differences import FEWEST_FACES
 from rewardlab import tables
+from rewardlab.bootstrap import FEW_FACES
 
 Results = Mapping[str, Any]  # what stands in evaluation/results.json
 Style = Literal["text", "markdown", "latex"]
 
 REFERENCES = ("lq", "hq")  # rows that are not restorers
-FEW_FACES = 30
 HEADER_WIDTH = 14
 # How a best mean, another mean and a difference below it are written, and what escapes them.
 MARKS: dict[Style, tuple[str, str, str, Callable[[str], str]]] = {

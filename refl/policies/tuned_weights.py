@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from rewardlab import cards
 from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
@@ -40,7 +41,8 @@ def save(policy: Policy, folder: Path, *, card: str = "") -> None:
                     policy.unet.save_lora_adapter(partial / adapter, adapter_name=adapter, weight_name=LORA_FILE)
         elif isinstance(policy, MultiStepPolicy):
             policy.controlnet.save_pretrained(partial / "controlnet")
-        (partial / "README.md").write_text(card)
+        if card:
+            (partial / cards.FILE).write_text(card, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         partial.replace(folder)

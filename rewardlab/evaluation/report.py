@@ -3,7 +3,7 @@
 The paper's figures stand beside ours for orientation: they were measured on other data.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab import manifest
+from rewardlab.bootstrap import FEW_FACES
 from rewardlab.evaluation import baselines, gold_agreement, tables
 from rewardlab.evaluation.gold_agreement import Gold, Stratum
 from rewardlab.evaluation.tables import ResultRow
 from rewardlab.files import write_atomic
 from rewardlab.reward_model import margins as reward_model_margins
 from rewardlab.reward_model import model as frm
+from rewardlab.reward_model import model_card
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start
@@ -49,6 +51,9 @@ PAPER = {
 PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is not a multiple of 1/360"
 
 
+Margins = NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Contender:
     """A method and its margins on the rows of both strata, or None and the reason."""
@@ -56,11 +61,10 @@ class Contender:
     name: str
     title: str
     group: str
-    margins: NDArray[np.float64] | None
+    margins: Margins | None
     note: str = ""
 
 
-FEW_FACES = 30
 CHANCE = Contender("chance", "Chance", "baseline", None)
 
 
@@ -83,7 +87,8 @@ def evaluate_run(
     device: str = "cpu",
     tell: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
-    """Score all contenders, write `evaluation/` (results.json, table.md, table.csv) and return the results.
+    """Score all contenders, write `evaluation/` (results.json, table.md, table.csv) and the model card's
+    agreement, and return the results.
 
     fractions: share of human labels -> the run trained on it (None: 0, the backbone itself, or 1, this run).
     others: further models, by title and whether they were trained without text. Raises `GoldError`, `DataError` or
@@ -93,35 +98,23 @@ def evaluate_run(
     truth = Gold.from_rows(rows)
     wanted = [*truth.contested.rows, *truth.anchored.rows]
 
-    def margins(title: str, model: FaceRewardModel, is_null: bool) -> NDArray[np.float64]:
+    def margins(title: str, model: FaceRewardModel, is_null: bool) -> Margins:
         tell(title)
         return reward_model_margins.margins(model.to(device), wanted, images, null_text=is_null)
 
     config = run_config(run)
-    text = "image and null text" if config.null_text else "image and text"
     model = _trained(run)
     trained = margins("FRM", model, config.null_text)
     tied = reward_model_margins.margins(model, list(truth.tied), images, null_text=config.null_text)
     start = margins("backbone", open_start(run.description().start, run, config), config.null_text)
     contenders = [
-        Contender("frm", f"FRM, {text}", "frm", trained),
+        Contender("frm", f"FRM, image and {'null text' if config.null_text else 'text'}", "frm", trained),
         Contender("start", f"Backbone {config.backbone}, untuned", "start", start),
-    ]
-    if null_text:
-        silent = margins("null text", _trained(null_text), True)
-        contenders.append(Contender("null-text", "FRM, image and null text", "ablation", silent))
-    for fraction, sibling in sorted((fractions or {}).items()):
-        name = f"human-{round(100 * fraction)}"
-        title = f"FRM, {fraction:.0%} of the human labels"
-        if sibling is None:
-            known, note = (trained, "the run itself") if fraction else (start, PAPER_DECIMALS_NOTE)
-            title = title if fraction else f"{title}: the untuned backbone"
-            contenders.append(Contender(name, title, "ablation", known, note))
-        else:
-            partly = margins(title, _trained(sibling), run_config(sibling).null_text)
-            contenders.append(Contender(name, title, "ablation", partly))
-    contenders += [
-        Contender(f"other-{title}", title, "frm", margins(title, other, is_null)) for title, other, is_null in others
+        *_ablations(margins, trained, start, null_text, fractions or {}),
+        *(
+            Contender(f"other-{title}", title, "frm", margins(title, other, is_null))
+            for title, other, is_null in others
+        ),
     ]
     tell("predictors and metrics")
     contenders += [
@@ -139,6 +132,30 @@ def evaluate_run(
     }
     _write(run, results)
     return results
+
+
+def _ablations(
+    margins: Callable[[str, FaceRewardModel, bool], Margins],
+    trained: Margins,
+    start: Margins,
+    null_text: Run | None,
+    fractions: dict[float, Run | None],
+) -> Iterator[Contender]:
+    """Score the sibling runs of Tables 11 and 12. trained, start: margins of the run itself and of its backbone."""
+    if null_text:
+        yield Contender(
+            "null-text", "FRM, image and null text", "ablation", margins("null text", _trained(null_text), True)
+        )
+    for fraction, sibling in sorted(fractions.items()):
+        name = f"human-{round(100 * fraction)}"
+        title = f"FRM, {fraction:.0%} of the human labels"
+        if sibling is not None:
+            partly = margins(title, _trained(sibling), run_config(sibling).null_text)
+            yield Contender(name, title, "ablation", partly)
+        elif fraction:
+            yield Contender(name, title, "ablation", trained, "the run itself")
+        else:
+            yield Contender(name, f"{title}: the untuned backbone", "ablation", start, PAPER_DECIMALS_NOTE)
 
 
 def require_done(run: Run) -> None:
@@ -230,10 +247,12 @@ def _calibration(margins: NDArray[np.float64], truth: Gold) -> dict[str, Any]:
 
 
 def _write(run: Run, results: dict[str, Any]) -> None:
+    found = _in_schema(results)
     folder = run.folder / "evaluation"
     write_atomic(folder / "table.csv", tables.to_csv(results["rows"]).encode())
     write_atomic(folder / "table.md", (heading(results) + tables.markdown(results["rows"])).encode())
-    write_atomic(folder / "results.json", checked_json.encode(_in_schema(results), indent=1))
+    write_atomic(folder / "results.json", checked_json.encode(found, indent=1))
+    model_card.refresh(run, found)
 
 
 def _in_schema(results: dict[str, Any]) -> FrmResults:

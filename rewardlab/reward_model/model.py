@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewardlab import cards
 from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
@@ -135,8 +136,8 @@ class FaceRewardModel(nn.Module):
         return (self.embed_images(self.preprocess(images.to(self.device))) * text).sum(dim=-1)
 
 
-def save(model: FaceRewardModel, folder: Path) -> None:
-    """Write the model to `folder`, whole or not at all; one that is there is replaced.
+def save(model: FaceRewardModel, folder: Path, *, card: str = "") -> None:
+    """Write the model and its card to `folder`, whole or not at all; one that is there is replaced.
 
     A transformers text tower names its configuration by path in open_clip's format, so after moving such a folder
     open_clip itself needs `text_cfg.hf_model_name` set anew; `load` does not.
@@ -159,6 +160,8 @@ def save(model: FaceRewardModel, folder: Path) -> None:
         tensors = {name: tensor.contiguous() for name, tensor in model.clip.state_dict().items()}
         save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
         (partial / WEIGHTS_FILE).chmod(0o644)
+        if card:
+            (partial / cards.FILE).write_text(card, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         partial.replace(folder)

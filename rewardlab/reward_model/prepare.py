@@ -1,13 +1,14 @@
 """Before a training: what it may learn from, what it starts from, and its folder."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from rewardlab import assets, manifest, snapshot_images
 from rewardlab.assets import MissingAsset
-from rewardlab.files import write_atomic
+from rewardlab.files import sha256_of, write_atomic
 from rewardlab.gold_guard import refuse_gold
 from rewardlab.images import to_tensor
 from rewardlab.manifest import ORIGINS, PreferenceRow, gold_rows, subject_of
@@ -40,7 +41,8 @@ def prepare_run(
 
 def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoint_file: Path | None) -> None:
     header, rows = manifest.read(source)
-    groups = batches.group_by_face([*training_rows(rows, config), *gold_rows(rows)])
+    training = training_rows(rows, config)
+    groups = batches.group_by_face([*training, *gold_rows(rows)])
     batches.require_images(groups, images)
     if config.backbone == "compact":
         start = _make_compact(run, rows, images, config)
@@ -48,9 +50,17 @@ def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoi
         file = _hpsv2_file(checkpoint_file)
         start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
         open_start(start, run, config)
+        start["checkpoint_sha256"] = sha256_of(file)
     if source.resolve() != run.manifest.resolve():
         write_atomic(run.manifest, source.read_bytes())
-    run.create(kind="frm", config=config, start=start, header=header, images=images.resolve())
+    run.create(
+        kind="frm",
+        config=config,
+        start=start,
+        header=header,
+        images=images.resolve(),
+        training_pairs=Counter(row.origin for row in training),
+    )
 
 
 def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rewardlab import manifest
 from rewardlab.manifest import ORIGINS, gold_rows
-from rewardlab.reward_model import backbones, losses, margins
+from rewardlab.reward_model import backbones, losses, margins, model_card
 from rewardlab.reward_model import batches as frm_batches
 from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.batches import Batch
@@ -202,7 +202,7 @@ class Trainer:
     def _finish(self) -> None:
         self.accelerator.wait_for_everyone()
         if self.loop.is_main:
-            frm.save(self.model, self.loop.run.model)
+            frm.save(self.model, self.loop.run.model, card=model_card.write(self.loop.run))
             self.loop.finish()
         self.accelerator.end_training()
 

@@ -43,6 +43,7 @@ class Description(Struct, frozen=True, kw_only=True):
     images: str = ""
     manifest: DataHeader = field(default_factory=DataHeader)
     faces: DataHeader = field(default_factory=DataHeader)
+    training_pairs: dict[str, Count] = {}  # that a reward model learns from, by origin of the label
     code: dict[str, str] = {}
 
 

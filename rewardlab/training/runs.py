@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -90,6 +90,7 @@ class Run:
         images: Path,
         header: dict[str, Any] | None = None,
         faces: dict[str, Any] | None = None,
+        training_pairs: Mapping[str, int] | None = None,
     ) -> None:
         """Write config.json. `header` and `faces`: of the manifest and of the list of faces, which must be there
         already: whoever sees a config.json sees a whole run."""
@@ -102,6 +103,7 @@ class Run:
             images=str(images),
             manifest=msgspec.convert(header or {}, DataHeader),
             faces=msgspec.convert(faces or {}, DataHeader),
+            training_pairs=dict(training_pairs or {}),
             code=code_version(),
         )
         write_atomic(self.folder / "config.json", checked_json.encode(description, indent=2))

@@ -24,7 +24,7 @@ from refl.policies.noise import Noise
 from refl.restorers import open_restorer
 from refl.restorers.spec import Subject
 from refl.train_refl import ReflTrainer, train
-from rewardlab import images, manifest
+from rewardlab import images, manifest, tables
 from rewardlab.reward_model import model
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import runs
@@ -33,6 +33,7 @@ from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 from rewardlab.training.runs import RunError
 from tests.support import diffusion
 from tests.support.restorers import make_world
+from tests.support.tables import squeezed
 
 pytestmark = pytest.mark.filterwarnings("ignore:There are modules")
 
@@ -249,6 +250,9 @@ def test_the_reward_models_update_learns_to_tell_photographs_from_what_is_restor
     assert np.mean(told[-3:]) < 0.8 * np.mean(told[:3])
     gold = run.points_of(GoldPoint)
     assert [point.gold["contested"].pairs for point in gold] == [6] * len(gold)
+    card = squeezed((run.folder / "frm" / "README.md").read_text())
+    assert f"| contested | {gold[-1].gold['contested'].agreement:.1%} | 6 |" in card
+    assert f"sha256 {run.description().manifest.sha256}" in card
     frozen = tuned(place, replace(config, frm_update=False), "frozen")
     assert [point.frm_loss for point in frozen.points_of(ReflPoint)] == [None] * 3
     assert not (frozen.folder / "frm").exists()
@@ -273,10 +277,13 @@ def test_the_result_restores_through_the_list_of_restorers_and_the_dial_walks_fr
     with torch.no_grad():
         latents = unfused.trajectory(lq, [""] * 3, Noise([0, 0, 0])).latents
     assert torch.allclose(unfused.decode(latents).clamp(0, 1), full, atol=1e-5)
-    written = (run.model / "README.md").read_text()
+    written = squeezed((run.model / "README.md").read_text())
     header = dataset.read(place / "faces.jsonl")[0]
     assert header["sha256"] in written
-    assert '"lambda_dwt": 0.01' in written
+    assert r"| lambda\_dwt | 0.01 |" in written
+    change = run.points_of(HeldOutPoint)[-1].against_start["psnr"]
+    figures = (tables.decimals(value, 4, signed=True) for value in (change.mean, change.low, change.high))
+    assert "| psnr | {} | {} to {} |".format(*figures) in written
     shown = images.read(run.folder / "pictures" / "000003" / "00.png")
     assert shown.shape == (128, 128, 3)
 
