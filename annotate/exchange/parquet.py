@@ -14,6 +14,7 @@ from django.conf import settings
 from annotate.exchange.json_and_csv import metric_names
 from annotate.exchange.output_files import Exported, HashedFile, Tally
 from annotate.exchange.record_formats import columns, flat
+from rewardlab import cards, tables
 from rewardlab.files import write_atomic
 from rewardlab.manifest import PreferenceRow
 
@@ -153,35 +154,21 @@ def write_shards(
 def card(known: Mapping[str, Any]) -> str:
     """The dataset card: which files are which split, for `datasets`; how the labels came about, for people."""
     names = sorted({name.split("/")[0] for name in known["counts"]})
-    splits = "\n".join(f"  - split: {split}\n    path: data/{split}-*" for split in names)
-    counts = "\n".join(f"| {name} | {count} |" for name, count in known["counts"].items())
+    splits = [{"split": split, "path": f"data/{split}-*"} for split in names]
     simulated = sum(count for name, count in known["counts"].items() if name.endswith("/simulated"))
-    warning = f"\n{simulated} labels are SIMULATED: a program gave them, no person.\n" if simulated else ""
     images = (
         "`first` and `second` hold the images."
         if known["with_images"]
         else "`first` and `second` are image names, relative to the folder of images; no image is inside."
     )
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-{splits}
----
-
-# Preferences between restored faces
-
-One row is one pair of images of one face. `p_first` is the probability that the first is the better one; `origin` says
-who says so: ground_truth (one of the two is the photograph), human, simulated, or svm (`predictor` is its version).
-{images} `identity` and annotators are hashes: no name is in these files.
-{warning}
-| split/origin | rows |
-|---|---|
-{counts}
-
-## How the labels came about
-
-```json
-{json.dumps(known, indent=2)}
-```
-"""
+    blocks = [
+        "One row is one pair of images of one face. `p_first` is the probability that the first is the better one; "
+        "`origin` says who says so: ground_truth (one of the two is the photograph), human, simulated, or svm "
+        f"(`predictor` is its version). {images} `identity` and annotators are hashes: no name is in these files.",
+        f"{simulated} labels are SIMULATED: a program gave them, no person." if simulated else "",
+        tables.markdown(["split/origin", "rows"], list(known["counts"].items())),
+        "## How the labels came about",
+        f"```json\n{json.dumps(known, indent=2)}\n```",
+    ]
+    header = {"configs": [{"config_name": "default", "data_files": splits}]}
+    return cards.document(header, "Preferences between restored faces", blocks)

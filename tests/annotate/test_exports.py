@@ -30,6 +30,7 @@ from annotate.pipeline.ingest import IngestConfig, ingest
 from annotate.pipeline.sources import Source
 from rewardlab import manifest
 from tests.support.factories import make_campaign, make_face, make_user
+from tests.support.tables import squeezed
 
 pytestmark = pytest.mark.django_db
 PHOTOGRAPHS = ("Jane_Doe_wedding", "Richard-Roe-passport", "holiday of J Public")
@@ -110,6 +111,7 @@ def test_hugging_face_datasets_loads_the_folder_with_its_images(filled, tmp_path
             for side in ("first", "second"):
                 assert np.array_equal(np.asarray(got[side]), decoded(getattr(wanted, side)))
     card = (tmp_path / "out" / "README.md").read_text()
+    assert "| train/ground\\_truth | 6 |" in squeezed(card)
     assert f'"id": {filled.pk}' in card and '"max_error": 0.1' in card and '"method": "majority"' in card
 
 
@@ -176,6 +178,13 @@ def test_the_json_formats_parse_and_say_what_people_said(filled, tmp_path):
     assert meta["predictor"]["sha256"] == "ab" * 32 and meta["rows"] == 17
     assert meta["sha256"] == hashlib.sha256((tmp_path / "preferences.csv").read_bytes()).hexdigest()
     assert f"sha256 {meta['sha256']}" in told
+
+
+def test_csv_heads_are_no_formula(filled, tmp_path):
+    Score.objects.create(candidate=Candidate.objects.first(), metric="=1+1", value=0.5)
+    export(tmp_path, "csv")
+    with (tmp_path / "preferences.csv").open(newline="") as file:
+        assert "'=1+1_first" in next(csv.reader(file))
 
 
 def test_who_was_asked_in_two_campaigns_votes_once_in_hpdv2(filled, tmp_path):
