@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from annotate.charts.axes import Axis
 from annotate.charts.lines import WIDTH, Mark
-
-if TYPE_CHECKING:
-    pass
 
 EDGE, ROW = 26, 46  # beside the axis, and a row: its words with its interval below
 
@@ -40,17 +36,18 @@ class IntervalPlot:
     width: int = WIDTH
 
 
-def _across(axis: Axis, value: float) -> float:
+def across(axis: Axis, value: float) -> float:
+    """Place a value along the width of an interval plot."""
     return axis.place(value, EDGE, WIDTH - EDGE)
 
 
-def _intervals(
+def plot_intervals(
     label: str,
     axis: Axis,
     rows: Sequence[tuple[str, str, str, float, float, float]],
     people: Mark | None = None,
 ) -> IntervalPlot:
-    """Rows of title, figure, style, value, low, high."""
+    """Plot intervals on one axis. rows: title, figure, style, value, low, high."""
     return IntervalPlot(
         label=label,
         rows=[
@@ -60,13 +57,13 @@ def _intervals(
                 css=css,
                 words=number * ROW + 18,
                 y=number * ROW + 32,
-                x=_across(axis, value),
-                low=_across(axis, low),
-                high=_across(axis, high),
+                x=across(axis, value),
+                low=across(axis, low),
+                high=across(axis, high),
             )
             for number, (title, text, css, value, low, high) in enumerate(rows)
         ],
-        ticks=[Mark(axis.text(value), x=_across(axis, value)) for value in axis.ticks()],
+        ticks=[Mark(axis.text(value), x=across(axis, value)) for value in axis.ticks()],
         people=people,
         height=len(rows) * ROW + 28,
         bottom=len(rows) * ROW,

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from annotate.common.refusals import Refused
 from annotate.common.sides import choice_of
 from annotate.desk import queueing
-from annotate.desk.leasing import _lock_membership, _return_slot, held_leases
+from annotate.desk.leasing import held_leases, lock_membership, return_slot
 from annotate.models import Campaign, GoldSet, Item, Judgement, Lease, Membership, User
 from annotate.models.campaigns import Question
 from annotate.predictor import refit_requests
@@ -171,7 +171,7 @@ def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
     if lease.status == Lease.Status.ANSWERED:
         raise Refused("already_closed", _("You have already answered this pair. Use Undo to take it back."))
     if lease.status == Lease.Status.HELD and not lease.is_repeat:
-        _return_slot(lease.item_id)
+        return_slot(lease.item_id)
     Lease.objects.filter(pk=lease.pk).update(
         status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=_closing_time(annotator)
     )
@@ -187,7 +187,7 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
     `expected` is the token of the lease the client believes to be the last: a repeated request then
     undoes nothing more.
     """
-    _lock_membership(annotator=annotator, campaign=campaign)
+    lock_membership(annotator=annotator, campaign=campaign)
     if GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
         raise Refused("frozen", _("“%s” is finished and frozen; its answers can no longer be changed.") % campaign)
     last = (

@@ -12,7 +12,8 @@ from annotate.desk import onboarding, queueing
 from annotate.models import Campaign, Item, Lease, Membership, User
 
 
-def _lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
+def lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
+    """Lock the membership's row for the transaction, before any lease or item. Raises `Refused` if there is none."""
     membership = Membership.objects.select_for_update().filter(annotator=annotator, campaign=campaign).first()
     if membership is None:
         raise Refused("not_a_member", _("You are not a member of “%s”. Ask the lead to add you.") % campaign)
@@ -52,7 +53,7 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
     """The leases, and whether there are none only because others were taking what is left."""
     if not campaign.open:
         raise Refused("campaign_closed", _("“%s” is paused. Your answers are kept; come back later.") % campaign)
-    membership = _lock_membership(annotator=annotator, campaign=campaign)
+    membership = lock_membership(annotator=annotator, campaign=campaign)
     onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
@@ -85,11 +86,12 @@ def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
         if Lease.objects.filter(pk=pk, status=Lease.Status.HELD).update(status=status):
             returned += 1
             if not is_repeat:
-                _return_slot(item_id)
+                return_slot(item_id)
     return returned
 
 
-def _return_slot(item_id: int) -> None:
+def return_slot(item_id: int) -> None:
+    """Open one more slot of an item, and mark the item as given back."""
     Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1, given_back=True)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from annotate.charts.axes import value_axis
-from annotate.charts.intervals import IntervalPlot, _across, _intervals
+from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
 from annotate.leaderboard.board import Standing
 
@@ -19,8 +19,8 @@ def strength_plot(standings: Sequence[Standing]) -> IntervalPlot:
     axis = value_axis([value for row in drawn for value in (*row[3:], 0.0)], 0.1)
     signed = replace(axis, text=lambda value: _signed(value, "+.4g") if value else "0")
     spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
-    made = _intervals(f"Strengths in log-odds against the average restorer: {spoken}", signed, drawn)
-    return replace(made, zero=Mark("average restorer", x=_across(axis, 0)))
+    made = plot_intervals(f"Strengths in log-odds against the average restorer: {spoken}", signed, drawn)
+    return replace(made, zero=Mark("average restorer", x=across(axis, 0)))
 
 
 def _signed(value: float, form: str = "+.2f") -> str:

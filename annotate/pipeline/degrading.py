@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from annotate.common import image_store
 from annotate.models import Candidate, Face
-from annotate.pipeline.restoring import _add_candidate, _exported_name, without
+from annotate.pipeline.restoring import add_candidate, exported_name, without
 from annotate.pipeline.stage import Step
 from refl.degradation import DegradeConfig, degrade, sample_parameters
 from rewardlab.files import write_atomic
@@ -24,7 +24,7 @@ def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None)
         except image_store.BrokenImage as error:
             yield Step(skipped=str(face), reason="broken_image", detail=str(error))
             continue
-        _add_candidate(
+        add_candidate(
             face,
             Candidate.LQ,
             degrade(hq, parameters, scaled),
@@ -38,6 +38,6 @@ def export_lq(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     exported = 0
     for candidate in Candidate.objects.filter(source=Candidate.LQ).iterator():
-        write_atomic(folder / f"{_exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
+        write_atomic(folder / f"{exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
         exported += 1
     return exported

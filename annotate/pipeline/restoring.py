@@ -64,11 +64,12 @@ def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restore
         )
     )
     for (face, _), array in zip(loaded, restored, strict=True):
-        _add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
+        add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
     yield Step(done=len(loaded))
 
 
-def _exported_name(face_id: int) -> str:
+def exported_name(face_id: int) -> str:
+    """Name a face's file in an export, without its suffix."""
     return f"face-{face_id:06d}"
 
 
@@ -79,7 +80,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
     files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
     results = {file.stem: file for file in files} | {pseudonyms.hashed(file.stem): file for file in files}
     for face in without(name, faces).iterator(chunk_size=200):
-        file = results.get(_exported_name(face.pk)) or results.get(face.source_key)
+        file = results.get(exported_name(face.pk)) or results.get(face.source_key)
         if file is None:
             yield Step(
                 skipped=str(face),
@@ -100,13 +101,14 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
                 detail=f"{width}x{height} for a face of {face.size}x{face.size}: restore what degrade --export wrote",
             )
             continue
-        _add_candidate(face, name, array, restorer=row, provenance={"restorer": name})
+        add_candidate(face, name, array, restorer=row, provenance={"restorer": name})
         yield Step(done=1)
 
 
-def _add_candidate(
+def add_candidate(
     face: Face, source: str, array: NDArray[np.uint8], *, provenance: dict, restorer: Restorer | None = None
 ) -> None:
+    """Store an image as a face's candidate, unless the face has one of this source."""
     Candidate.objects.get_or_create(
         face=face,
         source=source,

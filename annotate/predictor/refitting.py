@@ -8,7 +8,7 @@ from django.utils import timezone
 from annotate.models import Predictor, RefitRequest
 from annotate.predictor import audit_sample
 from annotate.predictor import status as predictor_status
-from annotate.predictor.versions import _last_searched, fit_predictor, grid_is_due
+from annotate.predictor.versions import fit_predictor, grid_is_due, last_searched
 from rewardlab.predictor import svm
 
 # A refit or search that is not over by then was killed, and another may start.
@@ -27,7 +27,7 @@ def refit_while_labels_wait() -> int:
         if not _acquire("running_until", REFITTING_FOR):
             return refits
         try:
-            fit_predictor(grid=False if _last_searched(policy) else None, by_hand=False)
+            fit_predictor(grid=False if last_searched(policy) else None, by_hand=False)
             _note("")
         except svm.TooFewLabels as error:
             _note(str(error))

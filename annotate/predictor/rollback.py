@@ -7,7 +7,7 @@ from annotate.models import LabelPolicy, Predictor
 from annotate.predictor import features as pair_features
 from annotate.predictor import status as predictor_status
 from annotate.predictor import uncertainty_ranking
-from annotate.predictor.versions import _write_labels, load, sweep
+from annotate.predictor.versions import load, sweep, write_labels
 
 
 def roll_back(*, to: int | None = None) -> Predictor:
@@ -30,7 +30,7 @@ def roll_back(*, to: int | None = None) -> Predictor:
     table = pair_features.pair_features(pair_features.training_labels(), metric_order=fitted.features)
     if lacking := sorted(set(fitted.features) - set(table.metrics)):
         raise LookupError(f"{target} needs {', '.join(lacking)}: manage.py score --metrics {' '.join(lacking)}.")
-    target.pairs_labelled, target.pairs_abstained = _write_labels(target, fitted, table)
+    target.pairs_labelled, target.pairs_abstained = write_labels(target, fitted, table)
     with transaction.atomic():
         LabelPolicy.objects.select_for_update().get(pk=1)
         Predictor.objects.filter(pk__gt=target.pk, status=Predictor.Status.READY).update(
@@ -41,7 +41,7 @@ def roll_back(*, to: int | None = None) -> Predictor:
         LabelPolicy.objects.filter(pk=1).update(pinned=target)
         audit_log.record(actor=None, action="roll-back", target=f"predictor {target.pk}", before=current.pk)
     # Once more: a refit that ended meanwhile may have swept some away. From now on there is none.
-    target.pairs_labelled, target.pairs_abstained = _write_labels(target, fitted, table)
+    target.pairs_labelled, target.pairs_abstained = write_labels(target, fitted, table)
     target.save()
     uncertainty_ranking.rank_uncertain(target)
     sweep()

@@ -49,7 +49,7 @@ def fit_predictor(
     policy = audit_sample.policy()
     if grid is None:
         grid = _is_due(policy)
-    last = None if grid else _last_searched(policy)
+    last = None if grid else last_searched(policy)
     parameters = last.parameters if last else _search(config, policy)
     return _fit_version(
         parameters, config=config, policy=policy, searched=last is None, started=started, by_hand=by_hand
@@ -61,12 +61,12 @@ def grid_is_due() -> bool:
 
 
 def _is_due(policy: LabelPolicy) -> bool:
-    last = _last_searched(policy)
+    last = last_searched(policy)
     return last is None or len(_training_labels(policy).pairs) >= last.labels * GRID_GROWTH
 
 
-def _last_searched(policy: LabelPolicy) -> Predictor | None:
-    """While there is a bound to keep, a search that saw the audit's faces does not count."""
+def last_searched(policy: LabelPolicy) -> Predictor | None:
+    """Find the newest version whose grid was searched; one that saw the audit's faces does not count under a bound."""
     searched = Predictor.objects.filter(status=Predictor.Status.READY, grid_searched=True)
     if policy.max_error is not None:
         searched = searched.filter(audit__audit_share__gte=policy.audit_share)
@@ -132,7 +132,7 @@ def _fit_version(
         version.file = f"svm-{version.pk}.skops"
         version.sha256 = svm.save(fitted, Path(settings.PREDICTOR_ROOT) / version.file)
         _audit(version, fitted, table, policy)
-        version.pairs_labelled, version.pairs_abstained = _write_labels(version, fitted, table)
+        version.pairs_labelled, version.pairs_abstained = write_labels(version, fitted, table)
     except Exception as error:
         version.status, version.error = Predictor.Status.FAILED, f"{type(error).__name__}: {error}"
         version.save()
@@ -191,9 +191,9 @@ def _judged() -> NDArray[np.int64]:
     return np.fromiter(judged.values_list("pair_id", flat=True), np.int64)
 
 
-def _write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> tuple[int, int]:
-    """Labels of `version` for every contested pair that no one has judged and that has none. Returns how many it has
-    then, and on how many of these it abstains."""
+def write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> tuple[int, int]:
+    """Write labels of `version` for every contested pair that no one has judged and that has none. Return how many it
+    has then, and on how many of these it abstains."""
     own = AutoLabel.objects.filter(predictor=version)
     there = np.fromiter(own.values_list("pair_id", flat=True), np.int64)
     todo = ~np.isin(table.pairs, np.concatenate([_judged(), there]))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from annotate.charts.axes import Axis, Point, count_axis, decades_axis, loss_axis, share_axis, value_axis
-from annotate.charts.intervals import IntervalPlot, _across, _intervals
+from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import BOTTOM, HEIGHT, TOP, Mark, Plot, Series, plot
 from annotate.runs.frm_evaluation import Calibration, Evaluation
 from annotate.runs.restorer_charts import Chart, chart_groups
@@ -142,9 +142,9 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
     axis = share_axis([[(0, share.low), (0, share.high)] for share in shares])
     band = None
     if people:
-        low, high = _across(axis, people.low), _across(axis, people.high)
+        low, high = across(axis, people.low), across(axis, people.high)
         band = Mark(str(people), low, round(high - low, 1))
-    return _intervals(
+    return plot_intervals(
         "Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
         "the figures",
         axis,
@@ -175,5 +175,5 @@ def _difference_plot(metric: Metric, base: str, found: list[tuple[str, Cell]]) -
     signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
     spoken = ", ".join(f"{title} {value}" for title, value, *_ in rows)
     better = f"; {metric.better}" if metric.better else ""
-    made = _intervals(f"{metric.title}, difference against {base}: {spoken}", signed, rows)
-    return replace(made, title=f"{metric.title}{better}", zero=Mark(base, x=_across(axis, 0)))
+    made = plot_intervals(f"{metric.title}, difference against {base}: {spoken}", signed, rows)
+    return replace(made, title=f"{metric.title}{better}", zero=Mark(base, x=across(axis, 0)))

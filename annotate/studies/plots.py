@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from annotate.charts.axes import Axis
-from annotate.charts.intervals import IntervalPlot, _across, _intervals
+from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
 from annotate.models.campaigns import Question
 from annotate.studies.report import Row
@@ -20,5 +20,5 @@ def preference_plot(question: Question, rows: Sequence[Row]) -> IntervalPlot:
         drawn.append((f"{row.one} over {row.other}", f"{ratio:.0%}", verdict, ratio, low, high))
     axis = Axis("", 0, 1, 0.25, lambda value: f"{value:.0%}")
     spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
-    made = _intervals(f"{question.label} Preference ratios with 95% intervals: {spoken}", axis, drawn)
-    return replace(made, zero=Mark("as often as not", x=_across(axis, 0.5)))
+    made = plot_intervals(f"{question.label} Preference ratios with 95% intervals: {spoken}", axis, drawn)
+    return replace(made, zero=Mark("as often as not", x=across(axis, 0.5)))
