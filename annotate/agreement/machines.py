@@ -15,6 +15,7 @@ from annotate.runs import restorer_history, run_folders
 from annotate.runs.frm_evaluation import Bin, Calibration, Row, Share
 from annotate.runs.run_folders import STRATA
 from annotate.statistics.bootstrap import LEAST
+from rewardlab import paper
 from rewardlab.evaluation import gold_agreement
 from rewardlab.manifest import PreferenceRow
 
@@ -23,15 +24,6 @@ Margins = NDArray[np.float64]
 MOST_DISPUTED = 6
 SAMPLES, STRATUM_SAMPLES = 2000, 500  # draws; the small strata are many
 GROUPS = list(MachineAnswers.Group.values)
-# Tables 9 to 12, measured on the paper's own pairs.
-PAPER = {
-    "svm": (0.700, "Table 9"),
-    "mlp3": (0.692, "Table 9"),
-    "mlp4": (0.688, "Table 9"),
-    "frm": (0.8778, "Table 10"),
-    "start": (0.6305, "App. G.2, HPSv2"),
-}
-PAPER_TRACE = [(0, 0.8778), (500, 0.8611), (1000, 0.8583), (1500, 0.85), (2000, 0.8389), (2500, 0.8301), (3000, 0.8306)]
 
 
 @dataclass(frozen=True)
@@ -243,7 +235,7 @@ def _row(
     test = None
     if against is not None:
         test = gold_agreement.mcnemar(found.correct, ground.agreement(against, mask, 1).correct)
-    known = PAPER.get(answers.name) or PAPER.get(answers.group) if stratum == "contested" else None
+    known = paper.AGREEMENT.get(answers.name) or paper.AGREEMENT.get(answers.group) if stratum == "contested" else None
     figure, place = known or (None, "")
     return Row(
         name=answers.name,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from annotate.agreement.machines import PAPER_TRACE, MachinesReport, Trace
+from annotate.agreement.machines import MachinesReport, Trace
 from annotate.agreement.people import PeopleReport
 from annotate.charts import heat_maps
 from annotate.charts.axes import Axis, percent, share_axis, value_axis
@@ -13,6 +13,7 @@ from annotate.charts.lines import Plot, Series, plot
 from annotate.runs import plots as runs_plots
 from annotate.runs.frm_evaluation import Evaluation
 from annotate.runs.plots import interval_plot
+from rewardlab import paper
 
 CLASSES = ("line", "line second", "line third", "line fourth")
 
@@ -58,7 +59,7 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
         return None
     shown = traces[: len(CLASSES)]
     last = max(step for trace in shown for step, _ in trace.points)
-    paper = [point for point in PAPER_TRACE if point[0] <= max(last, 500)]
+    theirs = [point for point in paper.AGREEMENT_WHILE_TUNING if point[0] <= max(last, 500)]
     series = [
         Series(
             css,
@@ -72,9 +73,9 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
     return plot(
         "Agreement of the reward model while it is updated",
         f"By step of the tuning: {spoken}; the table has the figures",
-        [*series, Series("base", "Table 10 of the paper (other data)", paper)],
-        replace(value_axis([0, max(last, paper[-1][0])]), title="step"),
-        share_axis([*(trace.points for trace in shown), paper]),
+        [*series, Series("base", "Table 10 of the paper (other data)", theirs)],
+        replace(value_axis([0, max(last, theirs[-1][0])]), title="step"),
+        share_axis([*(trace.points for trace in shown), theirs]),
     )
 
 

@@ -91,15 +91,14 @@ def _two_way_bootstrap(votes: Sequence[Vote], seed: int) -> tuple[float, float]:
     """95% percentile interval of the ratio with participants and faces both drawn anew, with replacement."""
     import numpy as np
 
+    from rewardlab.bootstrap import drawn_times, percentile_interval
+
     wins, chosen = _tables(votes)
     random = np.random.default_rng(seed)
-    people = random.multinomial(len(wins), np.full(len(wins), 1 / len(wins)), size=DRAWS)
-    faces = random.multinomial(wins.shape[1], np.full(wins.shape[1], 1 / wins.shape[1]), size=DRAWS)
+    people, faces = (drawn_times(count, DRAWS, random) for count in wins.shape)
     won = ((people @ wins) * faces).sum(axis=1)
     of = ((people @ chosen) * faces).sum(axis=1)
-    ratios = won[of > 0] / of[of > 0]
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(low), float(high)
+    return percentile_interval(won[of > 0] / of[of > 0])
 
 
 def _tables(votes: Sequence[Vote]) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":

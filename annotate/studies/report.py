@@ -9,12 +9,6 @@ from annotate.models.campaigns import Question
 from annotate.statistics.annotator_checks import Behaviour, behaviours
 from annotate.studies.preference_ratios import Preferred, Vote, preferred
 
-# Table 6: the share that preferred the tuned restorer. On the paper's faces and participants.
-PAPER = {
-    "OSEDiff (+ours) vs OSEDiff": {Question.FIDELITY: 0.78, Question.REALISM: 0.88},
-    "DiffBIR (+ours) vs DiffBIR": {Question.FIDELITY: 0.68, Question.REALISM: 0.75},
-}
-
 
 @dataclass(frozen=True)
 class Row:

@@ -9,7 +9,7 @@ from annotate.models import Campaign
 from annotate.studies import report as studies_report
 from annotate.studies.plots import preference_plot
 from annotate.web.requests import Request, leads_only
-from rewardlab import tables
+from rewardlab import paper, tables
 
 
 def _study(request: Request, slug: str) -> tuple[Campaign, studies_report.Study]:
@@ -36,7 +36,7 @@ def study_report(request: Request, slug: str) -> HttpResponse:
 def _paper(campaign: Campaign) -> list[tuple[str, list[float]]]:
     return [
         (restorer_pair, [shares[question] for question in campaign.questions])
-        for restorer_pair, shares in studies_report.PAPER.items()
+        for restorer_pair, shares in paper.STUDY.items()
     ]
 
 

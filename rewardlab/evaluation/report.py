@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardlab import manifest
+from rewardlab import manifest, paper
 from rewardlab.bootstrap import FEW_FACES
 from rewardlab.evaluation import baselines, gold_agreement, tables
 from rewardlab.evaluation.gold_agreement import Gold, Stratum
@@ -35,21 +35,6 @@ from rewardlab.training.evaluation_schema import (
     People,
 )
 from rewardlab.training.runs import Run
-
-# name -> figure and where it stands
-PAPER = {
-    "frm": (0.8778, "Table 11"),
-    "start": (0.6305, "App. G.2, HPSv2"),
-    "null-text": (0.8501, "Table 11"),
-    "human-0": (0.6978, "Table 12; App. G.2 says 63.05%"),
-    "human-50": (0.8321, "Table 12"),
-    "human-100": (0.8778, "Table 12"),
-    "svm": (0.700, "Table 9"),
-    "mlp3": (0.692, "Table 9"),
-    "mlp4": (0.688, "Table 9"),
-}
-PAPER_DECIMALS_NOTE = "the paper's own figure for 0% equals that row's MUSIQ and is not a multiple of 1/360"
-
 
 Margins = NDArray[np.float64]
 
@@ -155,7 +140,7 @@ def _ablations(
         elif fraction:
             yield Contender(name, title, "ablation", trained, "the run itself")
         else:
-            yield Contender(name, f"{title}: the untuned backbone", "ablation", start, PAPER_DECIMALS_NOTE)
+            yield Contender(name, f"{title}: the untuned backbone", "ablation", start, paper.AGREEMENT_NOTE)
 
 
 def require_done(run: Run) -> None:
@@ -224,7 +209,7 @@ def _row(contender: Contender, name: str, stratum: Stratum, where: slice, refere
 
 
 def _row_of(contender: Contender, name: str, stratum: Stratum, **known: Any) -> ResultRow:
-    figure, place = PAPER.get(contender.name, (None, "")) if name == "contested" else (None, "")
+    figure, place = paper.AGREEMENT.get(contender.name, (None, "")) if name == "contested" else (None, "")
     values: dict[str, Any] = dict.fromkeys(ResultRow.__annotations__)
     values |= {"name": contender.name, "title": contender.title, "group": contender.group, "note": contender.note}
     values |= {"stratum": name, "pairs": len(stratum), "paper": figure, "paper_where": place, **known}
