@@ -9,6 +9,17 @@ Array = NDArray[np.floating]
 FEW_FACES = 30  # with fewer, neither means nor intervals mean much
 
 
+def drawn_times(groups: int, samples: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw as many groups as there are, with replacement, and count how often each is drawn: (samples, groups)."""
+    return random.multinomial(groups, np.full(groups, 1 / groups), size=samples)
+
+
+def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval that holds the middle `level` of the replicates (samples,)."""
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def bootstrap_interval(
     correct: NDArray[np.bool_] | Array, faces: NDArray[Any], *, samples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
@@ -16,7 +27,5 @@ def bootstrap_interval(
     _, index = np.unique(faces, return_inverse=True)
     hits = np.bincount(index, weights=correct)
     pairs = np.bincount(index)
-    draws = np.random.default_rng(seed).multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), size=samples)
-    means = (draws @ hits) / (draws @ pairs)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    draws = drawn_times(len(pairs), samples, np.random.default_rng(seed))
+    return percentile_interval((draws @ hits) / (draws @ pairs), level)

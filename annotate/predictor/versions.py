@@ -27,7 +27,7 @@ from annotate.predictor import features as pair_features
 from annotate.predictor import status as predictor_status
 from annotate.predictor.features import Labels, PairFeatures
 from rewardlab.metrics.registry import PAPER_METRICS
-from rewardlab.predictor import selective_labelling, svm
+from rewardlab.predictor import constant_order, selective_labelling, svm
 
 ROWS_PER_TRANSACTION = 5000
 # Between grid searches the last grid's parameters are refitted; half as many labels again earn a new search.
@@ -121,7 +121,7 @@ def _fit_version(
         cv_accuracy=fitted.accuracy,
         cv_low=fitted.interval[0],
         cv_high=fitted.interval[1],
-        baseline_accuracy=svm.constant_order_accuracy(
+        baseline_accuracy=constant_order.cross_validated_accuracy(
             table.first_sources[rows[known]],
             table.second_sources[rows[known]],
             data["first_wins"],

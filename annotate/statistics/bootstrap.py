@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from annotate.statistics.answer_arrays import Floats, Ints
+from rewardlab import bootstrap
 
 MOST_GROUPS = 1000  # more faces than that are drawn in as many groups, which are as independent as faces are
 LEAST = 5  # participants and faces: a bootstrap of fewer says nothing
@@ -41,8 +42,7 @@ def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Est
         why = "every draw of faces gives the same value, which tells nothing of its spread: no interval"
     if why:
         return Estimate(value, None, None, count, why)
-    low, high = np.quantile(defined, (0.025, 0.975))
-    return Estimate(value, float(low), float(high), count)
+    return Estimate(value, *bootstrap.percentile_interval(defined), count)
 
 
 def groups_of(faces: Ints) -> tuple[int, Ints]:
@@ -57,6 +57,6 @@ def drawn_times(groups: int, draws: int, seed: int) -> Floats:
     """How often each draw holds each group of faces: (draws, groups). All estimates of the same faces share it."""
     if groups == 0:
         return np.zeros((draws, 0))
-    times = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
+    times = bootstrap.drawn_times(groups, draws, np.random.default_rng(seed)).astype(np.float64)
     times.setflags(write=False)
     return times

@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardlab.bootstrap import drawn_times, percentile_interval
+
 Array = NDArray[np.float64]
 Verdict = Literal["better", "worse", "unclear"]
 
-LEVEL = 0.95
 SAMPLES = 2000
 SET_SAMPLES = 200  # of a value of a whole set, each of which costs a decomposition
 FEWEST_FACES = 6  # with five, all differences have one sign by chance in 2 of 32 cases, which is more than 5%
@@ -157,28 +158,22 @@ def _enter(
 ) -> None:
     """figures: restorer -> its value and the replicates of it (samples,), of the same draws for all."""
     for restorer, (mean, replicates) in figures.items():
-        low, high = _interval(replicates)
+        low, high = percentile_interval(replicates)
         summary.values[restorer][metric] = Estimate(float(mean), max(low, lowest), high, faces)
         if base is not None and base in figures and restorer != base:
             base_mean, base_replicates = figures[base]
-            low, high = _interval(replicates - base_replicates)
+            low, high = percentile_interval(replicates - base_replicates)
             judged = verdict(low, high, faces=faces, higher_is_better=higher_is_better)
             summary.against_base[restorer][metric] = Difference(float(mean - base_mean), low, high, judged)
 
 
-def _interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
 def _shares(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """The share of each face in each draw, (some of the samples, faces): `rewardlab.predictor.svm.bootstrap_interval`'s
+    """The share of each face in each draw, (some of the samples, faces): `rewardlab.bootstrap.bootstrap_interval`'s
     draws, a part at a time."""
     random = np.random.default_rng(seed)
     part = max(1, DRAWN_AT_ONCE // faces)
     for start in range(0, samples, part):
-        counts = random.multinomial(faces, np.full(faces, 1 / faces), size=min(part, samples - start))
-        yield counts / faces
+        yield drawn_times(faces, min(part, samples - start), random) / faces
 
 
 def _drawn_rows(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:

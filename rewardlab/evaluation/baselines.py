@@ -4,7 +4,6 @@ All are fitted on rows of split train alone, whatever rows they are given. Margi
 is preferred; only a predictor's mean more than their sign (probability minus one half).
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from rewardlab.manifest import PreferenceRow
 from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
 from rewardlab.predictor import svm
 from rewardlab.predictor.boosted_tree import Tree, fit_tree
+from rewardlab.predictor.constant_order import margins as constant_order_margins
 from rewardlab.predictor.manifest_labels import NO_METRIC, REMEDY, fit_svm, judged_pairs, scores, training_labels
 from rewardlab.predictor.mlp import Mlp, fit_mlp
 from rewardlab.predictor.svm import Parameters, Predictor, PredictorConfig
@@ -51,26 +51,18 @@ def constant_order(rows: Iterable[PreferenceRow], wanted: Sequence[PreferenceRow
     The margin is the share of wins minus one half; 0 for two that never met or won as often as each other.
     """
     title = "Constant order of restorers"
-    won: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
-    for row in training_labels(rows):
-        low_first = row.first_source <= row.second_source
-        won[_restorer_pair(row)].append((row.p_first > 0.5) == low_first)
-    if not won:
+    labels = training_labels(rows)
+    if not labels:
         return Rival("constant-order", title, "baseline", None, "No training pair has been judged.")
-
-    def margin(row: PreferenceRow) -> float:
-        if "hq" in (row.first_source, row.second_source):
-            return 0.5 * ((row.first_source == "hq") - (row.second_source == "hq"))
-        wins = won.get(_restorer_pair(row))
-        low = float(np.mean(wins)) - 0.5 if wins else 0.0
-        return low if row.first_source <= row.second_source else -low
-
-    return Rival("constant-order", title, "baseline", np.array([margin(row) for row in wanted], np.float64))
+    learned, asked = _sources(labels), _sources(wanted)
+    found = constant_order_margins(*learned, np.array([row.p_first > 0.5 for row in labels], bool), *asked)
+    hq_first, hq_second = (sources == "hq" for sources in asked)
+    margins = np.where(hq_first | hq_second, 0.5 * hq_first - 0.5 * hq_second, found)
+    return Rival("constant-order", title, "baseline", margins)
 
 
-def _restorer_pair(row: PreferenceRow) -> tuple[str, str]:
-    low, high = sorted((row.first_source, row.second_source))
-    return low, high
+def _sources(rows: Sequence[PreferenceRow]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    return np.array([row.first_source for row in rows], str), np.array([row.second_source for row in rows], str)
 
 
 def metric_rivals(wanted: Sequence[PreferenceRow]) -> list[Rival]:

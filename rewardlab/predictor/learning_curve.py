@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from rewardlab.bootstrap import bootstrap_interval
-from rewardlab.predictor import boosted_tree
+from rewardlab.predictor import boosted_tree, constant_order
 from rewardlab.predictor.mlp import build_mlp
 from rewardlab.predictor.svm import (
     Array,
@@ -143,18 +143,8 @@ def _rows(learned: JudgedPairs) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _constant_order(learned: JudgedPairs, asked: JudgedPairs) -> Array:
-    wins: dict[tuple[str, str], int] = {}
-    for one, other, won in zip(learned.first_sources, learned.second_sources, learned.first_wins, strict=True):
-        wins[one, other] = wins.get((one, other), 0) + (1 if won else -1)
-        wins[other, one] = wins.get((other, one), 0) - (1 if won else -1)
-    restorer_pairs = zip(asked.first_sources, asked.second_sources, strict=True)
-    return np.array(
-        [
-            wins.get(restorer_pair, 0) or (1 if restorer_pair[0] < restorer_pair[1] else -1)
-            for restorer_pair in restorer_pairs
-        ],
-        np.float64,
-    )
+    known = learned.first_sources, learned.second_sources, learned.first_wins
+    return constant_order.margins(*known, asked.first_sources, asked.second_sources, ties_by_name=True)
 
 
 def last_doubling(points: Sequence[Point], faces: NDArray[np.int64]) -> list[Doubling]:

@@ -194,35 +194,6 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
     return max(0.0, float(slope))
 
 
-def constant_order_accuracy(
-    first_sources: NDArray[np.str_],
-    second_sources: NDArray[np.str_],
-    first_wins: NDArray[np.bool_],
-    faces: NDArray[np.int64],
-    *,
-    folds: int = 5,
-) -> float:
-    """Cross-validated accuracy of always preferring one restorer to another: what any predictor must beat."""
-    swapped = first_sources > second_sources
-    low_wins = first_wins ^ swapped
-    _, match = np.unique(
-        np.stack(
-            [
-                np.where(swapped, second_sources, first_sources),
-                np.where(swapped, first_sources, second_sources),
-            ]
-        ),
-        axis=1,
-        return_inverse=True,
-    )
-    correct = np.zeros(len(faces), bool)
-    for train, test in GroupKFold(n_splits=folds).split(match, groups=faces):
-        wins = np.bincount(match[train], weights=low_wins[train], minlength=match.max() + 1)
-        games = np.bincount(match[train], minlength=match.max() + 1)
-        correct[test] = (wins[match[test]] * 2 >= games[match[test]]) == low_wins[test]
-    return float(correct.mean())
-
-
 def save(predictor: Predictor, path: Path) -> str:
     """Write with skops to a temporary name, rename, and return the file's sha256."""
     data = skops.io.dumps(

@@ -10,8 +10,8 @@ from scipy import stats
 
 from refl.evaluation import tables
 from refl.evaluation.paired_differences import summarise, summarise_sets, verdict
+from rewardlab.bootstrap import bootstrap_interval
 from rewardlab.metrics import fid
-from rewardlab.predictor.svm import bootstrap_interval
 from tests.support.tables import squeezed
 
 FACES = 400

@@ -7,7 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from rewardlab.predictor import svm
+from rewardlab.bootstrap import bootstrap_interval
+from rewardlab.predictor import constant_order, svm
 
 FEATURES = ("ssim", "psnr", "lpips", "niqe")
 QUICK = svm.PredictorConfig(c=(1.0,), gamma=(0.1,), degree=(2,), bootstrap_samples=500)
@@ -115,7 +116,7 @@ def test_too_few_labels_are_named():
 def test_interval_of_known_coverage():
     """Independent faces: the bootstrap interval is near the normal one, p +- 1.96 sqrt(p(1-p)/n)."""
     correct = np.arange(1000) < 700
-    low, high = svm.bootstrap_interval(correct, np.arange(1000), samples=4000, seed=0)
+    low, high = bootstrap_interval(correct, np.arange(1000), samples=4000, seed=0)
     half = 1.96 * np.sqrt(0.7 * 0.3 / 1000)
     assert low == pytest.approx(0.7 - half, abs=0.004)
     assert high == pytest.approx(0.7 + half, abs=0.004)
@@ -126,9 +127,17 @@ def test_constant_order_baseline():
     random = np.random.default_rng(0)
     first, second = names[random.permuted(np.tile(np.arange(3), (400, 1)), axis=1)[:, :2].T]
     faces = np.arange(400)
-    assert svm.constant_order_accuracy(first, second, first < second, faces) == 1.0
-    chance = svm.constant_order_accuracy(first, second, random.random(400) > 0.5, faces)
+    assert constant_order.cross_validated_accuracy(first, second, first < second, faces) == 1.0
+    chance = constant_order.cross_validated_accuracy(first, second, random.random(400) > 0.5, faces)
     assert 0.4 < chance < 0.6
+
+
+def test_constant_order_margins_of_ties_and_strangers():
+    learned = np.array(["a", "b", "b", "c"]), np.array(["b", "a", "c", "b"]), np.array([True, False, True, True])
+    asked = np.array(["a", "b", "b", "c", "a", "d"]), np.array(["b", "a", "c", "b", "c", "a"])
+    assert constant_order.margins(*learned, *asked).tolist() == [0.5, -0.5, 0, 0, 0, 0]
+    decided = constant_order.margins(*learned, *asked, ties_by_name=True)
+    assert np.sign(decided).tolist() == [1, -1, 1, -1, 1, -1]
 
 
 def test_saved_and_loaded_it_predicts_the_same(tmp_path):
