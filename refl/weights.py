@@ -1,6 +1,5 @@
 """Weights files into the networks that spandrel recognises."""
 
-import hashlib
 import pickle
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,8 +93,3 @@ def architectures() -> spandrel.ArchRegistry:
 
         registry.add(*EXTRA_REGISTRY, ignore_duplicates=True)
     return registry
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

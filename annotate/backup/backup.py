@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from annotate.backup import database_dump
 from annotate.backup.database_dump import Copy, Fault
 from annotate.models import Predictor
-from rewardlab.files import write_atomic
+from rewardlab.files import sha256_of, write_atomic
 from rewardlab.training import runs
 
 MANIFEST = "manifest.json"
@@ -160,11 +160,6 @@ def _copy_checked(source: Path, target: Path, sha256: str) -> bool:
         return False
     write_atomic(target, data)
     return True
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sweep(folder: Path, manifest: Manifest) -> None:

@@ -16,7 +16,8 @@ ensure_torchvision()
 
 import spandrel  # noqa: E402  (it imports torchvision)
 
-from refl.weights import LICENCES, read_state, recognise, sha256  # noqa: E402
+from refl.weights import LICENCES, read_state, recognise  # noqa: E402
+from rewardlab.files import sha256_of  # noqa: E402
 
 # spandrel's DAT calls it without the argument that a later torch will require; nothing a user could do.
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
@@ -95,7 +96,7 @@ class CheckpointRestorer:
             "title": self.spec.title,
             "version": f"spandrel {spandrel.__version__}, torch {TORCH_VERSION}",
             "weights_file": path.name,
-            "weights_sha256": sha256(path),
+            "weights_sha256": sha256_of(path),
             "architecture": " ".join([self.architecture, *self.network.tags]),
             "scale": self.network.scale,
             "input_range": "[-1, 1]" if self.architecture in SIGNED_RANGE else "[0, 1]",
