@@ -47,8 +47,8 @@ def _printable(value: Any) -> Any:
 
 
 def bullets(entries: Mapping[str, str]) -> str:
-    """Format a list of names and values, which are escaped; an entry without a value is left out."""
-    return "\n".join(f"- {name}: {tables.markdown_escaped(value)}" for name, value in entries.items() if value)
+    """Format a list of names and values; an entry without a value is left out."""
+    return "\n".join(f"- {tables.markdown_escaped(f'{name}: {value}')}" for name, value in entries.items() if value)
 
 
 def settings(config: Any) -> str:

@@ -59,7 +59,7 @@ def write(run: Run, results: FrmResults | None = None) -> str:
     text = "without text" if config.null_text else "with its text description"
     blocks = [
         "A Face Reward Model (FRM): a CLIP model that scores a restored face image "
-        f"{text}. Of two images of one face, the one with the higher score is the one that the labels prefer.",
+        f"{text}. Of two images of one face, it predicts that people prefer the one with the higher score.",
         "**The labels are in part by SIMULATED annotators: the model says nothing of people's taste.**"
         if simulated
         else "",
@@ -198,7 +198,7 @@ def _limits(description: Description, config: TrainConfig) -> str:
     limits = [
         "The score stands for preference. It is not a measure of identity or of fidelity: the model does not see the "
         "photograph.",
-        "Scores compare images of one face with one text. Between faces they were not trained to compare.",
+        "Scores compare images of one face with one text. Scores of different faces were not trained to be comparable.",
         f"It was trained on one snapshot of {description.manifest.faces} faces, gold faces included in the count. Its "
         "agreement elsewhere is not known.",
         "A restorer that is tuned by it can learn to exploit its errors: judge that restorer by other measures.",
