@@ -227,7 +227,7 @@ class GoldSetAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}">agreement</a>', reverse("agreement", args=[gold_set.campaign.slug]))
 
 
-@admin.register(models.MachineAnswers)
+@admin.register(models.ScorerAnswers)
 class MachineAnswersAdmin(ReadOnlyAdmin):
     list_display = ("title", "group", "gold_set", "reason", "measured_at")
     list_filter = ("group", "gold_set")

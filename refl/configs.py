@@ -25,7 +25,7 @@ class BaseConfig:
     learning_rate: float = _option(4e-4, "of Adam; it falls to 0 along a cosine")
     batch_size: int = _option(8, "faces a step")
     log_every: int = _option(10, "steps between points of the curve")
-    evaluate_every: int = _option(250, "steps between looks at the held-out faces")
+    evaluate_every: int = _option(250, "steps between evaluations on the held-out faces")
     save_every: int = _option(50, "steps between checkpoints, a multiple of log_every")
     held_out: int = _option(16, "test faces to look at; nothing is chosen by them")
     seed: int = 0
@@ -87,7 +87,7 @@ class ReflConfig:
     precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 where the device has it")
     checkpointing: bool = _option(True, "compute activations again instead of keeping them")
     log_every: int = _option(10, "steps between points of the curve")
-    evaluate_every: int = _option(500, "steps between looks at the held-out faces and the gold set (Table 10)")
+    evaluate_every: int = _option(500, "steps between evaluations on the held-out faces and the gold set (Table 10)")
     save_every: int = _option(100, "steps between checkpoints, a multiple of log_every")
     held_out: int = _option(16, "test faces to look at")
     seed: int = 0

@@ -144,15 +144,15 @@ def subject_of(row: FaceRow) -> Subject:
     return Subject(row.face, row.identity, (row.hq,))
 
 
-def watched(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
+def monitored_rows(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
     """The first `count` test faces that have a stored lq, the same for every run: settings may be chosen by them, so
     they are not a test of a result."""
     return list(islice((row for row in rows if row.split == "test" and row.lq), count))
 
 
 def held_out(rows: Sequence[FaceRow], folder: Path, size: int, count: int) -> Batch:
-    """The watched faces. Raises `DataError` without any."""
-    chosen = watched(rows, count)
+    """The monitored faces. Raises `DataError` without any."""
+    chosen = monitored_rows(rows, count)
     if not chosen:
         raise DataError(
             "There is no test face with a degraded image to watch the training by: ingest some with --split test, run "

@@ -89,9 +89,9 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
         manifest_header = manifest.read_header(reward.manifest)
         write_atomic(run.manifest, reward.manifest.read_bytes())
     opened = _open(start, run, config)
-    watched = dataset.held_out(rows, images, opened.policy.size, config.held_out)
-    opened.policy.texts(opened.prompts(watched.faces[:1]), watched.lq[:1])
-    losses.low_pass(watched.hq[:1], config.wavelet, config.wavelet_levels)
+    monitored = dataset.held_out(rows, images, opened.policy.size, config.held_out)
+    opened.policy.texts(opened.prompts(monitored.faces[:1]), monitored.lq[:1])
+    losses.low_pass(monitored.hq[:1], config.wavelet, config.wavelet_levels)
     if config.reg == "residual" and not isinstance(opened.policy, MultiStepPolicy):
         raise ValueError("--reg residual is of a ControlNet, which this base has not: use --reg eps")
     run.create(kind="refl", config=config, start=start, header=manifest_header, faces=header, images=images.resolve())

@@ -96,11 +96,11 @@ class ReflTrainer:
             )
             for seed in (2 * config.seed, 2 * config.seed + FRM_STREAM)
         )
-        watched = dataset.held_out(rows, self.images, self.policy.size, config.held_out)
+        monitored = dataset.held_out(rows, self.images, self.policy.size, config.held_out)
         self.watch = Watch(
-            watched,
+            monitored,
             run.folder / "pictures",
-            prompts=self.prompts(watched.faces),
+            prompts=self.prompts(monitored.faces),
             judge=judge.to(self.loop.accelerator.device).requires_grad_(False) if judge else None,
             null_text=self.null_text,
         )
@@ -249,17 +249,17 @@ class ReflTrainer:
         """Whether the held-out faces were looked at."""
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
-        looks = loop.step % config.evaluate_every == 0 or is_last
+        evaluates = loop.step % config.evaluate_every == 0 or is_last
         if loop.is_main:
             if will_log:
                 self._log(window)
-            if looks:
+            if evaluates:
                 self.look()
             if loop.step % config.save_every == 0 or is_last:
                 checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
                 loop.saved = loop.step
         loop.show(loss=window.last_loss, reward=window.last_reward)
-        return looks
+        return evaluates
 
     def _log(self, window: "Window") -> None:
         point = window.close(self.loop.step, processes=self.loop.accelerator.num_processes)
@@ -300,8 +300,8 @@ class ReflTrainer:
         patience, stops = self.config.early_stop, False
         if patience and self.loop.is_main:
             points = self.loop.run.points_of(HeldOutPoint)
-            looks = [bool(point.alarms) for point in points if point.alarms is not None]
-            stops = len(looks) >= patience and all(looks[-patience:])
+            alarmed = [bool(point.alarms) for point in points if point.alarms is not None]
+            stops = len(alarmed) >= patience and all(alarmed[-patience:])
         told = torch.tensor(float(stops), device=self.loop.accelerator.device)
         return bool(self.loop.accelerator.reduce(told, "sum"))
 

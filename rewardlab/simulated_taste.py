@@ -40,7 +40,7 @@ IDEAL = Utility(50.0, 50.0, 50.0)  # the photograph itself, in the units of `Tas
 
 
 @dataclass(frozen=True)
-class Answer:
+class SimulatedAnswer:
     choice: Choice
     criterion: Criterion | None  # None: can't tell
     seconds: float
@@ -148,7 +148,7 @@ class TastePanel:
 
     def judge(
         self, annotator: int, first_utility: Utility, second_utility: Utility, left_is_first: bool, key: str
-    ) -> Answer:
+    ) -> SimulatedAnswer:
         """One annotator's answer to one pair; utilities as returned by `appeal`.
 
         key: names the face and the pair. The same arguments always give the same answer.
@@ -161,9 +161,9 @@ class TastePanel:
         stage = int(is_clear.argmax()) if is_clear.any() else len(RULES) - 1
         seconds = round(float((3 + 2 * stage) * np.exp(0.35 * haste)), 2)
         if not is_clear.any() and says_so < self.config.cant_tell:
-            return Answer("cant_tell", None, seconds)
+            return SimulatedAnswer("cant_tell", None, seconds)
         prefers_first = (perceived[stage] > 0) != (slips < self.config.lapse)
-        return Answer("first" if prefers_first else "second", RULES[stage], seconds)
+        return SimulatedAnswer("first" if prefers_first else "second", RULES[stage], seconds)
 
 
 def _generator(seed: int, annotator: int, key: str, left_is_first: bool) -> np.random.Generator:

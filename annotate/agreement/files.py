@@ -14,9 +14,9 @@ from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 
 from annotate.agreement import plots
-from annotate.agreement.machines import Dispute, MachinesReport
-from annotate.agreement.people import Line
+from annotate.agreement.people import NamedEstimate
 from annotate.agreement.report import AgreementReport, agreement_report
+from annotate.agreement.scorers import Dispute, ScorersReport
 from annotate.models import Campaign, Candidate
 from annotate.runs.frm_evaluation import Share
 from annotate.statistics.bootstrap import Estimate
@@ -30,7 +30,7 @@ Address = Callable[[Candidate], str]
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisputeView:
     """A disputed pair with its pictures' addresses."""
 
     pair: int
@@ -43,7 +43,7 @@ class Shown:
 
 def context(report: AgreementReport, address: Address) -> dict[str, Any]:
     """What the report's templates need beside it. address: of a candidate's picture."""
-    people, machines = report.people, report.machines
+    people, scorers = report.people, report.scorers
     made: dict[str, Any] = {"report": report, "forms": FORMS}
     if people:
         made |= {
@@ -52,37 +52,37 @@ def context(report: AgreementReport, address: Address) -> dict[str, Any]:
             "rules_map": plots.rules_map(people),
             "trace_plot": plots.trace_plot(report.traces),
         }
-    if machines:
+    if scorers:
         made |= {
-            "machines_plot": plots.machines_plot(machines),
-            "strata_map": plots.strata_map(machines),
-            "reliability": plots.reliability_plots(machines),
-            "missing": [machine for machine in machines.machines if not machine.rows],
-            "galleries": list(_galleries(machines, address)),
+            "scorers_plot": plots.scorers_plot(scorers),
+            "strata_map": plots.strata_map(scorers),
+            "reliability": plots.reliability_plots(scorers),
+            "missing": [scorer for scorer in scorers.scorers if not scorer.rows],
+            "galleries": list(_galleries(scorers, address)),
         }
     return made
 
 
-def _galleries(machines: MachinesReport, address: Address) -> Iterator[tuple[str, str, list[Shown]]]:
+def _galleries(scorers: ScorersReport, address: Address) -> Iterator[tuple[str, str, list[DisputeView]]]:
     for title, told, disputes in (
-        ("Pairs that people dispute most", "Most evenly divided first.", machines.disputed_by_people),
+        ("Pairs that people dispute most", "Most evenly divided first.", scorers.disputed_by_people),
         (
-            f"Pairs on which {machines.reference} and people are of different minds",
-            "Those first on which people agree most, then those of which the machine is surest.",
-            machines.disputed_by_machine,
+            f"Pairs on which {scorers.reference} and people are of different minds",
+            "Those first on which people agree most, then those of which the scorer is surest.",
+            scorers.disputed_by_scorer,
         ),
     ):
         if disputes:
-            yield title, told, [_shown(dispute, address) for dispute in disputes]
+            yield title, told, [_dispute_view(dispute, address) for dispute in disputes]
 
 
-def _shown(dispute: Dispute, address: Address) -> Shown:
+def _dispute_view(dispute: Dispute, address: Address) -> DisputeView:
     first, second = dispute.pair.first, dispute.pair.second
     words = f"{dispute.words}."
-    if dispute.machine:
+    if dispute.scorer:
         sure = "" if dispute.p is None else f" with probability {dispute.p:.0%}"
-        words += f" {dispute.machine} prefers the {dispute.preferred}{sure}."
-    return Shown(dispute.pair.pk, address(first), address(second), _title(first), _title(second), words)
+        words += f" {dispute.scorer} prefers the {dispute.preferred}{sure}."
+    return DisputeView(dispute.pair.pk, address(first), address(second), _title(first), _title(second), words)
 
 
 def _title(candidate: Candidate) -> str:
@@ -113,7 +113,7 @@ def _inline(candidate: Candidate) -> str:
 
 def _rows(report: AgreementReport) -> Iterator[tuple]:
     """section, item, figure, value, low, high, count, p, note; what is undefined is None, with the reason as note."""
-    people, machines = report.people, report.machines
+    people, scorers = report.people, report.scorers
     if people is None:
         return
     sections = {
@@ -136,43 +136,43 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
         yield ("annotator", item, "left image chosen", row.left_share, None, None, row.sided, row.left_p, "")
         if row.retest:
             yield ("annotator", item, "same again, mirrored", *row.retest, row.retested, None, "")
-    if machines is None:
+    if scorers is None:
         return
-    for ceiling in machines.ceilings:
+    for ceiling in scorers.ceilings:
         for title, share in (
             ("two annotators agree", ceiling.two_agree),
             ("one agrees with the majority of the others", ceiling.one_against_rest),
         ):
             if share:
                 yield ("ceiling", title, f"agreement, {ceiling.stratum}", *_share(share), None, "")
-    for machine in machines.machines:
-        item = machine.answers.title
-        if not machine.rows:
-            yield ("machine", item, "agreement", None, None, None, None, None, machine.note)
-        for found in machine.rows:
+    for scorer in scorers.scorers:
+        item = scorer.answers.title
+        if not scorer.rows:
+            yield ("scorer", item, "agreement", None, None, None, None, None, scorer.note)
+        for found in scorer.rows:
             if found.share:
                 yield (
-                    "machine",
+                    "scorer",
                     item,
                     f"agreement, {found.stratum}",
                     *_share(found.share),
                     found.mcnemar_p,
                     found.note,
                 )
-        for stratum, share in machine.with_one.items():
-            yield ("machine", item, f"agreement with one annotator, {stratum}", *_share(share), None, "")
-        for title, share in machine.strata:
+        for stratum, share in scorer.with_one.items():
+            yield ("scorer", item, f"agreement with one annotator, {stratum}", *_share(share), None, "")
+        for title, share in scorer.strata:
             if share:
-                yield ("machine by kind of pair", item, title, *_share(share), None, "")
-        if machine.calibration:
+                yield ("scorer by kind of pair", item, title, *_share(share), None, "")
+        if scorer.calibration:
             for name in ("ece", "brier", "log_loss"):
-                yield ("calibration", item, name, getattr(machine.calibration, name), None, None, None, None, "")
+                yield ("calibration", item, name, getattr(scorer.calibration, name), None, None, None, None, "")
     for trace in report.traces:
         for step, value in trace.points:
             yield ("reward model while tuned", trace.run, f"step {step:.0f}", value, None, None, trace.pairs, None, "")
 
 
-def _line(section: str, line: Line) -> tuple:
+def _line(section: str, line: NamedEstimate) -> tuple:
     return (section, line.title, "agreement", *_values(line.estimate))
 
 
@@ -197,20 +197,20 @@ def _provenance(report: AgreementReport) -> str:
 
 
 def _latex(report: AgreementReport) -> str:
-    """Two tables, of people and of machines."""
+    """Two tables, of people and of scorers."""
     found = list(_rows(report))
     sections = ("all pairs", "kind of pair", "rule", "restorer pair", "mirrored repeats")
     people = [(item, *figures) for section, item, _, *figures in found if section in sections]
-    machines = [
+    scorers = [
         (f"{item}, {figure.removeprefix('agreement, ')}", value, *figures)
         for section, item, figure, value, *figures in found
-        if section == "ceiling" or (section == "machine" and value is not None)
+        if section == "ceiling" or (section == "scorer" and value is not None)
     ]
     told = f"{report.campaign.name}: {report.answers} answers to {report.answered} pairs; {_provenance(report)}."
     made = [_latex_table(people, f"Agreement between annotators. {told}", "tab:agreement")]
-    if machines:
-        caption = f"Agreement of machines with the majority of annotators. {told}"
-        made.append(_latex_table(machines, caption, "tab:agreement-machines"))
+    if scorers:
+        caption = f"Agreement of scorers with the majority of annotators. {told}"
+        made.append(_latex_table(scorers, caption, "tab:agreement-scorers"))
     return "\n".join(made)
 
 

@@ -1,4 +1,4 @@
-"""Making, answering and freezing the gold set, on which people and machines are compared (App. D)."""
+"""Making, answering and freezing the gold set, on which people and scorers are compared (App. D)."""
 
 import hashlib
 from collections.abc import Iterable

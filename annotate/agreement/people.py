@@ -26,7 +26,7 @@ NO_RULE = "none named"
 
 
 @dataclass(frozen=True)
-class Line:
+class NamedEstimate:
     """A figure with its name; `css` marks its group in plots."""
 
     title: str
@@ -79,16 +79,16 @@ class Confusion:
 
 @dataclass(frozen=True)
 class PeopleReport:
-    overall: list[Line]
-    strata: list[Line]
-    rules: list[Line]
-    restorer_pairs: list[Line]
-    over_time: list[tuple[datetime, Line]]
+    overall: list[NamedEstimate]
+    strata: list[NamedEstimate]
+    rules: list[NamedEstimate]
+    restorer_pairs: list[NamedEstimate]
+    over_time: list[tuple[datetime, NamedEstimate]]
     annotator_pairs: list[AnnotatorPair]
     annotators: list[AnnotatorRow]
     rules_confused: Confusion
-    retest: Line
-    left: Line
+    retest: NamedEstimate
+    left: NamedEstimate
     left_p: float | None
 
 
@@ -100,19 +100,19 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
     for vote in first_time:
         by_pair[vote.pair].append(vote)
 
-    def grouped(label: Callable[[list[Vote]], str]) -> list[Line]:
+    def grouped(label: Callable[[list[Vote]], str]) -> list[NamedEstimate]:
         of_pair = {pair: label(of_this) for pair, of_this in by_pair.items()}
         labels = [of_pair[pair] for pair in answers.pairs.tolist()]
         found = agreement_coefficients.by_group(answers, labels, agreement_coefficients.share)
-        return [Line(name, found[name]) for name in sorted(found, key=_order)]
+        return [NamedEstimate(name, found[name]) for name in sorted(found, key=_order)]
 
     accuracy = dawid_skene(answers).accuracy
     tells = _sides(first_time)
     return PeopleReport(
         overall=[
-            Line("Two annotators give the same answer", agreement_coefficients.share(answers)),
-            Line("Krippendorff's alpha (nominal)", agreement_coefficients.krippendorff_alpha(answers)),
-            Line("Fleiss' kappa", agreement_coefficients.fleiss_kappa(answers)),
+            NamedEstimate("Two annotators give the same answer", agreement_coefficients.share(answers)),
+            NamedEstimate("Krippendorff's alpha (nominal)", agreement_coefficients.krippendorff_alpha(answers)),
+            NamedEstimate("Fleiss' kappa", agreement_coefficients.fleiss_kappa(answers)),
         ],
         strata=grouped(_stratum),
         rules=grouped(rule_of),
@@ -124,8 +124,8 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
         ],
         annotators=_annotators(given, names, simulated, accuracy),
         rules_confused=_rules_confused(by_pair),
-        retest=Line("The same answer to the same pair, mirrored", _retest(given)),
-        left=Line("The left image was chosen", _share(*_as_arrays(tells))),
+        retest=NamedEstimate("The same answer to the same pair, mirrored", _retest(given)),
+        left=NamedEstimate("The left image was chosen", _share(*_as_arrays(tells))),
         left_p=binomial_two_sided(sum(left for _, left in tells), len(tells)) if tells else None,
     )
 
@@ -151,7 +151,7 @@ def restorer_pair_of(votes: list[Vote]) -> str:
     return " and ".join("the photograph" if name == Candidate.HQ else name for name in names)
 
 
-def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tuple[datetime, Line]]:
+def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tuple[datetime, NamedEstimate]]:
     """Pairs in the order of their last answer, in parts of as many pairs each."""
     ended = {pair: max(vote.at for vote in votes if vote.at) for pair, votes in by_pair.items() if len(votes) > 1}
     ordered = sorted(ended, key=lambda pair: (ended[pair], pair))
@@ -161,7 +161,10 @@ def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tupl
     for number, part in enumerate(parts, start=1):
         chosen = answers.where(np.isin(answers.pairs, part))
         lines.append(
-            (ended[int(part[-1])], Line(f"part {number} of {len(parts)}", agreement_coefficients.share(chosen)))
+            (
+                ended[int(part[-1])],
+                NamedEstimate(f"part {number} of {len(parts)}", agreement_coefficients.share(chosen)),
+            )
         )
     return lines
 

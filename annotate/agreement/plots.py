@@ -3,34 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from annotate.agreement.machines import MachinesReport, Trace
 from annotate.agreement.people import PeopleReport
+from annotate.agreement.scorers import ScorersReport, Trace
 from annotate.charts import heat_maps
 from annotate.charts.axes import Axis, percent, share_axis, value_axis
 from annotate.charts.heat_maps import HeatMap
 from annotate.charts.intervals import IntervalPlot
 from annotate.charts.lines import Plot, Series, plot
 from annotate.runs import plots as runs_plots
-from annotate.runs.frm_evaluation import Evaluation
+from annotate.runs.frm_evaluation import FrmEvaluation
 from annotate.runs.plots import interval_plot
 from rewardlab import paper
 
 CLASSES = ("line", "line second", "line third", "line fourth")
 
 
-def machines_plot(report: MachinesReport) -> IntervalPlot | None:
-    """Agreement on contested pairs, a row a machine, on the band of how far one person agrees with the others."""
-    rows = [row for machine in report.answering for row in machine.rows]
+def scorers_plot(report: ScorersReport) -> IntervalPlot | None:
+    """Agreement on contested pairs, a row a scorer, on the band of how far one person agrees with the others."""
+    rows = [row for scorer in report.answering for row in scorer.rows]
     ceiling = next((found.one_against_rest for found in report.ceilings if found.stratum == "contested"), None)
-    return interval_plot(Evaluation(rows=rows, two_agree=ceiling))
+    return interval_plot(FrmEvaluation(rows=rows, two_agree=ceiling))
 
 
-def reliability_plots(report: MachinesReport) -> list[tuple[str, Plot]]:
+def reliability_plots(report: ScorersReport) -> list[tuple[str, Plot]]:
     found = []
-    for machine in report.answering:
-        if machine.calibration and (drawn := runs_plots.reliability(machine.calibration)):
-            label = f"{machine.answers.title}: predicted probability against observed share of the votes"
-            found.append((machine.answers.title, replace(drawn, label=label)))
+    for scorer in report.answering:
+        if scorer.calibration and (drawn := runs_plots.reliability(scorer.calibration)):
+            label = f"{scorer.answers.title}: predicted probability against observed share of the votes"
+            found.append((scorer.answers.title, replace(drawn, label=label)))
     return found
 
 
@@ -102,17 +102,17 @@ def rules_map(report: PeopleReport) -> HeatMap | None:
     return heat_maps.counted(title, "one, by the other", [str(label) for label in found.labels], found.counts)
 
 
-def strata_map(report: MachinesReport) -> HeatMap | None:
-    """Agreement of every machine with people in each stratum of the decided pairs."""
+def strata_map(report: ScorersReport) -> HeatMap | None:
+    """Agreement of every scorer with people in each stratum of the decided pairs."""
     rows = []
-    for machine in report.answering:
+    for scorer in report.answering:
         cells = [
             heat_maps.Cell("–")
             if share is None
             else heat_maps.Cell(
                 f"{percent(share.value)} of {share.count}", heat_maps.shade(share.value, 0.3, 1), str(share)
             )
-            for _, share in machine.strata
+            for _, share in scorer.strata
         ]
-        rows.append((machine.answers.title, cells))
+        rows.append((scorer.answers.title, cells))
     return heat_maps.HeatMap("Agreement with people by kind of pair", "", report.strata, rows) if rows else None

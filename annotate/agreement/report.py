@@ -1,11 +1,11 @@
-"""The agreement report of a campaign: people among one another and, on a gold set, people against machines."""
+"""The agreement report of a campaign: people among one another and, on a gold set, people against scorers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from annotate.agreement import gold_hashes
-from annotate.agreement.machines import MachinesReport, Trace, machines_report, traces
 from annotate.agreement.people import PeopleReport, people_report
+from annotate.agreement.scorers import ScorersReport, Trace, scorers_report, traces
 from annotate.labels.judged_pairs import is_anchored, judged_pairs
 from annotate.labels.votes import votes
 from annotate.models import Campaign, GoldSet, User
@@ -24,7 +24,7 @@ class AgreementReport:
     anchored: int
     simulated: int  # annotators
     people: PeopleReport | None = None
-    machines: MachinesReport | None = None
+    scorers: ScorersReport | None = None
     traces: tuple[Trace, ...] = ()
 
     @property
@@ -76,7 +76,7 @@ def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport
     found = replace(known, people=people_report(given, names, simulated))
     if gold_set is None:
         return found
-    return replace(found, machines=machines_report(gold_set, pairs, first_time), traces=tuple(traces()))
+    return replace(found, scorers=scorers_report(gold_set, pairs, first_time), traces=tuple(traces()))
 
 
 def _pseudonyms(people: Iterable[int]) -> dict[int, str]:

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from annotate.api import fields
 from annotate.common.sides import SIDES
-from annotate.desk.shown_pairs import Past, Shown, side_of
+from annotate.desk.shown_pairs import PairView, Past, side_of
 from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion, Question
 
@@ -23,10 +23,10 @@ class _WithImages(serializers.Serializer):
     left = serializers.SerializerMethodField()
     right = serializers.SerializerMethodField()
 
-    def get_left(self, shown: Shown | Past) -> str:
+    def get_left(self, shown: PairView | Past) -> str:
         return self._address(shown.lease.left)
 
-    def get_right(self, shown: Shown | Past) -> str:
+    def get_right(self, shown: PairView | Past) -> str:
         return self._address(shown.lease.right)
 
     def _address(self, candidate: Candidate) -> str:
@@ -44,10 +44,10 @@ class LeaseSerializer(_WithImages):
     input = serializers.SerializerMethodField(help_text="the degraded image; null where it is not to be seen")
     reference = serializers.SerializerMethodField(help_text="the photograph; null where it is not to be seen")
 
-    def get_input(self, shown: Shown) -> str | None:
+    def get_input(self, shown: PairView) -> str | None:
         return self._address(shown.input) if shown.input else None
 
-    def get_reference(self, shown: Shown) -> str | None:
+    def get_reference(self, shown: PairView) -> str | None:
         return self._address(shown.reference) if shown.reference else None
 
 

@@ -285,7 +285,7 @@ def _put_secrets_back(path: Path) -> list[str]:
     return sorted(name for name in needed if os.environ.get(name) != kept[name])
 
 
-def told(manifest: Manifest) -> str:
+def summary(manifest: Manifest) -> str:
     """What is in it, in a line for people."""
     rows = {table.removeprefix("annotate_"): count for table, count in manifest.counts.items()}
     shown = ("judgement", "campaign", "user", "face", "candidate")

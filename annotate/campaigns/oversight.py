@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, User
 from annotate.statistics import pairwise_agreement
-from annotate.statistics.annotator_checks import Answer, Behaviour, Flag, behaviours, flags
+from annotate.statistics.annotator_checks import Behaviour, CheckedAnswer, Flag, behaviours, flags
 from annotate.statistics.pairwise_agreement import Agreement
 
 OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds until the page looks again: it reads every answer
@@ -84,7 +84,7 @@ def item_counts(campaign: Campaign) -> dict[str, int]:
     return {"complete": complete, "begun": campaign.item_count - complete - untouched, "untouched": untouched}
 
 
-def answers(campaign: Campaign) -> Iterator[Answer]:
+def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:
     """Every answer in force, mirrored repeats marked."""
     in_force = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
     first = campaign.questions[0]
@@ -95,11 +95,11 @@ def answers(campaign: Campaign) -> Iterator[Answer]:
     for person, item, question, choice, left_is_first, seconds, is_repeat, at in rows.iterator(chunk_size=5000):
         if at is None:
             raise AssertionError("an answered lease has the time of its answer")
-        yield Answer(person, item, question == first, choice, left_is_first, seconds, is_repeat, at)
+        yield CheckedAnswer(person, item, question == first, choice, left_is_first, seconds, is_repeat, at)
 
 
 @dataclass(frozen=True)
-class Row:
+class MemberRow:
     """One member of a campaign."""
 
     member: Membership
@@ -114,7 +114,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Overview:
-    rows: list[Row]
+    rows: list[MemberRow]
     agreements: list[tuple[User, User, Agreement]]
     overall: Agreement
     times: list[datetime]  # of answers, in order
@@ -136,7 +136,7 @@ def overview(campaign: Campaign) -> Overview:
     agreements = pairwise_agreement.pairwise((answer.item, answer.annotator, answer.choice) for answer in first_time)
     return Overview(
         rows=[
-            Row(
+            MemberRow(
                 member=member,
                 behaviour=found.get(member.annotator_id, Behaviour()),
                 held=held.get(member.annotator_id, 0),

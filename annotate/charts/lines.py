@@ -31,7 +31,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Line:
+class PlottedLine:
     css: str
     name: str
     newest: str
@@ -52,7 +52,7 @@ class Plot:
     label: str  # what is said to those who do not see it
     x_title: str
     y_title: str
-    lines: list[Line]
+    lines: list[PlottedLine]
     grid: list[Mark]
     ticks: list[Mark]
     bands: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ def plot(
         x_title=x.title,
         y_title=y.title,
         lines=[
-            Line(line.css, line.name, line.newest, points(line.points), Mark("", *at(line.points[-1])))
+            PlottedLine(line.css, line.name, line.newest, points(line.points), Mark("", *at(line.points[-1])))
             for line in series
             if line.points
         ],

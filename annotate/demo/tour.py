@@ -47,7 +47,7 @@ class TourSize:
     held_out: int  # test faces that the trainings are looked at by
     batch: int = 8
     log_every: int = 10
-    looks: int = 4  # of every training at the held-out faces or the gold set, after the start
+    evaluations: int = 4  # of every training, on the held-out faces or the gold set, after the initial one
     metrics: tuple[str, ...] = ()  # of the comparison; none named: all that can run here
 
     @property
@@ -60,7 +60,7 @@ SIZES = {
     # Whether the parts fit together; its figures say nothing.
     "tiny": TourSize(
         train=6, gold=2, test=4, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
-        batch=2, log_every=1, looks=1, metrics=("psnr", "lpips", "sface", "fid"),
+        batch=2, log_every=1, evaluations=1, metrics=("psnr", "lpips", "sface", "fid"),
     ),
     # Under an hour on two cores.
     "small": TourSize(
@@ -91,7 +91,7 @@ def steps(size: TourSize) -> list[Step]:
         words = ("train_frm", "--backbone", "compact", "--seed", str(seed), "--faces-per-step", str(size.batch))
         return Step(name, title, (*words, *_training(name, size.frm_steps, size)), run=name)
 
-    watched = ("--batch-size", str(size.batch), "--held-out", str(size.held_out))
+    monitoring = ("--batch-size", str(size.batch), "--held-out", str(size.held_out))
     base = ("train_base", "--variant", "one-step", "--degradation", PRESET)
     refl = ("refl", "--base", "compact", "--base-run", BASE, "--frm", FRM, "--judge", JUDGE)
     panel = ("--annotators", str(size.annotators), "--overlap", str(size.overlap))
@@ -109,8 +109,9 @@ def steps(size: TourSize) -> list[Step]:
         frm(FRM, "reward model", seed=0),
         frm(JUDGE, "second reward model, which only judges", seed=1),
         Step("gold", "the reward model on the gold set", ("evaluate_frm", FRM)),
-        Step(BASE, "base restorer", (*base, *watched, *_training(BASE, size.base_steps, size)), run=BASE),
-        Step(TUNED, "reward feedback learning", (*refl, *watched, *_training(TUNED, size.refl_steps, size)), run=TUNED),
+        Step(BASE, "base restorer", (*base, *monitoring, *_training(BASE, size.base_steps, size)), run=BASE),
+        Step(TUNED, "reward feedback learning", (*refl, *monitoring, *_training(TUNED, size.refl_steps, size)),
+             run=TUNED),
         Step("restore-test", "test faces restored by base and tuned",
              ("restore", "--restorer", BASE, "--restorer", TUNED, "--faces", Split.TEST.value)),
         Step(COMPARISON, "base against tuned on the test faces",
@@ -123,7 +124,7 @@ def _training(name: str, iterations: int, size: TourSize) -> tuple[str, ...]:
         "iterations": iterations,
         "log-every": size.log_every,
         "save-every": SAVED_EVERY * size.log_every,
-        "evaluate-every": -(-iterations // size.looks),
+        "evaluate-every": -(-iterations // size.evaluations),
     }
     return ("--run", name, *(word for option, value in numbers.items() for word in (f"--{option}", str(value))))
 

@@ -19,9 +19,9 @@ from annotate.models import Face, Judgement, User
 from annotate.predictor import status as predictor_status
 from annotate.runs import frm_evaluation, pictures, restorer_comparison, restorer_history, run_folders
 from annotate.runs import plots as runs_plots
-from annotate.runs.frm_evaluation import Evaluation, Share
-from annotate.runs.restorer_comparison import Cell, Comparison, Metric
-from annotate.runs.run_folders import Run
+from annotate.runs.frm_evaluation import FrmEvaluation, Share
+from annotate.runs.restorer_comparison import Cell, Metric, RestorerComparison
+from annotate.runs.run_folders import RunFolder
 from refl.restorers import RESTORERS
 from rewardlab import images
 from rewardlab.files import write_atomic
@@ -79,7 +79,7 @@ def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
         "base_plots": [plot for _, plots in base_plots for plot in plots],
         "tuned_plots": headings,
         "refl": refl,
-        "looks": sum(row.step > 0 for row in refl.by_step),
+        "evaluations": sum(row.step > 0 for row in refl.by_step),
         "comparison": comparison,
         "lines": _lines(comparison),
         "verdicts": _verdicts(comparison),
@@ -87,7 +87,7 @@ def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
     }
 
 
-def _run(name: str) -> Run:
+def _run(name: str) -> RunFolder:
     run = run_folders.get_run(name)
     if run is None or run.problem:
         reason = run.problem if run else "it is not there"
@@ -101,7 +101,7 @@ def _style() -> str:
     return Path(str(path)).read_text()
 
 
-def _source(run: Run) -> str:
+def _source(run: RunFolder) -> str:
     return _told(
         run.name,
         preferences=run.snapshot.sha256,
@@ -126,12 +126,12 @@ def _code(log: tour.Log, step: str) -> str:
     return log.entries[step].code
 
 
-def _methods(judged: Evaluation) -> list[frm_evaluation.Row]:
+def _methods(judged: FrmEvaluation) -> list[frm_evaluation.MethodRow]:
     """Those that had an answer, on contested pairs."""
     return [row for row in judged.rows if row.stratum == "contested" and row.share]
 
 
-def _share(run: Run) -> Share | None:
+def _share(run: RunFolder) -> Share | None:
     """Of the contested gold pairs at the end of a training; its curve knows no interval."""
     for gold in run_folders.history(run).gold[-1:]:
         if (value := gold.agreement["contested"]) is not None:
@@ -140,7 +140,7 @@ def _share(run: Run) -> Share | None:
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricRow:
     """A metric of all restorers."""
 
     metric: Metric
@@ -148,15 +148,15 @@ class Line:
     tuned: Cell | None
 
 
-def _lines(comparison: Comparison) -> list[Line]:
+def _lines(comparison: RestorerComparison) -> list[MetricRow]:
     found = []
     for number, metric in enumerate(comparison.metrics):
         cells = {row.restorer: row.cells[number] for row in comparison.rows}
-        found.append(Line(metric, list(cells.values()), cells.get(tour.TUNED)))
+        found.append(MetricRow(metric, list(cells.values()), cells.get(tour.TUNED)))
     return found
 
 
-def _verdicts(comparison: Comparison) -> dict[str, list[Line]]:
+def _verdicts(comparison: RestorerComparison) -> dict[str, list[MetricRow]]:
     """better, worse and unclear -> the metrics by which the tuned restorer is so."""
     lines = [line for line in _lines(comparison) if line.tuned]
     return {
@@ -166,19 +166,19 @@ def _verdicts(comparison: Comparison) -> dict[str, list[Line]]:
 
 
 @dataclass(frozen=True)
-class Shown:
+class FacePicture:
     title: str
     alt: str
     uri: str
 
 
-def _faces(run: Run, comparison: Comparison) -> list[list[Shown]]:
+def _faces(run: RunFolder, comparison: RestorerComparison) -> list[list[FacePicture]]:
     """The first faces, a row each of degraded, base, tuned and original."""
     titles = {name: title for name, title in comparison.columns.items() if name in SHOWN}
     titles |= {tour.BASE: "base", tour.TUNED: "tuned by reward"}
     return [
         [
-            Shown(titles[name], f"test face {number}, {titles[name]}", uri)
+            FacePicture(titles[name], f"test face {number}, {titles[name]}", uri)
             for name in SHOWN
             if name in comparison.columns and (uri := _uri(run, f"evaluation/pictures/{name}/{face}.png"))
         ]
@@ -186,7 +186,7 @@ def _faces(run: Run, comparison: Comparison) -> list[list[Shown]]:
     ]
 
 
-def _uri(run: Run, file: str) -> str:
+def _uri(run: RunFolder, file: str) -> str:
     """The picture itself, as WebP in an address; empty if it is not there."""
     path = pictures.picture_file(run, file)
     if path is None:

@@ -16,7 +16,7 @@ CLOSEST, FURTHEST = 8.0, 1.4
 
 
 @dataclass(frozen=True)
-class Shown:
+class PairView:
     """An item as its annotator sees it. Nothing in it tells which restorer made an image."""
 
     lease: Lease
@@ -37,7 +37,7 @@ class Shown:
         return parts_of(self.face)
 
 
-def shown(leases: list[Lease], campaign: Campaign) -> list[Shown]:
+def shown(leases: list[Lease], campaign: Campaign) -> list[PairView]:
     sources = [
         source
         for source, wanted in ((Candidate.LQ, campaign.show_input), (Candidate.HQ, campaign.show_reference))
@@ -49,7 +49,7 @@ def shown(leases: list[Lease], campaign: Campaign) -> list[Shown]:
         for candidate in Candidate.objects.filter(face__in=faces, source__in=sources):
             others[candidate.face_id, candidate.source] = candidate
     return [
-        Shown(
+        PairView(
             lease=lease,
             input=others.get((lease.item.pair.face_id, Candidate.LQ)),
             reference=others.get((lease.item.pair.face_id, Candidate.HQ)),

@@ -124,8 +124,8 @@ class Evaluation:
             "faces": {
                 "split": config.faces,
                 "count": len(subjects.faces),
-                "watched_out": self.plan.watched_out,
-                "with_watched": config.with_watched,
+                "monitored_left_out": self.plan.monitored_left_out,
+                "with_monitored": config.with_monitored,
                 "sha256": sha256("\n".join(hashes).encode()),
             },
             "base": config.base,

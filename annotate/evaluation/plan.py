@@ -40,7 +40,7 @@ class EvaluationConfig:
     trained_on: tuple[str, ...] = ()
     limit: int | None = None
     skip_missing: bool = False
-    with_watched: bool = False
+    with_monitored: bool = False
 
     @property
     def sources(self) -> list[str]:
@@ -69,7 +69,7 @@ class Plan:
 
     config: EvaluationConfig
     subjects: Subjects
-    watched_out: int  # faces left out because trainings were watched by them
+    monitored_left_out: int  # faces left out because trainings were monitored on them
     names: tuple[str, ...]  # of the metrics, in the order of the table
     features: str | None  # behind fid
     rewards: tuple[Reward, ...]
@@ -85,7 +85,7 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
         raise EvaluationError(f"Restorers trained with {config.frm} cannot be judged by it: train another for --judge.")
     roles = (("frm", config.frm), ("judge", config.judge))
     rewards = tuple(open_reward(root, name, role) for role, name in roles if name)
-    subjects, left_out = find_subjects(config, watched_faces(config.sources, root))
+    subjects, left_out = find_subjects(config, monitored_faces(config.sources, root))
     silent = sum(not face.caption for face in subjects.faces)
     if silent and not all(reward.is_null_text for reward in rewards):
         raise EvaluationError(f"{silent} of {len(subjects.faces)} faces have no caption: manage.py caption")
@@ -95,7 +95,7 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
     return Plan(config, subjects, left_out, names, features, rewards, unavailable)
 
 
-def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
+def monitored_faces(sources: Sequence[str], root: Path) -> set[str]:
     """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
     by them, and early stopping does, so they do not count as test faces."""
     seen: set[str] = set()
@@ -105,12 +105,12 @@ def watched_faces(sources: Sequence[str], root: Path) -> set[str]:
             described = run.description()
             if described.kind in TRAININGS:
                 _, rows = dataset.read(run.faces)
-                seen |= {Path(row.hq).stem for row in dataset.watched(rows, described.config["held_out"])}
+                seen |= {Path(row.hq).stem for row in dataset.monitored_rows(rows, described.config["held_out"])}
     return seen
 
 
-def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tuple[Subjects, int]:
-    """The faces and their candidates, and how many watched faces are left out (they are not if the configuration
+def find_subjects(config: EvaluationConfig, monitored: Collection[str] = ()) -> tuple[Subjects, int]:
+    """The faces and their candidates, and how many monitored faces are left out (they are not if the configuration
     says so). Raises `EvaluationError` for unknown restorers and missing candidates."""
     sources = config.sources
     kinds = dict(Restorer.objects.values_list("name", "kind"))
@@ -128,8 +128,8 @@ def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tu
             f"--split {config.faces}."
         )
     left_out = 0
-    if watched and not config.with_watched:
-        known = faces.filter(candidates__source=Candidate.HQ, candidates__sha256__in=watched).values_list(
+    if monitored and not config.with_monitored:
+        known = faces.filter(candidates__source=Candidate.HQ, candidates__sha256__in=monitored).values_list(
             "pk", flat=True
         )
         of_trainings = set(known)
@@ -137,9 +137,9 @@ def find_subjects(config: EvaluationConfig, watched: Collection[str] = ()) -> tu
         faces = faces.exclude(pk__in=of_trainings)
         if not faces.exists():
             raise EvaluationError(
-                f"All {left_out} faces of split {config.faces} were watched while these restorers were trained, so "
+                f"All {left_out} faces of split {config.faces} monitored the training of these restorers, so "
                 "they do not count as test faces: ingest more, train with a smaller --held-out, or include them with "
-                "--with-watched."
+                "--with-monitored."
             )
     if config.skip_missing:
         have = Count("candidates", filter=Q(candidates__source__in=sources))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from annotate.exchange import json_and_csv, parquet
 from annotate.exchange.output_files import Exported, Tally
-from annotate.exchange.preference_rows import Shown, find_source, one_moment, refuse_leaks, require_folder
+from annotate.exchange.preference_rows import RowFilter, find_source, one_moment, refuse_leaks, require_folder
 from annotate.exchange.snapshot import copying, snapshot
 
 FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # what writes which files
@@ -30,7 +30,7 @@ def export(
     consensus: str = "majority",
     with_images: bool = False,
     overwrite: bool = False,
-    shown: Shown = iter,
+    shown: RowFilter = iter,
 ) -> Exported:
     """Write the preferences into `folder` in a format of `NAMES`; with images, those that they name too: to
     `folder/images`, or inside for `datasets`. `jsonl` is the manifest, as `snapshot` writes it.

@@ -28,7 +28,7 @@ class ImportFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ForeignAnswer:
     """Who prefers which of two images. left, right: sha256, or empty if only `pair` names them; then the pair's first
     image is the left one. choice: left, right or cant_tell."""
 
@@ -65,7 +65,7 @@ class LabelStudio:
     keys: tuple[str, str] | None = None
 
 
-def read_csv(path: Path) -> Iterator[Answer | Unusable]:
+def read_csv(path: Path) -> Iterator[ForeignAnswer | Unusable]:
     """Columns: annotator, choice (first, second, cant_tell), and first and second (file names or sha256) or pair;
     optional: criterion, seconds, at (ISO 8601). The image in the column first counts as shown on the left."""
     try:
@@ -82,7 +82,7 @@ def read_csv(path: Path) -> Iterator[Answer | Unusable]:
         raise ImportFileError(f"It is no CSV in UTF-8: {error}.") from error
 
 
-def read_label_studio(path: Path, project: LabelStudio) -> Iterator[Answer | Unusable]:
+def read_label_studio(path: Path, project: LabelStudio) -> Iterator[ForeignAnswer | Unusable]:
     """Every annotation of every task of an export as JSON: a Pairwise tag's result, or a Choices tag's."""
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -101,7 +101,7 @@ def read_label_studio(path: Path, project: LabelStudio) -> Iterator[Answer | Unu
         raise ImportFileError(f"It is not valid UTF-8: {error}.") from error
 
 
-def _usable(where: str, read: Any, *args: Any) -> Answer | Unusable:
+def _usable(where: str, read: Any, *args: Any) -> ForeignAnswer | Unusable:
     try:
         return read(where, *args)
     except _Lacking as error:
@@ -137,7 +137,7 @@ def _items(file: IO[str]) -> Iterator[dict]:
         between = ","
 
 
-def _csv_answer(where: str, row: dict[str, Any]) -> Answer:
+def _csv_answer(where: str, row: dict[str, Any]) -> ForeignAnswer:
     def value(name: str) -> str:
         return (row.get(name) or "").strip()
 
@@ -148,10 +148,10 @@ def _csv_answer(where: str, row: dict[str, Any]) -> Answer:
     pair, left, right = _images(value("pair"), value("first"), value("second"))
     choice = CSV_CHOICES[value("choice")]
     more = (_criterion(value("criterion")), _seconds(value("seconds")), _time(value("at")))
-    return Answer(where, value("annotator"), pair, left, right, choice, *more)
+    return ForeignAnswer(where, value("annotator"), pair, left, right, choice, *more)
 
 
-def _label_studio_answer(where: str, data: dict, annotation: Any, project: LabelStudio) -> Answer:
+def _label_studio_answer(where: str, data: dict, annotation: Any, project: LabelStudio) -> ForeignAnswer:
     if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
         raise _Lacking("no_answer", "it has no result")
     if annotation.get("was_cancelled"):
@@ -166,7 +166,7 @@ def _label_studio_answer(where: str, data: dict, annotation: Any, project: Label
     pair, left, right = _images(data.get("pair", ""), data.get(left_key, ""), data.get(right_key, ""))
     choice, criterion = _chosen(annotation["result"], project.choices)
     more = (_criterion(criterion), _seconds(annotation.get("lead_time")), _time(annotation.get("created_at")))
-    return Answer(where, str(annotator), pair, left, right, choice, *more)
+    return ForeignAnswer(where, str(annotator), pair, left, right, choice, *more)
 
 
 def _chosen(results: list, choices: Mapping[str, str]) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from annotate.common import audit_log, pseudonyms
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
 from annotate.common.sides import choice_of
-from annotate.exchange.foreign_files import Answer, Unusable
+from annotate.exchange.foreign_files import ForeignAnswer, Unusable
 from annotate.models import Campaign, Candidate, GoldSet, Item, Judgement, Lease, Membership, Pair, User
 from annotate.pipeline.stage import Step
 from annotate.predictor import refit_requests
@@ -33,7 +33,7 @@ NAMESPACE = uuid.UUID("0f9d1c52-70f4-4c7b-9d0c-8d6f6d1c7a11")
 class _Placed:
     """An answer, its pair here, and what it says there."""
 
-    answer: Answer
+    answer: ForeignAnswer
     pair: Pair
     left_is_first: bool
 
@@ -63,7 +63,9 @@ def require_importable(slug: str) -> None:
         raise Refused("campaign_open", f"“{slug}” is open: pause it first, or name another campaign.")
 
 
-def import_judgements(found: Iterable[Answer | Unusable], *, slug: str, simulated: bool = False) -> Iterator[Step]:
+def import_judgements(
+    found: Iterable[ForeignAnswer | Unusable], *, slug: str, simulated: bool = False
+) -> Iterator[Step]:
     """Store answers in the campaign, which is made if it is not there, some hundred in one transaction. Call
     `require_importable` before. simulated: programs gave them, no people; they are marked so wherever they appear."""
     for batch in batches(found, ANSWERS_PER_TRANSACTION):
@@ -72,11 +74,13 @@ def import_judgements(found: Iterable[Answer | Unusable], *, slug: str, simulate
             for item in batch
             if isinstance(item, Unusable)
         )
-        yield from _import_batch([item for item in batch if isinstance(item, Answer)], slug=slug, simulated=simulated)
+        yield from _import_batch(
+            [item for item in batch if isinstance(item, ForeignAnswer)], slug=slug, simulated=simulated
+        )
 
 
 @transaction.atomic
-def _import_batch(answers: list[Answer], *, slug: str, simulated: bool) -> list[Step]:
+def _import_batch(answers: list[ForeignAnswer], *, slug: str, simulated: bool) -> list[Step]:
     steps, placed = _place(answers)
     if not placed:
         return steps
@@ -105,11 +109,11 @@ def _import_batch(answers: list[Answer], *, slug: str, simulated: bool) -> list[
     return steps
 
 
-def _skipped(answer: Answer, reason: str, detail: str) -> Step:
+def _skipped(answer: ForeignAnswer, reason: str, detail: str) -> Step:
     return Step(skipped=answer.where, reason=reason, detail=detail)
 
 
-def _place(answers: list[Answer]) -> tuple[list[Step], list[_Placed]]:
+def _place(answers: list[ForeignAnswer]) -> tuple[list[Step], list[_Placed]]:
     """What is skipped, and the others with their pairs."""
     named = {sha256 for answer in answers for sha256 in (answer.left, answer.right) if sha256}
     pairs = Pair.objects.select_related("first", "second")
@@ -137,7 +141,7 @@ def _place(answers: list[Answer]) -> tuple[list[Step], list[_Placed]]:
     return steps, placed
 
 
-def _why_unknown(answer: Answer, faces: dict[str, set[int]]) -> tuple[str, str]:
+def _why_unknown(answer: ForeignAnswer, faces: dict[str, set[int]]) -> tuple[str, str]:
     if answer.pair is not None:
         return "unknown_pair", f"there is no pair {answer.pair} here"
     if lacking := [sha256 for sha256 in (answer.left, answer.right) if sha256 not in faces]:

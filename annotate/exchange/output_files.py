@@ -55,7 +55,7 @@ class Tally:
             "format": self.form,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "filters": self.source.filters,
-            "consensus": self.source.settled.details,
+            "consensus": self.source.consensus_result.details,
             **({"predictor": self.source.predictor} if by_svm else {}),
             "rows": self.rows,
             "faces": len(self.faces),

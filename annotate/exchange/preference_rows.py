@@ -30,7 +30,7 @@ FIELDS = (
 ROWS_AT_ONCE = 5000
 JUDGED = (Preference.Origin.HUMAN, Preference.Origin.SIMULATED)
 
-Shown = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
+RowFilter = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
 
 
 class NothingToFreeze(ValueError):
@@ -38,7 +38,7 @@ class NothingToFreeze(ValueError):
 
 
 @dataclass(frozen=True)
-class Settled:
+class ConsensusResult:
     """How several answers to a pair became one probability. p_first: of judged pairs; a pair that is not in it has the
     share of its votes. details: JSON for headers, its annotators by pseudonym."""
 
@@ -52,7 +52,7 @@ class Source:
 
     splits: list[str] | None
     origins: list[str] | None
-    settled: Settled
+    consensus_result: ConsensusResult
     predictor: dict[str, Any] | None  # whose labels are the rows of origin svm
 
     @property
@@ -61,7 +61,7 @@ class Source:
 
     def rows(self) -> Iterator[PreferenceRow]:
         version = self.predictor["id"] if self.predictor else None
-        return _rows(select(splits=self.splits, origins=self.origins), self.settled, version)
+        return _rows(select(splits=self.splits, origins=self.origins), self.consensus_result, version)
 
     def some_rows(self) -> Iterator[PreferenceRow]:
         """The same, but raises `NothingToFreeze` at once if there is none."""
@@ -88,7 +88,7 @@ def preference_rows(
 
 
 def find_source(*, splits: list[str] | None, origins: list[str] | None, consensus: str = "majority") -> Source:
-    return Source(splits, origins, _settle(consensus, splits), _predictor())
+    return Source(splits, origins, _consensus_result(consensus, splits), _predictor())
 
 
 def require_folder(path: Path) -> None:
@@ -130,14 +130,14 @@ def image_path(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256}.png"
 
 
-def _settle(method: str, splits: Sequence[str] | None) -> Settled:
+def _consensus_result(method: str, splits: Sequence[str] | None) -> ConsensusResult:
     """Each split by itself, so that answers about gold faces weigh no label that trains."""
     from annotate.labels.consensus import METHODS, consensus
 
     if method not in METHODS:
         raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
     if method == "majority":  # it is what the view gives
-        return Settled()
+        return ConsensusResult()
     p_first: dict[int, float] = {}
     details: dict[str, Any] = {}
     for split in splits or Split.values:
@@ -149,7 +149,7 @@ def _settle(method: str, splits: Sequence[str] | None) -> Settled:
         weights = {pseudonym(annotator): weight for annotator, weight in found.details["annotators"].items()}
         details[split] = {key: value for key, value in found.details.items() if key != "method"}
         details[split]["annotators"] = dict(sorted(weights.items()))
-    return Settled(p_first, {"method": method, "splits": details})
+    return ConsensusResult(p_first, {"method": method, "splits": details})
 
 
 def _predictor() -> dict[str, Any] | None:
@@ -161,7 +161,9 @@ def _predictor() -> dict[str, Any] | None:
     return {"id": version.pk} | {name: getattr(version, name) for name in told}
 
 
-def _rows(preferences: QuerySet[Preference], settled: Settled, version: int | None) -> Iterator[PreferenceRow]:
+def _rows(
+    preferences: QuerySet[Preference], consensus_result: ConsensusResult, version: int | None
+) -> Iterator[PreferenceRow]:
     rows = preferences.order_by("pair_id").values(*FIELDS)
     for batch in batches(rows.iterator(chunk_size=ROWS_AT_ONCE), ROWS_AT_ONCE):
         scores = scores_of({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
@@ -178,7 +180,7 @@ def _rows(preferences: QuerySet[Preference], settled: Settled, version: int | No
                 first_source=row["pair__first__source"],
                 second=image_path(row["pair__second__sha256"]),
                 second_source=row["pair__second__source"],
-                p_first=settled.p_first.get(pair, row["p_first"]) if judged else row["p_first"],
+                p_first=consensus_result.p_first.get(pair, row["p_first"]) if judged else row["p_first"],
                 origin=row["origin"],
                 weight=row["weight"],
                 votes=(

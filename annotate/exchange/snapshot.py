@@ -8,7 +8,7 @@ from django.conf import settings
 
 from annotate.exchange.preference_rows import (
     NothingToFreeze,
-    Shown,
+    RowFilter,
     find_source,
     image_path,
     one_moment,
@@ -29,7 +29,7 @@ def snapshot(
     consensus: str = "majority",
     with_images: bool = False,
     overwrite: bool = False,
-    shown: Shown = iter,
+    shown: RowFilter = iter,
 ) -> Snapshot:
     """Freeze the preferences to `folder/manifest.jsonl`; with images, copy those it names to `folder/images`.
 
@@ -48,7 +48,7 @@ def snapshot(
             fresh,
             shown(source.some_rows()),
             filters=source.filters,
-            consensus=source.settled.details,
+            consensus=source.consensus_result.details,
             predictor=source.predictor,
         )
     if path.exists() and not overwrite and manifest.read_header(path)["sha256"] != header["sha256"]:

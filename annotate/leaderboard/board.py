@@ -1,4 +1,4 @@
-"""The leaderboard of restorers: their strengths by people's votes, beside each machine's order on the same pairs.
+"""The leaderboard of restorers: their strengths by people's votes, beside each scorer's order on the same pairs.
 
 It needs numpy and scipy: import it only when a leaderboard is asked for.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from annotate.labels.votes import FOR_FIRST, SIMULATED, Vote, counted, votes
-from annotate.leaderboard.machines import PHOTOGRAPH, Machine, machines
-from annotate.models import Campaign, Candidate, MachineAnswers
+from annotate.leaderboard.scorers import PHOTOGRAPH, Scorer, scorers
+from annotate.models import Campaign, Candidate, ScorerAnswers
 from annotate.statistics.answer_arrays import Floats
 from annotate.statistics.bradley_terry import (
     FEW_RESTORERS,
@@ -71,7 +71,7 @@ class Leaderboard:
     faces: int = 0
     annotators: int = 0
     standings: tuple[Standing, ...] = ()  # the strongest first
-    machines: tuple[Machine, ...] = ()
+    scorers: tuple[Scorer, ...] = ()
     limitations: tuple[str, ...] = ()  # what the votes cannot tell, in sentences
     face_triads: Triads = field(default_factory=Triads)
     annotator_triads: Triads = field(default_factory=Triads)
@@ -80,12 +80,12 @@ class Leaderboard:
     prior = PRIOR
 
     @property
-    def answering(self) -> list[Machine]:
-        return [machine for machine in self.machines if machine.pairs]
+    def answering(self) -> list[Scorer]:
+        return [scorer for scorer in self.scorers if scorer.pairs]
 
     @property
-    def silent(self) -> list[Machine]:
-        return [machine for machine in self.machines if not machine.pairs]
+    def silent(self) -> list[Scorer]:
+        return [scorer for scorer in self.scorers if not scorer.pairs]
 
     @property
     def simulated_words(self) -> str:
@@ -97,7 +97,7 @@ class Leaderboard:
     @property
     def any_model(self) -> bool:
         """Whether a reward model or a predictor was ever asked about a gold set."""
-        return any(machine.group != MachineAnswers.Group.METRIC for machine in self.machines)
+        return any(scorer.group != ScorerAnswers.Group.METRIC for scorer in self.scorers)
 
     @property
     def has_few_restorers(self) -> bool:
@@ -118,12 +118,12 @@ class Leaderboard:
 
     @property
     def notes(self) -> list[str]:
-        """What to know of the machines' ranks. That the whole board has few restorers is said once, for all."""
+        """What to know of the scorers' ranks. That the whole board has few restorers is said once, for all."""
         found = []
-        for machine in self.answering:
-            why = f"no rank correlation: {machine.caution}" if machine.kendall is None else machine.caution
-            whys = [why] if why and (machine.kendall is None or not self.has_few_restorers) else []
-            found += [f"{machine.title}: {note.rstrip('.')}." for note in (*whys, machine.note) if note]
+        for scorer in self.answering:
+            why = f"no rank correlation: {scorer.caution}" if scorer.kendall is None else scorer.caution
+            whys = [why] if why and (scorer.kendall is None or not self.has_few_restorers) else []
+            found += [f"{scorer.title}: {note.rstrip('.')}." for note in (*whys, scorer.note) if note]
         return found
 
     @property
@@ -185,7 +185,7 @@ def _board(asked: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
         faces=len(np.unique(cast.faces)),
         annotators=len(np.unique(cast.annotators)),
         standings=_standings(cast, strengths),
-        machines=tuple(machines(cast, strengths)),
+        scorers=tuple(scorers(cast, strengths)),
         limitations=tuple(limitations(cast.restorers, wins)),
         face_triads=triads(cast, cast.faces),
         annotator_triads=triads(cast, cast.annotators, cast.faces),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from annotate.leaderboard.board import Leaderboard, Standing
-from annotate.leaderboard.machines import Machine
+from annotate.leaderboard.scorers import Scorer
 from annotate.statistics.bradley_terry import Interval
 from rewardlab import tables
 
@@ -21,7 +21,7 @@ def as_csv(board: Leaderboard) -> str:
     return tables.to_csv(HEADER, _rows(board))
 
 
-def told(board: Leaderboard) -> str:
+def summary(board: Leaderboard) -> str:
     """What the board rests on, in a sentence."""
     simulated = f"; {board.simulated:,} votes are SIMULATED" if board.simulated else ""
     return (
@@ -31,16 +31,16 @@ def told(board: Leaderboard) -> str:
 
 
 def _rows(board: Leaderboard) -> Iterator[tuple]:
-    yield ("board", board.filters, "votes", board.votes, None, None, board.pairs, board.why_empty or told(board))
+    yield ("board", board.filters, "votes", board.votes, None, None, board.pairs, board.why_empty or summary(board))
     for row in board.standings:
         yield from _standing_rows(row)
-        for machine in board.answering:
-            rank = machine.ranks.get(row.title)
-            yield ("rank by machine", row.title, machine.title, rank, None, None, machine.pairs, machine.note)
-    for machine in board.machines:
-        note = "; ".join(filter(None, (machine.caution, machine.note)))
-        for figure, value in (("Kendall's tau-b", machine.kendall), ("Spearman's rho", machine.spearman)):
-            yield ("rank correlation", machine.title, figure, value, None, None, machine.pairs, note)
+        for scorer in board.answering:
+            rank = scorer.ranks.get(row.title)
+            yield ("rank by scorer", row.title, scorer.title, rank, None, None, scorer.pairs, scorer.note)
+    for scorer in board.scorers:
+        note = "; ".join(filter(None, (scorer.caution, scorer.note)))
+        for figure, value in (("Kendall's tau-b", scorer.kendall), ("Spearman's rho", scorer.spearman)):
+            yield ("rank correlation", scorer.title, figure, value, None, None, scorer.pairs, note)
     for section, triads in (("face", board.face_triads), ("annotator on a face", board.annotator_triads)):
         low, high = triads.interval or (None, None)
         yield ("circles of three", section, "share", triads.share, low, high, triads.threes, triads.words)
@@ -63,27 +63,27 @@ def _standing_rows(row: Standing) -> Iterator[tuple]:
 
 
 def as_latex(board: Leaderboard) -> str:
-    """The ranking, and each machine's beside it."""
+    """The ranking, and each scorer's beside it."""
     if board.why_empty:
         return f"% {board.why_empty}\n"
     ranking = tables.latex(
         RANKING,
         [_ranking_cells(row) for row in board.standings],
         "rlrrrrrr",
-        caption=f"Bradley-Terry strengths in log-odds. {told(board)}.",
+        caption=f"Bradley-Terry strengths in log-odds. {summary(board)}.",
         label="tab:leaderboard",
     )
     if not board.answering:
         return ranking
     titles = [row.title for row in board.standings]
     people = ("People", board.pairs, *(row.rank for row in board.standings), None, None)
-    machines = tables.latex(
+    scorers = tables.latex(
         ("", "Pairs", *titles, "Kendall", "Spearman"),
-        [people, *(_machine_cells(machine, titles) for machine in board.answering)],
-        caption=f"Ranks by machines on the same pairs. {told(board)}.",
-        label="tab:leaderboard-machines",
+        [people, *(_scorer_cells(scorer, titles) for scorer in board.answering)],
+        caption=f"Ranks by scorers on the same pairs. {summary(board)}.",
+        label="tab:leaderboard-scorers",
     )
-    return f"{ranking}\n{machines}"
+    return f"{ranking}\n{scorers}"
 
 
 def _ranking_cells(row: Standing) -> tuple[tables.Cell, ...]:
@@ -97,9 +97,9 @@ def _ranks(spread: Interval) -> str | None:
     return "{} to {}".format(*spread.rank) if spread.rank else None
 
 
-def _machine_cells(machine: Machine, titles: list[str]) -> tuple[tables.Cell, ...]:
-    correlations = (tables.decimals(value, 2) for value in (machine.kendall, machine.spearman))
-    return (machine.title, machine.pairs, *(machine.ranks.get(title) for title in titles), *correlations)
+def _scorer_cells(scorer: Scorer, titles: list[str]) -> tuple[tables.Cell, ...]:
+    correlations = (tables.decimals(value, 2) for value in (scorer.kendall, scorer.spearman))
+    return (scorer.title, scorer.pairs, *(scorer.ranks.get(title) for title in titles), *correlations)
 
 
 def as_text(board: Leaderboard) -> str:
@@ -107,24 +107,22 @@ def as_text(board: Leaderboard) -> str:
     if board.why_empty:
         return board.why_empty
     lines = [f"SIMULATED: {board.simulated_words}"] if board.simulated else []
-    lines += [f"{told(board)}.", *board.limitations, ""]
+    lines += [f"{summary(board)}.", *board.limitations, ""]
     lines.append(tables.text(RANKING, [_ranking_cells(row) for row in board.standings], "rlrrrrrr"))
     lines += board.without_interval
-    lines += ["", "Machines on the same pairs, best first:"]
-    for machine in board.answering:
-        lines.append(
-            f"  {machine.title} ({machine.pairs:,} of {machine.of:,} pairs): {_order(machine)}; {machine.words}"
-        )
-    lines += [f"  {machine.title}: no answers. {machine.note}" for machine in board.silent]
+    lines += ["", "Scorers on the same pairs, best first:"]
+    for scorer in board.answering:
+        lines.append(f"  {scorer.title} ({scorer.pairs:,} of {scorer.of:,} pairs): {_order(scorer)}; {scorer.words}")
+    lines += [f"  {scorer.title}: no answers. {scorer.note}" for scorer in board.silent]
     lines += ["", f"By majorities on a face: {board.face_triads.words}."]
     lines += [f"By one annotator on a face: {board.annotator_triads.words}."]
     return "\n".join([*lines, *(pair.words for pair in board.sensitivities)])
 
 
-def _order(machine: Machine) -> str:
+def _order(scorer: Scorer) -> str:
     """The best first; those of one rank are joined by =."""
     by_rank: dict[int, list[str]] = {}
-    for name, rank in machine.ranks.items():
+    for name, rank in scorer.ranks.items():
         by_rank.setdefault(rank, []).append(name)
     return " > ".join(" = ".join(sorted(by_rank[rank])) for rank in sorted(by_rank))
 

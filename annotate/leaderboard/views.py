@@ -66,8 +66,8 @@ def leaderboard(request: Request) -> HttpResponse:
     context = {
         "form": form,
         "board": board,
-        "machine_rows": [
-            (machine, [machine.ranks.get(row.title) for row in board.standings]) for machine in board.answering
+        "scorer_rows": [
+            (scorer, [scorer.ranks.get(row.title) for row in board.standings]) for scorer in board.answering
         ],
         "plot": strength_plot(board.standings) if board.standings else None,
         "files": FORMS,

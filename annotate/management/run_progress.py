@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 @contextmanager
-def told(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
+def reported(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
     """What to hand a training as `tell`; `show` is False in all processes but one."""
     has_bar, told_at = show and command.stderr.isatty(), time.monotonic()
     with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=shutil.get_terminal_size().columns) as bar:

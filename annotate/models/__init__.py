@@ -1,7 +1,7 @@
 from .audit import AuditEntry, FailedSignIn
 from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
 from .faces import Candidate, Face, Restorer
-from .gold import GoldSet, MachineAnswers
+from .gold import GoldSet, ScorerAnswers
 from .labels import (
     AutoLabel,
     Judgement,
@@ -31,7 +31,6 @@ __all__ = [
     "LabelPolicy",
     "LearningCurve",
     "Lease",
-    "MachineAnswers",
     "Membership",
     "Pair",
     "Predictor",
@@ -39,6 +38,7 @@ __all__ = [
     "RefitRequest",
     "Restorer",
     "Score",
+    "ScorerAnswers",
     "Snapshot",
     "StageRun",
     "Trial",

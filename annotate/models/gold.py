@@ -4,7 +4,7 @@ from .campaigns import Campaign
 
 
 class GoldSet(models.Model):
-    """The pairs on which people and machines are compared (App. D): all pairs of some faces of split gold, asked in a
+    """The pairs on which people and scorers are compared (App. D): all pairs of some faces of split gold, asked in a
     campaign of its own. Nothing trains, tunes or picks a threshold on them."""
 
     campaign = models.OneToOneField(Campaign, models.PROTECT, related_name="gold_set")
@@ -27,8 +27,8 @@ class GoldSet(models.Model):
         return f"gold set {self.campaign.slug}"
 
 
-class MachineAnswers(models.Model):
-    """What one machine (a metric, a predictor, a reward model) prefers on the pairs of a gold set."""
+class ScorerAnswers(models.Model):
+    """What one scorer (a metric, a predictor, a reward model) prefers on the pairs of a gold set."""
 
     class Group(models.TextChoices):
         BASELINE = "baseline"
@@ -37,7 +37,7 @@ class MachineAnswers(models.Model):
         START = "start", "starting backbone"
         FRM = "frm", "reward model"
 
-    gold_set = models.ForeignKey(GoldSet, models.CASCADE, related_name="machine_answers")
+    gold_set = models.ForeignKey(GoldSet, models.CASCADE, related_name="scorer_answers")
     name = models.SlugField(max_length=100)
     title = models.CharField(max_length=200)
     group = models.CharField(max_length=9, choices=Group)
@@ -48,8 +48,8 @@ class MachineAnswers(models.Model):
     measured_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        verbose_name_plural = "machine answers"
-        constraints = [models.UniqueConstraint(fields=["gold_set", "name"], name="machine_answers_once")]
+        verbose_name_plural = "scorer answers"
+        constraints = [models.UniqueConstraint(fields=["gold_set", "name"], name="scorer_answers_once")]
 
     def __str__(self) -> str:
         return f"{self.title} on {self.gold_set}"

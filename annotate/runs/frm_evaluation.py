@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from annotate.runs.pictures import file_in
-from annotate.runs.run_folders import STRATA, Run, aware
+from annotate.runs.run_folders import STRATA, RunFolder, aware
 from rewardlab.training.checked_json import Unreadable, read_what_fits
 from rewardlab.training.evaluation_schema import (
     AgreementOfPeople,
@@ -34,7 +34,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """A method on one stratum of the gold set. `better`: pairs that it alone has right, the FRM not."""
 
     name: str
@@ -61,30 +61,30 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Bin:
+class CalibrationPoint:
     predicted: float
     observed: float
     pairs: int
 
 
 @dataclass(frozen=True)
-class Calibration:
-    bins: list[Bin]
+class CalibrationCurve:
+    bins: list[CalibrationPoint]
     ece: float | None
     brier: float | None
     log_loss: float | None
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class FrmEvaluation:
     problem: str = ""
     created: datetime | None = None
     gold: GoldFacts = field(default_factory=GoldFacts)
     two_agree: Share | None = None
     one_against_rest: Share | None = None
     frm_against_one: Share | None = None
-    rows: list[Row] = field(default_factory=list)
-    calibration: Calibration | None = None
+    rows: list[MethodRow] = field(default_factory=list)
+    calibration: CalibrationCurve | None = None
     downloads: list[str] = field(default_factory=list)
 
     @property
@@ -92,12 +92,12 @@ class Evaluation:
         return self.gold.simulated
 
     @property
-    def strata(self) -> list[tuple[str, list[Row]]]:
+    def strata(self) -> list[tuple[str, list[MethodRow]]]:
         found = [(stratum, [row for row in self.rows if row.stratum == stratum]) for stratum in STRATA]
         return [(stratum, rows) for stratum, rows in found if rows]
 
 
-def evaluation(run: Run) -> Evaluation | None:
+def evaluation(run: RunFolder) -> FrmEvaluation | None:
     """None before the run was evaluated."""
     path = run.folder / "evaluation" / "results.json"
     if not path.exists():
@@ -106,9 +106,9 @@ def evaluation(run: Run) -> Evaluation | None:
     try:
         results = read_what_fits(path, FrmResults, [])
     except Unreadable as unreadable:
-        return Evaluation(problem=str(unreadable), downloads=downloads)
+        return FrmEvaluation(problem=str(unreadable), downloads=downloads)
     people = results.people or People()
-    return Evaluation(
+    return FrmEvaluation(
         created=aware(results.created),
         gold=results.gold,
         two_agree=_share_of_people(people.two_agree),
@@ -120,17 +120,17 @@ def evaluation(run: Run) -> Evaluation | None:
     )
 
 
-def download(run: Run, name: str) -> Path | None:
+def download(run: RunFolder, name: str) -> Path | None:
     """The path of one of the evaluation's tables, if it is one and is there."""
     return file_in(run.folder, f"evaluation/{name}") if name in DOWNLOADS else None
 
 
-def downloads_of(run: Run) -> list[str]:
+def downloads_of(run: RunFolder) -> list[str]:
     return [name for name in DOWNLOADS if download(run, name)]
 
 
-def _evaluated(row: FrmRow) -> Row:
-    return Row(
+def _evaluated(row: FrmRow) -> MethodRow:
+    return MethodRow(
         name=row.name,
         title=row.title or row.name or "unnamed",
         group=row.group,
@@ -155,10 +155,10 @@ def _share_of_people(found: AgreementOfPeople | None) -> Share | None:
     return _share(found.value, found.low, found.high, found.comparisons) if found else None
 
 
-def _calibration(found: CalibrationFigures) -> Calibration:
+def _calibration(found: CalibrationFigures) -> CalibrationCurve:
     bins = [
-        Bin(each.predicted, each.observed, each.pairs)
+        CalibrationPoint(each.predicted, each.observed, each.pairs)
         for each in found.bins
         if each.predicted is not None and each.observed is not None
     ]
-    return Calibration(bins=bins, ece=found.ece, brier=found.brier, log_loss=found.log_loss)
+    return CalibrationCurve(bins=bins, ece=found.ece, brier=found.brier, log_loss=found.log_loss)

@@ -1,4 +1,4 @@
-"""The newest figures of a run, for the list of runs: from the end of its curve, and the looks that raised alarms."""
+"""The newest figures of a run, for the list of runs: the end of its curve and the evaluations with an alarm."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from annotate.runs.restorer_comparison import comparison
 from annotate.runs.restorer_history import MEASURES
-from annotate.runs.run_folders import Run, curve_lines
+from annotate.runs.run_folders import RunFolder, curve_lines
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, Point, decode_point
 
 
@@ -18,11 +18,11 @@ class Figure:
     warns: bool = False
 
 
-def figures(run: Run) -> list[Figure]:
+def figures(run: RunFolder) -> list[Figure]:
     return list(_figures(run)) if not run.problem else []
 
 
-def _figures(run: Run) -> Iterator[Figure]:
+def _figures(run: RunFolder) -> Iterator[Figure]:
     if run.kind == "evaluation":
         found = comparison(run)
         if found and not found.problem:
@@ -42,21 +42,23 @@ def _figures(run: Run) -> Iterator[Figure]:
         for name in ("judge", "sface") if run.kind == "refl" else ("lpips", "psnr"):
             if (value := held_out.get(name)) is not None:
                 yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip().replace("-", "−"))
-        alarming, looks = _alarming(lines)
+        alarming, evaluations = _alarming(lines)
         if alarming:
-            yield Figure("alarms", f"at {alarming:,} of {looks:,} look{'s' if looks > 1 else ''}", warns=True)
+            yield Figure(
+                "alarms", f"at {alarming:,} of {evaluations:,} evaluation{'s' if evaluations > 1 else ''}", warns=True
+            )
     agreement = _newest(lines, b'"gold"', _agreement)
     if agreement is not None:
         yield Figure("gold agreement", f"{agreement:.0%}", run.snapshot.gold_simulated)
 
 
 def _alarming(lines: list[bytes]) -> tuple[int, int]:
-    """At how many looks after the start there was an alarm, and how many there were."""
-    looks: dict[tuple[int, float | None], bool] = {}  # by step and strength, the last time that each was made
+    """At how many evaluations after the initial one there was an alarm, and how many there were."""
+    evaluations: dict[tuple[int, float | None], bool] = {}  # by step and strength, the last time that each was made
     for point in (_point(line) for line in lines if b'"held_out"' in line):
         if isinstance(point, HeldOutPoint) and point.step > 0:
-            looks[point.step, point.strength] = bool(point.alarms)
-    return len({step for (step, _), alarmed in looks.items() if alarmed}), len({step for step, _ in looks})
+            evaluations[point.step, point.strength] = bool(point.alarms)
+    return len({step for (step, _), alarmed in evaluations.items() if alarmed}), len({step for step, _ in evaluations})
 
 
 def _agreement(point: Point) -> float | None:

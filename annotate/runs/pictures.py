@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.runs.run_folders import Run
+from annotate.runs.run_folders import RunFolder
 
 # Only what these match has an address, and none of it can climb out of the folder.
 NAMES = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+=@-]{0,99}")
@@ -55,7 +55,7 @@ class Grid:
         return min((step for step in self.steps if self.step is not None and step > self.step), default=None)
 
 
-def picture_file(run: Run, name: str) -> Path | None:
+def picture_file(run: RunFolder, name: str) -> Path | None:
     """The path of one of the run's pictures, if it is one and is there."""
     if not any(pattern.fullmatch(name) for pattern in PICTURES):
         return None
@@ -63,13 +63,13 @@ def picture_file(run: Run, name: str) -> Path | None:
     return path if path and png_size(path) else None
 
 
-def picture(run: Run, *, folder: str, face: str, title: str) -> Picture:
+def picture(run: RunFolder, *, folder: str, face: str, title: str) -> Picture:
     file = f"{folder}/{face}.png"
     path = picture_file(run, file)
     return Picture(title=title, face=face, file=file, size=png_size(path) if path else None)
 
 
-def grid(run: Run, chosen: str = "") -> Grid | None:
+def grid(run: RunFolder, chosen: str = "") -> Grid | None:
     """At the chosen step, or at the newest one; None before there is a picture."""
     place = run.folder / "pictures"
     folders = {path.name for path in _listed(place) if path.is_dir()}

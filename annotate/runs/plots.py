@@ -7,18 +7,18 @@ from dataclasses import replace
 from annotate.charts.axes import Axis, Point, count_axis, decades_axis, loss_axis, share_axis, value_axis
 from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import BOTTOM, HEIGHT, TOP, Mark, Plot, Series, plot
-from annotate.runs.frm_evaluation import Calibration, Evaluation
+from annotate.runs.frm_evaluation import CalibrationCurve, FrmEvaluation
 from annotate.runs.restorer_charts import Chart, chart_groups
-from annotate.runs.restorer_comparison import Cell, Comparison, Metric
-from annotate.runs.restorer_history import History as RestorerHistory
-from annotate.runs.run_folders import ORIGINS, STRATA, History, means
+from annotate.runs.restorer_comparison import Cell, Metric, RestorerComparison
+from annotate.runs.restorer_history import RestorerHistory
+from annotate.runs.run_folders import ORIGINS, STRATA, FrmHistory, means
 
 MOST_POINTS = 400
 DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
 WORD = 48  # the width of “alarm”: words do not stand on one another
 
 
-def run_plots(history: History, total: int) -> list[Plot]:
+def run_plots(history: FrmHistory, total: int) -> list[Plot]:
     """Loss, pair accuracy by origin and gold agreement of a run, as far as there is anything of each."""
     last = max(history.last_step, total, 1)
     steps = count_axis("step", 0, last)
@@ -111,7 +111,7 @@ def _thin(points: Sequence[Point], last: int, limit: int = MOST_POINTS) -> list[
     return [point for _, point in sorted(means(points, last, limit).items())]
 
 
-def reliability(calibration: Calibration) -> Plot | None:
+def reliability(calibration: CalibrationCurve) -> Plot | None:
     """How often it is right when it is so sure: on the diagonal if the probabilities can be believed."""
     bins = sorted(calibration.bins, key=lambda found: found.predicted)
     if not bins:
@@ -120,7 +120,7 @@ def reliability(calibration: Calibration) -> Plot | None:
     points = [(found.predicted, found.observed) for found in bins]
     shares = share_axis([points, [(observed, predicted) for predicted, observed in points]])
     return plot(
-        "Calibration",
+        "CalibrationCurve",
         "Predicted probability against observed share; the table below has the figures",
         [
             Series("base", "perfectly calibrated", [(shares.low, shares.low), (shares.high, shares.high)]),
@@ -132,7 +132,7 @@ def reliability(calibration: Calibration) -> Plot | None:
     )
 
 
-def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
+def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
     """Agreement on contested pairs, a row a method, on the band of how far people agree with one another."""
     found = [(row, row.share) for row in evaluation.rows if row.stratum == "contested" and row.share]
     if not found:
@@ -153,7 +153,7 @@ def interval_plot(evaluation: Evaluation) -> IntervalPlot | None:
     )
 
 
-def difference_plots(comparison: Comparison) -> list[IntervalPlot]:
+def difference_plots(comparison: RestorerComparison) -> list[IntervalPlot]:
     """A plot a metric: each restorer's difference against the base, on the same faces."""
     plots = []
     for number, metric in enumerate(comparison.metrics):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 from annotate.charts.axes import Point
-from annotate.runs.restorer_history import MEASURES, TERMS, Evaluated, History, figure
+from annotate.runs.restorer_history import MEASURES, TERMS, Evaluated, RestorerHistory, figure
 from annotate.runs.run_folders import STRATA, means, stretch_length
 
 STYLES = ("", "second", "third", "fourth")  # dashes and colours, in style.css
@@ -43,7 +43,7 @@ class Table:
     rows: list[list[str]]
 
 
-def chart_groups(history: History) -> list[tuple[str, list[Chart]]]:
+def chart_groups(history: RestorerHistory) -> list[tuple[str, list[Chart]]]:
     """Under headings; empty ones are left out."""
     groups = [
         ("On the held-out faces", list(_held_out(history))),
@@ -53,7 +53,7 @@ def chart_groups(history: History) -> list[tuple[str, list[Chart]]]:
     return [(heading, charts) for heading, charts in groups if charts]
 
 
-def _held_out(history: History) -> Iterator[Chart]:
+def _held_out(history: RestorerHistory) -> Iterator[Chart]:
     rows = history.by_step
     if any("reward" in row.values or "judge" in row.values for row in rows):
         yield _hacking(rows)
@@ -95,7 +95,7 @@ def _changes(rows: list[Evaluated], name: str) -> Iterator[Point]:
             yield row.step, row.values[name] - first
 
 
-def _training(history: History) -> Iterator[Chart]:
+def _training(history: RestorerHistory) -> Iterator[Chart]:
     if history.reward:
         yield _noisy("Reward", "mean of the batch", history.reward, "Training faces; higher is better.")
     if history.loss:
@@ -113,7 +113,7 @@ def _training(history: History) -> Iterator[Chart]:
         yield replace(chart, folded=True)
 
 
-def _reward_model(history: History) -> Iterator[Chart]:
+def _reward_model(history: RestorerHistory) -> Iterator[Chart]:
     gold = {
         stratum: [(row.step, share) for row in history.gold if (share := row.agreement[stratum]) is not None]
         for stratum in STRATA
@@ -133,12 +133,12 @@ def _noisy(title: str, name: str, points: Sequence[Point], note: str) -> Chart:
     return Chart(title, [ChartLine(name, points, figure(points[-1][1]))], note, noisy=True)
 
 
-def tables(history: History) -> list[Table]:
+def tables(history: RestorerHistory) -> list[Table]:
     """The figures of the curves; means where there is one a step."""
     return [table for table in (_stretches(history), _evaluations(history), _gold(history)) if table.rows]
 
 
-def _stretches(history: History) -> Table:
+def _stretches(history: RestorerHistory) -> Table:
     columns = {"Loss": history.loss, "Reward": history.reward, "Loss of the reward model": history.frm_loss}
     columns |= {f"{TERMS.get(term, term)}, value": points for term, points in history.values.items()}
     columns |= {f"{TERMS.get(term, term)}, gradient": points for term, points in history.gradients.items()}
@@ -160,7 +160,7 @@ def _stretches(history: History) -> Table:
     )
 
 
-def _evaluations(history: History) -> Table:
+def _evaluations(history: RestorerHistory) -> Table:
     rows = history.evaluations
     measures = [measure for name, measure in MEASURES.items() if any(name in row.values for row in rows)]
     several = len({row.strength for row in rows}) > 1
@@ -179,7 +179,7 @@ def _evaluations(history: History) -> Table:
     )
 
 
-def _gold(history: History) -> Table:
+def _gold(history: RestorerHistory) -> Table:
     return Table(
         "Agreement of the reward model with the gold labels",
         ["Step", "Contested", "Pairs", "Anchored", "Pairs"],

@@ -7,7 +7,7 @@ from datetime import datetime
 from annotate.runs.frm_evaluation import downloads_of
 from annotate.runs.pictures import FACE, NAMES, TITLES, Picture, picture
 from annotate.runs.run_folders import NAME as RUN
-from annotate.runs.run_folders import Run, aware
+from annotate.runs.run_folders import RunFolder, aware
 from rewardlab.training.checked_json import Unreadable, read_what_fits
 from rewardlab.training.evaluation_schema import ComparisonResults, Difference, Estimate, MetricColumn, RestorerRow
 
@@ -70,7 +70,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRestorer:
     restorer: str
     title: str
     is_base: bool
@@ -78,19 +78,19 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RestorerComparison:
     problem: str = ""
     created: datetime | None = None
     split: str = ""
     faces: int = 0
-    watched_out: int = 0  # faces left out because settings may fit them
-    with_watched: bool = False
+    monitored_left_out: int = 0  # faces left out because settings may fit them
+    with_monitored: bool = False
     sha256: str = ""
     base: str = ""
     simulated: bool = False
     frm: dict[str, str] = field(default_factory=dict)  # runs, by what they do here
     metrics: list[Metric] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ComparedRestorer] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     face_names: list[str] = field(default_factory=list)  # that have pictures
@@ -113,7 +113,7 @@ class Comparison:
         return [metric.title for metric in self.metrics if metric.trained_on]
 
 
-def comparison(run: Run) -> Comparison | None:
+def comparison(run: RunFolder) -> RestorerComparison | None:
     """None before there are results."""
     path = run.folder / "evaluation" / "results.json"
     if not path.exists():
@@ -122,19 +122,19 @@ def comparison(run: Run) -> Comparison | None:
     try:
         results = read_what_fits(path, ComparisonResults, problems)
     except Unreadable as unreadable:
-        return Comparison(problem=str(unreadable), downloads=downloads_of(run))
+        return RestorerComparison(problem=str(unreadable), downloads=downloads_of(run))
     is_simulated, base = results.simulated is True, results.base or ""
     if results.simulated is None:
         problems.append("it does not say whether labels were simulated")
     metrics = [_metric(column, is_simulated) for column in results.metrics]
     rows = [_row(row, metrics, base) for row in results.rows]
     titles = TITLES | {row.restorer: row.title for row in rows}
-    return Comparison(
+    return RestorerComparison(
         created=aware(results.created),
         split=results.faces.split,
         faces=results.faces.count,
-        watched_out=results.faces.watched_out,
-        with_watched=results.faces.with_watched,
+        monitored_left_out=results.faces.monitored_left_out,
+        with_monitored=results.faces.with_monitored,
         sha256=results.faces.sha256,
         base=base,
         simulated=is_simulated,
@@ -154,7 +154,7 @@ def comparison(run: Run) -> Comparison | None:
 
 
 @dataclass(frozen=True)
-class Slides:
+class ImageComparison:
     """Two pictures of a face, to be laid over one another."""
 
     face: str
@@ -163,7 +163,9 @@ class Slides:
     sides: list[tuple[str, Picture]]
 
 
-def slides(run: Run, found: Comparison, *, face: str = "", left: str = "", right: str = "") -> Slides | None:
+def image_comparison(
+    run: RunFolder, found: RestorerComparison, *, face: str = "", left: str = "", right: str = ""
+) -> ImageComparison | None:
     """As was chosen; what was not, or is unknown, is the first face, the base and the restorer after it."""
     names = list(found.columns)
     if not names or not found.face_names:
@@ -177,7 +179,7 @@ def slides(run: Run, found: Comparison, *, face: str = "", left: str = "", right
     def shown(name: str) -> Picture:
         return picture(run, folder=f"evaluation/pictures/{name}", face=face, title=found.columns[name])
 
-    return Slides(face, left, right, [("left", shown(left)), ("right", shown(right))])
+    return ImageComparison(face, left, right, [("left", shown(left)), ("right", shown(right))])
 
 
 def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
@@ -192,8 +194,8 @@ def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
     )
 
 
-def _row(row: RestorerRow, metrics: list[Metric], base: str) -> Row:
-    return Row(
+def _row(row: RestorerRow, metrics: list[Metric], base: str) -> ComparedRestorer:
+    return ComparedRestorer(
         restorer=row.restorer,
         title=row.title or row.restorer or "unnamed",
         is_base=bool(base) and row.restorer == base,
@@ -218,7 +220,7 @@ def _cell(metric: Metric, value: Estimate | None, against: Difference | None) ->
     )
 
 
-def _best_marked(rows: list[Row], metrics: list[Metric]) -> list[Row]:
+def _best_marked(rows: list[ComparedRestorer], metrics: list[Metric]) -> list[ComparedRestorer]:
     """Several are best if their means look the same; of a single restorer, or without a direction, none is."""
     best = set()
     for number, metric in enumerate(metrics):

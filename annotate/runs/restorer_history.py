@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from annotate.charts.axes import Point
-from annotate.runs.run_folders import Gold, Run, curve_lines, gold_of
+from annotate.runs.run_folders import Gold, RunFolder, curve_lines, gold_of
 from rewardlab.training import run_schema
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 
@@ -120,7 +120,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class History:
+class RestorerHistory:
     """A step that was made again, after an interruption, counts as it was made last."""
 
     loss: list[Point] = field(default_factory=list)
@@ -153,12 +153,12 @@ class History:
         return len({row.step for row in self.alarming})
 
     @property
-    def looks(self) -> int:
-        """After the start, which cannot raise an alarm."""
+    def evaluated_steps(self) -> int:
+        """Steps evaluated after the initial one, which cannot raise an alarm."""
         return sum(row.step > 0 for row in self.by_step)
 
     @property
-    def told(self) -> list[Evaluated]:
+    def alarms_to_show(self) -> list[Evaluated]:
         """The newest and the first alarm."""
         return self.alarming if len(self.alarming) < 3 else [self.alarming[0], self.alarming[-1]]
 
@@ -167,7 +167,7 @@ class History:
         return self.alarming[1:-1]
 
     @property
-    def told_between(self) -> list[Evaluated]:
+    def alarming_between(self) -> list[Evaluated]:
         return self.between[:MOST_ALARMS]
 
     @property
@@ -204,7 +204,7 @@ class History:
         ]
 
 
-def history(run: Run) -> History:
+def history(run: RunFolder) -> RestorerHistory:
     lines = curve_lines(run)
     training: dict[int, ReflPoint] = {}
     evaluations: dict[tuple[int, float], Evaluated] = {}
@@ -237,7 +237,7 @@ def history(run: Run) -> History:
                 gradients[name].append((point.step, term.gradient))
     known = values.keys() | gradients.keys()
     terms = [*(term for term in TERMS if term in known), *sorted(known - TERMS.keys())][:MOST_TERMS]
-    return History(
+    return RestorerHistory(
         loss=[(point.step, point.loss) for point in rows if point.loss is not None],
         reward=[(point.step, point.reward) for point in rows if point.reward is not None],
         frm_loss=[(point.step, point.frm_loss) for point in rows if point.frm_loss is not None],

@@ -49,7 +49,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class LearnedFrom:
     """The frozen preferences, or the faces (`counts` by split, without origin), that the run learned from."""
 
     sha256: str = ""
@@ -69,7 +69,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """`state` is running, done, failed, stopped (by hand), interrupted (running, but silent for long) or waiting (no
     step yet)."""
 
@@ -88,8 +88,8 @@ class Run:
     config: dict[str, str] = field(default_factory=dict)
     start: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
-    snapshot: Snapshot = field(default_factory=Snapshot)
-    photographs: Snapshot = field(default_factory=Snapshot)
+    snapshot: LearnedFrom = field(default_factory=LearnedFrom)
+    photographs: LearnedFrom = field(default_factory=LearnedFrom)
 
     @property
     def title(self) -> str:
@@ -105,7 +105,7 @@ class Run:
         return {"running": 2, "interrupted": 10, "waiting": 10}.get(self.state)
 
 
-def list_runs() -> list[Run]:
+def list_runs() -> list[RunFolder]:
     """All runs, newest first."""
     root = Path(settings.RUN_ROOT)
     folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
@@ -113,13 +113,13 @@ def list_runs() -> list[Run]:
     return sorted(runs, key=lambda run: (run.created, run.name), reverse=True)
 
 
-def get_run(name: str) -> Run | None:
+def get_run(name: str) -> RunFolder | None:
     """None if there is no such run, or if the name could lead out of RUN_ROOT."""
     folder = Path(settings.RUN_ROOT) / name
     return _run(folder) if NAME.fullmatch(name) and folder.is_dir() else None
 
 
-def _run(folder: Path) -> Run:
+def _run(folder: Path) -> RunFolder:
     try:
         if not NAME.fullmatch(folder.name):
             raise Unreadable("rename the folder: only letters, digits, dots, dashes and underscores have an address")
@@ -128,14 +128,14 @@ def _run(folder: Path) -> Run:
         return _described(folder, config, run_schema.read_status(folder) if is_begun else Status(state="waiting"))
     except Unreadable as unreadable:
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-        return Run(name=folder.name, folder=folder, created=changed, problem=str(unreadable))
+        return RunFolder(name=folder.name, folder=folder, created=changed, problem=str(unreadable))
 
 
-def _described(folder: Path, config: Description, status: Status) -> Run:
+def _described(folder: Path, config: Description, status: Status) -> RunFolder:
     updated, state = aware(status.updated), str(status.state)
     if state == "running" and not (updated and timezone.now() - updated < STALE):
         state = "interrupted"
-    return Run(
+    return RunFolder(
         name=folder.name,
         folder=folder,
         created=aware(config.created),
@@ -155,8 +155,8 @@ def _described(folder: Path, config: Description, status: Status) -> Run:
     )
 
 
-def _snapshot(header: DataHeader) -> Snapshot:
-    return Snapshot(
+def _snapshot(header: DataHeader) -> LearnedFrom:
+    return LearnedFrom(
         sha256=header.sha256,
         rows=header.rows,
         faces=header.faces,
@@ -166,7 +166,7 @@ def _snapshot(header: DataHeader) -> Snapshot:
     )
 
 
-def sources(run: Run) -> list[tuple[str, str, bool]]:
+def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
     """The runs it was made from: what each is to it, its name, whether it has a page here."""
     found = []
     for key, role in SOURCES.items():
@@ -177,7 +177,7 @@ def sources(run: Run) -> list[tuple[str, str, bool]]:
     return found
 
 
-def curve_lines(run: Run) -> list[bytes]:
+def curve_lines(run: RunFolder) -> list[bytes]:
     """The last one may be being written, or be empty."""
     try:
         return (run.folder / "curve.jsonl").read_bytes().split(b"\n")
@@ -203,7 +203,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class History:
+class FrmHistory:
     """The curve of a run. A step that was made again, after an interruption, counts as it was made last."""
 
     loss: list[Point] = field(default_factory=list)
@@ -233,7 +233,7 @@ class History:
         ]
 
 
-def history(run: Run) -> History:
+def history(run: RunFolder) -> FrmHistory:
     lines = curve_lines(run)
     training: dict[int, FrmPoint] = {}
     gold: dict[int, Gold] = {}
@@ -249,7 +249,7 @@ def history(run: Run) -> History:
         elif isinstance(point, FrmPoint):
             training[point.step] = point
     rows = [point for _, point in sorted(training.items())]
-    return History(
+    return FrmHistory(
         loss=[(point.step, point.loss) for point in rows if point.loss is not None],
         accuracy={
             origin: [(point.step, share) for point in rows if (share := point.accuracy.get(origin)) is not None]

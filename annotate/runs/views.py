@@ -22,7 +22,7 @@ RESTORER_KINDS = ("base", "refl")
 PICTURE_CACHE_SECONDS = 60  # a step that is made again, after an interruption, makes its pictures again
 
 
-def _run_or_404(request: Request, name: str) -> run_folders.Run:
+def _run_or_404(request: Request, name: str) -> run_folders.RunFolder:
     leads_only(request, "Runs are")
     found = run_folders.get_run(name)
     if found is None:
@@ -30,7 +30,7 @@ def _run_or_404(request: Request, name: str) -> run_folders.Run:
     return found
 
 
-def _progress_of_run(found: run_folders.Run) -> dict:
+def _progress_of_run(found: run_folders.RunFolder) -> dict:
     if found.kind in RESTORER_KINDS:
         restorer = restorer_history.history(found)
         return {"run": found, "history": restorer, "groups": runs_plots.restorer_plots(restorer, found.total)}
@@ -80,7 +80,7 @@ def run(request: Request, name: str) -> HttpResponse:
     )
 
 
-def _comparison(request: Request, found: run_folders.Run) -> dict:
+def _comparison(request: Request, found: run_folders.RunFolder) -> dict:
     comparison = restorer_comparison.comparison(found)
     if not comparison:
         return {}
@@ -88,7 +88,7 @@ def _comparison(request: Request, found: run_folders.Run) -> dict:
     return {
         "comparison": comparison,
         "differences": runs_plots.difference_plots(comparison),
-        "slides": restorer_comparison.slides(found, comparison, **chosen),
+        "image_comparison": restorer_comparison.image_comparison(found, comparison, **chosen),
     }
 
 

@@ -20,7 +20,7 @@ TOO_FAST = 0.7  # seconds in which nobody can look at two faces: the desk warns 
 TOO_FAST_SHARE, LEAST_TIMED = 0.2, 20
 
 
-class Answer(NamedTuple):
+class CheckedAnswer(NamedTuple):
     """One answer in force. `first_question`: the pair's first; a study's second has the same sides again."""
 
     annotator: int
@@ -72,8 +72,8 @@ class Behaviour:
         return self.with_others / self.compared if self.compared else None
 
 
-def behaviours(answers: Iterable[Answer]) -> dict[int, Behaviour]:
-    by_annotator: dict[int, list[Answer]] = defaultdict(list)
+def behaviours(answers: Iterable[CheckedAnswer]) -> dict[int, Behaviour]:
+    by_annotator: dict[int, list[CheckedAnswer]] = defaultdict(list)
     votes: dict[int, Counter[str]] = defaultdict(Counter)
     for answer in answers:
         by_annotator[answer.annotator].append(answer)
@@ -82,7 +82,7 @@ def behaviours(answers: Iterable[Answer]) -> dict[int, Behaviour]:
     return {annotator: _behaviour(own, votes) for annotator, own in by_annotator.items()}
 
 
-def _behaviour(answers: list[Answer], votes: dict[int, Counter[str]]) -> Behaviour:
+def _behaviour(answers: list[CheckedAnswer], votes: dict[int, Counter[str]]) -> Behaviour:
     first_time = sorted((answer for answer in answers if not answer.is_repeat), key=lambda answer: answer.at)
     sides = [answer.side for answer in first_time if answer.first_question and answer.side]
     seconds = sorted(answer.seconds for answer in first_time if answer.seconds is not None)

@@ -7,10 +7,10 @@ from annotate.charts.axes import Axis
 from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
 from annotate.models.campaigns import Question
-from annotate.studies.report import Row
+from annotate.studies.report import PreferenceRatio
 
 
-def preference_plot(question: Question, rows: Sequence[Row]) -> IntervalPlot:
+def preference_plot(question: Question, rows: Sequence[PreferenceRatio]) -> IntervalPlot:
     """A study's preference ratios on one question, a row a restorer pair, against one half: neither is better."""
     drawn = []
     for row in rows:

@@ -21,7 +21,7 @@ DRAWS = 4000
 
 
 @dataclass(frozen=True)
-class Vote:
+class StudyVote:
     """One answer about a restorer pair: `prefers` True for the one in question, None for “can't tell”."""
 
     participant: int
@@ -62,7 +62,7 @@ class Preferred:
         return wilson(self.wins, chosen) if chosen else None
 
 
-def preferred(votes: Sequence[Vote], *, seed: int = 0) -> Preferred:
+def preferred(votes: Sequence[StudyVote], *, seed: int = 0) -> Preferred:
     """Raises nothing: what is undefined is None, with the reason in words."""
     wins = sum(vote.prefers is True for vote in votes)
     losses = sum(vote.prefers is False for vote in votes)
@@ -87,7 +87,7 @@ def preferred(votes: Sequence[Vote], *, seed: int = 0) -> Preferred:
     )
 
 
-def _two_way_bootstrap(votes: Sequence[Vote], seed: int) -> tuple[float, float]:
+def _two_way_bootstrap(votes: Sequence[StudyVote], seed: int) -> tuple[float, float]:
     """95% percentile interval of the ratio with participants and faces both drawn anew, with replacement."""
     import numpy as np
 
@@ -101,7 +101,7 @@ def _two_way_bootstrap(votes: Sequence[Vote], seed: int) -> tuple[float, float]:
     return percentile_interval(won[of > 0] / of[of > 0])
 
 
-def _tables(votes: Sequence[Vote]) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+def _tables(votes: Sequence[StudyVote]) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
     """Wins, and answers that chose a side: (participants, faces)."""
     import numpy as np
 
@@ -117,7 +117,7 @@ def _tables(votes: Sequence[Vote]) -> "tuple[NDArray[np.float64], NDArray[np.flo
     return wins, chosen
 
 
-def sign_test(votes: Sequence[Vote]) -> float | None:
+def sign_test(votes: Sequence[StudyVote]) -> float | None:
     """Exact two-sided p of “as many participants lean one way as the other”; the undecided are left out."""
     leaning: dict[int, int] = defaultdict(int)
     for vote in votes:

@@ -7,11 +7,11 @@ from annotate.campaigns import oversight
 from annotate.models import Campaign, Candidate, Judgement, Lease, User
 from annotate.models.campaigns import Question
 from annotate.statistics.annotator_checks import Behaviour, behaviours
-from annotate.studies.preference_ratios import Preferred, Vote, preferred
+from annotate.studies.preference_ratios import Preferred, StudyVote, preferred
 
 
 @dataclass(frozen=True)
-class Row:
+class PreferenceRatio:
     """One question about one restorer pair: how often the first of the two was preferred."""
 
     one: str
@@ -28,7 +28,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Study:
-    rows: list[Row]
+    rows: list[PreferenceRatio]
     participants: list[Participant]
 
     @property
@@ -50,11 +50,11 @@ def study(campaign: Campaign) -> Study:
         "lease__item__question",
         "choice",
     )
-    by_restorer_pair: dict[tuple[str, str], dict[str, list[Vote]]] = defaultdict(lambda: defaultdict(list))
+    by_restorer_pair: dict[tuple[str, str], dict[str, list[StudyVote]]] = defaultdict(lambda: defaultdict(list))
     for person, face, first, second, question, choice in answers:
         restorer_pair = _in_order(first, second)
         prefers = None if choice == "cant_tell" else (choice == "first") == (restorer_pair[0] == first)
-        by_restorer_pair[restorer_pair][question].append(Vote(person, face, prefers))
+        by_restorer_pair[restorer_pair][question].append(StudyVote(person, face, prefers))
     rows = [
         _row(restorer_pair, Question(question), votes)
         for restorer_pair, questions in sorted(by_restorer_pair.items())
@@ -72,5 +72,5 @@ def _in_order(first: str, second: str) -> tuple[str, str]:
     return (first, second) if first < second else (second, first)
 
 
-def _row(restorer_pair: tuple[str, str], question: Question, votes: list[Vote]) -> Row:
-    return Row(one=restorer_pair[0], other=restorer_pair[1], question=question, found=preferred(votes))
+def _row(restorer_pair: tuple[str, str], question: Question, votes: list[StudyVote]) -> PreferenceRatio:
+    return PreferenceRatio(one=restorer_pair[0], other=restorer_pair[1], question=question, found=preferred(votes))

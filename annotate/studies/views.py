@@ -60,7 +60,7 @@ def study_table(request: Request, slug: str, form: str) -> HttpResponse:
     return response
 
 
-def _cells(row: studies_report.Row, *, simulated: bool) -> list[tables.Cell]:
+def _cells(row: studies_report.PreferenceRatio, *, simulated: bool) -> list[tables.Cell]:
     found = row.found
     return [
         *(row.one, row.other, row.question.value, found.ratio),

@@ -94,10 +94,10 @@ def notes(results: Results, style: Style = "text") -> list[str]:
     faces, base = results["faces"], results["base"]
     count = "1 face" if faces["count"] == 1 else f"{faces['count']} faces"
     found = [f"Means over {count} of split {faces['split']} (sha256 {faces['sha256'][:12]})."]
-    if faces.get("watched_out"):
-        found.append(f"Without the {faces['watched_out']} by which the trainings were watched: settings may fit those.")
-    if faces.get("with_watched"):
-        found.append("Among them are faces by which the trainings were watched: settings may fit those.")
+    if faces.get("monitored_left_out"):
+        found.append(f"Without the {faces['monitored_left_out']} used to monitor training: settings may fit those.")
+    if faces.get("with_monitored"):
+        found.append("Includes faces used to monitor training: settings may fit those.")
     if faces["split"] == "train":
         found.append("These are training faces: whatever was trained on them has seen them.")
     if results["simulated"]:

@@ -17,7 +17,7 @@ NO_METRIC = f"No metric has values for {COMPLETE_SHARE:.0%} of the judged traini
 
 
 @dataclass(frozen=True)
-class JudgedPairs:
+class ManifestPairs:
     """N judged training pairs with a winner: metrics (N, K) of each image, who won (N,), faces (N,)."""
 
     metrics: tuple[str, ...]
@@ -28,7 +28,7 @@ class JudgedPairs:
 
 
 def fit_svm(
-    judged: JudgedPairs, *, parameters: Parameters | None = None, config: PredictorConfig | None = None
+    judged: ManifestPairs, *, parameters: Parameters | None = None, config: PredictorConfig | None = None
 ) -> Predictor:
     """The SVM of App. A.1 on these pairs. Raises `TooFewLabels`, and `ValueError` if they have no metric in common."""
     svm.require_enough(judged.faces, config or PredictorConfig())
@@ -50,14 +50,14 @@ def training_labels(rows: Iterable[PreferenceRow]) -> list[PreferenceRow]:
     return [row for row in rows if row.split == "train" and row.origin in JUDGED and row.p_first != 0.5]
 
 
-def judged_pairs(rows: Iterable[PreferenceRow]) -> JudgedPairs:
+def judged_pairs(rows: Iterable[PreferenceRow]) -> ManifestPairs:
     """The training labels as arrays, with the metrics that nearly all have. Pairs that lack one are left out."""
     labels = training_labels(rows)
     first, second = scores(labels, PAPER_METRICS)
     there = ~np.isnan(first) & ~np.isnan(second)
     use = there.sum(axis=0) >= max(1, COMPLETE_SHARE * len(labels))
     whole = there[:, use].all(axis=1)
-    return JudgedPairs(
+    return ManifestPairs(
         metrics=tuple(name for name, used in zip(PAPER_METRICS, use, strict=True) if used),
         first=first[whole][:, use],
         second=second[whole][:, use],

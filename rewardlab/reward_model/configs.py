@@ -38,7 +38,7 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 where the device has it")
     checkpointing: bool = _option(False, "compute activations again instead of keeping them")
     log_every: int = _option(10, "steps between points of the curve")
-    evaluate_every: int = _option(500, "steps between looks at the gold set; nothing is chosen by them")
+    evaluate_every: int = _option(500, "steps between evaluations on the gold set; nothing is selected by them")
     save_every: int = _option(500, "steps between checkpoints, a multiple of log_every")
     workers: int = _option(-1, "processes that load images; -1: 1 on a CPU, 4 beside a GPU")
     seed: int = 0

@@ -84,8 +84,9 @@ class FrmResults(Struct, frozen=True, kw_only=True):
 class EvaluatedFaces(Struct, frozen=True, kw_only=True):
     split: str = ""
     count: Count = 0
-    watched_out: Count = 0  # left out because trainings were monitored on them
-    with_watched: bool = False
+    # Faces left out because they monitored a training; format 1 calls the two as below.
+    monitored_left_out: Count = field(default=0, name="watched_out")
+    with_monitored: bool = field(default=False, name="with_watched")
     sha256: str = ""
 
 

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from annotate.agreement import gold_sets
 from annotate.common import image_store
 from annotate.desk import judging, leasing
-from annotate.models import Candidate, GoldSet, MachineAnswers, Pair, Predictor, Score
+from annotate.models import Candidate, GoldSet, Pair, Predictor, Score, ScorerAnswers
 from rewardlab import clip, manifest
 from rewardlab.images import to_tensor
 from rewardlab.reward_model import margins
@@ -83,7 +83,7 @@ def gold_set() -> GoldSet:
     return gold_sets.freeze_gold_set(gold_set=made)
 
 
-def test_what_people_and_machines_say_is_counted_right(gold_set, client):
+def test_what_people_and_scorers_say_is_counted_right(gold_set, client):
     with pytest.raises(CommandError, match=r"\d+ skipped"):  # no weights, no version
         call_command("agreement", stdout=io.StringIO())
     client.force_login(make_user("lead", is_staff=True))
@@ -102,25 +102,25 @@ def test_what_people_and_machines_say_is_counted_right(gold_set, client):
     assert len(report.people.annotator_pairs) == 3
     assert report.people.retest.estimate.why.startswith("no mirrored repeat")
 
-    machines = {machine.answers.name: machine for machine in report.machines.machines}
+    scorers = {scorer.answers.name: scorer for scorer in report.scorers.scorers}
     # Tied: one for, one against, one undecided. What is left of the contested pairs is one a face.
-    assert (report.machines.decided, report.machines.tied) == (4 * FACES, 2 * FACES)
-    shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-psnr"].rows}
+    assert (report.scorers.decided, report.scorers.tied) == (4 * FACES, 2 * FACES)
+    shares = {row.stratum: (row.share.value, row.share.count) for row in scorers["metric-psnr"].rows}
     assert shares == {"contested": (pytest.approx(4 / 6), FACES), "anchored": (1.0, 3 * FACES)}
-    shares = {row.stratum: (row.share.value, row.share.count) for row in machines["metric-ssim"].rows}
+    shares = {row.stratum: (row.share.value, row.share.count) for row in scorers["metric-ssim"].rows}
     assert shares == {"contested": (0.0, FACES), "anchored": (0.0, 3 * FACES)}
     # Of the comparisons of two who both chose, on contested pairs: 3 of a face agree, 2 of the tied pairs do not.
-    ceilings = {ceiling.stratum: ceiling.two_agree.value for ceiling in report.machines.ceilings}
+    ceilings = {ceiling.stratum: ceiling.two_agree.value for ceiling in report.scorers.ceilings}
     assert ceilings == {"contested": pytest.approx(3 / 5), "anchored": 1.0}
     # PSNR is with Ann and Cid, and against Bob on the two tied pairs, on 4 faces of 6: (3 + 2) of (3 + 4) votes.
-    assert machines["metric-psnr"].with_one["contested"].value == pytest.approx((4 * 5 + 2 * 2) / 42)
-    ssim = next(row for row in machines["metric-ssim"].rows if row.stratum == "contested")
-    assert report.machines.reference == "PSNR (dB)"
+    assert scorers["metric-psnr"].with_one["contested"].value == pytest.approx((4 * 5 + 2 * 2) / 42)
+    ssim = next(row for row in scorers["metric-ssim"].rows if row.stratum == "contested")
+    assert report.scorers.reference == "PSNR (dB)"
     assert (ssim.better, ssim.worse) == (0, 4)
     assert ssim.mcnemar_p == pytest.approx(2 / 2**4)  # exact: none of four, both sides
-    assert "No version has been fitted" in machines["svm"].note
-    assert len(report.machines.disputed_by_people) == 6
-    disputes = report.machines.disputed_by_machine
+    assert "No version has been fitted" in scorers["svm"].note
+    assert len(report.scorers.disputed_by_people) == 6
+    disputes = report.scorers.disputed_by_scorer
     assert len(disputes) == 2
     assert {tuple(sorted(dispute.votes[:2])) for dispute in disputes} == {(0, 3)}
     page = response.content.decode()
@@ -138,10 +138,10 @@ def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, cli
         assert foreign not in written["html"]
     rows = list(csv.DictReader(io.StringIO(written["csv"])))
     by_figure = {(row["section"], row["item"], row["figure"]): row for row in rows}
-    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(4 / 6)
-    assert float(by_figure["machine", "PSNR (dB)", "agreement, contested"]["low"]) < 4 / 6
-    undefined = by_figure["machine", "SVM", "agreement"]
-    certain = by_figure["machine", "PSNR (dB)", "agreement, anchored"]  # always right: no interval, not one of no width
+    assert float(by_figure["scorer", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(4 / 6)
+    assert float(by_figure["scorer", "PSNR (dB)", "agreement, contested"]["low"]) < 4 / 6
+    undefined = by_figure["scorer", "SVM", "agreement"]
+    certain = by_figure["scorer", "PSNR (dB)", "agreement, anchored"]  # always right: no interval, not one of no width
     assert (float(certain["value"]), certain["low"], certain["high"]) == (1.0, "", "")
     assert (undefined["value"], undefined["note"][:10]) == ("", "No version")
     assert ",nan" not in written["csv"].lower()
@@ -154,8 +154,8 @@ def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, cli
 def test_a_damaged_predictor_is_told_and_the_report_stands(gold_set, settings):
     Predictor.objects.create(status="ready", file="svm-1.skops", sha256="ab" * 32, labels=3)
     call_command("agreement", "--skip-bad", stdout=io.StringIO())
-    assert "is missing. Restore it from a backup" in MachineAnswers.objects.get(name="svm").reason
-    assert MachineAnswers.objects.get(name="metric-psnr").margins
+    assert "is missing. Restore it from a backup" in ScorerAnswers.objects.get(name="svm").reason
+    assert ScorerAnswers.objects.get(name="metric-psnr").margins
 
 
 def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(client, tmp_path):
@@ -234,7 +234,7 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
         call_command("agreement", "--skip-bad", stdout=out)
     call_command("agreement", "--skip-bad", stdout=out)
     assert "already there 1," in out.getvalue()  # the backbone
-    asked = {answers.name: answers for answers in MachineAnswers.objects.filter(group__in=["frm", "start"])}
+    asked = {answers.name: answers for answers in ScorerAnswers.objects.filter(group__in=["frm", "start"])}
     assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
     assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
     # The margins are the model's own.
@@ -246,18 +246,18 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
     assert asked["frm-honest"].margins[str(pair.pk)] == pytest.approx(first - second, rel=1e-3, abs=1e-4)
     client.force_login(make_user(is_staff=True))
     report = client.get("/campaigns/gold/agreement").context["report"]
-    assert report.machines.reference == "FRM honest"
-    assert next(m for m in report.machines.machines if m.answers.name == "frm-honest").calibration is not None
+    assert report.scorers.reference == "FRM honest"
+    assert next(m for m in report.scorers.scorers if m.answers.name == "frm-honest").calibration is not None
     # What was asked is kept: neither the model nor its backbone is asked again.
-    asked_at = dict(MachineAnswers.objects.values_list("name", "measured_at"))
+    asked_at = dict(ScorerAnswers.objects.values_list("name", "measured_at"))
     call_command("agreement", "--skip-bad", stdout=out)
     assert "already there 2" in out.getvalue()
-    again = dict(MachineAnswers.objects.values_list("name", "measured_at"))
+    again = dict(ScorerAnswers.objects.values_list("name", "measured_at"))
     assert {name for name in again if again[name] == asked_at[name]} == {"frm-honest", "start-honest"}
     # Another run of the same start shares its backbone, also where it is asked alone.
     shutil.copytree(settings.RUN_ROOT / "honest", settings.RUN_ROOT / "twin")
     call_command("agreement", "--frm", "twin", "--skip-bad", stdout=io.StringIO())
-    assert set(MachineAnswers.objects.filter(group="start").values_list("name", flat=True)) == {"start-honest"}
+    assert set(ScorerAnswers.objects.filter(group="start").values_list("name", flat=True)) == {"start-honest"}
     with pytest.raises(CommandError, match="this run is not done"):
         (settings.RUN_ROOT / "honest" / "model").rename(tmp_path / "gone")
         call_command("agreement", "--frm", "honest", stdout=io.StringIO())

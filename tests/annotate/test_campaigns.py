@@ -11,7 +11,7 @@ from annotate.campaigns import oversight
 from annotate.desk import judging, leasing
 from annotate.models import AuditEntry, Campaign, Face, Judgement, Lease, Pair
 from annotate.pipeline import pairing
-from annotate.statistics.annotator_checks import Answer, behaviours, flags
+from annotate.statistics.annotator_checks import CheckedAnswer, behaviours, flags
 from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
 from tests.support.factories import make_campaign, make_face, make_user
 
@@ -42,12 +42,12 @@ def answers_of(annotator: int, rng: random.Random, *, items: int = 200, error: f
         if side:
             choice = "first" if (side(item) == "left") == left_is_first else "second"
         at = START + timedelta(seconds=item)
-        given.append(Answer(annotator, item, True, choice, left_is_first, seconds, False, at))
+        given.append(CheckedAnswer(annotator, item, True, choice, left_is_first, seconds, False, at))
         if item % 10 == 0:
             again = ("second" if rng.random() < error else "first") if not side else choice
             if side:  # mirrored: the same side is the other image
                 again = "second" if choice == "first" else "first"
-            given.append(Answer(annotator, item, True, again, not left_is_first, seconds, True, at))
+            given.append(CheckedAnswer(annotator, item, True, again, not left_is_first, seconds, True, at))
     return given
 
 

@@ -167,7 +167,7 @@ def test_a_table_as_table_1_with_its_folder(place):
         assert words in printed
 
 
-def test_faces_that_a_training_was_watched_by_are_no_test_of_its_result(place):
+def test_faces_used_to_monitor_training_are_left_out(place):
     looked = Run(place / "runs" / "looked")
     make_base(looked, "one-step", held_out=FACES - 1)
     freeze_faces(looked.faces)
@@ -180,16 +180,16 @@ def test_faces_that_a_training_was_watched_by_are_no_test_of_its_result(place):
     found = Score.objects.get(metric="psnr", candidate__face=last, candidate__source="looked").value
     row = next(row for row in results["rows"] if row["restorer"] == "looked")
     assert row["values"]["psnr"]["mean"] == pytest.approx(found)
-    assert f"Without the {FACES - 1} by which the trainings were watched" in printed
+    assert f"Without the {FACES - 1} used to monitor training" in printed
 
-    printed = evaluate("elsewhere", "looked", "--metrics", "psnr", "--with-watched")
+    printed = evaluate("elsewhere", "looked", "--metrics", "psnr", "--with-monitored")
     assert f"Means over {FACES} faces" in printed
-    assert "Among them are faces by which the trainings were watched" in printed
+    assert "Includes faces used to monitor training" in printed
 
     shutil.rmtree(looked.folder)
     make_base(looked, "one-step", held_out=FACES)
     freeze_faces(looked.faces)
-    with pytest.raises(CommandError, match=r"All 4 faces of split test were watched.*--with-watched"):
+    with pytest.raises(CommandError, match=r"All 4 faces of split test monitored the training.*--with-monitored"):
         evaluate("looked", "--metrics", "psnr", "--name", "nothing-left")
     assert f"{FACES} faces" in evaluate("elsewhere", "--metrics", "psnr", "--name", "of-others")
 

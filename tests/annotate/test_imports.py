@@ -15,7 +15,7 @@ from annotate.common import pseudonyms
 from annotate.desk import judging, leasing
 from annotate.exchange import import_judgements
 from annotate.exchange.export import export
-from annotate.exchange.foreign_files import Answer, ImportFileError, LabelStudio, Unusable, read_label_studio
+from annotate.exchange.foreign_files import ForeignAnswer, ImportFileError, LabelStudio, Unusable, read_label_studio
 from annotate.models import (
     AuditEntry,
     Campaign,
@@ -242,7 +242,7 @@ def test_rubbish_tasks_are_skipped_and_a_long_list_is_read_in_pieces(tmp_path):
     bad = [one.reason for one in found if isinstance(one, Unusable)]
     assert bad == ["no_answer", "no_annotator", "unknown_choice", "no_answer", "no_task", "skipped_there",
                    "unknown_choice"]  # fmt: skip
-    assert [one.where for one in found if isinstance(one, Answer)] == [
+    assert [one.where for one in found if isinstance(one, ForeignAnswer)] == [
         f"task {number}, annotation 1" for number in range(5, 400)
     ]
     with pytest.raises(ImportFileError, match="no JSON list"):

@@ -15,7 +15,7 @@ from scipy.special import expit
 from annotate.campaigns import items, lifecycle
 from annotate.desk import judging, leasing
 from annotate.leaderboard.board import leaderboard
-from annotate.models import Campaign, GoldSet, MachineAnswers, Pair, Score
+from annotate.models import Campaign, GoldSet, Pair, Score, ScorerAnswers
 from annotate.statistics.bradley_terry import (
     PRIOR,
     Ballots,
@@ -267,9 +267,9 @@ def campaign():
     margins = {
         str(pair.pk): float(ORDER.index(pair.second.source) - ORDER.index(pair.first.source)) for pair in pairs[:9]
     }
-    machine = {"gold_set": made, "group": "frm", "margins": margins}
-    MachineAnswers.objects.create(name="frm-one", title="Reward model one", **machine)
-    MachineAnswers.objects.create(
+    scorer = {"gold_set": made, "group": "frm", "margins": margins}
+    ScorerAnswers.objects.create(name="frm-one", title="Reward model one", **scorer)
+    ScorerAnswers.objects.create(
         gold_set=made, name="svm", title="SVM", group="predictor", reason="No version: manage.py fit_predictor."
     )
     return campaign
@@ -282,7 +282,7 @@ def lead(client):
 
 
 @pytest.mark.django_db
-def test_the_page_ranks_restorers_and_sets_machines_beside_people(campaign, lead):
+def test_the_page_ranks_restorers_and_sets_scorers_beside_people(campaign, lead):
     response = lead.get("/leaderboard")
     board = response.context["board"]
     assert (board.votes, board.pairs, board.faces, board.annotators, board.simulated) == (36, 18, 6, 2, 0)
@@ -292,16 +292,16 @@ def test_the_page_ranks_restorers_and_sets_machines_beside_people(campaign, lead
     assert best.by_face.rank == (1, 1)
     assert best.by_face.strength[0] <= best.strength <= best.by_face.strength[1]
     assert best.by_annotator.why == "2 annotators: an interval needs 5"
-    machines = {machine.name: machine for machine in board.machines}
-    assert machines["metric-psnr"].ranks == dict(zip(ORDER, (1, 2, 3), strict=True))
-    assert machines["metric-niqe"].ranks == dict(zip(ORDER, (3, 2, 1), strict=True))  # lower is better
-    assert machines["metric-niqe"].kendall == machines["metric-niqe"].spearman == pytest.approx(-1)
-    assert (machines["frm-one"].pairs, machines["frm-one"].of) == (9, 18)
-    assert machines["frm-one"].kendall == pytest.approx(1)
-    assert "3 restorers only" in machines["frm-one"].caution
-    assert machines["svm"].pairs == 0
-    assert "fit_predictor" in machines["svm"].note
-    assert "manage.py score --metrics ssim" in machines["metric-ssim"].note
+    scorers = {scorer.name: scorer for scorer in board.scorers}
+    assert scorers["metric-psnr"].ranks == dict(zip(ORDER, (1, 2, 3), strict=True))
+    assert scorers["metric-niqe"].ranks == dict(zip(ORDER, (3, 2, 1), strict=True))  # lower is better
+    assert scorers["metric-niqe"].kendall == scorers["metric-niqe"].spearman == pytest.approx(-1)
+    assert (scorers["frm-one"].pairs, scorers["frm-one"].of) == (9, 18)
+    assert scorers["frm-one"].kendall == pytest.approx(1)
+    assert "3 restorers only" in scorers["frm-one"].caution
+    assert scorers["svm"].pairs == 0
+    assert "fit_predictor" in scorers["svm"].note
+    assert "manage.py score --metrics ssim" in scorers["metric-ssim"].note
     assert (board.face_triads.circles, board.face_triads.threes) == (0, 4)  # on two faces the best two are tied
     page = response.content.decode()
     assert "9 of 18" in page

@@ -176,7 +176,7 @@ def test_of_many_alarms_the_newest_and_the_first_are_told_at_once(lead, root):
     steps = range(100, 3001, 100)
     write_looks(root, set(steps) - {200}, of=steps)
     live = page_of(lead, "/runs/many/live")
-    assert "<h2>Alarm at 29 of 30 looks</h2>" in live
+    assert "<h2>Alarm at 29 of 30 evaluations</h2>" in live
     told, _, folded = live.partition('<details id="alarms-between">')
     folded, _, _ = folded.partition("</details>")
     assert [word in told for word in ("Step 3,000:", "Step 100:", "Step 2,900:")] == [True, True, False]
@@ -184,13 +184,13 @@ def test_of_many_alarms_the_newest_and_the_first_are_told_at_once(lead, root):
     assert folded.count("<strong>Step ") == 20
     assert [word in folded for word in ("Step 2,900:", "Step 1,000:", "Step 900:")] == [True, True, False]
     assert "Those before are in the figures of the curves" in folded
-    assert "at 29 of 30 looks" in page_of(lead, "/runs/")
+    assert "at 29 of 30 evaluations" in page_of(lead, "/runs/")
 
 
 def test_few_alarms_are_told_without_a_fold(lead, root):
     write_looks(root, {100, 200}, of=(100, 200, 300))
     live = page_of(lead, "/runs/many/live")
-    assert "<h2>Earlier alarms at 2 of 3 looks</h2>" in live
+    assert "<h2>Earlier alarms at 2 of 3 evaluations</h2>" in live
     assert live.count("<strong>Step ") == 2
     assert "<details" not in live
 
@@ -207,8 +207,8 @@ def test_negative_figures_have_a_minus_wherever_they_stand(lead, root):
     write_folder(root, "low", "refl", curve=[row, held_out(10, alarms=[ALARM])])
     page = page_of(lead, "/runs/")
     assert "<span><small>reward</small> −0.250</span>" in page
-    assert "at 1 of 1 look</span>" in page
-    assert "<h2>Alarm at 1 of 1 look</h2>" in page_of(lead, "/runs/low/live")
+    assert "at 1 of 1 evaluation</span>" in page
+    assert "<h2>Alarm at 1 of 1 evaluation</h2>" in page_of(lead, "/runs/low/live")
     plots = dict(lead.get("/runs/low/live").context["groups"])["In training"]
     assert [mark.label for mark in plots[0].grid if "-" in mark.label] == []
     assert any(mark.label.startswith("−0.2") for mark in plots[0].grid)
@@ -319,7 +319,7 @@ def test_an_evaluation_says_what_is_better_and_what_was_trained_on(lead, root):
     assert "<summary>Metrics that are unavailable here: 1</summary>" in page
     assert "<dt>measurements</dt><dd>1,000 of 1,000" in page
     assert "put its weights into the weights folder" in page
-    assert "<dd>8 <small>without 16 by which the trainings were watched" in page
+    assert "<dd>8 <small>without 16 used to monitor training" in page
     assert "LPIPS, difference against Compact: Compact, tuned +0.061 worse" in page
     assert 'href="/runs/evaluation-1/table.tex" download' in page
     assert 'src="/runs/evaluation-1/evaluation/pictures/compact/00.png"' in page
@@ -339,7 +339,7 @@ def test_the_list_has_a_word_and_figures_for_each_kind(lead, root):
         assert f"<small>{words}</small>" in page
     figures = ("<small>reward</small> 1.200", "<small>loss</small> 0.250", "<small>judge</small> 0.3")
     assert " ".join(f"<span>{figure}</span>" for figure in figures) in page
-    assert '<span class="warns"><small>alarms</small> at 1 of 2 looks</span>' in page
+    assert '<span class="warns"><small>alarms</small> at 1 of 2 evaluations</span>' in page
     assert "<span><small>loss</small> 0.123</span> <span><small>PSNR</small> 25.2 dB</span>" in page
     assert "<small>restorers</small> 2" in page
     assert "<code>fadefadefa</code>" in page

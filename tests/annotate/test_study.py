@@ -13,7 +13,7 @@ from annotate.campaigns.lifecycle import Selection
 from annotate.models import Campaign, Judgement, Lease, Preference, User
 from annotate.models.campaigns import Question
 from annotate.statistics.significance import binomial_two_sided
-from annotate.studies.preference_ratios import Vote, preferred
+from annotate.studies.preference_ratios import StudyVote, preferred
 from tests.support.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
@@ -96,12 +96,12 @@ def test_the_report_is_for_leads(client):
         assert client.get(f"/campaigns/study/{address}").status_code == 403
 
 
-def simulated_votes(random, participants: int, faces: int, share: float, spread: float) -> list[Vote]:
+def simulated_votes(random, participants: int, faces: int, share: float, spread: float) -> list[StudyVote]:
     """Participants differ by `spread` (of the logit), and so do faces."""
     people, images = (random.normal(0, spread, size) for size in (participants, faces))
     chance = 1 / (1 + np.exp(-(np.log(share / (1 - share)) + people[:, None] + images[None])))
     return [
-        Vote(person, face, bool(random.random() < chance[person, face]))
+        StudyVote(person, face, bool(random.random() < chance[person, face]))
         for person in range(participants)
         for face in range(faces)
     ]
@@ -124,7 +124,7 @@ def test_the_interval_covers_where_the_naive_one_does_not():
 def test_known_values():
     assert binomial_two_sided(15, 20) == pytest.approx(0.04139, abs=1e-5)  # the tables of the sign test
     assert binomial_two_sided(10, 20) == 1
-    found = preferred([Vote(person, face, None) for person in range(6) for face in range(6)])
+    found = preferred([StudyVote(person, face, None) for person in range(6) for face in range(6)])
     assert (found.ratio, found.interval, found.p_participants) == (None, None, None)
     assert found.ratio_with_halved_ties == 0.5
     assert found.why_no_interval == "nobody chose a side"

@@ -19,7 +19,7 @@ from django.utils import timezone
 from annotate.agreement import gold_sets
 from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import votes
-from annotate.models import Face, GoldSet, Judgement, Lease, MachineAnswers, User
+from annotate.models import Face, GoldSet, Judgement, Lease, ScorerAnswers, User
 from annotate.pipeline import pairing
 from annotate.statistics.answer_arrays import DRAWS, Answers
 from tests.support.factories import make_face
@@ -77,7 +77,7 @@ def seed() -> GoldSet:
     for number in range(MACHINES):
         signs = np.where(random.random(len(items)) < 0.7, 1, -1) * np.where(truth, 1, -1)
         margins = signs * random.exponential(1.5, len(items))
-        MachineAnswers.objects.create(
+        ScorerAnswers.objects.create(
             gold_set=made, name=f"machine{number}", title=f"Machine {number}", group="frm" if number < 4 else "metric",
             margins=dict(zip([item.pair_id for item in items], margins.tolist(), strict=True)), is_log_odds=number < 6,
         )  # fmt: skip

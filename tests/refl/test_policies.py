@@ -469,11 +469,11 @@ def test_an_image_is_restored_alike_alone_and_in_a_batch(name, policies, lq):
 def test_checkpointing_changes_no_gradient(name, policies, lq):
     policy = policies[name]
     networks = [policy.unet, policy.codec.vae, *([policy.controlnet] if name == "diffbir" else [])]
-    watched = [policy.unet.up_blocks[0], policy.codec.vae.decoder.up_blocks[0], policy.tuned.down_blocks[0]]
+    observed = [policy.unet.up_blocks[0], policy.codec.vae.decoder.up_blocks[0], policy.tuned.down_blocks[0]]
     calls = Counter()
     hooks = [
         block.resnets[0].conv1.register_forward_hook(lambda *ignored, number=number: calls.update([number]))
-        for number, block in enumerate(watched)
+        for number, block in enumerate(observed)
     ]
 
     def found():

@@ -119,7 +119,7 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
     assert all(address.startswith("data:") for address in addresses)
     pictures = page.of("img")
     size = demo_tour.SIZES["tiny"]
-    assert len(pictures) == 4 * (size.test - size.held_out)  # without those by which the trainings were watched
+    assert len(pictures) == 4 * (size.test - size.held_out)  # without those used to monitor training
     assert len({picture["alt"] for picture in pictures}) == len(pictures)
     for picture in pictures:
         data = base64.b64decode(picture["src"].partition("base64,")[2])

@@ -9,14 +9,14 @@ from annotate.models import Campaign
 
 class Command(StageCommand):
     help = (
-        "The agreement report of a campaign. On a gold set every machine is asked first: metrics, predictors, reward "
+        "The agreement report of a campaign. On a gold set every scorer is asked first: metrics, predictors, reward "
         "models and the backbones they began from. The report is on the campaign's page too."
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("campaign", nargs="?", help="default: the gold set, if there is one alone")
         parser.add_argument("--frm", nargs="+", default=[], metavar="RUN", help="reward models (default: all runs)")
-        parser.add_argument("--people-only", action="store_true", help="ask no machine; earlier answers are kept")
+        parser.add_argument("--people-only", action="store_true", help="ask no scorer; earlier answers are kept")
         parser.add_argument("--out", type=Path, metavar="FOLDER", help="write agreement.html, .csv and .tex there")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ... for the reward models")
 
@@ -32,7 +32,7 @@ class Command(StageCommand):
         campaign = self.find_campaign(options["campaign"])
         if options["out"]:
             self.require_folder(options["out"])
-        summaries = [] if options["people_only"] else self.ask_machines(campaign, options)
+        summaries = [] if options["people_only"] else self.ask_scorers(campaign, options)
         report = agreement_report(campaign, pseudonyms=True)
         self.show(report)
         if options["out"]:
@@ -60,8 +60,8 @@ class Command(StageCommand):
         except OSError as error:
             raise CommandError(f"--out {folder} is not a folder that can be written: {error.strerror}.") from error
 
-    def ask_machines(self, campaign: Campaign, options: dict[str, Any]) -> list:
-        from annotate.agreement import ask_machines as agreement_ask_machines
+    def ask_scorers(self, campaign: Campaign, options: dict[str, Any]) -> list:
+        from annotate.agreement import ask_scorers as agreement_ask_machines
         from annotate.agreement.gold_hashes import GoldChanged
         from annotate.labels.gold_guard import GoldLeak
         from annotate.models import GoldSet
@@ -93,16 +93,16 @@ class Command(StageCommand):
             return
         for line in [*report.people.overall, report.people.retest, report.people.left]:
             self.stdout.write(f"  {line.title}: {in_words(line.estimate)}")
-        if not report.machines:
+        if not report.scorers:
             return
-        for ceiling in report.machines.ceilings:
+        for ceiling in report.scorers.ceilings:
             self.stdout.write(
                 f"  ceiling, {ceiling.stratum}: two annotators agree {ceiling.two_agree or 'nowhere'}; one agrees with "
                 f"the majority of the others {ceiling.one_against_rest or 'nowhere'}"
             )
-        for machine in report.machines.answering:
-            shares = "; ".join(f"{row.stratum} {row.share} of {row.share.count}" for row in machine.rows if row.share)
-            self.stdout.write(f"  {machine.answers.title}: {shares}")
+        for scorer in report.scorers.answering:
+            shares = "; ".join(f"{row.stratum} {row.share} of {row.share.count}" for row in scorer.rows if row.share)
+            self.stdout.write(f"  {scorer.answers.title}: {shares}")
 
     def write(self, campaign: Campaign, folder: Path) -> None:
         from annotate.agreement.files import FORMS, render

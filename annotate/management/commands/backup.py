@@ -25,7 +25,7 @@ class Command(BaseCommand):
             manifest = backup.back_up(folder, with_images=options["with_images"])
         except (Fault, OSError, DatabaseError, sqlite3.Error) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{folder}: {backup.told(manifest)}")
+        self.stdout.write(f"{folder}: {backup.summary(manifest)}")
         self.stdout.write(
             f"  {manifest.secrets} holds SECRET_KEY and NAME_SALT, readable by you alone: keep the folder as safe."
         )

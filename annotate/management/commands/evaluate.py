@@ -50,7 +50,7 @@ class Command(StageCommand):
         parser.add_argument("--skip-missing", action="store_true", help="only faces that every restorer has restored")
 
         parser.add_argument(
-            "--with-watched", action="store_true", help="also faces by which the restorers' trainings were watched"
+            "--with-monitored", action="store_true", help="also faces that monitored the restorers' trainings"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -70,7 +70,7 @@ class Command(StageCommand):
             trained_on=tuple(sorted(set(options["trained_on"]))),
             limit=options["limit"],
             skip_missing=options["skip_missing"],
-            with_watched=options["with_watched"],
+            with_monitored=options["with_monitored"],
         )
         device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
         try:
@@ -90,8 +90,10 @@ class Command(StageCommand):
     def tell(self, plan: "Plan") -> None:
         count, of_split = len(plan.subjects.faces), Face.objects.filter(split=plan.config.faces).count()
         self.stdout.write(f"{count} of the {of_split} faces of split {plan.config.faces}")
-        if plan.watched_out:
-            self.stdout.write(f"  without {plan.watched_out} by which the trainings were watched (--with-watched)")
+        if plan.monitored_left_out:
+            self.stdout.write(
+                f"  without {plan.monitored_left_out} that were used to monitor training (--with-monitored)"
+            )
         if plan.unavailable:
             self.stdout.write(f"  without {', '.join(plan.unavailable)}: below the table stands what to do")
 

@@ -24,7 +24,7 @@ class Command(BaseCommand):
             recovered = backup.recover(folder, replace=options["replace"])
         except (Fault, OSError, DatabaseError, sqlite3.Error) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"Recovered and compared: {backup.told(recovered.manifest)}")
+        self.stdout.write(f"Recovered and compared: {backup.summary(recovered.manifest)}")
         for line in self.next_steps(recovered, folder):
             self.stdout.write(f"  {line}")
         if not recovered.to_migrate:

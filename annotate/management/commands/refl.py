@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.run_options import add_config_options, config_from, default_name
-from annotate.management.run_progress import errors_in_words, told
+from annotate.management.run_progress import errors_in_words, reported
 from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
 from annotate.management.stage_command import usable_device
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
                 if state.is_main_process:
                     with run.held():
                         self.make_ready(run, config, options)
-            with told(self, run, show=state.is_main_process) as tell:
+            with reported(self, run, show=state.is_main_process) as tell:
                 train(run, images=images_of(options, run), device=options["device"], tell=tell)
         if state.is_main_process:
             status = run.status()

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.management.run_options import add_config_options, config_from, default_name
-from annotate.management.run_progress import errors_in_words, told
+from annotate.management.run_progress import errors_in_words, reported
 from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
 from annotate.management.stage_command import usable_device
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
                     freeze_or_copy(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)
-            with told(self, run) as tell:
+            with reported(self, run) as tell:
                 train_base.train(run, images=images_of(options, run), device=options["device"], tell=tell)
         self.stdout.write(f"{run.name}: done. The restorer is in {run.model}")
         self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")

@@ -8,7 +8,7 @@ from django.db import OperationalError
 
 from annotate.labels.consensus import METHODS
 from annotate.management.run_options import add_config_options, config_from, default_name, differences, images_folder
-from annotate.management.run_progress import errors_in_words, told
+from annotate.management.run_progress import errors_in_words, reported
 from annotate.management.stage_command import require_migrated, usable_device
 
 
@@ -125,5 +125,5 @@ def freeze(run: Any, consensus: str) -> Path:
 def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, show: bool) -> None:
     from rewardlab.reward_model.train import train
 
-    with told(command, run, show=show) as tell:
+    with reported(command, run, show=show) as tell:
         train(run, images=images_folder(options, run), device=options["device"], tell=tell)

@@ -1,4 +1,4 @@
-"""People against machines on the same pairs: the second half of an agreement report."""
+"""People against scorers on the same pairs: the second half of an agreement report."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from annotate.agreement.people import restorer_pair_of, rule_of
 from annotate.labels.judged_pairs import is_anchored
 from annotate.labels.votes import Vote
-from annotate.models import GoldSet, MachineAnswers, Pair
+from annotate.models import GoldSet, Pair, ScorerAnswers
 from annotate.runs import restorer_history, run_folders
-from annotate.runs.frm_evaluation import Bin, Calibration, Row, Share
+from annotate.runs.frm_evaluation import CalibrationCurve, CalibrationPoint, MethodRow, Share
 from annotate.runs.run_folders import STRATA
 from annotate.statistics.bootstrap import LEAST
 from rewardlab import paper
@@ -23,21 +23,21 @@ Margins = NDArray[np.float64]
 
 MOST_DISPUTED = 6
 SAMPLES, STRATUM_SAMPLES = 2000, 500  # draws; the small strata are many
-GROUPS = list(MachineAnswers.Group.values)
+GROUPS = list(ScorerAnswers.Group.values)
 
 
 @dataclass(frozen=True)
-class Machine:
-    """One machine on the judged pairs of the gold set."""
+class Scorer:
+    """One scorer on the judged pairs of the gold set."""
 
-    answers: MachineAnswers
-    rows: list[Row]  # by stratum
+    answers: ScorerAnswers
+    rows: list[MethodRow]  # by stratum
     with_one: dict[str, Share]  # stratum -> agreement with a single annotator, tied pairs included
     strata: list[tuple[str, Share | None]]
-    calibration: Calibration | None
+    calibration: CalibrationCurve | None
 
     @property
-    def lines(self) -> list[tuple[Row, Share | None]]:
+    def lines(self) -> list[tuple[MethodRow, Share | None]]:
         return [(row, self.with_one.get(row.stratum)) for row in self.rows]
 
     @property
@@ -47,12 +47,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Dispute:
-    """A pair on which people are divided, or on which people and a machine disagree."""
+    """A pair on which people are divided, or on which people and a scorer disagree."""
 
     pair: Pair
     votes: tuple[int, int, int]  # for the first, for the second, can't tell
-    machine: str = ""
-    preferred: str = ""  # what the machine prefers: first or second
+    scorer: str = ""
+    preferred: str = ""  # what the scorer prefers: first or second
     p: float | None = None
 
     @property
@@ -64,7 +64,7 @@ class Dispute:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a machine may reach on a stratum: how far two annotators agree, and one with the majority of the others."""
+    """What a scorer may reach on a stratum: how far two annotators agree, and one with the majority of the others."""
 
     stratum: str
     two_agree: Share | None
@@ -72,32 +72,32 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
-class MachinesReport:
-    machines: list[Machine]
-    reference: str  # the machine that McNemar's test holds the others against
+class ScorersReport:
+    scorers: list[Scorer]
+    reference: str  # the scorer that McNemar's test holds the others against
     ceilings: list[Ceiling]
     strata: list[str]
     disputed_by_people: list[Dispute]
-    disputed_by_machine: list[Dispute]
+    disputed_by_scorer: list[Dispute]
     tied: int
     decided: int
 
     @property
-    def answering(self) -> list[Machine]:
-        return [machine for machine in self.machines if machine.rows]
+    def answering(self) -> list[Scorer]:
+        return [scorer for scorer in self.scorers if scorer.rows]
 
     @property
     def notes(self) -> dict[str, list[str]]:
-        """What to know of machines on anchored pairs -> the machines that it holds for."""
+        """What to know of scorers on anchored pairs -> the scorers that it holds for."""
         found: dict[str, list[str]] = {}
-        for machine in self.answering:
-            if note := machine.answers.provenance.get("note"):
-                found.setdefault(note, []).append(machine.answers.title)
+        for scorer in self.answering:
+            if note := scorer.answers.provenance.get("note"):
+                found.setdefault(note, []).append(scorer.answers.title)
         return found
 
 
 @dataclass(frozen=True)
-class Ground:
+class ComparisonSet:
     """The pairs that are compared on. `decided` (judged,): those with a majority, which the other arrays are of."""
 
     judged: list[PreferenceRow]
@@ -129,21 +129,21 @@ class Ground:
         return _share(self.agreement(margins, mask, samples), len(np.unique(self.faces[mask])))
 
 
-def machines_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: Iterable[Vote]) -> MachinesReport:
+def scorers_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: Iterable[Vote]) -> ScorersReport:
     """pairs: those of the gold set, with people's votes."""
-    ground = _ground([row for row in pairs if sum(row.votes)], given)
-    found = sorted(gold_set.machine_answers.all(), key=_order)
-    margins = {machine.name: own for machine in found if (own := _margins(machine, ground.judged)) is not None}
+    compared = _comparison_set([row for row in pairs if sum(row.votes)], given)
+    found = sorted(gold_set.scorer_answers.all(), key=_order)
+    margins = {scorer.name: own for scorer in found if (own := _margins(scorer, compared.judged)) is not None}
     reference = _reference(found, margins)
-    return MachinesReport(
-        machines=[_machine(machine, margins, ground, reference) for machine in found],
-        reference=next((machine.title for machine in found if machine.name == reference), ""),
-        ceilings=[_ceiling(stratum, ground.of(stratum)) for stratum in STRATA if ground.of(stratum)],
-        strata=list(ground.strata),
-        disputed_by_people=_most_divided(ground.judged),
-        disputed_by_machine=_most_wrong(ground, margins, next((m for m in found if m.name == reference), None)),
-        tied=int((~ground.decided).sum()),
-        decided=int(ground.decided.sum()),
+    return ScorersReport(
+        scorers=[_scorer(scorer, margins, compared, reference) for scorer in found],
+        reference=next((scorer.title for scorer in found if scorer.name == reference), ""),
+        ceilings=[_ceiling(stratum, compared.of(stratum)) for stratum in STRATA if compared.of(stratum)],
+        strata=list(compared.strata),
+        disputed_by_people=_most_divided(compared.judged),
+        disputed_by_scorer=_most_wrong(compared, margins, next((m for m in found if m.name == reference), None)),
+        tied=int((~compared.decided).sum()),
+        decided=int(compared.decided.sum()),
     )
 
 
@@ -155,12 +155,12 @@ def _ceiling(stratum: str, rows: Sequence[PreferenceRow]) -> Ceiling:
     return Ceiling(stratum, _share(people.pairs_of_answers, faces), rest)
 
 
-def _order(machine: MachineAnswers) -> tuple[int, str]:
+def _order(scorer: ScorerAnswers) -> tuple[int, str]:
     """Reward models first, baselines last."""
-    return -GROUPS.index(machine.group), machine.title
+    return -GROUPS.index(scorer.group), scorer.title
 
 
-def _ground(judged: list[PreferenceRow], given: Iterable[Vote]) -> Ground:
+def _comparison_set(judged: list[PreferenceRow], given: Iterable[Vote]) -> ComparisonSet:
     by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in given:
         if not vote.is_repeat:
@@ -172,77 +172,77 @@ def _ground(judged: list[PreferenceRow], given: Iterable[Vote]) -> Ground:
     for label_of in (restorer_pair_of, rule_of):
         labels = [label_of(by_pair[row.pair]) for row in rows]
         strata |= {label: np.array([own == label for own in labels], bool) for label in sorted(set(labels))}
-    return Ground(judged, decided, strata)
+    return ComparisonSet(judged, decided, strata)
 
 
-def _margins(machine: MachineAnswers, rows: Sequence[PreferenceRow]) -> Margins | None:
+def _margins(scorer: ScorerAnswers, rows: Sequence[PreferenceRow]) -> Margins | None:
     """None if it has none, or lacks one of these pairs."""
-    values = [machine.margins.get(str(row.pair)) for row in rows]
+    values = [scorer.margins.get(str(row.pair)) for row in rows]
     return None if not rows or None in values else np.array(values, np.float64)
 
 
-def _reference(found: Sequence[MachineAnswers], margins: Mapping[str, Margins]) -> str:
+def _reference(found: Sequence[ScorerAnswers], margins: Mapping[str, Margins]) -> str:
     """The newest reward model, else the SVM, else what there is."""
-    answering = [machine for machine in found if machine.name in margins]
-    models = [machine for machine in answering if machine.group == MachineAnswers.Group.FRM]
+    answering = [scorer for scorer in found if scorer.name in margins]
+    models = [scorer for scorer in answering if scorer.group == ScorerAnswers.Group.FRM]
     if models:
-        return max(models, key=lambda machine: machine.measured_at).name
+        return max(models, key=lambda scorer: scorer.measured_at).name
     return "svm" if "svm" in margins else answering[0].name if answering else ""
 
 
-def _machine(answers: MachineAnswers, margins: Mapping[str, Margins], ground: Ground, reference: str) -> Machine:
-    if answers.name not in margins or not ground.decided.any():
-        return Machine(answers, [], {}, [], None)
-    judged, own = margins[answers.name], margins[answers.name][ground.decided]
-    against = None if answers.name == reference else margins[reference][ground.decided]
-    anchored = ground.anchored
-    return Machine(
+def _scorer(answers: ScorerAnswers, margins: Mapping[str, Margins], compared: ComparisonSet, reference: str) -> Scorer:
+    if answers.name not in margins or not compared.decided.any():
+        return Scorer(answers, [], {}, [], None)
+    judged, own = margins[answers.name], margins[answers.name][compared.decided]
+    against = None if answers.name == reference else margins[reference][compared.decided]
+    anchored = compared.anchored
+    return Scorer(
         answers=answers,
         rows=[
-            _row(answers, stratum, own, against, mask, ground)
+            _row(answers, stratum, own, against, mask, compared)
             for stratum, mask in (("contested", ~anchored), ("anchored", anchored))
             if mask.any()
         ],
-        with_one=_with_one(judged, ground),
+        with_one=_with_one(judged, compared),
         strata=[
-            (title, ground.share(own, mask, STRATUM_SAMPLES) if mask.any() else None)
-            for title, mask in ground.strata.items()
+            (title, compared.share(own, mask, STRATUM_SAMPLES) if mask.any() else None)
+            for title, mask in compared.strata.items()
         ],
-        calibration=_calibration(own, ground.rows) if answers.is_log_odds else None,
+        calibration=_calibration(own, compared.rows) if answers.is_log_odds else None,
     )
 
 
-def _with_one(margins: Margins, ground: Ground) -> dict[str, Share]:
+def _with_one(margins: Margins, compared: ComparisonSet) -> dict[str, Share]:
     """margins: of all judged pairs."""
     found = {}
     for stratum in STRATA:
-        mask = np.array([is_anchored(row) == (stratum == "anchored") for row in ground.judged], bool)
-        rows = ground.of(stratum)
+        mask = np.array([is_anchored(row) == (stratum == "anchored") for row in compared.judged], bool)
+        rows = compared.of(stratum)
         if single := gold_agreement.single_votes(margins[mask], rows):
             found[stratum] = _share(single, len({row.face for row in rows}))
     return found
 
 
 def _row(
-    answers: MachineAnswers,
+    answers: ScorerAnswers,
     stratum: str,
     own: Margins,
     against: Margins | None,
     mask: NDArray[np.bool_],
-    ground: Ground,
-) -> Row:
-    found = ground.agreement(own, mask, 1)
+    compared: ComparisonSet,
+) -> MethodRow:
+    found = compared.agreement(own, mask, 1)
     test = None
     if against is not None:
-        test = gold_agreement.mcnemar(found.correct, ground.agreement(against, mask, 1).correct)
+        test = gold_agreement.mcnemar(found.correct, compared.agreement(against, mask, 1).correct)
     known = paper.AGREEMENT.get(answers.name) or paper.AGREEMENT.get(answers.group) if stratum == "contested" else None
     figure, place = known or (None, "")
-    return Row(
+    return MethodRow(
         name=answers.name,
         title=answers.title,
         group=answers.group,
         stratum=stratum,
-        share=ground.share(own, mask, SAMPLES),
+        share=compared.share(own, mask, SAMPLES),
         mcnemar_p=test.p if test and test.better + test.worse else None,
         better=test.better if test else None,
         worse=test.worse if test else None,
@@ -258,12 +258,12 @@ def _share(found: gold_agreement.Agreement, faces: int) -> Share:
     return Share(found.mean, low, high, len(found))
 
 
-def _calibration(margins: Margins, decided: Sequence[PreferenceRow]) -> Calibration:
+def _calibration(margins: Margins, decided: Sequence[PreferenceRow]) -> CalibrationCurve:
     found = gold_agreement.calibration(
         1 / (1 + np.exp(-margins)), np.array([row.p_first for row in decided], np.float64)
     )
-    bins = [Bin(each.predicted, each.observed, each.pairs) for each in found.bins]
-    return Calibration(bins, found.ece, found.brier, found.log_loss)
+    bins = [CalibrationPoint(each.predicted, each.observed, each.pairs) for each in found.bins]
+    return CalibrationCurve(bins, found.ece, found.brier, found.log_loss)
 
 
 def _most_divided(judged: Sequence[PreferenceRow]) -> list[Dispute]:
@@ -273,16 +273,16 @@ def _most_divided(judged: Sequence[PreferenceRow]) -> list[Dispute]:
     return _disputes(divided[:MOST_DISPUTED])
 
 
-def _most_wrong(ground: Ground, margins: Mapping[str, Margins], machine: MachineAnswers | None) -> list[Dispute]:
-    """Pairs on which the machine is surest of what people do not say, those first on which people agree most."""
-    if machine is None:
+def _most_wrong(compared: ComparisonSet, margins: Mapping[str, Margins], scorer: ScorerAnswers | None) -> list[Dispute]:
+    """Pairs on which the scorer is surest of what people do not say, those first on which people agree most."""
+    if scorer is None:
         return []
-    rows, own = ground.rows, margins[machine.name][ground.decided]
+    rows, own = compared.rows, margins[scorer.name][compared.decided]
     wrong = [place for place, row in enumerate(rows) if own[place] and (own[place] > 0) != (row.p_first > 0.5)]
     wrong.sort(key=lambda place: (-abs(rows[place].p_first - 0.5), -abs(own[place])))
     chosen = wrong[:MOST_DISPUTED]
     told = [
-        (machine.title, "first" if own[place] > 0 else "second", _chance(own[place]) if machine.is_log_odds else None)
+        (scorer.title, "first" if own[place] > 0 else "second", _chance(own[place]) if scorer.is_log_odds else None)
         for place in chosen
     ]
     return _disputes([rows[place] for place in chosen], told)
@@ -295,8 +295,8 @@ def _chance(margin: float) -> float:
 
 def _disputes(rows: Sequence[PreferenceRow], told: Sequence[tuple[str, str, float | None]] = ()) -> list[Dispute]:
     pairs = Pair.objects.select_related("first", "second").in_bulk([row.pair for row in rows])
-    machine = told or [("", "", None)] * len(rows)
-    return [Dispute(pairs[row.pair], row.votes, *words) for row, words in zip(rows, machine, strict=True)]
+    scorer = told or [("", "", None)] * len(rows)
+    return [Dispute(pairs[row.pair], row.votes, *words) for row, words in zip(rows, scorer, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -315,8 +315,10 @@ def traces() -> list[Trace]:
     for run in run_folders.list_runs():
         if run.kind != "refl" or run.problem:
             continue
-        looks = restorer_history.history(run).gold
-        points = [(float(look.step), share) for look in looks if (share := look.agreement["contested"]) is not None]
+        on_gold = restorer_history.history(run).gold
+        points = [
+            (float(point.step), share) for point in on_gold if (share := point.agreement["contested"]) is not None
+        ]
         if points:
-            found.append(Trace(run.name, points, looks[-1].pairs["contested"], run.snapshot.gold_simulated))
+            found.append(Trace(run.name, points, on_gold[-1].pairs["contested"], run.snapshot.gold_simulated))
     return found

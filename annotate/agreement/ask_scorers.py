@@ -1,6 +1,6 @@
-"""What machines prefer on the gold set's pairs: every metric, the predictors, the reward models and where these began.
+"""What scorers prefer on the gold set's pairs: every metric, the predictors, the reward models and where these began.
 
-Each is asked once and kept (`MachineAnswers`), so that a report needs neither torch nor scikit-learn. Whatever learned
+Each is asked once and kept (`ScorerAnswers`), so that a report needs neither torch nor scikit-learn. Whatever learned
 from a face of the gold set is refused, in words.
 """
 
@@ -19,7 +19,7 @@ from annotate.agreement import gold_hashes
 from annotate.exchange.preference_rows import preference_rows
 from annotate.labels import gold_guard
 from annotate.labels.judged_pairs import judged_pairs, scores_of
-from annotate.models import GoldSet, MachineAnswers, Predictor
+from annotate.models import GoldSet, Predictor, ScorerAnswers
 from annotate.pipeline.stage import Step
 from annotate.predictor import versions
 from annotate.predictor.status import current_predictor
@@ -36,7 +36,7 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.training import runs
 from rewardlab.training.runs import Run
 
-Group = MachineAnswers.Group
+Group = ScorerAnswers.Group
 SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1
 EXTRAPOLATES = "it learned from contested pairs alone: on pairs with the photograph it is beyond its data"
 SEES_ORIGINAL = "it compares with the photograph, so on pairs with the photograph it cannot be wrong"
@@ -65,7 +65,7 @@ def open_runs(names: Sequence[str]) -> list[Run]:
 
 
 def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "cpu") -> Iterator[Step]:
-    """Ask every machine, and keep each one's answers at once. Reward models that were asked before are not asked again.
+    """Ask every scorer, and keep each one's answers at once. Reward models that were asked before are not asked again.
     Raises `GoldChanged`, `GoldLeak`."""
     gold_guard.refuse_gold_in_training()
     gold_hashes.require_unchanged(gold_set)
@@ -74,20 +74,20 @@ def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "c
         yield _store(gold_set, wanted, answers)
     asked: set[str] = set()
     for run in reward_models:
-        for machine in _of_run(wanted, run, device):
-            if machine.origin in asked:
+        for scorer in _of_run(wanted, run, device):
+            if scorer.origin in asked:
                 continue  # runs of one start share their backbone
-            asked.add(machine.origin)
-            if _is_there(gold_set, machine.origin):
+            asked.add(scorer.origin)
+            if _is_there(gold_set, scorer.origin):
                 yield Step(already=1)
             else:
-                answers = machine.ask()
-                known = {"run": run.name, "origin": machine.origin}
+                answers = scorer.ask()
+                known = {"run": run.name, "origin": scorer.origin}
                 yield _store(gold_set, wanted, replace(answers, provenance=answers.provenance | known))
 
 
 def _is_there(gold_set: GoldSet, origin: str) -> bool:
-    there = gold_set.machine_answers.exclude(margins={})
+    there = gold_set.scorer_answers.exclude(margins={})
     return there.filter(provenance__origin=origin, provenance__pairs=gold_set.pairs_sha256).exists()
 
 
@@ -100,7 +100,7 @@ def _wanted(gold_set: GoldSet) -> list[PreferenceRow]:
 def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> Step:
     values = [] if answers.margins is None else answers.margins.tolist()
     margins = dict(zip([row.pair for row in wanted], values, strict=True)) if values else {}
-    MachineAnswers.objects.update_or_create(
+    ScorerAnswers.objects.update_or_create(
         gold_set=gold_set,
         name=answers.name,
         defaults={
@@ -192,7 +192,7 @@ def _version(wanted: list[PreferenceRow], version: Predictor | None) -> Answers:
 
 
 @dataclass(frozen=True)
-class _Machine:
+class _Scorer:
     """A model of a run, opened only when it is asked. origin: tells two models apart."""
 
     name: str
@@ -200,13 +200,13 @@ class _Machine:
     ask: Callable[[], Answers]
 
 
-def _of_run(wanted: list[PreferenceRow], run: Run, device: str) -> list[_Machine]:
+def _of_run(wanted: list[PreferenceRow], run: Run, device: str) -> list[_Scorer]:
     """Where the run began, and what came of it."""
     told = run.description()
     start, trained = json.dumps(told.start, sort_keys=True), f"{run.name}, created {told.created.isoformat()}"
     return [
-        _Machine(f"start-{run.name}", start, lambda: _start(wanted, run, device)),
-        _Machine(f"frm-{run.name}", trained, lambda: _reward_model(wanted, run, device)),
+        _Scorer(f"start-{run.name}", start, lambda: _start(wanted, run, device)),
+        _Scorer(f"frm-{run.name}", trained, lambda: _reward_model(wanted, run, device)),
     ]
 
 

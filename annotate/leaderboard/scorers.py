@@ -1,18 +1,18 @@
-"""How machines order the restorers of a leaderboard: Bradley-Terry strengths of what they choose on the same pairs."""
+"""How scorers order the restorers of a leaderboard: Bradley-Terry strengths of what they choose on the same pairs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from annotate.models import MachineAnswers, Pair, Score
+from annotate.models import Pair, Score, ScorerAnswers
 from annotate.statistics.answer_arrays import Floats
 from annotate.statistics.bradley_terry import Ballots, RankCorrelation, fit, rank_correlation, ranks, signed
 from rewardlab.metrics.registry import METRICS, Metric, availability
 
 AT_ONCE = 5000
 PHOTOGRAPH = "the photograph"  # what candidates hq are called
-ASKED = (MachineAnswers.Group.FRM, MachineAnswers.Group.START, MachineAnswers.Group.PREDICTOR)  # as they are shown
+ASKED = (ScorerAnswers.Group.FRM, ScorerAnswers.Group.START, ScorerAnswers.Group.PREDICTOR)  # as they are shown
 SEES_ORIGINAL = "it compares with the photograph, so it always prefers the photograph"
 OTHER_PAIRS = (
     "It was asked about other pairs: its answers are on the pairs of a gold set. Choose that campaign, or ask it with "
@@ -21,8 +21,8 @@ OTHER_PAIRS = (
 
 
 @dataclass(frozen=True)
-class Machine:
-    """One machine. Only where it has answers are there ranks; `note` says why not, or what to know of them.
+class Scorer:
+    """One scorer. Only where it has answers are there ranks; `note` says why not, or what to know of them.
 
     pairs: on how many of the board's pairs it had an answer. correlation: with people's strengths on these pairs.
     """
@@ -73,7 +73,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Ground:
+class BoardVotes:
     """The board's votes, people's strengths by all of them, and each pair once."""
 
     cast: Ballots
@@ -85,37 +85,37 @@ class Ground:
         return [int(pair) for pair in self.once.pairs]
 
 
-def machines(cast: Ballots, strengths: Floats) -> list[Machine]:
+def scorers(cast: Ballots, strengths: Floats) -> list[Scorer]:
     """Reward models first, then predictors, then metrics. strengths (M,): people's."""
     _, rows = np.unique(cast.pairs, return_index=True)
-    ground = Ground(cast, strengths, cast.where(rows))
-    return [*_asked(ground), *_metrics(ground)]
+    board = BoardVotes(cast, strengths, cast.where(rows))
+    return [*_asked(board), *_metrics(board)]
 
 
-def _asked(ground: Ground) -> Iterator[Machine]:
-    """Machines that `manage.py agreement` asked about the pairs of gold sets; the newest answer of each name counts."""
-    newest: dict[str, MachineAnswers] = {}
+def _asked(board: BoardVotes) -> Iterator[Scorer]:
+    """Scorers that `manage.py agreement` asked about the pairs of gold sets; the newest answer of each name counts."""
+    newest: dict[str, ScorerAnswers] = {}
     margins: dict[str, dict[str, float]] = {}
-    for answers in MachineAnswers.objects.filter(group__in=ASKED).order_by("measured_at"):
+    for answers in ScorerAnswers.objects.filter(group__in=ASKED).order_by("measured_at"):
         newest[answers.name] = answers
         margins[answers.name] = margins.get(answers.name, {}) | answers.margins
-    for answers in sorted(newest.values(), key=lambda own: (ASKED.index(MachineAnswers.Group(own.group)), own.title)):
+    for answers in sorted(newest.values(), key=lambda own: (ASKED.index(ScorerAnswers.Group(own.group)), own.title)):
         own = margins[answers.name]
-        found = np.array([own.get(str(pair), np.nan) for pair in ground.pairs], np.float64)
+        found = np.array([own.get(str(pair), np.nan) for pair in board.pairs], np.float64)
         asked = Asked(answers.name, answers.title, answers.group, answers.provenance.get("note", ""))
-        yield _machine(ground, asked, found, answers.reason or OTHER_PAIRS)
+        yield _scorer(board, asked, found, answers.reason or OTHER_PAIRS)
 
 
-def _metrics(ground: Ground) -> Iterator[Machine]:
-    images = _images(ground.pairs)
+def _metrics(board: BoardVotes) -> Iterator[Scorer]:
+    images = _images(board.pairs)
     values = _scores(sorted({candidate for pair in images.values() for candidate in pair}))
-    has_photograph = PHOTOGRAPH in ground.cast.restorers
+    has_photograph = PHOTOGRAPH in board.cast.restorers
     for name, metric in METRICS.items():
-        found = _margins(metric, values[name], (images[pair] for pair in ground.pairs))
+        found = _margins(metric, values[name], (images[pair] for pair in board.pairs))
         note = SEES_ORIGINAL if has_photograph and metric.needs_reference else ""
-        asked = Asked(f"metric-{name}", metric.title, MachineAnswers.Group.METRIC, note)
+        asked = Asked(f"metric-{name}", metric.title, ScorerAnswers.Group.METRIC, note)
         remedy = availability(name) or f"Score them: manage.py score --metrics {name}"
-        yield _machine(ground, asked, found, f"Its scores of these pairs are missing. {remedy}")
+        yield _scorer(board, asked, found, f"Its scores of these pairs are missing. {remedy}")
 
 
 def _margins(metric: Metric, values: Mapping[int, float], images: Iterable[tuple[int, int]]) -> Floats:
@@ -146,16 +146,16 @@ def _parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     return (numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE))
 
 
-def _machine(ground: Ground, asked: Asked, margins: Floats, silent: str) -> Machine:
+def _scorer(board: BoardVotes, asked: Asked, margins: Floats, silent: str) -> Scorer:
     """margins (P,): above 0 where the first image of the pair is preferred, NaN where it has no answer."""
-    known, once = ~np.isnan(margins), ground.once
+    known, once = ~np.isnan(margins), board.once
     if not known.any():
-        return Machine(asked.name, asked.title, asked.group, 0, len(once), {}, None, silent)
+        return Scorer(asked.name, asked.title, asked.group, 0, len(once), {}, None, silent)
     own = replace(once.where(known), won=(1 + np.sign(margins[known])) / 2)
     strengths = fit(own.wins())
-    same = ground.cast.where(np.isin(ground.cast.pairs, own.pairs))
-    people = ground.strengths if known.all() else fit(same.wins())
-    return Machine(
+    same = board.cast.where(np.isin(board.cast.pairs, own.pairs))
+    people = board.strengths if known.all() else fit(same.wins())
+    return Scorer(
         name=asked.name,
         title=asked.title,
         group=asked.group,
