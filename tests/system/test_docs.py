@@ -185,7 +185,7 @@ def fault_of_paths(arguments: list[str]) -> str:
 @cache
 def known_settings() -> frozenset[str]:
     """Environment variables that the documentation describes, which its build compares with the code."""
-    source = ast.parse((ROOT / "docs/_generate.py").read_text())
+    source = ast.parse((ROOT / "docs/_generate/settings.py").read_text())
     found = next(node.value for node in source.body if isinstance(node, ast.AnnAssign) and node.target.id == "SETTINGS")
     return frozenset(key.value for key in found.keys)
 
