@@ -46,6 +46,9 @@ def option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> tupl
     default = shown_default(action)
     if from_config := re.search(r"\s*\[([^\[\]]*)\]$", words):  # options of a configuration name the preset's default
         words, default = words[: from_config.start()], code(from_config[1])
+    elif in_words := re.search(r"\s*\(default: ([^()]*)\)$", words):
+        words = words[: in_words.start()]
+        default = text(in_words[1]) if default == NO_DEFAULT else default
     name = ", ".join(code(option) for option in action.option_strings) or code(str(action.metavar or action.dest))
     return name, shown_value(action), default, text(words)
 

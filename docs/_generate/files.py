@@ -17,8 +17,8 @@ PREFERENCE_COLUMNS = {
     "p_first": "Probability that the first image is preferred, 0 to 1. A split vote gives a soft label.",
     "origin": "`ground_truth`, `human`, `simulated` or `svm`.",
     "weight": "Weight of the label.",
-    "votes": "Votes for the first image, for the second, for neither.",
-    "scores": "Metric to its value for both images.",
+    "votes": "Votes for the first image, for the second, and can't tell.",
+    "scores": "The values of each metric for both images.",
     "predictor": "Version of the SVM. Only in rows of origin `svm`.",
 }
 

@@ -9,45 +9,45 @@ from _generate.cells import NO_DEFAULT, code, require_described, table
 
 PACKAGES = ("annotate", "rewardlab", "refl")
 
-# Variable -> default where the code's is an expression, and what it is for.
+# Variable -> its default in words where the code's default is an expression, and its meaning.
 SETTINGS: dict[str, tuple[str, str]] = {
     "DATA_ROOT": (
         "`var` in the checkout; installed from a wheel: `var` in the current folder",
         "Folder of the SQLite database, the secret, predictors, static files.",
     ),
     "MEDIA_ROOT": ("`DATA_ROOT/media`", "Folder of the images."),
-    "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, a folder each."),
+    "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, one subfolder each."),
     "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),
     "BROKER_URL": ("", "Queue of background tasks. Empty: the database. For Redis: `redis://host:6379/0`."),
-    "WORKERS": ("", "Background processes of the worker."),
+    "WORKERS": ("", "Number of background processes of the worker."),
     "DEPLOYMENT": ("", "`development` or `production`. Production refuses to start with `DEBUG`, without a secret of "
                    "at least 50 characters, without `ALLOWED_HOSTS`, or with a wildcard in it."),
     "DEBUG": ("", "Django's debug pages. Refused in production."),
-    "SECRET_KEY": ("made on first use, in `DATA_ROOT/secret_key`", "Django's secret. Must be set in production."),
-    "NAME_SALT": ("`SECRET_KEY`", "Salt of the hashes that stand for file and identity names. To replace the secret, "
-                  "set it to the old secret first: the same names must give the same hashes."),
+    "SECRET_KEY": ("created on first use in `DATA_ROOT/secret_key`", "Django's secret. Must be set in production."),
+    "NAME_SALT": ("`SECRET_KEY`", "Salt of the hashes of file and identity names. Before you replace the secret, set "
+                  "this to the old secret, so that the same names keep the same hashes."),
     "ALLOWED_HOSTS": ("`localhost`, `127.0.0.1`, `[::1]`; in production none", "Hosts that serve the site, separated "
                       "by commas. Must be set in production."),
     "CSRF_TRUSTED_ORIGINS": ("", "Origins with scheme, separated by commas, from which forms are accepted."),
-    "BEHIND_TLS_PROXY": ("", "A proxy in front terminates TLS. Then the last hop in `X-Forwarded-For` counts as the "
-                         "client, and in production `X-Forwarded-Proto` says whether the request came by HTTPS."),
+    "BEHIND_TLS_PROXY": ("", "Set this if a proxy terminates TLS. The last address in `X-Forwarded-For` is then taken "
+                         "as the client, and in production `X-Forwarded-Proto` says whether the request used HTTPS."),
     "SECURE_SSL_REDIRECT": ("", "Production only: redirect HTTP to HTTPS."),
     "SECURE_HSTS_SECONDS": ("", "Production only: seconds of HTTP Strict Transport Security."),
-    "LOG_LEVEL": ("", "Level of the log on the standard error output."),
-    "REWARDLAB_WEIGHTS": ("", "Folder of pretrained files that you fetched yourself."),
-    "FACES": ("", "Photographs of the demo, 1 to 609. Read by `make run`."),
-    "DEMO_ANNOTATORS": ("", "Annotators of the demo, 1 to 99. Read by `make run`."),
-    "DEMO_PASSWORD": ("none: each user gets a random one", "One password for all users of the demo."),
+    "LOG_LEVEL": ("", "Level of the log on standard error."),
+    "REWARDLAB_WEIGHTS": ("", "Folder of pretrained files that you downloaded."),
+    "FACES": ("", "Number of photographs in the demo, 1 to 609. Read by `make run`."),
+    "DEMO_ANNOTATORS": ("", "Number of annotators in the demo, 1 to 99. Read by `make run`."),
+    "DEMO_PASSWORD": ("none: each user gets a random password", "One password for all users of the demo."),
 }  # fmt: skip
 
 MAKE_VARIABLES = {
     "PORT": "Port of `make run`.",
-    "HOST": "Address that `make run` binds. `0.0.0.0` opens it to the network and needs `ALLOWED_HOSTS`.",
-    "FACES": "Photographs of the demo.",
-    "DEMO_ANNOTATORS": "Annotators of the demo.",
+    "HOST": "Address to which `make run` binds. `0.0.0.0` opens it to the network and needs `ALLOWED_HOSTS`.",
+    "FACES": "Number of photographs in the demo.",
+    "DEMO_ANNOTATORS": "Number of annotators in the demo.",
     "TOUR_SIZE": "`tiny`, `small` or `full`.",
-    "TOUR_FOLDER": "Where `make tour` keeps everything.",
-    "PYTHON": "Interpreter from which `.venv` is made, 3.11 or newer.",
+    "TOUR_FOLDER": "Folder in which `make tour` keeps everything.",
+    "PYTHON": "Interpreter with which `.venv` is created, 3.11 or newer.",
 }
 
 
