@@ -1,4 +1,4 @@
-# Four commands: `make run`, `make tour`, `make test` and `make docs`.
+# The main targets are `make run`, `make tour`, `make test` and `make docs`. `make screenshots` needs Chromium.
 PORT ?= 8000
 HOST ?= 127.0.0.1
 FACES ?= 48
@@ -12,7 +12,7 @@ export FACES DEMO_ANNOTATORS
 BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run tour install test lint audit docs
+.PHONY: run tour install test lint audit docs screenshots
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
@@ -39,6 +39,9 @@ lint: $(BIN)/.installed-dev
 
 docs: $(BIN)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+screenshots: $(BIN)/.installed-dev
+	python -m tests.pictures
 
 audit: $(BIN)/.installed-dev
 	python -m tests.support.advisories

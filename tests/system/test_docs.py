@@ -1,4 +1,4 @@
-"""The documentation: every command in it parses, every file that it names exists, and its site builds by itself."""
+"""The documentation: commands parse, named files and pictures exist, and the site builds and loads nothing else."""
 
 import argparse
 import ast
@@ -21,6 +21,9 @@ from django.urls import resolve
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 MOST_LINES_OF_README = 120
+PICTURES = ROOT / "docs" / "pictures"
+MOST_BYTES_OF_PICTURE = 200_000
+PICTURE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<file>[^)#]+)(?P<theme>#only-(?:light|dark))?\)")
 
 LANGUAGES = {"sh", "python", "text"}  # shell is always called sh, so that none escapes these tests
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE)
@@ -185,7 +188,7 @@ def fault_of_paths(arguments: list[str]) -> str:
 @cache
 def known_settings() -> frozenset[str]:
     """Environment variables that the documentation describes, which its build compares with the code."""
-    source = ast.parse((ROOT / "docs/_generate.py").read_text())
+    source = ast.parse((ROOT / "docs/_generate/settings.py").read_text())
     found = next(node.value for node in source.body if isinstance(node, ast.AnnAssign) and node.target.id == "SETTINGS")
     return frozenset(key.value for key in found.keys)
 
@@ -276,6 +279,22 @@ def test_readme_is_short_and_its_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)", text)
     assert links
     assert all((ROOT / link).exists() for link in links), [link for link in links if not (ROOT / link).exists()]
+
+
+def test_pictures_are_small_described_and_all_shown():
+    shown = set()
+    for page in PAGES:
+        for found in PICTURE.finditer(page.read_text()):
+            assert found["alt"].strip(), f"{page.relative_to(ROOT)}: {found['file']} has no alternative text"
+            shown.add((page.parent / found["file"]).resolve())
+    assert shown == set(PICTURES.iterdir())
+    assert max(picture.stat().st_size for picture in shown) <= MOST_BYTES_OF_PICTURE
+
+
+def test_picture_for_one_theme_has_its_counterpart():
+    for page in PAGES:
+        themes = [found["theme"] for found in PICTURE.finditer(page.read_text()) if found["theme"]]
+        assert themes.count("#only-light") == themes.count("#only-dark"), page.relative_to(ROOT)
 
 
 class References(HTMLParser):

@@ -1,0 +1,33 @@
+"""Metrics, restorers, and the pretrained files that they need."""
+
+from _generate.cells import code, table, text
+
+
+def metrics() -> str:
+    from rewardlab.metrics import METRICS, PAPER_METRICS
+
+    rows = []
+    for metric in METRICS.values():
+        files = ", ".join(map(code, metric.assets))
+        rows.append((
+            code(metric.name), text(metric.title), "↑" if metric.higher_is_better else "↓",
+            "yes" if metric.needs_reference else "", "yes" if metric.name in PAPER_METRICS else "",
+            ", ".join(filter(None, (files, code(metric.requirement) if metric.requirement else ""))) or "nothing",
+            text(metric.licence),
+        ))  # fmt: skip
+    heads = ("name", "title", "better", "compares with the photograph", "feature of the SVM", "needs", "licence")
+    return table(heads, rows)
+
+
+def restorers() -> str:
+    from refl.restorers import RESTORERS
+
+    rows = [(code(spec.name), text(spec.title), text(spec.licence)) for spec in RESTORERS.values()]
+    return table(("name", "title", "licence"), rows)
+
+
+def pretrained_files() -> str:
+    from rewardlab.assets import ASSETS
+
+    rows = [(code(asset.name), code(asset.file), text(asset.source), text(asset.licence)) for asset in ASSETS.values()]
+    return table(("name", "file or folder in `REWARDLAB_WEIGHTS`", "where it comes from", "licence"), rows)

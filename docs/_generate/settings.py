@@ -1,0 +1,98 @@
+"""Environment variables and the variables of the Makefile. Each needs a description here, or the build stops."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from _generate import ROOT
+from _generate.cells import NO_DEFAULT, code, require_described, table
+
+PACKAGES = ("annotate", "rewardlab", "refl")
+
+# Variable -> its default in words where the code's default is an expression, and its meaning.
+SETTINGS: dict[str, tuple[str, str]] = {
+    "DATA_ROOT": (
+        "`var` in the checkout; installed from a wheel: `var` in the current folder",
+        "Folder of the SQLite database, the secret, predictors, static files.",
+    ),
+    "MEDIA_ROOT": ("`DATA_ROOT/media`", "Folder of the images."),
+    "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, one subfolder each."),
+    "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),
+    "BROKER_URL": ("", "Queue of background tasks. Empty: the database. For Redis: `redis://host:6379/0`."),
+    "WORKERS": ("", "Number of background processes of the worker."),
+    "DEPLOYMENT": ("", "`development` or `production`. Production refuses to start with `DEBUG`, without a secret of "
+                   "at least 50 characters, without `ALLOWED_HOSTS`, or with a wildcard in it."),
+    "DEBUG": ("", "Django's debug pages. Refused in production."),
+    "SECRET_KEY": ("created on first use in `DATA_ROOT/secret_key`", "Django's secret. Must be set in production."),
+    "NAME_SALT": ("`SECRET_KEY`", "Salt of the hashes of file and identity names. Before you replace the secret, set "
+                  "this to the old secret, so that the same names keep the same hashes."),
+    "ALLOWED_HOSTS": ("`localhost`, `127.0.0.1`, `[::1]`; in production none", "Hosts that serve the site, separated "
+                      "by commas. Must be set in production."),
+    "CSRF_TRUSTED_ORIGINS": ("", "Origins with scheme, separated by commas, from which forms are accepted."),
+    "BEHIND_TLS_PROXY": ("", "Set this if a proxy terminates TLS. The last address in `X-Forwarded-For` is then taken "
+                         "as the client, and in production `X-Forwarded-Proto` says whether the request used HTTPS."),
+    "SECURE_SSL_REDIRECT": ("", "Production only: redirect HTTP to HTTPS."),
+    "SECURE_HSTS_SECONDS": ("", "Production only: seconds of HTTP Strict Transport Security."),
+    "LOG_LEVEL": ("", "Level of the log on standard error."),
+    "REWARDLAB_WEIGHTS": ("", "Folder of pretrained files that you downloaded."),
+    "FACES": ("", "Number of photographs in the demo, 1 to 609. Read by `make run`."),
+    "DEMO_ANNOTATORS": ("", "Number of annotators in the demo, 1 to 99. Read by `make run`."),
+    "DEMO_PASSWORD": ("none: each user gets a random password", "One password for all users of the demo."),
+}  # fmt: skip
+
+MAKE_VARIABLES = {
+    "PORT": "Port of `make run`.",
+    "HOST": "Address to which `make run` binds. `0.0.0.0` opens it to the network and needs `ALLOWED_HOSTS`.",
+    "FACES": "Number of photographs in the demo.",
+    "DEMO_ANNOTATORS": "Number of annotators in the demo.",
+    "TOUR_SIZE": "`tiny`, `small` or `full`.",
+    "TOUR_FOLDER": "Folder in which `make tour` keeps everything.",
+    "PYTHON": "Interpreter with which `.venv` is created, 3.11 or newer.",
+}
+
+
+def settings() -> str:
+    rows = []
+    for name, default in environment_reads():
+        words, meaning = SETTINGS[name]
+        rows.append((code(name), words or default, meaning))
+    return table(("variable", "default", "meaning"), rows)
+
+
+def environment_reads() -> Iterator[tuple[str, str]]:
+    """Yield every environment variable that the packages read, with its default as the code states it."""
+    seen = set()
+    for file in [
+        ROOT / "annotate/settings.py",
+        *sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")),
+    ]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if (found := read_of_variable(node)) and found[0] not in seen:
+                seen.add(found[0])
+                yield found
+
+
+def read_of_variable(node: ast.AST) -> tuple[str, str] | None:
+    """Return name and default of `env("NAME", default=...)`, `env.int(...)` and so on, and `os.environ.get(...)`."""
+    if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+        return None
+    called, name = ast.unparse(node.func), str(node.args[0].value)
+    given = [word.value for word in node.keywords if word.arg == "default"] + node.args[1:]
+    if re.fullmatch(r"env(\.\w+)?", called) or called == "os.environ.get":
+        return name, literal(given[0]) if given else NO_DEFAULT
+    return None
+
+
+def literal(node: ast.expr) -> str:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return NO_DEFAULT
+    shown = {True: "on", False: "off", "": "empty"}.get(value) if isinstance(value, (bool, str)) else None
+    return shown or (code(f"{value}") if value != [] else "none")
+
+
+def make_variables() -> str:
+    found = dict(re.findall(r"^(\w+) \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    require_described("Makefile", found, MAKE_VARIABLES)
+    return table(("variable", "default", "meaning"), [(code(n), code(v), MAKE_VARIABLES[n]) for n, v in found.items()])
