@@ -228,7 +228,7 @@ class GoldSetAdmin(ReadOnlyAdmin):
 
 
 @admin.register(models.ScorerAnswers)
-class MachineAnswersAdmin(ReadOnlyAdmin):
+class ScorerAnswersAdmin(ReadOnlyAdmin):
     list_display = ("title", "group", "gold_set", "reason", "measured_at")
     list_filter = ("group", "gold_set")
     list_select_related = ("gold_set__campaign",)
