@@ -216,9 +216,10 @@ def _commit() -> str:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails for an installed package beside a repository
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown (no git repository)"
+        return "unknown (not a git checkout)"
 
 
 def _now() -> datetime:
