@@ -44,8 +44,10 @@ def campaign() -> Campaign:
 def answer_all(campaign: Campaign) -> None:
     for member in campaign.memberships.all():
         while leases := leasing.lease_items(annotator=member.annotator, campaign=campaign):
+            lease = leases[0]
             judging.submit_judgement(
-                annotator=member.annotator, lease_token=leases[0].token, key=uuid.uuid4(), choice="left",
+                annotator=member.annotator, lease_token=lease.token, key=uuid.uuid4(),
+                choice="left" if lease.left.source < lease.right.source else "right",  # sides are drawn at random
                 criterion="realism" if campaign.kind == Campaign.Kind.PREFERENCE else None, seconds=2.0,
             )  # fmt: skip
 
