@@ -1,1 +1,1 @@
-"""Photographs to scored pairs, one module a stage: ingest, caption, degrade, restore, pair, score."""
+"""Pipeline from photographs to scored pairs, one module per stage: ingest, caption, degrade, restore, pair, score."""

@@ -1,4 +1,4 @@
-"""Captions for faces that have none (App. A.1)."""
+"""Captioning of faces that have no caption (App. A.1)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,27 +15,27 @@ from rewardlab.captions import Captioner
 
 
 def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, batch_size: int = 8) -> Iterator[Step]:
-    """Caption with a captioner of `rewardlab.captions`; faces with a caption keep it."""
+    """Caption faces with a captioner of `rewardlab.captions`. Existing captions are kept."""
     for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=200), batch_size):
-        whole = []
+        loaded = []
         for face in batch:
             try:
-                whole.append((face, image_store.load(face.candidates.get(source=Candidate.HQ))))
+                loaded.append((face, image_store.load(face.candidates.get(source=Candidate.HQ))))
             except image_store.BrokenImage as error:
                 yield Step(skipped=str(face), reason="broken_image", detail=str(error))
-        landmarks = [None if face.landmarks is None else np.array(face.landmarks) for face, _ in whole]
-        captions = captioner.caption([image for _, image in whole], landmarks)
-        for (face, _), caption in zip(whole, captions, strict=True):
+        landmarks = [None if face.landmarks is None else np.array(face.landmarks) for face, _ in loaded]
+        captions = captioner.caption([image for _, image in loaded], landmarks)
+        for (face, _), caption in zip(loaded, captions, strict=True):
             Face.objects.filter(pk=face.pk, caption="").update(caption=caption, caption_source=source)
-        yield Step(done=len(whole))
+        yield Step(done=len(loaded))
 
 
 def captions_from(faces: QuerySet[Face], *, sources: list[Source], file: Path) -> Iterator[Step]:
-    """Captions from a table or text files, matched by the name the photograph had when it was ingested."""
+    """Take captions from a table or text files, matched by the photograph's file name at ingest."""
     captions = {pseudonyms.hashed(source.path.stem): source.caption for source in sources if source.caption}
     for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
         if caption := captions.get(face.source_key):
             Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)
             yield Step(done=1)
         else:
-            yield Step(skipped=str(face), reason="no_caption", detail=f"{file} has no caption for it")
+            yield Step(skipped=str(face), reason="no_caption", detail=f"{file} has no caption for this face")

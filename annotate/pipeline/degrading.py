@@ -1,4 +1,4 @@
-"""The degrade stage: low-quality images by Eq. 9, and their export."""
+"""Degradation of photographs to low-quality images (Eq. 9), and export of these."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from rewardlab.files import write_atomic
 
 
 def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None) -> Iterator[Step]:
-    """Make lq of each face that has none. Its ranges (default: the paper's) are scaled to the face's size."""
+    """Degrade each face that has no lq image. Parameter ranges (default: the paper's) scale with the face's size."""
     for face in without(Candidate.LQ, faces).iterator(chunk_size=200):
         scaled = (config or DegradeConfig()).scaled_to(face.size)
         parameters = sample_parameters(scaled, face.seed)
@@ -34,7 +34,7 @@ def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None)
 
 
 def export_lq(folder: Path) -> int:
-    """Write every lq image as face-NUMBER.png, for restorers that run elsewhere. Returns how many."""
+    """Write every lq image as face-NUMBER.png for restorers that run elsewhere. Return the number of files."""
     folder.mkdir(parents=True, exist_ok=True)
     exported = 0
     for candidate in Candidate.objects.filter(source=Candidate.LQ).iterator():

@@ -1,4 +1,4 @@
-"""Photographs into faces: decoded safely, aligned, cropped, stripped of names and metadata."""
+"""Ingest of photographs as faces: decode safely, align, crop, strip names and metadata."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ DEFAULT_SHARES = {"train": 0.8, "gold": 0.1, "test": 0.1}
 @dataclass(frozen=True)
 class IngestConfig:
     size: int = 512  # the paper's working size (App. A.2)
-    aligned: bool = False  # FFHQ-aligned already: only shrunk to size
+    aligned: bool = False  # already FFHQ-aligned: only resized
     shares: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_SHARES))
     seed: int = 0
 
@@ -32,7 +32,7 @@ class IngestConfig:
 
 
 def ingest(sources: list[Source], *, config: IngestConfig) -> Iterator[Step]:
-    """One face for each photograph that has one; every rejection is a skipped step with its reason."""
+    """Store the face of each photograph. A rejected photograph is a skipped step with a reason."""
     for source in sources:
         try:
             yield _ingest_one(source, config)
@@ -47,11 +47,11 @@ def _ingest_one(source: Source, config: IngestConfig) -> Step:
     source_sha256, source_key = rewardlab_files.sha256(data), pseudonyms.hashed(source.path.stem)
     known = Face.objects.filter(source_sha256=source_sha256).first()
     if known and known.source_key == source_key:
-        return _known_again(known, source, config)
+        return _ingest_again(known, source, config)
     duplicate = Step(
         skipped=str(source.path),
         reason="duplicate",
-        detail="the same photograph was ingested under another name",
+        detail="the same photograph was already ingested under another name",
     )
     if known:
         return duplicate
@@ -87,10 +87,10 @@ def _ingest_one(source: Source, config: IngestConfig) -> Step:
     return Step(done=1)
 
 
-def _known_again(face: Face, source: Source, config: IngestConfig) -> Step:
-    """A photograph that is here already: its size stands; a caption that it lacked is taken."""
+def _ingest_again(face: Face, source: Source, config: IngestConfig) -> Step:
+    """Handle a photograph that was ingested before: keep its size, add a missing caption."""
     if face.size != config.size:
-        detail = f"it was ingested at {face.size} pixels; use that --size, or another DATA_ROOT for {config.size}"
+        detail = f"already ingested at {face.size} pixels: use --size {face.size}, or another DATA_ROOT"
         return Step(skipped=str(source.path), reason="other_size", detail=detail)
     if source.caption and not face.caption:
         Face.objects.filter(pk=face.pk).update(caption=source.caption, caption_source=Face.CaptionSource.FILE)
@@ -99,15 +99,15 @@ def _known_again(face: Face, source: Source, config: IngestConfig) -> Step:
 
 
 def _split(identity: str, config: IngestConfig) -> str:
-    """An identity that is known keeps its split, whatever the shares of a later ingest."""
+    """Return the split of an identity. A known identity keeps its split even if the shares change."""
     known = Face.objects.filter(identity=pseudonyms.hashed(identity)).values_list("split", flat=True).first()
     return known or draw_split(identity, seed=config.seed, shares=config.shares)
 
 
 def draw_split(identity: str, *, seed: int, shares: dict[str, float]) -> str:
-    """The split of an identity: a fixed function of its name and the seed, whatever the order of files.
+    """Draw the split of an identity from its name and the seed alone, independent of the order of files.
 
-    `shares` maps split to its share; they sum to 1.
+    `shares` maps each split to its share; shares sum to 1.
     """
     digest = hashlib.blake2b(f"{seed}/{identity}".encode(), digest_size=8).digest()
     draw = int.from_bytes(digest, "big") / 2**64

@@ -1,4 +1,4 @@
-"""All pairs of a face's candidates, and the items of campaigns made of them."""
+"""Pairs of a face's candidates."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ FACES_PER_TRANSACTION = 500
 
 
 def build_pairs(faces: QuerySet[Face]) -> Iterator[Step]:
-    """All n(n-1)/2 pairs of {hq, restored} per face (Sec. 3.1: six of four); lq takes no part."""
+    """Build all n(n-1)/2 pairs of each face's n hq and restored images (Sec. 3.1: six of four), without lq."""
     in_pairs = ~Q(candidates__source=Candidate.LQ)
     counted = faces.annotate(
         images=Count("candidates", filter=in_pairs, distinct=True), built=Count("pairs", distinct=True)
@@ -30,18 +30,18 @@ def _build_batch(face_ids: list[int]) -> int:
     by_face: dict[int, list[Candidate]] = {}
     for candidate in Candidate.objects.filter(face__in=face_ids).exclude(source=Candidate.LQ).order_by("pk"):
         by_face.setdefault(candidate.face_id, []).append(candidate)
-    there = {frozenset(ends) for ends in Pair.objects.filter(face__in=face_ids).values_list("first_id", "second_id")}
+    existing = {frozenset(ends) for ends in Pair.objects.filter(face__in=face_ids).values_list("first_id", "second_id")}
     pairs = [
         _pair(one, other)
         for candidates in by_face.values()
         for one, other in combinations(candidates, 2)
-        if frozenset((one.pk, other.pk)) not in there
+        if frozenset((one.pk, other.pk)) not in existing
     ]
     return len(Pair.objects.bulk_create(pairs, ignore_conflicts=True))
 
 
 def _pair(one: Candidate, other: Candidate) -> Pair:
-    """Which comes first is drawn from the images' content, so that being first means nothing."""
+    """Make a pair. A hash of the image contents decides which comes first, so the order carries no information."""
     draw = hashlib.blake2b(f"{one.sha256}/{other.sha256}".encode(), digest_size=1).digest()[0] & 1
     first, second = (one, other) if draw else (other, one)
     anchored = Candidate.HQ in (first.source, second.source)

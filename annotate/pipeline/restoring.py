@@ -1,4 +1,4 @@
-"""hq -> lq (Eq. 9) -> restored candidates, by networks, a classical baseline or folders of results."""
+"""Restoration of lq images by networks, by a classical baseline, or from folders of results."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,29 +18,29 @@ from rewardlab import images
 
 
 class RestorerConflict(RuntimeError):
-    """The name belongs to a restorer with other weights or parameters."""
+    """The name is taken by a restorer with different weights or parameters."""
 
 
 def without(source: str, faces: QuerySet[Face] | None = None) -> QuerySet[Face]:
-    """Faces that lack a candidate of this source."""
+    """Select faces without a candidate from this source."""
     faces = Face.objects.all() if faces is None else faces
     return faces.exclude(candidates__source=source).order_by("pk")
 
 
 def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
-    """The row of a restorer. Raises `RestorerConflict` if the name stands for something else already."""
+    """Get or create the row of a restorer. Raises `RestorerConflict` if the name is taken by a different one."""
     row, created = Restorer.objects.get_or_create(name=name, defaults={"kind": kind, "provenance": provenance})
-    # The same weights in a newer library are the same restorer; the version of its first use stays on record.
+    # The same weights in a newer library version are the same restorer; the recorded version is the first one used.
     if not created and {**row.provenance, "version": None} != {**provenance, "version": None}:
         raise RestorerConflict(
-            f"The restorer “{name}” is known with other weights or parameters: "
-            f"{row.provenance} instead of {provenance}. Choose another name."
+            f"The restorer “{name}” exists with different weights or parameters: "
+            f"{row.provenance}, not {provenance}. Choose another name."
         )
     return row
 
 
 def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size: int = 4) -> Iterator[Step]:
-    """Restore lq of each face that this opened restorer (`refl.restorers.Restorer`) has not restored yet."""
+    """Restore the lq image of each face that has no result of this opened restorer (`refl.restorers.Restorer`) yet."""
     row = register_restorer(restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance)
     todo = without(restorer.name, faces).filter(candidates__source=Candidate.LQ).distinct()
     # Images of one size share a batch.
@@ -69,13 +69,15 @@ def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restore
 
 
 def exported_name(face_id: int) -> str:
-    """Name a face's file in an export, without its suffix."""
+    """Return the name of a face's file in an export, without suffix."""
     return f"face-{face_id:06d}"
 
 
 def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[Step]:
-    """Take results computed elsewhere from the lq images: files named as `export_lq` named them, or like the
-    photographs that were ingested, of any image type."""
+    """Import results computed elsewhere from the lq images.
+
+    Files of any image type are matched by the names that `export_lq` gave or by the names of the ingested photographs.
+    """
     row = register_restorer(name, kind=Restorer.Kind.FOLDER, provenance={"kind": "folder"})
     files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
     results = {file.stem: file for file in files} | {pseudonyms.hashed(file.stem): file for file in files}
@@ -85,7 +87,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
             yield Step(
                 skipped=str(face),
                 reason="no_result",
-                detail=f"{folder} has no file of this photograph's name",
+                detail=f"{folder} has no file named after this photograph",
             )
             continue
         try:
@@ -98,7 +100,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
             yield Step(
                 skipped=str(file),
                 reason="wrong_size",
-                detail=f"{width}x{height} for a face of {face.size}x{face.size}: restore what degrade --export wrote",
+                detail=f"{width}x{height}, not {face.size}x{face.size}: restore the files written by degrade --export",
             )
             continue
         add_candidate(face, name, array, restorer=row, provenance={"restorer": name})
@@ -108,7 +110,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[S
 def add_candidate(
     face: Face, source: str, array: NDArray[np.uint8], *, provenance: dict, restorer: Restorer | None = None
 ) -> None:
-    """Store an image as a face's candidate, unless the face has one of this source."""
+    """Store an image as a face's candidate unless the face already has one from this source."""
     Candidate.objects.get_or_create(
         face=face,
         source=source,

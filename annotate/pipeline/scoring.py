@@ -1,4 +1,4 @@
-"""The metrics of every candidate, against its face's hq where a metric needs a reference."""
+"""Metric scores of candidates. Full-reference metrics compare with the face's hq image."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ Loaded = tuple[Candidate, images.Pixels, images.Pixels]  # a candidate, its imag
 def score_candidates(
     faces: QuerySet[Face], *, names: Sequence[str], batch_size: int = 8, device: str = "cpu"
 ) -> Iterator[Step]:
-    """Scores that are missing, metric by metric. A metric whose weights are not there is skipped with the remedy."""
+    """Compute missing scores, metric by metric. A metric whose weights are missing is skipped, with the remedy."""
     for name in names:
         if remedy := metrics.availability(name):
             yield Step(skipped=name, reason="unavailable", detail=remedy)
@@ -25,6 +25,7 @@ def score_candidates(
 
 
 def unscored(faces: QuerySet[Face], name: str) -> QuerySet[Candidate]:
+    """Select candidates without a score for this metric; lq is excluded."""
     scored = Score.objects.filter(metric=name).values("candidate_id")
     return (
         Candidate.objects.filter(face__in=faces).exclude(source=Candidate.LQ).exclude(pk__in=scored)
@@ -43,39 +44,40 @@ def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str
 
 
 def score_batch(batch: list[Candidate], name: str, measure: metrics.Measure, device: str) -> Iterator[Step]:
+    """Score candidates of one size. Images that are broken, or without a defined value, are skipped."""
     references = {
         candidate.face_id: candidate
         for candidate in Candidate.objects.filter(face__in=[c.face_id for c in batch], source=Candidate.HQ)
     }
-    whole: list[Loaded] = []
+    loaded: list[Loaded] = []
     for candidate in batch:
         try:
-            whole.append((candidate, image_store.load(candidate), image_store.load(references[candidate.face_id])))
+            loaded.append((candidate, image_store.load(candidate), image_store.load(references[candidate.face_id])))
         except image_store.BrokenImage as error:
             yield Step(skipped=str(candidate), reason="broken_image", detail=str(error))
     try:
-        yield _store(whole, name, measure, device)
+        yield _store(loaded, name, measure, device)
     except metrics.UndefinedMetric:
-        # One image spoils a batch: measure the others alone and name the one.
-        for one in whole:
+        # One undefined value fails the whole batch: measure images one by one to report only those that fail.
+        for one in loaded:
             try:
                 yield _store([one], name, measure, device)
             except metrics.UndefinedMetric as error:
                 yield Step(skipped=str(one[0]), reason="undefined", detail=str(error))
 
 
-def _store(whole: list[Loaded], name: str, measure: metrics.Measure, device: str) -> Step:
-    if not whole:
+def _store(loaded: list[Loaded], name: str, measure: metrics.Measure, device: str) -> Step:
+    if not loaded:
         return Step()
     values = measure(
-        images.to_tensor([image for _, image, _ in whole]).to(device),
-        images.to_tensor([reference for _, _, reference in whole]).to(device),
+        images.to_tensor([image for _, image, _ in loaded]).to(device),
+        images.to_tensor([reference for _, _, reference in loaded]).to(device),
     )
     Score.objects.bulk_create(
         [
             Score(candidate=candidate, metric=name, value=value)
-            for (candidate, _, _), value in zip(whole, values.double().tolist(), strict=True)
+            for (candidate, _, _), value in zip(loaded, values.double().tolist(), strict=True)
         ],
         ignore_conflicts=True,
     )
-    return Step(done=len(whole))
+    return Step(done=len(loaded))

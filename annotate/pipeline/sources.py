@@ -1,4 +1,4 @@
-"""Reading what people have: a folder of photographs (FFHQ / LPFF layout) or a table of them."""
+"""Input photographs: a folder (FFHQ or LPFF layout) or a table of paths."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ IDENTITY_RULES = ("file", "folder", "prefix", "column")
 
 
 class SourceError(ValueError):
-    """The input as a whole cannot be read; the message names it and the remedy."""
+    """The input cannot be read. The message names the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,14 @@ class Source:
 
 
 def read_sources(path: Path, *, captions: Path | None = None, identity_from: str = "file") -> list[Source]:
-    """Photographs under `path` in sorted order, with captions and identities.
+    """List the photographs under `path` in sorted order, with captions and identities.
 
-    Captions come from `captions` (a CSV or JSONL with the columns path, caption, identity) or from a text
-    file beside the image (`00001.txt` beside `00001.png`). Identity: `file` (each file is a person),
-    `folder`, `prefix` (the name up to the first underscore) or the table's `column`.
-    Raises `SourceError`.
+    Captions come from `captions` (CSV or JSONL with the columns path, caption, identity) or from a text file next to
+    the image (`00001.txt` for `00001.png`). Identity rules: `file` (each file is a person), `folder`, `prefix` (the
+    file name up to the first underscore) or `column` (the table's column identity). Raises `SourceError`.
     """
     if identity_from not in IDENTITY_RULES:
-        raise SourceError(f"--identity-from {identity_from}: use one of {', '.join(IDENTITY_RULES)}.")
+        raise SourceError(f"Unknown --identity-from {identity_from}: use one of {', '.join(IDENTITY_RULES)}.")
     if not path.exists():
         raise SourceError(f"{path} does not exist.")
     if path.suffix.lower() in TABLE_SUFFIXES:
@@ -42,9 +41,11 @@ def read_sources(path: Path, *, captions: Path | None = None, identity_from: str
         rows = {(path / row["path"]): row for row in _read_table(captions)} if captions else {}
     if not images:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise SourceError(f"{path} holds no photographs: looked for {suffixes} in it and its folders.")
+        raise SourceError(f"No photographs found in {path} or its subfolders. Supported types: {suffixes}.")
     if unknown := [row for row in rows if row not in set(images)]:
-        raise SourceError(f"{captions}: {unknown[0]} is not among the photographs ({len(unknown)} such rows).")
+        raise SourceError(
+            f"{captions}: {len(unknown)} rows name files that are not among the photographs, such as {unknown[0]}."
+        )
     root = path if path.is_dir() else path.parent
     return [
         Source(image, _caption(image, rows.get(image)), _identity(image, root, rows.get(image), identity_from))
@@ -60,7 +61,7 @@ def _find_images(path: Path) -> list[Path]:
 
 def _read_table(path: Path) -> Iterator[dict[str, str]]:
     if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise SourceError(f"{path}: captions come as .csv or .jsonl with the columns path, caption, identity.")
+        raise SourceError(f"{path}: captions must be .csv or .jsonl with the columns path, caption, identity.")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, filter(str.strip, file))
@@ -82,7 +83,7 @@ def _caption(image: Path, row: dict[str, str] | None) -> str:
 def _identity(image: Path, root: Path, row: dict[str, str] | None, rule: str) -> str:
     if rule == "column":
         if not row or not row.get("identity"):
-            raise SourceError(f"{image.name}: the table has no identity for it; use another --identity-from.")
+            raise SourceError(f"The table has no identity for {image.name}: add it, or use another --identity-from.")
         return row["identity"]
     if rule == "file":
         return image.relative_to(root).with_suffix("").as_posix()

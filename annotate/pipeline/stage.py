@@ -1,7 +1,7 @@
-"""The frame around every stage of the chain: progress, what was skipped and why, and its record.
+"""Execution of pipeline stages: progress, skipped inputs with reasons, and the `StageRun` record.
 
-A stage is a generator of `Step`s written in `annotate.common`; it does only what is missing and
-commits as it goes, so that it can be killed at any moment and run again.
+A stage is a generator of `Step`s. It does only what is missing and commits as it goes, so it can be killed at any
+time and run again.
 """
 
 import time
@@ -15,14 +15,12 @@ from tqdm import tqdm
 from annotate.models import StageRun
 
 DEMO = "demo"
-
-
 RECORD_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """`done` things finished, or one thing skipped with a reason (a slug) and an explanation for people."""
+    """Progress of a stage: `done` items, or one item skipped with a reason (a slug) and a readable detail."""
 
     done: int = 0
     already: int = 0
@@ -43,9 +41,9 @@ class Summary:
 
 
 class Stage:
-    """Runs the steps of one stage and records them as a `StageRun`.
+    """Runner of one stage that records its progress as a `StageRun`.
 
-    File names appear in the terminal only; the record counts reasons, since names may be people's.
+    The record only counts reasons: file names may contain names of people, so they appear in the terminal only.
     """
 
     def __init__(self, name: str, *, total: int | None = None, show_bar: bool = False) -> None:
@@ -54,6 +52,7 @@ class Stage:
         self.show_bar = show_bar
 
     def run(self, steps: Iterable[Step]) -> Summary:
+        """Run the steps. An exception is recorded and raised again."""
         run = StageRun.objects.create(stage=self.name, total=self.total)
         summary = Summary(self.name)
         try:
@@ -88,4 +87,5 @@ class Stage:
 
 
 def demo_run() -> StageRun | None:
+    """Return the newest run of the demo, if there is one."""
     return StageRun.objects.filter(stage=DEMO).order_by("-pk").first()

@@ -166,7 +166,7 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
         (["nowhere"], "nowhere does not exist"),
         (["{folder}", "--split", "train=.5,gold=.1"], "must sum to 1"),
         (["{folder}", "--split", "holdout=1"], "no split is called holdout"),
-        (["{folder}", "--captions", "{folder}/00000.jpg"], "captions come as"),
+        (["{folder}", "--captions", "{folder}/00000.jpg"], "captions must be"),
         (["{folder}", "--identity-from", "column"], "no identity"),
         (["{folder}", "--size", "0"], "not a whole number above 0"),
         (["{folder}", "--size", "8"], "must be 64 to 2048"),
