@@ -6,7 +6,7 @@ from datetime import datetime
 
 from annotate.charts.axes import count_axis, value_axis
 from annotate.charts.lines import Plot, Series, plot
-from annotate.runs.plots import MOST_POINTS
+from annotate.runs.plots import MAX_POINTS
 
 UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 
@@ -17,7 +17,7 @@ def answers_plot(times: Sequence[datetime], wanted: int) -> Plot | None:
         return None
     span = (times[-1] - times[0]).total_seconds()
     unit, seconds = next((unit for unit in UNITS if span >= 2 * unit[1]), UNITS[-1])
-    chosen = sorted({round(k * (len(times) - 1) / MOST_POINTS) for k in range(MOST_POINTS + 1)})
+    chosen = sorted({round(k * (len(times) - 1) / MAX_POINTS) for k in range(MAX_POINTS + 1)})
     given = [((times[k] - times[0]).total_seconds() / seconds, float(k + 1)) for k in chosen]
     end = given[-1][0]
     return plot(

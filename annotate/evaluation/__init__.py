@@ -1,1 +1,1 @@
-"""`manage.py evaluate`: restorers by metrics, with paired differences."""
+"""Comparison of restorers by metrics, with paired differences (`manage.py evaluate`)."""

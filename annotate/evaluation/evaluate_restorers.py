@@ -1,4 +1,4 @@
-"""Restorers compared on the same faces, as in Table 1: values measured step by step, then written to a run folder."""
+"""Evaluation of restorers on the same faces, as in Table 1: measure values, then write tables to a run folder."""
 
 import json
 import re
@@ -35,7 +35,7 @@ UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]+")
 
 
 def open_evaluation(run: Run, config: EvaluationConfig) -> None:
-    """A new folder, or that of the same evaluation. Raises `EvaluationError` for another one of this name."""
+    """Create the run folder, or reopen it with the same options. Raises `EvaluationError` if the name is taken."""
     if run.exists():
         described = run.description()
         if described.kind != KIND:
@@ -52,10 +52,10 @@ def open_evaluation(run: Run, config: EvaluationConfig) -> None:
 
 
 class Evaluation:
-    """A plan's values: measured step by step, then summed up into the run's folder."""
+    """Execution of a plan: measure its values step by step, then write the results to the run folder."""
 
     def __init__(self, plan: Plan, run: Run, *, device: str = "cpu") -> None:
-        """Raises `ValueError` for a damaged cache."""
+        """Open the columns. Raises `ValueError` if a cache is damaged."""
         self.plan, self.run = plan, run
         folder = run.folder / "cache"
         self.scores = {name: ScoreColumn(name, device) for name in plan.names if name != FID}
@@ -70,19 +70,19 @@ class Evaluation:
         return [*self.scores.values(), *([self.features] if self.features else []), *self.rewards.values()]
 
     def count(self) -> tuple[int, int]:
-        """Values that are missing, and all values."""
+        """Return the number of missing values and of all values."""
         missing = sum(len(column.todo(self.plan.subjects)) for column in self.columns)
         return missing, sum(column.total(self.plan.subjects) for column in self.columns)
 
     def measure(self) -> Iterator[Step]:
-        """What is missing, column by column."""
+        """Measure missing values, column by column."""
         for column in self.columns:
             yield from column.measure(column.todo(self.plan.subjects))
 
     def finish(self, *, tell: Callable[[int, int], None] = lambda done, all_: None) -> dict[str, Any]:
         """Write evaluation/ (pictures, tables, results.json last) and return the results.
 
-        tell: called with the draws that FID's intervals have seen, and all; with many faces each takes seconds.
+        tell: progress callback of FID's intervals (draws done, all draws); with many faces a draw takes seconds.
         """
         results = self._results(self._summary(tell))
         folder = self.run.folder / "evaluation"
@@ -161,15 +161,15 @@ class Evaluation:
         notes, licence = [], ""
         if reward:
             title = reward.title
-            notes += ["learned from labels by SIMULATED annotators"] if reward.is_simulated else []
-            notes += ["scored without captions, as it was trained"] if reward.is_null_text else []
+            notes += ["trained on labels by SIMULATED annotators"] if reward.is_simulated else []
+            notes += ["scored without captions, as in its training"] if reward.is_null_text else []
         elif name == FID and self.features:
             known = fid.FEATURES[self.features.features]
             title, licence = known.title, known.licence
             dimensions = len(next(iter(self.features.cache.vectors.values()), ()))
             notes.append(
-                f"{known.note} Against the originals of the same faces: with {len(self.plan.subjects.faces)} faces and "
-                f"{dimensions} features it is biased upwards, and comparable at this number of faces only"
+                f"{known.note} Computed against the originals of the same faces. With {len(self.plan.subjects.faces)} "
+                f"faces and {dimensions} features it is biased upwards: compare it at the same number of faces only"
             )
         else:
             title, licence = metrics.METRICS[name].title, metrics.METRICS[name].licence
@@ -178,9 +178,7 @@ class Evaluation:
         if name not in summary.left_out:
             notes.append("no value for any face")
         elif left_out := summary.left_out[name]:
-            notes.append(
-                f"{left_out} of {len(self.plan.subjects.faces)} faces left out, which lack a value in some row"
-            )
+            notes.append(f"{left_out} of {len(self.plan.subjects.faces)} faces left out: a row has no value for them")
         return {
             "name": name,
             "title": title,
@@ -191,7 +189,7 @@ class Evaluation:
         }
 
     def _write_pictures(self, folder: Path, pictures: Mapping[str, Sequence[str]]) -> None:
-        """Raises `storage.BrokenImage`. What an earlier run left is replaced."""
+        """Write the pictures in place of earlier ones. Raises `BrokenImage`."""
         shutil.rmtree(folder, ignore_errors=True)
         for source, column in zip(self.plan.subjects.sources, pictures["columns"], strict=True):
             for candidate, face in zip(self.plan.subjects.of(source), pictures["faces"], strict=False):
@@ -199,7 +197,7 @@ class Evaluation:
 
 
 def safe_names(names: Sequence[str]) -> list[str]:
-    """Different folder names, and the names themselves where they are safe."""
+    """Make distinct folder names; names that are already safe are kept."""
     safe: list[str] = []
     for name in names:
         plain = UNSAFE.sub("_", name).lstrip("._+=@-")[:80] or "restorer"

@@ -1,7 +1,7 @@
-"""The values behind an evaluation: what is measured of which images, and where it is kept.
+"""Columns of an evaluation: which values are measured for which images, and where they are stored.
 
-Metrics of the registry are stored as scores. Rewards and the features behind FID are not scores (they are neither the
-SVM's nor the manifest's): they are kept in the evaluation's own folder, so that a killed one goes on where it was.
+Metrics of the registry are stored as scores. Rewards and FID features are used by neither the SVM nor the manifest, so
+they are cached in the evaluation's folder, from which an interrupted evaluation resumes.
 """
 
 import base64
@@ -39,7 +39,7 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class Subjects:
-    """Faces in the order of their ids, and every source's candidate of each of them."""
+    """Faces in the order of their ids, with one candidate per face and source."""
 
     sources: tuple[str, ...]
     faces: tuple[Face, ...]
@@ -50,29 +50,29 @@ class Subjects:
 
     @property
     def by_size(self) -> list[Candidate]:
-        """All candidates, those of one size together."""
+        """All candidates, grouped by size."""
         return sorted(self.candidates.values(), key=lambda candidate: (candidate.face.size, candidate.pk))
 
 
 class Cache:
-    """Vectors by key, float32, a JSON line each. A line that a kill cut off is forgotten."""
+    """Float32 vectors by key, one JSON line each. A partial last line, left by an interruption, is dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.vectors: dict[str, NDArray[np.float32]] = {}
         data = path.read_bytes() if path.exists() else b""
-        whole, newline, rest = data.rpartition(b"\n")
+        complete, newline, rest = data.rpartition(b"\n")
         if rest:
-            write_atomic(path, whole + newline)
-        for line in whole.splitlines():
+            write_atomic(path, complete + newline)
+        for line in complete.splitlines():
             try:
                 row = json.loads(line)
                 self.vectors[row["key"]] = np.frombuffer(base64.b64decode(row["vector"]), np.float32)
             except (ValueError, KeyError, TypeError, binascii.Error) as error:
-                raise ValueError(f"{path} is damaged ({error}): delete it, and it is computed anew") from error
+                raise ValueError(f"{path} is damaged ({error}): delete it to compute its values again") from error
 
     def add(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Keep them, on the disk first."""
+        """Append vectors to the file, then to memory."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         encoded = {key: base64.b64encode(vector.tobytes()).decode() for key, vector in vectors.items()}
         with self.path.open("a") as file:
@@ -81,7 +81,7 @@ class Cache:
 
 
 class ScoreColumn:
-    """A metric of the registry, kept as `Score` rows."""
+    """Column of a registry metric, stored as `Score` rows."""
 
     def __init__(self, name: str, device: str) -> None:
         self.name, self.device = name, device
@@ -90,7 +90,7 @@ class ScoreColumn:
         return len(subjects.candidates)
 
     def todo(self, subjects: Subjects) -> list[Candidate]:
-        """Those that have no value yet."""
+        """Return candidates without a value."""
         scored = set(self._rows(subjects).values_list("candidate_id", flat=True))
         return [candidate for candidate in subjects.by_size if candidate.pk not in scored]
 
@@ -101,7 +101,7 @@ class ScoreColumn:
                 yield from scoring.score_batch(batch, self.name, measure, self.device)
 
     def values(self, subjects: Subjects) -> dict[str, Values]:
-        """Source -> (F,), NaN where there is none."""
+        """Return source -> (F,), NaN for missing values."""
         stored = dict(self._rows(subjects).values_list("candidate_id", "value"))
         return {
             source: np.array([stored.get(candidate.pk, np.nan) for candidate in subjects.of(source)], np.float64)
@@ -113,7 +113,7 @@ class ScoreColumn:
 
 
 class CachedColumn:
-    """A vector of every image, kept in the evaluation's folder. Subclasses say under which key, and compute it."""
+    """Column of one vector per image, cached in the evaluation's folder. Subclasses define the key and the function."""
 
     def __init__(self, cache: Cache, device: str) -> None:
         self.cache, self.device = cache, device
@@ -122,14 +122,14 @@ class CachedColumn:
         return candidate.sha256
 
     def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
-        """The function from images (B, 3, H, W) in [0, 1] and their candidates to vectors (B, D)."""
+        """Load the function from images (B, 3, H, W) in [0, 1] and their candidates to vectors (B, D)."""
         raise NotImplementedError
 
     def total(self, subjects: Subjects) -> int:
         return len({self.key(candidate) for candidate in subjects.by_size})
 
     def todo(self, subjects: Subjects) -> list[Candidate]:
-        """One candidate of each content that is not known yet."""
+        """Return one candidate for each image content that is not in the cache."""
         wanted = {self.key(candidate): candidate for candidate in subjects.by_size}
         return [candidate for key, candidate in wanted.items() if key not in self.cache.vectors]
 
@@ -138,21 +138,21 @@ class CachedColumn:
             return
         compute = self.open()
         for batch in _batches(todo):
-            whole: list[tuple[Candidate, Pixels]] = []
+            loaded: list[tuple[Candidate, Pixels]] = []
             for candidate in batch:
                 try:
-                    whole.append((candidate, image_store.load(candidate)))
+                    loaded.append((candidate, image_store.load(candidate)))
                 except image_store.BrokenImage as error:
                     yield Step(skipped=str(candidate), reason="broken_image", detail=str(error))
-            if whole:
-                candidates, pixels = [candidate for candidate, _ in whole], [image for _, image in whole]
+            if loaded:
+                candidates, pixels = [candidate for candidate, _ in loaded], [image for _, image in loaded]
                 with torch.inference_mode():
                     vectors = compute(images.to_tensor(pixels).to(self.device), candidates).float().cpu().numpy()
                 self.cache.add(dict(zip(map(self.key, candidates), vectors, strict=True)))
-                yield Step(done=len(whole))
+                yield Step(done=len(loaded))
 
     def vectors(self, subjects: Subjects) -> dict[str, Values]:
-        """Source -> (F, D). Nothing may be left to do."""
+        """Return source -> (F, D). All values must have been measured."""
         return {
             source: np.array([self.cache.vectors[self.key(each)] for each in subjects.of(source)], np.float64)
             for source in subjects.sources
@@ -160,11 +160,11 @@ class CachedColumn:
 
 
 class RewardColumn(CachedColumn):
-    """The reward of a trained run for each image with its face's caption."""
+    """Column of rewards: each image with its face's caption, scored by a trained run."""
 
     def __init__(self, run: Run, *, is_null_text: bool, folder: Path, device: str) -> None:
         self.run, self.is_null_text = run, is_null_text
-        state = (run.model / WEIGHTS_FILE).stat()  # values of other weights under the same name are not ours
+        state = (run.model / WEIGHTS_FILE).stat()  # so that rewards of other weights are not reused
         version = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
         super().__init__(Cache(folder / f"frm-{run.name}-{version}.jsonl"), device)
 
@@ -179,12 +179,12 @@ class RewardColumn(CachedColumn):
         return lambda batch, candidates: model.score(batch, [self.caption(each) for each in candidates])[:, None]
 
     def values(self, subjects: Subjects) -> dict[str, Values]:
-        """Source -> (F,)."""
+        """Return source -> (F,)."""
         return {source: vectors[:, 0] for source, vectors in self.vectors(subjects).items()}
 
 
 class FeatureColumn(CachedColumn):
-    """The features (D,) of each image behind FID."""
+    """Column of FID features: (D,) for each image."""
 
     def __init__(self, features: str, *, folder: Path, device: str) -> None:
         self.features = features
@@ -196,6 +196,6 @@ class FeatureColumn(CachedColumn):
 
 
 def _batches(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    """Images of one size share a batch; candidates come sorted by it."""
+    """Split candidates, sorted by size, into batches of one size."""
     for _, same in groupby(candidates, key=lambda candidate: candidate.face.size):
         yield from batches(same, BATCH_SIZE)

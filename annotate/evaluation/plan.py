@@ -1,4 +1,4 @@
-"""What an evaluation compares: restorers, faces, metrics and rewards, checked before anything is measured."""
+"""Plan of an evaluation: restorers, faces, metrics and rewards, validated before anything is measured."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from rewardlab.training.runs import Run
 TRAININGS = ("base", "refl")  # whose runs are restorers
 FID = "fid"
 REFERENCES = {Candidate.LQ: "Input", Candidate.HQ: "Original"}
-ORDER = (  # Table 1's, with the substitutes beside what they stand for
+ORDER = (  # as in Table 1; substitutes follow the metrics that they replace
     "ssim", "psnr", "lpips", "clipscore", "arcface", "sface", "landmarks98", "landmarks68", "musiq", "maniqa",
     "clipiqa", "niqe", FID, "aesthetic",
 )  # fmt: skip
 
 
 class EvaluationError(ValueError):
-    """What is asked for cannot be compared; the message says what to do."""
+    """The comparison is not possible. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What decides the results. metrics None: all whose weights are here."""
+    """Options of an evaluation. metrics None: all metrics that can run here."""
 
     restorers: tuple[str, ...]
     base: str | None = None
@@ -44,16 +44,16 @@ class EvaluationConfig:
 
     @property
     def sources(self) -> list[str]:
-        """The rows of the table: the input, the base before what is compared with it, the original."""
+        """The rows of the table: input, base, other restorers, original."""
         chosen = self.restorers if self.base is None or self.base in self.restorers else (self.base, *self.restorers)
         return [Candidate.LQ, *(name for name in dict.fromkeys(chosen) if name not in REFERENCES), Candidate.HQ]
 
 
 @dataclass(frozen=True)
 class Reward:
-    """A trained reward model, and what it is here."""
+    """A trained reward model and its role."""
 
-    role: str  # frm: restorers were trained with it; judge: none was
+    role: str  # frm: restorers were trained with it; judge: no restorer was
     run: Run
     is_null_text: bool
     is_simulated: bool
@@ -65,11 +65,11 @@ class Reward:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be measured of whom. unavailable: title of a metric -> remedy."""
+    """What is measured on which images. unavailable: title of a metric -> remedy."""
 
     config: EvaluationConfig
     subjects: Subjects
-    monitored_left_out: int  # faces left out because trainings were monitored on them
+    monitored_left_out: int  # faces left out because they were used to monitor training
     names: tuple[str, ...]  # of the metrics, in the order of the table
     features: str | None  # behind fid
     rewards: tuple[Reward, ...]
@@ -77,30 +77,38 @@ class Plan:
 
 
 def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
-    """Finds what is wrong before anything is computed. Raises `EvaluationError` or rewardlab.training.runs.RunError."""
+    """Validate the options and select faces and metrics.
+
+    Raises `EvaluationError` or `rewardlab.training.runs.RunError`.
+    """
     known = [*metrics.METRICS, FID]
     if unknown := [name for name in (*(config.metrics or ()), *config.trained_on) if name not in known]:
-        raise EvaluationError(f"No metric is called {', '.join(unknown)}; there are {', '.join(known)}.")
+        raise EvaluationError(f"Unknown metric: {', '.join(unknown)}. Known: {', '.join(known)}.")
     if config.frm and config.frm == config.judge:
-        raise EvaluationError(f"Restorers trained with {config.frm} cannot be judged by it: train another for --judge.")
+        raise EvaluationError(
+            f"--frm and --judge are both {config.frm}. The judge must be a model that no restorer was trained with: "
+            "train another one."
+        )
     roles = (("frm", config.frm), ("judge", config.judge))
     rewards = tuple(open_reward(root, name, role) for role, name in roles if name)
     subjects, left_out = find_subjects(config, monitored_faces(config.sources, root))
-    silent = sum(not face.caption for face in subjects.faces)
-    if silent and not all(reward.is_null_text for reward in rewards):
-        raise EvaluationError(f"{silent} of {len(subjects.faces)} faces have no caption: manage.py caption")
+    uncaptioned = sum(not face.caption for face in subjects.faces)
+    if uncaptioned and not all(reward.is_null_text for reward in rewards):
+        raise EvaluationError(f"{uncaptioned} of {len(subjects.faces)} faces have no caption: run manage.py caption.")
     names, features, unavailable = choose_metrics(config.metrics)
     if not names and not rewards:
-        raise EvaluationError(f"None of these metrics can be had here. {' '.join(unavailable.values())}")
+        raise EvaluationError(f"None of these metrics can run here. {' '.join(unavailable.values())}")
     return Plan(config, subjects, left_out, names, features, rewards, unavailable)
 
 
 def monitored_faces(sources: Sequence[str], root: Path) -> set[str]:
-    """Photographs (their sha256) that a training of one of these restorers was looked at by: people choose settings
-    by them, and early stopping does, so they do not count as test faces."""
+    """Return the sha256 of the photographs that were used to monitor the training of these restorers.
+
+    People and early stopping choose settings by these faces, so they are not test faces.
+    """
     seen: set[str] = set()
     for source in sources:
-        name = source.partition("@")[0]  # of a run, whatever its dial
+        name = source.partition("@")[0]  # the run, without the interpolation share
         if runs.NAME.fullmatch(name) and (run := Run(root / name)).exists():
             described = run.description()
             if described.kind in TRAININGS:
@@ -110,21 +118,23 @@ def monitored_faces(sources: Sequence[str], root: Path) -> set[str]:
 
 
 def find_subjects(config: EvaluationConfig, monitored: Collection[str] = ()) -> tuple[Subjects, int]:
-    """The faces and their candidates, and how many monitored faces are left out (they are not if the configuration
-    says so). Raises `EvaluationError` for unknown restorers and missing candidates."""
+    """Select faces with their candidates, and count the monitored faces left out (none with `with_monitored`).
+
+    Raises `EvaluationError` for unknown restorers, missing candidates, or if no face is left.
+    """
     sources = config.sources
     kinds = dict(Restorer.objects.values_list("name", "kind"))
     if unknown := [name for name in sources if name not in kinds and name not in REFERENCES]:
         raise EvaluationError(
-            f"No restorer is called {', '.join(unknown)}; there are: {', '.join(sorted(kinds)) or 'none yet'}. "
-            f"A new one: manage.py restore --restorer {unknown[0]}"
+            f"Unknown restorer: {', '.join(unknown)}. Known: {', '.join(sorted(kinds)) or 'none'}. "
+            f"To add it, run manage.py restore --restorer {unknown[0]}."
         )
     if config.base == Candidate.HQ or len(sources) == len(REFERENCES):
-        raise EvaluationError("Name restorers to compare, and as --base one of them or lq.")
+        raise EvaluationError("Name at least one restorer besides lq and hq; --base must be a restorer or lq.")
     faces = Face.objects.filter(split=config.faces).order_by("pk")
     if not faces.exists():
         raise EvaluationError(
-            f"There is no face of split {config.faces}: name another with --faces, or ingest photographs with "
+            f"Split {config.faces} has no faces: choose another split with --faces, or ingest photographs with "
             f"--split {config.faces}."
         )
     left_out = 0
@@ -137,15 +147,15 @@ def find_subjects(config: EvaluationConfig, monitored: Collection[str] = ()) -> 
         faces = faces.exclude(pk__in=of_trainings)
         if not faces.exists():
             raise EvaluationError(
-                f"All {left_out} faces of split {config.faces} monitored the training of these restorers, so "
-                "they do not count as test faces: ingest more, train with a smaller --held-out, or include them with "
-                "--with-monitored."
+                f"All {left_out} faces of split {config.faces} were used to monitor the training of these restorers, "
+                "so they are not test faces. Ingest more photographs, train with a smaller --held-out, or include "
+                "these faces with --with-monitored."
             )
     if config.skip_missing:
         have = Count("candidates", filter=Q(candidates__source__in=sources))
         faces = faces.annotate(have=have).filter(have=len(sources))
         if not faces.exists():
-            raise EvaluationError(f"No face of split {config.faces} has candidates of all of {', '.join(sources)}.")
+            raise EvaluationError(f"No face of split {config.faces} has candidates from all of {', '.join(sources)}.")
     chosen = tuple(faces[: config.limit])
     numbers = {face.pk for face in chosen}
     rows = Candidate.objects.filter(face__split=config.faces, source__in=sources).select_related("face")
@@ -160,28 +170,32 @@ def _require_complete(
     candidates: Mapping[tuple[str, int], Candidate],
     kinds: Mapping[str, str],
 ) -> None:
-    faults = []
+    problems = []
     for source in sources:
         if missing := sum((source, face.pk) not in candidates for face in faces):
             option = "--from-folder {}=PATH" if kinds.get(source) == Restorer.Kind.FOLDER else "--restorer {}"
             restore = f"restore {option.format(source)} --faces {faces[0].split}"
             remedy = {Candidate.LQ: "degrade", Candidate.HQ: "ingest"}.get(source, restore)
-            faults.append(f"{source} lacks {missing} of {len(faces)} faces: manage.py {remedy}")
-    if faults:
-        raise EvaluationError(f"{'. '.join(faults)}. Or compare on the faces that all of them have: --skip-missing")
+            problems.append(f"{source} is missing for {missing} of {len(faces)} faces: run manage.py {remedy}")
+    if problems:
+        raise EvaluationError(
+            f"{'. '.join(problems)}. Or compare only the faces that all of them have, with --skip-missing."
+        )
 
 
 def open_reward(root: Path, name: str, role: str) -> Reward:
-    """Raises `EvaluationError` or rewardlab.training.runs.RunError unless the run has trained a reward model."""
+    """Open a finished run of train_frm. Raises `EvaluationError` or `rewardlab.training.runs.RunError` otherwise."""
     run = runs.open_run(root, name)
     if not run.exists():
         known = ", ".join(sorted(path.parent.name for path in root.glob("*/config.json"))) or "none"
         raise EvaluationError(f"There is no run {name} in {root}. Known: {known}.")
     described = run.description()
     if described.kind != "frm":
-        raise EvaluationError(f"The run {name} is of kind {described.kind}: it holds no reward model of train_frm.")
+        raise EvaluationError(
+            f"The run {name} is of kind {described.kind}, not a reward model: name a run of train_frm."
+        )
     if not run.is_done():
-        raise EvaluationError(f"The run {name} is not done: give its train_frm command again.")
+        raise EvaluationError(f"The run {name} is not finished: rerun its train_frm command.")
     counts = described.manifest.counts
     return Reward(
         role=role,
@@ -192,7 +206,7 @@ def open_reward(root: Path, name: str, role: str) -> Reward:
 
 
 def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
-    """The metrics that can run here, the features behind FID, and the remedies for the others by title."""
+    """Return the metrics that can run here, the features of FID, and title -> remedy for the other metrics."""
     names: list[str] = []
     features, unavailable = None, {}
     for name in dict.fromkeys(wanted or (*ORDER, *metrics.METRICS)):

@@ -1,4 +1,4 @@
-"""The results of an evaluation of restorers as the file that the page of the run reads."""
+"""Encoding of an evaluation's results as results.json, which the page of the run reads."""
 
 from collections.abc import Mapping
 from typing import Any

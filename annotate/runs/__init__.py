@@ -1,1 +1,1 @@
-"""Pages of run folders: reward models, bases, tunings, evaluations. No table knows of a run."""
+"""Pages of run folders: reward models, base restorers, tunings, evaluations. Runs are not stored in the database."""

@@ -1,4 +1,4 @@
-"""What `evaluate_frm` found, read from a run's folder."""
+"""Results of `evaluate_frm`, read from a run's folder."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +21,7 @@ DOWNLOADS = {"table.csv": "text/csv", "table.md": "text/markdown", "table.tex": 
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95% interval (without one: its own value) and the number of comparisons behind it."""
+    """A share, its 95% interval and its number of comparisons. Without an interval, low and high equal the value."""
 
     value: float
     low: float
@@ -35,7 +35,10 @@ class Share:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method on one stratum of the gold set. `better`: pairs that it alone has right, the FRM not."""
+    """A method on one stratum of the gold set.
+
+    better: number of pairs on which only this method is right, not the FRM; worse: the reverse.
+    """
 
     name: str
     title: str
@@ -98,7 +101,7 @@ class FrmEvaluation:
 
 
 def evaluation(run: RunFolder) -> FrmEvaluation | None:
-    """None before the run was evaluated."""
+    """Read the evaluation of a run; None if it has not been evaluated."""
     path = run.folder / "evaluation" / "results.json"
     if not path.exists():
         return None
@@ -121,7 +124,7 @@ def evaluation(run: RunFolder) -> FrmEvaluation | None:
 
 
 def download(run: RunFolder, name: str) -> Path | None:
-    """The path of one of the evaluation's tables, if it is one and is there."""
+    """Return the path of a table of the evaluation; None if it does not exist or is not one of `DOWNLOADS`."""
     return file_in(run.folder, f"evaluation/{name}") if name in DOWNLOADS else None
 
 

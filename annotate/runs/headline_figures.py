@@ -1,4 +1,4 @@
-"""The newest figures of a run, for the list of runs: the end of its curve and the evaluations with an alarm."""
+"""Newest figures of a run for the list of runs: the last values of its curve and its number of alarms."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Figure:
 
 
 def figures(run: RunFolder) -> list[Figure]:
+    """Return the newest figures of a run; none if it is unreadable."""
     return list(_figures(run)) if not run.problem else []
 
 
@@ -42,7 +43,7 @@ def _figures(run: RunFolder) -> Iterator[Figure]:
         for name in ("judge", "sface") if run.kind == "refl" else ("lpips", "psnr"):
             if (value := held_out.get(name)) is not None:
                 yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip().replace("-", "−"))
-        alarming, evaluations = _alarming(lines)
+        alarming, evaluations = _count_alarms(lines)
         if alarming:
             yield Figure(
                 "alarms", f"at {alarming:,} of {evaluations:,} evaluation{'s' if evaluations > 1 else ''}", warns=True
@@ -52,9 +53,11 @@ def _figures(run: RunFolder) -> Iterator[Figure]:
         yield Figure("gold agreement", f"{agreement:.0%}", run.snapshot.gold_simulated)
 
 
-def _alarming(lines: list[bytes]) -> tuple[int, int]:
-    """At how many evaluations after the initial one there was an alarm, and how many there were."""
-    evaluations: dict[tuple[int, float | None], bool] = {}  # by step and strength, the last time that each was made
+def _count_alarms(lines: list[bytes]) -> tuple[int, int]:
+    """Count evaluations with an alarm, and all evaluations, after the initial one."""
+    evaluations: dict[
+        tuple[int, float | None], bool
+    ] = {}  # by step and strength; a repeated one replaces the earlier one
     for point in (_point(line) for line in lines if b'"held_out"' in line):
         if isinstance(point, HeldOutPoint) and point.step > 0:
             evaluations[point.step, point.strength] = bool(point.alarms)
@@ -62,13 +65,13 @@ def _alarming(lines: list[bytes]) -> tuple[int, int]:
 
 
 def _agreement(point: Point) -> float | None:
-    """On contested pairs."""
+    """Return the agreement on contested pairs."""
     found = point.gold.get("contested") if isinstance(point, GoldPoint) else None
     return found.agreement if found else None
 
 
 def _point(line: bytes) -> Point | None:
-    """Decode a point of any kind of run: those of a tuning have all the figures that are shown here."""
+    """Decode a point of any kind of run. A tuning's schema has all the figures shown here."""
     return decode_point(line, "refl", "", [])
 
 

@@ -1,4 +1,4 @@
-"""The pictures in a run's folder: what a restorer made of the same few faces, step after step."""
+"""Pictures in a run's folder: a restorer's outputs for the same faces at different steps."""
 
 import re
 import struct
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from annotate.runs.run_folders import RunFolder
 
-# Only what these match has an address, and none of it can climb out of the folder.
+# Only files that match these patterns are served. The patterns exclude paths out of the folder.
 NAMES = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+=@-]{0,99}")
 FACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 STEP = re.compile(r"[0-9]{6,9}")
@@ -17,7 +17,7 @@ PICTURES = (
     re.compile(rf"pictures/(?:lq|hq|base|{STEP.pattern})/{FACE.pattern}\.png"),
     re.compile(rf"evaluation/pictures/{NAMES.pattern}/{FACE.pattern}\.png"),
 )
-MOST_FACES = 48
+MAX_FACES = 48
 PNG = struct.Struct(">8s4x4sII")  # signature, length, the first chunk's name, width, height
 LARGEST_SIDE = 16_384  # pixels
 TITLES = {"lq": "degraded (lq)", "base": "before tuning (base)", "hq": "original (hq)"}
@@ -27,8 +27,8 @@ TITLES = {"lq": "degraded (lq)", "base": "before tuning (base)", "hq": "original
 class Picture:
     title: str
     face: str
-    file: str  # its path in the run's folder
-    size: tuple[int, int] | None  # None: not there, or no PNG
+    file: str  # path in the run's folder
+    size: tuple[int, int] | None  # None: missing or not a PNG
 
     @property
     def alt(self) -> str:
@@ -37,10 +37,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A row a face, a column each of degraded, before tuning, at the step, original."""
+    """Pictures with one row per face and the columns degraded, before tuning, at the step, original."""
 
     steps: list[int]
-    step: int | None  # the one that is shown
+    step: int | None  # the step shown
     is_newest: bool
     rows: list[tuple[str, list[Picture]]]
     columns: int
@@ -56,7 +56,7 @@ class Grid:
 
 
 def picture_file(run: RunFolder, name: str) -> Path | None:
-    """The path of one of the run's pictures, if it is one and is there."""
+    """Return the path of a picture of the run; None if it does not exist or is not a picture."""
     if not any(pattern.fullmatch(name) for pattern in PICTURES):
         return None
     path = file_in(run.folder, name)
@@ -70,7 +70,7 @@ def picture(run: RunFolder, *, folder: str, face: str, title: str) -> Picture:
 
 
 def grid(run: RunFolder, chosen: str = "") -> Grid | None:
-    """At the chosen step, or at the newest one; None before there is a picture."""
+    """Build the grid at the chosen step, by default the newest; None if there are no pictures."""
     place = run.folder / "pictures"
     folders = {path.name for path in _listed(place) if path.is_dir()}
     by_step = {int(name): name for name in folders if STEP.fullmatch(name)}
@@ -92,10 +92,10 @@ def grid(run: RunFolder, chosen: str = "") -> Grid | None:
         is_newest=wanted not in by_step,
         rows=[
             (face, [picture(run, folder=f"pictures/{name}", face=face, title=title) for name, title in columns.items()])
-            for face in faces[:MOST_FACES]
+            for face in faces[:MAX_FACES]
         ],
         columns=len(columns),
-        left_out=max(len(faces) - MOST_FACES, 0),
+        left_out=max(len(faces) - MAX_FACES, 0),
     )
 
 
@@ -107,7 +107,7 @@ def _listed(folder: Path) -> Iterable[Path]:
 
 
 def file_in(folder: Path, name: str) -> Path | None:
-    """The file, if it is there and really lies in the folder: a link could lead elsewhere."""
+    """Return the path of a file; None if it is missing or a link leads out of the folder."""
     try:
         path = (folder / name).resolve(strict=True)
     except (OSError, RuntimeError):
@@ -116,7 +116,7 @@ def file_in(folder: Path, name: str) -> Path | None:
 
 
 def png_size(path: Path) -> tuple[int, int] | None:
-    """Width and height, from the file's first bytes; None if it is not a PNG."""
+    """Read width and height from the PNG header; None if the file is not a PNG."""
     try:
         with path.open("rb") as file:
             signature, chunk, width, height = PNG.unpack(file.read(PNG.size))

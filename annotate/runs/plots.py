@@ -1,4 +1,4 @@
-"""Plots of runs: curves, reliability, and what evaluations compare."""
+"""Plots of runs: training curves, calibration, and differences between restorers."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from annotate.runs.restorer_comparison import Cell, Metric, RestorerComparison
 from annotate.runs.restorer_history import RestorerHistory
 from annotate.runs.run_folders import ORIGINS, STRATA, FrmHistory, means
 
-MOST_POINTS = 400
-DASHED_POINTS = 60  # of lines that cross one another: with more of a step's noise their dashes cannot be told apart
-WORD = 48  # the width of “alarm”: words do not stand on one another
+MAX_POINTS = 400
+DASHED_POINTS = 60  # for lines that cross: with more points, noise makes the dash patterns indistinguishable
+LABEL_WIDTH = 48  # of “alarm”: labels must not overlap
 
 
 def run_plots(history: FrmHistory, total: int) -> list[Plot]:
-    """Loss, pair accuracy by origin and gold agreement of a run, as far as there is anything of each."""
+    """Plot loss, pair accuracy by origin and gold agreement of a run, where it has values."""
     last = max(history.last_step, total, 1)
     steps = count_axis("step", 0, last)
     loss = _thin(history.loss, last)
@@ -39,7 +39,11 @@ def run_plots(history: FrmHistory, total: int) -> list[Plot]:
         ]
         plots.append(
             plot(
-                "Pair accuracy by origin", _spoken("Pair accuracy", lines), lines, steps, share_axis(accuracy.values())
+                "Pair accuracy by origin",
+                _aria_label("Pair accuracy", lines),
+                lines,
+                steps,
+                share_axis(accuracy.values()),
             )
         )
     if any(gold.values()):
@@ -52,7 +56,7 @@ def run_plots(history: FrmHistory, total: int) -> list[Plot]:
         plots.append(
             plot(
                 "Agreement with the gold labels",
-                _spoken("Gold agreement", lines),
+                _aria_label("Gold agreement", lines),
                 lines,
                 steps,
                 share_axis(gold.values()),
@@ -62,7 +66,7 @@ def run_plots(history: FrmHistory, total: int) -> list[Plot]:
 
 
 def restorer_plots(history: RestorerHistory, total: int) -> list[tuple[str, list[Plot]]]:
-    """The plots of a restorer's training, under headings, with a mark at each step that raised an alarm."""
+    """Plot a restorer's training, grouped by heading, with a mark at each step that raised an alarm."""
     last = max(history.last_step, total, 1)
     steps, alarming = count_axis("step", 0, last), [row.step for row in reversed(history.alarming)]
     groups = chart_groups(history)
@@ -70,7 +74,7 @@ def restorer_plots(history: RestorerHistory, total: int) -> list[tuple[str, list
 
 
 def _chart_plot(chart: Chart, steps: Axis, last: int, alarming: list[int]) -> Plot:
-    limit = MOST_POINTS if len(chart.lines) == 1 else DASHED_POINTS
+    limit = MAX_POINTS if len(chart.lines) == 1 else DASHED_POINTS
     lines = [
         Series(
             f"line {line.css}".strip(),
@@ -89,7 +93,7 @@ def _chart_plot(chart: Chart, steps: Axis, last: int, alarming: list[int]) -> Pl
     else:
         axis = value_axis([*values, 0.0] if chart.zero else values)
     bands = [below + above[::-1]] if below else []
-    made = plot(chart.title, _spoken(chart.title, lines), lines, steps, axis, bands=bands)
+    made = plot(chart.title, _aria_label(chart.title, lines), lines, steps, axis, bands=bands)
     zero = Mark("", y=axis.place(0, HEIGHT - BOTTOM, TOP)) if chart.zero else None
     return replace(made, alarms=_alarm_marks(made, steps, alarming), note=chart.note, zero=zero, folded=chart.folded)
 
@@ -98,21 +102,21 @@ def _alarm_marks(made: Plot, steps: Axis, alarming: list[int]) -> list[Mark]:
     marks: list[Mark] = []
     for step in alarming:
         x = steps.place(step, made.left, made.right)
-        worded = [mark.x for mark in marks if mark.label]
-        marks.append(Mark("" if worded and x - worded[-1] < WORD else "alarm", x=x))
+        labelled = [mark.x for mark in marks if mark.label]
+        marks.append(Mark("" if labelled and x - labelled[-1] < LABEL_WIDTH else "alarm", x=x))
     return marks
 
 
-def _spoken(what: str, lines: list[Series]) -> str:
+def _aria_label(what: str, lines: list[Series]) -> str:
     return f"{what} by step, now " + ", ".join(f"{line.name} {line.newest}" for line in lines)
 
 
-def _thin(points: Sequence[Point], last: int, limit: int = MOST_POINTS) -> list[Point]:
+def _thin(points: Sequence[Point], last: int, limit: int = MAX_POINTS) -> list[Point]:
     return [point for _, point in sorted(means(points, last, limit).items())]
 
 
 def reliability(calibration: CalibrationCurve) -> Plot | None:
-    """How often it is right when it is so sure: on the diagonal if the probabilities can be believed."""
+    """Plot observed against predicted probability. Calibrated probabilities lie on the diagonal."""
     bins = sorted(calibration.bins, key=lambda found: found.predicted)
     if not bins:
         return None
@@ -120,11 +124,11 @@ def reliability(calibration: CalibrationCurve) -> Plot | None:
     points = [(found.predicted, found.observed) for found in bins]
     shares = share_axis([points, [(observed, predicted) for predicted, observed in points]])
     return plot(
-        "CalibrationCurve",
-        "Predicted probability against observed share; the table below has the figures",
+        "Calibration",
+        "Predicted probability against observed share; figures in the table below",
         [
             Series("base", "perfectly calibrated", [(shares.low, shares.low), (shares.high, shares.high)]),
-            Series("line", "observed; larger dots are more pairs", points),
+            Series("line", "observed; a larger dot means more pairs", points),
         ],
         replace(shares, title="predicted"),
         replace(shares, title="observed"),
@@ -133,7 +137,7 @@ def reliability(calibration: CalibrationCurve) -> Plot | None:
 
 
 def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
-    """Agreement on contested pairs, a row a method, on the band of how far people agree with one another."""
+    """Plot agreement on contested pairs, one row per method, with agreement between people as a band."""
     found = [(row, row.share) for row in evaluation.rows if row.stratum == "contested" and row.share]
     if not found:
         return None
@@ -145,8 +149,7 @@ def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
         low, high = across(axis, people.low), across(axis, people.high)
         band = Mark(str(people), low, round(high - low, 1))
     return plot_intervals(
-        "Agreement with the gold labels on contested pairs, by method, with 95% intervals; the table below has "
-        "the figures",
+        "Agreement with the gold labels on contested pairs by method, with 95% intervals; figures in the table below",
         axis,
         [(row.title, f"{share.value:.1%}", row.group, share.value, share.low, share.high) for row, share in found],
         people=band,
@@ -154,7 +157,7 @@ def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
 
 
 def difference_plots(comparison: RestorerComparison) -> list[IntervalPlot]:
-    """A plot a metric: each restorer's difference against the base, on the same faces."""
+    """Plot each restorer's difference against the base on the same faces, one plot per metric."""
     plots = []
     for number, metric in enumerate(comparison.metrics):
         cells = [(row.title, row.cells[number]) for row in comparison.rows if not row.is_base]
@@ -173,7 +176,7 @@ def _difference_plot(metric: Metric, base: str, found: list[tuple[str, Cell]]) -
         rows.append((title, f"{cell.change} {cell.verdict}".strip(), cell.verdict, middle, low, high))
     axis = value_axis([value for row in rows for value in (*row[3:], 0.0)])
     signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
-    spoken = ", ".join(f"{title} {value}" for title, value, *_ in rows)
+    listed = ", ".join(f"{title} {value}" for title, value, *_ in rows)
     better = f"; {metric.better}" if metric.better else ""
-    made = plot_intervals(f"{metric.title}, difference against {base}: {spoken}", signed, rows)
+    made = plot_intervals(f"{metric.title}, difference against {base}: {listed}", signed, rows)
     return replace(made, title=f"{metric.title}{better}", zero=Mark(base, x=across(axis, 0)))

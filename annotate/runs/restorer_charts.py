@@ -1,15 +1,15 @@
-"""What the page of a restorer's training shows of its curve: lines to plot, and the same figures as tables."""
+"""Curves of a restorer's training: lines to plot, and the same values as tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 from annotate.charts.axes import Point
-from annotate.runs.restorer_history import MEASURES, TERMS, Evaluated, RestorerHistory, figure
-from annotate.runs.run_folders import STRATA, means, stretch_length
+from annotate.runs.restorer_history import MEASURES, TERMS, HeldOutEvaluation, RestorerHistory, figure
+from annotate.runs.run_folders import STRATA, means, range_length
 
 STYLES = ("", "second", "third", "fourth")  # dashes and colours, in style.css
-MOST_ROWS = 20  # of a table of means
+MAX_ROWS = 20  # in a table of means
 STRATUM_TITLES = {"contested": "contested pairs", "anchored": "anchored pairs"}
 
 
@@ -23,14 +23,14 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class Chart:
-    """`noisy` lines have a point a step; `shares` are of 1; a band is between the lows and the highs of an interval."""
+    """A chart. noisy: one point per step; shares: values in [0, 1]; band: lower and upper ends of an interval."""
 
     title: str
     lines: list[ChartLine]
     note: str = ""
     noisy: bool = False
     shares: bool = False
-    decades: bool = False  # on a logarithmic axis, if the values span decades
+    decades: bool = False  # logarithmic axis if the values span decades
     zero: bool = False
     folded: bool = False
     band: tuple[list[Point], list[Point]] = field(default_factory=lambda: ([], []))
@@ -44,11 +44,11 @@ class Table:
 
 
 def chart_groups(history: RestorerHistory) -> list[tuple[str, list[Chart]]]:
-    """Under headings; empty ones are left out."""
+    """Group charts by heading; empty groups are left out."""
     groups = [
         ("On the held-out faces", list(_held_out(history))),
         ("In training", list(_training(history))),
-        ("The reward model while it is updated", list(_reward_model(history))),
+        ("Updates of the reward model", list(_reward_model(history))),
     ]
     return [(heading, charts) for heading, charts in groups if charts]
 
@@ -66,11 +66,11 @@ def _held_out(history: RestorerHistory) -> Iterator[Chart]:
             yield Chart(title, [ChartLine(measure.title, points, newest)], f"Held-out faces; {measure.better}.")
 
 
-def _hacking(rows: list[Evaluated]) -> Chart:
-    """Where the reward rises and a judge that is not trained on falls, the reward model is being exploited."""
-    names = {"judge": "judge, never trained on", "reward": "reward that is trained on"}
+def _hacking(rows: list[HeldOutEvaluation]) -> Chart:
+    """Chart the reward against the judge: a rising reward with a falling judge indicates reward hacking."""
+    names = {"judge": "judge, not trained on", "reward": "reward, trained on"}
     changes = {name: list(_changes(rows, name)) for name in names}
-    judged = [(row.step, row.changes["judge"]) for row in rows if "judge" in row.changes]
+    judge_changes = [(row.step, row.changes["judge"]) for row in rows if "judge" in row.changes]
     return Chart(
         "Reward against the judge, change since the start" if changes["judge"] else "Reward, change since the start",
         [
@@ -78,15 +78,18 @@ def _hacking(rows: list[Evaluated]) -> Chart:
             for name, css in (("reward", ""), ("judge", "second"))
             if (points := changes[name])
         ],
-        "Held-out faces. If the reward rises while the judge falls, the reward model is being exploited (reward "
-        "hacking)." + (" The band is the judge's 95% interval." if judged else ""),
+        "Held-out faces. If the reward rises while the judge falls, the restorer exploits the reward model (reward "
+        "hacking)." + (" The band is the judge's 95% interval." if judge_changes else ""),
         zero=True,
-        band=([(step, change.low) for step, change in judged], [(step, change.high) for step, change in judged]),
+        band=(
+            [(step, change.low) for step, change in judge_changes],
+            [(step, change.high) for step, change in judge_changes],
+        ),
     )
 
 
-def _changes(rows: list[Evaluated], name: str) -> Iterator[Point]:
-    """As the run tells it, else against its first evaluation."""
+def _changes(rows: list[HeldOutEvaluation], name: str) -> Iterator[Point]:
+    """Yield the recorded changes, or differences to the first evaluation if none are recorded."""
     first = next((row.values[name] for row in rows if name in row.values), None)
     for row in rows:
         if name in row.changes:
@@ -99,17 +102,17 @@ def _training(history: RestorerHistory) -> Iterator[Chart]:
     if history.reward:
         yield _noisy("Reward", "mean of the batch", history.reward, "Training faces; higher is better.")
     if history.loss:
-        several = "All terms with their weights." if history.values else ""
+        several = "Sum of the weighted terms." if history.values else ""
         yield _noisy("Loss" if not several else "Loss, total", "loss", history.loss, several)
     if history.gradients:
         lines = [
             ChartLine(TERMS.get(term, term), points, figure(points[-1][1]), css)
             for css, (term, points) in zip(cycle(STYLES), history.gradients.items(), strict=False)
         ]
-        note = "Of each term with its weight: what steers the restorer."
+        note = "Of each weighted term: its influence on the restorer."
         yield Chart("Norms of the gradients", lines, note, noisy=True, decades=True)
     for term, points in history.values.items():
-        chart = _noisy(f"Loss term: {TERMS.get(term, term)}", "value", points, "Without its weight.")
+        chart = _noisy(f"Loss term: {TERMS.get(term, term)}", "value", points, "Before weighting.")
         yield replace(chart, folded=True)
 
 
@@ -134,19 +137,19 @@ def _noisy(title: str, name: str, points: Sequence[Point], note: str) -> Chart:
 
 
 def tables(history: RestorerHistory) -> list[Table]:
-    """The figures of the curves; means where there is one a step."""
-    return [table for table in (_stretches(history), _evaluations(history), _gold(history)) if table.rows]
+    """Tabulate the values of the curves; values of single steps are averaged over ranges of steps."""
+    return [table for table in (_step_means(history), _evaluations(history), _gold(history)) if table.rows]
 
 
-def _stretches(history: RestorerHistory) -> Table:
+def _step_means(history: RestorerHistory) -> Table:
     columns = {"Loss": history.loss, "Reward": history.reward, "Loss of the reward model": history.frm_loss}
     columns |= {f"{TERMS.get(term, term)}, value": points for term, points in history.values.items()}
     columns |= {f"{TERMS.get(term, term)}, gradient": points for term, points in history.gradients.items()}
     columns = {name: points for name, points in columns.items() if points}
     ends = [points[-1][0] for points in columns.values()]
     last = int(max(ends, default=0))
-    length = stretch_length(last, MOST_ROWS)
-    found = {name: means(points, last, MOST_ROWS) for name, points in columns.items()}
+    length = range_length(last, MAX_ROWS)
+    found = {name: means(points, last, MAX_ROWS) for name, points in columns.items()}
     return Table(
         "Means over steps",
         ["Steps", *columns],

@@ -1,4 +1,4 @@
-"""A run of kind evaluation: restorers by metrics, read from its folder."""
+"""Results of an evaluation of restorers, read from its run folder."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,8 @@ from rewardlab.training.checked_json import Unreadable, read_what_fits
 from rewardlab.training.evaluation_schema import ComparisonResults, Difference, Estimate, MetricColumn, RestorerRow
 
 VERDICTS = ("better", "worse", "unclear")
-MOST_DIGITS = 6
-NO_RESTORERS = ("lq", "hq")  # never the best of a column
+MAX_DIGITS = 6
+NO_RESTORERS = ("lq", "hq")  # never marked as best
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Metric:
     digits: int
     trained_on: bool
     note: str
-    simulated: bool  # a reward model that learned from simulated labels
+    simulated: bool  # a reward model trained on simulated labels
 
     @property
     def better(self) -> str:
@@ -33,13 +33,13 @@ class Metric:
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def text(self, value: float, *, signed: bool = False) -> str:
-        rounded = round(value, self.digits) + 0.0  # no -0.00
+        rounded = round(value, self.digits) + 0.0  # avoid -0.00
         return f"{rounded:{'+' if signed else ''},.{self.digits}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A restorer's mean with its 95% interval, and the difference against the base on the same faces."""
+    """A restorer's mean of one metric with its 95% interval, and its difference against the base on the same faces."""
 
     metric: Metric
     mean: float
@@ -83,25 +83,25 @@ class RestorerComparison:
     created: datetime | None = None
     split: str = ""
     faces: int = 0
-    monitored_left_out: int = 0  # faces left out because settings may fit them
+    monitored_left_out: int = 0  # faces left out because they were used to monitor training
     with_monitored: bool = False
     sha256: str = ""
     base: str = ""
     simulated: bool = False
-    frm: dict[str, str] = field(default_factory=dict)  # runs, by what they do here
+    frm: dict[str, str] = field(default_factory=dict)  # run by role
     metrics: list[Metric] = field(default_factory=list)
     rows: list[ComparedRestorer] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
-    face_names: list[str] = field(default_factory=list)  # that have pictures
-    columns: dict[str, str] = field(default_factory=dict)  # titles of the pictures, by name
+    face_names: list[str] = field(default_factory=list)  # faces with pictures
+    columns: dict[str, str] = field(default_factory=dict)  # titles of picture columns by name
     downloads: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def frm_runs(self) -> list[tuple[str, str, bool]]:
-        """What it does here, its name, whether that is an address."""
-        roles = {"train": "reward model that they were trained with", "judge": "reward model that only judges"}
+        """Role and name of each reward model, and whether its run has a page."""
+        roles = {"train": "reward model used in training", "judge": "held-out reward model (judge)"}
         return [(roles.get(role, role), name, bool(RUN.fullmatch(name))) for role, name in self.frm.items()]
 
     @property
@@ -114,7 +114,7 @@ class RestorerComparison:
 
 
 def comparison(run: RunFolder) -> RestorerComparison | None:
-    """None before there are results."""
+    """Read the results of an evaluation; None if there are none yet."""
     path = run.folder / "evaluation" / "results.json"
     if not path.exists():
         return None
@@ -125,7 +125,7 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
         return RestorerComparison(problem=str(unreadable), downloads=downloads_of(run))
     is_simulated, base = results.simulated is True, results.base or ""
     if results.simulated is None:
-        problems.append("it does not say whether labels were simulated")
+        problems.append("“simulated” is missing: whether the labels were simulated is unknown")
     metrics = [_metric(column, is_simulated) for column in results.metrics]
     rows = [_row(row, metrics, base) for row in results.rows]
     titles = TITLES | {row.restorer: row.title for row in rows}
@@ -140,13 +140,13 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
         simulated=is_simulated,
         frm={role: name for role, name in results.frm.items() if name},
         metrics=metrics,
-        rows=_best_marked(rows, metrics),
+        rows=_mark_best(rows, metrics),
         unavailable=results.unavailable,
         code=results.code,
-        face_names=_addressed(results.pictures.faces, FACE, "face", problems),
+        face_names=_valid_names(results.pictures.faces, FACE, "face", problems),
         columns={
             name: titles.get(name, name)
-            for name in _addressed(results.pictures.columns, NAMES, "column of pictures", problems)
+            for name in _valid_names(results.pictures.columns, NAMES, "column of pictures", problems)
         },
         downloads=downloads_of(run),
         problems=problems,
@@ -155,7 +155,7 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
 
 @dataclass(frozen=True)
 class ImageComparison:
-    """Two pictures of a face, to be laid over one another."""
+    """Two pictures of a face, shown on top of each other with a divider."""
 
     face: str
     left: str
@@ -166,7 +166,7 @@ class ImageComparison:
 def image_comparison(
     run: RunFolder, found: RestorerComparison, *, face: str = "", left: str = "", right: str = ""
 ) -> ImageComparison | None:
-    """As was chosen; what was not, or is unknown, is the first face, the base and the restorer after it."""
+    """Select two pictures of a face. Defaults: the first face, the base, and the restorer after it."""
     names = list(found.columns)
     if not names or not found.face_names:
         return None
@@ -176,10 +176,10 @@ def image_comparison(
     right = right if right in names else next(iter(after), left)
     face = face if face in found.face_names else found.face_names[0]
 
-    def shown(name: str) -> Picture:
+    def picture_of(name: str) -> Picture:
         return picture(run, folder=f"evaluation/pictures/{name}", face=face, title=found.columns[name])
 
-    return ImageComparison(face, left, right, [("left", shown(left)), ("right", shown(right))])
+    return ImageComparison(face, left, right, [("left", picture_of(left)), ("right", picture_of(right))])
 
 
 def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
@@ -187,7 +187,7 @@ def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
         name=column.name,
         title=column.title or column.name or "unnamed",
         higher_is_better=column.higher_is_better,
-        digits=min(3 if column.digits is None else column.digits, MOST_DIGITS),
+        digits=min(3 if column.digits is None else column.digits, MAX_DIGITS),
         trained_on=column.trained_on,
         note=column.note or "",
         simulated=is_simulated and (column.name in ("reward", "judge") or "frm" in column.name.lower()),
@@ -220,8 +220,11 @@ def _cell(metric: Metric, value: Estimate | None, against: Difference | None) ->
     )
 
 
-def _best_marked(rows: list[ComparedRestorer], metrics: list[Metric]) -> list[ComparedRestorer]:
-    """Several are best if their means look the same; of a single restorer, or without a direction, none is."""
+def _mark_best(rows: list[ComparedRestorer], metrics: list[Metric]) -> list[ComparedRestorer]:
+    """Mark the best cell of each column. Means that round to the same value share it.
+
+    Columns with one restorer, or without a direction, have no best cell.
+    """
     best = set()
     for number, metric in enumerate(metrics):
         cells = [(row.restorer, cell) for row in rows if (cell := row.cells[number])]
@@ -247,7 +250,7 @@ def _interval(metric: Metric, low: float | None, high: float | None, *, signed: 
     return f"{metric.text(low, signed=signed)} to {metric.text(high, signed=signed)}"
 
 
-def _addressed(names: list[str], pattern: re.Pattern[str], what: str, problems: list[str]) -> list[str]:
-    """Names of files and folders; others have no address here."""
-    problems += [f"a {what} has an impossible name: {name[:40]}" for name in names if not pattern.fullmatch(name)]
+def _valid_names(names: list[str], pattern: re.Pattern[str], what: str, problems: list[str]) -> list[str]:
+    """Return the names that match the pattern, without duplicates, and report the others as problems."""
+    problems += [f"a {what} has an invalid name: {name[:40]}" for name in names if not pattern.fullmatch(name)]
     return list(dict.fromkeys(name for name in names if pattern.fullmatch(name)))

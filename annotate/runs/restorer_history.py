@@ -1,11 +1,11 @@
-"""The curve of a run that trains a restorer: of kind base, or tuned with a reward model (refl)."""
+"""Training curve of a restorer: of a base (base) or of a tuning with a reward model (refl)."""
 
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from annotate.charts.axes import Point
-from annotate.runs.run_folders import Gold, RunFolder, curve_lines, gold_of
+from annotate.runs.run_folders import GoldAgreement, RunFolder, curve_lines, gold_of
 from rewardlab.training import run_schema
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 
@@ -15,12 +15,13 @@ TERMS = {
     "dwt": "structure: low wavelet frequencies",
     "reg": "regularization of the weights",
 }
-MOST_TERMS = 8
-MOST_PROBLEMS = 5  # that are spelled out
-MOST_ALARMS = 20  # between the first and the newest
+MAX_TERMS = 8
+MAX_PROBLEMS = 5  # shown on the page
+MAX_ALARMS = 20  # shown between the first and the newest
 
 
 def figure(value: float | None, *, digits: int = 4, signed: bool = False) -> str:
+    """Format a value with `digits` significant digits; “–” for None."""
     if value is None:
         return "–"
     if value and abs(value) < 0.001:
@@ -59,7 +60,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Change:
-    """Mean difference against the start, with its 95% interval."""
+    """Mean difference against the initial evaluation, with its 95% interval."""
 
     mean: float
     low: float
@@ -72,8 +73,8 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What the restorer did on the fixed held-out faces."""
+class HeldOutEvaluation:
+    """Measures of the restorer on the fixed held-out faces at one step and strength."""
 
     step: int
     strength: float
@@ -84,7 +85,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Summary:
-    """A measure at the first evaluation and at the newest."""
+    """A measure at the first and at the newest evaluation."""
 
     measure: Measure
     start: float | None
@@ -109,7 +110,7 @@ class Summary:
 
     @property
     def is_rescored(self) -> bool:
-        """The reward model moved: the change is not the difference of the two figures."""
+        """Whether the reward model was updated since, so that the change is not the difference of both values."""
         if self.measure.name != "reward" or self.start is None or not self.change:
             return False
         return not math.isclose(self.now - self.start, self.change.mean, rel_tol=0.01, abs_tol=1e-6)
@@ -121,15 +122,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class RestorerHistory:
-    """A step that was made again, after an interruption, counts as it was made last."""
+    """The curve of a run. If a step was repeated after an interruption, its last values count."""
 
     loss: list[Point] = field(default_factory=list)
     reward: list[Point] = field(default_factory=list)
     frm_loss: list[Point] = field(default_factory=list)
-    values: dict[str, list[Point]] = field(default_factory=dict)  # of each term, without its weight
-    gradients: dict[str, list[Point]] = field(default_factory=dict)  # norms, with the weight
-    evaluations: list[Evaluated] = field(default_factory=list)
-    gold: list[Gold] = field(default_factory=list)
+    values: dict[str, list[Point]] = field(default_factory=dict)  # of each term, before weighting
+    gradients: dict[str, list[Point]] = field(default_factory=dict)  # norms of each weighted term
+    evaluations: list[HeldOutEvaluation] = field(default_factory=list)
+    gold: list[GoldAgreement] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -139,13 +140,13 @@ class RestorerHistory:
         return int(max([*trained, *evaluated], default=0))
 
     @property
-    def by_step(self) -> list[Evaluated]:
-        """One evaluation a step: at the greatest strength, if there are several."""
+    def by_step(self) -> list[HeldOutEvaluation]:
+        """One evaluation per step, at the greatest strength."""
         return list({row.step: row for row in self.evaluations}.values())
 
     @property
-    def alarming(self) -> list[Evaluated]:
-        """Newest first."""
+    def alarming(self) -> list[HeldOutEvaluation]:
+        """Evaluations with an alarm, newest first."""
         return [row for row in reversed(self.evaluations) if row.alarms]
 
     @property
@@ -154,37 +155,37 @@ class RestorerHistory:
 
     @property
     def evaluated_steps(self) -> int:
-        """Steps evaluated after the initial one, which cannot raise an alarm."""
+        """Number of steps evaluated after the initial one, which cannot raise an alarm."""
         return sum(row.step > 0 for row in self.by_step)
 
     @property
-    def alarms_to_show(self) -> list[Evaluated]:
+    def alarms_to_show(self) -> list[HeldOutEvaluation]:
         """The newest and the first alarm."""
         return self.alarming if len(self.alarming) < 3 else [self.alarming[0], self.alarming[-1]]
 
     @property
-    def between(self) -> list[Evaluated]:
+    def between(self) -> list[HeldOutEvaluation]:
         return self.alarming[1:-1]
 
     @property
-    def alarming_between(self) -> list[Evaluated]:
-        return self.between[:MOST_ALARMS]
+    def alarming_between(self) -> list[HeldOutEvaluation]:
+        return self.between[:MAX_ALARMS]
 
     @property
     def first_problems(self) -> list[str]:
-        return self.problems[:MOST_PROBLEMS]
+        return self.problems[:MAX_PROBLEMS]
 
     @property
-    def first(self) -> Evaluated | None:
+    def first(self) -> HeldOutEvaluation | None:
         return self.by_step[0] if self.evaluations else None
 
     @property
-    def newest(self) -> Evaluated | None:
+    def newest(self) -> HeldOutEvaluation | None:
         return self.by_step[-1] if self.evaluations else None
 
     @property
-    def best_judged(self) -> Evaluated | None:
-        """The look at which the judge was highest, if there were several; the earliest of equals."""
+    def best_judged(self) -> HeldOutEvaluation | None:
+        """The earliest evaluation with the highest judge; None with fewer than two."""
         rows = [row for row in self.by_step if "judge" in row.values]
         return max(rows, key=lambda row: row.values["judge"]) if len(rows) > 1 else None
 
@@ -205,25 +206,26 @@ class RestorerHistory:
 
 
 def history(run: RunFolder) -> RestorerHistory:
+    """Read the curve of a run; unreadable values are listed as problems."""
     lines = curve_lines(run)
     training: dict[int, ReflPoint] = {}
-    evaluations: dict[tuple[int, float], Evaluated] = {}
-    gold: dict[int, Gold] = {}
+    evaluations: dict[tuple[int, float], HeldOutEvaluation] = {}
+    gold: dict[int, GoldAgreement] = {}
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
         where, found = f"line {number}", list[str]()
-        # The points of a base are those of a tuning, without its terms and its reward.
+        # Points of a base are points of a tuning without terms and reward.
         point = run_schema.decode_point(line, "refl", where, found) if line.strip() else None
         if point is None and number == len(lines):
-            continue  # it may be being written
+            continue  # it may still be incomplete
         if isinstance(point, GoldPoint):
             gold[point.step] = gold_of(point)
         elif isinstance(point, HeldOutPoint):
-            evaluated = _evaluated(point)
+            evaluated = _held_out_evaluation(point)
             evaluations[point.step, evaluated.strength] = evaluated
         elif isinstance(point, ReflPoint):
             if point.loss is None and point.reward is None and not found:
-                found.append(f"{where} holds neither a loss nor an evaluation")
+                found.append(f"{where} has neither a loss nor an evaluation")
             else:
                 training[point.step] = point
         problems += found
@@ -236,7 +238,7 @@ def history(run: RunFolder) -> RestorerHistory:
             if term.gradient is not None:
                 gradients[name].append((point.step, term.gradient))
     known = values.keys() | gradients.keys()
-    terms = [*(term for term in TERMS if term in known), *sorted(known - TERMS.keys())][:MOST_TERMS]
+    terms = [*(term for term in TERMS if term in known), *sorted(known - TERMS.keys())][:MAX_TERMS]
     return RestorerHistory(
         loss=[(point.step, point.loss) for point in rows if point.loss is not None],
         reward=[(point.step, point.reward) for point in rows if point.reward is not None],
@@ -249,9 +251,9 @@ def history(run: RunFolder) -> RestorerHistory:
     )
 
 
-def _evaluated(point: HeldOutPoint) -> Evaluated:
+def _held_out_evaluation(point: HeldOutPoint) -> HeldOutEvaluation:
     changes = {name: change for name, change in (point.against_start or {}).items() if name in MEASURES}
-    return Evaluated(
+    return HeldOutEvaluation(
         step=point.step,
         strength=1.0 if point.strength is None else point.strength,
         values={name: value for name in MEASURES if (value := point.held_out.get(name)) is not None},

@@ -1,6 +1,6 @@
-"""Training runs, read from their folders: what lies in RUN_ROOT is a run, wherever it was made.
+"""Runs, read from their folders. Every folder in RUN_ROOT is a run, on whichever machine it was made.
 
-A folder may be half copied, being written right now, or not ours at all: what cannot be read is said, not raised.
+A folder may be half copied, still being written, or not a run at all, so unreadable content is reported, not raised.
 """
 
 import json
@@ -20,7 +20,7 @@ from rewardlab.training import run_schema
 from rewardlab.training.checked_json import Unreadable
 from rewardlab.training.run_schema import Agreement, DataHeader, Description, FrmPoint, GoldPoint, Status
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")  # no file system has longer ones
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")  # the longest name of common file systems is 255 bytes
 STALE = timedelta(minutes=2)
 ORIGINS = {"ground_truth": "ground truth", "human": "human", "simulated": "simulated", "svm": "SVM"}
 STRATA = ("contested", "anchored")
@@ -30,7 +30,7 @@ KINDS = {
     "refl": "reward feedback learning",
     "evaluation": "evaluation of restorers",
 }
-SOURCES = {"base_run": "tuned from", "frm": "reward model", "judge": "judge that never trains"}
+SOURCES = {"base_run": "tuned from", "frm": "reward model", "judge": "judge, never trained"}
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Count:
 
 
 @dataclass(frozen=True)
-class LearnedFrom:
-    """The frozen preferences, or the faces (`counts` by split, without origin), that the run learned from."""
+class DataSummary:
+    """The frozen preferences, or the faces (`counts` by split, without origin), that the run used."""
 
     sha256: str = ""
     rows: int = 0
@@ -70,26 +70,29 @@ class LearnedFrom:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`state` is running, done, failed, stopped (by hand), interrupted (running, but silent for long) or waiting (no
-    step yet)."""
+    """A run.
+
+    state: running, done, failed, stopped (by the user), interrupted (running, but without update for two minutes) or
+    waiting (no step yet).
+    """
 
     name: str
     folder: Path
     created: datetime
-    problem: str = ""  # why nothing below is known
+    problem: str = ""  # why the folder cannot be read
     kind: str = ""
     state: str = ""
     step: int = 0
     total: int = 0
     updated: datetime | None = None
     error: str = ""
-    rate: float | None = None  # units a second
+    rate: float | None = None  # units per second
     unit: str = "pairs"
     config: dict[str, str] = field(default_factory=dict)
     start: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
-    snapshot: LearnedFrom = field(default_factory=LearnedFrom)
-    photographs: LearnedFrom = field(default_factory=LearnedFrom)
+    snapshot: DataSummary = field(default_factory=DataSummary)
+    photographs: DataSummary = field(default_factory=DataSummary)
 
     @property
     def title(self) -> str:
@@ -100,32 +103,32 @@ class RunFolder:
         return bool(NAME.fullmatch(self.name))
 
     @property
-    def looks_again(self) -> int | None:
-        """Seconds after which the page looks again; None: nothing more will come."""
+    def poll_seconds(self) -> int | None:
+        """Seconds between updates of the page; None once the run has ended."""
         return {"running": 2, "interrupted": 10, "waiting": 10}.get(self.state)
 
 
 def list_runs() -> list[RunFolder]:
-    """All runs, newest first."""
+    """Read all runs, newest first."""
     root = Path(settings.RUN_ROOT)
     folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    runs = [_run(folder) for folder in folders if not folder.name.startswith(".")]
+    runs = [_read_run(folder) for folder in folders if not folder.name.startswith(".")]
     return sorted(runs, key=lambda run: (run.created, run.name), reverse=True)
 
 
 def get_run(name: str) -> RunFolder | None:
-    """None if there is no such run, or if the name could lead out of RUN_ROOT."""
+    """Read a run; None if it does not exist or its name is not valid."""
     folder = Path(settings.RUN_ROOT) / name
-    return _run(folder) if NAME.fullmatch(name) and folder.is_dir() else None
+    return _read_run(folder) if NAME.fullmatch(name) and folder.is_dir() else None
 
 
-def _run(folder: Path) -> RunFolder:
+def _read_run(folder: Path) -> RunFolder:
     try:
         if not NAME.fullmatch(folder.name):
-            raise Unreadable("rename the folder: only letters, digits, dots, dashes and underscores have an address")
+            raise Unreadable("rename the folder: only letters, digits, dots, dashes and underscores are allowed")
         config = run_schema.read_description(folder)
-        is_begun = (folder / "status.json").exists()
-        return _described(folder, config, run_schema.read_status(folder) if is_begun else Status(state="waiting"))
+        has_status = (folder / "status.json").exists()
+        return _described(folder, config, run_schema.read_status(folder) if has_status else Status(state="waiting"))
     except Unreadable as unreadable:
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         return RunFolder(name=folder.name, folder=folder, created=changed, problem=str(unreadable))
@@ -155,8 +158,8 @@ def _described(folder: Path, config: Description, status: Status) -> RunFolder:
     )
 
 
-def _snapshot(header: DataHeader) -> LearnedFrom:
-    return LearnedFrom(
+def _snapshot(header: DataHeader) -> DataSummary:
+    return DataSummary(
         sha256=header.sha256,
         rows=header.rows,
         faces=header.faces,
@@ -167,7 +170,7 @@ def _snapshot(header: DataHeader) -> LearnedFrom:
 
 
 def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
-    """The runs it was made from: what each is to it, its name, whether it has a page here."""
+    """List the runs that this run started from: role, name, whether it has a page here."""
     found = []
     for key, role in SOURCES.items():
         path = Path(run.start.get(key, ""))
@@ -178,7 +181,7 @@ def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
 
 
 def curve_lines(run: RunFolder) -> list[bytes]:
-    """The last one may be being written, or be empty."""
+    """Read the lines of the curve. The last one may be incomplete or empty."""
     try:
         return (run.folder / "curve.jsonl").read_bytes().split(b"\n")
     except OSError:
@@ -186,15 +189,17 @@ def curve_lines(run: RunFolder) -> list[bytes]:
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldAgreement:
+    """Agreement with the gold labels at one step."""
+
     step: int
     agreement: dict[str, float | None]  # by stratum
     pairs: dict[str, int]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Means over a stretch of steps."""
+class StepRange:
+    """Means over a range of steps."""
 
     first: int
     last: int
@@ -204,26 +209,26 @@ class Stretch:
 
 @dataclass(frozen=True)
 class FrmHistory:
-    """The curve of a run. A step that was made again, after an interruption, counts as it was made last."""
+    """The curve of a run. If a step was repeated after an interruption, its last values count."""
 
     loss: list[Point] = field(default_factory=list)
     accuracy: dict[str, list[Point]] = field(default_factory=dict)  # by origin
-    gold: list[Gold] = field(default_factory=list)
-    data_wait: float | None = None  # share of the time, of the newest line
-    unreadable: int = 0  # lines, the last one not counted: it may be being written
+    gold: list[GoldAgreement] = field(default_factory=list)
+    data_wait: float | None = None  # share of the time, from the newest line
+    unreadable: int = 0  # lines, without the last one: it may be incomplete
 
     @property
     def last_step(self) -> int:
         return int(max([step for step, _ in self.loss[-1:]] + [gold.step for gold in self.gold[-1:]], default=0))
 
-    def stretches(self, limit: int = 20) -> list[Stretch]:
-        """The loss and the accuracies as a table of at most so many rows."""
+    def step_ranges(self, limit: int = 20) -> list[StepRange]:
+        """Average loss and accuracies over at most `limit` ranges of steps."""
         last = self.last_step
-        length = stretch_length(last, limit)
+        length = range_length(last, limit)
         loss = means(self.loss, last, limit)
         accuracy = [means(self.accuracy.get(origin, []), last, limit) for origin in ORIGINS]
         return [
-            Stretch(
+            StepRange(
                 first=number * length + 1,
                 last=min((number + 1) * length, last),
                 loss=loss[number][1],
@@ -234,9 +239,10 @@ class FrmHistory:
 
 
 def history(run: RunFolder) -> FrmHistory:
+    """Read the curve of a reward model's training."""
     lines = curve_lines(run)
     training: dict[int, FrmPoint] = {}
-    gold: dict[int, Gold] = {}
+    gold: dict[int, GoldAgreement] = {}
     unreadable = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -261,9 +267,9 @@ def history(run: RunFolder) -> FrmHistory:
     )
 
 
-def gold_of(point: GoldPoint) -> Gold:
+def gold_of(point: GoldPoint) -> GoldAgreement:
     strata = {stratum: point.gold.get(stratum, Agreement()) for stratum in STRATA}
-    return Gold(
+    return GoldAgreement(
         step=point.step,
         agreement={stratum: found.agreement for stratum, found in strata.items()},
         pairs={stratum: found.pairs for stratum, found in strata.items()},
@@ -271,8 +277,8 @@ def gold_of(point: GoldPoint) -> Gold:
 
 
 def means(points: Iterable[Point], last: int, limit: int) -> dict[int, Point]:
-    """The mean of each of at most `limit` equal stretches of steps, by the stretch's number."""
-    length = stretch_length(last, limit)
+    """Average points over at most `limit` equal ranges of steps. Return range number -> mean (step, value)."""
+    length = range_length(last, limit)
     groups = defaultdict[int, list[Point]](list)
     for step, value in points:
         groups[max(int(step) - 1, 0) // length].append((step, value))
@@ -282,7 +288,7 @@ def means(points: Iterable[Point], last: int, limit: int) -> dict[int, Point]:
     }
 
 
-def stretch_length(last: int, limit: int) -> int:
+def range_length(last: int, limit: int) -> int:
     return max(1, -(-last // limit))
 
 
@@ -302,5 +308,5 @@ def aware(moment: datetime) -> datetime: ...
 @overload
 def aware(moment: datetime | None) -> datetime | None: ...
 def aware(moment: datetime | None) -> datetime | None:
-    """Take a time without a zone as UTC."""
+    """Interpret a time without a zone as UTC."""
     return moment.replace(tzinfo=UTC) if moment and not moment.tzinfo else moment

@@ -1,4 +1,4 @@
-"""Training runs, for leads."""
+"""Pages of runs, for leads."""
 
 from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpResponse
@@ -19,7 +19,7 @@ from annotate.runs import plots as runs_plots
 from annotate.web.requests import Request, leads_only
 
 RESTORER_KINDS = ("base", "refl")
-PICTURE_CACHE_SECONDS = 60  # a step that is made again, after an interruption, makes its pictures again
+PICTURE_CACHE_SECONDS = 60  # a step repeated after an interruption writes its pictures again
 
 
 def _run_or_404(request: Request, name: str) -> run_folders.RunFolder:
@@ -30,7 +30,7 @@ def _run_or_404(request: Request, name: str) -> run_folders.RunFolder:
     return found
 
 
-def _progress_of_run(found: run_folders.RunFolder) -> dict:
+def _progress(found: run_folders.RunFolder) -> dict:
     if found.kind in RESTORER_KINDS:
         restorer = restorer_history.history(found)
         return {"run": found, "history": restorer, "groups": runs_plots.restorer_plots(restorer, found.total)}
@@ -54,7 +54,7 @@ def run(request: Request, name: str) -> HttpResponse:
     found = _run_or_404(request, name)
     if found.problem:
         return render(request, "annotate/runs/run.html", {"run": found})
-    context = _progress_of_run(found)
+    context = _progress(found)
     if found.kind in RESTORER_KINDS:
         grid = pictures.grid(found, request.GET.get("step", ""))
         context |= {
@@ -95,18 +95,18 @@ def _comparison(request: Request, found: run_folders.RunFolder) -> dict:
 @login_required
 @require_GET
 def run_live(request: Request, name: str) -> HttpResponse:
-    """The fragment that shows, without reload, how a run gets on."""
-    return render(request, "annotate/runs/run_live.html", _progress_of_run(_run_or_404(request, name)))
+    """Render the fragment that updates a run's progress without a reload."""
+    return render(request, "annotate/runs/run_live.html", _progress(_run_or_404(request, name)))
 
 
 @login_required
 @require_GET
 def run_faces(request: Request, name: str) -> HttpResponse:
-    """The fragment with the pictures of a step; 204 while the newest step is still the one that was `seen`."""
+    """Render the fragment with a step's pictures; 204 if the newest step is still `seen`."""
     found = _run_or_404(request, name)
     step = request.GET.get("step", "")
     grid = pictures.grid(found, step)
-    if found.looks_again and grid and str(grid.step) == request.GET.get("seen"):
+    if found.poll_seconds and grid and str(grid.step) == request.GET.get("seen"):
         return HttpResponse(status=204)
     response = render(request, "annotate/runs/run_faces.html", {"run": found, "grid": grid})
     if "seen" not in request.GET:
@@ -118,7 +118,7 @@ def run_faces(request: Request, name: str) -> HttpResponse:
 @login_required
 @require_GET
 def run_file(request: Request, name: str, file: str) -> FileResponse:
-    """A picture of the run, or a table of its evaluation; nothing else of the folder has an address."""
+    """Serve a picture of the run or a table of its evaluation. Other files are not served."""
     found = _run_or_404(request, name)
     picture = pictures.picture_file(found, file)
     if picture:

@@ -1,4 +1,4 @@
-"""`evaluate`: restorers of a few real portraits compared, refused where something is missing, and killed on the way."""
+"""Tests of `evaluate` on a few real portraits: tables, refusals, resumption."""
 
 import csv
 import io
@@ -49,18 +49,18 @@ def evaluate(*arguments: str) -> str:
 
 
 def make_photographs(place: Path) -> None:
-    """Portraits, and beside them results computed elsewhere: blurred photographs of the right size."""
+    """Write portraits, and results computed elsewhere: blurred photographs of the right size."""
     for number, portrait in enumerate(sorted(assets.find("demo-faces").glob("*.jpg"))[:FACES]):
         for folder in ("photographs", "results"):
             (place / folder).mkdir(exist_ok=True)
         shutil.copy(portrait, place / "photographs" / f"{number:05d}.jpg")
-        whole = Image.open(portrait).convert("RGB").resize((128, 128)).filter(ImageFilter.GaussianBlur(1))
-        whole.save(place / "results" / f"{number:05d}.png")
+        blurred = Image.open(portrait).convert("RGB").resize((128, 128)).filter(ImageFilter.GaussianBlur(1))
+        blurred.save(place / "results" / f"{number:05d}.png")
 
 
 @pytest.fixture
 def place(tmp_path, settings, db):
-    """The first half of the chain."""
+    """Ingest, caption, degrade and restore the portraits."""
     settings.RUN_ROOT = tmp_path / "runs"
     make_photographs(tmp_path)
     for command in (
@@ -75,7 +75,7 @@ def place(tmp_path, settings, db):
 
 
 def make_reward(root: Path, name: str, *, seed: int, null_text: bool = False, simulated: int = 0) -> Run:
-    """A finished run of train_frm, as far as an evaluation looks at it."""
+    """Write what an evaluation reads from a finished run of train_frm."""
     made = Run(root / name)
     torch.manual_seed(seed)
     model = frm.FaceRewardModel(clip.build(TINY), clip.make_tokenizer(TINY), frm.Preprocess(32), TINY)
@@ -90,7 +90,7 @@ def pictures(source: str) -> list[np.ndarray]:
     return [image_store.load(candidate) for candidate in Candidate.objects.filter(source=source).order_by("face")]
 
 
-def test_a_table_as_table_1_with_its_folder(place):
+def test_results_match_scores_and_models(place):
     trained = make_reward(place / "runs", "frm-1", seed=0, simulated=3)
     make_reward(place / "runs", "judge-1", seed=1, null_text=True)
     printed = evaluate(
@@ -133,27 +133,38 @@ def test_a_table_as_table_1_with_its_folder(place):
     assert {source: row["values"]["psnr"]["mean"] for source, row in rows.items()} == pytest.approx(means)
     against = rows["elsewhere"]["against_base"]
     assert against["psnr"]["mean"] == pytest.approx(means["elsewhere"] - means["lanczos"])
-    assert against["psnr"]["verdict"] == "unclear"  # of four faces
+    assert against["psnr"]["verdict"] == "unclear"  # with four faces
     assert set(against) == {*METRICS, "frm", "judge"}
     assert {len(rows[name]["against_base"]) for name in ("lq", "lanczos", "hq")} == {0}
 
+    require_values_of_models(place / "runs", rows["elsewhere"]["values"])
+    assert trained.model.exists()
+    require_files(folder, results)
+    for words in ("FaceReward", "SIMULATED", "With only 4 faces", "musiq_koniq_ckpt", str(folder / "evaluation")):
+        assert words in printed
+
+
+def require_values_of_models(root: Path, values: dict) -> None:
+    """Compare the FID and the rewards of “elsewhere” with values computed by the models directly."""
     candidates = list(Candidate.objects.filter(source="elsewhere").order_by("face").select_related("face"))
     pixels = {source: images.to_tensor(pictures(source)) for source in ("elsewhere", "hq")}
     extract = fid.open_features("efficientnet-lite0")
     distance = fid.frechet_distance(*(extract(of).numpy() for of in pixels.values()))
-    assert rows["elsewhere"]["values"]["fid"]["mean"] == pytest.approx(distance, rel=1e-4)
+    assert values["fid"]["mean"] == pytest.approx(distance, rel=1e-4)
     captions = {"frm-1": [candidate.face.caption for candidate in candidates], "judge-1": ""}
     for metric, name in (("frm", "frm-1"), ("judge", "judge-1")):
-        model = rewardlab.load(place / "runs" / name / "model")
+        model = rewardlab.load(root / name / "model")
         reward = model.score(pixels["elsewhere"], captions[name]).mean().item()
-        assert rows["elsewhere"]["values"][metric]["mean"] == pytest.approx(reward, abs=1e-6)
-    assert trained.model.exists()
+        assert values[metric]["mean"] == pytest.approx(reward, abs=1e-6)
 
+
+def require_files(folder: Path, results: dict) -> None:
+    """Check the pictures, tables, description and status that the evaluation wrote."""
     assert results["pictures"] == {
         "faces": ["00", "01", "02", "03"], "columns": ["lq", "lanczos", "elsewhere", "hq"],
     }  # fmt: skip
     picture = folder / "evaluation" / "pictures" / "elsewhere" / "02.png"
-    assert picture.read_bytes() == candidates[2].path.read_bytes()
+    assert picture.read_bytes() == Candidate.objects.filter(source="elsewhere").order_by("face")[2].path.read_bytes()
     assert len(list(csv.DictReader((folder / "evaluation" / "table.csv").open()))) == 4 * 6
     assert r"\toprule" in (folder / "evaluation" / "table.tex").read_text()
     assert "| Input |" in squeezed((folder / "evaluation" / "table.md").read_text())
@@ -163,38 +174,36 @@ def test_a_table_as_table_1_with_its_folder(place):
     )  # fmt: skip
     assert described["config"]["restorers"] == ["elsewhere"]
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
-    for words in ("FaceReward", "SIMULATED", "With only 4 faces", "musiq_koniq_ckpt", str(folder / "evaluation")):
-        assert words in printed
 
 
 def test_faces_used_to_monitor_training_are_left_out(place):
-    looked = Run(place / "runs" / "looked")
-    make_base(looked, "one-step", held_out=FACES - 1)
-    freeze_faces(looked.faces)
-    run("restore", "--restorer", "looked", "--faces", "test")
+    monitored = Run(place / "runs" / "monitored")
+    make_base(monitored, "one-step", held_out=FACES - 1)
+    freeze_faces(monitored.faces)
+    run("restore", "--restorer", "monitored", "--faces", "test")
     last = Face.objects.order_by("pk").last()
 
-    printed = evaluate("elsewhere", "looked", "--metrics", "psnr", "--name", "without")
+    printed = evaluate("elsewhere", "monitored", "--metrics", "psnr", "--name", "without")
     results = json.loads((place / "runs" / "without" / "evaluation" / "results.json").read_text())
     assert (results["faces"]["count"], results["faces"]["watched_out"]) == (1, FACES - 1)
-    found = Score.objects.get(metric="psnr", candidate__face=last, candidate__source="looked").value
-    row = next(row for row in results["rows"] if row["restorer"] == "looked")
+    found = Score.objects.get(metric="psnr", candidate__face=last, candidate__source="monitored").value
+    row = next(row for row in results["rows"] if row["restorer"] == "monitored")
     assert row["values"]["psnr"]["mean"] == pytest.approx(found)
     assert f"Without the {FACES - 1} used to monitor training" in printed
 
-    printed = evaluate("elsewhere", "looked", "--metrics", "psnr", "--with-monitored")
+    printed = evaluate("elsewhere", "monitored", "--metrics", "psnr", "--with-monitored")
     assert f"Means over {FACES} faces" in printed
     assert "Includes faces used to monitor training" in printed
 
-    shutil.rmtree(looked.folder)
-    make_base(looked, "one-step", held_out=FACES)
-    freeze_faces(looked.faces)
-    with pytest.raises(CommandError, match=r"All 4 faces of split test monitored the training.*--with-monitored"):
-        evaluate("looked", "--metrics", "psnr", "--name", "nothing-left")
+    shutil.rmtree(monitored.folder)
+    make_base(monitored, "one-step", held_out=FACES)
+    freeze_faces(monitored.faces)
+    with pytest.raises(CommandError, match=r"All 4 faces of split test were used to monitor .*--with-monitored"):
+        evaluate("monitored", "--metrics", "psnr", "--name", "nothing-left")
     assert f"{FACES} faces" in evaluate("elsewhere", "--metrics", "psnr", "--name", "of-others")
 
 
-def test_what_is_there_is_not_computed_again_and_other_options_need_another_name(place):
+def test_repeated_command_reuses_values_and_refuses_other_options(place):
     first = evaluate("lanczos", "--metrics", "ssim", "--name", "one")
     assert "evaluate: done 12, skipped 0" in first
     before = list(Score.objects.order_by("pk").values())
@@ -215,7 +224,7 @@ def test_what_is_there_is_not_computed_again_and_other_options_need_another_name
         evaluate("lanczos", "--name", "frm-1")
 
 
-def test_a_folder_of_a_strange_name_stays_in_its_place(place):
+def test_restorer_name_with_path_is_written_to_safe_folder(place):
     Restorer.objects.filter(name="elsewhere").update(name="../up")
     Candidate.objects.filter(source="elsewhere").update(source="../up")
     evaluate("../up", "--metrics", "ssim", "--name", "one")
@@ -226,57 +235,59 @@ def test_a_folder_of_a_strange_name_stays_in_its_place(place):
     assert results["rows"][1]["restorer"] == "../up"
 
 
-def test_missing_candidates_are_refused_with_the_remedy(place):
+def test_missing_candidates_are_refused_with_remedy(place):
     first = Face.objects.order_by("pk").first()
     first.candidates.filter(source="lanczos").delete()
     with pytest.raises(CommandError) as refused:
         evaluate("lanczos", "elsewhere", "--metrics", "ssim", "--name", "one")
-    assert "lanczos lacks 1 of 4 faces: manage.py restore --restorer lanczos" in str(refused.value)
-    assert "elsewhere lacks" not in str(refused.value)
+    assert "lanczos is missing for 1 of 4 faces: run manage.py restore --restorer lanczos" in str(refused.value)
+    assert "elsewhere is missing" not in str(refused.value)
     assert "--skip-missing" in str(refused.value)
     assert not (place / "runs" / "one").exists()
     assert "3 of the 4 faces" in evaluate("lanczos", "--metrics", "ssim", "--name", "one", "--skip-missing")
     assert not Score.objects.filter(candidate__face=first).exists()
     Candidate.objects.filter(source="elsewhere").delete()
-    with pytest.raises(CommandError, match=r"lacks 4 of 4 faces: manage.py restore --from-folder elsewhere=PATH"):
+    with pytest.raises(
+        CommandError, match=r"is missing for 4 of 4 faces: run manage.py restore --from-folder elsewhere=PATH"
+    ):
         evaluate("elsewhere")
-    with pytest.raises(CommandError, match="No face of split test has candidates of all of lq, elsewhere, hq"):
+    with pytest.raises(CommandError, match="No face of split test has candidates from all of lq, elsewhere, hq"):
         evaluate("elsewhere", "--skip-missing")
 
 
-def test_what_is_unknown_or_makes_no_sense_is_named(place):
+def test_invalid_options_are_refused_with_reason(place):
     make_reward(place / "runs", "frm-1", seed=0)
     half = make_reward(place / "runs", "half", seed=0)
     half.write_status("failed", step=0, total=1)
     for arguments, words in {
-        ("codeformer",): r"No restorer is called codeformer; there are: elsewhere, lanczos.*restore --restorer code",
-        ("lanczos", "--base", "nobody"): "No restorer is called nobody",
-        ("lanczos", "--base", "hq"): "as --base one of them or lq",
-        ("lq",): "Name restorers to compare",
-        ("lanczos", "--faces", "gold"): "no face of split gold: name another with --faces",
-        ("lanczos", "--metrics", "musiq"): r"None of these metrics can be had here. musiq: the file musiq_koniq_ckpt",
-        ("lanczos", "--metrics", "beauty"): "No metric is called beauty; there are ssim, .*, fid",
-        ("lanczos", "--trained-on", "beauty"): "No metric is called beauty",
+        ("codeformer",): r"Unknown restorer: codeformer. Known: elsewhere, lanczos.*restore --restorer code",
+        ("lanczos", "--base", "nobody"): "Unknown restorer: nobody",
+        ("lanczos", "--base", "hq"): "--base must be a restorer or lq",
+        ("lq",): "Name at least one restorer",
+        ("lanczos", "--faces", "gold"): "Split gold has no faces: choose another split with --faces",
+        ("lanczos", "--metrics", "musiq"): r"None of these metrics can run here. musiq: the file musiq_koniq_ckpt",
+        ("lanczos", "--metrics", "beauty"): "Unknown metric: beauty. Known: ssim, .*, fid",
+        ("lanczos", "--trained-on", "beauty"): "Unknown metric: beauty",
         ("lanczos", "--frm", "nowhere"): r"There is no run nowhere in .* Known: frm-1, half",
-        ("lanczos", "--judge", "half"): "half is not done",
-        ("lanczos", "--frm", "frm-1", "--judge", "frm-1"): "cannot be judged by it",
+        ("lanczos", "--judge", "half"): "half is not finished",
+        ("lanczos", "--frm", "frm-1", "--judge", "frm-1"): "--frm and --judge are both frm-1",
         ("lanczos", "--name", "../up"): "not a valid name of a run",
     }.items():
         with pytest.raises(CommandError, match=words):
             evaluate(*arguments)
     Face.objects.update(caption="")
-    with pytest.raises(CommandError, match=r"4 of 4 faces have no caption: manage.py caption"):
+    with pytest.raises(CommandError, match=r"4 of 4 faces have no caption: run manage.py caption"):
         evaluate("lanczos", "--frm", "frm-1")
 
 
-def test_a_flat_image_is_left_out_and_a_broken_one_stops_it(place):
+def test_flat_image_is_left_out_and_broken_image_is_refused(place):
     flat = Candidate.objects.filter(source="elsewhere").order_by("pk").first()
     Candidate.objects.filter(pk=flat.pk).update(sha256=image_store.store_png(np.full((128, 128, 3), 90, np.uint8)))
     printed = evaluate("elsewhere", "--metrics", "ssim", "niqe", "--name", "one")
     assert "undefined (1)" in printed
     results = json.loads((place / "runs" / "one" / "evaluation" / "results.json").read_text())
     notes = {metric["name"]: metric["note"] for metric in results["metrics"]}
-    assert notes == {"ssim": "", "niqe": "1 of 4 faces left out, which lack a value in some row"}
+    assert notes == {"ssim": "", "niqe": "1 of 4 faces left out: a row has no value for them"}
     assert {row["values"]["niqe"]["n"] for row in results["rows"]} == {3}
     broken = Candidate.objects.filter(source="lanczos").order_by("pk").last()
     broken.path.write_bytes(b"")
@@ -286,11 +297,11 @@ def test_a_flat_image_is_left_out_and_a_broken_one_stops_it(place):
     assert not (place / "runs" / "two" / "evaluation").exists()
 
 
-def test_killed_it_goes_on_and_ends_with_the_same_table(place):
+def test_killed_evaluation_resumes_with_same_results(place):
     make_reward(place / "runs", "frm-1", seed=0)
     copy = place / "db.sqlite3"
     with sqlite3.connect(copy) as database:
-        database.executescript("".join(connection.connection.iterdump()))  # for other processes
+        database.executescript("".join(connection.connection.iterdump()))  # a copy for other processes
     environment = os.environ | {
         "DATA_ROOT": str(place), "DATABASE_URL": f"sqlite:///{copy}", "DJANGO_SETTINGS_MODULE": "annotate.settings",
     }  # fmt: skip
@@ -315,20 +326,24 @@ def test_killed_it_goes_on_and_ends_with_the_same_table(place):
     features = place / "runs" / "killed" / "cache" / "fid-efficientnet-lite0.jsonl"
     features.parent.mkdir(parents=True, exist_ok=True)
     with features.open("a") as file:
-        file.write('{"key": "ab')  # what a kill in the middle of a line leaves
-    printed, _ = start((*call, "--name", "killed"), (*call, "--name", "whole")).communicate(timeout=300)
+        file.write('{"key": "ab')  # a partial line, as left by a kill
+    printed, _ = start((*call, "--name", "killed"), (*call, "--name", "complete")).communicate(timeout=300)
     counted = re.findall(r"evaluate: done (\d+), already there (\d+), skipped 0", printed)
-    (done, already), (done_whole, already_whole) = [(int(first), int(second)) for first, second in counted]
+    (done, already), (done_complete, already_complete) = [(int(first), int(second)) for first, second in counted]
     assert already > 0
     assert done + already == 5 * 4 * FACES
-    assert (done_whole, already_whole) == (2 * 4 * FACES, 3 * 4 * FACES)  # scores are shared, the rest is not
+    assert (done_complete, already_complete) == (
+        2 * 4 * FACES,
+        3 * 4 * FACES,
+    )  # scores are shared; rewards and features are not
     tables = [
-        json.loads((place / "runs" / name / "evaluation" / "results.json").read_text()) for name in ("killed", "whole")
+        json.loads((place / "runs" / name / "evaluation" / "results.json").read_text())
+        for name in ("killed", "complete")
     ]
     assert tables[0]["rows"] == tables[1]["rows"]
 
 
 def program(*commands: tuple[str, ...]) -> str:
-    """A process that calls these commands one after the other."""
+    """Return the code of a process that calls these commands in order."""
     calls = "; ".join(f"call_command(*{command!r})" for command in commands)
     return f"import django; django.setup(); from django.core.management import call_command; {calls}"

@@ -1,4 +1,4 @@
-"""Run folders of the first version, written before config.json named one, stay readable: by the pages and by `Run`."""
+"""Tests of run folders of version 1, whose config.json states no version: pages and `Run` can still read them."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rewardlab.training.runs import Run
-from tests.annotate.test_runs import page_of
 from tests.support.factories import make_user
+from tests.support.run_folders import page_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "run_folders_v1"
 
@@ -20,7 +20,7 @@ def lead(client, db, settings, tmp_path):
     return client
 
 
-def test_list_of_v1_runs_shows_the_newest_figures(lead):
+def test_list_of_v1_runs_shows_latest_values(lead):
     page = page_of(lead, "/runs/")
     for words in (
         "<span><small>loss</small> 0.548</span> <span><small>gold agreement</small> 100%</span>",
@@ -33,7 +33,7 @@ def test_list_of_v1_runs_shows_the_newest_figures(lead):
         assert words in page
 
 
-def test_pages_of_v1_runs_show_all_that_the_files_say(lead):
+def test_pages_of_v1_runs_show_values_of_their_files(lead):
     frm = page_of(lead, "/runs/frm/")
     assert "Loss by step, now 0.548" in frm
     assert "Gold agreement by step, now contested pairs 100.0%, anchored pairs 83.3%" in frm
@@ -41,18 +41,18 @@ def test_pages_of_v1_runs_show_all_that_the_files_say(lead):
     assert "could not be read" not in frm
     base = page_of(lead, "/runs/base/")
     assert "Loss by step, now loss 0.3986" in base
-    assert "images a second</dt><dd>74.3" in base
+    assert "images per second</dt><dd>74.3" in base
     refl = page_of(lead, "/runs/refl/")
     assert "Loss term: structure: LPIPS" in refl
-    assert "<dt>judge that never trains</dt><dd>judge</dd>" in refl
-    assert "not as it should be" not in base + refl
+    assert "<dt>judge, never trained</dt><dd>judge</dd>" in refl
+    assert "has errors" not in base + refl
     evaluation = page_of(lead, "/runs/evaluation/")
     assert "<strong>Trained on:</strong> PSNR (dB), FaceReward (frm-1, trained with)." in evaluation
     assert "<dt>measurements</dt><dd>96 of 96" in evaluation
 
 
 @pytest.mark.parametrize(("name", "steps"), [("frm", [0, 1, 2, 2]), ("base", [1, 2, 2, 3, 4, 4])])
-def test_run_of_v1_reads_its_folder(name, steps):
+def test_v1_folder_is_read_as_run(name, steps):
     run = Run(FIXTURES / name)
     assert run.description().kind == name
     assert run.is_done()

@@ -1,88 +1,17 @@
-"""The pages of training runs, from folders as a training process writes them."""
+"""Tests of the pages of runs that train a reward model."""
 
 import json
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.support.factories import make_user
+from tests.support.run_folders import page_of, write_evaluation, write_run
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def root(settings, tmp_path):
-    settings.RUN_ROOT = tmp_path / "runs"
-    settings.RUN_ROOT.mkdir()
-    return settings.RUN_ROOT
-
-
-@pytest.fixture
-def lead(client):
-    client.force_login(make_user("lead", is_staff=True))
-    return client
-
-
-def write_run(
-    root, name="frm-1", *, state="running", error="", silent=0, counts=None, created="2026-01-02T03:04:05+00:00"
-):
-    """A run at step 40 of 100, last heard of `silent` seconds ago; its curve ends in a half line."""
-    folder = root / name
-    folder.mkdir()
-    manifest = {"sha256": "abc123" * 10, "rows": 60, "faces": 10, "filters": {"origins": None}}
-    manifest["counts"] = counts or {"gold/human": 12, "train/ground_truth": 48}
-    config = {"kind": "frm", "name": name, "created": created, "config": {"learning_rate": 3.3e-6}}
-    config |= {"start": {"backbone": "compact"}, "manifest": manifest, "code": {"commit": "c0ffee", "torch": "2.9"}}
-    updated = (datetime.now(UTC) - timedelta(seconds=silent)).isoformat()
-    status = {"state": state, "step": 40, "total": 100, "updated": updated, "error": error, "pairs_per_second": 31.5}
-    accuracy = {"ground_truth": 0.9, "human": 0.625, "simulated": None, "svm": 0.75}
-    curve = [{"step": 0, "gold": {"contested": {"agreement": 0.5, "pairs": 12}, "anchored": {"agreement": None}}}]
-    curve += [{"step": step, "loss": 1 - step / 100, "accuracy": accuracy, "data_wait": 0.04} for step in range(1, 41)]
-    curve += [{"step": 40, "gold": {"contested": {"agreement": 0.71, "pairs": 12}, "anchored": {"agreement": 0.83}}}]
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "status.json").write_text(json.dumps(status))
-    (folder / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve) + '{"step": 41, "loss": 0.0')
-    return folder
-
-
-def write_evaluation(folder, *, simulated):
-    def row(name, title, agreement, **fields):
-        known = {"low": agreement - 0.05, "high": agreement + 0.05} if agreement else {"low": None, "high": None}
-        row = {"name": name, "title": title, "group": name, "stratum": "contested", "agreement": agreement, "pairs": 12}
-        empty = dict.fromkeys(("mcnemar_p", "better", "worse", "paper")) | {"paper_where": "", "note": ""}
-        return row | known | empty | fields
-
-    two_agree = {"value": 0.82, "low": 0.78, "high": 0.86, "comparisons": 310}
-    results = {
-        "run": folder.name,
-        "created": "2026-01-03T00:00:00+00:00",
-        "gold": {"faces": 2, "contested": 12, "decided": 12, "anchored": 0, "simulated": simulated, "sha256": "ab"},
-        "people": {"two_agree": two_agree, "one_against_rest": None},
-        "rows": [
-            row("frm", "FRM, image and text", 0.712, paper=0.8778, paper_where="Table 11"),
-            row("metric", "LPIPS", 0.603, mcnemar_p=0.0004, better=1, worse=9),
-            row("metric", "MUSIQ", None, note="its weights are missing"),
-        ],
-        "calibration": {
-            "bins": [{"predicted": 0.6, "observed": 0.55, "pairs": 9}],
-            "ece": 0.05,
-            "brier": 0.2,
-            "log_loss": 0.6,
-        },
-    }
-    (folder / "evaluation").mkdir()
-    (folder / "evaluation" / "results.json").write_text(json.dumps(results))
-    (folder / "evaluation" / "table.csv").write_text("name,agreement\nfrm,0.712\n")
-
-
-def page_of(client, address):
-    response = client.get(address)
-    assert response.status_code == 200
-    return " ".join(response.content.decode().split())
-
-
-def test_runs_are_for_leads(client, root):
-    folder = write_run(root)
+def test_runs_are_for_leads_only(client, run_root):
+    folder = write_run(run_root)
     write_evaluation(folder, simulated=False)
     pages = ["/runs/", "/runs/frm-1/", "/runs/frm-1/live", "/runs/frm-1/table.csv"]
     assert {client.get(page)["Location"] for page in pages} == {f"/accounts/login/?next={page}" for page in pages}
@@ -91,11 +20,11 @@ def test_runs_are_for_leads(client, root):
     assert "/runs/" not in page_of(client, "/")
 
 
-def test_a_running_one_shows_its_figures_and_its_curves_and_looks_again(lead, root):
-    write_run(root, counts={"gold/human": 12, "train/simulated": 48})
+def test_running_run_shows_figures_and_curves_and_polls(lead, run_root):
+    write_run(run_root, counts={"gold/human": 12, "train/simulated": 48})
     listed = page_of(lead, "/runs/")
     assert "40 of 100" in listed
-    assert "0.600" in listed  # the loss of step 40: the half line after it says 0.0
+    assert "0.600" in listed  # the loss of step 40; the incomplete line after it has 0.0
     assert "71%" in listed
     assert "abc123abc1" in listed
     page = page_of(lead, "/runs/frm-1/")
@@ -113,48 +42,48 @@ def test_a_running_one_shows_its_figures_and_its_curves_and_looks_again(lead, ro
     assert "c0ffee" in page
     assert "learning_rate" in page
     assert " style=" not in page
-    assert "not been evaluated" in page
+    assert "Not evaluated yet." in page
 
 
-def test_a_long_curve_is_thinned_to_means(lead, root):
-    folder = write_run(root)
+def test_long_curve_is_averaged(lead, run_root):
+    folder = write_run(run_root)
     lines = (json.dumps({"step": step, "loss": step % 2}) for step in range(1, 20_001))
     (folder / "curve.jsonl").write_text("\n".join(lines))
     plot = lead.get("/runs/frm-1/live").context["plots"][0]
     points = [point.split(",") for point in plot.lines[0].points.split()]
     assert len(points) == 400
-    assert len({y for _, y in points}) == 1  # zeros and ones by turns, averaged
+    assert len({y for _, y in points}) == 1  # averages of alternating zeros and ones
 
 
 @pytest.mark.parametrize(
     ("run", "words", "polls"),
     [
         ({"silent": 100}, "Running", True),
-        ({"silent": 200}, "The same command goes on where it was", True),
+        ({"silent": 200}, "Run the same command again to resume", True),
         ({"state": "failed", "error": "The disk is <full>."}, "The disk is &lt;full&gt;.", False),
         ({"state": "done"}, "Done.", False),
     ],
 )
-def test_states_in_plain_words(lead, root, run, words, polls):
-    write_run(root, **run)
+def test_state_is_shown_and_only_active_runs_poll(lead, run_root, run, words, polls):
+    write_run(run_root, **run)
     fragment = page_of(lead, "/runs/frm-1/live")
     assert words in fragment
     assert ("hx-get" in fragment) is polls
 
 
-def test_folders_that_are_no_runs_are_listed_with_what_is_wrong(lead, root):
-    write_run(root, "older", created="2025-01-01T00:00:00")
-    write_run(root, "newer", created="2025-01-02T00:00:00")
+def test_unreadable_folders_are_listed_with_reason(lead, run_root):
+    write_run(run_root, "older", created="2025-01-01T00:00:00")
+    write_run(run_root, "newer", created="2025-01-02T00:00:00")
     for name in ("holiday photos", "notes", "cut", "list", "typed", "half", "odd", ".hidden"):
-        (root / name).mkdir()
-    (root / "cut" / "config.json").write_bytes(b'{"kind": "fr\xff')
-    (root / "list" / "config.json").write_text("[1]")
+        (run_root / name).mkdir()
+    (run_root / "cut" / "config.json").write_bytes(b'{"kind": "fr\xff')
+    (run_root / "list" / "config.json").write_text("[1]")
     odd = {"kind": "frm", "created": "2024-01-01T00:00:00"}
-    (root / "odd" / "config.json").write_text(json.dumps(odd))
-    (root / "typed" / "config.json").write_text(json.dumps(odd | {"manifest": 7}))
-    (root / "half" / "config.json").write_text(json.dumps(odd))
-    (root / "half" / "status.json").write_text('{"state": "running", "rate": NaN}')
-    (root / "odd" / "curve.jsonl").write_text('[]\n{"step": "x", "loss": NaN, "accuracy": 3}\n{"gold": 1}\nnull\n')
+    (run_root / "odd" / "config.json").write_text(json.dumps(odd))
+    (run_root / "typed" / "config.json").write_text(json.dumps(odd | {"manifest": 7}))
+    (run_root / "half" / "config.json").write_text(json.dumps(odd))
+    (run_root / "half" / "status.json").write_text('{"state": "running", "rate": NaN}')
+    (run_root / "odd" / "curve.jsonl").write_text('[]\n{"step": "x", "loss": NaN, "accuracy": 3}\n{"gold": 1}\nnull\n')
     page = page_of(lead, "/runs/")
     assert "rename the folder" in page
     assert "config.json is missing" in page
@@ -184,8 +113,8 @@ def test_folders_that_are_no_runs_are_listed_with_what_is_wrong(lead, root):
         ("status.json", '{"state": "done", "step": ' + "9" * 5000 + "}", "status.json is not JSON"),
     ],
 )
-def test_page_of_a_broken_run_says_what_is_wrong(lead, root, file, content, words):
-    (write_run(root) / file).write_text(content)
+def test_page_of_broken_run_shows_reason(lead, run_root, file, content, words):
+    (write_run(run_root) / file).write_text(content)
     assert words in page_of(lead, "/runs/frm-1/")
     assert words in page_of(lead, "/runs/")
     assert lead.get("/runs/frm-1/live").status_code == 200
@@ -194,14 +123,14 @@ def test_page_of_a_broken_run_says_what_is_wrong(lead, root, file, content, word
 @pytest.mark.parametrize(
     "name", ["..", ".", "%2e%2e", "%2e%2e%2fsecret", "..%5csecret", ".hidden", "absent", "a b", "a%0a"]
 )
-def test_no_name_leads_out_of_the_run_folder(lead, root, name):
-    write_run(root.parent, "secret")
-    write_run(root, ".hidden")
+def test_names_outside_run_root_are_not_found(lead, run_root, name):
+    write_run(run_root.parent, "secret")
+    write_run(run_root, ".hidden")
     assert {lead.get(f"/runs/{name}/{page}").status_code for page in ("", "live", "table.csv")} == {404}
 
 
-def test_the_evaluation_stands_beside_the_papers_figures(lead, root):
-    folder = write_run(root, state="done")
+def test_evaluation_is_shown_with_paper_figures(lead, run_root):
+    folder = write_run(run_root, state="done")
     write_evaluation(folder, simulated=False)
     page = page_of(lead, "/runs/frm-1/")
     assert "SIMULATED" not in page
@@ -216,16 +145,16 @@ def test_the_evaluation_stands_beside_the_papers_figures(lead, root):
     assert "results.json is not JSON" in page_of(lead, "/runs/frm-1/")
 
 
-def test_simulated_gold_labels_are_marked(lead, root):
-    folder = write_run(root, state="done", counts={"gold/simulated": 12, "train/simulated": 48})
+def test_simulated_gold_labels_are_marked(lead, run_root):
+    folder = write_run(run_root, state="done", counts={"gold/simulated": 12, "train/simulated": 48})
     write_evaluation(folder, simulated=True)
     assert "These gold labels are from SIMULATED annotators." in page_of(lead, "/runs/frm-1/")
     assert "from <strong>simulated</strong> annotators" in page_of(lead, "/runs/frm-1/live")
     assert '71% <span class="tag">simulated</span>' in page_of(lead, "/runs/")
 
 
-def test_only_the_tables_can_be_downloaded(lead, root):
-    write_evaluation(write_run(root), simulated=False)
+def test_only_tables_are_downloadable(lead, run_root):
+    write_evaluation(write_run(run_root), simulated=False)
     response = lead.get("/runs/frm-1/table.csv")
     assert b"".join(response.streaming_content) == b"name,agreement\nfrm,0.712\n"
     assert response["Content-Disposition"] == 'attachment; filename="frm-1-table.csv"'
