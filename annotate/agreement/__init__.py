@@ -1,1 +1,1 @@
-"""Agreement on a gold set: between people, and with metrics, predictors and reward models."""
+"""Agreement reports of campaigns: between people and, on a gold set, with metrics, predictors and reward models."""

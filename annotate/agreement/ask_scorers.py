@@ -1,7 +1,7 @@
-"""What scorers prefer on the gold set's pairs: every metric, the predictors, the reward models and where these began.
+"""Answers of scorers on the gold set's pairs: metrics, predictors, reward models and their untuned backbones.
 
-Each is asked once and kept (`ScorerAnswers`), so that a report needs neither torch nor scikit-learn. Whatever learned
-from a face of the gold set is refused, in words.
+Answers are stored (`ScorerAnswers`), so a report needs neither torch nor scikit-learn. A reward model trained on a face
+of the gold set gets no answers, and the reason is stored.
 """
 
 import json
@@ -37,14 +37,14 @@ from rewardlab.training import runs
 from rewardlab.training.runs import Run
 
 Group = ScorerAnswers.Group
-SMALLEST = 1e-9  # probabilities are kept this far from 0 and 1
-EXTRAPOLATES = "it learned from contested pairs alone: on pairs with the photograph it is beyond its data"
-SEES_ORIGINAL = "it compares with the photograph, so on pairs with the photograph it cannot be wrong"
+SMALLEST = 1e-9  # probabilities are clipped to this distance from 0 and 1
+EXTRAPOLATES = "it is trained on contested pairs only, so it extrapolates on pairs with the photograph"
+SEES_ORIGINAL = "it is measured against the photograph, so it is always right on pairs with the photograph"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Margins (N,) in the order of the pairs, or None and why."""
+    """Answers of one scorer: margins (N,) in the order of the pairs, or None with a reason."""
 
     name: str
     title: str
@@ -56,7 +56,7 @@ class Answers:
 
 
 def open_runs(names: Sequence[str]) -> list[Run]:
-    """The finished runs of reward models of these names; all there are without names. Raises `runs.RunError`."""
+    """Open the named runs of reward models, by default all finished ones. Raises `runs.RunError`."""
     root = Path(settings.RUN_ROOT)
     if names:
         return [runs.finished(runs.open_run(root, name), "frm", "--frm", "a reward model") for name in names]
@@ -65,41 +65,43 @@ def open_runs(names: Sequence[str]) -> list[Run]:
 
 
 def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "cpu") -> Iterator[Step]:
-    """Ask every scorer, and keep each one's answers at once. Reward models that were asked before are not asked again.
-    Raises `GoldChanged`, `GoldLeak`."""
+    """Measure every scorer and store its answers. Reward models and backbones that have answers are skipped.
+
+    Raises `GoldChanged` or `GoldLeak`.
+    """
     gold_guard.refuse_gold_in_training()
     gold_hashes.require_unchanged(gold_set)
-    wanted = _wanted(gold_set)
-    for answers in chain(_metrics(wanted), _predictors(wanted)):
-        yield _store(gold_set, wanted, answers)
-    asked: set[str] = set()
+    gold_rows = _gold_rows(gold_set)
+    for answers in chain(_metrics(gold_rows), _predictors(gold_rows)):
+        yield _store(gold_set, gold_rows, answers)
+    seen: set[str] = set()
     for run in reward_models:
-        for scorer in _of_run(wanted, run, device):
-            if scorer.origin in asked:
-                continue  # runs of one start share their backbone
-            asked.add(scorer.origin)
-            if _is_there(gold_set, scorer.origin):
+        for scorer in _models_of(gold_rows, run, device):
+            if scorer.origin in seen:
+                continue  # runs with the same initialisation share their backbone
+            seen.add(scorer.origin)
+            if _has_answers(gold_set, scorer.origin):
                 yield Step(already=1)
             else:
-                answers = scorer.ask()
+                answers = scorer.measure()
                 known = {"run": run.name, "origin": scorer.origin}
-                yield _store(gold_set, wanted, replace(answers, provenance=answers.provenance | known))
+                yield _store(gold_set, gold_rows, replace(answers, provenance=answers.provenance | known))
 
 
-def _is_there(gold_set: GoldSet, origin: str) -> bool:
-    there = gold_set.scorer_answers.exclude(margins={})
-    return there.filter(provenance__origin=origin, provenance__pairs=gold_set.pairs_sha256).exists()
+def _has_answers(gold_set: GoldSet, origin: str) -> bool:
+    answered = gold_set.scorer_answers.exclude(margins={})
+    return answered.filter(provenance__origin=origin, provenance__pairs=gold_set.pairs_sha256).exists()
 
 
-def _wanted(gold_set: GoldSet) -> list[PreferenceRow]:
+def _gold_rows(gold_set: GoldSet) -> list[PreferenceRow]:
     pairs = gold_set.campaign.items.values_list("pair__first_id", "pair__second_id")
     scores = scores_of(sorted({candidate for pair in pairs for candidate in pair}))
     return judged_pairs(gold_set.campaign, [], scores=scores)
 
 
-def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> Step:
+def _store(gold_set: GoldSet, gold_rows: list[PreferenceRow], answers: Answers) -> Step:
     values = [] if answers.margins is None else answers.margins.tolist()
-    margins = dict(zip([row.pair for row in wanted], values, strict=True)) if values else {}
+    margins = dict(zip([row.pair for row in gold_rows], values, strict=True)) if values else {}
     ScorerAnswers.objects.update_or_create(
         gold_set=gold_set,
         name=answers.name,
@@ -117,14 +119,14 @@ def _store(gold_set: GoldSet, wanted: list[PreferenceRow], answers: Answers) -> 
     return Step(skipped=answers.title, reason="no_answers", detail=answers.reason)
 
 
-def _metrics(wanted: list[PreferenceRow]) -> Iterator[Answers]:
-    """Every metric; the better value wins."""
+def _metrics(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
+    """Yield margins of every metric: the image with the better value is preferred."""
     for name, metric in METRICS.items():
-        values = [row.scores.get(name) for row in wanted]
+        values = [row.scores.get(name) for row in gold_rows]
         missing = sum(value is None for value in values)
         if missing:
-            remedy = availability(name) or f"Score them: manage.py score --metrics {name}"
-            reason = f"{missing} of {len(wanted)} pairs have no {metric.title}. {remedy}"
+            remedy = availability(name) or f"Run manage.py score --metrics {name}."
+            reason = f"{missing} of {len(gold_rows)} pairs have no {metric.title}. {remedy}"
             yield Answers(f"metric-{name}", metric.title, Group.METRIC, None, reason)
             continue
         table = np.array(values, np.float64).reshape(-1, 2)
@@ -133,18 +135,18 @@ def _metrics(wanted: list[PreferenceRow]) -> Iterator[Answers]:
         yield Answers(f"metric-{name}", metric.title, Group.METRIC, margins, provenance=note)
 
 
-def _predictors(wanted: list[PreferenceRow]) -> Iterator[Answers]:
-    """The current SVM as it labels, its rivals fitted on the same labels, and a constant order of the restorers."""
+def _predictors(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
+    """Yield answers of the current SVM, of alternatives fitted on its labels, and of a constant order of restorers."""
     rows = list(preference_rows(splits=["train"], origins=["human", "simulated"]))
     version = current_predictor()
-    yield _version(wanted, version)
+    yield _version(gold_rows, version)
     parameters = version.parameters if version else None
     for rival in [
-        *baselines.predictor_rivals(rows, wanted, parameters=parameters),
-        baselines.constant_order(rows, wanted),
+        *baselines.predictor_rivals(rows, gold_rows, parameters=parameters),
+        baselines.constant_order(rows, gold_rows),
     ]:
         if rival.name == "svm":
-            continue  # the version above is what labels
+            continue  # the current version stands for it
         is_predictor = rival.group == "predictor"
         margins = rival.margins
         if margins is not None and is_predictor:
@@ -162,24 +164,24 @@ def _predictors(wanted: list[PreferenceRow]) -> Iterator[Answers]:
 
 
 def _log_odds(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    kept = np.clip(p, SMALLEST, 1 - SMALLEST)
-    return np.log(kept / (1 - kept))
+    clipped = np.clip(p, SMALLEST, 1 - SMALLEST)
+    return np.log(clipped / (1 - clipped))
 
 
-def _version(wanted: list[PreferenceRow], version: Predictor | None) -> Answers:
+def _version(gold_rows: list[PreferenceRow], version: Predictor | None) -> Answers:
     if version is None:
-        return Answers("svm", "SVM", Group.PREDICTOR, None, "No version has been fitted: manage.py fit_predictor.")
+        return Answers("svm", "SVM", Group.PREDICTOR, None, "No version has been fitted: run manage.py fit_predictor.")
     try:
         fitted = versions.load(version)
     except versions.DamagedPredictor as error:
         return Answers("svm", "SVM", Group.PREDICTOR, None, str(error))
-    first, second = manifest_labels.scores(wanted, fitted.features)
-    lacking = int((np.isnan(first) | np.isnan(second)).any(axis=1).sum())
+    first, second = manifest_labels.scores(gold_rows, fitted.features)
+    missing = int((np.isnan(first) | np.isnan(second)).any(axis=1).sum())
     title = f"SVM on metrics (version {version.pk})"
-    if lacking:
+    if missing:
         remedy = f"manage.py score --metrics {' '.join(fitted.features)}"
         return Answers(
-            "svm", title, Group.PREDICTOR, None, f"{lacking} of {len(wanted)} pairs lack a metric: {remedy}."
+            "svm", title, Group.PREDICTOR, None, f"{missing} of {len(gold_rows)} pairs lack a metric: run {remedy}."
         )
     return Answers(
         "svm",
@@ -193,54 +195,57 @@ def _version(wanted: list[PreferenceRow], version: Predictor | None) -> Answers:
 
 @dataclass(frozen=True)
 class _Scorer:
-    """A model of a run, opened only when it is asked. origin: tells two models apart."""
+    """A model of a run, opened only when it is measured. origin: identifies the model."""
 
     name: str
     origin: str
-    ask: Callable[[], Answers]
+    measure: Callable[[], Answers]
 
 
-def _of_run(wanted: list[PreferenceRow], run: Run, device: str) -> list[_Scorer]:
-    """Where the run began, and what came of it."""
-    told = run.description()
-    start, trained = json.dumps(told.start, sort_keys=True), f"{run.name}, created {told.created.isoformat()}"
+def _models_of(gold_rows: list[PreferenceRow], run: Run, device: str) -> list[_Scorer]:
+    """Return the run's initial backbone and its trained model."""
+    described = run.description()
+    start = json.dumps(described.start, sort_keys=True)
+    trained = f"{run.name}, created {described.created.isoformat()}"
     return [
-        _Scorer(f"start-{run.name}", start, lambda: _start(wanted, run, device)),
-        _Scorer(f"frm-{run.name}", trained, lambda: _reward_model(wanted, run, device)),
+        _Scorer(f"start-{run.name}", start, lambda: _backbone(gold_rows, run, device)),
+        _Scorer(f"frm-{run.name}", trained, lambda: _reward_model(gold_rows, run, device)),
     ]
 
 
-def _start(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
+def _backbone(gold_rows: list[PreferenceRow], run: Run, device: str) -> Answers:
     config = report.run_config(run)
     name, title = f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned"
     try:
         opened = prepare.open_start(run.description().start, run, config)
     except (MissingAsset, OSError) as error:
         return Answers(name, title, Group.START, None, str(error))
-    return Answers(name, title, Group.START, _margins(opened, wanted, config, device), is_log_odds=True)
+    return Answers(name, title, Group.START, _margins(opened, gold_rows, config, device), is_log_odds=True)
 
 
-def _reward_model(wanted: list[PreferenceRow], run: Run, device: str) -> Answers:
+def _reward_model(gold_rows: list[PreferenceRow], run: Run, device: str) -> Answers:
     config = report.run_config(run)
     name, title = f"frm-{run.name}", f"FRM {run.name}"
-    if leaked := _learned_from(wanted, run):
+    if leaked := _gold_leak(gold_rows, run):
         return Answers(name, title, Group.FRM, None, leaked)
-    margins = _margins(frm.load(run.model), wanted, config, device)
+    margins = _margins(frm.load(run.model), gold_rows, config, device)
     snapshot = {"snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
     return Answers(name, title, Group.FRM, margins, is_log_odds=True, provenance=snapshot)
 
 
 def _margins(
-    model: frm.FaceRewardModel, wanted: list[PreferenceRow], config: TrainConfig, device: str
+    model: frm.FaceRewardModel, gold_rows: list[PreferenceRow], config: TrainConfig, device: str
 ) -> NDArray[np.float64]:
-    return reward_model_margins.margins(model.to(device), wanted, Path(settings.MEDIA_ROOT), null_text=config.null_text)
+    return reward_model_margins.margins(
+        model.to(device), gold_rows, Path(settings.MEDIA_ROOT), null_text=config.null_text
+    )
 
 
-def _learned_from(wanted: list[PreferenceRow], run: Run) -> str:
-    """Why this model may not be compared here, if it learned from a person or picture of the gold set."""
-    people = {row.identity for row in wanted}
-    pictures = {path for row in wanted for path in (row.first, row.second)}
+def _gold_leak(gold_rows: list[PreferenceRow], run: Run) -> str:
+    """Return why this model cannot be compared: it was trained on a person or picture of the gold set. Empty if not."""
+    people = {row.identity for row in gold_rows}
+    pictures = {path for row in gold_rows for path in (row.first, row.second)}
     for row in manifest.read(run.manifest)[1]:
         if row.split == "train" and (row.identity in people or not pictures.isdisjoint((row.first, row.second))):
-            return f"It learned from face {row.face}, which is in this gold set: train it anew without it."
+            return f"It was trained on face {row.face}, which is in this gold set: train it again without that face."
     return ""

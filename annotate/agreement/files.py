@@ -1,6 +1,6 @@
-"""An agreement report as something to look at or to take away: what its page shows, and HTML, CSV and LaTeX files.
+"""Agreement report as a page and as HTML, CSV and LaTeX files.
 
-The HTML file needs no other: its pictures are in it. Files name nobody: annotators are A1, A2, ...
+The HTML file is self-contained, with its pictures embedded. Files contain pseudonyms (A1, A2, ...) instead of names.
 """
 
 import base64
@@ -31,18 +31,18 @@ Address = Callable[[Candidate], str]
 
 @dataclass(frozen=True)
 class DisputeView:
-    """A disputed pair with its pictures' addresses."""
+    """A disputed pair with the URLs of its pictures."""
 
     pair: int
     first: str
     second: str
     first_title: str
     second_title: str
-    words: str
+    summary: str
 
 
 def context(report: AgreementReport, address: Address) -> dict[str, Any]:
-    """What the report's templates need beside it. address: of a candidate's picture."""
+    """Build the context of the report's templates. address: from a candidate to its picture's URL."""
     people, scorers = report.people, report.scorers
     made: dict[str, Any] = {"report": report, "forms": FORMS}
     if people:
@@ -64,25 +64,25 @@ def context(report: AgreementReport, address: Address) -> dict[str, Any]:
 
 
 def _galleries(scorers: ScorersReport, address: Address) -> Iterator[tuple[str, str, list[DisputeView]]]:
-    for title, told, disputes in (
-        ("Pairs that people dispute most", "Most evenly divided first.", scorers.disputed_by_people),
+    for title, note, disputes in (
+        ("Pairs on which people disagree most", "The most evenly divided first.", scorers.disputed_by_people),
         (
-            f"Pairs on which {scorers.reference} and people are of different minds",
-            "Those first on which people agree most, then those of which the scorer is surest.",
+            f"Pairs on which {scorers.reference} and people disagree",
+            "Sorted by how clearly people agree, then by the scorer's confidence.",
             scorers.disputed_by_scorer,
         ),
     ):
         if disputes:
-            yield title, told, [_dispute_view(dispute, address) for dispute in disputes]
+            yield title, note, [_dispute_view(dispute, address) for dispute in disputes]
 
 
 def _dispute_view(dispute: Dispute, address: Address) -> DisputeView:
     first, second = dispute.pair.first, dispute.pair.second
-    words = f"{dispute.words}."
+    summary = f"{dispute.summary}."
     if dispute.scorer:
-        sure = "" if dispute.p is None else f" with probability {dispute.p:.0%}"
-        words += f" {dispute.scorer} prefers the {dispute.preferred}{sure}."
-    return DisputeView(dispute.pair.pk, address(first), address(second), _title(first), _title(second), words)
+        probability = "" if dispute.p is None else f" with probability {dispute.p:.0%}"
+        summary += f" {dispute.scorer} prefers the {dispute.preferred} image{probability}."
+    return DisputeView(dispute.pair.pk, address(first), address(second), _title(first), _title(second), summary)
 
 
 def _title(candidate: Candidate) -> str:
@@ -90,7 +90,7 @@ def _title(candidate: Candidate) -> str:
 
 
 def render(campaign: Campaign, form: str, *, code: str = "") -> str:
-    """The report as `html`, `csv` or `tex`."""
+    """Render the report as `html`, `csv` or `tex`."""
     report = agreement_report(campaign, pseudonyms=True)
     if form == "csv":
         return _csv(report)
@@ -105,14 +105,14 @@ def _style() -> str:
 
 
 def _inline(candidate: Candidate) -> str:
-    """The picture itself; an empty address if its file is not there."""
+    """Return the picture as a data URL; empty if its file is missing."""
     if not candidate.path.exists():
         return ""
     return f"data:image/png;base64,{base64.b64encode(candidate.path.read_bytes()).decode()}"
 
 
 def _rows(report: AgreementReport) -> Iterator[tuple]:
-    """section, item, figure, value, low, high, count, p, note; what is undefined is None, with the reason as note."""
+    """Yield rows with the columns of `HEADER`. Undefined values are None, with the reason as note."""
     people, scorers = report.people, report.scorers
     if people is None:
         return
@@ -135,13 +135,13 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
         yield ("annotator", item, "accuracy (Dawid-Skene)", *_values(row.accuracy))
         yield ("annotator", item, "left image chosen", row.left_share, None, None, row.sided, row.left_p, "")
         if row.retest:
-            yield ("annotator", item, "same again, mirrored", *row.retest, row.retested, None, "")
+            yield ("annotator", item, "same answer to mirrored repeats", *row.retest, row.retested, None, "")
     if scorers is None:
         return
     for ceiling in scorers.ceilings:
         for title, share in (
             ("two annotators agree", ceiling.two_agree),
-            ("one agrees with the majority of the others", ceiling.one_against_rest),
+            ("one annotator agrees with the majority of the others", ceiling.one_against_rest),
         ):
             if share:
                 yield ("ceiling", title, f"agreement, {ceiling.stratum}", *_share(share), None, "")
@@ -169,7 +169,17 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
                 yield ("calibration", item, name, getattr(scorer.calibration, name), None, None, None, None, "")
     for trace in report.traces:
         for step, value in trace.points:
-            yield ("reward model while tuned", trace.run, f"step {step:.0f}", value, None, None, trace.pairs, None, "")
+            yield (
+                "reward model during tuning",
+                trace.run,
+                f"step {step:.0f}",
+                value,
+                None,
+                None,
+                trace.pairs,
+                None,
+                "",
+            )
 
 
 def _line(section: str, line: NamedEstimate) -> tuple:
@@ -181,7 +191,7 @@ def _values(estimate: Estimate) -> tuple:
 
 
 def _share(share: Share) -> tuple:
-    """Where there is no interval, none is told: a share without one carries its own value."""
+    """Return value, low, high, count. low and high are None if the share has no interval, that is, low equals high."""
     low, high = (share.low, share.high) if share.low < share.high else (None, None)
     return share.value, low, high, share.count
 
@@ -197,7 +207,7 @@ def _provenance(report: AgreementReport) -> str:
 
 
 def _latex(report: AgreementReport) -> str:
-    """Two tables, of people and of scorers."""
+    """Write a table of people and, on a gold set, a table of scorers."""
     found = list(_rows(report))
     sections = ("all pairs", "kind of pair", "rule", "restorer pair", "mirrored repeats")
     people = [(item, *figures) for section, item, _, *figures in found if section in sections]
@@ -206,10 +216,10 @@ def _latex(report: AgreementReport) -> str:
         for section, item, figure, value, *figures in found
         if section == "ceiling" or (section == "scorer" and value is not None)
     ]
-    told = f"{report.campaign.name}: {report.answers} answers to {report.answered} pairs; {_provenance(report)}."
-    made = [_latex_table(people, f"Agreement between annotators. {told}", "tab:agreement")]
+    basis = f"{report.campaign.name}: {report.answers} answers to {report.answered} pairs; {_provenance(report)}."
+    made = [_latex_table(people, f"Agreement between annotators. {basis}", "tab:agreement")]
     if scorers:
-        caption = f"Agreement of scorers with the majority of annotators. {told}"
+        caption = f"Agreement of scorers with the majority of annotators. {basis}"
         made.append(_latex_table(scorers, caption, "tab:agreement-scorers"))
     return "\n".join(made)
 

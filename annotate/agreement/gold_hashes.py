@@ -1,4 +1,4 @@
-"""The gold set: which faces nothing may learn from, its pairs, and the hashes that freeze it."""
+"""Hashes of a gold set's pairs and answers, which detect changes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from annotate.models import GoldSet
 
 
 class GoldChanged(ValueError):
-    """A gold set is no longer what was made or frozen."""
+    """The pairs or answers of a gold set have changed since it was made or frozen."""
 
 
 def pairs_hash(gold_set: GoldSet) -> str:
-    """sha256 over persons and pictures of its pairs, in the order of pairs."""
+    """Compute the sha256 over persons and pictures of its pairs, in the order of pairs."""
     rows = gold_set.campaign.items.order_by("pair_id").values_list(
         "pair__face__identity", "pair__first__sha256", "pair__second__sha256"
     )
@@ -20,16 +20,16 @@ def pairs_hash(gold_set: GoldSet) -> str:
 
 
 def answers_hash(gold_set: GoldSet) -> str:
-    """sha256 over its pairs and every answer in force, mirrored repeats included."""
+    """Compute the sha256 over its pairs and all current answers, including mirrored repeats."""
     given = sorted(votes(campaign=gold_set.campaign, with_repeats=True), key=_key)
-    return _hash([(pairs_hash(gold_set),), *map(_told, given)])
+    return _hash([(pairs_hash(gold_set),), *map(_fields, given)])
 
 
 def _key(vote: Vote) -> tuple:
     return vote.pair, vote.annotator, vote.is_repeat
 
 
-def _told(vote: Vote) -> tuple:
+def _fields(vote: Vote) -> tuple:
     return (*_key(vote), vote.choice, vote.criterion, vote.left_is_first)
 
 
@@ -41,23 +41,22 @@ def _hash(rows: Iterable[tuple]) -> str:
 
 
 def require_unchanged(gold_set: GoldSet) -> None:
-    """Raises `GoldChanged` if its pairs, or the answers of a frozen one, are not what their hashes say."""
+    """Raise `GoldChanged` if the pairs, or the answers of a frozen gold set, do not match their hashes."""
     remedy = "Restore the database from a backup, or make a new gold set."
     if pairs_hash(gold_set) != gold_set.pairs_sha256:
-        raise GoldChanged(f"The pairs of the {gold_set} are not those that it was made of. {remedy}")
+        raise GoldChanged(f"The pairs of the {gold_set} have changed since it was made. {remedy}")
     if gold_set.frozen_at and answers_hash(gold_set) != gold_set.answers_sha256:
-        raise GoldChanged(f"The answers of the {gold_set} are not those that were frozen. {remedy}")
+        raise GoldChanged(f"The answers of the {gold_set} have changed since it was frozen. {remedy}")
 
 
 def find_gold_set(slug: str | None = None) -> GoldSet:
-    """The gold set of this campaign, or the only one there is. Raises `LookupError` with the remedy."""
+    """Find the gold set of this campaign, by default the only one. Raises `LookupError` with the remedy."""
     sets = {found.campaign.slug: found for found in GoldSet.objects.select_related("campaign").order_by("pk")}
     if slug in sets:
         return sets[slug]
     if not sets:
-        raise LookupError("There is no gold set yet: manage.py make_gold.")
+        raise LookupError("There is no gold set yet: run manage.py make_gold.")
     if slug is None and len(sets) == 1:
         return next(iter(sets.values()))
-    raise LookupError(
-        f"{'Which gold set' if slug is None else f'No gold set is called {slug}'}? Known: {', '.join(sets)}."
-    )
+    problem = "There are several gold sets: name one" if slug is None else f"There is no gold set {slug}"
+    raise LookupError(f"{problem}. Known: {', '.join(sets)}.")

@@ -1,4 +1,4 @@
-"""Making, answering and freezing the gold set, on which people and scorers are compared (App. D)."""
+"""Creation and freezing of gold sets, on which people and scorers are compared (App. D)."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ from annotate.models import Campaign, Face, GoldSet, Lease, Pair, User
 from annotate.models.faces import Split
 
 PAIRS = 360  # Sec. 4.3, App. D.3
-REPEAT_SHARE = 0.1  # of answers, asked again mirrored: for retest agreement
-LEAST_ANNOTATORS = 2
+REPEAT_SHARE = 0.1  # of answers that are asked again with mirrored sides, for retest agreement
+MIN_ANNOTATORS = 2
 
 
 @transaction.atomic
@@ -31,21 +31,21 @@ def make_gold_set(
     annotators: Iterable[User] = (),
     actor: User | None = None,
 ) -> GoldSet:
-    """All pairs, anchored ones included, of so many faces of split gold, in a campaign of their own.
+    """Create a campaign of all pairs, including anchored ones, of randomly drawn faces of split gold.
 
-    One face a person, drawn by the seed. The annotators see no restorer, no answer of others and random sides, as at
-    any desk. Refused if there are too few gold faces; raises `GoldLeak` if one of them is among the training faces.
+    The seed draws one face per person. As in any campaign, annotators see neither restorers nor other people's answers,
+    and sides are random. Raises `Refused` if there are too few gold faces, `GoldLeak` if a gold face is among the training faces.
     """
     gold_guard.refuse_gold_in_training()
     lifecycle.require_slug(slug)
     if Campaign.objects.filter(slug=slug).exists():
-        raise Refused("campaign_exists", f"There is a campaign “{slug}” already: choose another name.")
+        raise Refused("campaign_exists", f"The campaign “{slug}” already exists: choose another name.")
     chosen = _pairs_of_drawn_faces(pairs, seed)
     if len(chosen) < pairs:
         raise Refused(
             "too_few_gold_faces",
-            f"The faces of split gold have {len(chosen)} pairs, one face a person; {pairs} are wanted. Ingest more "
-            f"with --split gold, restore and build_pairs, or ask for fewer pairs.",
+            f"The faces of split gold have {len(chosen)} pairs, with one face per person; {pairs} are needed. Ingest "
+            f"more photographs with --split gold, restore them and build their pairs, or choose fewer pairs.",
         )
     campaign = Campaign.objects.create(
         slug=slug, name=f"Gold set “{slug}”", overlap=overlap, repeat_share=repeat_share, seed=seed
@@ -78,21 +78,21 @@ def _pairs_of_drawn_faces(wanted: int, seed: int) -> list[int]:
 
 @transaction.atomic
 def freeze_gold_set(*, gold_set: GoldSet, actor: User | None = None) -> GoldSet:
-    """Close its campaign for good and keep the hash of its pairs and answers. Refused while answers are missing.
+    """Close the campaign permanently and store the hash of its pairs and answers.
 
-    From then on every report compares the answers with the hash.
+    Every later report compares the answers with the hash. Raises `Refused` if answers are missing.
     """
     campaign = Campaign.objects.select_for_update().get(pk=gold_set.campaign_id)
     gold_hashes.require_unchanged(gold_set)
     if gold_set.frozen_at:
-        raise Refused("already_frozen", f"The {gold_set} has been frozen on {gold_set.frozen_at:%Y-%m-%d}.")
+        raise Refused("already_frozen", f"The {gold_set} was frozen on {gold_set.frozen_at:%Y-%m-%d}.")
     answered = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False)
     missing = campaign.item_count * campaign.overlap - answered.count()
-    if missing or answered.values("annotator").distinct().count() < LEAST_ANNOTATORS:
+    if missing or answered.values("annotator").distinct().count() < MIN_ANNOTATORS:
         raise Refused(
             "not_complete",
-            f"{missing} answers of the {gold_set} are missing; it needs {campaign.overlap} a pair, by at least "
-            f"{LEAST_ANNOTATORS} annotators. Freeze it when they are in.",
+            f"{missing} answers of the {gold_set} are missing. It needs {campaign.overlap} per pair, from at least "
+            f"{MIN_ANNOTATORS} annotators. Freeze it when it is complete.",
         )
     leasing.give_back(Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD))
     lifecycle.set_open(campaign=campaign, is_open=False, actor=actor)

@@ -1,4 +1,4 @@
-"""How far people agree with one another, and how each of them answers: the first half of an agreement report."""
+"""People's part of an agreement report: agreement between annotators, and each annotator's answers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +21,13 @@ from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided, holm
 from rewardlab.bootstrap import bootstrap_interval
 
-TIMES, LEAST_OF_A_TIME = 8, 10  # parts of the campaign's time, and pairs that a part has at least
-NO_RULE = "none named"
+MAX_PARTS, MIN_PAIRS_PER_PART = 8, 10  # of the agreement over time
+NO_RULE = "no rule"
 
 
 @dataclass(frozen=True)
 class NamedEstimate:
-    """A figure with its name; `css` marks its group in plots."""
+    """An estimate with its title; `css` is its class in plots."""
 
     title: str
     estimate: Estimate
@@ -36,7 +36,7 @@ class NamedEstimate:
 
 @dataclass(frozen=True)
 class AnnotatorPair:
-    """Two annotators on the pairs that both answered."""
+    """Agreement of two annotators on the pairs that both answered."""
 
     one: str
     other: str
@@ -54,7 +54,7 @@ class AnnotatorRow:
     cant_tell: int
     left: int
     sided: int
-    left_p: float | None  # of a fair coin, corrected for all annotators (Holm)
+    left_p: float | None  # p-value against a fair coin, Holm-corrected over annotators
     retested: int
     same_again: int
     accuracy: Estimate  # Dawid-Skene
@@ -65,13 +65,13 @@ class AnnotatorRow:
 
     @property
     def retest(self) -> tuple[float, float, float] | None:
-        """Share and Wilson's interval."""
+        """Share of equal answers with Wilson's interval."""
         return (self.same_again / self.retested, *wilson(self.same_again, self.retested)) if self.retested else None
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often one annotator named the row's rule and another the column's, for the same image of the same pair."""
+    """Counts of one annotator naming the row's rule and another the column's for the same choice on the same pair."""
 
     labels: list[str]
     counts: list[list[int]]
@@ -93,7 +93,10 @@ class PeopleReport:
 
 
 def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: set[int]) -> PeopleReport:
-    """From all answers in force of a campaign, mirrored repeats included. names: of annotators, for people."""
+    """Compute the report from all current answers of a campaign, including mirrored repeats.
+
+    names: display names of annotators, by id. simulated: ids of simulated annotators.
+    """
     first_time = [vote for vote in given if not vote.is_repeat]
     answers = answers_of(first_time)
     by_pair: dict[int, list[Vote]] = defaultdict(list)
@@ -107,7 +110,7 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
         return [NamedEstimate(name, found[name]) for name in sorted(found, key=_order)]
 
     accuracy = dawid_skene(answers).accuracy
-    tells = _sides(first_time)
+    sides = _sides(first_time)
     return PeopleReport(
         overall=[
             NamedEstimate("Two annotators give the same answer", agreement_coefficients.share(answers)),
@@ -124,9 +127,9 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
         ],
         annotators=_annotators(given, names, simulated, accuracy),
         rules_confused=_rules_confused(by_pair),
-        retest=NamedEstimate("The same answer to the same pair, mirrored", _retest(given)),
-        left=NamedEstimate("The left image was chosen", _share(*_as_arrays(tells))),
-        left_p=binomial_two_sided(sum(left for _, left in tells), len(tells)) if tells else None,
+        retest=NamedEstimate("Same answer to a mirrored repeat", _retest(given)),
+        left=NamedEstimate("Left image chosen", _share(*_as_arrays(sides))),
+        left_p=binomial_two_sided(sum(left for _, left in sides), len(sides)) if sides else None,
     )
 
 
@@ -140,23 +143,23 @@ def _stratum(votes: list[Vote]) -> str:
 
 
 def rule_of(votes: list[Vote]) -> str:
-    """The rule that most of its annotators named."""
+    """Return the rule that most annotators of a pair named."""
     named = Counter(vote.criterion for vote in votes if vote.criterion)
     return max(sorted(named), key=named.__getitem__) if named else NO_RULE
 
 
 def restorer_pair_of(votes: list[Vote]) -> str:
-    """Its two restorers, the photograph last."""
+    """Return the names of a pair's two restorers, the photograph last."""
     names = sorted((votes[0].first, votes[0].second), key=lambda name: (name == Candidate.HQ, name))
     return " and ".join("the photograph" if name == Candidate.HQ else name for name in names)
 
 
 def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tuple[datetime, NamedEstimate]]:
-    """Pairs in the order of their last answer, in parts of as many pairs each."""
+    """Compute agreement in equal parts of the pairs, in the order of their last answers."""
     ended = {pair: max(vote.at for vote in votes if vote.at) for pair, votes in by_pair.items() if len(votes) > 1}
     ordered = sorted(ended, key=lambda pair: (ended[pair], pair))
-    times = min(TIMES, max(1, len(ordered) // LEAST_OF_A_TIME))
-    parts = [part for part in np.array_split(np.array(ordered, np.int64), times) if len(part)]
+    count = min(MAX_PARTS, max(1, len(ordered) // MIN_PAIRS_PER_PART))
+    parts = [part for part in np.array_split(np.array(ordered, np.int64), count) if len(part)]
     lines = []
     for number, part in enumerate(parts, start=1):
         chosen = answers.where(np.isin(answers.pairs, part))
@@ -170,7 +173,7 @@ def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tupl
 
 
 def _sides(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
-    """Face, and whether the left image was chosen, of each answer that chose one."""
+    """Return the face of each decided answer, and whether the left image was chosen."""
     return [(vote.face, chose_left(vote)) for vote in votes if vote.choice != "cant_tell"]
 
 
@@ -184,9 +187,9 @@ def _as_arrays(rows: Sequence[tuple[int, bool]]) -> tuple[NDArray[np.bool_], NDA
 
 
 def _share(right: NDArray[np.bool_], faces: NDArray[np.int64]) -> Estimate:
-    """A share with its interval over faces."""
+    """Estimate a share with its interval over faces."""
     if not len(right):
-        return Estimate(None, None, None, 0, "there is no such answer")
+        return Estimate(None, None, None, 0, "no such answers")
     if len(np.unique(faces)) < LEAST:
         return Estimate(float(right.mean()), None, None, len(right), "too few faces for an interval")
     low, high = bootstrap_interval(right, faces, samples=2000, seed=0)
@@ -194,7 +197,7 @@ def _share(right: NDArray[np.bool_], faces: NDArray[np.int64]) -> Estimate:
 
 
 def _retests(given: Sequence[Vote]) -> list[tuple[Vote, bool]]:
-    """Each mirrored repeat whose first answer is in force, and whether it is the same."""
+    """Return each mirrored repeat whose first answer still counts, and whether both answers are equal."""
     before = {(vote.annotator, vote.pair): vote.choice for vote in given if not vote.is_repeat}
     repeats = [vote for vote in given if vote.is_repeat and (vote.annotator, vote.pair) in before]
     return [(vote, vote.choice == before[vote.annotator, vote.pair]) for vote in repeats]
@@ -211,12 +214,12 @@ def _annotators(
     given: Sequence[Vote], names: Mapping[int, str], simulated: set[int], accuracy: Mapping[int, Estimate]
 ) -> list[AnnotatorRow]:
     own: dict[int, list[Vote]] = defaultdict(list)
-    again: dict[int, list[bool]] = defaultdict(list)
+    retests: dict[int, list[bool]] = defaultdict(list)
     for vote in given:
         if not vote.is_repeat:
             own[vote.annotator].append(vote)
     for vote, same in _retests(given):
-        again[vote.annotator].append(same)
+        retests[vote.annotator].append(same)
     people = sorted(own, key=names.__getitem__)
     sides = [[left for _, left in _sides(own[person])] for person in people]
     corrected = iter(holm([binomial_two_sided(sum(lefts), len(lefts)) for lefts in sides if lefts]))
@@ -229,8 +232,8 @@ def _annotators(
             left=sum(lefts),
             sided=len(lefts),
             left_p=next(corrected) if lefts else None,
-            retested=len(again[person]),
-            same_again=sum(again[person]),
+            retested=len(retests[person]),
+            same_again=sum(retests[person]),
             accuracy=accuracy[person],
         )
         for person, lefts in zip(people, sides, strict=True)

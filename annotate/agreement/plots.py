@@ -19,13 +19,14 @@ CLASSES = ("line", "line second", "line third", "line fourth")
 
 
 def scorers_plot(report: ScorersReport) -> IntervalPlot | None:
-    """Agreement on contested pairs, a row a scorer, on the band of how far one person agrees with the others."""
+    """Plot agreement on contested pairs, one row per scorer, with human agreement as a band."""
     rows = [row for scorer in report.answering for row in scorer.rows]
     ceiling = next((found.one_against_rest for found in report.ceilings if found.stratum == "contested"), None)
     return interval_plot(FrmEvaluation(rows=rows, two_agree=ceiling))
 
 
 def reliability_plots(report: ScorersReport) -> list[tuple[str, Plot]]:
+    """Plot the calibration of every scorer that gives probabilities."""
     found = []
     for scorer in report.answering:
         if scorer.calibration and (drawn := runs_plots.reliability(scorer.calibration)):
@@ -35,26 +36,26 @@ def reliability_plots(report: ScorersReport) -> list[tuple[str, Plot]]:
 
 
 def over_time_plot(report: PeopleReport) -> Plot | None:
-    """Share of equal answers by the time of the pairs' last answers."""
+    """Plot the share of equal answers over the parts of the campaign."""
     known = [(number, line.estimate) for number, (_, line) in enumerate(report.over_time, start=1)]
     points = [(float(number), estimate.value) for number, estimate in known if estimate.value is not None]
     if len(points) < 2:
         return None
     low = [(float(number), e.low) for number, e in known if e.low is not None]
     high = [(float(number), e.high) for number, e in known if e.high is not None]
-    spoken = ", ".join(f"{value:.0%}" for _, value in points)
+    listed = ", ".join(f"{value:.0%}" for _, value in points)
     return plot(
         "Agreement over time",
-        f"Share of equal answers in {len(points)} parts of the campaign, from first to last: {spoken}",
+        f"Share of equal answers in {len(points)} parts of the campaign, from first to last: {listed}",
         [Series("line", "two annotators give the same answer", points, f"{points[-1][1]:.0%}")],
-        Axis("parts of as many pairs, in the order of their answers", 1, len(known), 1, lambda value: f"{value:.0f}"),
+        Axis("parts of equal size, in the order of answers", 1, len(known), 1, lambda value: f"{value:.0f}"),
         share_axis([points, low]),
         bands=[low + high[::-1]] if low else [],
     )
 
 
 def trace_plot(traces: Sequence[Trace]) -> Plot | None:
-    """Agreement with people of every tuning's reward model while it is updated, beside the paper's Table 10."""
+    """Plot the agreement of each tuning's reward model with people during its updates, with the paper's Table 10."""
     if not traces:
         return None
     shown = traces[: len(CLASSES)]
@@ -69,10 +70,10 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
         )
         for css, trace in zip(CLASSES, shown, strict=False)
     ]
-    spoken = ", ".join(f"{trace.run} {trace.points[0][1]:.1%} to {trace.points[-1][1]:.1%}" for trace in shown)
+    listed = ", ".join(f"{trace.run} {trace.points[0][1]:.1%} to {trace.points[-1][1]:.1%}" for trace in shown)
     return plot(
-        "Agreement of the reward model while it is updated",
-        f"By step of the tuning: {spoken}; the table has the figures",
+        "Agreement of the reward model during its updates",
+        f"By step of the tuning: {listed}; figures in the table",
         [*series, Series("base", "Table 10 of the paper (other data)", theirs)],
         replace(value_axis([0, max(last, theirs[-1][0])]), title="step"),
         share_axis([*(trace.points for trace in shown), theirs]),
@@ -80,7 +81,7 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
 
 
 def kappa_map(report: PeopleReport) -> HeatMap | None:
-    """Cohen's kappa of every two annotators."""
+    """Show Cohen's kappa of every two annotators."""
     if not report.annotator_pairs:
         return None
     values = {
@@ -94,16 +95,16 @@ def kappa_map(report: PeopleReport) -> HeatMap | None:
 
 
 def rules_map(report: PeopleReport) -> HeatMap | None:
-    """Which rules two annotators named who chose the same image."""
+    """Show which rules two annotators named for the same choice."""
     found = report.rules_confused
     if not any(map(any, found.counts)):
         return None
     title = "Rules that two annotators named for the same choice"
-    return heat_maps.counted(title, "one, by the other", [str(label) for label in found.labels], found.counts)
+    return heat_maps.counted(title, "one annotator, by the other", [str(label) for label in found.labels], found.counts)
 
 
 def strata_map(report: ScorersReport) -> HeatMap | None:
-    """Agreement of every scorer with people in each stratum of the decided pairs."""
+    """Show the agreement of every scorer with people in each stratum of the decided pairs."""
     rows = []
     for scorer in report.answering:
         cells = [

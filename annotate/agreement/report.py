@@ -1,4 +1,4 @@
-"""The agreement report of a campaign: people among one another and, on a gold set, people against scorers."""
+"""Agreement report of a campaign: between people and, on a gold set, of scorers with people."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from rewardlab.bootstrap import FEW_FACES
 class AgreementReport:
     campaign: Campaign
     gold_set: GoldSet | None
-    changed: str  # why its hashes do not hold; then there are no figures
+    changed: str  # why the gold set's hashes do not match; the report then has no figures
     pairs: int
     faces: int
     answered: int  # pairs with an answer
@@ -33,7 +33,7 @@ class AgreementReport:
 
     @property
     def has_few_faces(self) -> bool:
-        """With so few neither shares nor intervals mean much."""
+        """Whether there are too few faces for meaningful shares and intervals."""
         return self.faces < FEW_FACES
 
     @property
@@ -46,7 +46,7 @@ class AgreementReport:
 
 
 def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport:
-    """One pass over the answers in force. pseudonyms: annotators are called A1, A2, ... for exports."""
+    """Compute the report from the current answers. pseudonyms: name annotators A1, A2, ..., as in exports."""
     gold_set = GoldSet.objects.filter(campaign=campaign).first()
     given = list(votes(campaign=campaign, with_repeats=True))
     first_time = [vote for vote in given if not vote.is_repeat]

@@ -1,4 +1,4 @@
-"""People against scorers on the same pairs: the second half of an agreement report."""
+"""Scorers' part of an agreement report: agreement of scorers with people on the same pairs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,18 +21,18 @@ from rewardlab.manifest import PreferenceRow
 
 Margins = NDArray[np.float64]
 
-MOST_DISPUTED = 6
-SAMPLES, STRATUM_SAMPLES = 2000, 500  # draws; the small strata are many
+MAX_DISPUTED = 6
+SAMPLES, STRATUM_SAMPLES = 2000, 500  # bootstrap draws; fewer for the many small strata
 GROUPS = list(ScorerAnswers.Group.values)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One scorer on the judged pairs of the gold set."""
+    """Results of one scorer on the judged pairs of the gold set."""
 
     answers: ScorerAnswers
     rows: list[MethodRow]  # by stratum
-    with_one: dict[str, Share]  # stratum -> agreement with a single annotator, tied pairs included
+    with_one: dict[str, Share]  # stratum -> agreement with single annotators, including tied pairs
     strata: list[tuple[str, Share | None]]
     calibration: CalibrationCurve | None
 
@@ -56,15 +56,15 @@ class Dispute:
     p: float | None = None
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         first, second, undecided = self.votes
-        told = f"{first} chose the first image, {second} the second"
-        return told + (f", {undecided} could not tell" if undecided else "")
+        text = f"{first} chose the first image, {second} the second"
+        return text + (f", {undecided} could not tell" if undecided else "")
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a scorer may reach on a stratum: how far two annotators agree, and one with the majority of the others."""
+    """Human agreement on a stratum: of two annotators, and of one with the majority of the others."""
 
     stratum: str
     two_agree: Share | None
@@ -74,7 +74,7 @@ class Ceiling:
 @dataclass(frozen=True)
 class ScorersReport:
     scorers: list[Scorer]
-    reference: str  # the scorer that McNemar's test holds the others against
+    reference: str  # the scorer that McNemar's test compares the others with
     ceilings: list[Ceiling]
     strata: list[str]
     disputed_by_people: list[Dispute]
@@ -88,7 +88,7 @@ class ScorersReport:
 
     @property
     def notes(self) -> dict[str, list[str]]:
-        """What to know of scorers on anchored pairs -> the scorers that it holds for."""
+        """Caution about anchored pairs -> scorers that it applies to."""
         found: dict[str, list[str]] = {}
         for scorer in self.answering:
             if note := scorer.answers.provenance.get("note"):
@@ -98,7 +98,7 @@ class ScorersReport:
 
 @dataclass(frozen=True)
 class ComparisonSet:
-    """The pairs that are compared on. `decided` (judged,): those with a majority, which the other arrays are of."""
+    """The judged pairs. decided (judged,): whether a pair has a majority. Other arrays cover the decided pairs."""
 
     judged: list[PreferenceRow]
     decided: NDArray[np.bool_]
@@ -109,7 +109,7 @@ class ComparisonSet:
         return [row for row, kept in zip(self.judged, self.decided.tolist(), strict=True) if kept]
 
     def of(self, stratum: str) -> list[PreferenceRow]:
-        """Judged pairs of the stratum, the tied ones included."""
+        """Select the judged pairs of the stratum, including tied ones."""
         return [row for row in self.judged if is_anchored(row) == (stratum == "anchored")]
 
     @property
@@ -121,7 +121,7 @@ class ComparisonSet:
         return np.array([row.face for row in self.rows], np.int64)
 
     def agreement(self, margins: Margins, mask: NDArray[np.bool_], samples: int) -> gold_agreement.Agreement:
-        """margins (decided,), of the pairs of the mask."""
+        """Compute the agreement on the pairs of the mask. margins (decided,), mask (decided,)."""
         first_wins = np.array([row.p_first > 0.5 for row in self.rows], bool)
         return gold_agreement.agreement(margins[mask], first_wins[mask], self.faces[mask], samples=samples)
 
@@ -130,7 +130,7 @@ class ComparisonSet:
 
 
 def scorers_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: Iterable[Vote]) -> ScorersReport:
-    """pairs: those of the gold set, with people's votes."""
+    """Compute the report. pairs: of the gold set, with people's votes."""
     compared = _comparison_set([row for row in pairs if sum(row.votes)], given)
     found = sorted(gold_set.scorer_answers.all(), key=_order)
     margins = {scorer.name: own for scorer in found if (own := _margins(scorer, compared.judged)) is not None}
@@ -156,7 +156,7 @@ def _ceiling(stratum: str, rows: Sequence[PreferenceRow]) -> Ceiling:
 
 
 def _order(scorer: ScorerAnswers) -> tuple[int, str]:
-    """Reward models first, baselines last."""
+    """Sort reward models first, baselines last."""
     return -GROUPS.index(scorer.group), scorer.title
 
 
@@ -168,7 +168,7 @@ def _comparison_set(judged: list[PreferenceRow], given: Iterable[Vote]) -> Compa
     decided = np.array([row.p_first != 0.5 for row in judged], bool)
     rows = [row for row in judged if row.p_first != 0.5]
     unanimous = np.array([max(row.votes) == sum(row.votes) for row in rows], bool)
-    strata = {"all annotators agree": unanimous, "they do not": ~unanimous}
+    strata = {"annotators agree": unanimous, "annotators disagree": ~unanimous}
     for label_of in (restorer_pair_of, rule_of):
         labels = [label_of(by_pair[row.pair]) for row in rows]
         strata |= {label: np.array([own == label for own in labels], bool) for label in sorted(set(labels))}
@@ -176,13 +176,13 @@ def _comparison_set(judged: list[PreferenceRow], given: Iterable[Vote]) -> Compa
 
 
 def _margins(scorer: ScorerAnswers, rows: Sequence[PreferenceRow]) -> Margins | None:
-    """None if it has none, or lacks one of these pairs."""
+    """Return the margins of these pairs; None if one is missing."""
     values = [scorer.margins.get(str(row.pair)) for row in rows]
     return None if not rows or None in values else np.array(values, np.float64)
 
 
 def _reference(found: Sequence[ScorerAnswers], margins: Mapping[str, Margins]) -> str:
-    """The newest reward model, else the SVM, else what there is."""
+    """Choose the newest reward model, else the SVM, else the first scorer with answers."""
     answering = [scorer for scorer in found if scorer.name in margins]
     models = [scorer for scorer in answering if scorer.group == ScorerAnswers.Group.FRM]
     if models:
@@ -213,7 +213,7 @@ def _scorer(answers: ScorerAnswers, margins: Mapping[str, Margins], compared: Co
 
 
 def _with_one(margins: Margins, compared: ComparisonSet) -> dict[str, Share]:
-    """margins: of all judged pairs."""
+    """Compute the agreement with single annotators by stratum. margins (judged,)."""
     found = {}
     for stratum in STRATA:
         mask = np.array([is_anchored(row) == (stratum == "anchored") for row in compared.judged], bool)
@@ -253,7 +253,7 @@ def _row(
 
 
 def _share(found: gold_agreement.Agreement, faces: int) -> Share:
-    """Without its interval where there are too few faces for one."""
+    """Convert to a share. With too few faces, it has no interval."""
     low, high = (found.low, found.high) if faces >= LEAST else (found.mean, found.mean)
     return Share(found.mean, low, high, len(found))
 
@@ -267,41 +267,47 @@ def _calibration(margins: Margins, decided: Sequence[PreferenceRow]) -> Calibrat
 
 
 def _most_divided(judged: Sequence[PreferenceRow]) -> list[Dispute]:
-    """Pairs with answers for either image, the most even first."""
+    """Return pairs with answers for both images, the most evenly divided first."""
     divided = [row for row in judged if row.votes[0] and row.votes[1]]
     divided.sort(key=lambda row: (abs(row.p_first - 0.5), -sum(row.votes), row.pair))
-    return _disputes(divided[:MOST_DISPUTED])
+    return _disputes(divided[:MAX_DISPUTED])
 
 
 def _most_wrong(compared: ComparisonSet, margins: Mapping[str, Margins], scorer: ScorerAnswers | None) -> list[Dispute]:
-    """Pairs on which the scorer is surest of what people do not say, those first on which people agree most."""
+    """Return pairs on which the scorer and people disagree, by people's agreement, then by the scorer's confidence."""
     if scorer is None:
         return []
     rows, own = compared.rows, margins[scorer.name][compared.decided]
     wrong = [place for place, row in enumerate(rows) if own[place] and (own[place] > 0) != (row.p_first > 0.5)]
     wrong.sort(key=lambda place: (-abs(rows[place].p_first - 0.5), -abs(own[place])))
-    chosen = wrong[:MOST_DISPUTED]
-    told = [
-        (scorer.title, "first" if own[place] > 0 else "second", _chance(own[place]) if scorer.is_log_odds else None)
+    chosen = wrong[:MAX_DISPUTED]
+    preferences = [
+        (
+            scorer.title,
+            "first" if own[place] > 0 else "second",
+            _probability(own[place]) if scorer.is_log_odds else None,
+        )
         for place in chosen
     ]
-    return _disputes([rows[place] for place in chosen], told)
+    return _disputes([rows[place] for place in chosen], preferences)
 
 
-def _chance(margin: float) -> float:
-    """Of the preferred image."""
+def _probability(margin: float) -> float:
+    """Return the probability of the preferred image."""
     return float(1 / (1 + np.exp(-abs(margin))))
 
 
-def _disputes(rows: Sequence[PreferenceRow], told: Sequence[tuple[str, str, float | None]] = ()) -> list[Dispute]:
+def _disputes(
+    rows: Sequence[PreferenceRow], preferences: Sequence[tuple[str, str, float | None]] = ()
+) -> list[Dispute]:
     pairs = Pair.objects.select_related("first", "second").in_bulk([row.pair for row in rows])
-    scorer = told or [("", "", None)] * len(rows)
-    return [Dispute(pairs[row.pair], row.votes, *words) for row, words in zip(rows, scorer, strict=True)]
+    scorer = preferences or [("", "", None)] * len(rows)
+    return [Dispute(pairs[row.pair], row.votes, *fields) for row, fields in zip(rows, scorer, strict=True)]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A tuning's reward model and its agreement with people while it is updated (Table 10)."""
+    """Agreement of a tuning's reward model with people during its updates (Table 10)."""
 
     run: str
     points: list[tuple[float, float]]  # step, share of contested pairs
@@ -310,7 +316,7 @@ class Trace:
 
 
 def traces() -> list[Trace]:
-    """Of every run of reward feedback learning that looked at its gold pairs."""
+    """Read the agreement of every tuning that was evaluated on gold pairs."""
     found = []
     for run in run_folders.list_runs():
         if run.kind != "refl" or run.problem:

@@ -1,4 +1,4 @@
-"""The agreement report of a campaign, for leads. Its statistics are imported when a report is asked for."""
+"""Page and files of a campaign's agreement report, for leads. Statistics are imported only when one is requested."""
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse

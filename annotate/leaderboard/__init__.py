@@ -1,1 +1,1 @@
-"""Restorers ranked by Bradley-Terry strength."""
+"""Ranking of restorers by Bradley-Terry strength."""

@@ -1,6 +1,6 @@
-"""The leaderboard of restorers: their strengths by people's votes, beside each scorer's order on the same pairs.
+"""Leaderboard of restorers: strengths from people's votes, compared with each scorer's ranking on the same pairs.
 
-It needs numpy and scipy: import it only when a leaderboard is asked for.
+Import this module only when a leaderboard is requested: it loads numpy and scipy.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ from annotate.statistics.ranking_robustness import Sensitivity, Triads, sensitiv
 
 @dataclass(frozen=True)
 class Standing:
-    """A restorer's place. strength: log-odds against the average of the board."""
+    """A restorer's rank and strength, in log-odds against the average restorer."""
 
     title: str
     rank: int
@@ -47,12 +47,12 @@ class Standing:
 
     @property
     def beats_average(self) -> float:
-        """The probability of beating a restorer of average strength."""
+        """Probability of beating a restorer of average strength."""
         return float(1 / (1 + np.exp(-self.strength)))
 
     @property
     def beats_average_interval(self) -> tuple[float, float] | None:
-        """Over draws of faces."""
+        """95% interval over faces."""
         if self.by_face.strength is None:
             return None
         low, high = 1 / (1 + np.exp(-np.array(self.by_face.strength)))
@@ -72,7 +72,7 @@ class Leaderboard:
     annotators: int = 0
     standings: tuple[Standing, ...] = ()  # the strongest first
     scorers: tuple[Scorer, ...] = ()
-    limitations: tuple[str, ...] = ()  # what the votes cannot tell, in sentences
+    limitations: tuple[str, ...] = ()  # what the votes cannot show, as sentences
     face_triads: Triads = field(default_factory=Triads)
     annotator_triads: Triads = field(default_factory=Triads)
     sensitivities: tuple[Sensitivity, ...] = ()
@@ -84,19 +84,19 @@ class Leaderboard:
         return [scorer for scorer in self.scorers if scorer.pairs]
 
     @property
-    def silent(self) -> list[Scorer]:
+    def without_answers(self) -> list[Scorer]:
         return [scorer for scorer in self.scorers if not scorer.pairs]
 
     @property
-    def simulated_words(self) -> str:
+    def simulated_notice(self) -> str:
         return (
-            f"{self.simulated:,} of {self.votes:,} votes are by programs that answered in place of people. The board "
-            f"shows how the parts work together, and nothing of people's taste."
+            f"{self.simulated:,} of {self.votes:,} votes are from simulated annotators. The board tests the software; "
+            "it says nothing about people's preferences."
         )
 
     @property
     def any_model(self) -> bool:
-        """Whether a reward model or a predictor was ever asked about a gold set."""
+        """Whether any reward model or predictor has been measured on a gold set."""
         return any(scorer.group != ScorerAnswers.Group.METRIC for scorer in self.scorers)
 
     @property
@@ -104,21 +104,21 @@ class Leaderboard:
         return len(self.standings) < FEW_RESTORERS
 
     @property
-    def without_interval(self) -> list[str]:
-        """Why restorers have none, in sentences."""
+    def missing_intervals(self) -> list[str]:
+        """Sentences on why restorers have no interval."""
         sentences = []
         for kind in ("face", "annotator"):
             titles: dict[str, list[str]] = defaultdict(list)
             for row in self.standings:
                 titles[(row.by_face if kind == "face" else row.by_annotator).why].append(row.title)
             for why, own in titles.items():
-                whose = "" if len(own) == len(self.standings) else f" for {', '.join(own)}"
-                sentences += [f"No interval by {kind}{whose}: {why}."] if why else []
+                names = "" if len(own) == len(self.standings) else f" for {', '.join(own)}"
+                sentences += [f"No interval by {kind}{names}: {why}."] if why else []
         return sentences
 
     @property
     def notes(self) -> list[str]:
-        """What to know of the scorers' ranks. That the whole board has few restorers is said once, for all."""
+        """Cautions on the scorers' ranks, without the one on few restorers, which the page states once."""
         found = []
         for scorer in self.answering:
             why = f"no rank correlation: {scorer.caution}" if scorer.kendall is None else scorer.caution
@@ -132,7 +132,7 @@ class Leaderboard:
 
     @property
     def filters(self) -> str:
-        """In words that name nobody."""
+        """Description of the filters, without names of annotators."""
         parts = [f"campaign {self.campaign.slug}"] if self.campaign else []
         parts += [f"{word} {', '.join(own)}" for word, own in (("split", self.splits), ("rule", self.criteria)) if own]
         parts += [f"{self.chosen} chosen annotator{'s' if self.chosen > 1 else ''}"] if self.chosen else []
@@ -140,14 +140,14 @@ class Leaderboard:
 
     @property
     def why_empty(self) -> str:
-        """What to do for a board that has no vote; empty if it has."""
+        """Why the board has no votes and what to do; empty if it has votes."""
         if self.votes:
             return ""
         if self.is_filtered:
-            return f"No vote is left by these filters ({self.filters}). Choose fewer."
+            return f"No votes match these filters ({self.filters}). Remove some of them."
         return (
-            "Nobody has judged a pair yet. Make a campaign (Home, New campaign), invite annotators, and the restorers "
-            "are ranked by their first votes."
+            "No pair has been judged yet. Create a campaign (Home, New campaign) and invite annotators: the ranking "
+            "starts with their first votes."
         )
 
 
@@ -158,27 +158,28 @@ def leaderboard(
     annotators: Iterable[int] = (),
     campaign: Campaign | None = None,
 ) -> Leaderboard:
-    """Of the votes in force; empty filters let everything through. A rule leaves no can't-tells: these name none.
+    """Build the leaderboard of the votes that count. An empty filter keeps all votes.
 
-    Annotators are chosen before votes outrank one another, as if these alone had answered; rules afterwards.
+    Annotators are filtered before votes outrank one another, as if only these had answered. Rules are filtered
+    afterwards; a can't-tell has no rule, so it is dropped.
     """
     splits, criteria, annotators = tuple(splits), tuple(criteria), tuple(annotators)
-    asked = Leaderboard(campaign, splits, criteria, len(annotators))
+    empty = Leaderboard(campaign, splits, criteria, len(annotators))
     given = counted(votes(campaign=campaign, splits=splits, annotators=annotators))
     if criteria:
         given = [vote for vote in given if vote.criterion in criteria]
-    return _board(asked, given) if given else asked
+    return _board(empty, given) if given else empty
 
 
-def _board(asked: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
+def _board(empty: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
     cast = ballots(given)
     strengths = fit(cast.wins())
     wins = cast.wins()
     return Leaderboard(
-        campaign=asked.campaign,
-        splits=asked.splits,
-        criteria=asked.criteria,
-        chosen=asked.chosen,
+        campaign=empty.campaign,
+        splits=empty.splits,
+        criteria=empty.criteria,
+        chosen=empty.chosen,
         votes=len(given),
         simulated=sum(vote.rank == SIMULATED for vote in given),
         pairs=len(np.unique(cast.pairs)),
@@ -194,7 +195,7 @@ def _board(asked: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
 
 
 def ballots(given: Sequence[Vote]) -> Ballots:
-    """As numbers; the restorers are called by their titles."""
+    """Convert votes to arrays. Restorers are identified by their titles."""
     restorers = sorted({name for vote in given for name in (vote.first, vote.second)})
     number = {name: index for index, name in enumerate(restorers)}
     rows = [(number[vote.first], number[vote.second], vote.pair, vote.face, vote.annotator) for vote in given]
@@ -207,10 +208,10 @@ def ballots(given: Sequence[Vote]) -> Ballots:
 def _standings(cast: Ballots, strengths: Floats) -> tuple[Standing, ...]:
     by_face, by_annotator = intervals(cast, cast.faces, "faces"), intervals(cast, cast.annotators, "annotators")
     places = ranks(strengths)
-    counted = _counted(cast)
+    outcomes = _count_outcomes(cast)
     made = []
     for one, title in enumerate(cast.restorers):
-        wins, losses, cant_tell = counted[one]
+        wins, losses, cant_tell = outcomes[one]
         made.append(
             Standing(
                 title=title,
@@ -226,11 +227,11 @@ def _standings(cast: Ballots, strengths: Floats) -> tuple[Standing, ...]:
     return tuple(sorted(made, key=lambda standing: -standing.strength))
 
 
-def _counted(cast: Ballots) -> list[tuple[int, int, int]]:
-    """Wins, losses and can't-tells of each restorer."""
+def _count_outcomes(cast: Ballots) -> list[tuple[int, int, int]]:
+    """Count wins, losses and can't-tells of each restorer."""
     size = len(cast.restorers)
     as_first = np.zeros((size, 3), np.int64)
-    outcome = (2 * (1 - cast.won)).astype(np.int64)  # 0 won, 1 nobody could tell, 2 lost
+    outcome = (2 * (1 - cast.won)).astype(np.int64)  # 0: won, 1: can't tell, 2: lost
     np.add.at(as_first, (cast.first, outcome), 1)
     np.add.at(as_first, (cast.second, 2 - outcome), 1)
     return [(int(won), int(lost), int(tied)) for won, tied, lost in as_first]

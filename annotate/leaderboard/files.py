@@ -1,4 +1,4 @@
-"""A leaderboard to take away: plain text, CSV and LaTeX. Nobody is named in them."""
+"""Leaderboard as plain text, CSV and LaTeX, without names of annotators."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,12 +17,12 @@ HEADER = ("section", "item", "figure", "value", "low", "high", "count", "note")
 
 
 def as_csv(board: Leaderboard) -> str:
-    """A figure a row; what is undefined is empty, with the reason as note."""
+    """Write one figure per row. Undefined values are empty, with the reason as note."""
     return tables.to_csv(HEADER, _rows(board))
 
 
 def summary(board: Leaderboard) -> str:
-    """What the board rests on, in a sentence."""
+    """Summarise the votes behind the board in one phrase."""
     simulated = f"; {board.simulated:,} votes are SIMULATED" if board.simulated else ""
     return (
         f"{board.votes:,} votes on {board.pairs:,} pairs of {board.faces:,} faces by {board.annotators:,} annotators "
@@ -43,19 +43,28 @@ def _rows(board: Leaderboard) -> Iterator[tuple]:
             yield ("rank correlation", scorer.title, figure, value, None, None, scorer.pairs, note)
     for section, triads in (("face", board.face_triads), ("annotator on a face", board.annotator_triads)):
         low, high = triads.interval or (None, None)
-        yield ("circles of three", section, "share", triads.share, low, high, triads.threes, triads.words)
+        yield ("intransitive triads", section, "share", triads.share, low, high, triads.threes, triads.words)
     for pair in board.sensitivities:
-        yield ("votes to drop", f"{pair.upper} over {pair.lower}", "votes", pair.votes, None, None, pair.of, pair.words)
+        yield (
+            "votes that decide the order",
+            f"{pair.upper} over {pair.lower}",
+            "votes",
+            pair.votes,
+            None,
+            None,
+            pair.of,
+            pair.words,
+        )
     for sentence in board.limitations:
-        yield ("cannot be told", "", "", None, None, None, None, sentence)
+        yield ("limitation", "", "", None, None, None, None, sentence)
 
 
 def _standing_rows(row: Standing) -> Iterator[tuple]:
     judged = row.wins + row.losses + row.cant_tell
-    for kind, spread in (("faces", row.by_face), ("annotators", row.by_annotator)):
-        for figure, value, interval in (("strength", row.strength, spread.strength), ("rank", row.rank, spread.rank)):
+    for kind, found in (("face", row.by_face), ("annotator", row.by_annotator)):
+        for figure, value, interval in (("strength", row.strength, found.strength), ("rank", row.rank, found.rank)):
             low, high = interval or (None, None)
-            yield ("restorer", row.title, f"{figure}, drawn by {kind}", value, low, high, judged, spread.why)
+            yield ("restorer", row.title, f"{figure}, interval by {kind}", value, low, high, judged, found.why)
     low, high = row.beats_average_interval or (None, None)
     yield ("restorer", row.title, "beats the average", row.beats_average, low, high, judged, row.by_face.why)
     for figure, count in (("wins", row.wins), ("losses", row.losses), ("can't tell", row.cant_tell)):
@@ -63,7 +72,7 @@ def _standing_rows(row: Standing) -> Iterator[tuple]:
 
 
 def as_latex(board: Leaderboard) -> str:
-    """The ranking, and each scorer's beside it."""
+    """Write the ranking, and a table of ranks by scorers if there are any."""
     if board.why_empty:
         return f"% {board.why_empty}\n"
     ranking = tables.latex(
@@ -93,8 +102,8 @@ def _ranking_cells(row: Standing) -> tuple[tables.Cell, ...]:
     )
 
 
-def _ranks(spread: Interval) -> str | None:
-    return "{} to {}".format(*spread.rank) if spread.rank else None
+def _ranks(found: Interval) -> str | None:
+    return "{} to {}".format(*found.rank) if found.rank else None
 
 
 def _scorer_cells(scorer: Scorer, titles: list[str]) -> tuple[tables.Cell, ...]:
@@ -103,24 +112,26 @@ def _scorer_cells(scorer: Scorer, titles: list[str]) -> tuple[tables.Cell, ...]:
 
 
 def as_text(board: Leaderboard) -> str:
-    """As the command prints it."""
+    """Format the board for the command line."""
     if board.why_empty:
         return board.why_empty
-    lines = [f"SIMULATED: {board.simulated_words}"] if board.simulated else []
+    lines = [f"SIMULATED: {board.simulated_notice}"] if board.simulated else []
     lines += [f"{summary(board)}.", *board.limitations, ""]
     lines.append(tables.text(RANKING, [_ranking_cells(row) for row in board.standings], "rlrrrrrr"))
-    lines += board.without_interval
-    lines += ["", "Scorers on the same pairs, best first:"]
+    lines += board.missing_intervals
+    lines += ["", "Restorers ranked by scorers on the same pairs, best first:"]
     for scorer in board.answering:
-        lines.append(f"  {scorer.title} ({scorer.pairs:,} of {scorer.of:,} pairs): {_order(scorer)}; {scorer.words}")
-    lines += [f"  {scorer.title}: no answers. {scorer.note}" for scorer in board.silent]
-    lines += ["", f"By majorities on a face: {board.face_triads.words}."]
-    lines += [f"By one annotator on a face: {board.annotator_triads.words}."]
+        lines.append(
+            f"  {scorer.title} ({scorer.pairs:,} of {scorer.of:,} pairs): {_order(scorer)}; {scorer.correlation_text}"
+        )
+    lines += [f"  {scorer.title}: no answers. {scorer.note}" for scorer in board.without_answers]
+    lines += ["", f"Majority of votes on a face: {board.face_triads.words}."]
+    lines += [f"One annotator on a face: {board.annotator_triads.words}."]
     return "\n".join([*lines, *(pair.words for pair in board.sensitivities)])
 
 
 def _order(scorer: Scorer) -> str:
-    """The best first; those of one rank are joined by =."""
+    """Order restorers from best to worst; equal ranks are joined by “=”."""
     by_rank: dict[int, list[str]] = {}
     for name, rank in scorer.ranks.items():
         by_rank.setdefault(rank, []).append(name)

@@ -1,4 +1,4 @@
-"""The plot of restorers' strengths."""
+"""Plot of restorers' strengths."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,18 +10,14 @@ from annotate.leaderboard.board import Standing
 
 
 def strength_plot(standings: Sequence[Standing]) -> IntervalPlot:
-    """Strengths of restorers, the strongest first, with their intervals over faces, against the average restorer."""
+    """Plot strengths with intervals over faces, strongest first, with a line at the average restorer."""
     drawn = []
     for row in standings:
         low, high = row.by_face.strength or (row.strength, row.strength)
         verdict = "better" if low > 0 else "worse" if high < 0 else ""
-        drawn.append((f"{row.rank}. {row.title}", _signed(row.strength), verdict, row.strength, low, high))
+        drawn.append((f"{row.rank}. {row.title}", row.signed, verdict, row.strength, low, high))
     axis = value_axis([value for row in drawn for value in (*row[3:], 0.0)], 0.1)
-    signed = replace(axis, text=lambda value: _signed(value, "+.4g") if value else "0")
-    spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
-    made = plot_intervals(f"Strengths in log-odds against the average restorer: {spoken}", signed, drawn)
+    signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
+    listed = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
+    made = plot_intervals(f"Strengths in log-odds against the average restorer: {listed}", signed, drawn)
     return replace(made, zero=Mark("average restorer", x=across(axis, 0)))
-
-
-def _signed(value: float, form: str = "+.2f") -> str:
-    return f"{value:{form}}".replace("-", "−")

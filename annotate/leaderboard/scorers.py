@@ -1,4 +1,4 @@
-"""How scorers order the restorers of a leaderboard: Bradley-Terry strengths of what they choose on the same pairs."""
+"""Rankings of a leaderboard's restorers by scorers: Bradley-Terry strengths of their choices on the same pairs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,21 +10,21 @@ from annotate.statistics.answer_arrays import Floats
 from annotate.statistics.bradley_terry import Ballots, RankCorrelation, fit, rank_correlation, ranks, signed
 from rewardlab.metrics.registry import METRICS, Metric, availability
 
-AT_ONCE = 5000
-PHOTOGRAPH = "the photograph"  # what candidates hq are called
-ASKED = (ScorerAnswers.Group.FRM, ScorerAnswers.Group.START, ScorerAnswers.Group.PREDICTOR)  # as they are shown
-SEES_ORIGINAL = "it compares with the photograph, so it always prefers the photograph"
+ROWS_PER_QUERY = 5000
+PHOTOGRAPH = "the photograph"  # title of hq candidates
+GROUPS = (ScorerAnswers.Group.FRM, ScorerAnswers.Group.START, ScorerAnswers.Group.PREDICTOR)  # in the order of display
+SEES_ORIGINAL = "it is measured against the photograph, so it always prefers the photograph"
 OTHER_PAIRS = (
-    "It was asked about other pairs: its answers are on the pairs of a gold set. Choose that campaign, or ask it with "
-    "manage.py agreement."
+    "It has no answers for these pairs, only for those of a gold set. Choose that campaign, or run manage.py agreement "
+    "for a gold set of these pairs."
 )
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One scorer. Only where it has answers are there ranks; `note` says why not, or what to know of them.
+    """One scorer. `ranks` is empty if it has no answers; `note` states the reason, or a caution.
 
-    pairs: on how many of the board's pairs it had an answer. correlation: with people's strengths on these pairs.
+    pairs: number of the board's pairs with an answer. correlation: with people's strengths on these pairs.
     """
 
     name: str
@@ -46,26 +46,28 @@ class Scorer:
 
     @property
     def caution(self) -> str:
-        """Why there is no correlation, or why not to lean on it."""
+        """Why the correlation is undefined or unreliable."""
         return self.correlation.why if self.correlation else ""
 
     @property
-    def kendall_words(self) -> str:
+    def kendall_text(self) -> str:
         return "–" if self.kendall is None else signed(self.kendall)
 
     @property
-    def spearman_words(self) -> str:
+    def spearman_text(self) -> str:
         return "–" if self.spearman is None else signed(self.spearman)
 
     @property
-    def words(self) -> str:
+    def correlation_text(self) -> str:
         if self.kendall is None or self.spearman is None:
             return f"no rank correlation: {self.caution}"
-        return f"with people: Kendall {self.kendall_words}, Spearman {self.spearman_words}"
+        return f"with people: Kendall {self.kendall_text}, Spearman {self.spearman_text}"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScorerInfo:
+    """What a scorer is, before its answers are ranked."""
+
     name: str
     title: str
     group: str
@@ -74,7 +76,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class BoardVotes:
-    """The board's votes, people's strengths by all of them, and each pair once."""
+    """The board's votes, people's strengths from all votes, and each pair once."""
 
     cast: Ballots
     strengths: Floats
@@ -86,24 +88,24 @@ class BoardVotes:
 
 
 def scorers(cast: Ballots, strengths: Floats) -> list[Scorer]:
-    """Reward models first, then predictors, then metrics. strengths (M,): people's."""
+    """Rank by each scorer: reward models first, then predictors, then metrics. strengths (M,): people's."""
     _, rows = np.unique(cast.pairs, return_index=True)
     board = BoardVotes(cast, strengths, cast.where(rows))
-    return [*_asked(board), *_metrics(board)]
+    return [*_models(board), *_metrics(board)]
 
 
-def _asked(board: BoardVotes) -> Iterator[Scorer]:
-    """Scorers that `manage.py agreement` asked about the pairs of gold sets; the newest answer of each name counts."""
+def _models(board: BoardVotes) -> Iterator[Scorer]:
+    """Yield models measured by `manage.py agreement` on gold sets. The newest answer of each name counts."""
     newest: dict[str, ScorerAnswers] = {}
     margins: dict[str, dict[str, float]] = {}
-    for answers in ScorerAnswers.objects.filter(group__in=ASKED).order_by("measured_at"):
+    for answers in ScorerAnswers.objects.filter(group__in=GROUPS).order_by("measured_at"):
         newest[answers.name] = answers
         margins[answers.name] = margins.get(answers.name, {}) | answers.margins
-    for answers in sorted(newest.values(), key=lambda own: (ASKED.index(ScorerAnswers.Group(own.group)), own.title)):
+    for answers in sorted(newest.values(), key=lambda own: (GROUPS.index(ScorerAnswers.Group(own.group)), own.title)):
         own = margins[answers.name]
         found = np.array([own.get(str(pair), np.nan) for pair in board.pairs], np.float64)
-        asked = Asked(answers.name, answers.title, answers.group, answers.provenance.get("note", ""))
-        yield _scorer(board, asked, found, answers.reason or OTHER_PAIRS)
+        info = ScorerInfo(answers.name, answers.title, answers.group, answers.provenance.get("note", ""))
+        yield _scorer(board, info, found, answers.reason or OTHER_PAIRS)
 
 
 def _metrics(board: BoardVotes) -> Iterator[Scorer]:
@@ -113,9 +115,9 @@ def _metrics(board: BoardVotes) -> Iterator[Scorer]:
     for name, metric in METRICS.items():
         found = _margins(metric, values[name], (images[pair] for pair in board.pairs))
         note = SEES_ORIGINAL if has_photograph and metric.needs_reference else ""
-        asked = Asked(f"metric-{name}", metric.title, ScorerAnswers.Group.METRIC, note)
-        remedy = availability(name) or f"Score them: manage.py score --metrics {name}"
-        yield _scorer(board, asked, found, f"Its scores of these pairs are missing. {remedy}")
+        info = ScorerInfo(f"metric-{name}", metric.title, ScorerAnswers.Group.METRIC, note)
+        remedy = availability(name) or f"Run manage.py score --metrics {name}."
+        yield _scorer(board, info, found, f"Scores of these pairs are missing. {remedy}")
 
 
 def _margins(metric: Metric, values: Mapping[int, float], images: Iterable[tuple[int, int]]) -> Floats:
@@ -133,7 +135,7 @@ def _images(pairs: Sequence[int]) -> dict[int, tuple[int, int]]:
 
 
 def _scores(candidates: Sequence[int]) -> dict[str, dict[int, float]]:
-    """Metric -> candidate -> value, of every metric that is known."""
+    """Return metric -> candidate -> value for all metrics of the registry."""
     found: dict[str, dict[int, float]] = {name: {} for name in METRICS}
     for part in _parts(candidates):
         rows = Score.objects.filter(candidate__in=part, metric__in=METRICS)
@@ -143,22 +145,26 @@ def _scores(candidates: Sequence[int]) -> dict[str, dict[int, float]]:
 
 
 def _parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE))
+    return (numbers[start : start + ROWS_PER_QUERY] for start in range(0, len(numbers), ROWS_PER_QUERY))
 
 
-def _scorer(board: BoardVotes, asked: Asked, margins: Floats, silent: str) -> Scorer:
-    """margins (P,): above 0 where the first image of the pair is preferred, NaN where it has no answer."""
+def _scorer(board: BoardVotes, info: ScorerInfo, margins: Floats, reason: str) -> Scorer:
+    """Rank restorers by one scorer.
+
+    margins (P,): positive if the first image of the pair is preferred, NaN without an answer. reason: why there are no
+    answers.
+    """
     known, once = ~np.isnan(margins), board.once
     if not known.any():
-        return Scorer(asked.name, asked.title, asked.group, 0, len(once), {}, None, silent)
+        return Scorer(info.name, info.title, info.group, 0, len(once), {}, None, reason)
     own = replace(once.where(known), won=(1 + np.sign(margins[known])) / 2)
     strengths = fit(own.wins())
     same = board.cast.where(np.isin(board.cast.pairs, own.pairs))
     people = board.strengths if known.all() else fit(same.wins())
     return Scorer(
-        name=asked.name,
-        title=asked.title,
-        group=asked.group,
+        name=info.name,
+        title=info.title,
+        group=info.group,
         pairs=len(own),
         of=len(once),
         ranks={
@@ -167,5 +173,5 @@ def _scorer(board: BoardVotes, asked: Asked, margins: Floats, silent: str) -> Sc
             if not np.isnan(strength)
         },
         correlation=rank_correlation(people, strengths),
-        note=asked.note,
+        note=info.note,
     )

@@ -1,4 +1,4 @@
-"""The leaderboard of restorers, for leads. Its statistics are imported when it is asked for."""
+"""Page and files of the leaderboard, for leads. Statistics are imported only when one is requested."""
 
 from typing import Any
 
@@ -17,16 +17,16 @@ from annotate.web.requests import Request, leads_only
 
 
 class FilterForm(forms.Form):
-    """Which votes count; nothing chosen: all."""
+    """Filters of the votes that count. An empty filter keeps all votes."""
 
     campaign = forms.ModelChoiceField(
         Campaign.objects.none(), required=False, to_field_name="slug", empty_label="all campaigns"
     )
     split = forms.MultipleChoiceField(
-        required=False, choices=Split.choices, widget=forms.CheckboxSelectMultiple, label="Faces of split"
+        required=False, choices=Split.choices, widget=forms.CheckboxSelectMultiple, label="Split of the faces"
     )
     rule = forms.MultipleChoiceField(
-        required=False, choices=Criterion.choices, widget=forms.CheckboxSelectMultiple, label="Rule that decided"
+        required=False, choices=Criterion.choices, widget=forms.CheckboxSelectMultiple, label="Deciding rule"
     )
     annotator = forms.ModelMultipleChoiceField(
         User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label="Annotators"
@@ -41,7 +41,7 @@ class FilterForm(forms.Form):
         self.fields["annotator"].queryset = people  # type: ignore[attr-defined]
 
     def filters(self) -> dict[str, Any]:
-        """As `selectors.leaderboard.leaderboard` takes them."""
+        """Return the filters as arguments of `board.leaderboard`."""
         data = self.cleaned_data
         return {
             "campaign": data["campaign"],
@@ -83,10 +83,10 @@ def leaderboard_file(request: Request, form: str) -> HttpResponse:
     from annotate.leaderboard.board import leaderboard
     from annotate.leaderboard.files import CONTENT_TYPES, WRITERS
 
-    asked = FilterForm(request.GET)
-    if not asked.is_valid():
-        raise BadRequest(f"These filters cannot be read: {asked.errors.as_text()}")
-    written = WRITERS[form](leaderboard(**asked.filters()))
+    filters = FilterForm(request.GET)
+    if not filters.is_valid():
+        raise BadRequest(f"Invalid filters: {filters.errors.as_text()}")
+    written = WRITERS[form](leaderboard(**filters.filters()))
     response = HttpResponse(written, content_type=f"{CONTENT_TYPES[form]}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="leaderboard.{form}"'
     return response

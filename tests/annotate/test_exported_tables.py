@@ -79,7 +79,7 @@ def test_leaderboard_files_with_odd_names_are_safe(campaign, lead, tmp_path):
     assert all(name in latex for name in IN_LATEX)
     rows = rows_of((tmp_path / "csv").read_text())
     assert {row["item"] for row in rows if row["section"] == "restorer"} == set(IN_CSV)
-    strengths = [float(row["value"]) for row in rows if row["figure"] == "strength, drawn by faces"]
+    strengths = [float(row["value"]) for row in rows if row["figure"] == "strength, interval by face"]
     assert min(strengths) < 0 < max(strengths)
     assert all(name in out.getvalue() for name in NAMES)
     assert lead.get("/leaderboard.tex").content.decode() == latex
