@@ -34,7 +34,8 @@ def make_gold_set(
     """Create a campaign of all pairs, including anchored ones, of randomly drawn faces of split gold.
 
     The seed draws one face per person. As in any campaign, annotators see neither restorers nor other people's answers,
-    and sides are random. Raises `Refused` if there are too few gold faces, `GoldLeak` if a gold face is among the training faces.
+    and sides are random. Raises `Refused` if there are too few gold faces, and `GoldLeak` if one of them is also a
+    training face.
     """
     gold_guard.refuse_gold_in_training()
     lifecycle.require_slug(slug)

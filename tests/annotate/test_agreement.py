@@ -1,4 +1,4 @@
-"""The agreement report: known figures from made answers, on the page, by the command, and in what is taken away."""
+"""Tests of the agreement report: page, command and files, with known figures from constructed answers."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ def best(pair: Pair) -> str:
 
 
 def answer_all(campaign, opinions) -> None:
-    """opinions: of each annotator, a function from the pair to the source that they prefer, or None for can't tell."""
+    """Answer all pairs. opinions: for each annotator, a function from a pair to the preferred source or None."""
     for member, opinion in zip(campaign.memberships.order_by("pk"), opinions, strict=True):
         while leases := leasing.lease_items(annotator=member.annotator, campaign=campaign):
             preferred = opinion(leases[0].item.pair)
@@ -55,19 +55,22 @@ def other(pair: Pair) -> str:
     return next(source for source in (pair.first.source, pair.second.source) if source != best(pair))
 
 
-def contrary_about_lanczos(pair: Pair) -> str:
-    """Of the three contested pairs of a face, two show lanczos."""
+def reversed_about_lanczos(pair: Pair) -> str:
+    """Return the worse source of the contested pairs with lanczos, two per face, else the better."""
     return other(pair) if "lanczos" in (pair.first.source, pair.second.source) and best(pair) != "hq" else best(pair)
 
 
 def undecided_about_lanczos(pair: Pair) -> str | None:
-    return None if contrary_about_lanczos(pair) != best(pair) else best(pair)
+    return None if reversed_about_lanczos(pair) != best(pair) else best(pair)
 
 
 @pytest.fixture
 def gold_set() -> GoldSet:
-    """Three agree but on two of six pairs of every face, where one is contrary and one cannot tell. PSNR's values say
-    what the first says, but for two of six faces; SSIM always says the contrary."""
+    """Create and freeze a gold set with answers of three people and scores of two metrics.
+
+    On two of the six pairs of every face, one person disagrees and one cannot tell. PSNR agrees with the first person
+    except on two of six faces; SSIM always disagrees.
+    """
     faces = make_faces(FACES)
     for number, face in enumerate(faces):
         for candidate in face.candidates.exclude(source="lq"):
@@ -79,18 +82,18 @@ def gold_set() -> GoldSet:
             Candidate.objects.filter(pk=candidate.pk).update(sha256=image_store.store_png(shown))
     people = [make_user(f"person-called-{name}") for name in ("Ann", "Bob", "Cid")]
     made = gold_sets.make_gold_set(pairs=6 * FACES, overlap=3, repeat_share=0, annotators=people)
-    answer_all(made.campaign, (best, contrary_about_lanczos, undecided_about_lanczos))
+    answer_all(made.campaign, (best, reversed_about_lanczos, undecided_about_lanczos))
     return gold_sets.freeze_gold_set(gold_set=made)
 
 
-def test_what_people_and_scorers_say_is_counted_right(gold_set, client):
-    with pytest.raises(CommandError, match=r"\d+ skipped"):  # no weights, no version
+def test_report_has_known_figures_of_people_and_scorers(gold_set, client):
+    with pytest.raises(CommandError, match=r"\d+ skipped"):  # missing weights, no predictor version
         call_command("agreement", stdout=io.StringIO())
     client.force_login(make_user("lead", is_staff=True))
     response = client.get("/campaigns/gold/agreement")
     report = response.context["report"]
     overall = {line.title: line.estimate for line in report.people.overall}
-    # Of the three pairs of answers to a pair of images all agree on four pairs of six, none on the other two.
+    # All three pairs of annotators agree on four of six image pairs, none on the other two.
     assert overall["Two annotators give the same answer"].value == pytest.approx(4 / 6)
     assert overall["Two annotators give the same answer"].count == 3 * 6 * FACES
     assert {line.title: line.estimate.value for line in report.people.strata} == {
@@ -103,21 +106,21 @@ def test_what_people_and_scorers_say_is_counted_right(gold_set, client):
     assert report.people.retest.estimate.why.startswith("no mirrored repeat")
 
     scorers = {scorer.answers.name: scorer for scorer in report.scorers.scorers}
-    # Tied: one for, one against, one undecided. What is left of the contested pairs is one a face.
+    # Tied: one for, one against, one can't tell. One contested pair per face is decided.
     assert (report.scorers.decided, report.scorers.tied) == (4 * FACES, 2 * FACES)
     shares = {row.stratum: (row.share.value, row.share.count) for row in scorers["metric-psnr"].rows}
     assert shares == {"contested": (pytest.approx(4 / 6), FACES), "anchored": (1.0, 3 * FACES)}
     shares = {row.stratum: (row.share.value, row.share.count) for row in scorers["metric-ssim"].rows}
     assert shares == {"contested": (0.0, FACES), "anchored": (0.0, 3 * FACES)}
-    # Of the comparisons of two who both chose, on contested pairs: 3 of a face agree, 2 of the tied pairs do not.
+    # Pairs of decided answers on the contested pairs of a face: 3 agree, 2 (on the tied pairs) do not.
     ceilings = {ceiling.stratum: ceiling.two_agree.value for ceiling in report.scorers.ceilings}
     assert ceilings == {"contested": pytest.approx(3 / 5), "anchored": 1.0}
-    # PSNR is with Ann and Cid, and against Bob on the two tied pairs, on 4 faces of 6: (3 + 2) of (3 + 4) votes.
+    # On 4 of 6 faces, PSNR agrees with all but Bob's votes on the two tied pairs: 5 of 7 votes; on the others, 2 of 7.
     assert scorers["metric-psnr"].with_one["contested"].value == pytest.approx((4 * 5 + 2 * 2) / 42)
     ssim = next(row for row in scorers["metric-ssim"].rows if row.stratum == "contested")
     assert report.scorers.reference == "PSNR (dB)"
     assert (ssim.better, ssim.worse) == (0, 4)
-    assert ssim.mcnemar_p == pytest.approx(2 / 2**4)  # exact: none of four, both sides
+    assert ssim.mcnemar_p == pytest.approx(2 / 2**4)  # exact two-sided test, none of four
     assert "No version has been fitted" in scorers["svm"].note
     assert len(report.scorers.disputed_by_people) == 6
     disputes = report.scorers.disputed_by_scorer
@@ -128,20 +131,22 @@ def test_what_people_and_scorers_say_is_counted_right(gold_set, client):
     assert "MUSIQ" in page
 
 
-def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, client, tmp_path):
+def test_files_contain_no_names_and_are_self_contained(gold_set, client, tmp_path):
     call_command("agreement", "gold", "--skip-bad", "--out", str(tmp_path), stdout=io.StringIO())
     written = {form: (tmp_path / f"agreement.{form}").read_text() for form in ("html", "csv", "tex")}
     for text in written.values():
         assert "person-called" not in text
     assert written["html"].count("data:image/png;base64,") >= 12
-    for foreign in ("http:", "https:", "<script", '<link rel="stylesheet'):
-        assert foreign not in written["html"]
+    for reference in ("http:", "https:", "<script", '<link rel="stylesheet'):
+        assert reference not in written["html"]
     rows = list(csv.DictReader(io.StringIO(written["csv"])))
     by_figure = {(row["section"], row["item"], row["figure"]): row for row in rows}
     assert float(by_figure["scorer", "PSNR (dB)", "agreement, contested"]["value"]) == pytest.approx(4 / 6)
     assert float(by_figure["scorer", "PSNR (dB)", "agreement, contested"]["low"]) < 4 / 6
     undefined = by_figure["scorer", "SVM", "agreement"]
-    certain = by_figure["scorer", "PSNR (dB)", "agreement, anchored"]  # always right: no interval, not one of no width
+    certain = by_figure[
+        "scorer", "PSNR (dB)", "agreement, anchored"
+    ]  # always right: no interval instead of one of zero width
     assert (float(certain["value"]), certain["low"], certain["high"]) == (1.0, "", "")
     assert (undefined["value"], undefined["note"][:10]) == ("", "No version")
     assert ",nan" not in written["csv"].lower()
@@ -151,21 +156,21 @@ def test_what_leaves_the_house_names_nobody_and_needs_nothing_else(gold_set, cli
     assert client.get("/campaigns/gold/agreement.csv").content.decode() == written["csv"]
 
 
-def test_a_damaged_predictor_is_told_and_the_report_stands(gold_set, settings):
+def test_missing_predictor_file_is_reported_without_failing(gold_set, settings):
     Predictor.objects.create(status="ready", file="svm-1.skops", sha256="ab" * 32, labels=3)
     call_command("agreement", "--skip-bad", stdout=io.StringIO())
     assert "is missing. Restore it from a backup" in ScorerAnswers.objects.get(name="svm").reason
     assert ScorerAnswers.objects.get(name="metric-psnr").margins
 
 
-def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(client, tmp_path):
+def test_report_of_any_campaign_is_for_leads_only(client, tmp_path):
     person = make_user()
     campaign = make_campaign(faces=2, overlap=2, members=[person])
     client.force_login(person)
     for address in ("agreement", "agreement.html", "agreement.csv", "agreement.tex"):
         assert client.get(f"/campaigns/{campaign.slug}/{address}").status_code == 403
     client.force_login(make_user(is_staff=True))
-    assert "Nobody has answered yet" in client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
+    assert "No answers yet" in client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
     answer_all(campaign, [best])
     page = client.get(f"/campaigns/{campaign.slug}/agreement").content.decode()
     assert "This campaign is not a gold set" in page
@@ -180,7 +185,7 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
         call_command("agreement", campaign.slug, "--out", str(tmp_path / "file"))
 
 
-def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
+def test_simulated_annotators_are_marked_and_side_bias_is_shown(client):
     people = [make_user("left-sider"), make_user("program", simulated=True)]
     campaign = make_campaign(faces=12, overlap=2, members=people)
     for member in campaign.memberships.all():
@@ -196,16 +201,16 @@ def test_simulated_annotators_are_marked_and_side_bias_is_found(client):
     assert "1 of 2 annotators are SIMULATED" in response.content.decode()
     rows = {row.name: row for row in response.context["report"].people.annotators}
     assert (rows["left-sider"].left, rows["left-sider"].sided) == (36, 36)
-    assert rows["left-sider"].left_p == pytest.approx(2 * 2 * 0.5**36)  # a fair coin, both sides, two annotators
-    # Holm's second: uncorrected. Its sides are random, so the p-value itself is not known here.
+    assert rows["left-sider"].left_p == pytest.approx(
+        2 * 2 * 0.5**36
+    )  # fair coin, two-sided, Holm factor of two annotators
+    # Holm leaves the larger p-value uncorrected. It depends on the random sides.
     program = rows["program"]
     assert program.left_p == pytest.approx(binomtest(program.left, program.sided).pvalue)
     assert rows["program"].simulated
 
 
-def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
-    gold_set, client, settings, tmp_path, monkeypatch
-):
+def test_reward_models_are_measured_unless_trained_on_gold_person(gold_set, client, settings, tmp_path, monkeypatch):
     settings.RUN_ROOT = tmp_path / "runs"
     rows = write_preferences(tmp_path, train=4, gold=1)
     torch.manual_seed(0)
@@ -224,37 +229,37 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
         )  # fmt: skip
     out, only_once = io.StringIO(), iter([margins.margins])
 
-    def stopped_at_the_second(*args, **kwargs):
-        for ask in only_once:
-            return ask(*args, **kwargs)
+    def stop_at_second_call(*args, **kwargs):
+        for measure in only_once:
+            return measure(*args, **kwargs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(CommandError, match="Stopped by hand"):
-        patched.setattr(margins, "margins", stopped_at_the_second)
+        patched.setattr(margins, "margins", stop_at_second_call)
         call_command("agreement", "--skip-bad", stdout=out)
     call_command("agreement", "--skip-bad", stdout=out)
     assert "already there 1," in out.getvalue()  # the backbone
-    asked = {answers.name: answers for answers in ScorerAnswers.objects.filter(group__in=["frm", "start"])}
-    assert {name for name, answers in asked.items() if answers.margins} == {"frm-honest", "start-honest"}
-    assert "It learned from face 0, which is in this gold set" in asked["frm-leaky"].reason
-    # The margins are the model's own.
+    models = {answers.name: answers for answers in ScorerAnswers.objects.filter(group__in=["frm", "start"])}
+    assert {name for name, answers in models.items() if answers.margins} == {"frm-honest", "start-honest"}
+    assert "It was trained on face 0, which is in this gold set" in models["frm-leaky"].reason
+    # The margins match the model.
     model = frm.load(settings.RUN_ROOT / "honest" / "model")
     pair = gold_set.campaign.items.select_related("pair__first", "pair__second", "pair__face").first().pair
     both = torch.stack([to_tensor([image_store.load(image)])[0] for image in (pair.first, pair.second)])
     with torch.no_grad():
         first, second = (model.scale * model.score(both, [pair.face.caption] * 2)).tolist()
-    assert asked["frm-honest"].margins[str(pair.pk)] == pytest.approx(first - second, rel=1e-3, abs=1e-4)
+    assert models["frm-honest"].margins[str(pair.pk)] == pytest.approx(first - second, rel=1e-3, abs=1e-4)
     client.force_login(make_user(is_staff=True))
     report = client.get("/campaigns/gold/agreement").context["report"]
     assert report.scorers.reference == "FRM honest"
     assert next(m for m in report.scorers.scorers if m.answers.name == "frm-honest").calibration is not None
-    # What was asked is kept: neither the model nor its backbone is asked again.
-    asked_at = dict(ScorerAnswers.objects.values_list("name", "measured_at"))
+    # Answers are stored: neither the model nor its backbone is measured again.
+    measured_at = dict(ScorerAnswers.objects.values_list("name", "measured_at"))
     call_command("agreement", "--skip-bad", stdout=out)
     assert "already there 2" in out.getvalue()
     again = dict(ScorerAnswers.objects.values_list("name", "measured_at"))
-    assert {name for name in again if again[name] == asked_at[name]} == {"frm-honest", "start-honest"}
-    # Another run of the same start shares its backbone, also where it is asked alone.
+    assert {name for name in again if again[name] == measured_at[name]} == {"frm-honest", "start-honest"}
+    # Another run with the same initialisation shares its backbone, even if it is measured alone.
     shutil.copytree(settings.RUN_ROOT / "honest", settings.RUN_ROOT / "twin")
     call_command("agreement", "--frm", "twin", "--skip-bad", stdout=io.StringIO())
     assert set(ScorerAnswers.objects.filter(group="start").values_list("name", flat=True)) == {"start-honest"}

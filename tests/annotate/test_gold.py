@@ -1,4 +1,4 @@
-"""The gold set: made by one command, answered blindly, frozen by hash, and refused wherever something learns."""
+"""Tests of gold sets: creation, freezing, detection of changes, refusal of gold faces in training."""
 
 import io
 import uuid
@@ -49,12 +49,12 @@ def run(command: str, *args: str) -> str:
     return out.getvalue()
 
 
-def test_one_command_makes_it_of_whole_faces_one_a_person():
+def test_make_gold_takes_all_pairs_of_one_face_per_person():
     faces = make_faces(5)
     Face.objects.filter(pk=faces[1].pk).update(identity=faces[0].identity)
     make_user("ann")
     make_faces(2, split="train")
-    with pytest.raises(CommandError, match="have 24 pairs, one face a person; 360 are wanted"):
+    with pytest.raises(CommandError, match="have 24 pairs, with one face per person; 360 are needed"):
         run("make_gold")
     with pytest.raises(CommandError, match="no user bob"):
         run("make_gold", "--annotators", "bob")
@@ -63,19 +63,19 @@ def test_one_command_makes_it_of_whole_faces_one_a_person():
             run("make_gold", "--name", name, "--pairs", "6")
     with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
         run("make_gold", "--seed", "-1")
-    told = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
-    assert "24 pairs of 4 faces, 12 contested and 12 anchored" in told
+    printed = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
+    assert "24 pairs of 4 faces, 12 contested and 12 anchored" in printed
     made = GoldSet.objects.get()
-    assert made.pairs_sha256 in told
+    assert made.pairs_sha256 in printed
     asked = Item.objects.filter(campaign=made.campaign)
     assert set(asked.values_list("pair__face__split", flat=True)) == {"gold"}
     assert asked.values("pair__face__identity").distinct().count() == 4
     assert made.campaign.repeat_share == 0.1
-    with pytest.raises(CommandError, match="There is a campaign “gold” already"):
+    with pytest.raises(CommandError, match="The campaign “gold” already exists"):
         run("make_gold", "--pairs", "6")
 
 
-def test_the_same_seed_draws_the_same_faces_and_another_does_not():
+def test_seed_determines_drawn_faces():
     make_faces(12)
     chosen = [
         set(gold_sets.make_gold_set(slug=slug, pairs=24, seed=seed).campaign.items.values_list("pair", flat=True))
@@ -84,7 +84,7 @@ def test_the_same_seed_draws_the_same_faces_and_another_does_not():
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_it_is_frozen_when_all_answers_are_in_and_then_nothing_changes_it():
+def test_complete_gold_set_is_frozen_and_refuses_changes():
     made = make_gold()
     with pytest.raises(CommandError, match="24 answers of the gold set gold are missing"):
         run("freeze_gold")
@@ -109,38 +109,38 @@ def test_it_is_frozen_when_all_answers_are_in_and_then_nothing_changes_it():
     assert {"make-gold-set", "freeze-gold-set"} <= actions
 
 
-def test_what_is_changed_behind_its_back_is_seen():
+def test_changes_in_database_are_detected():
     made = make_gold()
     answer_all(made)
     made = gold_sets.freeze_gold_set(gold_set=made)
     lease = Lease.objects.filter(item__campaign=made.campaign).first()
-    with connection.cursor() as cursor:  # past the services, and past the triggers: as a row that was never there
+    with connection.cursor() as cursor:  # SQL that neither the services nor the triggers refuse
         cursor.execute("UPDATE annotate_lease SET annotator_id = %s WHERE id = %s", [make_user().pk, lease.pk])
-    with pytest.raises(gold_hashes.GoldChanged, match="answers of the gold set gold are not those that were frozen"):
+    with pytest.raises(gold_hashes.GoldChanged, match="answers of the gold set gold have changed"):
         gold_hashes.require_unchanged(made)
     shown = Item.objects.filter(campaign=made.campaign, pair__kind="contested").first().pair.first
     Candidate.objects.filter(pk=shown.pk).update(sha256="0" * 64)
-    with pytest.raises(gold_hashes.GoldChanged, match="pairs of the gold set gold are not those"):
+    with pytest.raises(gold_hashes.GoldChanged, match="pairs of the gold set gold have changed"):
         gold_hashes.require_unchanged(made)
-    with pytest.raises(CommandError, match="not those"):
+    with pytest.raises(CommandError, match="have changed"):
         run("agreement", "gold", "--people-only")
 
 
 def plant_person(made: GoldSet) -> Face:
-    """A training face of a person of the gold set."""
+    """Add a training face of a person in the gold set."""
     identity = Item.objects.filter(campaign=made.campaign).first().pair.face.identity
     return make_faces(1, split="train", identity=identity)[0]
 
 
 def plant_split(made: GoldSet) -> Face:
-    """A face of the gold set whose split was changed afterwards."""
+    """Move a face of the gold set to the training split."""
     face = Item.objects.filter(campaign=made.campaign).first().pair.face
     Face.objects.filter(pk=face.pk).update(split="train")
     return face
 
 
 def plant_picture(made: GoldSet) -> Face:
-    """A training face with a restored picture of the gold set."""
+    """Add a training face with a restored picture from the gold set."""
     face = make_faces(1, split="train")[0]
     shown = Item.objects.filter(campaign=made.campaign, pair__kind="contested").first().pair.first
     face.candidates.filter(source=shown.source).update(sha256=shown.sha256)
@@ -162,7 +162,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("plant", [plant_person, plant_split, plant_picture])
-def test_every_path_of_training_refuses_a_planted_gold_face(plant, tmp_path, settings):
+def test_every_training_command_refuses_gold_faces(plant, tmp_path, settings):
     settings.RUN_ROOT = tmp_path / "runs"
     made = make_gold()
     face = plant(made)

@@ -42,7 +42,7 @@ def against_order(lease) -> tuple[str, str]:
 def campaign():
     """Create a campaign of six faces with three pairs each, and answers of people and scorers.
 
-    Ann answers by `ORDER`. For the best two restorers, Bob cannot tell on four faces and answers against the order on two.
+    Ann answers by `ORDER`. On the best two restorers, Bob cannot tell for four faces and reverses the order for two.
     PSNR follows the order, NIQE reverses it. A reward model has answers for half of the pairs.
     """
     ann, bob = make_user("ann-the-annotator"), make_user("bob-the-annotator")
@@ -94,7 +94,7 @@ def test_page_ranks_restorers_by_people_and_scorers(campaign, lead):
     assert scorers["svm"].pairs == 0
     assert "fit_predictor" in scorers["svm"].note
     assert "manage.py score --metrics ssim" in scorers["metric-ssim"].note
-    assert (board.face_triads.circles, board.face_triads.threes) == (0, 4)  # on two faces the best two are tied
+    assert (board.face_triads.circles, board.face_triads.threes) == (0, 4)  # on two faces the best two tie
     page = response.content.decode()
     assert "9 of 18" in page
     assert "No interval by annotator: 2 annotators: an interval needs 5." in page

@@ -69,10 +69,10 @@ def test_batched_fit_matches_choix():
 
 def test_intervals_by_face_have_nominal_coverage():
     """Simulate three votes on every pair of 60 faces. Quality varies by face, so a face's votes are correlated."""
-    strengths, luck, faces, trials = np.array([0.8, 0.3, -0.3, -0.8]), 0.8, 60, 150
+    strengths, face_sd, faces, trials = np.array([0.8, 0.3, -0.3, -0.8]), 0.8, 60, 150
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     differences = strengths[:, None] - strengths
-    expected = expit(differences[..., None] + np.sqrt(2) * luck * nodes) @ (weights / weights.sum())
+    expected = expit(differences[..., None] + np.sqrt(2) * face_sd * nodes) @ (weights / weights.sum())
     truth = fit(expected * ~np.eye(4, dtype=bool) * NO_PRIOR)
     restorer_pairs = np.repeat(np.array(np.triu_indices(4, 1)).T, 3, axis=0)
     face = np.repeat(np.arange(faces), len(restorer_pairs))
@@ -80,7 +80,7 @@ def test_intervals_by_face_have_nominal_coverage():
     inside = naive = 0.0
     for trial in range(trials):
         random = np.random.default_rng(trial)
-        quality = strengths + luck * random.normal(size=(faces, 4))
+        quality = strengths + face_sd * random.normal(size=(faces, 4))
         won = (random.random(len(face)) < expit(quality[face, first] - quality[face, second])).astype(float)
         cast = Ballots(tuple("ABCD"), first, second, won, np.arange(len(face)), face, face % 2)
         found = intervals(cast, cast.faces, "faces", draws=300)
