@@ -14,7 +14,7 @@ from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 
 from annotate.agreement import plots
-from annotate.agreement.people import NamedEstimate
+from annotate.agreement.people import NamedEstimate, PeopleReport
 from annotate.agreement.report import AgreementReport, agreement_report
 from annotate.agreement.scorers import Dispute, ScorersReport
 from annotate.models import Campaign, Candidate
@@ -113,9 +113,26 @@ def _inline(candidate: Candidate) -> str:
 
 def _rows(report: AgreementReport) -> Iterator[tuple]:
     """Yield rows with the columns of `HEADER`. Undefined values are None, with the reason as note."""
-    people, scorers = report.people, report.scorers
-    if people is None:
-        return
+    if report.people:
+        yield from _people_rows(report.people)
+    if report.scorers:
+        yield from _scorer_rows(report.scorers)
+    for trace in report.traces:
+        for step, share in trace.points:
+            yield (
+                "reward model during tuning",
+                trace.run,
+                f"step {step:.0f}",
+                share,
+                None,
+                None,
+                trace.pairs,
+                None,
+                "",
+            )
+
+
+def _people_rows(people: PeopleReport) -> Iterator[tuple]:
     sections = {
         "all pairs": people.overall,
         "kind of pair": people.strata,
@@ -136,8 +153,9 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
         yield ("annotator", item, "left image chosen", row.left_share, None, None, row.sided, row.left_p, "")
         if row.retest:
             yield ("annotator", item, "same answer to mirrored repeats", *row.retest, row.retested, None, "")
-    if scorers is None:
-        return
+
+
+def _scorer_rows(scorers: ScorersReport) -> Iterator[tuple]:
     for ceiling in scorers.ceilings:
         for title, share in (
             ("two annotators agree", ceiling.two_agree),
@@ -167,19 +185,6 @@ def _rows(report: AgreementReport) -> Iterator[tuple]:
         if scorer.calibration:
             for name in ("ece", "brier", "log_loss"):
                 yield ("calibration", item, name, getattr(scorer.calibration, name), None, None, None, None, "")
-    for trace in report.traces:
-        for step, value in trace.points:
-            yield (
-                "reward model during tuning",
-                trace.run,
-                f"step {step:.0f}",
-                value,
-                None,
-                None,
-                trace.pairs,
-                None,
-                "",
-            )
 
 
 def _line(section: str, line: NamedEstimate) -> tuple:
@@ -225,7 +230,7 @@ def _latex(report: AgreementReport) -> str:
 
 
 def _latex_table(rows: list[tuple], caption: str, label: str) -> str:
-    """rows: title, value, low, high, count, p, note."""
+    """Write a LaTeX table. rows: title, value, low, high, count, p, note."""
     cells = [
         (title, tables.decimals(value, 3), _interval(low, high), count, tables.decimals(p, 3))
         for title, value, low, high, count, p, _ in rows

@@ -15,8 +15,8 @@ PHOTOGRAPH = "the photograph"  # title of hq candidates
 GROUPS = (ScorerAnswers.Group.FRM, ScorerAnswers.Group.START, ScorerAnswers.Group.PREDICTOR)  # in the order of display
 SEES_ORIGINAL = "it is measured against the photograph, so it always prefers the photograph"
 OTHER_PAIRS = (
-    "It has no answers for these pairs, only for those of a gold set. Choose that campaign, or run manage.py agreement "
-    "for a gold set of these pairs."
+    "It was measured on other pairs, those of a gold set. Filter by that gold set's campaign, or measure it on the "
+    "gold set of these pairs with manage.py agreement."
 )
 
 

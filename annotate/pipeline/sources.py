@@ -76,8 +76,8 @@ def _read_table(path: Path) -> Iterator[dict[str, str]]:
 def _caption(image: Path, row: dict[str, str] | None) -> str:
     if row and row.get("caption"):
         return row["caption"].strip()
-    beside = image.with_suffix(".txt")
-    return beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else ""
+    file = image.with_suffix(".txt")
+    return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
 
 
 def _identity(image: Path, root: Path, row: dict[str, str] | None, rule: str) -> str:

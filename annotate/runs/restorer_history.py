@@ -13,7 +13,7 @@ TERMS = {
     "reward": "reward",
     "lpips": "structure: LPIPS",
     "dwt": "structure: low wavelet frequencies",
-    "reg": "regularization of the weights",
+    "reg": "regularisation of the weights",
 }
 MAX_TERMS = 8
 MAX_PROBLEMS = 5  # shown on the page
