@@ -14,7 +14,7 @@ class BuildWithSiteFiles(build_py):
 
     def run(self) -> None:
         if not self.editable_mode:
-            # What an earlier build left here would enter the wheel, deleted modules included.
+            # Files of an earlier build, deleted modules included, would enter the wheel.
             shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
         if not self.editable_mode:

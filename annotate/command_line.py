@@ -5,6 +5,6 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
-    """Run a management command: what `manage.py` does in a checkout and `diffusionreward` after an installation."""
+    """Run a management command, as `manage.py` in a checkout or `diffusionreward` in an installation."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
     execute_from_command_line(sys.argv)

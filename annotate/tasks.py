@@ -1,4 +1,4 @@
-"""Background entry points. Heavy imports happen inside, in the worker, never in a web process."""
+"""Entry points of background tasks. Heavy imports are inside the functions, so only the worker loads them."""
 
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
@@ -10,7 +10,7 @@ from annotate.predictor.status import labels_wait
 
 
 def refit_predictor() -> int:
-    """Refit until the newest answer is in; then see whether a whole grid search is due."""
+    """Refit until the newest answer is included, then queue a grid search if one is due."""
     from annotate.predictor import refit_requests, refitting, versions
 
     refit_requests.take_refit_request()
@@ -28,7 +28,7 @@ def search_parameters() -> int | None:
 
 
 def prepare_demo() -> None:
-    """The next part of the demo; queues itself again until everything is there."""
+    """Prepare the next part of the demo; queues itself until the demo is complete."""
     from annotate.demo import portraits
 
     if portraits.prepare_next_part():
@@ -36,7 +36,7 @@ def prepare_demo() -> None:
 
 
 def queue_leftover_work() -> None:
-    """Tasks that were cut off stay locked in the queue for an hour; every task can be run again, so start afresh."""
+    """Empty and refill the queue: interrupted tasks stay locked for an hour, and every task can safely run again."""
     get_broker().purge_queue()
     RefitRequest.objects.update_or_create(
         pk=1, defaults={"queued_at": None, "running_until": None, "searching_until": None}

@@ -1,1 +1,1 @@
-"""Accounts: sign-in with its limit on wrong passwords, and what each role may do."""
+"""Accounts: sign-in with a limit on wrong passwords, and the permissions of each role."""

@@ -1,5 +1,5 @@
-"""What a lead may do in the admin: look at everything, edit a campaign's texts, add annotators and reset their
-passwords. Everything else, people's roles included, is an admin's."""
+"""Permissions of leads in the admin: view everything, edit a campaign's texts, add annotators, reset their passwords.
+Everything else, roles included, needs an admin."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ LEADS_MAY = {"annotate.change_campaign", "annotate.add_user", "annotate.change_u
 
 
 class LeadPermissions(BaseBackend):
-    """Signs nobody in; adds to what the models' own permissions allow."""
+    """Authenticates nobody; grants leads their permissions in addition to those in the database."""
 
     def has_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Any = None) -> bool:
         return _is_lead(user_obj) and (perm in LEADS_MAY or perm.startswith("annotate.view_"))

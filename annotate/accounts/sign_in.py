@@ -1,8 +1,8 @@
-"""Signing in by name and password: the same rules for the page and for the API's tokens, and a limit on guessing.
+"""Sign-in by name and password, for the page and for the API's tokens, with a limit on wrong passwords.
 
-A try is counted before the password is looked at and forgotten when it was right, so that requests that arrive
-together, at any number of processes, cannot get more tries than one after the other. While a limit is reached the
-right password is refused as well: whoever guesses learns nothing. Names and addresses are kept as keyed hashes only.
+An attempt is counted before the password is checked and removed if it was right, so concurrent requests to any number
+of processes get no more attempts than sequential ones. Once a limit is reached, the right password is refused as well,
+so a guesser learns nothing. Names and addresses are stored as keyed hashes only.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ from annotate.common.refusals import Refused
 from annotate.models import FailedSignIn, User
 
 WINDOW = timedelta(minutes=5)
-SHORTENED = 16  # hex digits of a hash that tell two addresses apart in the audit log
+SHORTENED = 16  # hex digits of an address's hash in the audit log
 
 
 class TooManyTries(Refused):
-    """Refused until `retry_after` seconds have passed."""
+    """Sign-in is refused for the next `retry_after` seconds."""
 
     def __init__(self, retry_after: int) -> None:
         minutes = math.ceil(retry_after / 60)
@@ -41,10 +41,10 @@ class TooManyTries(Refused):
 
 @dataclass(frozen=True)
 class Limit:
-    """So many wrong tries within `WINDOW` block sign-in for as long after the last of them."""
+    """`tries` wrong passwords within `WINDOW` block sign-in for `WINDOW` after the last of them."""
 
     tries: int
-    of: str  # what shares the count, for the audit log
+    of: str  # what is counted, for the audit log
     by_name: bool = False
     by_address: bool = False
 
@@ -65,7 +65,7 @@ LIMITS = (
 
 
 def sign_in(request: HttpRequest, *, name: str, password: str) -> User | None:
-    """The user with this name and password, None if there is none; raises `TooManyTries`. Starts no session."""
+    """Return the user with this name and password, or None. Raises `TooManyTries`. Starts no session."""
     name_hash, address_hash = _hashed("name", unicodedata.normalize("NFKC", name)), _hashed("address", address(request))
     FailedSignIn.objects.filter(at__lt=timezone.now() - 2 * WINDOW).delete()
     attempt = FailedSignIn.objects.create(name=name_hash, address=address_hash, at=timezone.now())
@@ -83,7 +83,7 @@ def sign_in(request: HttpRequest, *, name: str, password: str) -> User | None:
 
 
 def _wait(limit: Limit, earlier: QuerySet[FailedSignIn], attempt: FailedSignIn) -> int:
-    """Seconds until the limit lets another try through; 0: it does now."""
+    """Return the seconds until the limit allows another attempt; 0 if it does now."""
     last = earlier.filter(at__gt=attempt.at - WINDOW).order_by("-at").values_list("at", flat=True).first()
     if last is None or earlier.filter(at__gt=last - WINDOW).count() < limit.tries:
         return 0
@@ -91,7 +91,7 @@ def _wait(limit: Limit, earlier: QuerySet[FailedSignIn], attempt: FailedSignIn) 
 
 
 def _record_locks(attempt: FailedSignIn, name: str) -> None:
-    """In the audit log, once: by the try that reaches a limit. Those that are refused after it are not counted."""
+    """Write to the audit log once, when an attempt reaches a limit. Attempts refused after it are not counted."""
     known = User.objects.filter(username=unicodedata.normalize("NFKC", name)).first()
     for limit in LIMITS:
         tries = FailedSignIn.objects.filter(limit.matching(attempt.name, attempt.address), at__gt=attempt.at - WINDOW)
@@ -111,11 +111,11 @@ def _hashed(kind: str, text: str) -> str:
 
 
 def address(request: HttpRequest) -> str:
-    """Where a request comes from: the peer, or behind our own proxy what that proxy has seen. Of IPv6 the network
-    of a single customer, since who has one address of it has all."""
+    """Return the client's address: the peer, or behind our own proxy the address that the proxy reports. IPv6 is
+    reduced to the /64 network, since one customer holds all of its addresses."""
     seen = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_TLS_PROXY:
-        # Hops before the last are what the client claims.
+        # Earlier entries are set by the client.
         seen = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or seen
     try:
         parsed = ipaddress.ip_address(seen)

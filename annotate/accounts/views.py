@@ -1,4 +1,4 @@
-"""The sign-in page. Django's admin has none of its own: it sends people here."""
+"""The sign-in page, which the Django admin uses too."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from annotate.accounts import sign_in
 
 
 class SignInForm(AuthenticationForm):
-    """Name and password, with the limit on guessing. Unknown and known names get the same words."""
+    """Name and password, with the limit on wrong ones. The message is the same for known and unknown names."""
 
-    request: HttpRequest  # the view always gives one
+    request: HttpRequest  # always passed by the view
 
     def clean(self) -> dict[str, Any]:
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
@@ -41,6 +41,6 @@ class SignIn(LoginView):
 
 
 def from_admin(request: HttpRequest) -> HttpResponse:
-    """The admin's own sign-in would have no limit."""
+    """Redirect from the admin's own sign-in, which would have no limit."""
     wanted = request.GET.get("next", reverse("admin:index"))
     return redirect(f"{reverse('login')}?{urlencode({'next': wanted})}")

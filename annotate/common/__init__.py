@@ -1,1 +1,1 @@
-"""What every room may use: refusals, the audit log, pseudonyms, stored images, batches, sides."""
+"""Shared by all packages: refusals, the audit log, pseudonyms, stored images, batches, sides."""

@@ -1,4 +1,4 @@
-"""The audit log: written here, in the transaction of what it tells of; the database refuses to change it."""
+"""The audit log. An entry is written in the transaction it records; the database rejects later changes."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from annotate.models import AuditEntry, Campaign, User
 
 
 def record(*, actor: User | None, action: str, target: Campaign | User | str = "", **details: Any) -> AuditEntry:
-    """`actor` None: a command of the machine's operator. `details` must be JSON; people appear in it by id alone."""
+    """Add an entry. actor: None for a command run by the operator. details: JSON values; people appear only by id."""
     if isinstance(target, Campaign):
         name = f"campaign {target.slug}"
     else:

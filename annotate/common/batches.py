@@ -1,4 +1,4 @@
-"""Rows in batches."""
+"""Split rows into batches."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of up to `size`, in order."""
+    """Yield lists of up to `size` elements, in order."""
     iterator = iter(things)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""Image files on disk, named by their content: written once, whole or not at all."""
+"""Image files on disk, named by their content and written atomically, once."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from rewardlab import images
 
 
 class BrokenImage(RuntimeError):
-    """A stored image is missing or is not what was stored."""
+    """A stored image is missing, or its content has changed."""
 
 
 def store_png(array: NDArray[np.uint8]) -> str:
-    """Store uint8 (H, W, 3) RGB as PNG and return its sha256. The file is there before any row names it."""
+    """Store uint8 (H, W, 3) RGB as PNG and return its sha256. The file exists before any row refers to it."""
     data = images.encode_png(array)
     sha256 = rewardlab_files.sha256(data)
     path = Path(settings.MEDIA_ROOT) / sha256[:2] / f"{sha256}.png"
@@ -27,11 +27,11 @@ def store_png(array: NDArray[np.uint8]) -> str:
 
 
 def load(candidate: Candidate) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) RGB. Raises `BrokenImage` when the file is missing or its content has changed."""
+    """Return uint8 (H, W, 3) RGB. Raises `BrokenImage` when the file is missing or its content has changed."""
     try:
         data = candidate.path.read_bytes()
     except OSError as error:
         raise BrokenImage(f"{candidate}: {candidate.path} cannot be read ({error.strerror}).") from error
     if rewardlab_files.sha256(data) != candidate.sha256:
-        raise BrokenImage(f"{candidate}: {candidate.path} was changed or damaged; restore it from a backup.")
+        raise BrokenImage(f"{candidate}: {candidate.path} was changed or damaged. Restore it from a backup.")
     return images.decode(data)

@@ -1,4 +1,4 @@
-"""Names of files and people never reach the database: salted hashes stand for them."""
+"""Salted hashes in place of the names of files and people, which are never stored."""
 
 import hashlib
 import hmac
@@ -7,10 +7,10 @@ from django.conf import settings
 
 
 def hashed(name: str) -> str:
-    """32 hex digits, the same for the same name on this installation (NAME_SALT), meaningless elsewhere."""
+    """Return 32 hex digits: the same for the same name in this installation (NAME_SALT), unrelated in any other."""
     return hmac.new(settings.NAME_SALT.encode(), name.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def pseudonym(annotator: int) -> str:
-    """16 hex digits that stand for an annotator in files: the same in each of this installation."""
+    """Return 16 hex digits that identify an annotator in all exported files of this installation."""
     return hashed(f"annotator/{annotator}")[:16]

@@ -1,8 +1,8 @@
-"""Random numbers that are a function of their arguments."""
+"""Reproducible random numbers: each is a function of its argument."""
 
 import hashlib
 
 
 def uniform(text: str) -> float:
-    """A number in [0, 1) that the text fixes."""
+    """Return a number in [0, 1) determined by the text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") / 2**56

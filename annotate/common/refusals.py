@@ -6,7 +6,7 @@ NOT_FOUND = {"no_such_lease"}
 
 
 class Refused(Exception):
-    """The request cannot be done; the message says why and what to do. `code` is for programs."""
+    """A request was refused. `message` says why and what to do; `code` is for programs."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,1 +1,1 @@
-"""The one place where votes are counted: votes, consensus, and the guard of the gold set."""
+"""Labels: which answers count as votes, consensus among them, and the protection of the gold set."""

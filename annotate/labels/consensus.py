@@ -1,4 +1,4 @@
-"""One probability for each pair from several annotators' votes. It imports numpy only when a method needs it."""
+"""Aggregate the votes on each pair into one probability. numpy is imported only by the methods that need it."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,13 +10,12 @@ from annotate.labels.votes import FOR_FIRST, Vote, share_for_first
 
 @dataclass(frozen=True)
 class Consensus:
-    """p_first: by pair, in [0, 1]. details: how it came about, for a snapshot's header.
+    """p_first: by pair, in [0, 1]. details: method and settings, for a snapshot's header.
 
     By majority p_first is the share of votes, by Dawid-Skene the probability that the first image is the better one, by
-    Bradley-Terry the probability that somebody who looks says so.
-    details, which JSON can hold: method, settings, votes, pairs, voters (their numbers), annotators (by id: the
-    accuracy or reliability it counted them with, in [0, 1]; empty by majority) and, if it is found step by step,
-    iterations and converged.
+    Bradley-Terry the probability that an attentive annotator prefers it.
+    details (JSON values): method, settings; votes, pairs, voters (counts); annotators (id -> accuracy or reliability
+    that weighted their votes, in [0, 1]; empty for majority); for iterative methods also iterations and converged.
     """
 
     method: str
@@ -25,7 +24,8 @@ class Consensus:
 
 
 def consensus(method: str, votes: Sequence[Vote]) -> Consensus:
-    """votes: those that count (`annotate.labels.votes.counted`). Raises `ValueError` for another method."""
+    """Aggregate `votes`, which must be those that count (`annotate.labels.votes.counted`). Raises `ValueError` for an
+    unknown method."""
     if method not in FOUND_BY:
         raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
     p_first, found = FOUND_BY[method](votes)
@@ -38,7 +38,7 @@ def consensus(method: str, votes: Sequence[Vote]) -> Consensus:
 
 
 def _majority(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
-    """The share of the votes, “can't tell” as half a vote for either: as the view behind `Preference` has it."""
+    """The share of votes, with “can't tell” as half a vote for each side, as in the view behind `Preference`."""
     by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in votes:
         by_pair[vote.pair].append(vote)

@@ -1,4 +1,4 @@
-"""The guard of the gold set: nothing may learn from its faces, people or pictures."""
+"""Protect the gold set: nothing may train on its faces, people or pictures."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,20 +10,20 @@ AT_ONCE = 500
 
 
 class GoldLeak(ValueError):
-    """Something of the gold set is among what trains."""
+    """A face, person or picture of the gold set is in the training data."""
 
 
 def gold_faces() -> dict[int, str]:
-    """Face -> person: of split gold, and of any gold set whatever the face's split says now."""
+    """Return face -> identity of all faces of split gold, and of those in a gold set whose split has changed since."""
     asked = Item.objects.filter(campaign__in=list(GoldSet.objects.values_list("campaign", flat=True)))
     faces = dict(Face.objects.filter(split=Split.GOLD).values_list("pk", "identity"))
     return faces | dict(Face.objects.filter(pk__in=asked.values("pair__face")).values_list("pk", "identity"))
 
 
 def refuse_gold_in_training() -> None:
-    """Raises `GoldLeak` if a training face, its person or one of its pictures is in the gold set.
+    """Raise `GoldLeak` if a training face, its person or one of its pictures is in the gold set.
 
-    In parts, by values: one query with everything in it takes PostgreSQL seconds while it has no statistics.
+    Queries are batched: a single one takes PostgreSQL seconds until it has table statistics.
     """
     gold = gold_faces()
     for what, field, values in (
@@ -34,9 +34,9 @@ def refuse_gold_in_training() -> None:
         for part in batches(values, AT_ONCE):
             if face := Face.objects.filter(split=Split.TRAIN, **{field: part}).order_by("pk").first():
                 raise GoldLeak(
-                    f"Face {face.pk} (identity {face.identity}) is of split train and {what}. Nothing may learn from "
-                    "gold faces: give the person one split (ingest the photographs anew with --identity-from), then "
-                    "go on."
+                    f"Face {face.pk} (identity {face.identity}) is in split train and {what}. Nothing may train on "
+                    "gold faces: give the person one split (ingest the photographs again with --identity-from), then "
+                    "repeat the command."
                 )
 
 

@@ -1,4 +1,4 @@
-"""The pairs of a campaign with the votes on them, as the rows that judges of the libraries read."""
+"""The pairs of a campaign and their votes, as the manifest rows that the libraries read."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -16,8 +16,8 @@ FIELDS = (
 def judged_pairs(
     campaign: Campaign, given: Iterable[Vote], *, scores: Mapping[int, Mapping[str, float]] | None = None
 ) -> list[PreferenceRow]:
-    """A row for each pair of the campaign. p_first is what people say, of anchored pairs too: the share of their
-    votes, one half where there is none. `scores`: of candidates, as `scores_of` reads them."""
+    """Return a row for each pair of the campaign. p_first is the share of votes, for anchored pairs as well, and
+    one half without votes. scores: by candidate and metric, as returned by `scores_of`."""
     cast: dict[int, list[Vote]] = defaultdict(list)
     for vote in given:
         cast[vote.pair].append(vote)
@@ -48,7 +48,7 @@ def _row(pair: dict, votes: list[Vote], scores: Mapping[int, Mapping[str, float]
 
 
 def scores_of(candidates: Collection[int]) -> dict[int, dict[str, float]]:
-    """Candidate -> metric -> value."""
+    """Return candidate -> metric -> value."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     rows = Score.objects.filter(candidate__in=candidates).values_list("candidate_id", "metric", "value")
     for candidate, metric, value in rows:

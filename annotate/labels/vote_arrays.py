@@ -1,4 +1,4 @@
-"""Votes as the arrays that `annotate.statistics` computes with."""
+"""Convert votes to the arrays of `annotate.statistics`."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from annotate.statistics.answer_arrays import Answers
 
 
 def answers_of(votes: Iterable[Vote]) -> Answers:
-    """An answer for each vote, in the order of the votes."""
+    """Return one answer per vote, in the order of the votes."""
     number = {choice: index for index, choice in enumerate(CHOICES)}
     rows = [(vote.pair, vote.face, vote.annotator, number[vote.choice]) for vote in votes]
     pairs, faces, annotators, choices = np.array(rows, np.int64).reshape(-1, 4).T

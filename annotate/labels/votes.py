@@ -1,8 +1,9 @@
-"""Answers in force to preference questions, and the one rule of which of them count.
+"""Current answers to preference questions, and the one rule for which of them count.
 
-A pair's votes are the answers of the highest rank (an adjudicator's, else people's, else simulated ones), and each
-person has one: the newest, whatever number of campaigns asked. A mirrored repeat is never a vote. The database view
-behind `Preference` (migration 0005) follows the same rule in SQL, and `tests/annotate/test_votes.py` compares them.
+A pair's votes are the answers of the highest rank (adjudicators, else people, else simulated annotators). Each person
+has one vote per pair, their newest answer, even when several campaigns asked. A mirrored repeat is never a vote. The
+database view behind `Preference` (migration 0005) implements the same rule in SQL; `tests/annotate/test_votes.py`
+compares the two.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -13,12 +14,16 @@ from annotate.models import Campaign, Lease
 from annotate.models.campaigns import Question
 
 AT_ONCE = 5000
-FOR_FIRST = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}  # what a vote says of the first image: can't tell is half
+FOR_FIRST = {
+    "first": 1.0,
+    "second": 0.0,
+    "cant_tell": 0.5,
+}  # a vote's value for the first image: can't tell counts half
 SIMULATED, PERSON, ADJUDICATOR = 0, 1, 2
 
 
 class Vote(NamedTuple):
-    """What one annotator answered to one pair. rank: see the module's rule."""
+    """One annotator's answer to one pair. rank: see the module's rule."""
 
     annotator: int
     pair: int
@@ -33,7 +38,7 @@ class Vote(NamedTuple):
     is_repeat: bool
     at: datetime | None  # when the pair was first answered
     rank: int
-    given_at: datetime | None = None  # when this answer was given: later than `at` after a change of mind
+    given_at: datetime | None = None  # when this answer was given: later than `at` if it was changed
 
 
 FIELDS = (
@@ -52,7 +57,7 @@ def votes(
     criteria: Iterable[str] = (),
     with_repeats: bool = False,
 ) -> Iterator[Vote]:
-    """In the order of pairs. Empty filters let everything through. Studies' answers are not votes."""
+    """Yield votes ordered by pair. An empty filter matches everything. Answers in user studies are not votes."""
     found = Lease.objects.filter(status=Lease.Status.ANSWERED, item__question=Question.PREFERENCE)
     if campaign:
         found = found.filter(item__campaign=campaign)
@@ -71,7 +76,7 @@ def votes(
 
 
 def counted(given: Iterable[Vote]) -> list[Vote]:
-    """Keep those that count, in the order of pairs and annotators that they came in. Repeats must not be among them."""
+    """Return the votes that count, in the given order of pairs and annotators. Pass no repeats."""
     highest: dict[int, int] = {}
     newest: dict[tuple[int, int, int], Vote] = {}
     for vote in given:
@@ -88,5 +93,5 @@ def _is_newer(vote: Vote, known: Vote) -> bool:
 
 
 def share_for_first(given: Collection[Vote]) -> float:
-    """The share of votes for the first image; one half where there is none."""
+    """Return the share of votes for the first image, or one half without votes."""
     return sum(FOR_FIRST[vote.choice] for vote in given) / len(given) if given else 0.5

@@ -3,7 +3,7 @@ from django.db import models
 
 
 class AuditEntry(models.Model):
-    """Who did what to what. Rows are only ever added: triggers of the database refuse change and removal."""
+    """Who did what to what. Append-only: database triggers reject changes and deletions."""
 
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     action = models.SlugField(max_length=40)
@@ -16,7 +16,7 @@ class AuditEntry(models.Model):
         indexes = [models.Index(fields=["target", "-id"], name="audit_target_idx")]
 
     def __str__(self) -> str:
-        return f"{self.actor or 'the machine'}: {self.action} {self.target}"
+        return f"{self.actor or 'the operator'}: {self.action} {self.target}"
 
     @property
     def details_in_words(self) -> str:
@@ -24,9 +24,9 @@ class AuditEntry(models.Model):
 
 
 class FailedSignIn(models.Model):
-    """A wrong password, so that guessing can be slowed down. Swept away after the time that counts."""
+    """A wrong password, counted to limit guessing. Deleted once it no longer counts."""
 
-    name = models.CharField(max_length=64, help_text="hash of the name that was tried")
+    name = models.CharField(max_length=64, help_text="hash of the name entered")
     address = models.CharField(max_length=64, help_text="hash of the network address")
     at = models.DateTimeField(db_index=True)
 

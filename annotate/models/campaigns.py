@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from .faces import Candidate
 from .pairs import Pair
 
-RESERVED_SLUGS = ("new", "count", "preferences")  # addresses of pages
+RESERVED_SLUGS = ("new", "count", "preferences")  # paths of pages
 
 
 def random_seed() -> int:
@@ -21,7 +21,7 @@ def invitation_token() -> str:
 
 
 class Criterion(models.TextChoices):
-    """The ordered rubric (App. A.1): the first rule that decides, decides."""
+    """The ordered rubric (App. A.1): the first rule that separates the two images decides."""
 
     REALISM = "realism", _("Realism")
     DETAIL = "detail", _("Detail")
@@ -29,7 +29,7 @@ class Criterion(models.TextChoices):
 
 
 class Question(models.TextChoices):
-    """What is asked of a pair: the rubric's preference, or one of the user study's two (App. C)."""
+    """The question about a pair: preference by the rubric, or one of the two questions of the user study (App. C)."""
 
     PREFERENCE = "preference", _("Which face is better?")
     FIDELITY = "fidelity", _("Which image better preserves the identity of the person in the reference?")
@@ -37,7 +37,7 @@ class Question(models.TextChoices):
 
 
 class Campaign(models.Model):
-    """What is asked of whom: items, the overlap (how many annotators per item), what is shown and read before."""
+    """Items, overlap (annotators per item), and what annotators see before and while judging."""
 
     class Kind(models.TextChoices):
         PREFERENCE = "preference", "preferences by the ordered rubric (App. A.1)"
@@ -51,23 +51,26 @@ class Campaign(models.Model):
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.PREFERENCE)
     guideline = models.TextField(blank=True, help_text="Markdown, shown above the three rules")
-    consent = models.TextField(blank=True, help_text="Markdown. If not empty, asked for before the first pair")
+    consent = models.TextField(
+        blank=True, help_text="Markdown. If not empty, annotators must agree to it before the first pair"
+    )
     tutorial = models.TextField(blank=True, help_text="Markdown. If not empty, shown before the first pair")
     qualification_size = models.PositiveSmallIntegerField(
-        default=0, help_text="pairs with a known answer (one is the photograph) to judge first; 0: none"
+        default=0, help_text="pairs with a known answer (one image is the photograph) to judge first; 0: none"
     )
-    qualification_share = models.FloatField(default=0.8, help_text="of them that must be right, 0 to 1")
-    qualification_rounds = models.PositiveSmallIntegerField(default=3, help_text="how often one may try")
+    qualification_share = models.FloatField(default=0.8, help_text="share of them that must be right, 0 to 1")
+    qualification_rounds = models.PositiveSmallIntegerField(default=3, help_text="number of attempts")
     overlap = models.PositiveSmallIntegerField(default=1)
     order = models.CharField(max_length=9, choices=Order, default=Order.BALANCED)
     random_share = models.FloatField(
-        default=0.2, help_text="of items drawn at random although the order is uncertain first: for honest estimates"
+        default=0.2,
+        help_text="share of items drawn at random although the order is uncertain first: for unbiased estimates",
     )
     repeat_share = models.FloatField(
-        default=0, help_text="of answers asked again later with the sides mirrored, to the same annotator"
+        default=0, help_text="share of answers asked again later, mirrored, of the same annotator"
     )
-    show_input = models.BooleanField(default=True, help_text="the low-quality input can be looked at on demand")
-    show_reference = models.BooleanField(default=False, help_text="the photograph stands beside the two images")
+    show_input = models.BooleanField(default=True, help_text="annotators can view the low-quality input")
+    show_reference = models.BooleanField(default=False, help_text="the photograph is shown beside the two images")
     adjudicates = models.ForeignKey(
         "self",
         models.PROTECT,
@@ -75,13 +78,13 @@ class Campaign(models.Model):
         blank=True,
         related_name="adjudications",
         editable=False,
-        help_text="the campaign whose disagreements these answers settle",
+        help_text="the campaign whose disagreements these answers resolve",
     )
     quiet_hours = models.PositiveSmallIntegerField(
-        default=24, help_text="the lead is warned when an open campaign has had no answer for so long"
+        default=24, help_text="hours without an answer after which the lead of an open campaign is warned"
     )
     lease_seconds = models.PositiveIntegerField(default=900)
-    seed = models.PositiveBigIntegerField(default=random_seed, help_text="orders the items, draws the sides")
+    seed = models.PositiveBigIntegerField(default=random_seed, help_text="determines the order of items and the sides")
     open = models.BooleanField(default=True)
     item_count = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -103,25 +106,25 @@ class Campaign(models.Model):
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """In the order in which they are asked of a pair."""
+        """The questions about each pair, in the order they are asked."""
         if self.kind == self.Kind.STUDY:
             return (Question.FIDELITY, Question.REALISM)
         return (Question.PREFERENCE,)
 
 
 class Membership(models.Model):
-    """Who may judge in a campaign, and how far they are."""
+    """An annotator of a campaign and their progress."""
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="memberships")
     annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     cursor = models.BigIntegerField(default=-1, help_text="position of the last item given out to them")
-    audit_cursor = models.BigIntegerField(default=-1, help_text="the same among the items kept for honest estimates")
+    audit_cursor = models.BigIntegerField(default=-1, help_text="the same among the items kept for unbiased estimates")
     given = models.PositiveIntegerField(default=0, help_text="items given out to them")
     answered = models.PositiveIntegerField(default=0, help_text="items; mirrored repeats are counted apart")
     repeated = models.PositiveIntegerField(default=0, help_text="mirrored repeats answered")
     skipped = models.PositiveIntegerField(default=0)
     consented_at = models.DateTimeField(null=True, blank=True)
-    consent_sha256 = models.CharField(max_length=64, blank=True, help_text="of the text that was agreed to")
+    consent_sha256 = models.CharField(max_length=64, blank=True, help_text="of the text they agreed to")
     tutored_at = models.DateTimeField(null=True, blank=True)
     qualified_at = models.DateTimeField(null=True, blank=True)
 
@@ -133,7 +136,7 @@ class Membership(models.Model):
 
 
 class Example(models.Model):
-    """A picture example of one rule, shown in the guideline."""
+    """An example of one rule, shown in the guideline."""
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="examples")
     criterion = models.CharField(max_length=7, choices=Criterion)
@@ -149,7 +152,7 @@ class Example(models.Model):
 
 
 class Item(models.Model):
-    """One question about one pair in one campaign. `open_slots` is the overlap less what is leased or answered."""
+    """One question about one pair in one campaign. `open_slots`: the overlap minus leased and answered slots."""
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="items")
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="items")
@@ -157,20 +160,20 @@ class Item(models.Model):
     position = models.BigIntegerField(help_text="random order, from the campaign's seed")
     open_slots = models.SmallIntegerField()
     given_back = models.BooleanField(
-        default=False, help_text="a slot came back: those whose cursor is past it must look again"
+        default=False, help_text="a slot was returned: members whose cursor has passed the item must check it again"
     )
     audit = models.BooleanField(
-        default=False, help_text="drawn at random to be kept for honest estimates: never asked for its small margin"
+        default=False, help_text="drawn at random for unbiased estimates: never chosen for its small margin"
     )
     rank = models.PositiveIntegerField(null=True, help_text="among the SVM's most uncertain, by its newest version")
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["campaign", "pair", "question"], name="item_once_per_question"),
-            # An item cannot be given to more annotators than its overlap asks, whatever the code does.
+            # The database itself refuses to give an item to more annotators than its overlap.
             models.CheckConstraint(condition=Q(open_slots__gte=0), name="item_never_over_assigned"),
         ]
-        # One for each way in which the next item is found: each look-up touches a few rows, however many there are.
+        # One index for each query for the next item, so that each reads only a few rows of any number.
         indexes = [
             models.Index(fields=["campaign", "position"], condition=Q(open_slots__gt=0), name="item_open_idx"),
             models.Index(
@@ -191,10 +194,10 @@ class Item(models.Model):
 
 
 class Lease(models.Model):
-    """Who holds which item until when; once answered, the place of their judgement.
+    """An item assigned to an annotator until a time; once answered, it refers to the judgement.
 
-    Held, answered: takes one of the item's slots. Skipped, expired: the slot went back. A mirrored repeat, planned
-    when its first answer is given, takes no slot at any time.
+    Held and answered leases occupy a slot of the item; skipped and expired ones have returned it. A mirrored repeat is
+    planned when its first answer is given and never occupies a slot.
     """
 
     class Status(models.TextChoices):
@@ -205,12 +208,12 @@ class Lease(models.Model):
         EXPIRED = "expired"
 
     class Drawn(models.TextChoices):
-        """How this annotator came to this item. Estimates that must be honest read `random` ones only."""
+        """How the item was chosen for this annotator. Unbiased estimates use `random` ones only."""
 
         RANDOM = "random"
         UNCERTAIN = "uncertain", "uncertain first"
         REPEAT = "repeat", "mirrored repeat"
-        IMPORTED = "imported", "from a file: nobody knows how it was drawn"
+        IMPORTED = "imported", "from a file: how it was drawn is unknown"
 
     token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     item = models.ForeignKey(Item, models.CASCADE, related_name="leases")
@@ -218,14 +221,14 @@ class Lease(models.Model):
     status = models.CharField(max_length=8, choices=Status, default=Status.HELD)
     drawn = models.CharField(max_length=9, choices=Drawn, default=Drawn.RANDOM)
     is_repeat = models.BooleanField(default=False)
-    due_after = models.PositiveIntegerField(null=True, help_text="a repeat is given out after so many answers")
-    left_is_first = models.BooleanField(help_text="sides as shown: drawn once, the same on every reload")
+    due_after = models.PositiveIntegerField(null=True, help_text="number of answers after which the repeat is due")
+    left_is_first = models.BooleanField(help_text="sides as shown: drawn once, so that a reload shows the same")
     issued_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
     skip_reason = models.CharField(max_length=200, blank=True)
     judgement = models.OneToOneField(
-        "Judgement", models.RESTRICT, null=True, blank=True, related_name="+", help_text="the answer in force"
+        "Judgement", models.RESTRICT, null=True, blank=True, related_name="+", help_text="the current answer"
     )
 
     class Meta:
@@ -262,14 +265,14 @@ class Lease(models.Model):
 
 
 class Trial(models.Model):
-    """One pair of a qualification round: which is the photograph? Nothing reads it but the qualification."""
+    """One pair of a qualification round: which image is the photograph? Used by the qualification only."""
 
     membership = models.ForeignKey(Membership, models.CASCADE, related_name="trials")
     round = models.PositiveSmallIntegerField(help_text="attempt number, from 1")
     number = models.PositiveSmallIntegerField(help_text="place in the round, from 0")
     pair = models.ForeignKey(Pair, models.PROTECT, related_name="+")
     left_is_first = models.BooleanField()
-    choice = models.CharField(max_length=9, blank=True, help_text="left, right or cant_tell; empty: not yet answered")
+    choice = models.CharField(max_length=9, blank=True, help_text="left, right or cant_tell; empty if not answered yet")
     answered_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -299,7 +302,7 @@ class Trial(models.Model):
 
 
 class Invitation(models.Model):
-    """A link by which so many people join a campaign without an account of their own."""
+    """A link by which up to `places` people join a campaign without an account."""
 
     token = models.CharField(max_length=43, unique=True, default=invitation_token, editable=False)
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="invitations")

@@ -20,12 +20,12 @@ class Face(models.Model):
         TEMPLATE = "template"
         LLAVA = "llava"
 
-    source_sha256 = models.CharField(max_length=64, unique=True, help_text="of the file as it came")
+    source_sha256 = models.CharField(max_length=64, unique=True, help_text="of the original file")
     source_key = models.CharField(max_length=32, db_index=True, help_text="salted hash of the file's stem")
     identity = models.CharField(max_length=32, db_index=True, help_text="salted hash of the identity's name")
     split = models.CharField(max_length=5, choices=Split, db_index=True)
     size = models.PositiveSmallIntegerField(help_text="working size in pixels: images are size x size")
-    seed = models.BigIntegerField(help_text="the random numbers of this face come from it")
+    seed = models.BigIntegerField(help_text="seed of this face's random numbers")
     landmarks = models.JSONField(null=True, help_text="five points (x, y) in pixels of the crop")
     caption = models.TextField(blank=True)
     caption_source = models.CharField(max_length=8, choices=CaptionSource, blank=True, default="")
@@ -36,7 +36,7 @@ class Face(models.Model):
 
 
 class Restorer(models.Model):
-    """What turns lq into a candidate, with where it came from."""
+    """A restorer: turns the lq image into a candidate. `provenance` says where it comes from."""
 
     class Kind(models.TextChoices):
         CLASSICAL = "classical"
@@ -53,11 +53,11 @@ class Restorer(models.Model):
 
 
 class Candidate(models.Model):
-    """One image of a face: `hq`, `lq`, or what a restorer made of lq."""
+    """One image of a face: `hq`, `lq`, or a restoration of lq."""
 
     HQ, LQ = "hq", "lq"
 
-    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False, help_text="names it in addresses")
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False, help_text="identifies it in URLs")
     face = models.ForeignKey(Face, models.CASCADE, related_name="candidates")
     source = models.SlugField(max_length=60, help_text="hq, lq or the restorer's name")
     restorer = models.ForeignKey(Restorer, models.PROTECT, null=True, blank=True, related_name="candidates")
@@ -83,7 +83,7 @@ class Candidate(models.Model):
 
     @property
     def relative_path(self) -> str:
-        """Named by content alone: nothing in it tells who, or which restorer."""
+        """The path under MEDIA_ROOT, named by content alone: it reveals neither person nor restorer."""
         return f"{self.sha256[:2]}/{self.sha256}.png"
 
     @property

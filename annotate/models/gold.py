@@ -4,12 +4,14 @@ from .campaigns import Campaign
 
 
 class GoldSet(models.Model):
-    """The pairs on which people and scorers are compared (App. D): all pairs of some faces of split gold, asked in a
-    campaign of its own. Nothing trains, tunes or picks a threshold on them."""
+    """The pairs on which people and scorers are compared (App. D): all pairs of a sample of gold faces, judged
+    in a separate campaign. Nothing is trained, tuned or thresholded on them."""
 
     campaign = models.OneToOneField(Campaign, models.PROTECT, related_name="gold_set")
-    seed = models.BigIntegerField(help_text="draws its faces")
-    pairs_sha256 = models.CharField(max_length=64, help_text="of its pairs' pictures and persons, when it was made")
+    seed = models.BigIntegerField(help_text="seed that its faces are drawn with")
+    pairs_sha256 = models.CharField(
+        max_length=64, help_text="of the pictures and identities of its pairs, when it was created"
+    )
     answers_sha256 = models.CharField(max_length=64, blank=True, help_text="of pairs and answers, when it was frozen")
     frozen_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -42,8 +44,10 @@ class ScorerAnswers(models.Model):
     title = models.CharField(max_length=200)
     group = models.CharField(max_length=9, choices=Group)
     margins = models.JSONField(default=dict, help_text="pair -> margin, above 0 where the first image is preferred")
-    is_log_odds = models.BooleanField(default=False, help_text="the margins are log-odds: they claim a probability")
-    reason = models.TextField(blank=True, help_text="why there are none, with the remedy")
+    is_log_odds = models.BooleanField(
+        default=False, help_text="the margins are log-odds, so they predict a probability"
+    )
+    reason = models.TextField(blank=True, help_text="why there are no answers, and what to do")
     provenance = models.JSONField(default=dict)
     measured_at = models.DateTimeField(auto_now=True)
 

@@ -6,8 +6,8 @@ from .pairs import Pair
 
 
 class Judgement(models.Model):
-    """One annotator's answer to one item. Append-only, by triggers of the database: an undo or a changed answer is
-    a new row with the next revision."""
+    """One annotator's answer to one item. Append-only (database triggers): an undo or a changed answer is a
+    new row with the next revision."""
 
     class Choice(models.TextChoices):
         FIRST = "first"
@@ -15,14 +15,14 @@ class Judgement(models.Model):
         CANT_TELL = "cant_tell", "can't tell"
         UNDO = "undo", "undone"
 
-    key = models.UUIDField(unique=True, help_text="made by the client: a repeated request carries the same")
+    key = models.UUIDField(unique=True, help_text="created by the client; a repeated request has the same key")
     lease = models.ForeignKey(Lease, models.PROTECT, related_name="judgements")
     revision = models.PositiveIntegerField()
     choice = models.CharField(max_length=9, choices=Choice)
     criterion = models.CharField(max_length=7, choices=Criterion, blank=True)
     left_is_first = models.BooleanField(help_text="sides as shown")
-    seconds = models.FloatField(null=True, blank=True, help_text="from shown to answered")
-    tools = models.JSONField(default=dict, blank=True, help_text="tool of the viewer -> how often it was used")
+    seconds = models.FloatField(null=True, blank=True, help_text="time from display to answer")
+    tools = models.JSONField(default=dict, blank=True, help_text="tool of the viewer -> number of uses")
     created_at = models.DateTimeField(default=timezone.now, editable=False, help_text="when the answer was given")
 
     class Meta:
@@ -35,7 +35,7 @@ class Judgement(models.Model):
 
 
 class Predictor(models.Model):
-    """One fitted version of the SVM (App. A.1) and how it came about."""
+    """One fitted version of the SVM (App. A.1), with its parameters and accuracy."""
 
     class Status(models.TextChoices):
         FITTING = "fitting"
@@ -46,7 +46,9 @@ class Predictor(models.Model):
     status = models.CharField(max_length=9, choices=Status, default=Status.FITTING)
     features = models.JSONField(default=list, help_text="metrics, in the order of the feature vector")
     parameters = models.JSONField(default=dict, help_text="kernel, C, gamma, degree")
-    grid_searched = models.BooleanField(default=False, help_text="else: the last grid's parameters, refitted")
+    grid_searched = models.BooleanField(
+        default=False, help_text="if not, the parameters of the last grid search were used"
+    )
     labels = models.PositiveIntegerField(default=0, help_text="judged pairs with a majority, used in the fit")
     simulated_labels = models.PositiveIntegerField(default=0, help_text="of these, from simulated annotators")
     last_judgement_id = models.BigIntegerField(default=0, help_text="newest judgement seen")
@@ -55,12 +57,12 @@ class Predictor(models.Model):
     cv_high = models.FloatField(null=True)
     baseline_accuracy = models.FloatField(null=True, help_text="a constant order of the restorers, same folds")
     pairs_labelled = models.PositiveIntegerField(default=0)
-    pairs_abstained = models.PositiveIntegerField(default=0, help_text="of these, that it is too unsure of to count")
-    max_error = models.FloatField(null=True, help_text="the error that its labels may have; none: all of them count")
+    pairs_abstained = models.PositiveIntegerField(default=0, help_text="of these, too uncertain to count")
+    max_error = models.FloatField(null=True, help_text="bound on the error of its labels; empty: all labels count")
     least_margin = models.FloatField(
-        default=0, help_text="labels with |p - 1/2| below it do not count; above 1/2: none does"
+        default=0, help_text="labels with |p - 1/2| below it do not count; above 1/2 no label counts"
     )
-    audit = models.JSONField(default=dict, help_text="coverage against error on the random audit sample")
+    audit = models.JSONField(default=dict, help_text="coverage and error on the random audit sample")
     seconds = models.FloatField(null=True, help_text="from start to all pairs labelled")
     file = models.CharField(max_length=200, blank=True, help_text="relative to the predictor folder")
     sha256 = models.CharField(max_length=64, blank=True)
@@ -95,16 +97,16 @@ class AutoLabel(models.Model):
 
 
 class LabelPolicy(models.Model):
-    """One row: when the labels of predictors, of this one and of those to come, are believed."""
+    """A single row: the condition under which labels of the current and future predictors count."""
 
     max_error = models.FloatField(null=True, blank=True, help_text="bound on the labels' error; empty: all count")
-    confidence = models.FloatField(default=0.95, help_text="with which the bound holds")
+    confidence = models.FloatField(default=0.95, help_text="confidence level of the bound")
     audit_share = models.FloatField(
-        default=0.2, help_text="of the training faces, kept out of every fit while there is a bound to keep"
+        default=0.2, help_text="share of training faces kept out of every fit while max_error is set"
     )
     pinned = models.ForeignKey(
         "Predictor", models.PROTECT, null=True, blank=True, related_name="+",
-        help_text="the version that a rollback chose: no newer one is fitted by itself",
+        help_text="the version chosen by a rollback; the worker fits no newer one",
     )  # fmt: skip
 
     class Meta:
@@ -125,7 +127,7 @@ class LabelPolicy(models.Model):
 
 
 class LearningCurve(models.Model):
-    """Accuracy of predictors against the number of human labels, measured once: when may a lead stop asking?"""
+    """Accuracy of predictors by number of human labels, measured once: it shows whether more labels would help."""
 
     results = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True)
@@ -135,19 +137,19 @@ class LearningCurve(models.Model):
 
 
 class RefitRequest(models.Model):
-    """One row: whether a refit waits in the queue or runs, so that many answers ask for one refit."""
+    """A single row: whether a refit is queued or running, so that many answers cause one refit."""
 
     queued_at = models.DateTimeField(null=True)
-    running_until = models.DateTimeField(null=True, help_text="a refit still running then was killed")
-    searching_until = models.DateTimeField(null=True, help_text="the same for the search of the whole grid")
-    note = models.TextField(blank=True, help_text="why there is no predictor yet, for people")
+    running_until = models.DateTimeField(null=True, help_text="a refit still running after this time was killed")
+    searching_until = models.DateTimeField(null=True, help_text="the same for the grid search")
+    note = models.TextField(blank=True, help_text="why there is no predictor yet")
 
     def __str__(self) -> str:
         return "queued" if self.queued_at else "idle"
 
 
 class Preference(models.Model):
-    """What training reads: a database view over anchored pairs, judgements and auto-labels.
+    """The labels that training reads: a database view of anchored pairs, judgements and auto-labels.
 
     People's answers outrank simulated ones, and any answer outranks the SVM. Split votes make a soft label. A pair
     that the SVM abstains on has no preference.
@@ -163,9 +165,9 @@ class Preference(models.Model):
     p_first = models.FloatField()
     origin = models.CharField(max_length=12, choices=Origin)
     weight = models.FloatField()
-    judgements = models.IntegerField(help_text="people's, or if there is none, simulated ones")
+    judgements = models.IntegerField(help_text="by people or, if there are none, by simulated annotators")
     votes_first = models.IntegerField()
-    votes_second = models.IntegerField(help_text="the rest could not tell")
+    votes_second = models.IntegerField(help_text="all other votes are can't tell")
 
     class Meta:
         managed = False
@@ -176,7 +178,7 @@ class Preference(models.Model):
 
 
 class Snapshot(models.Model):
-    """The preferences frozen to a manifest."""
+    """Preferences written to a manifest."""
 
     path = models.CharField(max_length=500)
     sha256 = models.CharField(max_length=64, unique=True)

@@ -3,12 +3,12 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
-# A stage writes its progress at least every few seconds; silence longer than this means it was killed.
+# A running stage updates its progress every few seconds; after a longer silence it is considered killed.
 SILENCE = timedelta(minutes=2)
 
 
 class StageRun(models.Model):
-    """One run of one stage of the chain: what it did, what it skipped and why."""
+    """One run of a pipeline stage: counts of items done and skipped, and the reasons."""
 
     class State(models.TextChoices):
         RUNNING = "running"
@@ -19,7 +19,7 @@ class StageRun(models.Model):
     state = models.CharField(max_length=7, choices=State, default=State.RUNNING)
     total = models.PositiveIntegerField(null=True)
     done = models.PositiveIntegerField(default=0)
-    skipped = models.JSONField(default=dict, help_text="reason -> how many")
+    skipped = models.JSONField(default=dict, help_text="reason -> number of items")
     error = models.TextField(blank=True)
     started_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -32,6 +32,6 @@ class StageRun(models.Model):
 
     @property
     def condition(self) -> str:
-        """Its state in a word: a run that fell silent without ending was interrupted."""
+        """The state in one word; a run that stopped reporting without ending was interrupted."""
         silent = self.state == self.State.RUNNING and timezone.now() - self.updated_at > SILENCE
         return "interrupted" if silent else self.get_state_display()

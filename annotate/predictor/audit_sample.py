@@ -1,8 +1,8 @@
-"""The random audit sample: pairs that people judged and no predictor learns from, by which its labels are believed.
+"""The random audit sample: judged pairs that no predictor trains on, used to bound the error of its labels.
 
-Its faces are drawn by a hash of the person, so that they stay the same while labels grow. Of each person one pair
-counts, drawn among those that annotators came to at random: pairs of one person are not independent, and pairs that
-were asked for their small margin are harder than others. Gold and test faces take no part.
+Its faces are drawn by a hash of the identity, so they stay the same while labels grow. Each identity contributes one
+pair, drawn from those that annotators received at random: pairs of one identity are not independent, and pairs chosen
+for their small margin are harder. Gold and test faces are excluded.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from annotate.models.faces import Split
 
 @dataclass(frozen=True)
 class AuditSample:
-    """N judged pairs, one a person: ids and who won (N,). `simulated`: by programs, since no person judged any."""
+    """N judged pairs, one per identity: ids and winners (N,). `simulated`: judged by simulated annotators only."""
 
     pairs: NDArray[np.int64]
     first_wins: NDArray[np.bool_]
     simulated: bool
-    ties: int  # persons whose pair has as many votes for either image: left out
+    ties: int  # identities left out because their pair has as many votes for either image
 
 
 def policy() -> LabelPolicy:
@@ -32,13 +32,13 @@ def policy() -> LabelPolicy:
 
 
 def audit_faces(share: float) -> NDArray[np.int64]:
-    """Ids of the training faces that are kept for the audit, about this share of the persons."""
+    """Return the ids of training faces reserved for the audit: about this share of the identities."""
     faces = Face.objects.filter(split=Split.TRAIN).values_list("pk", "identity")
     return np.array([pk for pk, identity in faces if uniform(f"audit-face/{identity}") < share], np.int64)
 
 
 def audit_sample(faces: NDArray[np.int64]) -> AuditSample:
-    """faces: those kept for the audit. Raises `GoldLeak` if a gold face is among the training faces."""
+    """Draw the sample. faces: reserved for the audit. Raises `GoldLeak` if a gold face is among the training faces."""
     refuse_gold_in_training()
     other_draws = Lease.objects.filter(
         item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False

@@ -1,4 +1,4 @@
-"""Metric vectors of pairs as arrays, for the predictor. Used by the worker only: it needs numpy."""
+"""Metric vectors of pairs as arrays, for the predictor. Used only by the worker and commands, as it needs numpy."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from annotate.labels.gold_guard import refuse_gold_in_training
 from annotate.models import Candidate, Pair, Preference, Score
 from annotate.models.faces import Split
 
-# A metric that is still being computed must not push scored pairs out of the fit.
+# A metric that is still being computed must not exclude pairs from the fit.
 COMPLETE_SHARE = 0.9
 
 
@@ -26,14 +26,14 @@ class PairFeatures:
     second_sources: NDArray[np.str_]
 
     def rows_of(self, pair_ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Row of each pair id and whether it is there at all; `pairs` is sorted."""
+        """Return the row of each pair id, and whether the pair is present. `pairs` is sorted."""
         rows = np.searchsorted(self.pairs, pair_ids).clip(max=max(len(self.pairs) - 1, 0))
         return rows, self.pairs[rows] == pair_ids if len(self.pairs) else np.zeros(len(pair_ids), bool)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Judged contested pairs with a majority: pair ids (M,), who won (M,), whether only programs judged it."""
+    """Judged contested pairs with a majority: pair ids (M,), winners and “simulated only” (M,)."""
 
     pairs: NDArray[np.int64]
     first_wins: NDArray[np.bool_]
@@ -41,10 +41,9 @@ class Labels:
 
 
 def training_labels(*, without: NDArray[np.int64] | None = None) -> Labels:
-    """Majority answers on pairs of training faces. Gold and test faces never train the predictor.
+    """Return majority answers on pairs of training faces. Gold and test faces never train the predictor.
 
-    without: ids of faces that are kept out, for the audit. Raises `GoldLeak` if a gold face is among the training
-    faces.
+    without: ids of faces to leave out, for the audit. Raises `GoldLeak` if a gold face is among the training faces.
     """
     refuse_gold_in_training()
     origins = [Preference.Origin.HUMAN, Preference.Origin.SIMULATED]
@@ -65,7 +64,7 @@ def training_labels(*, without: NDArray[np.int64] | None = None) -> Labels:
 
 
 def pair_features(labels: Labels, *, metric_order: tuple[str, ...]) -> PairFeatures:
-    """Features of all contested pairs. A metric takes part once nearly all judged pairs have it."""
+    """Return features of all contested pairs. A metric is included once nearly all judged pairs have it."""
     candidates, values = _score_table(metric_order)
     pairs = np.array(
         list(
@@ -96,7 +95,7 @@ def pair_features(labels: Labels, *, metric_order: tuple[str, ...]) -> PairFeatu
 
 
 def _score_table(metrics: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Sorted candidate ids (C,) and their scores (C, len(metrics)), NaN where there is none."""
+    """Return sorted candidate ids (C,) and their scores (C, len(metrics)), NaN where missing."""
     columns = []
     for metric in metrics:
         rows = Score.objects.filter(metric=metric).order_by("candidate_id").values_list("candidate_id", "value")

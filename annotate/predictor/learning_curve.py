@@ -1,4 +1,4 @@
-"""Measuring the learning curve of the predictors, for a lead who asks whether more labels are worth it."""
+"""Measure the learning curve of the predictors: whether more labels would help."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +16,7 @@ UNSEARCHED: Parameters = {"svc__kernel": "rbf", "svc__C": 1.0, "svc__gamma": 0.0
 
 
 def measure_learning_curve(*, points: int, seed: int, tell: Callable[[str], None]) -> LearningCurve:
-    """Raises `TooFewLabels`, `GoldLeak`. The SVM's parameters are those of the last version, not searched anew."""
+    """Measure and store the curve, with the SVM parameters of the last version. Raises `TooFewLabels`, `GoldLeak`."""
     labels = features.training_labels()
     table = features.pair_features(labels, metric_order=PAPER_METRICS)
     rows, known = table.rows_of(labels.pairs)

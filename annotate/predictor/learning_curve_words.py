@@ -1,21 +1,21 @@
-"""What a learning curve says, in words."""
+"""The learning curve in sentences and rows."""
 
 from annotate.models import LearningCurve
 
 
 def in_words(curve: LearningCurve) -> list[str]:
-    """A sentence on the labels, and one on the last doubling of each method."""
+    """Return a sentence on the labels, and one on the last doubling for each method."""
     found = curve.results
     simulated = f", {found['simulated']} of them by SIMULATED annotators" if found["simulated"] else ""
     sentences = [f"{found['labels']} labels{simulated}; metrics {', '.join(found['metrics'])}."]
     if not found["doublings"]:
-        sentences.append("Half of the labels are too few to learn from: whether more would help cannot be said yet.")
+        sentences.append("Half of the labels are too few to train on, so it is not known yet whether more would help.")
     for doubling in found["doublings"]:
         gain = f"{100 * doubling['gain']:+.1f} points ({100 * doubling['low']:+.1f} to {100 * doubling['high']:+.1f})"
         verdict = (
             "more labels help" if doubling["low"] > 0
-            else "fewer would have done" if doubling["high"] < 0
-            else "no clear gain any more"
+            else "fewer labels would be enough" if doubling["high"] < 0
+            else "no clear further gain"
         )  # fmt: skip
         sentences.append(
             f"{doubling['title']}: the last doubling of the labels gave {gain.replace('-', '−')}: {verdict}."
@@ -24,7 +24,7 @@ def in_words(curve: LearningCurve) -> list[str]:
 
 
 def rows_of(curve: LearningCurve) -> list[tuple[int, list[dict]]]:
-    """Numbers of labels, each with the point of every method, always in the same order."""
+    """Return each number of labels with the points of all methods, in a fixed order."""
     rows: dict[float, list[dict]] = {}
     for point in curve.results["points"]:
         rows.setdefault(point["share"], []).append(point)

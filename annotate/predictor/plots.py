@@ -19,7 +19,7 @@ CLASSES = {
 
 
 def audit_plot(audit: dict[str, Any]) -> Plot | None:
-    """Error, and its bound, of the surest part of the audit sample, by how large the part is."""
+    """Plot the error, and its bound, of the most confident part of the audit sample against the size of the part."""
     levels = audit.get("levels") or []
     if len(levels) < 2:
         return None
@@ -32,16 +32,16 @@ def audit_plot(audit: dict[str, Any]) -> Plot | None:
     )
     return plot(
         "Error by coverage",
-        f"Error of the surest part of the sample, with its bound: {spoken}",
+        f"Error of the most confident part of the sample, with its bound: {spoken}",
         [Series("line", "error", error, percent(error[-1][1])), Series("base", "bound, all at once", bound)],
-        Axis("part of the sample, the surest pairs first", 0, 1, 0.2, percent),
+        Axis("part of the sample, most confident first", 0, 1, 0.2, percent),
         Axis("", 0, top, 0.1, percent),
         bands=[error + bound[::-1]],
     )
 
 
 def learning_plot(results: dict[str, Any]) -> Plot | None:
-    """Held-out accuracy of every method by its number of labels; the interval is the SVM's."""
+    """Plot the held-out accuracy of each method against the number of labels, with the SVM's interval."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for point in results["points"]:
         lines.setdefault(point["method"], []).append(point)
@@ -71,7 +71,7 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
 
 
 def accuracy_curve(limit: int = 500) -> Plot | None:
-    """Cross-validated accuracy of the last versions against their number of labels; None below two versions."""
+    """Plot the cross-validated accuracy of versions against their number of labels; None below two versions."""
     newest = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk")
     rows = sorted(newest.values_list("labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy")[:limit])
     if len(rows) < 2 or rows[0][0] == rows[-1][0]:

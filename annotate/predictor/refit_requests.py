@@ -1,4 +1,4 @@
-"""Asking for a refit of the predictor: many answers, one task in the queue."""
+"""Request a refit of the predictor: many answers cause one queued task."""
 
 from datetime import timedelta
 
@@ -10,14 +10,14 @@ from django_q.tasks import async_task
 
 from annotate.models import RefitRequest
 
-# A queued refit that no worker has taken for this long is asked for again: the broker may have lost it.
+# A refit queued for longer than this is requested again: the broker may have lost it.
 LOST_AFTER = timedelta(minutes=2)
 
 
 def request_refit() -> None:
-    """Queue one refit unless one waits already. Call inside the transaction that stores the label.
+    """Queue a refit unless one is queued already. Call it inside the transaction that stores the label.
 
-    The database broker shares that transaction; Redis is told after it has committed.
+    The database broker shares that transaction; Redis receives the task after the commit.
     """
     now = timezone.now()
     waiting = RefitRequest.objects.filter(Q(queued_at=None) | Q(queued_at__lt=now - LOST_AFTER), pk=1)
@@ -34,5 +34,5 @@ def _enqueue() -> None:
 
 
 def take_refit_request() -> None:
-    """The worker has it: answers that arrive from now on ask for the next one."""
+    """Mark the request as taken by the worker: later answers request the next refit."""
     RefitRequest.objects.filter(pk=1).update(queued_at=None)

@@ -1,4 +1,4 @@
-"""Refits and searches by the worker, one at a time for each campaign."""
+"""Refits and grid searches by the worker, one of each at a time."""
 
 from datetime import timedelta
 
@@ -11,18 +11,18 @@ from annotate.predictor import status as predictor_status
 from annotate.predictor.versions import fit_predictor, grid_is_due, last_searched
 from rewardlab.predictor import svm
 
-# A refit or search that is not over by then was killed, and another may start.
+# A refit or search that runs longer was killed, and another may start.
 REFITTING_FOR = timedelta(minutes=2)
 SEARCHING_FOR = timedelta(minutes=30)
 
 
 def refit_while_labels_wait() -> int:
-    """What the worker runs: refit until the newest answer is in. One refit runs at a time. Returns how many ran."""
+    """Refit until the newest answer is included; one refit runs at a time. Return the number of refits."""
     refits = 0
     while predictor_status.labels_wait():
         policy = audit_sample.policy()
         if policy.pinned_id:
-            _note(f"Version {policy.pinned_id} is pinned by a rollback: manage.py fit_predictor fits a new one.")
+            _note(f"Version {policy.pinned_id} is pinned by a rollback. Run manage.py fit_predictor to fit a new one.")
             return refits
         if not _acquire("running_until", REFITTING_FOR):
             return refits
@@ -42,7 +42,7 @@ def refit_while_labels_wait() -> int:
 
 
 def search_if_due() -> Predictor | None:
-    """Search the whole grid once labels have grown enough, one search at a time, beside the live refits."""
+    """Search the whole grid once labels have grown enough; one search at a time, in parallel with refits."""
     if audit_sample.policy().pinned_id or not grid_is_due() or not _acquire("searching_until", SEARCHING_FOR):
         return None
     try:

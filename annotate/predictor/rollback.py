@@ -1,4 +1,4 @@
-"""Back to an earlier version of the predictor, with its labels."""
+"""Roll the predictor back to an earlier version, with its labels."""
 
 from django.db import transaction
 
@@ -11,17 +11,19 @@ from annotate.predictor.versions import load, sweep, write_labels
 
 
 def roll_back(*, to: int | None = None) -> Predictor:
-    """Make an earlier version current again, by default the one before, and pin it: newer ones are withdrawn, and the
-    worker fits none until `fit_predictor` is called by hand.
+    """Make an earlier version current, by default the previous one, and pin it: newer versions are withdrawn, and the
+    worker fits none until `fit_predictor` is run as a command.
 
-    Its labels are written first, unseen; then one transaction turns to them. Killed before that, nothing has changed.
+    Its labels are written first and take effect in one transaction; killed before that, nothing has changed.
     Raises `LookupError`, `DamagedPredictor`.
     """
     current = predictor_status.current_predictor()
     done = Predictor.objects.filter(status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN])
     if current is None:
-        raise LookupError("There is no version yet: manage.py fit_predictor.")
-    ready = done.filter(status=Predictor.Status.READY, pk__lt=current.pk)  # not what a rollback left before
+        raise LookupError("There is no version yet. Run manage.py fit_predictor.")
+    ready = done.filter(
+        status=Predictor.Status.READY, pk__lt=current.pk
+    )  # versions withdrawn by an earlier rollback do not count
     target = done.filter(pk=to).first() if to else ready.order_by("-pk").first()
     if target is None:
         known = ", ".join(str(pk) for pk in done.order_by("pk").values_list("pk", flat=True))
@@ -29,7 +31,7 @@ def roll_back(*, to: int | None = None) -> Predictor:
     fitted = load(target)
     table = pair_features.pair_features(pair_features.training_labels(), metric_order=fitted.features)
     if lacking := sorted(set(fitted.features) - set(table.metrics)):
-        raise LookupError(f"{target} needs {', '.join(lacking)}: manage.py score --metrics {' '.join(lacking)}.")
+        raise LookupError(f"{target} needs {', '.join(lacking)}. Run manage.py score --metrics {' '.join(lacking)}.")
     target.pairs_labelled, target.pairs_abstained = write_labels(target, fitted, table)
     with transaction.atomic():
         LabelPolicy.objects.select_for_update().get(pk=1)
@@ -40,7 +42,7 @@ def roll_back(*, to: int | None = None) -> Predictor:
         target.save()
         LabelPolicy.objects.filter(pk=1).update(pinned=target)
         audit_log.record(actor=None, action="roll-back", target=f"predictor {target.pk}", before=current.pk)
-    # Once more: a refit that ended meanwhile may have swept some away. From now on there is none.
+    # Repeat: a refit that ended in the meantime may have deleted some. None can start from now on.
     target.pairs_labelled, target.pairs_abstained = write_labels(target, fitted, table)
     target.save()
     uncertainty_ranking.rank_uncertain(target)

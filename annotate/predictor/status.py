@@ -1,4 +1,4 @@
-"""What the live predictor is doing: its current version, and the labels that wait for a refit."""
+"""The state of the live predictor: its current version, and labels waiting for a refit."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from annotate.models import Judgement, Predictor, RefitRequest
 @dataclass(frozen=True)
 class PredictorStatus:
     version: Predictor | None
-    waiting: bool  # there are answers it has not seen
+    waiting: bool  # there are answers that it was not fitted on
     refitting: bool
     note: str
     failed: Predictor | None  # a newer version that failed
@@ -25,7 +25,7 @@ def newest_judgement_id() -> int:
 
 
 def labels_wait() -> bool:
-    """Whether there are answers (or undos) that the current predictor has not seen."""
+    """Whether there are answers (or undos) newer than the current predictor."""
     current = current_predictor()
     return newest_judgement_id() > (current.last_judgement_id if current else 0)
 

@@ -1,4 +1,4 @@
-"""Ranks open items by the predictor's margin, the most uncertain first."""
+"""Rank open items by the predictor's margin, most uncertain first."""
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef
@@ -7,12 +7,12 @@ from django.db.models.functions import Abs
 from annotate.common.batches import batches
 from annotate.models import AutoLabel, Campaign, Item, Predictor
 
-RANKED = 2000  # most uncertain items that are ranked at a time: more than are answered before the next refit
+RANKED = 2000  # most uncertain items ranked at a time: more than are answered before the next refit
 
 
 def rank_uncertain(version: Predictor) -> int:
-    """Rank the open items of campaigns that ask uncertain ones first, by the margin |p - 1/2| of this version's
-    labels. Called by the worker. Returns how many items are ranked."""
+    """Rank the open items of campaigns in uncertain-first order by the margin |p - 1/2| of this version's labels.
+    Return the number of ranked items. Called by the worker."""
     return sum(
         rank_campaign(campaign, version)
         for campaign in Campaign.objects.filter(order=Campaign.Order.UNCERTAIN, open=True)
@@ -20,7 +20,7 @@ def rank_uncertain(version: Predictor) -> int:
 
 
 def rank_campaign(campaign: Campaign, version: Predictor) -> int:
-    """Those of one campaign."""
+    """Rank the items of one campaign."""
     asked = Item.objects.filter(campaign=campaign, pair=OuterRef("pair"), open_slots__gt=0, audit=False)
     labels = AutoLabel.objects.filter(predictor=version).filter(Exists(asked))
     pairs = list(labels.order_by(Abs(0.5 - F("p_first")), "pair_id").values_list("pair_id", flat=True)[:RANKED])

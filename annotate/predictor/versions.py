@@ -30,19 +30,19 @@ from rewardlab.metrics.registry import PAPER_METRICS
 from rewardlab.predictor import constant_order, selective_labelling, svm
 
 ROWS_PER_TRANSACTION = 5000
-# Between grid searches the last grid's parameters are refitted; half as many labels again earn a new search.
+# Between grid searches, refits reuse the last parameters; a search is due once labels have grown by this factor.
 GRID_GROWTH = 1.5
-ABSTAINS = 1.0  # a least margin that no label reaches
+ABSTAINS = 1.0  # a margin that no label reaches
 
 
 def fit_predictor(
     *, grid: bool | None = None, config: svm.PredictorConfig | None = None, by_hand: bool = True
 ) -> Predictor:
-    """Fit a new version (App. A.1). `grid`: search the whole grid, or not; None decides by growth of labels.
+    """Fit a new version (App. A.1). grid: whether to search the whole grid; None decides by growth of labels.
 
-    While the label policy bounds the error, the audit's faces are kept out of the fit, and the version abstains where
-    it is not sure enough. by_hand: it takes the place of a version that a rollback pinned; the worker's does not.
-    Raises `svm.TooFewLabels`, `GoldLeak`. Any other failure is kept in words on the version, and raised.
+    If the label policy bounds the error, the audit's faces are kept out of the fit, and the version abstains where it
+    is too uncertain. by_hand: replace a version pinned by a rollback; the worker does not.
+    Raises `svm.TooFewLabels`, `GoldLeak`. Any other failure is stored on the version and raised.
     """
     started = time.monotonic()
     config = config or svm.PredictorConfig()
@@ -66,7 +66,7 @@ def _is_due(policy: LabelPolicy) -> bool:
 
 
 def last_searched(policy: LabelPolicy) -> Predictor | None:
-    """Find the newest version whose grid was searched; one that saw the audit's faces does not count under a bound."""
+    """Return the newest grid-searched version. With a bound, versions trained on the audit's faces do not count."""
     searched = Predictor.objects.filter(status=Predictor.Status.READY, grid_searched=True)
     if policy.max_error is not None:
         searched = searched.filter(audit__audit_share__gte=policy.audit_share)
@@ -74,7 +74,7 @@ def last_searched(policy: LabelPolicy) -> Predictor | None:
 
 
 def _training_labels(policy: LabelPolicy) -> Labels:
-    """Without those of the audit's faces, while there is a bound to keep."""
+    """Return the training labels, without the audit's faces if the policy has a bound."""
     kept_out = None if policy.max_error is None else audit_sample.audit_faces(policy.audit_share)
     return pair_features.training_labels(without=kept_out)
 
@@ -147,8 +147,8 @@ def _fit_version(
 
 @transaction.atomic
 def _publish(version: Predictor, policy: LabelPolicy, *, by_hand: bool) -> None:
-    """Its labels count from now on, unless a rollback has pinned another version, or the policy has changed, while the
-    worker fitted this one."""
+    """Make the version's labels count, unless a rollback pinned another version or the policy changed while the worker
+    fitted this one."""
     now = LabelPolicy.objects.select_for_update().get(pk=1)
     is_late = not by_hand and (now.pinned_id is not None or _rule(now) != _rule(policy))
     version.status = Predictor.Status.WITHDRAWN if is_late else Predictor.Status.READY
@@ -162,8 +162,8 @@ def _rule(policy: LabelPolicy) -> tuple[float | None, float, float]:
 
 
 def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, policy: LabelPolicy) -> None:
-    """From which margin on the version's labels count: those of the widest level whose bound the policy allows.
-    policy: the one that it was fitted under, so that the audit's faces are new to it."""
+    """Set the margin from which the version's labels count: the widest level whose bound the policy allows.
+    policy: the one in effect during the fit, so that the audit's faces are unseen."""
     version.max_error = policy.max_error
     if policy.max_error is None:
         return
@@ -192,8 +192,8 @@ def _judged() -> NDArray[np.int64]:
 
 
 def write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> tuple[int, int]:
-    """Write labels of `version` for every contested pair that no one has judged and that has none. Return how many it
-    has then, and on how many of these it abstains."""
+    """Write labels of `version` for every unjudged contested pair without one. Return the number of its labels, and
+    on how many of them it abstains."""
     own = AutoLabel.objects.filter(predictor=version)
     there = np.fromiter(own.values_list("pair_id", flat=True), np.int64)
     todo = ~np.isin(table.pairs, np.concatenate([_judged(), there]))
@@ -204,7 +204,7 @@ def write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures)
 
 
 def label_counts(version: Predictor) -> tuple[int, int]:
-    """How many labels it has, and on how many of these it abstains."""
+    """Return the number of its labels, and on how many of them it abstains."""
     own = AutoLabel.objects.filter(predictor=version)
     sure = own.annotate(margin=Abs(F("p_first") - 0.5)).filter(margin__gte=version.least_margin)
     total = own.count()
@@ -212,7 +212,7 @@ def label_counts(version: Predictor) -> tuple[int, int]:
 
 
 def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArray[np.floating]) -> Iterator[int]:
-    """Insert in small transactions, past the ORM, which took eight times as long; yields the size of each."""
+    """Insert in small transactions and yield the size of each. The ORM took eight times as long."""
     rows = zip(pairs.tolist(), p_first.tolist(), strict=True)
     statement = "INSERT INTO annotate_autolabel (predictor_id, pair_id, p_first) VALUES (%s, %s, %s)"
     for batch in batches(rows, ROWS_PER_TRANSACTION):
@@ -222,7 +222,7 @@ def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArra
 
 
 def autolabel() -> Iterator[Step]:
-    """Label what the current predictor has not labelled yet: pairs that were built or scored after its fit."""
+    """Label the pairs that the current predictor has not labelled: those built or scored after its fit."""
     version = predictor_status.current_predictor()
     if version is None:
         yield Step(skipped="all pairs", reason="no_predictor", detail="Run fit_predictor first.")
@@ -244,11 +244,11 @@ def autolabel() -> Iterator[Step]:
 
 
 class DamagedPredictor(RuntimeError):
-    """The file of a version is missing or is not what was saved."""
+    """The file of a version is missing or has changed."""
 
 
 def load(version: Predictor) -> svm.Predictor:
-    """The saved SVM of a version. Raises `DamagedPredictor`."""
+    """Load the SVM of a version. Raises `DamagedPredictor`."""
     path = Path(settings.PREDICTOR_ROOT) / version.file
     remedy = "Restore it from a backup, or fit a new version: manage.py fit_predictor."
     if not path.is_file():
@@ -259,9 +259,9 @@ def load(version: Predictor) -> svm.Predictor:
 
 
 def fit_under_policy(*, max_error: float | None, confidence: float = 0.95, audit_share: float = 0.2) -> Predictor:
-    """Labels count only within this error, or (None) all of them, as in the paper: from a new version on, fitted here.
+    """Bound the error of labels that count, or count all of them (None, as in the paper), and fit a new version.
 
-    If it cannot be fitted, the policy stays as it was. Raises what `fit_predictor` raises.
+    If the fit fails, the policy is unchanged. Raises what `fit_predictor` raises.
     """
     before = audit_sample.policy()
     rule = {"max_error": max_error, "confidence": confidence, "audit_share": audit_share}
@@ -277,7 +277,7 @@ def fit_under_policy(*, max_error: float | None, confidence: float = 0.95, audit
 
 
 def sweep() -> None:
-    """Delete the labels of every version but the current one and those that are being fitted, a few at a time."""
+    """Delete the labels of all versions except the current one and those being fitted, in batches."""
     current = predictor_status.current_predictor()
     if current is None:
         return

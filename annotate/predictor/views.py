@@ -1,4 +1,4 @@
-"""Versions of the predictor side by side: how good, how far audited, what they label. For leads."""
+"""The page of predictor versions for leads: accuracy, audit, number of labels."""
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
@@ -40,14 +40,14 @@ def predictors(request: Request) -> HttpResponse:
 
 
 def _percent(share: float | None) -> str:
-    """Exactly: a bound that is rounded down promises too much."""
+    """Format exactly: a bound rounded down would promise too much."""
     return "" if share is None else f"{100 * share:.3g}%"
 
 
 @login_required
 @require_GET
 def live(request: Request, slug: str) -> HttpResponse:
-    """The fragment that shows, without reload, what the SVM and the demo are doing."""
+    """The fragment that shows the state of the SVM and of the demo without a reload."""
     campaign = member_campaign(request, slug)
     return render(
         request,

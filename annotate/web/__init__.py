@@ -1,1 +1,1 @@
-"""What every page shares: middleware, errors, health, Markdown."""
+"""Shared by all pages: middleware, error responses, health, Markdown."""

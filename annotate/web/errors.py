@@ -1,4 +1,4 @@
-"""Refusals that no view makes: in words for people, as JSON where programs ask."""
+"""Error responses outside the views: plain text for people, JSON for programs."""
 
 import errno
 import sys
@@ -11,21 +11,21 @@ from django.views import defaults
 FOR_PROGRAMS = ("/api/", "/images/")
 
 
-class RefusedInWords(SuspiciousOperation):
-    """Answered 400; its message is for whoever sent the request."""
+class RefusedWithMessage(SuspiciousOperation):
+    """Answered with status 400; the message is shown to the client."""
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """In place of Django's page that only says 400."""
     if isinstance(exception, RequestDataTooBig):
         return too_large(request)
-    in_words = isinstance(exception, RefusedInWords)
-    words = str(exception) if in_words else "This request is not understood, and nothing was done."
-    return refusal(request, 400, "malformed", words)
+    has_message = isinstance(exception, RefusedWithMessage)
+    text = str(exception) if has_message else "The request is malformed. Nothing was done."
+    return refusal(request, 400, "malformed", text)
 
 
 def too_large(request: HttpRequest) -> HttpResponse:
-    return refusal(request, 413, "too_large", "This request is too large: nothing here needs more than a megabyte.")
+    return refusal(request, 413, "too_large", "The request is too large: the limit is one megabyte.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -35,30 +35,30 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The last resort, called while the exception is being handled. A database that is away comes back; whether its
-    last commit was stored nobody knows, so the answer must be sent again with the same key."""
+    """Handle an exception that no view caught. After an outage of the database it is unknown whether the last commit
+    was stored, so the client must send the answer again with the same key."""
     if not _is_outage(sys.exc_info()[1]):
-        return refusal(request, 500, "fault", "This is a fault of ours, and it is in the log. " + SEND_AGAIN)
-    words = "The database cannot be used at this moment. "
-    words += "Try again in some seconds." if request.method in ("GET", "HEAD") else SEND_AGAIN
-    response = refusal(request, 503, "unavailable", words)
+        return refusal(request, 500, "fault", "The server failed; the error is in its log. " + SEND_AGAIN)
+    text = "The database is unavailable. "
+    text += "Try again in a few seconds." if request.method in ("GET", "HEAD") else SEND_AGAIN
+    response = refusal(request, 503, "unavailable", text)
     response["Retry-After"] = "5"
     return response
 
 
 SEND_AGAIN = (
-    "Whether this request was stored is not known: send it again, with the same key if it has one; it counts once."
+    "It is unknown whether the request was stored. Send it again, with the same key if it has one; it counts once."
 )
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    """Gone, locked, full: what passes by itself or is put right outside the application."""
+    """Whether the database or the disk is gone, locked or full: faults outside the application."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, (OperationalError, InterfaceError))
 
 
-def refusal(request: HttpRequest, status: int, code: str, words: str) -> HttpResponse:
+def refusal(request: HttpRequest, status: int, code: str, text: str) -> HttpResponse:
     if request.path.startswith(FOR_PROGRAMS):
-        return JsonResponse({"code": code, "detail": words}, status=status)
-    return HttpResponse(words, status=status, content_type="text/plain; charset=utf-8")
+        return JsonResponse({"code": code, "detail": text}, status=status)
+    return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")

@@ -1,4 +1,4 @@
-"""The start page, the guideline, and what shows the predictor live."""
+"""The health check."""
 
 from django.db import connection
 from django.http import HttpRequest, JsonResponse

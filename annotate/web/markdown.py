@@ -1,4 +1,4 @@
-"""Texts that leads write, as safe HTML."""
+"""Convert Markdown written by leads to safe HTML."""
 
 import re
 
@@ -6,7 +6,7 @@ import nh3
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
-# CommonMark and tables. HTML that was typed in is shown as text.
+# CommonMark and tables. HTML in the source is shown as text.
 PARSER = MarkdownIt("commonmark", {"html": False}).enable("table")
 TAGS = {
     *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre"),
@@ -16,7 +16,7 @@ OWN_IMAGE = re.compile(r"(/[\w.%-]+)+", re.ASCII)  # not //host/image
 
 
 def to_html(text: str) -> SafeString:
-    """Return Markdown as HTML without scripts, styles and images from elsewhere."""
+    """Return Markdown as HTML without scripts, styles or images from other hosts."""
     return mark_safe(CLEANER.clean(PARSER.render(text)))  # noqa: S308 - cleaned
 
 

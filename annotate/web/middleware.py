@@ -1,4 +1,4 @@
-"""Two things the framework does not do for us."""
+"""Middleware: the content security policy, and htmx requests of an ended session."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ POLICY = "; ".join(
 def content_security_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Nothing but our own files runs, loads or receives a form: no inline script, no inline style."""
+    """Allow only our own files to run, load or receive a form: no inline scripts or styles."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -37,7 +37,7 @@ def content_security_policy(
 def htmx_sign_in(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """When a session has ended, htmx must leave the page for the sign-in, not put the sign-in into the page."""
+    """When the session has ended, make htmx open the sign-in page instead of inserting it into the current page."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]  # set by django-htmx

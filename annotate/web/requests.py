@@ -1,4 +1,4 @@
-"""Who may come in."""
+"""Access to pages: members and leads."""
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
@@ -9,14 +9,14 @@ from annotate.models import Campaign, User
 
 
 class Request(HttpRequest):
-    """What `login_required` and the htmx middleware make of a request."""
+    """A request after `login_required` and the htmx middleware."""
 
     user: User
     htmx: HtmxDetails
 
 
 def member_campaign(request: Request, slug: str) -> Campaign:
-    """The campaign if the user is a member or staff; otherwise it does not exist for them."""
+    """Return the campaign for a member or a lead. Raises `Http404` for everybody else."""
     campaigns = Campaign.objects.all()
     if not request.user.is_staff:
         campaigns = campaigns.filter(memberships__annotator=request.user)

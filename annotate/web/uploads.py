@@ -1,5 +1,4 @@
-"""The site accepts no uploads, and no request needs a large body. Both are refused in words, before a form, a
-parser or the disk sees any of it."""
+"""Refuse uploads and large bodies, which no page needs, before a form, a parser or the disk receives them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,22 +7,22 @@ from django.conf import settings
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, HttpResponse
 
-from annotate.web.errors import RefusedInWords, too_large
+from annotate.web.errors import RefusedWithMessage, too_large
 
 
 class RefuseFiles(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
-        raise RefusedInWords("Files are not taken here. Photographs come in by the command `ingest`.")
+        raise RefusedWithMessage("The site accepts no uploads. Add photographs with the command `ingest`.")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Never called: a file is refused when its name is seen."""
+        """Never called: `new_file` refuses first."""
 
     def file_complete(self, file_size: int) -> None:
-        """Never called either."""
+        """Never called: `new_file` refuses first."""
 
 
 def small_bodies(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Django limits what it parses itself; the API's parser reads past that. A body without a length is not read."""
+    """Apply the limit to the API as well, whose parser ignores Django's. A body without a length is not read."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"

@@ -304,7 +304,7 @@ def test_gold_among_the_training_faces_is_refused_before_anything_is_written(fil
     gold = Face.objects.get(split="gold")
     Face.objects.filter(split="train").update(identity=gold.identity)
     for command in (["snapshot"], ["export", "--format", "datasets"]):
-        with pytest.raises(CommandError, match="Nothing may learn from gold faces"):
+        with pytest.raises(CommandError, match="Nothing may train on gold faces"):
             run(command[0], str(tmp_path / "out"), *command[1:])
     assert not (tmp_path / "out").exists()
     export(tmp_path / "out", "csv", splits=["gold"])  # no training row can be among these

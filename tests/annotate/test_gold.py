@@ -170,5 +170,5 @@ def test_every_training_command_refuses_gold_faces(plant, tmp_path, settings):
         with pytest.raises(CommandError) as refusal:
             run(*[part.format(folder=tmp_path / path) for part in command])
         assert f"Face {face.pk} " in str(refusal.value), path
-        assert "Nothing may learn from gold faces" in str(refusal.value), path
+        assert "Nothing may train on gold faces" in str(refusal.value), path
         assert not (tmp_path / path).exists(), path

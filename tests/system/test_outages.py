@@ -32,7 +32,7 @@ def test_a_page_says_that_the_database_is_away_and_comes_back(asked, path):
         told = asked.get(path)
     assert told.status_code == 503
     assert told["Retry-After"] == "5"
-    assert "The database cannot be used at this moment. Try again in some seconds." in told.content.decode()
+    assert "The database is unavailable. Try again in a few seconds." in told.content.decode()
     assert asked.get(path).status_code == 200
 
 
@@ -41,7 +41,7 @@ def test_a_program_is_told_to_send_its_answer_again_with_its_key(asked):
         told = asked.post("/api/v1/judgements", {}, content_type="application/json")
     assert told.status_code == 503
     assert told.json()["code"] == "unavailable"
-    assert "send it again, with the same key" in told.json()["detail"]
+    assert "Send it again, with the same key" in told.json()["detail"]
 
 
 def test_another_fault_is_no_outage(asked):
