@@ -1,28 +1,28 @@
-"""What the commands that train restorers share: faces from the database or a file, and runs that go on."""
+"""Shared by the commands that train restorers: options for faces, and creating or resuming a run."""
 
-import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
-from annotate.management.run_options import images_folder
+from annotate.management.run_options import differences, images_folder, remove_unsaved
 from annotate.management.stage_command import require_migrated
 
 
 def add_face_options(parser: CommandParser) -> None:
-    parser.add_argument("--faces", type=Path, help="a faces.jsonl that `snapshot` wrote; no database is needed then")
-    parser.add_argument("--images", type=Path, help="the images' folder (default: beside --faces, or media)")
-    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument("--faces", type=Path, help="a faces.jsonl from `snapshot`; no database is needed then")
+    parser.add_argument("--images", type=Path, help="the image folder (default: next to --faces, or media)")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
 
 
 def images_of(options: dict[str, Any], run: Any) -> Path:
     return images_folder({"images": options["images"], "manifest": options["faces"]}, run)
 
 
-def freeze_or_copy(run: Any, options: dict[str, Any]) -> None:
-    """faces.jsonl in the run's folder."""
+def write_faces(run: Any, options: dict[str, Any]) -> None:
+    """Write faces.jsonl to the run's folder: a copy of --faces, or from the database."""
     from rewardlab.files import write_atomic
 
     if options["faces"]:
@@ -38,39 +38,26 @@ def freeze_or_copy(run: Any, options: dict[str, Any]) -> None:
         raise CommandError(str(error)) from error
     except OperationalError as error:
         reason = str(error).splitlines()[0]
-        raise CommandError(f"The database cannot be reached ({reason}). Fix DATABASE_URL, or use --faces.") from error
+        raise CommandError(f"Cannot connect to the database ({reason}). Fix DATABASE_URL, or use --faces.") from error
 
 
-def made_ready(command: BaseCommand, run: Any, config: Any, options: dict[str, Any], *, free: tuple[str, ...]) -> bool:
-    """Whether the run is to be prepared: it is new, or has saved nothing yet and is told otherwise now. One that is
-    done, or has saved something under another configuration, is refused."""
-    from dataclasses import asdict
+def create_or_resume(command: BaseCommand, run: Any, config: Any, *, free: tuple[str, ...]) -> bool:
+    """Create the run's folder and return True, or update an existing run to resume it and return False.
 
+    A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that is
+    done, or that has a checkpoint and another configuration. free: fields that may differ.
+    """
     from rewardlab.training.checkpoint import saved_step
 
-    if run.exists():
-        known = run.description().config
-        different = [
-            f"{name} {known.get(name)} -> {value}"
-            for name, value in asdict(config).items()
-            if known.get(name) != value and name not in free
-        ]
-        if different and run.checkpoint.exists():
-            raise CommandError(
-                f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
-                "Give the new one another name with --run."
-            )
-        if different:
-            shutil.rmtree(run.folder)
+    if run.exists() and (different := differences(run, config, None, free)):
+        remove_unsaved(run, different)
     if not run.exists():
         run.folder.mkdir(parents=True, exist_ok=True)
         command.stdout.write(f"{run.name}: new, in {run.folder}")
         command.stdout.write("  " + ", ".join(f"{name} {value}" for name, value in asdict(config).items()))
         return True
     if run.is_done():
-        raise CommandError(f"The run {run.name} is done. Name another with --run.")
+        raise CommandError(f"The run {run.name} is done. Choose another name with --run.")
     run.reconfigure(config)
-    command.stdout.write(
-        f"{run.name}: goes on from step {saved_step(run.checkpoint)}, with its own faces ({run.faces})"
-    )
+    command.stdout.write(f"{run.name}: resumes from step {saved_step(run.checkpoint)} with its faces ({run.faces})")
     return False
