@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
 
 SHOWN_PER_REASON = 20
@@ -38,6 +39,15 @@ def seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not an integer from 0 to 4,294,967,295")
     return int(text)
+
+
+def find_preference_campaign(slug: str) -> Campaign:
+    """Return the campaign, or raise `CommandError` with the known ones."""
+    preferences = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE)
+    if campaign := preferences.filter(slug=slug).first():
+        return campaign
+    known = ", ".join(preferences.order_by("slug").values_list("slug", flat=True))
+    raise CommandError(f"There is no preference campaign {slug}. Known: {known or 'none'}.")
 
 
 def usable_device(name: str) -> str:

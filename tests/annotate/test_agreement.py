@@ -176,7 +176,7 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
     with pytest.raises(CommandError, match="There is no gold set yet"):
         call_command("agreement")
     (tmp_path / "file").touch()
-    with pytest.raises(CommandError, match="is not a folder that can be written"):
+    with pytest.raises(CommandError, match="cannot be written to"):
         call_command("agreement", campaign.slug, "--out", str(tmp_path / "file"))
 
 
@@ -229,7 +229,7 @@ def test_reward_models_are_asked_but_not_those_that_learned_from_a_gold_person(
             return ask(*args, **kwargs)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(CommandError, match="Stopped by hand"):
+    with monkeypatch.context() as patched, pytest.raises(CommandError, match="Interrupted"):
         patched.setattr(margins, "margins", stopped_at_the_second)
         call_command("agreement", "--skip-bad", stdout=out)
     call_command("agreement", "--skip-bad", stdout=out)

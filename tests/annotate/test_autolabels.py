@@ -95,8 +95,8 @@ def test_it_labels_what_it_may_and_abstains_from_the_rest(campaign):
 def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missing(campaign):
     judge(campaign, 60)
     told = run("autolabel", "--max-error", "0.05")
-    assert "it abstains from all 390 pairs. That takes 104 audited pairs without an error" in told
-    assert "No open campaign asks people about these first" in told
+    assert "the version abstains from all 390 pairs. This needs at least 104 audited pairs without an error" in told
+    assert "No open campaign asks people about these pairs first" in told
     assert not Preference.objects.filter(origin="svm").exists()
     assert "all of its 390 labels count" in run("autolabel", "--all")
     assert Preference.objects.filter(origin="svm").count() == 390

@@ -61,7 +61,7 @@ def test_one_command_makes_it_of_whole_faces_one_a_person():
     for name in ("bad name", "new", "x" * 51):
         with pytest.raises(CommandError, match=f"“{name}” is not a valid campaign address"):
             run("make_gold", "--name", name, "--pairs", "6")
-    with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
+    with pytest.raises(CommandError, match="-1 is not an integer from 0"):
         run("make_gold", "--seed", "-1")
     told = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
     assert "24 pairs of 4 faces, 12 contested and 12 anchored" in told

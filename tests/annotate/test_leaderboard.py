@@ -370,7 +370,7 @@ def test_what_is_taken_away_names_nobody_and_the_command_prints_the_same(campaig
     out = io.StringIO()
     call_command("leaderboard", "--rule", "detail", "--annotator", "ann-the-annotator", stdout=out)
     assert "6 votes on 6 pairs" in out.getvalue()
-    with pytest.raises(CommandError, match="There is no campaign nothing about preferences"):
+    with pytest.raises(CommandError, match="There is no preference campaign nothing"):
         call_command("leaderboard", "--campaign", "nothing")
     with pytest.raises(CommandError, match="There is no user nobody"):
         call_command("leaderboard", "--annotator", "nobody")

@@ -11,7 +11,9 @@ from annotate.backup.database_dump import Fault
 
 
 class Command(BaseCommand):
-    help = "Back up database, predictors and secrets to FOLDER. The site can keep running. `recover` restores the backup."
+    help = (
+        "Back up database, predictors and secrets to FOLDER. The site can keep running. `recover` restores the backup."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path)
@@ -27,13 +29,13 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self.stdout.write(f"{folder}: {backup.summary(manifest)}")
         self.stdout.write(
-            f"  {manifest.secrets} contains SECRET_KEY and NAME_SALT. Only you can read it; protect copies of the folder too."
+            f"  {manifest.secrets} contains SECRET_KEY and NAME_SALT. Only you can read it; protect any copy as well."
         )
         if not manifest.images:
             self.stdout.write(f"  The backup has no images: copy {settings.MEDIA_ROOT} as well, or use --with-images.")
         self.stdout.write(f"  Training runs are not included: copy the folders you need from {settings.RUN_ROOT}.")
         if manifest.images_missing:
             raise CommandError(
-                f"The backup was written, but without {len(manifest.images_missing)} images that are missing or damaged in "
+                f"The backup was written without {len(manifest.images_missing)} images, which are missing or damaged in "
                 f"{settings.MEDIA_ROOT}: {', '.join(manifest.images_missing[:5])}"
             )

@@ -53,5 +53,7 @@ class Command(StageCommand):
         found = dict(text.rpartition("=")[::2] for text in given)
         for value, side in found.items():
             if not value or side not in SIDES:
-                raise CommandError(f"--choice {value}={side}: write VALUE=SIDE, where SIDE is one of {', '.join(SIDES)}.")
+                raise CommandError(
+                    f"--choice {value}={side}: write VALUE=SIDE, where SIDE is one of {', '.join(SIDES)}."
+                )
         return found

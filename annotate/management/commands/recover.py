@@ -36,10 +36,14 @@ class Command(BaseCommand):
             steps.append("The backup is older than this code: run `python manage.py migrate`.")
         if recovered.secrets:
             names = " and ".join(recovered.secrets)
-            steps.append(f"Set {names} to the values in {folder / recovered.manifest.secrets}: names are hashed with them.")
+            steps.append(
+                f"Set {names} to the values in {folder / recovered.manifest.secrets}: names are hashed with them."
+            )
         if not recovered.manifest.images:
             steps.append(f"This backup has no images: copy them to {settings.MEDIA_ROOT}.")
         if recovered.manifest.images_missing:
-            steps.append(f"{len(recovered.manifest.images_missing)} images were already missing when the backup was made.")
+            steps.append(
+                f"{len(recovered.manifest.images_missing)} images were already missing when the backup was made."
+            )
         steps.append("Start the site (make run, or your service). Queued work resumes.")
         return steps

@@ -20,9 +20,14 @@ class Command(BaseCommand):
         parser.add_argument("--split", nargs="+", choices=Split.values)
         parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
         parser.add_argument(
-            "--consensus", choices=METHODS, default="majority", help="how several answers are combined into one probability"
+            "--consensus",
+            choices=METHODS,
+            default="majority",
+            help="how several answers are combined into one probability",
         )
-        parser.add_argument("--with-images", action="store_true", help="also copy the images, for training on another machine")
+        parser.add_argument(
+            "--with-images", action="store_true", help="also copy the images, for training on another machine"
+        )
         parser.add_argument("--overwrite", action="store_true", help="replace an existing snapshot in OUT")
 
     def handle(self, *args: Any, **options: Any) -> None:
