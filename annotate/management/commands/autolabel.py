@@ -104,6 +104,6 @@ class Command(StageCommand):
         if asking:
             return f"Pairs that it abstains from are asked first in: {', '.join(asking)}."
         return (
-            "No open campaign asks people about these pairs first. Create one, of the pairs that the SVM abstains from, "
+            "No open campaign asks people about these pairs first. Create one of the pairs that the SVM abstains from, "
             f"on {reverse('campaign_new')}."
         )

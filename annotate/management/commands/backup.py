@@ -36,6 +36,6 @@ class Command(BaseCommand):
         self.stdout.write(f"  Training runs are not included: copy the folders you need from {settings.RUN_ROOT}.")
         if manifest.images_missing:
             raise CommandError(
-                f"The backup was written without {len(manifest.images_missing)} images, which are missing or damaged in "
+                f"The backup lacks {len(manifest.images_missing)} images, which are missing or damaged in "
                 f"{settings.MEDIA_ROOT}: {', '.join(manifest.images_missing[:5])}"
             )

@@ -36,12 +36,10 @@ class Command(StageCommand):
             nargs="+",
             required=True,
             metavar="NAME",
-            help="names of the restorers, as candidates have them",
+            help="restorers to compare",
         )
         parser.add_argument("--base", metavar="NAME", help="the restorer (or lq) with which the others are compared")
-        parser.add_argument(
-            "--faces", choices=Split.values, default=Split.TEST.value, help="split of the faces (default: test)"
-        )
+        parser.add_argument("--faces", choices=Split.values, default=Split.TEST.value, help="split (default: test)")
         parser.add_argument(
             "--metrics", nargs="+", metavar="NAME", help="metrics, including fid (default: all that are available)"
         )
@@ -52,17 +50,15 @@ class Command(StageCommand):
             nargs="+",
             default=[],
             metavar="METRIC",
-            help="metrics that were training losses; the tables mark them",
+            help="metrics that were training losses, to be marked",
         )
         parser.add_argument("--name", help="name of the evaluation's folder (default: derived from the options)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
-        parser.add_argument("--limit", type=positive, help="use only the first N faces", metavar="N")
-        parser.add_argument(
-            "--skip-missing", action="store_true", help="use only faces that every restorer has restored"
-        )
+        parser.add_argument("--limit", type=positive, help="only the first N faces", metavar="N")
+        parser.add_argument("--skip-missing", action="store_true", help="only faces that every restorer has restored")
 
         parser.add_argument(
-            "--with-monitored", action="store_true", help="also use faces that monitored the training of a restorer"
+            "--with-monitored", action="store_true", help="also faces that monitored the training of a restorer"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -117,9 +113,7 @@ class Command(StageCommand):
             steps = status.count(evaluation.measure())
             summary = self.run_stage("evaluate", steps, total=missing, already=total - missing)
             if broken := summary.reasons()["broken_image"]:
-                raise CommandError(
-                    f"{broken} images are broken, see above. Restore their files and run the same command."
-                )
+                raise CommandError(f"{broken} images are broken, see above. Restore the files and run it again.")
             with tqdm(desc="intervals", unit="draw", disable=not self.stderr.isatty()) as bar:
 
                 def tell(done: int, all_: int) -> None:

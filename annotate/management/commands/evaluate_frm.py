@@ -18,16 +18,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run")
-        parser.add_argument(
-            "--baseline", nargs="+", default=[], metavar="RUN", help="other runs or model folders to compare"
-        )
-        parser.add_argument(
-            "--null-text", action="store_true", help="Table 11: train the same configuration without captions"
-        )
+        parser.add_argument("--baseline", nargs="+", default=[], metavar="RUN", help="runs or model folders to compare")
+        parser.add_argument("--null-text", action="store_true", help="Table 11: also train without captions")
         parser.add_argument(
             "--human-fraction", nargs="+", type=float, default=[], metavar="F",
-            help="Table 12: train the same configuration with this share of the human labels and the SVM's labels for "
-            "the other pairs; 0 is the untuned backbone",
+            help="Table 12: also train with this share of the human labels, and the SVM's labels for the other pairs; "
+            "0 is the untuned backbone",
         )  # fmt: skip
         parser.add_argument("--images", type=Path, help="the image folder (default: media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
@@ -60,9 +56,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("Interrupted. Run the same command to resume.") from None
         self.stdout.write(report.heading(results) + tables.text(results["rows"]))
-        self.stdout.write(
-            f"Also written as Markdown and CSV to {run.folder / 'evaluation'}, and shown on the run's page."
-        )
+        self.stdout.write(f"Also in {run.folder / 'evaluation'} as Markdown and CSV, and on the run's page.")
 
     def null_text(self, run: Any, options: dict[str, Any]) -> Any:
         """Return the run without captions if it is requested or was trained before, else None."""
@@ -70,7 +64,7 @@ class Command(BaseCommand):
         from rewardlab.training import runs
 
         known = runs.open_run(self.root, report.ablation_name(run, null_text=True))
-        is_trained = known.is_done() and not self.unexpected_differences(run, known, null_text=True)
+        is_trained = known.is_done() and not self.other_differences(run, known, null_text=True)
         return self.ablation_run(run, options, null_text=True) if options["null_text"] or is_trained else None
 
     def fractions(self, run: Any, options: dict[str, Any]) -> dict[float, Any]:
@@ -83,7 +77,7 @@ class Command(BaseCommand):
             raise CommandError(f"--human-fraction {wrong[0]} must be between 0 and 1.")
         for folder in self.root.glob(f"{run.name}-human-*"):
             known = runs.Run(folder)
-            if known.is_done() and not self.unexpected_differences(
+            if known.is_done() and not self.other_differences(
                 run, known, human_fraction=report.run_config(known).human_fraction
             ):
                 wanted |= {0.0, report.run_config(known).human_fraction, 1.0}
@@ -99,7 +93,7 @@ class Command(BaseCommand):
         from rewardlab.training import runs
 
         ablation = runs.open_run(self.root, report.ablation_name(run, **changes))
-        if ablation.exists() and (different := self.unexpected_differences(run, ablation, **changes)):
+        if ablation.exists() and (different := self.other_differences(run, ablation, **changes)):
             raise CommandError(
                 f"The run {ablation.name} differs from {run.name} in more than the ablation ({'; '.join(different)}). "
                 f"Move {ablation.folder} away to train it again."
@@ -119,7 +113,7 @@ class Command(BaseCommand):
         train_with_progress(self, ablation, options, show=True)
         return ablation
 
-    def unexpected_differences(self, run: Any, ablation: Any, **changes: Any) -> list[str]:
+    def other_differences(self, run: Any, ablation: Any, **changes: Any) -> list[str]:
         """List the differences between the runs beyond `changes`, including the snapshot."""
         from rewardlab.evaluation import report
         from rewardlab.reward_model.configs import FREE_TO_CHANGE

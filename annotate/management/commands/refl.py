@@ -26,7 +26,7 @@ class Command(BaseCommand):
             dest="preset",
             choices=list(PRESETS),
             default="diffbir",
-            help="the base to tune; also selects the defaults",
+            help="base to tune, with its defaults",
         )
         parser.add_argument("--base-run", metavar="RUN", help="the compact base, a run of train_base")
         parser.add_argument("--frm", metavar="RUN", required=True, help="the reward model, a run of train_frm")

@@ -12,8 +12,8 @@ from annotate.management.stage_command import usable_device
 
 class Command(BaseCommand):
     help = (
-        "Train a compact diffusion restorer for 128 px faces on a CPU (Eq. 1, Eq. 9), as a base for `refl` that needs "
-        "no downloads. Run the same command again to resume."
+        "Train a compact diffusion restorer for 128 px faces on a CPU (Eq. 1, Eq. 9), "
+        "as a base for `refl`. Run the same command again to resume."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

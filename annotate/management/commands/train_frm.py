@@ -29,15 +29,13 @@ class Command(BaseCommand):
         from rewardlab.reward_model.configs import PRESETS, TrainConfig
 
         parser.add_argument("--run", help="name of the run (default: derived from the configuration)")
-        parser.add_argument(
-            "--backbone", choices=list(PRESETS), default="hpsv2", help="the backbone; also selects the defaults"
-        )
+        parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="backbone, with its defaults")
         parser.add_argument("--checkpoint", type=Path, help="weights of HPSv2, for --backbone hpsv2")
         parser.add_argument("--manifest", type=Path, help="train on this snapshot, without a database")
         parser.add_argument(
             "--consensus",
             choices=METHODS,
-            help="how several answers are combined into one probability (default: majority)",
+            help="how several answers are combined (default: majority)",
         )
         parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
@@ -96,7 +94,7 @@ class Command(BaseCommand):
             return
         if run.is_done():
             raise CommandError(
-                f"The run {run.name} is done. Evaluate it with `manage.py evaluate_frm {run.name}`, or choose another --run."
+                f"The run {run.name} is done: `manage.py evaluate_frm {run.name}`, or choose another --run."
             )
         run.reconfigure(config)
         step = saved_step(run.checkpoint)
