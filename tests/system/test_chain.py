@@ -165,7 +165,7 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
     [
         (["nowhere"], "nowhere does not exist"),
         (["{folder}", "--split", "train=.5,gold=.1"], "must sum to 1"),
-        (["{folder}", "--split", "holdout=1"], "no split is called holdout"),
+        (["{folder}", "--split", "holdout=1"], "there is no split holdout"),
         (["{folder}", "--captions", "{folder}/00000.jpg"], "captions come as"),
         (["{folder}", "--identity-from", "column"], "no identity"),
         (["{folder}", "--size", "0"], "not a positive integer"),

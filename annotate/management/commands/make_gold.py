@@ -11,8 +11,8 @@ from annotate.models import User
 
 class Command(BaseCommand):
     help = (
-        "Create a gold set: a campaign with all pairs of some gold faces, including those with the photograph. No model "
-        "is trained on it. Once it is answered, run freeze_gold, then agreement."
+        "Create a gold set: a campaign with all pairs of some gold faces, including those with the photograph. No "
+        "model is trained on it. Once it is answered, run freeze_gold, then agreement."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -52,6 +52,7 @@ class Command(BaseCommand):
         anchored = items.filter(pair__kind="anchored").count()
         self.stdout.write(
             f"{made}: {items.count()} pairs of {items.values('pair__face').distinct().count()} faces, "
-            f"{items.count() - anchored} contested and {anchored} anchored; {made.campaign.overlap} annotators per pair\n"
+            f"{items.count() - anchored} contested and {anchored} anchored; "
+            f"{made.campaign.overlap} annotators per pair\n"
             f"sha256 {made.pairs_sha256}"
         )

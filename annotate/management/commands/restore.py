@@ -72,7 +72,7 @@ class Command(StageCommand):
         return self.run_stage(f"restore-{name}"[:30], steps, total=without(name, faces).count(), already=already)
 
 
-def chosen(options: dict[str, Any]) -> QuerySet[Face]:
+def selected_faces(options: dict[str, Any]) -> QuerySet[Face]:
     return Face.objects.filter(split=options["faces"]) if options["faces"] else Face.objects.all()
 
 

@@ -25,6 +25,6 @@ class Command(BaseCommand):
         except (DamagedPredictor, LookupError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"{version} is current: {version.pairs_labelled} pairs labelled; it abstains from {version.pairs_abstained} of "
-            "them. The worker does not refit until you run `manage.py fit_predictor`."
+            f"{version} is current: {version.pairs_labelled} pairs labelled; it abstains from "
+            f"{version.pairs_abstained} of them. The worker does not refit until you run `manage.py fit_predictor`."
         )
