@@ -105,5 +105,5 @@ def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():
 
 def test_the_demo_stays_out_of_production(settings):
     settings.PRODUCTION = True
-    with pytest.raises(CommandError, match="not for production"):
+    with pytest.raises(CommandError, match="does not run in production"):
         run("demo")

@@ -280,7 +280,7 @@ def test_killed_export_leaves_no_partial_file_and_can_restart(filled, tmp_path):
 def test_existing_export_is_replaced_only_with_overwrite(filled, tmp_path):
     (tmp_path / "file").touch()
     for form in NAMES:
-        with pytest.raises(CommandError, match="is a file: OUT must be a folder"):
+        with pytest.raises(CommandError, match=r"is a file\. OUT must be a folder"):
             run("export", str(tmp_path / "file"), "--format", form)
         out = tmp_path / form
         first = export(out, form, origins=["human"])
