@@ -227,7 +227,8 @@ def recover(folder: Path, *, replace: bool = False) -> Recovered:
     manifest = read(folder)
     if manifest.database != connection.vendor:
         raise BackupError(
-            f"This is a backup of {manifest.database}, but DATABASE_URL is a {connection.vendor} database. Change it."
+            f"This is a backup of a {manifest.database} database, but DATABASE_URL names {connection.vendor}. "
+            f"Set DATABASE_URL to a {manifest.database} database."
         )
     unknown = _unknown_migrations(manifest)
     if unknown:

@@ -102,7 +102,7 @@ def require_folder(path: Path) -> None:
 
 
 def refuse_leaks(splits: list[str] | None) -> None:
-    """Raise `GoldLeak` if the splits include training faces and any of these is a gold face."""
+    """Raise `GoldLeak` if training faces are included (None: all splits) and any of them is a gold face."""
     if not splits or Split.TRAIN in splits:
         refuse_gold_in_training()
 

@@ -171,7 +171,7 @@ def test_any_campaign_has_a_report_of_its_people_and_annotators_do_not_see_it(cl
     assert "This campaign is not a gold set" in page
     assert "only one annotator" in page
     assert ">nan" not in page.lower()
-    with pytest.raises(CommandError, match="There is no campaign nothing"):
+    with pytest.raises(CommandError, match="There is no preference campaign nothing"):
         call_command("agreement", "nothing")
     with pytest.raises(CommandError, match="There is no gold set yet"):
         call_command("agreement")
