@@ -147,7 +147,7 @@ def test_a_step_that_fails_says_why_and_how_to_go_on(tmp_path):
     log = demo_tour.open_log(tmp_path, "tiny")
     step = demo_tour.Step("restore", "restored", ("restore", "--restorer", "lanczos"))
     with pytest.raises(CommandError) as told, log.timed(step):
-        Command().take(step)
+        Command().run_step(step)
     assert "run degrade first" in str(told.value)
     assert "The tour stopped at “restored”. Run the same command to resume there." in str(told.value)
     entry = demo_tour.open_log(tmp_path, "tiny").entry(step)

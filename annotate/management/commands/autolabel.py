@@ -74,9 +74,9 @@ class Command(StageCommand):
             self.stdout.write(f"{version}: all {used} labels are used.")
             return
         audit = version.audit
-        simulated = " by SIMULATED annotators, as people judged none" if audit["simulated"] else ""
+        simulated = " (by SIMULATED annotators, as people have judged none)" if audit["simulated"] else ""
         self.stdout.write(
-            f"{version}: audited on {audit['pairs']} pairs judged{simulated}, drawn at random, one per identity"
+            f"{version}: audited on {audit['pairs']} judged pairs{simulated}, drawn at random, one per identity"
             f" (excluding {audit['ties']} ties and {audit['unscored']} pairs without metrics)"
         )
         for level in audit["levels"]:
@@ -104,6 +104,6 @@ class Command(StageCommand):
         if asking:
             return f"Pairs that it abstains from are asked first in: {', '.join(asking)}."
         return (
-            "No open campaign asks people about these pairs first. Create one of the pairs that the SVM abstains from, "
-            f"on {reverse('campaign_new')}."
+            "No open campaign asks people about these pairs first. Create a campaign of the pairs that the SVM "
+            f"abstains from on {reverse('campaign_new')}."
         )

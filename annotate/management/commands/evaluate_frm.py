@@ -77,10 +77,11 @@ class Command(BaseCommand):
             raise CommandError(f"--human-fraction {wrong[0]} must be between 0 and 1.")
         for folder in self.root.glob(f"{run.name}-human-*"):
             known = runs.Run(folder)
-            if known.is_done() and not self.other_differences(
-                run, known, human_fraction=report.run_config(known).human_fraction
-            ):
-                wanted |= {0.0, report.run_config(known).human_fraction, 1.0}
+            if not known.is_done():
+                continue
+            fraction = report.run_config(known).human_fraction
+            if not self.other_differences(run, known, human_fraction=fraction):
+                wanted |= {0.0, fraction, 1.0}
         return {
             share: None if share in (0, 1) else self.ablation_run(run, options, human_fraction=share)
             for share in wanted

@@ -4,9 +4,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.management.restorer_runs import add_face_options, create_or_resume, images_of, write_faces
 from annotate.management.run_options import add_config_options, config_from, default_name
 from annotate.management.run_progress import command_errors, show_progress
-from annotate.management.runs_of_faces import add_face_options, create_or_resume, images_of, write_faces
 from annotate.management.stage_command import usable_device
 
 
