@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from annotate.backup import backup
-from annotate.backup.database_dump import Fault
+from annotate.backup.database_dump import BackupError
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         folder: Path = options["folder"]
         try:
             manifest = backup.back_up(folder, with_images=options["with_images"])
-        except (Fault, OSError, DatabaseError, sqlite3.Error) as error:
+        except (BackupError, OSError, DatabaseError, sqlite3.Error) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{folder}: {backup.summary(manifest)}")
         self.stdout.write(

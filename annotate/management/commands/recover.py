@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from annotate.backup import backup
-from annotate.backup.database_dump import Fault
+from annotate.backup.database_dump import BackupError
 from annotate.common import audit_log
 
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         folder: Path = options["folder"]
         try:
             recovered = backup.recover(folder, replace=options["replace"])
-        except (Fault, OSError, DatabaseError, sqlite3.Error) as error:
+        except (BackupError, OSError, DatabaseError, sqlite3.Error) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Recovered and verified: {backup.summary(recovered.manifest)}")
         for line in self.next_steps(recovered, folder):
