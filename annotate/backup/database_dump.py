@@ -1,4 +1,4 @@
-"""A whole database to a file and back, on SQLite and PostgreSQL: as it was at one moment, and all of it or nothing."""
+"""Dump a consistent state of the database to a file and restore it atomically, on SQLite and PostgreSQL."""
 
 import os
 import re
@@ -14,16 +14,16 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-ENDINGS = {"sqlite": "sqlite3", "postgresql": "pgdump"}
-WAIT_SECONDS = 20  # for others to let go of the database
+SUFFIXES = {"sqlite": "sqlite3", "postgresql": "pgdump"}
+WAIT_SECONDS = 20  # for other connections to release their locks
 
 
-class Fault(RuntimeError):
-    """Cannot be backed up or recovered; the message says why and what to do."""
+class BackupError(RuntimeError):
+    """Backup or recovery failed; the message says why and what to do."""
 
 
-class Copy:
-    """Reads what went into a copy, or is in the database now."""
+class Reader:
+    """Reads the tables of a dump at the moment it was taken, or of the current database. path: the dump's file."""
 
     def __init__(self, path: Path, cursor: Any, vendor: str) -> None:
         self.path, self.cursor, self.vendor = path, cursor, vendor
@@ -41,62 +41,63 @@ class Copy:
         return {row[0] for row in self.rows(source)}
 
     def count(self, table: str) -> int:
-        return self.rows(f'SELECT COUNT(*) FROM "{table}"')[0][0]  # noqa: S608 - a table of ours
+        return self.rows(f'SELECT COUNT(*) FROM "{table}"')[0][0]  # noqa: S608 - our own table
 
 
 @contextmanager
-def copy_of(path: Path) -> Iterator[Copy]:
-    """Copy the database to `path` and read what went into the copy. Others go on reading and writing meanwhile."""
-    path.touch(mode=0o600)  # it holds hashes of passwords
+def dump_to(path: Path) -> Iterator[Reader]:
+    """Dump the database to `path`, and yield a reader of the dumped state. Others can read and write meanwhile."""
+    path.touch(mode=0o600)  # the dump contains password hashes
     if connection.vendor == "sqlite":
         with closing(_open_sqlite(_sqlite_path())) as source, closing(_open_sqlite(path)) as target:
             source.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")  # one file, that needs none beside it
-            yield Copy(path, target.cursor(), "sqlite")
+            target.execute("PRAGMA journal_mode=DELETE")  # so that the dump is a single file
+            yield Reader(path, target.cursor(), "sqlite")
         _flush(path)
         return
     program = _program("pg_dump")
     with transaction.atomic(), connection.cursor() as cursor:
-        # The dump and what is counted here see the same moment.
+        # pg_dump and the reader share one snapshot.
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SELECT pg_export_snapshot()")
-        moment = cursor.fetchone()[0]
-        _run([program, "--format=custom", "--no-owner", "--no-privileges", f"--snapshot={moment}", f"--file={path}"])
-        yield Copy(path, cursor, "postgresql")
+        snapshot = cursor.fetchone()[0]
+        _run([program, "--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}", f"--file={path}"])
+        yield Reader(path, cursor, "postgresql")
     _flush(path)
 
 
 @contextmanager
-def now() -> Iterator[Copy]:
-    """Read the database as it is."""
+def current_database() -> Iterator[Reader]:
+    """Yield a reader of the current database."""
     with connection.cursor() as cursor:
-        yield Copy(Path(), cursor, connection.vendor)
+        yield Reader(Path(), cursor, connection.vendor)
 
 
-def require_sound(dump: Path) -> None:
-    """Look into a dump without touching the database."""
+def check_dump(dump: Path) -> None:
+    """Raise `BackupError` if the dump is damaged, or a program to restore it is missing. The database is unchanged."""
     if connection.vendor == "sqlite":
         with closing(sqlite3.connect(f"{dump.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
-            require_whole(Copy(dump, opened.cursor(), "sqlite"))
+            check_integrity(Reader(dump, opened.cursor(), "sqlite"))
     else:
         _run([_program("pg_restore"), "--list", str(dump)], with_database=False)
         _program("psql")
 
 
-def require_whole(copy: Copy) -> None:
-    if copy.vendor != "sqlite":
-        return  # constraints were checked as they were made
+def check_integrity(database: Reader) -> None:
+    """Raise `BackupError` if a SQLite database is damaged or violates a foreign key."""
+    if database.vendor != "sqlite":
+        return  # PostgreSQL checks constraints during the restore
     try:
-        faults = [row for row in copy.rows("PRAGMA integrity_check") if row[0] != "ok"]
-        faults += copy.rows("PRAGMA foreign_key_check")
+        faults = [row for row in database.rows("PRAGMA integrity_check") if row[0] != "ok"]
+        faults += database.rows("PRAGMA foreign_key_check")
     except sqlite3.DatabaseError as error:
-        raise Fault(f"The database in {copy.path} is damaged ({error}).") from error
+        raise BackupError(f"The database in {database.path} is damaged ({error}). Use another backup.") from error
     if faults:
-        raise Fault(f"The database in {copy.path} is damaged: {faults[0]}.")
+        raise BackupError(f"The database in {database.path} is damaged: {faults[0]}. Use another backup.")
 
 
-def replace(dump: Path) -> None:
-    """Put the dump in the place of the database, in one transaction."""
+def restore(dump: Path) -> None:
+    """Replace the database by the dump, in one transaction."""
     connection.close()
     if connection.vendor == "sqlite":
         _replace_sqlite(dump)
@@ -118,7 +119,7 @@ def _replace_sqlite(dump: Path) -> None:
         try:
             source.backup(target)
         except sqlite3.OperationalError as error:
-            raise Fault(f"The database is in use ({error}): stop the site first. Nothing was changed.") from error
+            raise BackupError(f"The database is in use ({error}). Stop the site first. Nothing was changed.") from error
 
 
 DROP_ALL = r"""
@@ -149,12 +150,12 @@ END $$;
 
 
 def _replace_postgres(dump: Path) -> None:
-    """Tables that only newer code has must go as well, or the next `migrate` would meet them: hence not `--clean`."""
-    with tempfile.TemporaryDirectory() as place:
-        # To a file first: what psql read from a pipe that broke, it would commit.
-        script = Path(place) / "restore.sql"
-        restore = [_program("pg_restore"), "--no-owner", "--no-privileges", f"--file={script}", str(dump)]
-        _run(restore, with_database=False)
+    """Drop all tables, then run the dump's SQL. `--clean` would keep newer code's tables, which break `migrate`."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Write a file first: psql would commit a partial script if a pipe broke.
+        script = Path(folder) / "restore.sql"
+        pg_restore = [_program("pg_restore"), "--no-owner", "--no-privileges", f"--file={script}", str(dump)]
+        _run(pg_restore, with_database=False)
         psql = [_program("psql"), "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
         _run([*psql, f"--command={DROP_ALL.format(seconds=WAIT_SECONDS)}", f"--file={script}"])
 
@@ -170,37 +171,37 @@ def _run(command: list[str], *, with_database: bool = True) -> None:
     )
     if result.returncode:
         name = Path(command[0]).name
-        raise Fault(f"{name} failed, and nothing was changed: {result.stderr.strip() or result.returncode}")
+        raise BackupError(f"{name} failed: {result.stderr.strip() or result.returncode}. The database was not changed.")
 
 
 def _environment() -> dict[str, str]:
-    """How the programs of PostgreSQL find the database: never on the command line, which others can read."""
-    named = settings.DATABASES["default"]
-    given = {
-        "PGHOST": named.get("HOST"),
-        "PGPORT": named.get("PORT"),
-        "PGUSER": named.get("USER"),
-        "PGPASSWORD": named.get("PASSWORD"),
-        "PGDATABASE": named.get("NAME"),
-        **{f"PG{name.upper()}": value for name, value in named.get("OPTIONS", {}).items() if isinstance(value, str)},
+    """Pass the connection to the PostgreSQL programs by environment: other users can read command lines."""
+    database = settings.DATABASES["default"]
+    variables = {
+        "PGHOST": database.get("HOST"),
+        "PGPORT": database.get("PORT"),
+        "PGUSER": database.get("USER"),
+        "PGPASSWORD": database.get("PASSWORD"),
+        "PGDATABASE": database.get("NAME"),
+        **{f"PG{name.upper()}": value for name, value in database.get("OPTIONS", {}).items() if isinstance(value, str)},
     }
-    return {**os.environ, **{name: str(value) for name, value in given.items() if value}}
+    return {**os.environ, **{name: str(value) for name, value in variables.items() if value}}
 
 
 def _program(name: str) -> str:
-    """The oldest of the installed versions that is not older than the server: what it writes, the server reads."""
+    """Find the oldest installed version that is not older than the server, so that the server can read its output."""
     found = [*Path("/usr/lib/postgresql").glob(f"*/bin/{name}")]
     if on_path := shutil.which(name):
         found.append(Path(on_path))
     if not found:
-        raise Fault(f"{name} is not installed: install the package postgresql-client.")
+        raise BackupError(f"{name} is not installed. Install the package postgresql-client.")
     server = _server_version()
     versions = {path: _version(path) for path in found}
-    fitting = [path for path in found if versions[path] >= server]
-    if not fitting:
+    compatible = [path for path in found if versions[path] >= server]
+    if not compatible:
         newest = max(versions.values())
-        raise Fault(f"{name} is version {newest} and the server is {server}: install postgresql-client-{server}.")
-    return str(min(fitting, key=versions.__getitem__))
+        raise BackupError(f"{name} {newest} is older than the server ({server}). Install postgresql-client-{server}.")
+    return str(min(compatible, key=versions.__getitem__))
 
 
 def _server_version() -> int:

@@ -62,12 +62,12 @@ SIZES = {
         train=6, gold=2, test=4, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
         batch=2, log_every=1, evaluations=1, metrics=("psnr", "lpips", "sface", "fid"),
     ),
-    # Under an hour on two cores.
+    # About 16 minutes on two cores.
     "small": TourSize(
         train=150, gold=50, test=64, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
         held_out=16,
     ),
-    # Nearly all of the demo's faces, with the trainings' own defaults: two hours.
+    # Nearly all of the demo's faces, with the trainings' own defaults.
     "full": TourSize(
         train=380, gold=110, test=110, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=150,
         held_out=16,

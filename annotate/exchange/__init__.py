@@ -1,1 +1,1 @@
-"""Files in and out: snapshots, exports, imports of judgements."""
+"""Snapshots, exports of preferences, and imports of judgements."""

@@ -1,14 +1,20 @@
-"""`export`: the preferences in one of the formats that others load, streamed, whole or not at all."""
+"""Export the preferences in a format that other tools load. Output is streamed and written atomically."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from annotate.exchange import json_and_csv, parquet
 from annotate.exchange.output_files import Exported, Tally
-from annotate.exchange.preference_rows import RowFilter, find_source, one_moment, refuse_leaks, require_folder
+from annotate.exchange.preference_rows import (
+    RowFilter,
+    consistent_read,
+    find_source,
+    refuse_leaks,
+    require_folder,
+)
 from annotate.exchange.snapshot import copying, snapshot
 
-FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # what writes which files
+FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # format -> writer, files
     "parquet": (parquet.write_parquet, ["preferences.parquet"]),
     "datasets": (parquet.write_datasets, ["data", "README.md"]),
     "hpdv2": (json_and_csv.write_hpdv2, ["hpdv2.json", "hpdv2.meta.json"]),
@@ -30,31 +36,34 @@ def export(
     consensus: str = "majority",
     with_images: bool = False,
     overwrite: bool = False,
-    shown: RowFilter = iter,
+    progress: RowFilter = iter,
 ) -> Exported:
-    """Write the preferences into `folder` in a format of `NAMES`; with images, those that they name too: to
-    `folder/images`, or inside for `datasets`. `jsonl` is the manifest, as `snapshot` writes it.
+    """Write the preferences to `folder` in one of the formats in `NAMES`.
 
-    The memory it needs does not grow with the rows, but for their faces' ids and for a consensus other than the
-    majority, which needs all votes at once. shown: what the rows pass through on their way, for a progress bar.
-    Raises `NothingToFreeze`, `GoldLeak`, or `FileExistsError` without `overwrite`, before anything is written.
+    `jsonl` is the manifest that `snapshot` writes. with_images: also copy the images that the rows name to
+        `folder/images`; `datasets` stores them inside its files.
+    progress: wraps the iterator of rows, for a progress bar.
+    Memory does not grow with the number of rows, except for the ids of their faces, and for a consensus other than
+    the majority, which holds all votes.
+    Raises before anything is written: `NothingToFreeze`, `GoldLeak`, `NotADirectoryError`, or `FileExistsError` if
+    the output exists and `overwrite` is not set.
     """
     if form == MANIFEST:
         frozen = snapshot(
             folder, splits=splits, origins=origins, consensus=consensus, with_images=with_images, overwrite=overwrite,
-            shown=shown,
+            progress=progress,
         )  # fmt: skip
-        known = frozen.header
-        return Exported(Path(frozen.path), known["rows"], known["faces"], known["counts"], {}, frozen.sha256)
+        header = frozen.header
+        return Exported(Path(frozen.path), header["rows"], header["faces"], header["counts"], {}, frozen.sha256)
     require_folder(folder)
     refuse_leaks(splits)
     write, files = FORMATS[form]
-    there = next((folder / name for name in files if (folder / name).exists()), None)
-    if there and not overwrite:
-        raise FileExistsError(f"{there} is there already: choose another folder, or --overwrite.")
-    with one_moment():
+    existing = next((folder / name for name in files if (folder / name).exists()), None)
+    if existing and not overwrite:
+        raise FileExistsError(f"{existing} already exists: choose another folder, or use --overwrite.")
+    with consistent_read():
         source = find_source(splits=splits, origins=origins, consensus=consensus)
-        rows = shown(source.some_rows())
+        rows = progress(source.nonempty_rows())
         folder.mkdir(parents=True, exist_ok=True)
         if with_images and form != "datasets":
             rows = copying(rows, folder / "images")

@@ -1,7 +1,7 @@
-"""Answers from a file become judgements of a campaign that gives out nothing: each once, however often it is imported.
+"""Import answers from a file as judgements of a closed campaign. Importing the same answers again changes nothing.
 
-People of the file are users of their own, `imported-` and a hash; their names are not kept. Nobody knows how their
-pairs were drawn, so no honest estimate reads them (`Lease.Drawn.IMPORTED`).
+Each annotator in the file becomes a user named `imported-` and a hash; the original name is not stored. How the pairs
+were sampled is unknown, so unbiased estimates exclude these answers (`Lease.Drawn.IMPORTED`).
 """
 
 import uuid
@@ -30,8 +30,8 @@ NAMESPACE = uuid.UUID("0f9d1c52-70f4-4c7b-9d0c-8d6f6d1c7a11")
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """An answer, its pair here, and what it says there."""
+class _Match:
+    """An answer and the pair in this database that it is about."""
 
     answer: ForeignAnswer
     pair: Pair
@@ -47,27 +47,29 @@ class _Placed:
 
 
 def require_importable(slug: str) -> None:
-    """Raises `Refused` unless the campaign can be made, or is there, closed and asks for plain preferences."""
+    """Raise `Refused` unless the campaign can be created, or exists, is closed and asks for plain preferences."""
     try:
         validate_slug(slug)
     except ValidationError:
-        raise Refused("bad_slug", f"“{slug}” is not a valid campaign address: letters, digits, - and _ only.") from None
+        raise Refused("bad_slug", f"“{slug}” is not a valid campaign address: use letters, digits, - and _.") from None
     campaign = Campaign.objects.filter(slug=slug).first()
     if campaign is None:
         return
     if GoldSet.objects.filter(campaign=campaign).exists():
-        raise Refused("is_gold_set", f"“{slug}” is a gold set: its answers come from its own desk. Name another one.")
+        raise Refused("is_gold_set", f"“{slug}” is a gold set and accepts no imports. Choose another campaign.")
     if campaign.kind != Campaign.Kind.PREFERENCE or campaign.adjudicates_id:
-        raise Refused("other_kind", f"“{slug}” is a study or an adjudication. Name another campaign.")
+        raise Refused("other_kind", f"“{slug}” is a study or an adjudication. Choose another campaign.")
     if campaign.open:
-        raise Refused("campaign_open", f"“{slug}” is open: pause it first, or name another campaign.")
+        raise Refused("campaign_open", f"“{slug}” is open: pause it first, or choose another campaign.")
 
 
 def import_judgements(
     found: Iterable[ForeignAnswer | Unusable], *, slug: str, simulated: bool = False
 ) -> Iterator[Step]:
-    """Store answers in the campaign, which is made if it is not there, some hundred in one transaction. Call
-    `require_importable` before. simulated: programs gave them, no people; they are marked so wherever they appear."""
+    """Store the answers in the campaign, `ANSWERS_PER_TRANSACTION` at a time; create the campaign if it does not exist.
+
+    Call `require_importable` first. simulated: the answers come from programs and are marked as simulated everywhere.
+    """
     for batch in batches(found, ANSWERS_PER_TRANSACTION):
         yield from (
             Step(skipped=item.where, reason=item.reason, detail=item.detail)
@@ -81,31 +83,31 @@ def import_judgements(
 
 @transaction.atomic
 def _import_batch(answers: list[ForeignAnswer], *, slug: str, simulated: bool) -> list[Step]:
-    steps, placed = _place(answers)
-    if not placed:
+    steps, matches = _match(answers)
+    if not matches:
         return steps
     require_importable(slug)
     Campaign.objects.get_or_create(slug=slug, defaults={"name": f"Imported: {slug}"[:120], "open": False})
     campaign = Campaign.objects.select_for_update().get(slug=slug)
-    people = _people({one.username for one in placed}, campaign, simulated=simulated)
-    known = _answers_there(people.values(), campaign, {one.pair.pk for one in placed})
-    fresh = []
-    for one in placed:
-        if one.username not in people:
-            steps.append(_skipped(one.answer, *_why_nobody(one.username, simulated=simulated)))
+    people = _get_or_create_members({match.username for match in matches}, campaign, simulated=simulated)
+    choices = _existing_choices(people.values(), campaign, {match.pair.pk for match in matches})
+    new = []
+    for match in matches:
+        if match.username not in people:
+            steps.append(_skipped(match.answer, *_why_no_user(match.username, simulated=simulated)))
             continue
-        place = (people[one.username].pk, one.pair.pk)
-        if place not in known:
-            known[place] = one.choice
-            fresh.append(one)
-        elif known[place] == one.choice:
+        key = (people[match.username].pk, match.pair.pk)
+        if key not in choices:
+            choices[key] = match.choice
+            new.append(match)
+        elif choices[key] == match.choice:
             steps.append(Step(already=1))
         else:
-            detail = "this annotator has another answer to this pair already; the earlier one stands"
-            steps.append(_skipped(one.answer, "another_answer", detail))
-    if fresh:
-        _store(fresh, campaign, people)
-        steps.append(Step(done=len(fresh)))
+            detail = "this annotator already has a different answer to this pair; the earlier one is kept"
+            steps.append(_skipped(match.answer, "another_answer", detail))
+    if new:
+        _store(new, campaign, people)
+        steps.append(Step(done=len(new)))
     return steps
 
 
@@ -113,8 +115,8 @@ def _skipped(answer: ForeignAnswer, reason: str, detail: str) -> Step:
     return Step(skipped=answer.where, reason=reason, detail=detail)
 
 
-def _place(answers: list[ForeignAnswer]) -> tuple[list[Step], list[_Placed]]:
-    """What is skipped, and the others with their pairs."""
+def _match(answers: list[ForeignAnswer]) -> tuple[list[Step], list[_Match]]:
+    """Find each answer's pair. Return a step for each skipped answer, and the other answers with their pairs."""
     named = {sha256 for answer in answers for sha256 in (answer.left, answer.right) if sha256}
     pairs = Pair.objects.select_related("first", "second")
     by_id = pairs.in_bulk({answer.pair for answer in answers if answer.pair is not None})
@@ -126,35 +128,38 @@ def _place(answers: list[ForeignAnswer]) -> tuple[list[Step], list[_Placed]]:
     for sha256, face in Candidate.objects.filter(sha256__in=named).values_list("sha256", "face_id"):
         faces.setdefault(sha256, set()).add(face)
     gold = set(Item.objects.filter(campaign__gold_set__isnull=False).values_list("pair", flat=True))
-    steps, placed = [], []
+    steps, matches = [], []
     for answer in answers:
         pair = by_images.get(frozenset((answer.left, answer.right))) if answer.pair is None else by_id.get(answer.pair)
         if pair is None:
             steps.append(_skipped(answer, *_why_unknown(answer, faces)))
         elif pair.pk in gold:
-            steps.append(_skipped(answer, "gold_pair", f"pair {pair.pk} is in a gold set, which its own desk answers"))
+            steps.append(_skipped(answer, "gold_pair", f"pair {pair.pk} is in a gold set, which accepts no imports"))
         elif answer.left and {answer.left, answer.right} != {pair.first.sha256, pair.second.sha256}:
-            detail = f"its images are not those of pair {pair.pk}: it is from another database"
+            detail = f"its images differ from those of pair {pair.pk}; the file may come from another database"
             steps.append(_skipped(answer, "other_images", detail))
         else:
-            placed.append(_Placed(answer, pair, answer.left in ("", pair.first.sha256)))
-    return steps, placed
+            matches.append(_Match(answer, pair, answer.left in ("", pair.first.sha256)))
+    return steps, matches
 
 
 def _why_unknown(answer: ForeignAnswer, faces: dict[str, set[int]]) -> tuple[str, str]:
     if answer.pair is not None:
-        return "unknown_pair", f"there is no pair {answer.pair} here"
-    if lacking := [sha256 for sha256 in (answer.left, answer.right) if sha256 not in faces]:
-        return "unknown_image", f"there is no image {lacking[0][:12]}... here"
+        return "unknown_pair", f"this database has no pair {answer.pair}"
+    if missing := [sha256 for sha256 in (answer.left, answer.right) if sha256 not in faces]:
+        return "unknown_image", f"this database has no image {missing[0][:12]}..."
     if answer.left == answer.right or not faces[answer.left] & faces[answer.right]:
-        return "different_faces", "its images are not two of one face"
-    return "no_pair", "its images are in no pair: run build_pairs (the degraded input is in none)"
+        return "different_faces", "its images are not two different images of one face"
+    return "no_pair", "no pair has these two images: run build_pairs (the degraded input is never part of a pair)"
 
 
-def _people(usernames: set[str], campaign: Campaign, *, simulated: bool) -> dict[str, User]:
-    """Members of the campaign, by the name that stands for theirs; locked. Left out is who is somebody else here."""
-    there = set(User.objects.filter(username__in=usernames).values_list("username", flat=True))
-    for username in sorted(usernames - there):
+def _get_or_create_members(usernames: set[str], campaign: Campaign, *, simulated: bool) -> dict[str, User]:
+    """Return username -> user for the annotators of the file, as members of the campaign; lock their memberships.
+
+    A username is left out if it belongs to a user who was not imported, or was imported with the other `simulated`.
+    """
+    existing = set(User.objects.filter(username__in=usernames).values_list("username", flat=True))
+    for username in sorted(usernames - existing):
         person = User(username=username, imported=True, simulated=simulated)
         person.set_unusable_password()
         person.save()
@@ -168,15 +173,16 @@ def _people(usernames: set[str], campaign: Campaign, *, simulated: bool) -> dict
     return people
 
 
-def _why_nobody(username: str, *, simulated: bool) -> tuple[str, str]:
+def _why_no_user(username: str, *, simulated: bool) -> tuple[str, str]:
     if not User.objects.get(username=username).imported:
-        return "name_taken", f"a person of this site is called {username}"
-    earlier, now = ("people", "programs") if simulated else ("programs (--simulated)", "people")
-    return "other_mark", f"{username} was imported among {earlier} before, and is now among {now}"
+        return "name_taken", f"another user of this site is already named {username}"
+    if simulated:
+        return "other_mark", f"{username} was imported before without --simulated, as a person"
+    return "other_mark", f"{username} was imported before with --simulated, as a program"
 
 
-def _answers_there(people: Iterable[User], campaign: Campaign, pairs: set[int]) -> dict[tuple[int, int], str]:
-    """(annotator, pair) -> choice; empty if the lease is there without an answer in force."""
+def _existing_choices(people: Iterable[User], campaign: Campaign, pairs: set[int]) -> dict[tuple[int, int], str]:
+    """Return (annotator, pair) -> choice of every lease; an empty string if the lease has no current answer."""
     leases = Lease.objects.filter(
         item__campaign=campaign, item__pair__in=pairs, annotator__in=list(people), is_repeat=False
     )
@@ -184,59 +190,59 @@ def _answers_there(people: Iterable[User], campaign: Campaign, pairs: set[int]) 
     return {(annotator, pair): choice or "" for annotator, pair, choice in rows}
 
 
-def _store(fresh: list[_Placed], campaign: Campaign, people: dict[str, User]) -> None:
-    pairs = {one.pair.pk for one in fresh}
-    there = set(campaign.items.filter(pair__in=pairs).values_list("pair_id", flat=True))
-    if pairs - there:
-        campaign_items.add_items(campaign=campaign, pairs=sorted(pairs - there))
+def _store(new: list[_Match], campaign: Campaign, people: dict[str, User]) -> None:
+    pairs = {match.pair.pk for match in new}
+    existing = set(campaign.items.filter(pair__in=pairs).values_list("pair_id", flat=True))
+    if pairs - existing:
+        campaign_items.add_items(campaign=campaign, pairs=sorted(pairs - existing))
     items = {item.pair_id: item for item in campaign.items.select_for_update().filter(pair__in=pairs).order_by("pk")}
-    _take_slots(Counter(items[one.pair.pk].pk for one in fresh), campaign)
+    _take_slots(Counter(items[match.pair.pk].pk for match in new), campaign)
     now = timezone.now()
     leases = Lease.objects.bulk_create(
         Lease(
-            item=items[one.pair.pk],
-            annotator=people[one.username],
+            item=items[match.pair.pk],
+            annotator=people[match.username],
             drawn=Lease.Drawn.IMPORTED,
-            left_is_first=one.left_is_first,
-            issued_at=one.answer.at or now,
-            expires_at=one.answer.at or now,
-            closed_at=one.answer.at or now,
+            left_is_first=match.left_is_first,
+            issued_at=match.answer.at or now,
+            expires_at=match.answer.at or now,
+            closed_at=match.answer.at or now,
         )
-        for one in fresh
+        for match in new
     )
     judgements = Judgement.objects.bulk_create(
         Judgement(
-            key=uuid.uuid5(NAMESPACE, f"{campaign.slug}/{one.username}/{one.pair.pk}/{one.choice}"),
+            key=uuid.uuid5(NAMESPACE, f"{campaign.slug}/{match.username}/{match.pair.pk}/{match.choice}"),
             lease=lease,
             revision=0,
-            choice=one.choice,
-            criterion=one.answer.criterion,
-            left_is_first=one.left_is_first,
-            seconds=one.answer.seconds,
-            created_at=one.answer.at or now,
+            choice=match.choice,
+            criterion=match.answer.criterion,
+            left_is_first=match.left_is_first,
+            seconds=match.answer.seconds,
+            created_at=match.answer.at or now,
         )
-        for one, lease in zip(fresh, leases, strict=True)
+        for match, lease in zip(new, leases, strict=True)
     )
     for lease, judgement in zip(leases, judgements, strict=True):
         lease.judgement, lease.status = judgement, Lease.Status.ANSWERED
     Lease.objects.bulk_update(leases, ["judgement", "status"])
-    given = Counter(one.username for one in fresh)
-    for username, answers in given.items():
+    counts = Counter(match.username for match in new)
+    for username, answers in counts.items():
         membership = Membership.objects.filter(campaign=campaign, annotator=people[username])
         membership.update(answered=F("answered") + answers, given=F("given") + answers)
-    annotators = sorted(people[username].pk for username in given)
-    audit_log.record(actor=None, action="import", target=campaign, answers=len(fresh), annotators=annotators)
+    annotators = sorted(people[username].pk for username in counts)
+    audit_log.record(actor=None, action="import", target=campaign, answers=len(new), annotators=annotators)
     refit_requests.request_refit()
 
 
 def _take_slots(taken: Counter[int], campaign: Campaign) -> None:
-    """A slot for each answer. The overlap grows to what the item with most answers needs, so that none is over-full."""
+    """Take one slot per answer. Raise the overlap first if an item has fewer open slots than answers."""
     free = dict(Item.objects.filter(pk__in=taken).values_list("pk", "open_slots"))
-    lacking = max(count - free[item] for item, count in taken.items())
-    if lacking > 0:
-        Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + lacking)
-        campaign.items.update(open_slots=F("open_slots") + lacking)
+    missing = max(count - free[item] for item, count in taken.items())
+    if missing > 0:
+        Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + missing)
+        campaign.items.update(open_slots=F("open_slots") + missing)
         campaign.memberships.update(cursor=-1, audit_cursor=-1)
     for count in set(taken.values()):
-        filled = [item for item, answers in taken.items() if answers == count]
-        Item.objects.filter(pk__in=filled).update(open_slots=F("open_slots") - count)
+        items = [item for item, answers in taken.items() if answers == count]
+        Item.objects.filter(pk__in=items).update(open_slots=F("open_slots") - count)

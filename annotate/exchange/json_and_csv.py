@@ -1,4 +1,4 @@
-"""Preferences as JSON, JSON lines and CSV. Beside each file stands NAME.meta.json."""
+"""Write preferences as JSON, JSON lines or CSV, each file with a NAME.meta.json."""
 
 import csv
 import json
@@ -49,7 +49,10 @@ def write_csv(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Expo
 
 
 def _write_json(target: Path, values: Values, tally: Tally, marks: tuple[str, str, str]) -> Exported:
-    """marks: what stands before, between and after the values. A value that is None is left out."""
+    """Write one JSON value per row; a value of None is left out and counted.
+
+    marks: the text before, between and after the values.
+    """
     before, between, after = marks
     with text_file(target, tally) as file:
         file.write(before)
@@ -64,10 +67,10 @@ def _write_json(target: Path, values: Values, tally: Tally, marks: tuple[str, st
 
 
 def _with_votes(rows: Iterable[PreferenceRow], tally: Tally) -> Iterator[tuple[PreferenceRow, Any]]:
-    """Rows and votes both come in the order of pairs, so neither is held."""
-    given = tally.source.raw_votes()
-    voted, votes = next(given, (None, []))
+    """Merge the rows with their votes. Both come in the order of pairs, so neither is held in memory."""
+    by_pair = tally.source.votes_by_pair()
+    voted, votes = next(by_pair, (None, []))
     for row in rows:
         while voted is not None and voted < row.pair:
-            voted, votes = next(given, (None, []))
+            voted, votes = next(by_pair, (None, []))
         yield row, record_formats.hpdv2(row, votes if voted == row.pair else [])

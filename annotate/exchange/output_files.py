@@ -1,4 +1,4 @@
-"""What all exports share: files that are there whole or not at all, and the account of what went into them."""
+"""Atomic output files, and the statistics and metadata of an export."""
 
 import hashlib
 import io
@@ -19,8 +19,12 @@ from rewardlab.manifest import PreferenceRow
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written where. counts: split/origin -> rows. left_out: reason -> rows. sha256: of the file, if it is
-    one."""
+    """The result of an export.
+
+    path: the file or folder that was written.
+    counts: split/origin -> rows. left_out: reason -> rows.
+    sha256: of the file; empty if the output is a folder.
+    """
 
     path: Path
     rows: int
@@ -32,16 +36,16 @@ class Exported:
 
 @dataclass
 class Tally:
-    """Counts while rows are written. `shows_images`: whether the images are among the output."""
+    """Statistics of the rows written so far. with_images: whether the images are part of the output."""
 
     form: str
     source: Source
-    shows_images: bool
+    with_images: bool
     rows: int = 0
     faces: set[int] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
-    sha256: str = ""  # of the file when it is whole, if it is one
+    sha256: str = ""  # of the finished file; empty for a folder
 
     def count(self, row: PreferenceRow) -> None:
         self.rows += 1
@@ -49,7 +53,7 @@ class Tally:
         self.counts[f"{row.split}/{row.origin}"] += 1
 
     def metadata(self) -> dict[str, Any]:
-        """How the rows came about, as JSON: what a manifest's header tells, and more."""
+        """Return the provenance of the rows for JSON: the fields of a manifest's header, and more."""
         by_svm = any(name.endswith("/svm") for name in self.counts)
         return {
             "format": self.form,
@@ -61,7 +65,7 @@ class Tally:
             "faces": len(self.faces),
             "counts": dict(sorted(self.counts.items())),
             "left_out": dict(self.left_out),
-            "with_images": self.shows_images,
+            "with_images": self.with_images,
         }
 
     def exported(self, path: Path) -> Exported:
@@ -70,7 +74,7 @@ class Tally:
 
 
 class HashedFile(io.RawIOBase):
-    """A new file and the sha256 of all that is written to it; closed, it is on the disk."""
+    """A new binary file that computes the sha256 of its content and is synced to disk when closed."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.digest, self.file = path, hashlib.sha256(), path.open("wb")
@@ -99,11 +103,11 @@ class HashedFile(io.RawIOBase):
 
 @contextmanager
 def text_file(target: Path, tally: Tally) -> Iterator[IO[str]]:
-    """Appears under its name when it is whole, after NAME.meta.json with what the format has no room for."""
+    """Open a text file that appears under its name once complete, after its NAME.meta.json has been written."""
     unfinished = HashedFile(target.with_name(target.name + ".part"))
     with io.TextIOWrapper(io.BufferedWriter(unfinished, 1 << 20), encoding="utf-8", newline="") as text:
         yield text
     tally.sha256 = unfinished.sha256
-    known = tally.metadata() | {"sha256": tally.sha256}
-    write_atomic(target.with_name(f"{target.stem}.meta.json"), json.dumps(known, indent=2).encode() + b"\n")
+    metadata = tally.metadata() | {"sha256": tally.sha256}
+    write_atomic(target.with_name(f"{target.stem}.meta.json"), json.dumps(metadata, indent=2).encode() + b"\n")
     unfinished.path.replace(target)

@@ -1,6 +1,6 @@
-"""Preferences as Parquet: one file, or a folder that Hugging Face `datasets` opens. pyarrow is loaded when it is used.
+"""Write preferences as Parquet: one file, or a folder that Hugging Face `datasets` opens.
 
-Rows are gathered and written in groups, so that memory holds one group for each split and no more.
+Rows are buffered and written in row groups; memory holds at most one group per split. pyarrow is imported on use.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_GROUP = 20_000
-ROWS_PER_GROUP_OF_IMAGES = 100  # two images a row
+ROWS_PER_GROUP_OF_IMAGES = 100  # two images per row
 BYTES_PER_SHARD = 500_000_000
 NOT_TEXT = {
     "pair": "int64", "face": "int64", "predictor": "int64", "votes_first": "int64", "votes_second": "int64",
@@ -56,7 +56,7 @@ def _schema(metrics: Sequence[str], *, with_images: bool, for_datasets: bool) ->
 
 
 class ParquetFile:
-    """Row groups of `rows_per_group`, zstd."""
+    """Writes rows in groups of `rows_per_group`, compressed with zstd."""
 
     def __init__(self, path: Path, schema: "pa.Schema", metrics: Sequence[str], rows_per_group: int) -> None:
         from pyarrow import parquet
@@ -64,11 +64,11 @@ class ParquetFile:
         self.schema, self.metrics, self.rows_per_group = schema, metrics, rows_per_group
         self.file = HashedFile(path)
         self.writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
-        self.waiting: list[list[Any]] = []
+        self.buffer: list[list[Any]] = []
 
     def add(self, row: PreferenceRow) -> None:
-        self.waiting.append(flat(row, self.metrics))
-        if len(self.waiting) >= self.rows_per_group:
+        self.buffer.append(flat(row, self.metrics))
+        if len(self.buffer) >= self.rows_per_group:
             self._write_group()
 
     def _write_group(self) -> None:
@@ -76,14 +76,14 @@ class ParquetFile:
 
         values = [
             [_with_bytes(image) for image in column] if pa.types.is_struct(field.type) else column
-            for column, field in zip(zip(*self.waiting, strict=True), self.schema, strict=True)
+            for column, field in zip(zip(*self.buffer, strict=True), self.schema, strict=True)
         ]
         arrays = [pa.array(column, field.type) for column, field in zip(values, self.schema, strict=True)]
-        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema), row_group_size=len(self.waiting))
-        self.waiting = []
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema), row_group_size=len(self.buffer))
+        self.buffer = []
 
     def close(self, metadata: Mapping[str, str] | None = None) -> None:
-        if self.waiting:
+        if self.buffer:
             self._write_group()
         if metadata:
             self.writer.add_key_value_metadata(metadata)
@@ -96,7 +96,7 @@ def _with_bytes(image: str) -> dict[str, Any]:
 
 
 def write_parquet(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
-    """The key `diffusionreward` of its metadata tells how the rows came about."""
+    """Write one Parquet file. The key `diffusionreward` of its metadata holds the provenance of the rows."""
     metrics = metric_names()
     schema = _schema(metrics, with_images=False, for_datasets=False)
     file = ParquetFile(target.with_name(target.name + ".part"), schema, metrics, ROWS_PER_GROUP)
@@ -110,10 +110,10 @@ def write_parquet(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> 
 
 
 def write_datasets(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
-    """Shards of each split in the folder `target`, and the dataset card beside it."""
+    """Write the shards of each split to the folder `target`, and the dataset card next to it."""
     unfinished, former = (target.with_name(f"{target.name}.{state}") for state in ("part", "old"))
-    for left in (unfinished, former):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (unfinished, former):
+        shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir()
     files = write_shards(unfinished, rows, tally)
     if target.exists():
@@ -127,10 +127,10 @@ def write_datasets(target: Path, rows: Iterable[PreferenceRow], tally: Tally) ->
 def write_shards(
     folder: Path, rows: Iterable[PreferenceRow], tally: Tally, *, bytes_per_shard: int = BYTES_PER_SHARD
 ) -> dict[str, str]:
-    """SPLIT-00000-of-00003.parquet and so on. Returns file name -> sha256."""
+    """Write files such as SPLIT-00000-of-00003.parquet, and return file name -> sha256."""
     metrics = metric_names()
-    schema = _schema(metrics, with_images=tally.shows_images, for_datasets=True)
-    rows_per_group = ROWS_PER_GROUP_OF_IMAGES if tally.shows_images else ROWS_PER_GROUP
+    schema = _schema(metrics, with_images=tally.with_images, for_datasets=True)
+    rows_per_group = ROWS_PER_GROUP_OF_IMAGES if tally.with_images else ROWS_PER_GROUP
     shards: dict[str, list[ParquetFile]] = {}
     for row in rows:
         of_split = shards.setdefault(row.split, [])
@@ -151,24 +151,24 @@ def write_shards(
     return files
 
 
-def card(known: Mapping[str, Any]) -> str:
-    """The dataset card: which files are which split, for `datasets`; how the labels came about, for people."""
-    names = sorted({name.split("/")[0] for name in known["counts"]})
+def card(metadata: Mapping[str, Any]) -> str:
+    """Build the dataset card: each split's files for `datasets`, and the provenance of the labels for readers."""
+    names = sorted({name.split("/")[0] for name in metadata["counts"]})
     splits = [{"split": split, "path": f"data/{split}-*"} for split in names]
-    simulated = sum(count for name, count in known["counts"].items() if name.endswith("/simulated"))
+    simulated = sum(count for name, count in metadata["counts"].items() if name.endswith("/simulated"))
     images = (
         "`first` and `second` hold the images."
-        if known["with_images"]
-        else "`first` and `second` are image names, relative to the folder of images; no image is inside."
+        if metadata["with_images"]
+        else "`first` and `second` are image paths relative to the image folder; this dataset contains no images."
     )
     blocks = [
-        "One row is one pair of images of one face. `p_first` is the probability that the first is the better one; "
-        "`origin` says who says so: ground_truth (one of the two is the photograph), human, simulated, or svm "
-        f"(`predictor` is its version). {images} `identity` and annotators are hashes: no name is in these files.",
-        f"{simulated} labels are SIMULATED: a program gave them, no person." if simulated else "",
-        tables.markdown(["split/origin", "rows"], list(known["counts"].items())),
-        "## How the labels came about",
-        f"```json\n{json.dumps(known, indent=2)}\n```",
+        "Each row is a pair of images of one face. `p_first` is the probability that the first image is better. "
+        "`origin` is the source of the label: ground_truth (one image is the photograph), human, simulated, or svm "
+        f"(`predictor` is its version). {images} `identity` and annotators are hashes; the files contain no names.",
+        f"{simulated} labels are SIMULATED: they come from a program, not from people." if simulated else "",
+        tables.markdown(["split/origin", "rows"], list(metadata["counts"].items())),
+        "## Provenance of the labels",
+        f"```json\n{json.dumps(metadata, indent=2)}\n```",
     ]
     header = {"configs": [{"config_name": "default", "data_files": splits}]}
     return cards.document(header, "Preferences between restored faces", blocks)

@@ -1,4 +1,4 @@
-"""The database's preferences as rows: read in batches, as they stand at one moment, whatever is written meanwhile."""
+"""Read the database's preferences as rows, in batches, from a consistent state of the database."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +39,11 @@ class NothingToFreeze(ValueError):
 
 @dataclass(frozen=True)
 class ConsensusResult:
-    """How several answers to a pair became one probability. p_first: of judged pairs; a pair that is not in it has the
-    share of its votes. details: JSON for headers, its annotators by pseudonym."""
+    """How several answers to a pair are combined into one probability.
+
+    p_first: pair -> probability, of judged pairs; a pair that is absent keeps the share of its votes.
+    details: JSON for headers; annotators appear by pseudonym.
+    """
 
     p_first: dict[int, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=lambda: {"method": "majority", "settings": {"cant_tell": 0.5}})
@@ -48,39 +51,40 @@ class ConsensusResult:
 
 @dataclass(frozen=True)
 class Source:
-    """Which preferences, and what files tell about how they came about."""
+    """A selection of preferences, with the provenance that files record."""
 
     splits: list[str] | None
     origins: list[str] | None
     consensus_result: ConsensusResult
-    predictor: dict[str, Any] | None  # whose labels are the rows of origin svm
+    predictor: dict[str, Any] | None  # the version that gave the labels of origin svm
 
     @property
     def filters(self) -> dict[str, Any]:
         return {"splits": self.splits, "origins": self.origins}
 
     def rows(self) -> Iterator[PreferenceRow]:
+        """Yield the rows in the order of pairs."""
         version = self.predictor["id"] if self.predictor else None
         return _rows(select(splits=self.splits, origins=self.origins), self.consensus_result, version)
 
-    def some_rows(self) -> Iterator[PreferenceRow]:
-        """The same, but raises `NothingToFreeze` at once if there is none."""
+    def nonempty_rows(self) -> Iterator[PreferenceRow]:
+        """Return `rows`, or raise `NothingToFreeze` if there are none. The first row is read immediately."""
         rows = self.rows()
         first = next(rows, None)
         if first is None:
             raise NothingToFreeze(f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}.")
         return chain([first], rows)
 
-    def raw_votes(self) -> Iterator[tuple[int, list[Vote]]]:
-        """The votes that count of each pair that has any, in the order of pairs."""
-        for pair, given in groupby(votes(splits=self.splits or ()), key=lambda vote: vote.pair):
-            yield pair, counted(given)
+    def votes_by_pair(self) -> Iterator[tuple[int, list[Vote]]]:
+        """Yield each pair that has votes, in the order of pairs, with the votes that count."""
+        for pair, cast in groupby(votes(splits=self.splits or ()), key=lambda vote: vote.pair):
+            yield pair, counted(cast)
 
 
 def preference_rows(
     *, splits: list[str] | None = None, origins: list[str] | None = None, consensus: str = "majority"
 ) -> Iterator[PreferenceRow]:
-    """In the order of pairs. No filter lets everything through.
+    """Yield the preferences in the order of pairs. A filter that is None or empty selects everything.
 
     consensus: one of `annotate.labels.consensus.METHODS`; all but the majority hold every vote in memory.
     """
@@ -92,28 +96,28 @@ def find_source(*, splits: list[str] | None, origins: list[str] | None, consensu
 
 
 def require_folder(path: Path) -> None:
-    """Raises `NotADirectoryError` if something else is there."""
+    """Raise `NotADirectoryError` if the path exists and is not a folder."""
     if path.exists() and not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file: OUT must be a folder, which is made if it is not there.")
+        raise NotADirectoryError(f"{path} is a file. OUT must be a folder; it is created if it does not exist.")
 
 
 def refuse_leaks(splits: list[str] | None) -> None:
-    """Raises `GoldLeak` if training rows may be among these, and gold faces among the training faces."""
+    """Raise `GoldLeak` if training faces are included (None: all splits) and any of them is a gold face."""
     if not splits or Split.TRAIN in splits:
         refuse_gold_in_training()
 
 
 @contextmanager
-def one_moment() -> Iterator[None]:
-    """All that is read inside belongs to one state of the database. Nothing may be written inside; nobody waits."""
+def consistent_read() -> Iterator[None]:
+    """Read one state of the database inside the block, without locking. Nothing may be written inside."""
     if connection.vendor == "postgresql" and not connection.in_atomic_block:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield
         return
-    with connection.cursor() as cursor:  # SQLite keeps its state for as long as a statement is open
-        cursor.execute(f"SELECT id FROM {Face._meta.db_table}")  # noqa: S608 - a name of ours
+    with connection.cursor() as cursor:  # SQLite keeps its snapshot while a statement is open
+        cursor.execute(f"SELECT id FROM {Face._meta.db_table}")  # noqa: S608 - our own table name
         yield
 
 
@@ -131,20 +135,20 @@ def image_path(sha256: str) -> str:
 
 
 def _consensus_result(method: str, splits: Sequence[str] | None) -> ConsensusResult:
-    """Each split by itself, so that answers about gold faces weigh no label that trains."""
+    """Apply the method to each split separately, so that answers on gold faces do not affect training labels."""
     from annotate.labels.consensus import METHODS, consensus
 
     if method not in METHODS:
-        raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
-    if method == "majority":  # it is what the view gives
+        raise ValueError(f"Unknown consensus method {method!r}; choose one of {', '.join(METHODS)}.")
+    if method == "majority":  # the database view computes it
         return ConsensusResult()
     p_first: dict[int, float] = {}
     details: dict[str, Any] = {}
     for split in splits or Split.values:
-        given = counted(votes(splits=[split]))
-        if not given:
+        cast = counted(votes(splits=[split]))
+        if not cast:
             continue
-        found = consensus(method, given)
+        found = consensus(method, cast)
         p_first |= found.p_first
         weights = {pseudonym(annotator): weight for annotator, weight in found.details["annotators"].items()}
         details[split] = {key: value for key, value in found.details.items() if key != "method"}
@@ -153,12 +157,12 @@ def _consensus_result(method: str, splits: Sequence[str] | None) -> ConsensusRes
 
 
 def _predictor() -> dict[str, Any] | None:
-    """The version whose labels count now."""
+    """Describe the current version of the SVM, or return None."""
     version = current_predictor()
     if version is None:
         return None
-    told = ("sha256", "labels", "simulated_labels", "max_error", "least_margin", "features", "parameters")
-    return {"id": version.pk} | {name: getattr(version, name) for name in told}
+    names = ("sha256", "labels", "simulated_labels", "max_error", "least_margin", "features", "parameters")
+    return {"id": version.pk} | {name: getattr(version, name) for name in names}
 
 
 def _rows(

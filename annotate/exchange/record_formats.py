@@ -1,6 +1,6 @@
-"""What a preference looks like in the formats that others load: one JSON value or one flat row for each.
+"""Convert a preference to a record of each export format: a JSON value or a flat row.
 
-Image names are relative to the folder of images. Of two ranks the lower is the better one, equal ranks are a tie.
+Image paths are relative to the image folder. A lower rank is better; equal ranks are a tie.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,36 +14,38 @@ TIE = "p_first is one half: neither is better"
 
 
 def provenance(row: PreferenceRow) -> dict[str, Any]:
-    """Beside what a format asks for: where the label is from."""
-    told = {"pair": row.pair, "split": row.split, "origin": row.origin, "p_first": row.p_first}
-    return told if row.predictor is None else told | {"predictor": row.predictor}
+    """Return the fields that every record gets in addition: the pair, and where its label is from."""
+    known = {"pair": row.pair, "split": row.split, "origin": row.origin, "p_first": row.p_first}
+    return known if row.predictor is None else known | {"predictor": row.predictor}
 
 
 def ranks(p_first: float) -> list[int]:
     return [1, 1] if p_first == 0.5 else [1, 2] if p_first > 0.5 else [2, 1]
 
 
-def hpdv2(row: PreferenceRow, given: Sequence[Vote]) -> dict[str, Any]:
-    """As HPDv2's test.json: prompt, image_path, rank and the raw_annotations with their user_hash; with what its
-    train.json has more, human_preference (1 for the preferred one, two zeros for a tie). A record a pair."""
-    place = ranks(row.p_first)
+def hpdv2(row: PreferenceRow, cast: Sequence[Vote]) -> dict[str, Any]:
+    """Return a pair's record as in HPDv2's test.json: prompt, image_path, rank, and raw_annotations with user_hash.
+
+    human_preference is as in its train.json: 1 for the preferred image, two zeros for a tie.
+    """
+    rank = ranks(row.p_first)
     return {
         "prompt": row.caption,
         "image_path": [row.first, row.second],
-        "rank": place,
-        "human_preference": [int(place[0] < place[1]), int(place[1] < place[0])],
+        "rank": rank,
+        "human_preference": [int(rank[0] < rank[1]), int(rank[1] < rank[0])],
         "raw_annotations": [
             {
                 "rank": ranks(FOR_FIRST[vote.choice]),
                 "user_hash": pseudonym(vote.annotator),
             }
-            for vote in given
+            for vote in cast
         ],
     } | provenance(row)
 
 
 def imagereward(row: PreferenceRow) -> dict[str, Any]:
-    """As ImageReward's test.json: id, prompt, generations and their ranking. A record a pair."""
+    """Return a pair's record as in ImageReward's test.json: id, prompt, generations and their ranking."""
     return {
         "id": f"pair-{row.pair}",
         "prompt": row.caption,
@@ -53,7 +55,7 @@ def imagereward(row: PreferenceRow) -> dict[str, Any]:
 
 
 def dpo(row: PreferenceRow) -> dict[str, Any] | None:
-    """prompt, chosen, rejected, as trainers of direct preference optimisation read them; None for a tie."""
+    """Return prompt, chosen and rejected, as trainers for direct preference optimisation read them; None for a tie."""
     if row.p_first == 0.5:
         return None
     first_wins = row.p_first > 0.5
@@ -71,18 +73,21 @@ def dpo(row: PreferenceRow) -> dict[str, Any] | None:
 
 
 def label_studio(row: PreferenceRow) -> dict[str, Any]:
-    """A task for a project with `<Pairwise name="better" toName="left,right"/>`, `<Image name="left" value="$left"/>`
-    and `<Image name="right" value="$right"/>`. Nothing in `data`, which annotators may see, tells sources or labels.
-    Which image is first was drawn when the pair was built, so it may stand left."""
-    told = {name: value for name, value in provenance(row).items() if name not in ("pair", "p_first")}
+    """Return a task for a Label Studio project.
+
+    The project has `<Pairwise name="better" toName="left,right"/>`, `<Image name="left" value="$left"/>` and
+    `<Image name="right" value="$right"/>`. `data`, which annotators may see, reveals neither sources nor labels. The
+    order of a pair was drawn at random when the pair was built, so the first image can be the left one.
+    """
+    meta = {name: value for name, value in provenance(row).items() if name not in ("pair", "p_first")}
     return {
         "data": {"pair": row.pair, "caption": row.caption, "left": row.first, "right": row.second},
-        "meta": told,
+        "meta": meta,
     }
 
 
 def columns(metrics: Sequence[str]) -> Iterator[str]:
-    """Names of the columns of `flat`, in its order."""
+    """Yield the column names of `flat` in order."""
     yield from (
         "pair", "face", "identity", "split", "caption", "first", "first_source", "second", "second_source",
         "p_first", "origin", "predictor", "weight", "votes_first", "votes_second", "votes_cant_tell",
@@ -93,7 +98,7 @@ def columns(metrics: Sequence[str]) -> Iterator[str]:
 
 
 def flat(row: PreferenceRow, metrics: Sequence[str]) -> list[Any]:
-    """A value a column; None where there is none."""
+    """Return one value per column; None where it is missing."""
     values: list[Any] = [
         row.pair, row.face, row.identity, row.split, row.caption, row.first, row.first_source, row.second,
         row.second_source, row.p_first, row.origin, row.predictor, row.weight, *row.votes,

@@ -1,4 +1,4 @@
-"""From the database to a manifest and a list of faces: the only bridge to training."""
+"""Write the manifest of preferences and the list of faces, from which models are trained."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,9 @@ from django.conf import settings
 from annotate.exchange.preference_rows import (
     NothingToFreeze,
     RowFilter,
+    consistent_read,
     find_source,
     image_path,
-    one_moment,
     refuse_leaks,
     require_folder,
 )
@@ -29,31 +29,32 @@ def snapshot(
     consensus: str = "majority",
     with_images: bool = False,
     overwrite: bool = False,
-    shown: RowFilter = iter,
+    progress: RowFilter = iter,
 ) -> Snapshot:
-    """Freeze the preferences to `folder/manifest.jsonl`; with images, copy those it names to `folder/images`.
+    """Freeze the preferences to `folder/manifest.jsonl`, and record the snapshot.
 
-    consensus: how the answers to a judged pair become p_first (`annotate.labels.consensus.METHODS`); each split by
-        itself.
-    shown: what the rows pass through on their way, for a progress bar.
-    Raises `NothingToFreeze`, `GoldLeak` before anything is written, or `FileExistsError` if another snapshot is there
-    and `overwrite` is not set.
+    consensus: how the answers to a judged pair become p_first (`annotate.labels.consensus.METHODS`), computed for each
+        split separately.
+    with_images: copy the images that the manifest names to `folder/images`.
+    progress: wraps the iterator of rows, for a progress bar.
+    Raises `NothingToFreeze`, `GoldLeak` or `NotADirectoryError` before anything is written, and `FileExistsError` if
+    the folder holds another snapshot and `overwrite` is not set.
     """
     require_folder(folder)
     refuse_leaks(splits)
     path, fresh = folder / "manifest.jsonl", folder / "manifest.jsonl.new"
-    with one_moment():
+    with consistent_read():
         source = find_source(splits=splits, origins=origins, consensus=consensus)
         header = manifest.write(
             fresh,
-            shown(source.some_rows()),
+            progress(source.nonempty_rows()),
             filters=source.filters,
             consensus=source.consensus_result.details,
             predictor=source.predictor,
         )
     if path.exists() and not overwrite and manifest.read_header(path)["sha256"] != header["sha256"]:
         fresh.unlink()
-        raise FileExistsError(f"{path} is another snapshot: choose another folder, or --overwrite.")
+        raise FileExistsError(f"{path} is another snapshot: choose another folder, or use --overwrite.")
     if with_images:
         for _ in copying(manifest.read_rows(fresh), folder / "images"):
             pass
@@ -65,8 +66,10 @@ def snapshot(
 
 
 def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
-    """Write every face's photograph and degraded image for a restorer's training, and return the header; with images,
-    copy them to `images` beside the file. Raises `NothingToFreeze` if there is no face, or `GoldLeak`.
+    """List every face's photograph and degraded image in `path` for the training of restorers; return the header.
+
+    with_images: copy the images to the folder `images` next to the file.
+    Raises `NothingToFreeze` if there are no faces, or `GoldLeak`.
     """
     from refl import dataset
 
@@ -89,7 +92,7 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
         if Candidate.HQ in images.get(face.pk, {})
     ]
     if not found:
-        raise NothingToFreeze("There is no face yet: run ingest first.")
+        raise NothingToFreeze("There are no faces yet: run ingest first.")
     if with_images:
         for image in sorted({image for face in found for image in (face.hq, face.lq) if image}):
             copy_image(image, path.parent / "images")
@@ -97,7 +100,7 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
 
 
 def copying(rows: Iterable[PreferenceRow], folder: Path) -> Iterator[PreferenceRow]:
-    """The rows, each after its two images are in `folder`."""
+    """Yield the rows, each once its two images are in `folder`."""
     for row in rows:
         copy_image(row.first, folder)
         copy_image(row.second, folder)

@@ -1,1 +1,1 @@
-"""Commands, and the options and progress that they share."""
+"""Management commands, with their shared options and progress display."""

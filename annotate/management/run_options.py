@@ -1,8 +1,9 @@
-"""Options of training commands, derived from the configuration's dataclass, and the folders they work in."""
+"""Options of training commands, derived from the configuration's dataclass; image folders of runs."""
 
 import argparse
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -14,7 +15,7 @@ Config = TypeVar("Config")
 
 
 def add_config_options(parser: CommandParser, config_class: type, *, without: tuple[str, ...]) -> None:
-    """One option a field. What is not given comes from the preset."""
+    """Add one option per field of the configuration. An option that is not given defaults to the preset."""
     kinds = get_type_hints(config_class)
     for option in fields(config_class):
         if option.name in without:
@@ -31,7 +32,7 @@ def add_config_options(parser: CommandParser, config_class: type, *, without: tu
 
 
 def config_from(options: dict[str, Any], preset: Config) -> Config:
-    """The preset with the options that were given. Raises `CommandError` for values that make no sense."""
+    """Return the preset, updated with the given options. Raises `CommandError` for invalid values."""
     given = {name: options[name] for name in asdict(preset) if options.get(name) is not None}  # type: ignore[call-overload]
     try:
         return replace(preset, **given)  # type: ignore[type-var]
@@ -40,15 +41,18 @@ def config_from(options: dict[str, Any], preset: Config) -> Config:
 
 
 def default_name(kind: str, config: Any, free: tuple[str, ...]) -> str:
-    """The same configuration makes the same name, so that the same command finds its run again."""
+    """Name a run by a hash of its configuration without `free`, so that the same command finds the run again."""
     fixed = {name: value for name, value in asdict(config).items() if name not in free}
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     return f"{kind}-{digest[:8]}"
 
 
 def images_folder(options: dict[str, Any], run: Any) -> Path:
-    """--images, else `images` beside the manifest as `snapshot --with-images` writes it, else where the run found
-    them when it began, else the media folder."""
+    """Find the image folder.
+
+    In this order: --images, `images` next to the manifest (written by `snapshot --with-images`), the folder recorded
+    in the run, the media folder.
+    """
     if options["images"]:
         return Path(options["images"])
     places = [Path(options["manifest"]).parent / "images"] if options.get("manifest") else []
@@ -58,7 +62,7 @@ def images_folder(options: dict[str, Any], run: Any) -> Path:
 
 
 def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[str, ...]) -> list[str]:
-    """What this configuration and manifest would change of a run, but for what may be changed."""
+    """List the differences between a run and this configuration and manifest, except in the fields of `free`."""
     from rewardlab import manifest
 
     known, wanted = run.description().config, asdict(config)
@@ -72,3 +76,13 @@ def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[s
         if ours != theirs:
             found.append(f"manifest {ours[:12]} -> {theirs[:12]}")
     return found
+
+
+def remove_unsaved(run: Any, different: list[str]) -> None:
+    """Delete a run whose configuration differs, unless it has a checkpoint: then raise `CommandError`."""
+    if run.checkpoint.exists():
+        raise CommandError(
+            f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
+            "Choose another name with --run."
+        )
+    shutil.rmtree(run.folder)

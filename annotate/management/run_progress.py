@@ -1,4 +1,4 @@
-"""A training on the terminal: its progress as a bar, or a line now and then where there is no terminal; its errors."""
+"""Progress of a training, as a bar on a terminal and as lines elsewhere, and its errors."""
 
 import shutil
 import time
@@ -17,23 +17,23 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 @contextmanager
-def reported(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
-    """What to hand a training as `tell`; `show` is False in all processes but one."""
-    has_bar, told_at = show and command.stderr.isatty(), time.monotonic()
+def show_progress(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
+    """Yield the callback `tell` for a training. show: False in all processes except the main one."""
+    has_bar, written_at = show and command.stderr.isatty(), time.monotonic()
     with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=shutil.get_terminal_size().columns) as bar:
 
         def tell(progress: "Progress") -> None:
-            nonlocal told_at
+            nonlocal written_at
             shown = {name: f"{value:.3f}" for name, value in progress.shown.items() if value is not None}
             if not has_bar:
-                if show and shown and time.monotonic() - told_at > SECONDS_BETWEEN_LINES:
-                    told_at = time.monotonic()
+                if show and shown and time.monotonic() - written_at > SECONDS_BETWEEN_LINES:
+                    written_at = time.monotonic()
                     figures = "".join(f", {name} {value}" for name, value in shown.items())
                     command.stdout.write(f"{run.name}: step {progress.step} of {progress.total}{figures}")
                 return
             if bar.total is None:
                 bar.reset(progress.total)
-                bar.n = bar.initial = progress.step  # what an earlier start did does not count for the pace
+                bar.n = bar.initial = progress.step  # so that the rate excludes steps of earlier starts
             bar.update(progress.step - bar.n)
             bar.set_postfix(shown)
 
@@ -41,8 +41,8 @@ def reported(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[C
 
 
 @contextmanager
-def errors_in_words() -> Iterator[None]:
-    """What stops a training, as an error of the command with what to do."""
+def command_errors() -> Iterator[None]:
+    """Convert the errors of a training to `CommandError`."""
     from rewardlab.assets import MissingAsset
     from rewardlab.training.loop import TrainError
 
@@ -51,8 +51,8 @@ def errors_in_words() -> Iterator[None]:
     except MissingAsset as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{error}. Runs are kept in {settings.RUN_ROOT} (RUN_ROOT).") from error
+        raise CommandError(f"{error}. Runs are stored in {settings.RUN_ROOT} (RUN_ROOT).") from error
     except (TrainError, ValueError) as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
-        raise CommandError("Stopped by hand. The same command goes on.") from None
+        raise CommandError("Interrupted. Run the same command to resume.") from None

@@ -1,4 +1,4 @@
-"""What every stage command shares: a progress bar, a summary, and an exit code that tells of skipped things."""
+"""Base class and option types of stage commands: progress bar, summary, and the exit code for skipped items."""
 
 import argparse
 from collections.abc import Iterable
@@ -8,75 +8,87 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
 
 SHOWN_PER_REASON = 20
 
 
 def require_migrated() -> None:
+    """Raise `CommandError` if migrations are missing."""
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise CommandError("The database is not up to date: run `python manage.py migrate` first.")
 
 
 def require(condition: bool, remedy: str) -> None:
-    """What an earlier stage must have made."""
+    """Raise `CommandError` with the remedy unless the output of an earlier stage exists."""
     if not condition:
-        raise CommandError(f"There is nothing to work on: {remedy}")
+        raise CommandError(f"There is nothing to process: {remedy}")
 
 
 def positive(text: str) -> int:
-    """An option's whole number above 0."""
+    """Parse an option's positive integer."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
 
 
 def seed(text: str) -> int:
-    """An option's seed: what every library takes."""
+    """Parse an option's seed, in the range that all libraries accept."""
     if not text.isdigit() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 4,294,967,295")
+        raise argparse.ArgumentTypeError(f"{text} is not an integer from 0 to 4,294,967,295")
     return int(text)
 
 
+def find_preference_campaign(slug: str) -> Campaign:
+    """Return the campaign, or raise `CommandError` with the known ones."""
+    preferences = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE)
+    if campaign := preferences.filter(slug=slug).first():
+        return campaign
+    known = ", ".join(preferences.order_by("slug").values_list("slug", flat=True))
+    raise CommandError(f"There is no preference campaign {slug}. Known: {known or 'none'}.")
+
+
 def usable_device(name: str) -> str:
-    """The name of a torch device that works here."""
+    """Return the name of a torch device, or raise `CommandError` if it does not work on this machine."""
     import torch
 
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise CommandError(f"--device {name} cannot be used here ({reason}). Without it the CPU is used.") from error
+        raise CommandError(f"--device {name} does not work on this machine ({reason}). Use --device cpu.") from error
     return name
 
 
 class StageCommand(BaseCommand):
-    """A stage of the chain. Subclasses add arguments and call `run_stage` with their steps."""
+    """A command that runs a stage of the pipeline. Subclasses add options and call `run_stage` with their steps."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--skip-bad",
             action="store_true",
-            help="exit with 0 although things were skipped (they are still listed)",
+            help="exit with 0 even if items were skipped (they are still listed)",
         )
         self.add_stage_arguments(parser)
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
-        """Options of this stage."""
+        """Add the options of this stage."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         require_migrated()
         return super().execute(*args, **options)
 
     def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None, already: int = 0) -> Summary:
-        """`already`: what an earlier run did, for the summary."""
+        """Run the steps with a progress bar and print a summary. already: items that an earlier run processed."""
         summary = Stage(name, total=total, show_bar=self.stderr.isatty()).run(steps)
         summary.already += already
         self.report(summary)
         return summary
 
     def report(self, summary: Summary) -> None:
+        """Print the counts, and the skipped items by reason."""
         already = f", already there {summary.already}" if summary.already else ""
         self.stdout.write(f"{summary.stage}: done {summary.done}{already}, skipped {len(summary.skipped)}")
         for reason, count in summary.reasons().most_common():
@@ -91,4 +103,4 @@ class StageCommand(BaseCommand):
         """Raise, and so exit non-zero, if anything was skipped and --skip-bad was not given."""
         skipped = sum(len(summary.skipped) for summary in summaries)
         if skipped and not options["skip_bad"]:
-            raise CommandError(f"{skipped} skipped, see above. With --skip-bad this is not an error.")
+            raise CommandError(f"{skipped} skipped, see above. Use --skip-bad to exit with 0.")

@@ -79,7 +79,7 @@ def test_it_labels_what_it_may_and_abstains_from_the_rest(campaign):
     audit = version.audit
     assert audit["chosen"]["bound"] <= 0.2 < audit["levels"][-1]["bound"] or audit["chosen"] == audit["levels"][-1]
     assert version.least_margin == audit["chosen"]["least_margin"]
-    assert f"labels count, with an error of at most {audit['chosen']['bound']:.1%}" in told
+    assert f"labels are used, with an error of at most {audit['chosen']['bound']:.1%}" in told
     labels = AutoLabel.objects.filter(predictor=version)
     assert labels.count() == version.pairs_labelled == 3 * FACES - 300
     counting = Preference.objects.filter(origin="svm")
@@ -95,18 +95,18 @@ def test_it_labels_what_it_may_and_abstains_from_the_rest(campaign):
 def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missing(campaign):
     judge(campaign, 60)
     told = run("autolabel", "--max-error", "0.05")
-    assert "it abstains from all 390 pairs. That takes 104 audited pairs without an error" in told
-    assert "No open campaign asks people about these first" in told
+    assert "the version abstains from all 390 pairs. This needs at least 104 audited pairs without an error" in told
+    assert "No open campaign asks people about these pairs first" in told
     assert not Preference.objects.filter(origin="svm").exists()
-    assert "all of its 390 labels count" in run("autolabel", "--all")
+    assert "all 390 labels are used" in run("autolabel", "--all")
     assert Preference.objects.filter(origin="svm").count() == 390
     for wrong in ("0", "1.5", "many"):
         with pytest.raises(CommandError, match=f"{wrong} is not a number between 0 and 1"):
             run("autolabel", "--max-error", wrong)
     for wrong in ("0.6", "0.0001"):
-        with pytest.raises(CommandError, match=r"give a number from 0\.001"):
+        with pytest.raises(CommandError, match=r"must be at least 0\.001"):
             run("autolabel", "--max-error", wrong)
-    with pytest.raises(CommandError, match="--audit-share: this is about the bound of an error"):
+    with pytest.raises(CommandError, match="--audit-share sets the bound of the error"):
         run("autolabel", "--audit-share", "0.4")
     assert LabelPolicy.objects.get().max_error is None
 

@@ -42,7 +42,7 @@ def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, sett
     assert campaign.members.count() == 3
 
     again = run("demo", "--faces", str(FACES), "--annotators", "2")
-    assert again.count("(password as before)") == 3
+    assert again.count("(password unchanged)") == 3
     assert authenticate(username="annotator1", password=passwords["annotator1"])
     renewed = run("demo", "--faces", str(FACES), "--annotators", "2", "--new-passwords")
     assert passwords["admin"] not in renewed
@@ -105,5 +105,5 @@ def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():
 
 def test_the_demo_stays_out_of_production(settings):
     settings.PRODUCTION = True
-    with pytest.raises(CommandError, match="not for production"):
+    with pytest.raises(CommandError, match="does not run in production"):
         run("demo")

@@ -1,4 +1,4 @@
-"""Files to take away when names hold what LaTeX, a spreadsheet or a terminal would obey."""
+"""Downloaded tables whose names contain LaTeX commands, spreadsheet formulas or terminal codes."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ def lead() -> Client:
 
 @pytest.fixture
 def campaign() -> Campaign:
-    """Two people have answered every pair of restorers with such names."""
+    """Create a campaign in which two people have answered every pair of restorers with special characters."""
     made = make_campaign(faces=2, overlap=2, members=[make_user(), make_user()], slug="odd", name=CAMPAIGN)
     for old, new in zip(RESTORERS, NAMES, strict=True):
         Candidate.objects.filter(source=old).update(source=new)
@@ -52,8 +52,8 @@ def answer_all(campaign: Campaign) -> None:
             )  # fmt: skip
 
 
-def assert_whole(latex: str) -> None:
-    """Check that nothing is left that LaTeX would run, and that every row has its table's columns."""
+def assert_safe(latex: str) -> None:
+    """Check that all special characters are escaped and that every row has its table's number of columns."""
     for _, columns, body in re.findall(r"\\begin\{tabular\}(\{([lcr]+)\})(.*?)\\end\{tabular\}", latex, re.DOTALL):
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns)}
@@ -65,17 +65,18 @@ def assert_whole(latex: str) -> None:
 
 
 def rows_of(content: str) -> list[dict[str, str]]:
+    """Parse CSV, and check that no cell is a formula."""
     rows = list(csv.DictReader(io.StringIO(content)))
     for cell in (cell for row in rows for cell in row.values()):
         assert not re.match(r"[=@\t\r]|[+-](?![\d.]+(e-?\d+)?$)", cell)
     return rows
 
 
-def test_leaderboard_files_with_odd_names_are_safe(campaign, lead, tmp_path):
+def test_leaderboard_files_with_special_characters_are_safe(campaign, lead, tmp_path):
     out = io.StringIO()
     call_command("leaderboard", "--csv", str(tmp_path / "csv"), "--latex", str(tmp_path / "tex"), stdout=out)
     latex = (tmp_path / "tex").read_text()
-    assert_whole(latex)
+    assert_safe(latex)
     assert all(name in latex for name in IN_LATEX)
     rows = rows_of((tmp_path / "csv").read_text())
     assert {row["item"] for row in rows if row["section"] == "restorer"} == set(IN_CSV)
@@ -85,10 +86,10 @@ def test_leaderboard_files_with_odd_names_are_safe(campaign, lead, tmp_path):
     assert lead.get("/leaderboard.tex").content.decode() == latex
 
 
-def test_agreement_files_with_odd_names_are_safe(campaign, lead, tmp_path):
+def test_agreement_files_with_special_characters_are_safe(campaign, lead, tmp_path):
     call_command("agreement", "odd", "--people-only", "--out", str(tmp_path), stdout=io.StringIO())
     latex = (tmp_path / "agreement.tex").read_text()
-    assert_whole(latex)
+    assert_safe(latex)
     assert r"@SUM(A1) \#1\_\{x\}: 12 answers" in latex
     assert all(name in latex for name in IN_LATEX)
     rows = rows_of((tmp_path / "agreement.csv").read_text())
@@ -96,14 +97,14 @@ def test_agreement_files_with_odd_names_are_safe(campaign, lead, tmp_path):
     assert lead.get("/campaigns/odd/agreement.csv").content.decode() == (tmp_path / "agreement.csv").read_text()
 
 
-def test_study_files_with_odd_names_are_safe(campaign, lead):
+def test_study_files_with_special_characters_are_safe(campaign, lead):
     study = Campaign(slug="study", name=CAMPAIGN, kind="study", overlap=2)
     actor = make_user(is_staff=True)
     lifecycle.create_campaign(campaign=study, selection=Selection(restorer_pairs=((NAMES[0], NAMES[1]),)), actor=actor)
     lifecycle.invite(campaign=study, annotators=[make_user(simulated=True), make_user()])
     answer_all(study)
     latex = lead.get("/campaigns/study/study.tex").content.decode()
-    assert_whole(latex)
+    assert_safe(latex)
     assert rf"{IN_LATEX[1]} vs {IN_LATEX[0]} & fidelity & " in squeezed(latex)
     assert r"\caption{@SUM(A1) \#1\_\{x\}: preferences of 2 participants. The participants include SIMULATED" in latex
     rows = rows_of(lead.get("/campaigns/study/study.csv").content.decode())
@@ -111,7 +112,7 @@ def test_study_files_with_odd_names_are_safe(campaign, lead):
     assert {row["simulated"] for row in rows} == {"True"}
 
 
-def test_exported_preferences_with_odd_captions_are_safe(campaign, tmp_path):
+def test_exported_preferences_with_formula_captions_are_safe(campaign, tmp_path):
     Face.objects.update(caption="=HYPERLINK(A1)")
     call_command("export", str(tmp_path), "--format", "csv", stdout=io.StringIO())
     rows = rows_of((tmp_path / "preferences.csv").read_text())

@@ -1,4 +1,4 @@
-"""What is exported is loaded by the libraries it is meant for, says where each label is from, and names nobody."""
+"""Exports: target libraries can load them; they state the source of each label and contain no names."""
 
 import csv
 import hashlib
@@ -47,8 +47,11 @@ def answer(person, campaign, choose) -> None:
 
 @pytest.fixture
 def filled(tmp_path):
-    """Three ingested photographs of 64 px (two of split train, one gold) with restored pictures, judged by three people
-    who disagree on the first face, and an SVM's labels on the second face."""
+    """Ingest three photographs of 64 px (two train, one gold), restore them, and label their pairs.
+
+    Three people judge the train and gold faces first and third, and disagree on some pairs; an SVM labels the second
+    face. Returns the SVM's version.
+    """
     random = np.random.default_rng(0)
     for name, split in zip(PHOTOGRAPHS, ("train", "train", "gold"), strict=True):
         file = tmp_path / "photographs" / f"{name}.png"
@@ -91,12 +94,12 @@ def decoded(path: str) -> np.ndarray:
     return image_store.load(Candidate.objects.get(sha256=path.split("/")[-1].removesuffix(".png")))
 
 
-def test_hugging_face_datasets_loads_the_folder_with_its_images(filled, tmp_path, monkeypatch):
+def test_datasets_export_with_images_loads_in_datasets(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
-    told = run("export", str(tmp_path / "out"), "--format", "datasets", "--with-images")
-    assert "17 preferences of 3 faces (gold/ground_truth 3, gold/human 3, train/ground_truth 6" in told
+    out = run("export", str(tmp_path / "out"), "--format", "datasets", "--with-images")
+    assert "17 preferences of 3 faces (gold/ground_truth 3, gold/human 3, train/ground_truth 6" in out
     found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     rows = list(preference_rows())
     assert {split: len(found[split]) for split in found} == {"train": 11, "gold": 6}
@@ -115,7 +118,7 @@ def test_hugging_face_datasets_loads_the_folder_with_its_images(filled, tmp_path
     assert f'"id": {filled.pk}' in card and '"max_error": 0.1' in card and '"method": "majority"' in card
 
 
-def test_without_images_datasets_holds_names_and_large_splits_are_sharded(filled, tmp_path, monkeypatch):
+def test_datasets_export_without_images_has_paths_and_shards(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -128,7 +131,7 @@ def test_without_images_datasets_holds_names_and_large_splits_are_sharded(filled
     assert found["first"][:] == [row.first for row in preference_rows(splits=["train"])]
 
 
-def test_parquet_has_row_groups_and_tells_how_it_came_about(filled, tmp_path, monkeypatch):
+def test_parquet_export_has_row_groups_and_metadata(filled, tmp_path, monkeypatch):
     from pyarrow import parquet
 
     monkeypatch.setattr(exchange_parquet, "ROWS_PER_GROUP", 5)
@@ -146,19 +149,19 @@ def test_parquet_has_row_groups_and_tells_how_it_came_about(filled, tmp_path, mo
     assert [row["p_first"] for row in table] == [row.p_first for row in rows.values()]
 
 
-def test_the_json_formats_parse_and_say_what_people_said(filled, tmp_path):
+def test_json_and_csv_exports_match_the_preferences(filled, tmp_path):
     rows = {row.pair: row for row in preference_rows()}
     for form in ("hpdv2", "imagereward", "label-studio", "dpo", "csv"):
-        told = run("export", str(tmp_path), "--format", form)
+        out = run("export", str(tmp_path), "--format", form)
     hpdv2 = json.loads((tmp_path / "hpdv2.json").read_text())
     assert len(hpdv2) == 17
     for record in hpdv2:
         row = rows[record["pair"]]
         assert record["image_path"] == [row.first, row.second]
-        places, preferred = {True: ([1, 2], [1, 0]), False: ([2, 1], [0, 1])}[row.p_first > 0.5]
-        assert (record["rank"], record["human_preference"]) == (places, preferred)
+        rank, preferred = {True: ([1, 2], [1, 0]), False: ([2, 1], [0, 1])}[row.p_first > 0.5]
+        assert (record["rank"], record["human_preference"]) == (rank, preferred)
         cast = [vote["rank"] for vote in record["raw_annotations"]]
-        assert tuple(cast.count(rank) for rank in ([1, 2], [2, 1], [1, 1])) == row.votes
+        assert tuple(cast.count(order) for order in ([1, 2], [2, 1], [1, 1])) == row.votes
     imagereward = json.loads((tmp_path / "imagereward.json").read_text())
     assert imagereward[0].keys() >= {"id", "prompt", "generations", "ranking"}
     assert [record["ranking"] for record in imagereward] == [record["rank"] for record in hpdv2]
@@ -177,17 +180,17 @@ def test_the_json_formats_parse_and_say_what_people_said(filled, tmp_path):
     meta = json.loads((tmp_path / "preferences.meta.json").read_text())
     assert meta["predictor"]["sha256"] == "ab" * 32 and meta["rows"] == 17
     assert meta["sha256"] == hashlib.sha256((tmp_path / "preferences.csv").read_bytes()).hexdigest()
-    assert f"sha256 {meta['sha256']}" in told
+    assert f"sha256 {meta['sha256']}" in out
 
 
-def test_csv_heads_are_no_formula(filled, tmp_path):
+def test_csv_header_with_formula_is_escaped(filled, tmp_path):
     Score.objects.create(candidate=Candidate.objects.first(), metric="=1+1", value=0.5)
     export(tmp_path, "csv")
     with (tmp_path / "preferences.csv").open(newline="") as file:
         assert "'=1+1_first" in next(csv.reader(file))
 
 
-def test_who_was_asked_in_two_campaigns_votes_once_in_hpdv2(filled, tmp_path):
+def test_hpdv2_annotator_in_two_campaigns_has_one_vote(filled, tmp_path):
     person = User.objects.get(username=PEOPLE[0])
     asked = Pair.objects.filter(kind="contested", face=Face.objects.earliest("pk")).values_list("pk", flat=True)
     again = make_campaign(faces=0, members=[person])
@@ -200,7 +203,7 @@ def test_who_was_asked_in_two_campaigns_votes_once_in_hpdv2(filled, tmp_path):
         assert [vote["rank"] for vote in theirs] == [[2, 1]]  # the newest
 
 
-def test_ties_are_left_out_of_dpo_and_counted(filled, tmp_path):
+def test_dpo_export_leaves_out_and_counts_ties(filled, tmp_path):
     campaign = make_campaign(faces=0, overlap=1, members=[make_user("tie")])
     pair = AutoLabel.objects.get(p_first=0.6).pair
     items.add_items(campaign=campaign, pairs=[pair.pk])
@@ -210,7 +213,7 @@ def test_ties_are_left_out_of_dpo_and_counted(filled, tmp_path):
     assert (meta["rows"], sum(meta["left_out"].values())) == (17, 1)
 
 
-def test_majority_is_what_the_view_gives_and_another_consensus_stands_in_the_header(filled, tmp_path):
+def test_consensus_method_sets_p_first_and_header(filled, tmp_path):
     found = consensus("majority", counted(votes()))
     judged = Preference.objects.filter(origin="human")
     assert found.p_first == dict(judged.values_list("pair_id", "p_first"))
@@ -222,7 +225,7 @@ def test_majority_is_what_the_view_gives_and_another_consensus_stands_in_the_hea
     run("export", str(tmp_path / "b"), "--format", "jsonl", "--consensus", "bradley-terry")
     header, others = manifest.read(tmp_path / "b" / "manifest.jsonl")
     wanted = {}
-    for split in ("train", "gold"):  # each by itself: nothing of the gold set weighs a training label
+    for split in ("train", "gold"):  # separately: gold answers do not affect training labels
         wanted |= consensus("bradley-terry", counted(votes(splits=[split]))).p_first
     assert header["consensus"]["method"] == "bradley-terry"
     assert {row.pair: row.p_first for row in others if row.origin == "human"} == wanted
@@ -231,7 +234,7 @@ def test_majority_is_what_the_view_gives_and_another_consensus_stands_in_the_hea
     ]
 
 
-def test_gold_answers_change_no_training_label(filled):
+def test_gold_answers_do_not_change_training_labels(filled):
     before = list(preference_rows(splits=["train"], consensus="dawid-skene"))
     second = make_campaign(faces=0, overlap=1, members=[make_user("contrary")])
     asked = Item.objects.filter(pair__face__split="gold").values_list("pair", flat=True)
@@ -240,7 +243,7 @@ def test_gold_answers_change_no_training_label(filled):
     assert list(preference_rows(splits=["train"], consensus="dawid-skene")) == before
 
 
-def test_no_name_leaves_in_any_format(filled, tmp_path):
+def test_export_in_every_format_contains_no_name(filled, tmp_path):
     for form, images in product(NAMES, (False, True)):
         folder = tmp_path / f"{form}{images}"
         export(folder, form, consensus="dawid-skene", with_images=images)
@@ -253,8 +256,8 @@ def test_no_name_leaves_in_any_format(filled, tmp_path):
             assert len(list((folder / "images").rglob("*.png"))) == 12
 
 
-def test_killed_on_the_way_it_leaves_no_half_file_and_starts_afresh(filled, tmp_path):
-    def killed(rows):
+def test_killed_export_leaves_no_partial_file_and_can_restart(filled, tmp_path):
+    def kill(rows):
         yield next(rows)
         yield next(rows)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -263,7 +266,7 @@ def test_killed_on_the_way_it_leaves_no_half_file_and_starts_afresh(filled, tmp_
         out = tmp_path / form
         if (child := os.fork()) == 0:
             try:
-                export(out, form, with_images=True, shown=killed)
+                export(out, form, with_images=True, progress=kill)
             finally:
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -274,22 +277,22 @@ def test_killed_on_the_way_it_leaves_no_half_file_and_starts_afresh(filled, tmp_
         assert not {".part", ".old", ".body", ".new"} & {path.suffix for path in out.rglob("*")}
 
 
-def test_what_is_there_is_replaced_only_when_told(filled, tmp_path):
+def test_existing_export_is_replaced_only_with_overwrite(filled, tmp_path):
     (tmp_path / "file").touch()
     for form in NAMES:
-        with pytest.raises(CommandError, match="is a file: OUT must be a folder"):
+        with pytest.raises(CommandError, match=r"is a file\. OUT must be a folder"):
             run("export", str(tmp_path / "file"), "--format", form)
         out = tmp_path / form
         first = export(out, form, origins=["human"])
         if form == "jsonl":
-            export(out, form, origins=["human"])  # the same once more
-        with pytest.raises(CommandError, match=r"(is there already|is another snapshot).*--overwrite"):
+            export(out, form, origins=["human"])  # the same content is not a conflict
+        with pytest.raises(CommandError, match=r"(already exists|is another snapshot).*--overwrite"):
             run("export", str(out), "--format", form)
         run("export", str(out), "--format", form, "--overwrite")
         assert export(out, form, overwrite=True).rows > first.rows
 
 
-def test_a_missing_image_and_an_empty_choice_are_told(filled, tmp_path):
+def test_missing_image_and_empty_selection_are_reported(filled, tmp_path):
     with pytest.raises(CommandError, match="No preference has split any and origin \\['simulated'\\]"):
         run("export", str(tmp_path / "none"), "--format", "csv", "--origin", "simulated")
     assert not (tmp_path / "none").exists()
@@ -300,23 +303,23 @@ def test_a_missing_image_and_an_empty_choice_are_told(filled, tmp_path):
     assert not (tmp_path / "out" / "data").exists()
 
 
-def test_gold_among_the_training_faces_is_refused_before_anything_is_written(filled, tmp_path):
+def test_gold_among_training_faces_is_refused_before_writing(filled, tmp_path):
     gold = Face.objects.get(split="gold")
     Face.objects.filter(split="train").update(identity=gold.identity)
     for command in (["snapshot"], ["export", "--format", "datasets"]):
         with pytest.raises(CommandError, match="Nothing may train on gold faces"):
             run(command[0], str(tmp_path / "out"), *command[1:])
     assert not (tmp_path / "out").exists()
-    export(tmp_path / "out", "csv", splits=["gold"])  # no training row can be among these
+    export(tmp_path / "out", "csv", splits=["gold"])  # has no training rows
 
 
-def test_simulated_answers_are_called_so(filled, tmp_path):
+def test_simulated_labels_are_named_in_output_and_card(filled, tmp_path):
     face = make_face()
     for _ in pairing.build_pairs(Face.objects.filter(pk=face.pk)):
         pass
     campaign = make_campaign(faces=1, members=[])
     lifecycle.invite(campaign=campaign, annotators=[robot := make_user("robot", simulated=True)])
     answer(robot, campaign, lambda lease: "left")
-    told = run("export", str(tmp_path), "--format", "datasets")
-    assert "3 of these are SIMULATED" in told
+    out = run("export", str(tmp_path), "--format", "datasets")
+    assert "3 of these are SIMULATED" in out
     assert "3 labels are SIMULATED" in (tmp_path / "README.md").read_text()

@@ -61,7 +61,7 @@ def test_make_gold_takes_all_pairs_of_one_face_per_person():
     for name in ("bad name", "new", "x" * 51):
         with pytest.raises(CommandError, match=f"“{name}” is not a valid campaign address"):
             run("make_gold", "--name", name, "--pairs", "6")
-    with pytest.raises(CommandError, match="-1 is not a whole number from 0"):
+    with pytest.raises(CommandError, match="-1 is not an integer from 0"):
         run("make_gold", "--seed", "-1")
     printed = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
     assert "24 pairs of 4 faces, 12 contested and 12 anchored" in printed

@@ -1,4 +1,4 @@
-"""Answers of other tools come in once, with their sides, keep every promise about labels, and name nobody."""
+"""Imports of judgements: repeated imports, sides, unusable rows, campaign invariants, pseudonyms."""
 
 import csv
 import io
@@ -68,7 +68,7 @@ def row(pair: Pair, annotator: str = ANN, choice: str = "first", /, **more) -> d
 
 
 def annotation(completed_by, *results: dict, **more) -> dict:
-    """As Label Studio exports one; the object of a Pairwise tag's result is the tag itself."""
+    """Build an annotation as Label Studio exports it; the object of a Pairwise tag's result is the tag itself."""
     return {
         "id": 1001, "completed_by": completed_by, "result": list(results), "was_cancelled": False,
         "ground_truth": False, "created_at": "2024-03-09T22:16:08.728353Z", "updated_at": "2024-03-09T22:16:08.728378Z",
@@ -99,8 +99,8 @@ def written(path, content) -> str:
     return str(path)
 
 
-def require_promises_kept() -> None:
-    """The invariants that a load on the desk is audited for (`tests.bench.audit`)."""
+def assert_invariants() -> None:
+    """Check the invariants that `tests.bench.audit` checks after a load test."""
     taken = Count("leases", filter=Q(leases__status__in=["held", "answered"], leases__is_repeat=False))
     items = Item.objects.annotate(taken=taken)
     assert not items.exclude(open_slots=F("campaign__overlap") - F("taken")).exists()
@@ -110,12 +110,12 @@ def require_promises_kept() -> None:
         assert campaign.item_count == campaign.items.count()
 
 
-def everything() -> list:
+def all_rows() -> list:
     models = (Campaign, Membership, Item, Lease, Judgement, AuditEntry)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
-def test_csv_is_imported_once_however_often_it_comes(pairs, tmp_path):
+def test_csv_imported_twice_is_stored_once(pairs, tmp_path):
     rows = [row(pair, annotator, "first" if annotator == ANN else "cant_tell", criterion="detail", seconds="2.5",
                 at="2024-05-06T07:08:09+02:00") for pair in pairs for annotator in (ANN, BOB)]  # fmt: skip
     rows.append({"annotator": "Cat", "pair": str(pairs[0].pk), "choice": "second", "criterion": ""})
@@ -123,10 +123,10 @@ def test_csv_is_imported_once_however_often_it_comes(pairs, tmp_path):
     assert "done 13, skipped 0" in run(file, "--format", "csv", "--campaign", "lab")
     campaign = Campaign.objects.get(slug="lab")
     assert (campaign.open, campaign.overlap, campaign.item_count) == (False, 3, 6)
-    require_promises_kept()
-    before = everything()
+    assert_invariants()
+    before = all_rows()
     assert "done 0, already there 13" in run(file, "--format", "csv", "--campaign", "lab")
-    assert everything() == before
+    assert all_rows() == before
     preference = Preference.objects.get(pair=pairs[1])
     assert (preference.p_first, preference.judgements, preference.origin) == (0.75, 2, "human")
     lease = Lease.objects.get(item__pair=pairs[1], judgement__choice="first")
@@ -138,26 +138,26 @@ def test_csv_is_imported_once_however_often_it_comes(pairs, tmp_path):
     assert not audit_sample(np.array(Face.objects.values_list("pk", flat=True))).pairs.size
 
 
-def test_people_of_a_file_are_hashes_who_cannot_sign_in(pairs, tmp_path):
+def test_imported_annotators_are_hashed_and_cannot_sign_in(pairs, tmp_path):
     run(table(tmp_path / "a.csv", row(pairs[0]), row(pairs[0], BOB)), "--format", "csv", "--campaign", "lab")
     people = User.objects.filter(imported=True)
     assert {person.username for person in people} == {f"imported-{pseudonyms.hashed(name)[:12]}" for name in (ANN, BOB)}
     assert not any(person.has_usable_password() or person.simulated or person.is_staff for person in people)
-    told = str([list(model.objects.values()) for model in (User, AuditEntry, StageRun, Judgement, Lease)])
-    assert ANN not in told and BOB not in told
+    stored = str([list(model.objects.values()) for model in (User, AuditEntry, StageRun, Judgement, Lease)])
+    assert ANN not in stored and BOB not in stored
 
 
-def test_answers_of_programs_are_marked_as_simulated(pairs, tmp_path):
+def test_simulated_import_marks_annotators_and_preferences(pairs, tmp_path):
     file = table(tmp_path / "a.csv", row(pairs[0]))
     run(file, "--format", "csv", "--campaign", "lab", "--simulated")
     assert User.objects.get(imported=True).simulated
     assert Preference.objects.get(pair=pairs[0]).origin == "simulated"
-    told = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
-    assert "was imported among programs (--simulated) before, and is now among people" in told
+    out = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
+    assert "was imported before with --simulated, as a program" in out
     assert Judgement.objects.count() == 1
 
 
-def test_label_studio_knows_sides_rules_and_choices(pairs, tmp_path):
+def test_label_studio_sides_criteria_and_choices_are_imported(pairs, tmp_path):
     first, second = pairs[0].first.sha256, pairs[0].second.sha256
     data = {"left": f"/data/upload/3/1a2b3c4d-{second}.png", "right": f"/data/local-files/?d=images/aa/{first}.png"}
     content = [
@@ -169,7 +169,7 @@ def test_label_studio_knows_sides_rules_and_choices(pairs, tmp_path):
     file = written(tmp_path / "export.json", content)
     options = ("--format", "label-studio", "--campaign", "studio", "--choice", "No idea=cant_tell")
     with pytest.raises(CommandError, match="1 skipped"):
-        run(file, *options)  # the third task's images stand under names that are not known
+        run(file, *options)  # the third task has other keys for its images
     assert "done 1, already there 1, skipped 2" in run(file, *options, "--keys", "a", "b", "--skip-bad")
     one = Lease.objects.get(item__pair=pairs[0], annotator__username=f"imported-{pseudonyms.hashed('7')[:12]}")
     assert (one.left_is_first, one.judgement.choice, one.judgement.criterion) == (False, "second", "detail")
@@ -177,10 +177,10 @@ def test_label_studio_knows_sides_rules_and_choices(pairs, tmp_path):
     choices = Judgement.objects.order_by("pk").values_list("choice", flat=True)
     assert list(choices) == ["second", "first", "cant_tell", "first"]
     assert User.objects.filter(imported=True).count() == 3  # 7, 8, and Ann by e-mail twice
-    require_promises_kept()
+    assert_invariants()
 
 
-def test_what_label_studio_was_given_comes_back(pairs, tmp_path):
+def test_label_studio_export_answered_can_be_imported(pairs, tmp_path):
     export(tmp_path, "label-studio", origins=["ground_truth"])
     tasks = json.loads((tmp_path / "label-studio.json").read_text())
     for number, exported in enumerate(tasks, start=1):
@@ -193,7 +193,7 @@ def test_what_label_studio_was_given_comes_back(pairs, tmp_path):
     }
 
 
-def test_rows_that_cannot_be_used_are_told_in_words(pairs, tmp_path):
+def test_unusable_rows_are_skipped_with_reason_and_no_name(pairs, tmp_path):
     pair, other = pairs[0], pairs[-1]
     assert pair.face_id != other.face_id
     rows = [
@@ -204,14 +204,14 @@ def test_rows_that_cannot_be_used_are_told_in_words(pairs, tmp_path):
         row(pair, BOB, pair=str(other.pk)), row(pair, BOB, pair="9" * 30),
     ]  # fmt: skip
     file = table(tmp_path / "a.csv", *rows)
-    told = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
+    out = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
     for reason, count in {
         "another_answer": 1, "unknown_choice": 1, "no_annotator": 1, "unknown_image": 2, "different_faces": 1,
         "no_pair": 1, "unknown_criterion": 1, "bad_number": 1, "bad_time": 1, "unknown_pair": 2, "other_images": 1,
     }.items():  # fmt: skip
-        assert f"{reason} ({count})" in told
-    assert "done 1, skipped 13" in told and "line 3: this annotator has another answer" in told
-    assert ANN not in told and BOB not in told
+        assert f"{reason} ({count})" in out
+    assert "done 1, skipped 13" in out and "line 3: this annotator already has a different answer" in out
+    assert ANN not in out and BOB not in out
     with pytest.raises(CommandError, match="13 skipped"):
         run(file, "--format", "csv", "--campaign", "lab")
 
@@ -221,19 +221,19 @@ def test_rows_that_cannot_be_used_are_told_in_words(pairs, tmp_path):
     ["", "no json", "{}", "[", '[{"id": 1},', "[1, 2]", '[{"id": 1} {"id": 2}]', "[" * 100_000, "\x00",
      "[" + "9" * 5000, '[{"id": 1, "annotator": 1, "left": "x", "better": "left"}]', b"\xff\xfe\x00"],
 )  # fmt: skip
-def test_a_file_of_another_kind_is_refused_by_name(content, pairs, tmp_path):
-    path = tmp_path / "rubbish.json"
+def test_file_in_wrong_format_is_refused_by_name(content, pairs, tmp_path):
+    path = tmp_path / "invalid.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     for form in ("label-studio", "csv"):
-        with pytest.raises(CommandError, match=r"rubbish\.json"):
+        with pytest.raises(CommandError, match=r"invalid\.json"):
             run(str(path), "--format", form, "--campaign", "lab")
     assert not Campaign.objects.exists()
 
 
-def test_rubbish_tasks_are_skipped_and_a_long_list_is_read_in_pieces(tmp_path):
+def test_long_task_list_is_streamed_and_invalid_tasks_skipped(tmp_path):
     data = {"left": "a" * 64, "right": "b" * 64}
     content = [
-        task(1, data, annotation(1), annotation(None, pairwise("left")), annotation(1, pairwise("up")), "rubbish"),
+        task(1, data, annotation(1), annotation(None, pairwise("left")), annotation(1, pairwise("up")), "invalid"),
         {"id": 2, "data": data}, task(3, data, annotation(1, pairwise("left"), was_cancelled=True)),
         task(4, data, annotation(1, chosen("answer", "A", "left"), {"value": 3}, None)),
         *(task(number, data | {"more": "ä€😀" * 50}, annotation(1, pairwise("left"))) for number in range(5, 400)),
@@ -245,35 +245,35 @@ def test_rubbish_tasks_are_skipped_and_a_long_list_is_read_in_pieces(tmp_path):
     assert [one.where for one in found if isinstance(one, ForeignAnswer)] == [
         f"task {number}, annotation 1" for number in range(5, 400)
     ]
-    with pytest.raises(ImportFileError, match="no JSON list"):
+    with pytest.raises(ImportFileError, match="not a JSON list"):
         list(read_label_studio(tmp_path / written(tmp_path / "cut.json", json.dumps(content)[:-1]), LabelStudio()))
 
 
-def test_gold_sets_studies_and_open_campaigns_take_no_file(pairs, tmp_path):
+def test_gold_set_study_and_open_campaign_refuse_import(pairs, tmp_path):
     make_campaign(slug="running")
     make_campaign(slug="study", kind="study", open=False)
     for _ in pairing.build_pairs(Face.objects.filter(pk=make_face(split="gold").pk)):
         pass
     gold_sets.make_gold_set(pairs=6)
     file = table(tmp_path / "a.csv", row(pairs[0]))
-    before = everything()
-    for slug, words in {
+    before = all_rows()
+    for slug, message in {
         "running": "is open: pause it", "study": "is a study", "gold": "is a gold set", "a b": "not a valid",
     }.items():  # fmt: skip
-        with pytest.raises(CommandError, match=words):
+        with pytest.raises(CommandError, match=message):
             run(file, "--format", "csv", "--campaign", slug)
-    kept = Item.objects.filter(campaign__slug="gold").first().pair
-    onto = table(tmp_path / "gold.csv", row(kept))
+    gold_pair = Item.objects.filter(campaign__slug="gold").first().pair
+    gold_file = table(tmp_path / "gold.csv", row(gold_pair))
     with pytest.raises(CommandError, match="1 skipped"):
-        run(onto, "--format", "csv", "--campaign", "lab")
+        run(gold_file, "--format", "csv", "--campaign", "lab")
     with pytest.raises(CommandError, match="No such file"):
         run(str(tmp_path / "none.csv"), "--format", "csv", "--campaign", "lab")
     with pytest.raises(CommandError, match="write VALUE=SIDE"):
         run(file, "--format", "label-studio", "--campaign", "lab", "--choice", "A=up")
-    assert everything() == before
+    assert all_rows() == before
 
 
-def test_a_paused_campaign_of_people_keeps_its_answers_and_slots(pairs, tmp_path, monkeypatch):
+def test_import_into_paused_campaign_keeps_answers_and_slots(pairs, tmp_path, monkeypatch):
     person = make_user("desk")
     campaign = make_campaign(slug="mixed", faces=1, overlap=1, members=[person])
     lease = leasing.lease_items(annotator=person, campaign=campaign)[0]
@@ -281,13 +281,13 @@ def test_a_paused_campaign_of_people_keeps_its_answers_and_slots(pairs, tmp_path
     Campaign.objects.update(open=False)
     monkeypatch.setattr(import_judgements, "ANSWERS_PER_TRANSACTION", 2)
     rows = [row(pair, name) for pair in (lease.item.pair, *pairs) for name in (ANN, BOB, "Cat")]
-    taken = make_user(f"imported-{pseudonyms.hashed('Cat')[:12]}")  # a person has this name here
-    told = run(table(tmp_path / "a.csv", *rows), "--format", "csv", "--campaign", "mixed", "--skip-bad")
-    assert "done 14, skipped 7" in told and "name_taken (7)" in told
+    taken = make_user(f"imported-{pseudonyms.hashed('Cat')[:12]}")  # another user has this name
+    out = run(table(tmp_path / "a.csv", *rows), "--format", "csv", "--campaign", "mixed", "--skip-bad")
+    assert "done 14, skipped 7" in out and "name_taken (7)" in out
     assert not taken.leases.exists()
     campaign.refresh_from_db()
     assert campaign.overlap == 3
-    require_promises_kept()
+    assert_invariants()
     Campaign.objects.update(open=True)
     campaign.refresh_from_db()
     assert leasing.lease_items(annotator=person, campaign=campaign)

@@ -162,7 +162,7 @@ def test_files_contain_no_names_and_match_command(campaign, lead, tmp_path):
     out = io.StringIO()
     call_command("leaderboard", "--rule", "detail", "--annotator", "ann-the-annotator", stdout=out)
     assert "6 votes on 6 pairs" in out.getvalue()
-    with pytest.raises(CommandError, match="There is no campaign nothing about preferences"):
+    with pytest.raises(CommandError, match="There is no preference campaign nothing"):
         call_command("leaderboard", "--campaign", "nothing")
     with pytest.raises(CommandError, match="There is no user nobody"):
         call_command("leaderboard", "--annotator", "nobody")

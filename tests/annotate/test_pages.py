@@ -112,7 +112,7 @@ def test_an_address_that_is_taken_or_wrong_is_named():
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(CommandError, match="Is it running already"):
+        with pytest.raises(CommandError, match="If the site is already running"):
             call_command("serve", "--check", "--bind", f"127.0.0.1:{port}")
     with pytest.raises(CommandError, match="is not an address"):
         call_command("serve", "--check", "--bind", "127.0.0.1:http")

@@ -1,4 +1,4 @@
-"""The commands around a run: what evaluate_frm measures, trains for the tables, and refuses."""
+"""The commands train_frm and evaluate_frm: tables, ablation runs, resuming, and refusals."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def train(place, name: str, *options: str) -> str:
     )  # fmt: skip
 
 
-def test_every_table_of_a_run_in_one_command(place):
+def test_evaluate_frm_fills_every_table_in_one_command(place):
     train(place, "one")
     train(place, "two", "--seed", "1")
     printed = run(
@@ -60,10 +60,10 @@ def test_every_table_of_a_run_in_one_command(place):
     assert "have no LPIPS" in contested["lpips"]["note"]
     assert contested["frm"]["pairs"] == "12"
     assert float(contested["frm"]["paper"]) == 0.8778
-    # The labels follow contrast, of which the rows' "ssim" is made: that metric must be right everywhere.
+    # Labels and the rows' "ssim" both follow contrast, so that this metric agrees everywhere.
     assert float(contested["ssim"]["agreement"]) == 1.0
     results = json.loads((folder / "results.json").read_text())
-    # Three votes against one on every pair: of six pairs of answers three agree.
+    # Every pair has three votes against one: three of six pairs of answers agree.
     assert results["people"]["two_agree"]["value"] == pytest.approx(0.5)
     assert results["gold"] | {"sha256": ""} == {
         "faces": 4, "contested": 12, "decided": 12, "anchored": 12, "simulated": False, "sha256": "",
@@ -73,14 +73,14 @@ def test_every_table_of_a_run_in_one_command(place):
     config = json.loads((place / "runs" / "one-human-50" / "config.json").read_text())["config"]
     assert config["human_fraction"] == 0.5
     trained = (place / "runs" / "one-null-text" / "model" / model.WEIGHTS_FILE).stat().st_mtime_ns
-    kept = run("evaluate_frm", "one", "--device", "cpu")  # the images are where the run found them
-    assert "FRM, image and null text" in kept
-    assert "FRM, 50% of the human labels" in kept
-    assert "Only 4 gold faces" in kept
+    printed = run("evaluate_frm", "one", "--device", "cpu")  # finds the images in the folder that the run records
+    assert "FRM, image and null text" in printed
+    assert "FRM, 50% of the human labels" in printed
+    assert "Only 4 gold faces" in printed
     assert (place / "runs" / "one-null-text" / "model" / model.WEIGHTS_FILE).stat().st_mtime_ns == trained
 
 
-def test_run_locked_by_another_process_is_left_alone(place):
+def test_run_locked_by_another_process_is_not_changed(place):
     hold = (
         "import sys, pathlib; from rewardlab.training.runs import Run\n"
         "with Run(pathlib.Path(sys.argv[1])).held(): print('held', flush=True); input()"
@@ -91,21 +91,23 @@ def test_run_locked_by_another_process_is_left_alone(place):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(CommandError, match=f"mine is locked by process {holder.pid}"):
-            train(place, "mine", "--seed", "1")  # it has saved nothing, so it would be started anew
+            train(place, "mine", "--seed", "1")  # without a checkpoint it would be created again
         assert (place / "runs" / "mine" / "config.json").exists()
         holder.communicate("\n")
     assert "mine: done" in train(place, "mine", "--seed", "1")
 
 
-def test_a_sibling_of_another_training_is_never_compared(place):
+def test_ablation_run_with_other_configuration_is_not_compared(place):
     train(place, "one")
     train(place, "one-null-text", "--null-text", "--seed", "1")
-    with pytest.raises(CommandError, match=r"one-null-text is not a sibling of one \(seed 1 -> 0\).*Move"):
+    with pytest.raises(
+        CommandError, match=r"one-null-text differs from one in more than the ablation \(seed 1 -> 0\).*Move"
+    ):
         run("evaluate_frm", "one", "--device", "cpu", "--null-text")
     assert "null text" not in run("evaluate_frm", "one", "--device", "cpu")
 
 
-def test_a_run_that_is_not_there_or_not_done_is_named(place):
+def test_evaluate_frm_refuses_missing_and_unfinished_runs(place):
     with pytest.raises(CommandError, match=r"There is no run nowhere in .* Known: none"):
         run("evaluate_frm", "nowhere")
     with pytest.raises(CommandError, match="not a valid name of a run"):
@@ -115,27 +117,27 @@ def test_a_run_that_is_not_there_or_not_done_is_named(place):
     with pytest.raises(CommandError, match="odd is not done: give its train_frm command again"):
         run("evaluate_frm", "odd")
     assert json.loads((place / "runs" / "odd" / "status.json").read_text())["state"] == "failed"
-    assert "odd: done" in train(place, "odd", "--faces-per-step", "3", "--accumulation", "3")  # nothing was saved yet
+    assert "odd: done" in train(place, "odd", "--faces-per-step", "3", "--accumulation", "3")  # no checkpoint yet
 
 
-def test_a_run_goes_on_with_other_ways_to_compute_but_not_with_another_aim(place):
+def test_run_resumes_with_other_memory_options_but_not_other_seed(place):
     options = ("--log-every", "1", "--save-every", "1", "--faces-per-step", "2")
     folder = place / "runs" / "two"
     train(place, "two", *options)
-    (folder / "model").rename(folder / "gone")  # as if it had been killed before its end
+    (folder / "model").rename(folder / "gone")  # as if it had been killed before the end
     with pytest.raises(CommandError, match=r"another configuration \(seed 0 -> 1\).*--run"):
         train(place, "two", *options, "--seed", "1")
-    assert "goes on" in train(place, "two", *options, "--accumulation", "2", "--checkpointing")
+    assert "resumes from step" in train(place, "two", *options, "--accumulation", "2", "--checkpointing")
     assert json.loads((folder / "config.json").read_text())["config"]["accumulation"] == 2
 
 
-def test_missing_weights_say_which_file_from_where_to_which_folder(place, monkeypatch):
+def test_missing_weights_name_file_source_and_folder(place, monkeypatch):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(place / "weights"))
     with pytest.raises(
         CommandError, match=r"HPS_v2_compressed.pt is missing. Get it from .*xswu/HPSv2.*/weights.*--checkpoint"
     ):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"))
-    with pytest.raises(CommandError, match="--checkpoint is for the backbone hpsv2"):
+    with pytest.raises(CommandError, match="--checkpoint is only for --backbone hpsv2"):
         run("train_frm", "--backbone", "compact", "--checkpoint", str(place / "hps.pt"))
     with pytest.raises(CommandError, match=r"There is no checkpoint .*gone.pt"):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"), "--checkpoint", str(place / "gone.pt"))

@@ -223,7 +223,7 @@ def test_a_base_takes_the_defaults_that_fit_it(place):
     words[words.index("one-step")] = "multi-step"
     done = subprocess.run([sys.executable, *words], env=environment(place), capture_output=True, text=True)
     assert done.returncode != 0
-    assert "--base-run multi-step is a base for --base compact-multi-step, not compact." in done.stderr
+    assert "--base-run multi-step needs --base compact-multi-step, not compact." in done.stderr
     assert not (place / "runs" / "unfit" / "config.json").exists()
     words[words.index("compact")] = "compact-multi-step"
     subprocess.run([sys.executable, *words, "--iterations", "1"], env=environment(place), check=True)

@@ -12,7 +12,7 @@ from dataclasses import replace as changed
 import pytest
 
 from annotate.backup import backup
-from annotate.backup.database_dump import Fault
+from annotate.backup.database_dump import BackupError
 from tests.support.load import Client, run_clients
 from tests.support.servers import POSTGRES_HINT, ROOT, Deployment, has_postgres
 
@@ -158,10 +158,10 @@ def test_pictures_predictors_and_secrets_come_back_and_whatever_is_damaged_is_re
             content = path.read_bytes()
             middle = len(content) // 2
             path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-            with pytest.raises(Fault, match=path.name):
+            with pytest.raises(BackupError, match=path.name):
                 backup.read(folder)
             path.unlink()
-            with pytest.raises(Fault, match=f"{path.name} is missing"):
+            with pytest.raises(BackupError, match=f"{path.name} is missing"):
                 backup.read(folder)
             path.write_bytes(content)
         killed = tmp_path / "killed"

@@ -93,7 +93,7 @@ def test_bad_photographs_are_named_with_a_reason_and_the_good_ones_go_in(folder)
         assert f"  {reason} (" in printed
     for name, reason in BAD_FILES.items():
         assert (name in printed) == (reason is not None), name
-    assert error == "11 skipped, see above. With --skip-bad this is not an error."
+    assert error == "11 skipped, see above. Use --skip-bad to exit with 0."
     again, error = run("ingest", str(folder), "--size", "192", "--skip-bad")
     assert "done 0, already there 3, skipped 11" in again
     assert error is None
@@ -165,10 +165,10 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
     [
         (["nowhere"], "nowhere does not exist"),
         (["{folder}", "--split", "train=.5,gold=.1"], "must sum to 1"),
-        (["{folder}", "--split", "holdout=1"], "no split is called holdout"),
+        (["{folder}", "--split", "holdout=1"], "there is no split holdout"),
         (["{folder}", "--captions", "{folder}/00000.jpg"], "captions must be"),
         (["{folder}", "--identity-from", "column"], "no identity"),
-        (["{folder}", "--size", "0"], "not a whole number above 0"),
+        (["{folder}", "--size", "0"], "not a positive integer"),
         (["{folder}", "--size", "8"], "must be 64 to 2048"),
     ],
 )
@@ -229,7 +229,7 @@ def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over
     assert "done 1, already there 2" in run("ingest", str(folder), "--size", "128")[0]
     assert run("degrade")[1] is None
     assert "--batch-size" in run("restore", "--batch-size", "0")[1]
-    assert "cannot be used here" in run("restore", "--restorer", "lanczos", "--device", "nonsense")[1]
+    assert "does not work on this machine" in run("restore", "--restorer", "lanczos", "--device", "nonsense")[1]
 
 
 @pytest.mark.django_db

@@ -80,7 +80,7 @@ def test_a_killed_tour_goes_on_and_a_finished_one_does_nothing_twice(tour):
     names = [step.name for step in demo_tour.steps(demo_tour.SIZES["tiny"])]
     before = names[: names.index("base")]
     assert [name for name, entry in killed["steps"].items() if entry["done"]] == before
-    assert out.count("done before") == len(before)
+    assert out.count("already done") == len(before)
     found = json.loads((folder / "tour.json").read_text())
     assert all(found["steps"][name] == killed["steps"][name] for name in before)
     assert [name for name, entry in found["steps"].items() if entry["done"]] == names
@@ -91,7 +91,7 @@ def test_a_killed_tour_goes_on_and_a_finished_one_does_nothing_twice(tour):
         return {path: path.stat().st_mtime_ns for path in kept}
 
     first = written()
-    assert take(folder, lab).count("done before") == len(names)
+    assert take(folder, lab).count("already done") == len(names)
     assert written() == first
 
 
@@ -147,8 +147,8 @@ def test_a_step_that_fails_says_why_and_how_to_go_on(tmp_path):
     log = demo_tour.open_log(tmp_path, "tiny")
     step = demo_tour.Step("restore", "restored", ("restore", "--restorer", "lanczos"))
     with pytest.raises(CommandError) as told, log.timed(step):
-        Command().take(step)
+        Command().run_step(step)
     assert "run degrade first" in str(told.value)
-    assert "The tour stopped at “restored”. The same command goes on from there." in str(told.value)
+    assert "The tour stopped at “restored”. Run the same command to resume there." in str(told.value)
     entry = demo_tour.open_log(tmp_path, "tiny").entry(step)
     assert (entry.attempts, entry.done) == (1, False)

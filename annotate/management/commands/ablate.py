@@ -14,16 +14,16 @@ from rewardlab import tables
 
 class Command(BaseCommand):
     help = (
-        "Tune, restore and evaluate the paper's variants of ReFL, and print their table: 4 or 8 (the components, by "
-        "base), 5 (steps that keep their gradient), 13 (weight of the regularisation). What is done already is not "
-        "done again. All other options are those of `refl`."
+        "Tune, restore and evaluate the paper's variants of ReFL, and print their table: 4 or 8 (ablation of the "
+        "components, by base), 5 (number of steps with gradient), 13 (weight of the regularisation). Finished runs are "
+        "not repeated. All other options are those of `refl`."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         from refl.evaluation.ablations import TABLES
 
         parser.add_argument("--table", choices=list(TABLES), required=True)
-        parser.add_argument("--split", default="test", help="whose faces are restored and compared (default: test)")
+        parser.add_argument("--split", default="test", help="split of the faces to restore and compare (default: test)")
         ReflCommand().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,22 +34,22 @@ class Command(BaseCommand):
         root, name = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}"
         if PRESETS[options["preset"]].base != "compact":
             raise CommandError(
-                "The variants of a large base are too many for one command: give `refl` once for each (what they "
-                "change stands in refl/evaluation/ablations.py), then `evaluate`. --base compact runs them all."
+                "ablate supports only compact bases. For a large base, run `refl` once per variant (defined in "
+                "refl/evaluation/ablations.py), then `evaluate`."
             )
         config, variants = config_from(options, PRESETS[options["preset"]]), TABLES[options["table"]]
         base = options["base_run"]
         if not base:
-            raise CommandError("--base-run RUN is needed, a compact base: manage.py train_base.")
+            raise CommandError("--base-run is required: the name of a compact base, trained with manage.py train_base.")
         names = [f"{name}-{variant.name}" for variant in variants]
         for variant, run in zip(variants, names, strict=True):
             if runs.open_run(root, run).is_done():
-                self.stdout.write(f"{run}: done already")
+                self.stdout.write(f"{run}: already done")
                 continue
-            own = asdict(variant.of(config))
-            settled = {field.name: own[field.name] for field in fields(config) if field.name != "base"}
+            values = asdict(variant.of(config))
+            changed = {field.name: values[field.name] for field in fields(config) if field.name != "base"}
             passed = {key: options[key] for key in ("preset", "frm", "judge", "faces", "images", "device", "base_run")}
-            call_command("refl", run=run, **passed, **settled)
+            call_command("refl", run=run, **passed, **changed)
         restorers = [word for restorer in (base, *names) for word in ("--restorer", restorer)]
         call_command("restore", *restorers, "--faces", options["split"])
         compared = ["--restorers", base, *names, "--base", base, "--faces", options["split"], "--frm", options["frm"]]
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         self.stdout.write(f"\nTable {options['table']}, on this data\n\n" + self.table(results, base, names, variants))
 
     def table(self, results: dict[str, Any], base: str, names: list[str], variants: Any) -> str:
-        """Markdown: a row a variant with its marks, then every metric's mean."""
+        """Format a Markdown table with one row per variant: its marks, then the mean of every metric."""
         marks = list(variants[0].marks)
         heads = ["", *marks, *(metric["title"] for metric in results["metrics"])]
         values = {row["restorer"]: row["values"] for row in results["rows"]}

@@ -6,7 +6,7 @@ from annotate.pipeline.pairing import build_pairs
 
 
 class Command(StageCommand):
-    help = "All pairs of {hq, restored} per face; those with hq are anchored with their fixed label (Sec. 3.1)."
+    help = "Build all pairs of {hq, restored} per face. Pairs with hq are anchored: their label is fixed (Sec. 3.1)."
 
     def handle(self, *args: Any, **options: Any) -> None:
         require(Candidate.objects.filter(restorer__isnull=False).exists(), "run restore first.")

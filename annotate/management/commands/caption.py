@@ -10,15 +10,15 @@ from annotate.pipeline.sources import SourceError, read_sources
 
 
 class Command(StageCommand):
-    help = "Captions for faces that have none (App. A.1)."
+    help = "Caption the faces that have no caption (App. A.1)."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--backend", choices=("template", "file", "llava"), default="template")
         parser.add_argument(
-            "--from", dest="source", type=Path, help="file backend: a table, or the photographs' folder"
+            "--from", dest="source", type=Path, help="for --backend file: a table, or the folder of photographs"
         )
         parser.add_argument(
-            "--model", help="llava backend: a folder, or a name in the hub cache (default: LLaVA-1.5-7B)"
+            "--model", help="for --backend llava: a folder, or a model in the hub cache (default: LLaVA-1.5-7B)"
         )
         parser.add_argument("--device", default="cpu")
 
@@ -28,7 +28,7 @@ class Command(StageCommand):
         try:
             if options["backend"] == "file":
                 if options["source"] is None:
-                    raise CommandError("--backend file needs --from with the table or folder that has the captions.")
+                    raise CommandError("--backend file needs --from: the table or folder with the captions.")
                 steps = captions_from(faces, sources=read_sources(options["source"]), file=options["source"])
             else:
                 steps = caption_faces(faces, captioner=open_captioner(options), source=options["backend"])

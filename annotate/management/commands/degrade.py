@@ -11,13 +11,15 @@ from refl.degradation import PRESETS
 
 
 class Command(StageCommand):
-    help = "Low-quality versions by Eq. 9, one seed per face. The ranges are scaled to the face's size."
+    help = "Degrade the faces by Eq. 9, with one seed per face. Parameter ranges are scaled to the size of the face."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--preset", choices=sorted(PRESETS), default="paper", help="whose ranges (default: %(default)s)"
+            "--preset", choices=sorted(PRESETS), default="paper", help="parameter ranges (default: %(default)s)"
         )
-        parser.add_argument("--export", type=Path, help="write all lq images here, for restorers that run elsewhere")
+        parser.add_argument(
+            "--export", type=Path, help="write all lq images to this folder, for restorers that run elsewhere"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         require(Face.objects.exists(), "run ingest first.")

@@ -1,9 +1,6 @@
-import hashlib
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +8,14 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
+from annotate.management.run_options import default_name
 from annotate.management.stage_command import StageCommand, positive, usable_device
 from annotate.models import Face
 from annotate.models.faces import Split
 
 if TYPE_CHECKING:
     from annotate.evaluation.evaluate_restorers import Evaluation
-    from annotate.evaluation.plan import EvaluationConfig, Plan
+    from annotate.evaluation.plan import Plan
     from annotate.pipeline.stage import Step
     from rewardlab.training.run_schema import State
     from rewardlab.training.runs import Run
@@ -27,30 +25,40 @@ STATUS_SECONDS = 1.0
 
 class Command(StageCommand):
     help = (
-        "Compare restorers on the same faces by every metric that can be had here, with intervals, differences against "
-        "a base, and the reward of the model they were trained with beside that of one held out (Table 1). The same "
-        "command goes on where it was, and replaces its results. Values for another table: choose another --name."
+        "Compare restorers on the same faces by every available metric, with intervals, differences from a base, and "
+        "the rewards of the model they were trained with and of a held-out one (Table 1). Run the same command again "
+        "to resume; it replaces its results. Use --name to keep several results."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--restorers", nargs="+", required=True, metavar="NAME", help="as the candidates call them")
-        parser.add_argument("--base", metavar="NAME", help="the restorer (or lq) that the others are held against")
-        parser.add_argument("--faces", choices=Split.values, default=Split.TEST.value, help="the split (default: test)")
         parser.add_argument(
-            "--metrics", nargs="+", metavar="NAME", help="fid among them; default: all that can run here"
+            "--restorers",
+            nargs="+",
+            required=True,
+            metavar="NAME",
+            help="restorers to compare",
+        )
+        parser.add_argument("--base", metavar="NAME", help="the restorer (or lq) with which the others are compared")
+        parser.add_argument("--faces", choices=Split.values, default=Split.TEST.value, help="split (default: test)")
+        parser.add_argument(
+            "--metrics", nargs="+", metavar="NAME", help="metrics, including fid (default: all that are available)"
         )
         parser.add_argument("--frm", metavar="RUN", help="the reward model that the restorers were trained with")
-        parser.add_argument("--judge", metavar="RUN", help="a reward model that none of them was trained with")
+        parser.add_argument("--judge", metavar="RUN", help="a reward model that none of the restorers was trained with")
         parser.add_argument(
-            "--trained-on", nargs="+", default=[], metavar="METRIC", help="metrics that were losses, to be marked so"
+            "--trained-on",
+            nargs="+",
+            default=[],
+            metavar="METRIC",
+            help="metrics that were training losses, to be marked",
         )
-        parser.add_argument("--name", help="of the evaluation's folder (default: made from the options)")
+        parser.add_argument("--name", help="name of the evaluation's folder (default: derived from the options)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
-        parser.add_argument("--limit", type=positive, help="the first so many faces")
+        parser.add_argument("--limit", type=positive, help="only the first N faces", metavar="N")
         parser.add_argument("--skip-missing", action="store_true", help="only faces that every restorer has restored")
 
         parser.add_argument(
-            "--with-monitored", action="store_true", help="also faces that monitored the restorers' trainings"
+            "--with-monitored", action="store_true", help="also faces that monitored the training of a restorer"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -74,20 +82,20 @@ class Command(StageCommand):
         )
         device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
         try:
-            run = runs.open_run(root, options["name"] or default_name(config))
+            run = runs.open_run(root, options["name"] or default_name("evaluation", config, ()))
             plan = make_plan(config, root=root)
-            self.tell(plan)
+            self.print_plan(plan)
             with run.held():
                 open_evaluation(run, config)
                 results = self.evaluate(Evaluation(plan, run, device=device))
         except (OSError, ValueError, BrokenImage) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            raise CommandError("Stopped by hand. The same command goes on.") from None
+            raise CommandError("Interrupted. Run the same command to resume.") from None
         self.stdout.write("\n" + evaluation_tables.text(results))
-        self.stdout.write(f"Also as Markdown, CSV and LaTeX, with pictures, in {run.folder / 'evaluation'}.")
+        self.stdout.write(f"Also written as Markdown, CSV and LaTeX, with pictures, to {run.folder / 'evaluation'}.")
 
-    def tell(self, plan: "Plan") -> None:
+    def print_plan(self, plan: "Plan") -> None:
         count, of_split = len(plan.subjects.faces), Face.objects.filter(split=plan.config.faces).count()
         self.stdout.write(f"{count} of the {of_split} faces of split {plan.config.faces}")
         if plan.monitored_left_out:
@@ -95,17 +103,17 @@ class Command(StageCommand):
                 f"  without {plan.monitored_left_out} that were used to monitor training (--with-monitored)"
             )
         if plan.unavailable:
-            self.stdout.write(f"  without {', '.join(plan.unavailable)}: below the table stands what to do")
+            self.stdout.write(f"  without {', '.join(plan.unavailable)}: see the notes below the table")
 
     def evaluate(self, evaluation: "Evaluation") -> dict[str, Any]:
-        """Measure what is missing, sum up, and return the results."""
+        """Measure the missing images, aggregate, and return the results."""
         missing, total = evaluation.count()
         status = Status(evaluation.run, step=total - missing, total=total)
         with status.guarded():
-            steps = status.following(evaluation.measure())
+            steps = status.count(evaluation.measure())
             summary = self.run_stage("evaluate", steps, total=missing, already=total - missing)
             if broken := summary.reasons()["broken_image"]:
-                raise CommandError(f"{broken} images are broken, see above. Put them back and give the same command.")
+                raise CommandError(f"{broken} images are broken, see above. Restore the files and run it again.")
             with tqdm(desc="intervals", unit="draw", disable=not self.stderr.isatty()) as bar:
 
                 def tell(done: int, all_: int) -> None:
@@ -129,7 +137,8 @@ class Status:
         self.written_at = time.monotonic()
         self.run.write_status(state, step=self.step, total=self.total, error=error, unit="images")
 
-    def following(self, steps: "Iterator[Step]") -> "Iterator[Step]":
+    def count(self, steps: "Iterator[Step]") -> "Iterator[Step]":
+        """Yield the steps and count the measured images."""
         for step in steps:
             self.step += step.done
             self.write()
@@ -137,20 +146,14 @@ class Status:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """The state at the end, whatever the end."""
+        """Write the final state: done, failed or stopped."""
         self.write()
         try:
             yield
         except KeyboardInterrupt:
-            self.write("stopped", "Stopped by hand. The same command goes on.")
+            self.write("stopped", "Interrupted. Run the same command to resume.")
             raise
         except Exception as error:
             self.write("failed", str(error) or repr(error))
             raise
         self.write("done")
-
-
-def default_name(config: "EvaluationConfig") -> str:
-    """The same options make the same name, so that the same command finds its folder again."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
-    return f"evaluation-{digest[:8]}"

@@ -16,9 +16,9 @@ from annotate.models.faces import Split
 
 class Command(BaseCommand):
     help = (
-        "Write the preferences into the folder OUT in a format that others load: the manifest (jsonl), Parquet, a "
-        "folder for Hugging Face datasets, HPDv2 JSON, ImageReward JSON, DPO (chosen / rejected), CSV, tasks for "
-        "Label Studio. Annotators appear by pseudonym. The same command after a kill starts afresh."
+        "Write the preferences to the folder OUT in a format that other tools load: the manifest (jsonl), Parquet, a "
+        "folder for Hugging Face datasets, HPDv2 JSON, ImageReward JSON, DPO (chosen / rejected), CSV, or Label Studio "
+        "tasks. Annotators appear by pseudonym. An interrupted export leaves no partial file; run it again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,10 +27,17 @@ class Command(BaseCommand):
         parser.add_argument("--split", nargs="+", choices=Split.values)
         parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
         parser.add_argument(
-            "--consensus", choices=METHODS, default="majority", help="how several answers become one probability"
+            "--consensus",
+            choices=METHODS,
+            default="majority",
+            help="how several answers are combined into one probability",
         )
-        parser.add_argument("--with-images", action="store_true", help="the images too: in the datasets, else copied")
-        parser.add_argument("--overwrite", action="store_true", help="replace another export in OUT")
+        parser.add_argument(
+            "--with-images",
+            action="store_true",
+            help="also export the images: inside the files of datasets, otherwise copied",
+        )
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing export in OUT")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()
@@ -43,12 +50,12 @@ class Command(BaseCommand):
                 consensus=options["consensus"],
                 with_images=options["with_images"],
                 overwrite=options["overwrite"],
-                shown=lambda rows: self.shown(rows, options),
+                progress=lambda rows: self.with_progress(rows, options),
             )
         except (NothingToFreeze, GoldLeak, OSError) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            raise CommandError("Stopped by hand. The same command starts afresh.") from None
+            raise CommandError("Interrupted. No partial file is left. Run the same command to start again.") from None
         counts = ", ".join(f"{name} {count}" for name, count in done.counts.items()) or "nothing"
         self.stdout.write(f"{done.path}: {done.rows} preferences of {done.faces} faces ({counts})")
         for reason, count in done.left_out.items():
@@ -56,11 +63,11 @@ class Command(BaseCommand):
         if done.sha256:
             self.stdout.write(f"sha256 {done.sha256}")
         if simulated := sum(count for name, count in done.counts.items() if name.endswith("/simulated")):
-            self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: --origin ground_truth human svm")
+            self.stdout.write(f"{simulated} of these are SIMULATED; to exclude them: --origin ground_truth human svm")
 
-    def shown(self, rows: Iterator[Any], options: dict[str, Any]) -> Iterable[Any]:
+    def with_progress(self, rows: Iterator[Any], options: dict[str, Any]) -> Iterable[Any]:
         if not self.stderr.isatty():
             return rows
         pairs = Pair.objects.filter(face__split__in=options["split"]) if options["split"] else Pair.objects.all()
-        total = None if options["origin"] else pairs.count()  # counting preferences would take as long as reading them
+        total = None if options["origin"] else pairs.count()  # counting preferences takes as long as reading them
         return tqdm(rows, total=total, desc="export", unit="")

@@ -14,7 +14,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--refit",
             action="store_true",
-            help="keep the last grid search's parameters instead of searching again",
+            help="reuse the parameters of the last grid search",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -29,6 +29,6 @@ class Command(BaseCommand):
             f"cross-validated accuracy {version.cv_accuracy:.3f} "
             f"(95% {version.cv_low:.3f} to {version.cv_high:.3f}, by face); "
             f"constant order of restorers {version.baseline_accuracy:.3f}\n"
-            f"{version.pairs_labelled} pairs labelled in {version.seconds:.1f} s, "
-            f"it abstains from {version.pairs_abstained} of these"
+            f"{version.pairs_labelled} pairs labelled in {version.seconds:.1f} s; "
+            f"the version abstains from {version.pairs_abstained} of them"
         )

@@ -9,10 +9,10 @@ from annotate.management.stage_command import require_migrated
 
 
 class Command(BaseCommand):
-    help = "Close a gold set that is answered, for good, and keep the hash of its pairs and answers."
+    help = "Permanently close a gold set once it is answered, and store the hash of its pairs and answers."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", nargs="?", help="of its campaign; not needed if there is only one")
+        parser.add_argument("name", nargs="?", help="address of its campaign; optional if there is only one gold set")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()

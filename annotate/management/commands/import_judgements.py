@@ -11,37 +11,37 @@ from annotate.management.stage_command import StageCommand
 
 class Command(StageCommand):
     help = (
-        "Take in answers from another tool: Label Studio's JSON of a pairwise project, or a CSV with the columns "
-        "annotator, first, second (or pair), choice. Images are known by the sha256 in their names, as exports name "
-        "them. The campaign gives nothing out; annotators appear as imported-..., their names are not kept. The same "
-        "file again changes nothing."
+        "Import answers from another tool: Label Studio's JSON of a pairwise project, or a CSV with the columns "
+        "annotator, first, second (or pair) and choice. Images are identified by the sha256 in their names, as in "
+        "exports. The campaign stays closed. Annotators appear as imported-...; their names are not stored. Importing "
+        "the same file again changes nothing."
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
         parser.add_argument("--format", required=True, choices=["label-studio", "csv"])
-        parser.add_argument("--campaign", required=True, metavar="SLUG", help="made if it is not there")
+        parser.add_argument("--campaign", required=True, metavar="SLUG", help="created if it does not exist")
         parser.add_argument(
             "--choice", nargs="+", default=[], metavar="VALUE=SIDE",
-            help=f"what the values of a Choices tag mean: {', '.join(SIDES)}",
+            help=f"meaning of the values of a Choices tag; SIDE is one of {', '.join(SIDES)}",
         )  # fmt: skip
         parser.add_argument(
-            "--simulated", action="store_true", help="programs gave these answers, no people: mark them so everywhere"
+            "--simulated", action="store_true", help="the answers come from programs, not people; mark them as such"
         )
         parser.add_argument(
             "--keys",
             nargs=2,
             metavar=("LEFT", "RIGHT"),
-            help="of the two images in a task's data (default: left right)",
+            help="keys of the two images in a task's data (default: left right)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         file, slug = options["file"], options["campaign"]
         project = LabelStudio(self.choices(options["choice"]), tuple(options["keys"]) if options["keys"] else None)
-        found = read_csv(file) if options["format"] == "csv" else read_label_studio(file, project)
+        answers = read_csv(file) if options["format"] == "csv" else read_label_studio(file, project)
         try:
             require_importable(slug)
-            steps = import_judgements(found, slug=slug, simulated=options["simulated"])
+            steps = import_judgements(answers, slug=slug, simulated=options["simulated"])
             summary = self.run_stage("import-judgements", steps)
         except ImportFileError as error:
             raise CommandError(f"{file}: {error}") from error
@@ -53,5 +53,7 @@ class Command(StageCommand):
         found = dict(text.rpartition("=")[::2] for text in given)
         for value, side in found.items():
             if not value or side not in SIDES:
-                raise CommandError(f"--choice {value}={side}: write VALUE=SIDE, with one of {', '.join(SIDES)}.")
+                raise CommandError(
+                    f"--choice {value}={side}: write VALUE=SIDE, where SIDE is one of {', '.join(SIDES)}."
+                )
         return found

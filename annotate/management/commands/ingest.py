@@ -13,7 +13,7 @@ from rewardlab.assets import MissingAsset
 
 
 class Command(StageCommand):
-    help = "Photographs into faces: detect, align, crop, split by identity. Metadata and names are dropped."
+    help = "Turn photographs into faces: detect, align, crop, and split by identity. Metadata and names are removed."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         config = IngestConfig()
@@ -27,12 +27,14 @@ class Command(StageCommand):
             type=parse_shares,
             default=DEFAULT_SHARES,
             metavar="train=.8,gold=.1,test=.1",
-            help="shares of identities; or one name for all of them",
+            help="shares of identities, or one split for all",
         )
-        parser.add_argument("--size", type=positive, default=config.size, help="working size (default: %(default)s)")
-        parser.add_argument("--aligned", action="store_true", help="FFHQ-aligned already: shrink only")
+        parser.add_argument(
+            "--size", type=positive, default=config.size, help="size of the faces in pixels (default: %(default)s)"
+        )
+        parser.add_argument("--aligned", action="store_true", help="the photographs are FFHQ-aligned: only resize them")
         parser.add_argument("--seed", type=seed, default=config.seed)
-        parser.add_argument("--limit", type=positive, help="the first so many photographs")
+        parser.add_argument("--limit", type=positive, metavar="N", help="only the first N photographs")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -45,17 +47,17 @@ class Command(StageCommand):
             summary = self.run_stage("ingest", ingest(sources, config=config), total=len(sources))
         except (SourceError, MissingAsset, ValueError) as error:
             raise CommandError(str(error)) from error
-        self.tell_splits()
+        self.print_splits()
         self.finish(summary, options=options)
 
-    def tell_splits(self) -> None:
+    def print_splits(self) -> None:
         rows = Face.objects.values_list("split").annotate(faces=Count("pk"), people=Count("identity", distinct=True))
-        told = ", ".join(f"{split} {faces} of {people}" for split, faces, people in rows.order_by("split"))
-        self.stdout.write(f"  faces of identities: {told or 'none'}")
+        counts = ", ".join(f"{split} {faces} of {people}" for split, faces, people in rows.order_by("split"))
+        self.stdout.write(f"  faces of identities, by split: {counts or 'none'}")
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """`gold`, or `train=.8,gold=.1,test=.1` (summing to 1)."""
+    """Parse `gold`, or `train=.8,gold=.1,test=.1` (summing to 1)."""
     if text in DEFAULT_SHARES:
         return {text: 1.0}
     try:
@@ -63,7 +65,7 @@ def parse_shares(text: str) -> dict[str, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"--split {text}: write it as train=.8,gold=.1,test=.1") from None
     if unknown := set(shares) - set(DEFAULT_SHARES):
-        raise argparse.ArgumentTypeError(f"--split {text}: no split is called {', '.join(sorted(unknown))}")
+        raise argparse.ArgumentTypeError(f"--split {text}: there is no split {', '.join(sorted(unknown))}")
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
         raise argparse.ArgumentTypeError(f"--split {text}: the shares must sum to 1")
     return shares

@@ -9,12 +9,12 @@ from annotate.predictor.learning_curve_words import in_words
 
 class Command(BaseCommand):
     help = (
-        "Accuracy of SVM, MLPs (Table 9) and a boosted tree against the number of human labels, by cross-validation "
-        "over faces. Says whether the last doubling still helped; the page of predictors shows the curve."
+        "Measure the accuracy of the SVM, the MLPs (Table 9) and a boosted tree against the number of human labels, by "
+        "cross-validation over faces, and whether the last doubling still helped. The page Predictors shows the curve."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--points", type=positive, default=6, help="numbers of labels (default: 6)")
+        parser.add_argument("--points", type=positive, default=6, help="points of the curve (default: 6)")
         parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,9 +23,7 @@ class Command(BaseCommand):
 
         require_migrated()
         try:
-            curve = measure_learning_curve(
-                points=options["points"], seed=options["seed"], tell=lambda what: self.stderr.write(what)
-            )
+            curve = measure_learning_curve(points=options["points"], seed=options["seed"], tell=self.stderr.write)
         except (GoldLeak, TooFewLabels) as error:
             raise CommandError(str(error)) from error
         for sentence in in_words(curve):

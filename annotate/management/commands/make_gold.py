@@ -11,27 +11,32 @@ from annotate.models import User
 
 class Command(BaseCommand):
     help = (
-        "Make the gold set: all pairs of some gold faces, those with the photograph included, in a campaign of their "
-        "own. Nothing ever trains on it. When it is answered: freeze_gold, then agreement."
+        "Create a gold set: a campaign with all pairs of some gold faces, including those with the photograph. No "
+        "model is trained on it. Once it is answered, run freeze_gold, then agreement."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--name", default="gold", help="of its campaign (default: gold)")
-        parser.add_argument("--pairs", type=positive, default=PAIRS, help=f"default: {PAIRS}, as in the paper")
-        parser.add_argument("--overlap", type=positive, default=3, help="annotators a pair (default: 3, App. A.1)")
+        parser.add_argument("--name", default="gold", help="address of its campaign (default: gold)")
         parser.add_argument(
-            "--repeat-share", type=float, default=REPEAT_SHARE, help="of answers asked again mirrored (default: .1)"
+            "--pairs", type=positive, default=PAIRS, help=f"number of pairs (default: {PAIRS}, as in the paper)"
         )
-        parser.add_argument("--annotators", nargs="+", default=[], metavar="USER", help="who is invited")
+        parser.add_argument("--overlap", type=positive, default=3, help="annotators per pair (default: 3, App. A.1)")
+        parser.add_argument(
+            "--repeat-share",
+            type=float,
+            default=REPEAT_SHARE,
+            help="share of the answers that are asked again, mirrored (default: .1)",
+        )
+        parser.add_argument("--annotators", nargs="+", default=[], metavar="USER", help="annotators to invite")
         parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()
         people = list(User.objects.filter(username__in=options["annotators"]))
         if unknown := set(options["annotators"]) - {person.username for person in people}:
-            raise CommandError(f"There is no user {sorted(unknown)[0]}: add them in the admin first.")
+            raise CommandError(f"There is no user {sorted(unknown)[0]}. Add them in the admin first.")
         if not 0 <= options["repeat_share"] <= 0.5:
-            raise CommandError(f"--repeat-share {options['repeat_share']}: it must lie between 0 and 0.5.")
+            raise CommandError(f"--repeat-share {options['repeat_share']} must be between 0 and 0.5.")
         try:
             made = make_gold_set(
                 slug=options["name"],
@@ -47,6 +52,7 @@ class Command(BaseCommand):
         anchored = items.filter(pair__kind="anchored").count()
         self.stdout.write(
             f"{made}: {items.count()} pairs of {items.values('pair__face').distinct().count()} faces, "
-            f"{items.count() - anchored} contested and {anchored} anchored; {made.campaign.overlap} annotators a pair\n"
+            f"{items.count() - anchored} contested and {anchored} anchored; "
+            f"{made.campaign.overlap} annotators per pair\n"
             f"sha256 {made.pairs_sha256}"
         )

@@ -16,15 +16,15 @@ from rewardlab.training.runs import RunError
 
 
 class Command(StageCommand):
-    help = "Restored candidates from lq, by the demo's restorers, any checkpoint, or a folder of results."
+    help = "Restore the lq images with the demo's restorers, any checkpoint, or results from a folder."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--restorer",
             action="append",
             metavar="NAME",
-            help=f"one of {', '.join(RESTORERS)}; a run of train_base or refl (RUN@0.5: half way from its base); or "
-            "with --weights a name of your own; can be repeated",
+            help=f"one of {', '.join(RESTORERS)}; a run of train_base or refl (RUN@0.5: halfway from its base); or any "
+            "name with --weights. Can be repeated",
         )
         parser.add_argument("--weights", type=Path, help="a checkpoint that spandrel recognises")
         parser.add_argument(
@@ -32,16 +32,16 @@ class Command(StageCommand):
             action="append",
             default=[],
             metavar="NAME=PATH",
-            help="results computed elsewhere from what degrade --export wrote, under the same names",
+            help="results computed elsewhere from the images of degrade --export, with the same file names",
         )
-        parser.add_argument("--faces", choices=Split.values, help="only those of this split (default: all)")
+        parser.add_argument("--faces", choices=Split.values, help="only faces of this split (default: all)")
         parser.add_argument("--batch-size", type=positive, default=4)
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
 
     def handle(self, *args: Any, **options: Any) -> None:
         names, folders = options["restorer"] or [], [parse_folder(text) for text in options["from_folder"]]
         if options["weights"] and len(names) != 1:
-            raise CommandError("--weights needs exactly one --restorer NAME to call its results by.")
+            raise CommandError("--weights needs exactly one --restorer, the name for its results.")
         require(Candidate.objects.filter(source=Candidate.LQ).exists(), "run degrade first.")
         if not names and not folders:
             names = list(RESTORERS)
@@ -53,7 +53,7 @@ class Command(StageCommand):
         self.finish(*summaries, options=options)
 
     def run_network(self, name: str, options: dict[str, Any]) -> Summary:
-        faces = chosen(options)
+        faces = selected_faces(options)
         already = Candidate.objects.filter(source=name, face__in=faces).count()
         todo = without(name, faces).filter(candidates__source="lq").count()
         restorer = open_restorer(
@@ -66,20 +66,20 @@ class Command(StageCommand):
         return self.run_stage(f"restore-{name}"[:30], steps, total=todo, already=already)
 
     def run_folder(self, name: str, folder: Path, options: dict[str, Any]) -> Summary:
-        faces = chosen(options)
+        faces = selected_faces(options)
         already = Candidate.objects.filter(source=name, face__in=faces).count()
         steps = add_results(faces, name=name, folder=folder)
         return self.run_stage(f"restore-{name}"[:30], steps, total=without(name, faces).count(), already=already)
 
 
-def chosen(options: dict[str, Any]) -> QuerySet[Face]:
+def selected_faces(options: dict[str, Any]) -> QuerySet[Face]:
     return Face.objects.filter(split=options["faces"]) if options["faces"] else Face.objects.all()
 
 
 def parse_folder(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (name and equals and Path(path).is_dir()):
-        raise CommandError(f"--from-folder {text}: write NAME=PATH, where PATH is a folder that exists.")
+        raise CommandError(f"--from-folder {text}: write NAME=PATH, where PATH is an existing folder.")
     if name in RESTORERS or name in ("hq", "lq"):
-        raise CommandError(f"--from-folder {text}: {name} is taken; choose another name.")
+        raise CommandError(f"--from-folder {text}: the name {name} is reserved; choose another.")
     return name, Path(path)

@@ -9,12 +9,14 @@ from annotate.predictor.versions import DamagedPredictor
 
 class Command(BaseCommand):
     help = (
-        "Make an earlier version of the predictor current again, with its labels. It stays until fit_predictor is "
-        "called by hand; newer versions are kept, withdrawn, and can be gone back to as well."
+        "Make an earlier version of the predictor current again, with its labels. The worker does not refit until you "
+        "run fit_predictor. Newer versions are withdrawn but kept, and can be restored in the same way."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("version", nargs="?", type=positive, help="its number (default: the one before)")
+        parser.add_argument(
+            "version", nargs="?", type=positive, help="number of the version (default: the previous one)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()
@@ -23,6 +25,6 @@ class Command(BaseCommand):
         except (DamagedPredictor, LookupError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"{version} is current: {version.pairs_labelled} pairs labelled, of which it abstains from "
-            f"{version.pairs_abstained}. The worker fits no other until `manage.py fit_predictor`."
+            f"{version} is current: {version.pairs_labelled} pairs labelled; it abstains from "
+            f"{version.pairs_abstained} of them. The worker does not refit until you run `manage.py fit_predictor`."
         )

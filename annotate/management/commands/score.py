@@ -10,8 +10,8 @@ from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
 
 class Command(StageCommand):
     help = (
-        "The paper's six metrics of every candidate, or others by name. A metric without its weights is skipped with "
-        "the remedy."
+        "Compute the paper's six metrics, or those given, for every candidate. A metric whose weights are missing is "
+        "skipped, with instructions to get them."
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:

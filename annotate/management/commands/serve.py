@@ -17,12 +17,12 @@ GRACE_SECONDS = 60
 
 
 class Command(BaseCommand):
-    help = "The web server and the worker together, until Ctrl-C or until one of them ends."
+    help = "Run the web server and the worker until Ctrl-C, or until one of them exits."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--bind", default="127.0.0.1:8000")
         parser.add_argument("--web-workers", type=int, default=2)
-        parser.add_argument("--check", action="store_true", help="only see whether the address is free")
+        parser.add_argument("--check", action="store_true", help="only check that the address is free")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_free_address(options["bind"])
@@ -38,9 +38,9 @@ class Command(BaseCommand):
         ]
         worker = [sys.executable, sys.argv[0], "qcluster"]
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _as_interrupt)
-        # Sessions of their own: Ctrl-C reaches only this process, which then stops them in order.
-        # Threads that wait for one another must sleep, not spin: two busy tasks would slow each other down 30-fold.
+            signal.signal(number, _raise_interrupt)
+        # In their own sessions, so that Ctrl-C reaches only this process, which then stops them in order.
+        # Waiting OpenMP threads must sleep: while they spin, two busy processes slow each other down 30-fold.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         processes = {
             name: subprocess.Popen(command, start_new_session=True, env=environment)  # noqa: S603 - our own two commands
@@ -54,26 +54,30 @@ class Command(BaseCommand):
             return
         ended = ", ".join(name for name, process in processes.items() if process.poll() is not None)
         self.stop(processes)
-        raise CommandError(f"The {ended} ended by itself; see its last lines above. Everything stored is kept.")
+        raise CommandError(f"The {ended} exited unexpectedly; see its last lines above. Stored answers are not lost.")
 
     def stop(self, processes: dict[str, subprocess.Popen]) -> None:
-        self.stdout.write("\nStopping. The worker finishes its step first; Ctrl-C again stops it at once.")
+        self.stdout.write(
+            "\nStopping. The worker finishes its current step; press Ctrl-C again to stop it immediately."
+        )
         try:
             if processes["web server"].poll() is None:
-                processes["web server"].terminate()  # its parent process lets running requests end
+                processes["web server"].terminate()  # gunicorn finishes running requests
             if processes["worker"].poll() is None:
                 os.killpg(processes["worker"].pid, signal.SIGINT)
             for process in processes.values():
                 process.wait(GRACE_SECONDS)
-            self.stdout.write("Stopped. Every answer is kept; the next start goes on where this one was.")
+            self.stdout.write("Stopped. Every answer is stored; the next start resumes the work.")
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
             for process in processes.values():
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-            self.stdout.write("Stopped at once. Every answer is kept; unfinished steps are done again.")
+            self.stdout.write(
+                "Stopped immediately. Every answer is stored; unfinished steps are repeated at the next start."
+            )
 
 
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
@@ -89,6 +93,6 @@ def require_free_address(bind: str) -> None:
             probe.bind((host, int(port)))
         except OSError as error:
             raise CommandError(
-                f"{bind} cannot be used ({error.strerror}). Is it running already? "
-                "Stop it, or choose another with: make run PORT=8001"
+                f"Cannot bind to {bind} ({error.strerror}). If the site is already running, stop it, or choose another "
+                "port: make run PORT=8001"
             ) from error

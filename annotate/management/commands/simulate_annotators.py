@@ -9,15 +9,15 @@ from annotate.management.stage_command import StageCommand, positive, seed
 
 class Command(StageCommand):
     help = (
-        "SIMULATED annotators with a hidden taste judge pairs, for demos, tests and load. They are marked as "
-        "simulated wherever they appear, and work in a campaign of their own unless --campaign names another."
+        "Let SIMULATED annotators judge pairs by a hidden preference model, for demos and tests. They are marked as "
+        "simulated everywhere. They answer the campaign “simulated” unless --campaign names another."
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--annotators", type=positive, default=3)
-        parser.add_argument("--overlap", type=positive, default=2, help="of the campaign, when it is made here")
+        parser.add_argument("--overlap", type=positive, default=2, help="answers per pair, if the campaign is new")
         parser.add_argument("--campaign", default="simulated")
-        parser.add_argument("--limit", type=positive, help="stop after so many answers")
+        parser.add_argument("--limit", type=positive, metavar="N", help="stop after N answers")
         parser.add_argument("--seed", type=seed, default=0)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -28,7 +28,7 @@ class Command(StageCommand):
                 overlap=options["overlap"],
                 seed=options["seed"],
             )
-            self.stdout.write(f"taste calibrated: two simulated annotators agree on {plan.panel.agreement:.1%}")
+            self.stdout.write(f"calibrated: two simulated annotators agree on {plan.panel.agreement:.1%} of the pairs")
             steps = simulated_annotators.judge_all(plan, limit=options["limit"])
             summary = self.run_stage("simulate", steps, total=plan.total(options["limit"]))
         except (simulated_annotators.NothingToJudge, Refused) as error:

@@ -13,17 +13,22 @@ from annotate.models.faces import Split
 
 
 class Command(BaseCommand):
-    help = "Freeze the preferences to OUT/manifest.jsonl, and all faces to OUT/faces.jsonl, for training elsewhere."
+    help = "Freeze the preferences to OUT/manifest.jsonl and all faces to OUT/faces.jsonl, for training elsewhere."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("out", type=Path)
         parser.add_argument("--split", nargs="+", choices=Split.values)
         parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
         parser.add_argument(
-            "--consensus", choices=METHODS, default="majority", help="how several answers become one probability"
+            "--consensus",
+            choices=METHODS,
+            default="majority",
+            help="how several answers are combined into one probability",
         )
-        parser.add_argument("--with-images", action="store_true", help="copy the images too, for another machine")
-        parser.add_argument("--overwrite", action="store_true", help="replace another snapshot in OUT")
+        parser.add_argument(
+            "--with-images", action="store_true", help="also copy the images, for training on another machine"
+        )
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing snapshot in OUT")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()
@@ -44,4 +49,4 @@ class Command(BaseCommand):
         self.stdout.write(f"sha256 {row.sha256}")
         self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
         if simulated := sum(count for name, count in row.header["counts"].items() if name.endswith("/simulated")):
-            self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: --origin ground_truth human svm")
+            self.stdout.write(f"{simulated} of these are SIMULATED; to exclude them: --origin ground_truth human svm")

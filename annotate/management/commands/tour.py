@@ -12,56 +12,58 @@ from annotate.pipeline.stage import Stage
 from rewardlab.assets import MissingAsset
 from rewardlab.training import runs
 
-# What a tour has of its own lies in its folder: your database and your runs are not touched.
+# Unset, so that the tour keeps its data in its own folder and does not touch your database and runs.
 ELSEWHERE = ("DATABASE_URL", "MEDIA_ROOT", "RUN_ROOT", "BROKER_URL")
 
 
 class Command(BaseCommand):
     help = (
-        "The whole chain with no hands, on the demo's faces and SIMULATED annotators: photographs, labels, reward "
-        "model, base restorer, reward feedback learning, evaluation, and a report in one file. The same command goes "
-        "on with a tour that was stopped."
+        "Run the whole pipeline unattended, on the demo's faces with SIMULATED annotators: photographs, labels, reward "
+        "model, base restorer, reward feedback learning, evaluation, and a report in one file. Run the same command "
+        "again to resume."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = settings.BASE_DIR / "var" / "tour"
-        parser.add_argument("folder", nargs="?", type=Path, default=default, help="everything is kept here [var/tour]")
-        parser.add_argument("--size", choices=[*tour.SIZES], default="small", help="[small], an hour on two cores")
+        parser.add_argument("folder", nargs="?", type=Path, default=default, help="folder for all data [var/tour]")
+        parser.add_argument(
+            "--size", choices=[*tour.SIZES], default="small", help="small takes about 16 minutes on two cores [small]"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder = options["folder"].resolve()
         own = {name: value for name, value in os.environ.items() if name not in ELSEWHERE} | {"DATA_ROOT": str(folder)}
         if own != dict(os.environ):
-            # Settings are read before a command: it begins anew, with the folder for its data.
+            # Settings are read before a command runs, so restart it with the folder as DATA_ROOT.
             again = [sys.executable, sys.argv[0], "tour", folder, "--size", options["size"]]
             os.execve(sys.executable, [str(word) for word in again], own)  # noqa: S606 - no shell is wanted
         try:
             with runs.Run(folder / "tour").held():
-                self.go(folder, options["size"])
+                self.run_tour(folder, options["size"])
         except (tour.TourError, runs.RunError, MissingAsset) as error:
             raise CommandError(str(error)) from error
 
-    def go(self, folder: Path, name: str) -> None:
+    def run_tour(self, folder: Path, name: str) -> None:
         call_command("migrate", "--verbosity", "0")
         log = tour.open_log(folder, name)
         steps = tour.steps(tour.SIZES[name])
-        self.stdout.write(f"A tour of size {name}, with SIMULATED annotators; everything is kept in {folder}")
+        self.stdout.write(f"A tour of size {name}, with SIMULATED annotators; all data is stored in {folder}")
         for number, step in enumerate(steps, start=1):
             entry, title = log.entry(step), f"{number} of {len(steps)}, {step.title}"
             if entry.done:
-                self.stdout.write(f"== {title}: done before ({entry.seconds:.0f} s)")
+                self.stdout.write(f"== {title}: already done ({entry.seconds:.0f} s)")
                 continue
             self.stdout.write(f"== {title}")
             with log.timed(step):
-                self.take(step)
+                self.run_step(step)
             self.stdout.write(f"-- {step.title}: {entry.seconds:.0f} s")
         report = tour_report.write(folder, log, steps)
-        self.stdout.write(f"The tour is done, after {sum(each.seconds for each in log.entries.values()) / 60:.0f} min.")
-        self.stdout.write(f"Its report: {report}")
+        self.stdout.write(f"The tour is done after {sum(each.seconds for each in log.entries.values()) / 60:.0f} min.")
+        self.stdout.write(f"Report: {report}")
 
-    def take(self, step: tour.Step) -> None:
-        """Raises `CommandError` with what the step says, and how to go on."""
-        go_on = f"The tour stopped at “{step.title}”. The same command goes on from there."
+    def run_step(self, step: tour.Step) -> None:
+        """Run a step. Raises `CommandError` with the step's error and how to resume."""
+        resume = f"The tour stopped at “{step.title}”. Run the same command to resume there."
         try:
             if step.stage:
                 summary = Stage(step.name, show_bar=self.stderr.isatty()).run(step.stage())
@@ -69,6 +71,6 @@ class Command(BaseCommand):
             elif not (step.run and runs.open_run(Path(settings.RUN_ROOT), step.run).is_done()):
                 call_command(*step.words)
         except CommandError as error:
-            raise CommandError(f"{error}\n{go_on}") from error
+            raise CommandError(f"{error}\n{resume}") from error
         except KeyboardInterrupt:
-            raise CommandError(f"Stopped by hand. {go_on}") from None
+            raise CommandError(f"Interrupted. {resume}") from None

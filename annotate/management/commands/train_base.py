@@ -4,23 +4,23 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from annotate.management.restorer_runs import add_face_options, create_or_resume, images_of, write_faces
 from annotate.management.run_options import add_config_options, config_from, default_name
-from annotate.management.run_progress import errors_in_words, reported
-from annotate.management.runs_of_faces import add_face_options, freeze_or_copy, images_of, made_ready
+from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import usable_device
 
 
 class Command(BaseCommand):
     help = (
-        "Train a compact diffusion restorer for 128 px faces on a CPU (Eq. 1, Eq. 9): the base that anyone can tune "
-        "with `refl`. The same command goes on with a run that was stopped."
+        "Train a compact diffusion restorer for 128 px faces on a CPU (Eq. 1, Eq. 9), as a base for "
+        "`refl`. Run the same command again to resume."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         from refl.configs import BaseConfig
 
-        parser.add_argument("--run", help="the run's name (default: made from the configuration)")
-        parser.add_argument("--stage-1", metavar="RUN", help="the one-step base that a multi-step one builds on")
+        parser.add_argument("--run", help="name of the run (default: derived from the configuration)")
+        parser.add_argument("--stage-1", metavar="RUN", help="the one-step base that a multi-step base starts from")
         add_face_options(parser)
         add_config_options(parser, BaseConfig, without=())
 
@@ -34,14 +34,14 @@ class Command(BaseCommand):
         config = config_from(options, BaseConfig())
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
         name = options["run"] or default_name(f"base-{config.variant}", config, ())
-        with errors_in_words():
+        with command_errors():
             run = runs.open_run(root, name)
             with run.held():
-                if made_ready(self, run, config, options, free=()):
-                    freeze_or_copy(run, options)
+                if create_or_resume(self, run, config, free=()):
+                    write_faces(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)
-            with reported(self, run) as tell:
+            with show_progress(self, run) as tell:
                 train_base.train(run, images=images_of(options, run), device=options["device"], tell=tell)
         self.stdout.write(f"{run.name}: done. The restorer is in {run.model}")
-        self.stdout.write(f"Restore with it: manage.py restore --restorer {run.name}")
+        self.stdout.write(f"To restore with it: manage.py restore --restorer {run.name}")

@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,30 +6,39 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
 from annotate.labels.consensus import METHODS
-from annotate.management.run_options import add_config_options, config_from, default_name, differences, images_folder
-from annotate.management.run_progress import errors_in_words, reported
+from annotate.management.run_options import (
+    add_config_options,
+    config_from,
+    default_name,
+    differences,
+    images_folder,
+    remove_unsaved,
+)
+from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import require_migrated, usable_device
 
 
 class Command(BaseCommand):
     help = (
-        "Train a Face Reward Model (Sec. 3.1, App. A.2). Without --manifest the database's preferences are frozen "
-        "first. The same command goes on with a run that was stopped; `accelerate launch manage.py train_frm ...` "
-        "uses several processes. The defaults in brackets are those of hpsv2, the paper's."
+        "Train a Face Reward Model (Sec. 3.1, App. A.2). Without --manifest, the database's preferences are frozen "
+        "first. Run the same command again to resume. `accelerate launch manage.py train_frm ...` uses several "
+        "processes. The defaults in brackets are those of hpsv2, from the paper."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         from rewardlab.reward_model.configs import PRESETS, TrainConfig
 
-        parser.add_argument("--run", help="the run's name (default: made from the configuration)")
-        parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="with the defaults for it")
-        parser.add_argument("--checkpoint", type=Path, help="HPSv2's file, for the backbone hpsv2")
-        parser.add_argument("--manifest", type=Path, help="train on this snapshot; no database is needed then")
+        parser.add_argument("--run", help="name of the run (default: derived from the configuration)")
+        parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="backbone, with its defaults")
+        parser.add_argument("--checkpoint", type=Path, help="weights of HPSv2, for --backbone hpsv2")
+        parser.add_argument("--manifest", type=Path, help="train on this snapshot, without a database")
         parser.add_argument(
-            "--consensus", choices=METHODS, help="how several answers become one probability (default: majority)"
+            "--consensus",
+            choices=METHODS,
+            help="how several answers are combined (default: majority)",
         )
-        parser.add_argument("--images", type=Path, help="the images' folder (default: beside the manifest, or media)")
-        parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+        parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
+        parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         add_config_options(parser, TrainConfig, without=("backbone",))
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,10 +51,10 @@ class Command(BaseCommand):
             usable_device(options["device"])
         config = config_from(options, PRESETS[options["backbone"]])
         if options["checkpoint"] and options["backbone"] != "hpsv2":
-            raise CommandError("--checkpoint is for the backbone hpsv2.")
+            raise CommandError("--checkpoint is only for --backbone hpsv2.")
         if options["consensus"] and options["manifest"]:
-            raise CommandError("--consensus is for a snapshot that is made now; a --manifest has one already.")
-        with errors_in_words():
+            raise CommandError("--consensus cannot be used with --manifest, whose consensus is fixed.")
+        with command_errors():
             run = runs.open_run(
                 Path(settings.RUN_ROOT),
                 options["run"] or default_name(f"frm-{config.backbone}", config, FREE_TO_CHANGE),
@@ -55,15 +63,18 @@ class Command(BaseCommand):
             with state.main_process_first():
                 if state.is_main_process:
                     with run.held():
-                        self.make_ready(run, config, options)
-            train_with_bar(self, run, options, show=state.is_main_process)
+                        self.create_or_resume(run, config, options)
+            train_with_progress(self, run, options, show=state.is_main_process)
         if state.is_main_process:
             self.stdout.write(f"{run.name}: done. The model is in {run.model}")
-            self.stdout.write(f"Judge it on the gold set: manage.py evaluate_frm {run.name}")
+            self.stdout.write(f"To evaluate it on the gold set: manage.py evaluate_frm {run.name}")
 
-    def make_ready(self, run: Any, config: Any, options: dict[str, Any]) -> None:
-        """A new run, or one that goes on. A run of that name that is done, or has saved something under another
-        configuration, is refused; one that has saved nothing yet starts anew."""
+    def create_or_resume(self, run: Any, config: Any, options: dict[str, Any]) -> None:
+        """Create and prepare a new run, or update an existing one to resume it.
+
+        A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that
+        is done, or that has a checkpoint and another configuration.
+        """
         from rewardlab.reward_model.configs import FREE_TO_CHANGE
         from rewardlab.reward_model.prepare import prepare_run
         from rewardlab.training.checkpoint import saved_step
@@ -72,31 +83,26 @@ class Command(BaseCommand):
             different := differences(run, config, options["manifest"], FREE_TO_CHANGE)
             + other_consensus(run, options["consensus"])
         ):
-            if run.checkpoint.exists():
-                raise CommandError(
-                    f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
-                    "Give the new one another name with --run."
-                )
-            shutil.rmtree(run.folder)
+            remove_unsaved(run, different)
         if not run.exists():
             source = options["manifest"] or freeze(run, options["consensus"] or "majority")
             images = images_folder(options, run)
             prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
-            settled = ", ".join(f"{name} {value}" for name, value in run.description().config.items())
-            self.stdout.write(f"  {settled}")
+            values = ", ".join(f"{name} {value}" for name, value in run.description().config.items())
+            self.stdout.write(f"  {values}")
             return
         if run.is_done():
             raise CommandError(
-                f"The run {run.name} is done: `manage.py evaluate_frm {run.name}`, or --run OTHER for another."
+                f"The run {run.name} is done: `manage.py evaluate_frm {run.name}`, or choose another --run."
             )
         run.reconfigure(config)
         step = saved_step(run.checkpoint)
-        self.stdout.write(f"{run.name}: goes on from step {step}, with its own snapshot ({run.manifest})")
+        self.stdout.write(f"{run.name}: resumes from step {step} with its snapshot ({run.manifest})")
 
 
 def other_consensus(run: Any, wanted: str | None) -> list[str]:
-    """What this consensus would change of a run."""
+    """List the difference between a run's consensus and the wanted one; empty if they agree or none is wanted."""
     from rewardlab import manifest
 
     if wanted is None:
@@ -106,7 +112,7 @@ def other_consensus(run: Any, wanted: str | None) -> list[str]:
 
 
 def freeze(run: Any, consensus: str) -> Path:
-    """The database's preferences of training and gold faces, frozen into the run's folder."""
+    """Freeze the database's preferences for training and gold faces to the run's folder; return the manifest."""
     from annotate.exchange.preference_rows import NothingToFreeze
     from annotate.exchange.snapshot import snapshot
 
@@ -118,12 +124,13 @@ def freeze(run: Any, consensus: str) -> Path:
     except OperationalError as error:
         reason = str(error).splitlines()[0]
         raise CommandError(
-            f"The database cannot be reached ({reason}). Fix DATABASE_URL, or use --manifest."
+            f"Cannot connect to the database ({reason}). Fix DATABASE_URL, or use --manifest."
         ) from error
 
 
-def train_with_bar(command: BaseCommand, run: Any, options: dict[str, Any], *, show: bool) -> None:
+def train_with_progress(command: BaseCommand, run: Any, options: dict[str, Any], *, show: bool) -> None:
+    """Train the run and show the progress. show: False in all processes except the main one."""
     from rewardlab.reward_model.train import train
 
-    with reported(command, run, show=show) as tell:
+    with show_progress(command, run, show=show) as tell:
         train(run, images=images_folder(options, run), device=options["device"], tell=tell)
