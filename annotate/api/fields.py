@@ -1,5 +1,8 @@
-"""Strict fields, which accept only what the schema says. The framework's fields would read "1" and 1.0 as numbers, "yes"
-as true, 1 as text or a UUID, and "nan" as a number, which neither the database nor JSON can hold."""
+"""Strict fields, which accept only what the schema says.
+
+The framework's fields would read "1" and 1.0 as numbers, "yes" as true, 1 as text or a UUID, and "nan" as a number,
+which neither the database nor JSON can hold.
+"""
 
 import math
 import re

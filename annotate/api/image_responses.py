@@ -17,7 +17,7 @@ def padded(data: bytes, *, size: int) -> bytes:
     """Pad a PNG with zeros after its end, which decoders ignore."""
     length = bound(size)
     while length < len(data):
-        log.error("A PNG of %d x %d pixels has %d bytes, more than the bound for uncompressed data.", size, size, len(data))
+        log.error("A PNG of %d x %d pixels has %d bytes, more than uncompressed data.", size, size, len(data))
         length *= 2
     return data.ljust(length, b"\0")
 

@@ -54,7 +54,7 @@ class LeaseSerializer(_WithImages):
 
 
 class HeldSerializer(LeaseSerializer):
-    leases = LeaseSerializer(many=True, required=False, help_text="if `depth` is above 1: this item and the following ones")
+    leases = LeaseSerializer(many=True, required=False, help_text="if `depth` > 1: this item and the following ones")
 
 
 class NextRequestSerializer(serializers.Serializer):

@@ -46,7 +46,7 @@ class Token(APIView):
             401: OpenApiResponse(s.ErrorSerializer, "name or password is wrong"),
             413: REFUSED,
             415: REFUSED,
-            429: OpenApiResponse(s.ErrorSerializer, "too many failed attempts; `Retry-After` gives the seconds to wait"),
+            429: OpenApiResponse(s.ErrorSerializer, "too many failed attempts; wait for `Retry-After` seconds"),
         },
     )
     def post(self, request: Request) -> Response:

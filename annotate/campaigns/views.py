@@ -126,9 +126,7 @@ def _live(found: Campaign) -> dict:
 @require_GET
 def preference_counts(request: Request) -> HttpResponse:
     leads_only(request, "This is")
-    return render(
-        request, "annotate/campaigns/preference_counts.html", {"preferences": oversight.preference_counts()}
-    )
+    return render(request, "annotate/campaigns/preference_counts.html", {"preferences": oversight.preference_counts()})
 
 
 @login_required

@@ -78,7 +78,9 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
 def _simulated_user(number: int) -> User:
     user, created = User.objects.get_or_create(username=f"simulated{number}", defaults={"simulated": True})
     if not user.simulated:
-        raise NothingToJudge(f"The user “{user.username}” is not simulated, but simulated annotators need this name. Rename the user.")
+        raise NothingToJudge(
+            f"The user “{user.username}” is not simulated. Rename it: simulated annotators need the name."
+        )
     if created:
         user.set_unusable_password()
         user.save()

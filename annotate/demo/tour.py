@@ -77,8 +77,10 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Step:
-    """A management command with its arguments (`words`), or a stage function. `run` names the run that it trains, if any;
-    the step is done when the run is."""
+    """A management command with its arguments (`words`), or a stage function.
+
+    `run` names the run that the step trains, if any; the step is done when the run is.
+    """
 
     name: str
     title: str

@@ -46,7 +46,9 @@ def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
 
 def has_locked_items(membership: Membership) -> bool:
     """Return whether items for this annotator are left, but locked by other requests."""
-    return _can_skip_locked() and any(_first_position(membership, search) is not None for search in _searches(membership))
+    return _can_skip_locked() and any(
+        _first_position(membership, search) is not None for search in _searches(membership)
+    )
 
 
 def _searches(membership: Membership) -> tuple[str, ...]:
@@ -98,9 +100,9 @@ def _can_skip_locked() -> bool:
 
 
 def _open_items(membership: Membership) -> QuerySet[Item]:
-    closed = Lease.objects.filter(
-        item=OuterRef("pk"), annotator_id=membership.annotator_id, is_repeat=False
-    ).exclude(status=Lease.Status.EXPIRED)
+    closed = Lease.objects.filter(item=OuterRef("pk"), annotator_id=membership.annotator_id, is_repeat=False).exclude(
+        status=Lease.Status.EXPIRED
+    )
     return Item.objects.filter(campaign_id=membership.campaign_id, open_slots__gt=0).filter(~Exists(closed))
 
 
