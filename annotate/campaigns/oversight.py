@@ -76,12 +76,12 @@ def _answered_by_member(campaign: Campaign) -> QuerySet[Lease]:
 
 
 def item_counts(campaign: Campaign) -> dict[str, int]:
-    """Count the untouched, begun and complete items."""
+    """Count the untouched, partly answered and complete items."""
     full = Item.objects.filter(campaign=campaign, open_slots=0)
     held = Lease.objects.filter(item__in=full, status=Lease.Status.HELD, is_repeat=False)
     complete = full.count() - held.values("item").distinct().count()
     untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
-    return {"complete": complete, "begun": campaign.item_count - complete - untouched, "untouched": untouched}
+    return {"complete": complete, "in progress": campaign.item_count - complete - untouched, "untouched": untouched}
 
 
 def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:

@@ -13,7 +13,7 @@ def may_see(user: User, candidate: Candidate) -> bool:
     """
     if user.is_staff:
         return True
-    return _was_given(user, candidate) or _is_shown_with_given(user, candidate) or _is_example(user, candidate)
+    return _was_given(user, candidate) or _is_input_or_reference(user, candidate) or _is_example(user, candidate)
 
 
 def _was_given(user: User, candidate: Candidate) -> bool:
@@ -23,7 +23,7 @@ def _was_given(user: User, candidate: Candidate) -> bool:
     return Trial.objects.filter(pair__in=pairs, membership__annotator=user).exists()
 
 
-def _is_shown_with_given(user: User, candidate: Candidate) -> bool:
+def _is_input_or_reference(user: User, candidate: Candidate) -> bool:
     shown_by = {Candidate.LQ: Q(show_input=True), Candidate.HQ: Q(show_reference=True)}.get(candidate.source)
     if shown_by is None:
         return False

@@ -66,10 +66,10 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
     if len(leases) < depth and not wait:
         _return_expired_leases(now=now)
     while len(leases) < depth:
-        lease = _issue_next(membership, now=now, expires_at=expires_at, wait=wait)
-        if lease is None:
+        issued = _issue_next(membership, now=now, expires_at=expires_at, wait=wait)
+        if issued is None:
             break
-        leases.append(lease)
+        leases.append(issued)
     return leases, not leases and not wait and queueing.has_locked_items(membership)
 
 

@@ -202,7 +202,7 @@ def test_campaign_page_separates_repeats_and_assigns_adjudication(client, lead):
     campaign = make_campaign(faces=8, overlap=2, members=(ann, bob), repeat_share=0.5)  # enough for random repeats
     judge_all(ann, campaign, lambda lease: "left" if lease.left_is_first else "right")
     judge_all(bob, campaign, lambda lease: "left")
-    assert oversight.item_counts(campaign) == {"complete": 24, "begun": 0, "untouched": 0}
+    assert oversight.item_counts(campaign) == {"complete": 24, "in progress": 0, "untouched": 0}
     found = {row.annotator: row for row in oversight.overview(campaign).rows}
     assert [found[person].behaviour.answered for person in (ann, bob)] == [24, 24]
     assert found[ann].behaviour.repeats == Lease.objects.filter(annotator=ann, is_repeat=True).count() > 0

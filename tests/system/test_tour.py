@@ -100,7 +100,7 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
     text = (folder / "report.html").read_text()
     page = Page(text)
     words = " ".join(" ".join(page.words).split())
-    assert words.index("The annotators are SIMULATED") < words.index("What was done")
+    assert words.index("The annotators are SIMULATED") < words.index("Procedure")
     assert all(f"run {name} · " in words for name in RUNS)
     snapshots = [manifest.read_header(folder / f"runs/{name}/manifest.jsonl") for name in ("frm", "judge")]
     snapshots += [dataset.read(folder / f"runs/{name}/faces.jsonl")[0] for name in ("base", "tuned")]
