@@ -13,7 +13,6 @@ from annotate.common.refusals import Refused
 from annotate.common.sides import side_of
 from annotate.desk import judging, leasing
 from annotate.models import Campaign, Candidate, Face, GoldSet, Lease, Membership, Pair, User
-from annotate.models.faces import Split
 from annotate.pipeline.stage import Step
 from rewardlab.simulated_taste import TasteConfig, TastePanel, Utility, utilities
 
@@ -60,7 +59,7 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
     panel = TastePanel.fit(table, restorers, TasteConfig(seed=seed))
     if gold_set is None:  # the pairs of a gold set are fixed
         asked = Pair.objects.filter(
-            kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=[Split.TRAIN, Split.GOLD]
+            kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=lifecycle.CAMPAIGN_SPLITS
         )
         items.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
     campaign.refresh_from_db()

@@ -1,7 +1,7 @@
 """Store, skip and undo answers. These functions and the database constraints guarantee:
 
 - an item gets as many annotators as the overlap, never more (`Item.open_slots` never drops below 0);
-- an annotator has one lease per item, and a judgement is one revision of one lease;
+- an annotator has one lease per item (and one for its repeat), and a judgement is one revision of a lease;
 - a request carries a key, and the same key stores one judgement however often it arrives;
 - a function returns after its transaction has committed: an acknowledged answer is durable.
 

@@ -28,7 +28,7 @@ RULES = [
     (criterion, left, right)
     for criterion, left, right in zip(Criterion, "asd", "jkl", strict=True)
 ]
-PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds: judging without a break, one answer
+PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging without a break, and per answer
 
 
 @login_required
