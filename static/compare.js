@@ -1,6 +1,6 @@
 "use strict";
-// Before and after: two pictures over one another, and a range that moves the divide between them. Without this
-// script they stand side by side, and the form asks the server for others.
+// Before and after: two overlaid pictures with a movable divider. Without JavaScript they are side by side, and the form
+// loads other pictures from the server.
 
 const box = document.querySelector(".compare");
 const form = document.querySelector(".compare-form");
@@ -28,8 +28,8 @@ function start() {
     move();
   }
 
-  // The picture itself can be drawn across, too.
-  function draw(event) {
+  // Dragging on the picture moves the divider, too.
+  function drag(event) {
     const place = box.querySelector(".right img").getBoundingClientRect();
     range.value = ((event.clientX - place.left) / place.width) * 100;
     move();
@@ -38,9 +38,9 @@ function start() {
   for (const image of box.querySelectorAll("img")) {
     image.addEventListener("pointerdown", (event) => {
       event.target.setPointerCapture(event.pointerId);
-      draw(event);
+      drag(event);
     });
-    image.addEventListener("pointermove", (event) => event.target.hasPointerCapture(event.pointerId) && draw(event));
+    image.addEventListener("pointermove", (event) => event.target.hasPointerCapture(event.pointerId) && drag(event));
   }
   range.addEventListener("input", move);
   form.addEventListener("change", show);

@@ -1,8 +1,8 @@
 "use strict";
-// The judging desk: pairs held and decoded ahead, answers on their way, keys.
+// The judging desk: pairs decoded in advance, unsent answers, keys.
 //
-// An answer shows the next pair at once and goes into the outbox, which the browser keeps until the server has said
-// that it is stored; it is sent again with its key as often as need be, so it can be neither lost nor doubled.
+// An answer shows the next pair immediately and goes into the outbox, which the browser keeps until the server confirms
+// that the answer is stored. It is resent with the same key until then, so it is neither lost nor stored twice.
 
 const desk = document.getElementById("desk");
 const pairs = document.getElementById("pairs");
@@ -12,7 +12,7 @@ const items = () => [...pairs.querySelectorAll(".item")];
 const current = () => pairs.querySelector(".item:not(.ahead)");
 const leaseOf = (item) => item.dataset.lease;
 
-// --- what is shown -----------------------------------------------------------------------------------------------
+// --- display -----------------------------------------------------------------------------------------------------
 
 let shownAt = null;
 
@@ -35,11 +35,11 @@ function show(item) {
   decode(item).then(() => {
     if (item !== current()) return;
     shownAt ??= performance.now();
-    viewer.draw(); // the size of the image is known only now
+    viewer.draw(); // needs the size of the decoded image
   });
 }
 
-function takeAway(item) {
+function removeItem(item) {
   const hadFocus = item.contains(document.activeElement);
   item.remove();
   show(items()[0]);
@@ -53,16 +53,16 @@ function say(id, text) {
   line.textContent = text;
 }
 
-// --- what the server answers -------------------------------------------------------------------------------------
+// --- server responses --------------------------------------------------------------------------------------------
 
-// New pairs, the order of all that are held, and where one is. With `first`, the first of them comes on the screen.
-function takeNews(html, { first = false } = {}) {
-  const news = new DOMParser().parseFromString(html, "text/html");
-  const state = news.getElementById("state");
+// Add new pairs, sort all held pairs and update the state. With `first`, show the first of them.
+function applyUpdate(html, { first = false } = {}) {
+  const update = new DOMParser().parseFromString(html, "text/html");
+  const state = update.getElementById("state");
   if (!state) return;
-  const there = new Set(items().map(leaseOf));
-  for (const item of news.querySelectorAll(".item")) {
-    if (there.has(leaseOf(item)) || outbox.has(leaseOf(item))) continue;
+  const present = new Set(items().map(leaseOf));
+  for (const item of update.querySelectorAll(".item")) {
+    if (present.has(leaseOf(item)) || outbox.has(leaseOf(item))) continue;
     pairs.append(item);
     decode(item);
   }
@@ -74,7 +74,7 @@ function takeNews(html, { first = false } = {}) {
   document.getElementById("state").replaceWith(state);
   document.querySelector("[data-undo] [name=last]").value = state.dataset.last;
   if (!onScreen) show(items()[0]);
-  lookAgain();
+  refreshLater();
 }
 
 async function ask(url, body) {
@@ -100,26 +100,26 @@ async function ask(url, body) {
 
 class Busy extends Error {
   constructor(seconds) {
-    super("the server cannot store at the moment");
+    super("the server cannot store answers at the moment");
     this.wait = Number(seconds) * 1000 || 0;
   }
 }
 class Stale extends Error {}
 
-let looking = null;
-function lookAgain() {
-  clearTimeout(looking);
-  if (!document.getElementById("state")?.hasAttribute("data-look-again")) return;
-  looking = setTimeout(() => ask(desk.dataset.address).then(takeNews, lookAgain), 2000);
+let refreshTimer = null;
+function refreshLater() {
+  clearTimeout(refreshTimer);
+  if (!document.getElementById("state")?.hasAttribute("data-refresh")) return;
+  refreshTimer = setTimeout(() => ask(desk.dataset.address).then(applyUpdate, refreshLater), 2000);
 }
 
-// --- answers on their way ----------------------------------------------------------------------------------------
+// --- unsent answers ----------------------------------------------------------------------------------------------
 
 const outbox = (() => {
   const name = desk && `outbox/${desk.dataset.user}/${desk.dataset.campaign}`;
   let entries = desk ? JSON.parse(localStorage.getItem(name) || "[]") : [];
   let sending = null;
-  let tries = 0;
+  let attempts = 0;
   let timer = null;
 
   const keep = () => localStorage.setItem(name, JSON.stringify(entries));
@@ -127,7 +127,7 @@ const outbox = (() => {
   function put(url, body) {
     entries.push({ url, body });
     keep();
-    // The next pair is painted first: sending would only delay it.
+    // Paint the next pair first: sending would delay it.
     requestAnimationFrame(() => setTimeout(send));
   }
 
@@ -144,14 +144,14 @@ const outbox = (() => {
         const html = await ask(url, body);
         entries.shift();
         keep();
-        tries = 0;
+        attempts = 0;
         say("connection", "");
-        takeNews(html);
+        applyUpdate(html);
       } catch (error) {
         if (error instanceof Stale) return say("connection", desk.dataset.saysReload);
-        const said = error instanceof Busy ? desk.dataset.saysBusy : desk.dataset.saysLost;
-        say("connection", `${said} ${entries.length}`);
-        const wait = error.wait || DELAYS[Math.min(tries++, DELAYS.length - 1)];
+        const message = error instanceof Busy ? desk.dataset.saysBusy : desk.dataset.saysLost;
+        say("connection", `${message} ${entries.length}`);
+        const wait = error.wait || DELAYS[Math.min(attempts++, DELAYS.length - 1)];
         timer = setTimeout(send, wait);
         return undefined;
       }
@@ -187,16 +187,16 @@ function answer(form, value) {
   const item = form.closest(".item");
   fillIn(form);
   const { lease, key, seconds, tools } = form.elements;
-  watchPace(Number(seconds.value));
+  trackPace(Number(seconds.value));
   const body = { lease: lease.value, key: key.value, answer: value, seconds: seconds.value, tools: tools.value };
   const address = form.getAttribute("action");
   say("hint", hint());
   document.querySelector("#state .notice").textContent = "";
   outbox.put(address, body);
-  takeAway(item);
+  removeItem(item);
 }
 
-function watchPace(seconds) {
+function trackPace(seconds) {
   const now = performance.now();
   if (judgingSince === null || now - lastAnswer > 5 * 60_000) judgingSince = now;
   lastAnswer = now;
@@ -219,7 +219,7 @@ async function undo(form) {
   button.disabled = true;
   try {
     await outbox.send();
-    if (!outbox.waiting()) takeNews(await ask(form.action, { last: form.elements.last.value }), { first: true });
+    if (!outbox.waiting()) applyUpdate(await ask(form.action, { last: form.elements.last.value }), { first: true });
   } catch {
     say("connection", `${desk.dataset.saysLost} ${outbox.waiting()}`);
   } finally {
@@ -233,7 +233,7 @@ function skip(form) {
   const body = { lease: leaseOf(item), reason: form.elements.reason.value };
   form.closest("details").open = false;
   outbox.put(form.getAttribute("action"), body);
-  takeAway(item);
+  removeItem(item);
 }
 
 document.addEventListener("submit", (event) => {
@@ -274,7 +274,7 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     openGuideline(link).catch(() => location.assign(link.href));
   }
-  // A click beside a dialog's content closes it.
+  // A click outside a dialog's content closes it.
   if (event.target.matches("dialog[open]")) event.target.close();
 });
 
@@ -313,7 +313,7 @@ function start() {
   }
   show(items()[0]);
   if (unsent) outbox.send().then(() => outbox.waiting() || say("hint", desk.dataset.saysUnsent));
-  lookAgain();
+  refreshLater();
 }
 
 if (desk) start();

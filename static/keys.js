@@ -1,5 +1,5 @@
 "use strict";
-// Keys of buttons and links, on pages without the desk.
+// Keyboard shortcuts for buttons and links on pages other than the desk.
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;

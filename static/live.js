@@ -1,5 +1,5 @@
 "use strict";
-// A part of the page that looks again: what was unfolded or scrolled sideways in it stays so.
+// Keep open details and horizontal scroll positions when a part of the page refreshes.
 
 const kept = new Map();
 

@@ -1,9 +1,9 @@
 "use strict";
-// The viewer: both images of the pair in step. What is used is counted on the pair, for the answer that is sent.
+// The viewer zooms and moves both images of a pair together. It counts the uses of each tool for the answer.
 
 const viewer = (() => {
   const LIGHTS = [1, 1.5, 2.2];
-  const MOST = 16;
+  const MAX_ZOOM = 16;
   const view = { zoom: 1, x: 0.5, y: 0.5, part: "", light: 0, slider: false, divide: 50, swap: false, input: false };
   const tools = document.querySelector(".viewer-tools");
   const pointers = new Map();
@@ -22,7 +22,7 @@ const viewer = (() => {
     current.dataset.tools = JSON.stringify(counts);
   }
 
-  // How large the image is shown where one of its pixels is one pixel of the screen, in units of "fit".
+  // The zoom at which one image pixel is one screen pixel, relative to "fit".
   function pixelZoom() {
     const image = pane()?.querySelector("img");
     if (!image?.naturalWidth || !pane().clientWidth) return 1;
@@ -32,7 +32,7 @@ const viewer = (() => {
   function draw() {
     const current = item();
     if (!current) return;
-    view.zoom = clamp(view.zoom, Math.min(1, pixelZoom()), MOST);
+    view.zoom = clamp(view.zoom, Math.min(1, pixelZoom()), MAX_ZOOM);
     const half = Math.min(0.5, 0.5 / view.zoom);
     view.x = clamp(view.x, half, 1 - half);
     view.y = clamp(view.y, half, 1 - half);
@@ -42,7 +42,7 @@ const viewer = (() => {
     set("--move-y", `${(0.5 - view.y * view.zoom) * 100}%`);
     set("--light", LIGHTS[view.light]);
     set("--divide", `${view.divide}%`);
-    // Enlarged this far, a pixel must be seen as what it is, not as a blur of the browser's.
+    // At this zoom, show hard pixels instead of the browser's interpolation.
     current.classList.toggle("crisp", view.zoom > 1 && view.zoom >= 2 * pixelZoom());
     current.classList.toggle("zoomed", view.zoom > 1);
     current.classList.toggle("overlaid", view.slider);
@@ -73,8 +73,8 @@ const viewer = (() => {
 
   function zoomTo(zoom, point = [view.x, view.y]) {
     const before = view.zoom;
-    view.zoom = clamp(zoom, Math.min(1, pixelZoom()), MOST);
-    // The point stays under the pointer.
+    view.zoom = clamp(zoom, Math.min(1, pixelZoom()), MAX_ZOOM);
+    // Keep the point under the pointer.
     const kept = before / view.zoom;
     view.x = point[0] + (view.x - point[0]) * kept;
     view.y = point[1] + (view.y - point[1]) * kept;
@@ -82,7 +82,7 @@ const viewer = (() => {
     draw();
   }
 
-  // Where in the image, in shares of it, an event happened.
+  // The position of an event in the image, as fractions of its size.
   function placeOf(event) {
     const box = event.target.closest(".pane").getBoundingClientRect();
     const across = (event.clientX - box.left) / box.width;
@@ -209,7 +209,7 @@ const viewer = (() => {
   function wheel(event) {
     if (!event.target.closest?.(".item:not(.ahead) .pane") || (!event.ctrlKey && Math.abs(event.deltaY) < 1)) return;
     event.preventDefault();
-    if (event.timeStamp - lastWheel > 600) used("zoom"); // one turn of the wheel is many events
+    if (event.timeStamp - lastWheel > 600) used("zoom"); // a turn of the wheel fires many events
     lastWheel = event.timeStamp;
     zoomTo(view.zoom * Math.exp(-event.deltaY / 300), placeOf(event));
   }
@@ -229,7 +229,7 @@ const viewer = (() => {
           hold(name, true);
         });
         for (const end of ["pointerup", "pointercancel"]) button.addEventListener(end, () => hold(name, false));
-        // Who cannot hold a key presses the focused button: on, and off again.
+        // For users who cannot hold a key: pressing the focused button toggles it.
         button.addEventListener("click", (event) => event.detail === 0 && hold(name, !view[name]));
         button.addEventListener("contextmenu", (event) => event.preventDefault());
       }
@@ -253,7 +253,7 @@ const viewer = (() => {
     draw();
   }
 
-  // Each pair is first seen whole and as it is; a slider that was chosen stays.
+  // Reset the view for each new pair, except the slider.
   function next() {
     Object.assign(view, { zoom: 1, x: 0.5, y: 0.5, part: "", light: 0, swap: false, input: false, divide: 50 });
     if (view.slider) used("slider");

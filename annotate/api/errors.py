@@ -1,4 +1,4 @@
-"""Refusals in words, one shape for all: {"code": ..., "detail": ...}."""
+"""Error responses, all of one shape: {"code": ..., "detail": ...}."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, Refused):
         return Response({"code": error.code, "detail": error.message}, status=status_of(error))
     if isinstance(error, IntegrityError):
-        detail = "Another request did this at the same moment. Nothing of this one was stored; send it again."
+        detail = "Another request made the same change at the same time. Nothing was stored; send the request again."
         return Response({"code": "conflict", "detail": detail}, status=status.HTTP_409_CONFLICT)
     return _in_one_shape(error, exception_handler(error, context))
 
 
 def _in_one_shape(error: Exception, response: Response | None) -> Response | None:
-    """The framework's own refusals. Of a malformed body `faults` says what is wrong with which field."""
+    """Convert the framework's own error responses. For a malformed body, `faults` lists the errors by field."""
     if response is None:
         return None
     if isinstance(error, exceptions.ValidationError):

@@ -1,5 +1,8 @@
-"""Fields that take what the schema says and nothing like it: the framework's would read "1" and 1.0 as numbers,
-"yes" as true, 1 as text or a UUID, and "nan" as a number that no database and no JSON can hold."""
+"""Strict fields, which accept only what the schema says.
+
+The framework's fields would read "1" and 1.0 as numbers, "yes" as true, 1 as text or a UUID, and "nan" as a number,
+which neither the database nor JSON can hold.
+"""
 
 import math
 import re
@@ -23,7 +26,7 @@ class Number(serializers.FloatField):
         return super().to_internal_value(data)
 
 
-class Whole(serializers.IntegerField):
+class Integer(serializers.IntegerField):
     def to_internal_value(self, data: Any) -> int:
         if not (type(data) is int or (type(data) is float and data.is_integer())):  # 1.0 is an integer in JSON
             self.fail("invalid")
@@ -31,7 +34,7 @@ class Whole(serializers.IntegerField):
 
 
 class Secret(serializers.CharField):
-    """Any text that is not empty."""
+    """Non-empty text."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_length=1, trim_whitespace=False, **kwargs)
@@ -43,13 +46,13 @@ class Secret(serializers.CharField):
 
 
 class Text(Secret):
-    """With something in it that can be seen."""
+    """Text with at least one visible character."""
 
-    default_error_messages = {"invisible": "This may not be blank."}
+    default_error_messages = {"blank_text": "This may not be blank."}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.validators.append(RegexValidator(r"\S", message=self.error_messages["invisible"]))
+        self.validators.append(RegexValidator(r"\S", message=self.error_messages["blank_text"]))
 
 
 class Token(serializers.UUIDField):
@@ -82,9 +85,9 @@ class Flag(serializers.Field):
 @extend_schema_field(
     {
         "type": "object",
-        "description": "tool of the viewer -> how often it was used",
+        "description": "viewer tool -> number of uses",
         "properties": {
-            name: {"type": "integer", "minimum": 0, "maximum": viewer_tools.MOST} for name in viewer_tools.TOOLS
+            name: {"type": "integer", "minimum": 0, "maximum": viewer_tools.MAX_USES} for name in viewer_tools.TOOLS
         },
         "additionalProperties": False,
     }
@@ -94,8 +97,8 @@ class ToolCounts(serializers.Field):
         if isinstance(data, dict):
             whole = {name: int(n) for name, n in data.items() if type(n) is float and n.is_integer()}
             data = {**data, **whole}
-        if fault := viewer_tools.faults_of(data):
-            raise serializers.ValidationError(fault)
+        if error := viewer_tools.count_error(data):
+            raise serializers.ValidationError(error)
         return data
 
     def to_representation(self, value: dict[str, int]) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"""A candidate's PNG on its way out. Which restorer made it must not be told by anything but its pixels: a smooth image
-compresses better than a sharp one, so all answers of one size in pixels have one size in bytes."""
+"""Responses with a candidate's PNG. Only its pixels may reveal which restorer made it. A smooth image compresses better
+than a sharp one, so all responses for images of the same size in pixels have the same size in bytes."""
 
 import hashlib
 import hmac
@@ -14,22 +14,22 @@ PAGE = 4096
 
 
 def padded(data: bytes, *, size: int) -> bytes:
-    """The PNG with zeros after its end, which decoders do not read."""
+    """Pad a PNG with zeros after its end, which decoders ignore."""
     length = bound(size)
     while length < len(data):
-        log.error("An image of %d x %d pixels takes %d bytes, more than uncompressed.", size, size, len(data))
+        log.error("A PNG of %d x %d pixels has %d bytes, more than uncompressed data.", size, size, len(data))
         length *= 2
     return data.ljust(length, b"\0")
 
 
 def bound(size: int) -> int:
-    """Bytes that every PNG of size x size RGB pixels fits into: that of one that could not be compressed at all."""
-    rows = size * (3 * size + 1)  # a byte before each row names its filter
-    worst = rows + rows // 256 + PAGE  # a deflated block, a chunk and the frame add less
+    """Return an upper bound in bytes for every PNG of size x size RGB pixels: its size if nothing can be compressed."""
+    rows = size * (3 * size + 1)  # each row starts with a filter byte
+    worst = rows + rows // 256 + PAGE  # the overhead of deflate blocks, chunks and frame is less
     return -(-worst // PAGE) * PAGE
 
 
 def etag(candidate: Candidate) -> str:
-    """Differs between installations and images: a known file cannot be recognised by the hash of its content."""
+    """Return an ETag keyed by the installation's secret, so that it does not identify a known file by its content."""
     content = f"image/{candidate.key}/{candidate.sha256}".encode()
     return f'"{hmac.new(settings.SECRET_KEY.encode(), content, hashlib.sha256).hexdigest()[:32]}"'

@@ -1,3 +1,5 @@
+"""Request and response bodies of the API."""
+
 from django.urls import reverse
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
@@ -6,7 +8,7 @@ from rest_framework import serializers
 
 from annotate.api import fields
 from annotate.common.sides import SIDES
-from annotate.desk.shown_pairs import PairView, Past, side_of
+from annotate.desk.shown_pairs import PairView, PastAnswer, side_of
 from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion, Question
 
@@ -18,15 +20,15 @@ class CampaignSerializer(serializers.ModelSerializer):
 
 
 class _WithImages(serializers.Serializer):
-    """Addresses of images. They are random: nothing in them tells which restorer made an image."""
+    """Addresses of images. They are random and do not reveal which restorer made an image."""
 
     left = serializers.SerializerMethodField()
     right = serializers.SerializerMethodField()
 
-    def get_left(self, shown: PairView | Past) -> str:
+    def get_left(self, shown: PairView | PastAnswer) -> str:
         return self._address(shown.lease.left)
 
-    def get_right(self, shown: PairView | Past) -> str:
+    def get_right(self, shown: PairView | PastAnswer) -> str:
         return self._address(shown.lease.right)
 
     def _address(self, candidate: Candidate) -> str:
@@ -34,15 +36,15 @@ class _WithImages(serializers.Serializer):
 
 
 class LeaseSerializer(_WithImages):
-    """An item as it is shown to this annotator."""
+    """An item as this annotator sees it."""
 
     item = serializers.IntegerField(source="lease.item_id")
     lease = serializers.UUIDField(source="lease.token")
     expires = serializers.DateTimeField(source="lease.expires_at")
     question = serializers.ChoiceField(choices=Question.choices)
     caption = serializers.CharField(source="face.caption")
-    input = serializers.SerializerMethodField(help_text="the degraded image; null where it is not to be seen")
-    reference = serializers.SerializerMethodField(help_text="the photograph; null where it is not to be seen")
+    input = serializers.SerializerMethodField(help_text="the degraded image; null if the campaign does not show it")
+    reference = serializers.SerializerMethodField(help_text="the photograph; null if the campaign does not show it")
 
     def get_input(self, shown: PairView) -> str | None:
         return self._address(shown.input) if shown.input else None
@@ -52,22 +54,22 @@ class LeaseSerializer(_WithImages):
 
 
 class HeldSerializer(LeaseSerializer):
-    leases = LeaseSerializer(many=True, required=False, help_text="with `depth` above 1: this item and those after it")
+    leases = LeaseSerializer(many=True, required=False, help_text="if `depth` > 1: this item and the following ones")
 
 
 class NextRequestSerializer(serializers.Serializer):
-    depth = fields.Whole(min_value=1, max_value=8, default=1, help_text="how many items to hold at once")
+    depth = fields.Integer(min_value=1, max_value=8, default=1, help_text="how many items to hold at once")
 
 
 class JudgementRequestSerializer(serializers.Serializer):
-    item = fields.Whole()
+    item = fields.Integer()
     lease = fields.Token()
-    key = fields.Token(help_text="made by the client; repeat it when you repeat the request")
+    key = fields.Token(help_text="chosen by the client; send the same key when you repeat the request")
     choice = fields.Choice(choices=SIDES)
     criterion = fields.Choice(choices=Criterion.choices, allow_null=True, default=None)
     seconds = fields.Number(min_value=0, max_value=86_400, allow_null=True, default=None)
     tools = fields.ToolCounts(default=dict)
-    change = fields.Flag(default=False, help_text="replace the answer that was given before; it is kept beside it")
+    change = fields.Flag(default=False, help_text="replace your earlier answer, which is kept")
 
     def validate(self, data: dict) -> dict:
         if data["choice"] == "cant_tell" and data["criterion"]:
@@ -76,7 +78,7 @@ class JudgementRequestSerializer(serializers.Serializer):
 
 
 class JudgementRequestSchema(OpenApiSerializerExtension):
-    """Says in the schema what `validate` asks for: a side, or no rule."""
+    """Express the condition of `validate` in the schema: a side, or no rule."""
 
     target_class = JudgementRequestSerializer
 
@@ -98,7 +100,7 @@ class JudgementSerializer(serializers.Serializer):
     seconds = serializers.FloatField(allow_null=True)
     tools = fields.ToolCounts()
     created = serializers.DateTimeField(source="created_at")
-    in_force = serializers.SerializerMethodField(help_text="false once it was undone or replaced")
+    in_force = serializers.SerializerMethodField(help_text="false once undone or replaced")
 
     def get_in_force(self, judgement: Judgement) -> bool:
         return Lease.objects.filter(pk=judgement.lease_id, judgement=judgement).exists()
@@ -111,7 +113,7 @@ class JudgementSerializer(serializers.Serializer):
 
 
 class PastSerializer(_WithImages):
-    """One own answer in force, with what it was given to."""
+    """One of your answers in force, with the images it compares."""
 
     lease = serializers.UUIDField(source="lease.token")
     choice = serializers.ChoiceField(choices=SIDES, source="side")
@@ -119,17 +121,17 @@ class PastSerializer(_WithImages):
     seconds = serializers.FloatField(source="judgement.seconds", allow_null=True)
     created = serializers.DateTimeField(source="judgement.created_at")
 
-    def get_criterion(self, past: Past) -> str | None:
+    def get_criterion(self, past: PastAnswer) -> str | None:
         return past.judgement.criterion or None
 
 
 class HistoryRequestSerializer(serializers.Serializer):
-    before = fields.Token(required=False, help_text="`older` of the page before")
+    before = fields.Token(required=False, help_text="`older` from the previous page")
 
 
 class HistorySerializer(serializers.Serializer):
     answers = PastSerializer(many=True)
-    older = serializers.UUIDField(allow_null=True, help_text="ask with `before` set to it for the next page")
+    older = serializers.UUIDField(allow_null=True, help_text="pass it as `before` to get the next page")
 
 
 class SkipRequestSerializer(serializers.Serializer):
@@ -161,4 +163,4 @@ class ErrorSerializer(serializers.Serializer):
 
 
 class MalformedSerializer(ErrorSerializer):
-    faults = serializers.DictField(required=False, help_text="what is wrong with which field")
+    faults = serializers.DictField(required=False, help_text="errors by field")

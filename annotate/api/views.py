@@ -1,3 +1,5 @@
+"""Endpoints of the API."""
+
 import uuid
 from typing import Any
 
@@ -22,16 +24,16 @@ from annotate.models import Campaign, Candidate, Lease
 
 IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
-REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason in words")
-MALFORMED = OpenApiResponse(s.MalformedSerializer, "not understood; nothing was stored")
-# Session sign-in without the CSRF token is the one 403 that every endpoint may answer.
+REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason")
+MALFORMED = OpenApiResponse(s.MalformedSerializer, "malformed; nothing was stored")
+# Every endpoint answers 403 to a session without its CSRF token.
 ALWAYS = {401: REFUSED, 403: REFUSED}
 BODY = {400: MALFORMED, 413: REFUSED, 415: REFUSED}
 SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH, pattern=r"^[-a-zA-Z0-9_]+$")
 
 
 class Token(APIView):
-    """Exchange name and password for a token."""
+    """Exchange a user name and password for a token."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -44,13 +46,13 @@ class Token(APIView):
             401: OpenApiResponse(s.ErrorSerializer, "name or password is wrong"),
             413: REFUSED,
             415: REFUSED,
-            429: OpenApiResponse(s.ErrorSerializer, "too many wrong ones; `Retry-After` says for how many seconds"),
+            429: OpenApiResponse(s.ErrorSerializer, "too many failed attempts; wait for `Retry-After` seconds"),
         },
     )
     def post(self, request: Request) -> Response:
-        asked = s.TokenRequestSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        name, password = asked.validated_data["username"], asked.validated_data["password"]
+        body = s.TokenRequestSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        name, password = body.validated_data["username"], body.validated_data["password"]
         try:
             user = sign_in.sign_in(request._request, name=name, password=password)
         except sign_in.TooManyTries as refused:
@@ -60,16 +62,16 @@ class Token(APIView):
                 headers={"Retry-After": str(refused.retry_after)},
             )
         if user is None:
-            refusal = {"code": "wrong_password", "detail": "Name or password is wrong. Both mind capital letters."}
+            refusal = {"code": "wrong_password", "detail": "Name or password is wrong. Both are case-sensitive."}
             return Response(refusal, status=status.HTTP_401_UNAUTHORIZED, headers={"WWW-Authenticate": "Token"})
-        token, _made = AccessToken.objects.get_or_create(user=user)
+        token, _created = AccessToken.objects.get_or_create(user=user)
         return Response({"token": token.key})
 
 
 @extend_schema(responses={200: s.CampaignSerializer(many=True), **ALWAYS})
 @api_view(["GET"])
 def campaigns(request: Request) -> Response:
-    """The campaigns you are a member of."""
+    """List the campaigns you are a member of."""
     return Response(s.CampaignSerializer(progress.campaigns_of(request.user), many=True).data)
 
 
@@ -87,21 +89,23 @@ def campaigns(request: Request) -> Response:
 )
 @api_view(["POST"])
 def next_item(request: Request, slug: str) -> Response:
-    """The item you hold, renewed, or a new one. With `depth` > 1 the list `leases` has those that follow."""
-    wish = s.NextRequestSerializer(data=request.data)
-    wish.is_valid(raise_exception=True)
+    """Return the item you hold, renewed, or a new one. With `depth` > 1, `leases` lists it and the following ones."""
+    body = s.NextRequestSerializer(data=request.data)
+    body.is_valid(raise_exception=True)
     campaign = get_object_or_404(Campaign, slug=slug)
-    leases = leasing.lease_items(annotator=request.user, campaign=campaign, **wish.validated_data)
+    leases = leasing.lease_items(annotator=request.user, campaign=campaign, **body.validated_data)
     if not leases:
         return Response(status=status.HTTP_204_NO_CONTENT)
     shown = _shown(request, leases, campaign)
-    return Response({**shown[0], "leases": shown} if wish.validated_data["depth"] > 1 else shown[0])
+    return Response({**shown[0], "leases": shown} if body.validated_data["depth"] > 1 else shown[0])
 
 
 def _shown(request: Request, leases: list[Lease], campaign: Campaign) -> list[dict[str, Any]]:
     return [
         dict(item)
-        for item in s.LeaseSerializer(shown_pairs.shown(leases, campaign), many=True, context={"request": request}).data
+        for item in s.LeaseSerializer(
+            shown_pairs.pair_views(leases, campaign), many=True, context={"request": request}
+        ).data
     ]
 
 
@@ -109,7 +113,7 @@ def _shown(request: Request, leases: list[Lease], campaign: Campaign) -> list[di
     request=s.JudgementRequestSerializer,
     responses={
         201: s.JudgementSerializer,
-        200: OpenApiResponse(s.JudgementSerializer, "this key was stored before"),
+        200: OpenApiResponse(s.JudgementSerializer, "an answer with this key is already stored"),
         404: REFUSED,
         409: REFUSED,
         **ALWAYS,
@@ -118,7 +122,7 @@ def _shown(request: Request, leases: list[Lease], campaign: Campaign) -> list[di
 )
 @api_view(["POST"])
 def judgements(request: Request) -> Response:
-    """Store an answer. When this returns it is on the disk; the same key again returns the first answer."""
+    """Store an answer. It is durable once this returns; the same key again returns the first answer."""
     answer = s.JudgementRequestSerializer(data=request.data)
     answer.is_valid(raise_exception=True)
     fields = answer.validated_data
@@ -142,7 +146,7 @@ def judgements(request: Request) -> Response:
 @extend_schema(request=s.SkipRequestSerializer, responses={204: None, 404: REFUSED, 409: REFUSED, **ALWAYS, **BODY})
 @api_view(["POST"])
 def skips(request: Request) -> Response:
-    """Give an item back with a reason."""
+    """Skip an item, with a reason."""
     skip = s.SkipRequestSerializer(data=request.data)
     skip.is_valid(raise_exception=True)
     fields = skip.validated_data
@@ -155,7 +159,7 @@ def skips(request: Request) -> Response:
 )
 @api_view(["POST"])
 def undo(request: Request, slug: str) -> Response:
-    """Take back your last answer or skip; returns the item, held again."""
+    """Undo your last answer or skip. Returns the item, which you hold again."""
     campaign = get_object_or_404(Campaign, slug=slug)
     lease = judging.undo_last(annotator=request.user, campaign=campaign)
     return Response(_shown(request, [lease], campaign)[0])
@@ -167,22 +171,22 @@ def undo(request: Request, slug: str) -> Response:
 )
 @api_view(["GET"])
 def history(request: Request, slug: str) -> Response:
-    """Your answers in force, newest first, a page at a time."""
-    asked = s.HistoryRequestSerializer(data=request.query_params.dict())
-    asked.is_valid(raise_exception=True)
+    """List your answers in force, newest first, one page at a time."""
+    query = s.HistoryRequestSerializer(data=request.query_params.dict())
+    query.is_valid(raise_exception=True)
     campaign = _member_campaign(request, slug)
-    before = asked.validated_data.get("before")
+    before = query.validated_data.get("before")
     if before and shown_pairs.own_lease(annotator=request.user, campaign=campaign, token=before) is None:
-        raise Refused("no_such_lease", "The answer that this page should begin after is not in force any more.")
-    page, more = shown_pairs.history(annotator=request.user, campaign=campaign, before=before)
+        raise Refused("no_such_lease", "The answer given as `before` is not in force. Start again from the first page.")
+    page, has_older = shown_pairs.history(annotator=request.user, campaign=campaign, before=before)
     answers = s.PastSerializer(page, many=True, context={"request": request}).data
-    return Response({"answers": answers, "older": page[-1].lease.token if more else None})
+    return Response({"answers": answers, "older": page[-1].lease.token if has_older else None})
 
 
 @extend_schema(parameters=[SLUG], responses={200: s.ProgressSerializer, 404: REFUSED, **ALWAYS})
 @api_view(["GET"])
 def campaign_progress(request: Request, slug: str) -> Response:
-    """How far you are, and how far everyone is."""
+    """Return your progress and the progress of the campaign."""
     campaign = _member_campaign(request, slug)
     return Response(s.ProgressSerializer(progress.progress_of(annotator=request.user, campaign=campaign)).data)
 
@@ -194,8 +198,8 @@ def _member_campaign(request: Request, slug: str) -> Campaign:
     return campaign
 
 
-class WhateverIsAccepted(BaseContentNegotiation):
-    """An image is an image and a refusal is JSON, whether the client says that it accepts them or not."""
+class IgnoreAcceptHeader(BaseContentNegotiation):
+    """Send PNG for an image and JSON for an error, whatever the Accept header says."""
 
     def select_parser(self, request: Request, parsers: list) -> Any:
         return parsers[0]
@@ -205,16 +209,16 @@ class WhateverIsAccepted(BaseContentNegotiation):
 
 
 class Image(APIView):
-    """A candidate's PNG for those who may see it. Its address never changes content, so it may be kept."""
+    """Return a candidate's PNG to users who may see it. The content never changes, so clients may cache it."""
 
-    content_negotiation_class = WhateverIsAccepted
+    content_negotiation_class = IgnoreAcceptHeader
 
     @extend_schema(
         parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="an ETag")],
         responses={
             (200, "image/png"): bytes,
-            304: OpenApiResponse(description="what you have is right"),
-            404: OpenApiResponse(s.ErrorSerializer, "not yours to see"),
+            304: OpenApiResponse(description="not modified"),
+            404: OpenApiResponse(s.ErrorSerializer, "does not exist, or you may not see it"),
             **ALWAYS,
         },
     )

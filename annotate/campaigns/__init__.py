@@ -1,1 +1,1 @@
-"""The lead's side of a campaign: its items, settings, invitations, oversight and adjudication."""
+"""Campaigns for the lead: items, settings, invitations, oversight and adjudication."""

@@ -1,4 +1,4 @@
-"""What a lead fills in: a new campaign, and what is done to one that runs."""
+"""Forms for the lead: create a campaign and manage a running one."""
 
 from itertools import combinations
 from typing import Any
@@ -7,13 +7,13 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils.text import slugify
 
-from annotate.campaigns.lifecycle import ASKED, Selection
+from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, Selection
 from annotate.models import Campaign, Candidate, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
 
 SPLITS = {Split.TRAIN: "training faces", Split.GOLD: "gold faces"}
-LIMITS = {  # field: least, most
+LIMITS = {  # field: (minimum, maximum)
     "overlap": (1, 100),
     "qualification_size": (0, 50),
     "qualification_share": (0, 1),
@@ -35,11 +35,11 @@ class People(forms.ModelMultipleChoiceField):
 
 
 class SelectionForm(forms.Form):
-    """Which pairs are asked about."""
+    """Select the pairs of a campaign."""
 
     splits = forms.MultipleChoiceField(
-        choices=[(split.value, words) for split, words in SPLITS.items()],
-        initial=[split.value for split in ASKED],
+        choices=[(split.value, label) for split, label in SPLITS.items()],
+        initial=[split.value for split in CAMPAIGN_SPLITS],
         widget=forms.CheckboxSelectMultiple,
         label="Faces",
         error_messages={"required": "Choose training faces, gold faces or both."},
@@ -47,26 +47,26 @@ class SelectionForm(forms.Form):
     restorer_pairs = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        label="Couples of restorers",
-        help_text="None chosen: all pairs of two restorers. With the photograph the answer is known.",
+        label="Restorer pairs",
+        help_text="None selected: all pairs of two restorers. Pairs with the photograph have a known answer.",
     )
     pairs = forms.IntegerField(
         required=False,
         min_value=1,
         label="Number of pairs",
-        help_text="Faces are drawn at random, each with all its restorer pairs. Empty: all.",
+        help_text="Faces are drawn at random, each with all its restorer pairs. Leave empty for all.",
     )
     abstained = forms.BooleanField(
         required=False,
-        label="Only pairs that the SVM abstains from",
-        help_text="Those whose label does not count (autolabel --max-error), the most uncertain first.",
+        label="Only pairs on which the SVM abstains",
+        help_text="Pairs whose SVM label is not used (autolabel --max-error), the most uncertain first.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         restorers = list(Restorer.objects.order_by("name").values_list("name", flat=True))
         restorer_pairs = [*combinations(restorers, 2), *((name, Candidate.HQ) for name in restorers)]
-        choices = [("|".join(restorer_pair), _pair_in_words(restorer_pair)) for restorer_pair in restorer_pairs]
+        choices = [("|".join(restorer_pair), _pair_label(restorer_pair)) for restorer_pair in restorer_pairs]
         self.fields["restorer_pairs"].choices = choices  # type: ignore[attr-defined]
 
     def selection(self) -> Selection:
@@ -82,13 +82,13 @@ class SelectionForm(forms.Form):
         )
 
 
-def _pair_in_words(restorer_pair: tuple[str, str]) -> str:
+def _pair_label(restorer_pair: tuple[str, str]) -> str:
     one, other = restorer_pair
     return f"{one} and {'the photograph' if other == Candidate.HQ else other}"
 
 
 class CampaignForm(forms.ModelForm):
-    """What is asked, of how many, in which order, and what is read before."""
+    """Settings of a new campaign: questions, annotators, order, and the texts before the first pair."""
 
     annotators = People(User.objects.none(), required=False, label="Invite", help_text="More can be invited later.")
 
@@ -102,19 +102,19 @@ class CampaignForm(forms.ModelForm):
         labels = {
             "slug": "Address",
             "overlap": "Annotators per pair",
-            "repeat_share": "Share asked again",
+            "repeat_share": "Share of answers to repeat",
             "show_input": "Show the low-quality input",
             "show_reference": "Show the photograph",
             "qualification_size": "Pairs in a round",
-            "qualification_share": "Share that must be right",
-            "qualification_rounds": "Rounds",
+            "qualification_share": "Required share of correct answers",
+            "qualification_rounds": "Maximum rounds",
             "quiet_hours": "Quiet hours",
-            "lease_seconds": "Seconds a pair is held",
+            "lease_seconds": "Seconds a pair is reserved",
         }
         help_texts = {
-            "slug": "Part of the campaign's address: letters, digits, hyphens. Empty: made from the name.",
-            "overlap": "How many annotators answer each pair. It can be extended later, never lowered.",
-            "show_reference": "The photograph stands beside the two images. A study always shows it.",
+            "slug": "Part of the campaign's address: letters, digits, hyphens. Leave empty to derive it from the name.",
+            "overlap": "How many annotators answer each pair. Can be raised later, but not lowered.",
+            "show_reference": "Show the photograph next to the two images. A study always shows it.",
         }
         widgets = {
             **{name: forms.Textarea({"rows": 4}) for name in ("guideline", "consent", "tutorial")},
@@ -125,9 +125,9 @@ class CampaignForm(forms.ModelForm):
     GROUPS = (
         ("Questions", ("name", "slug", "kind", "show_input", "show_reference")),
         ("Answers", ("overlap", "repeat_share", "order", "random_share")),
-        ("Read before the first pair", ("guideline", "consent", "tutorial")),
+        ("Texts before the first pair", ("guideline", "consent", "tutorial")),
         ("Qualification", ("qualification_size", "qualification_share", "qualification_rounds")),
-        ("Running it", ("annotators", "quiet_hours", "lease_seconds")),
+        ("Operation", ("annotators", "quiet_hours", "lease_seconds")),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -136,18 +136,18 @@ class CampaignForm(forms.ModelForm):
         self.fields["slug"].required = False
         self.fields["repeat_share"].initial = 0.05
         for name, choices in (("kind", Campaign.Kind.choices), ("order", Campaign.Order.choices)):
-            self.fields[name].choices = choices  # type: ignore[attr-defined]  # none of them is blank
-        for name, (least, most) in LIMITS.items():
-            made = self.fields[name]
-            is_share = isinstance(made, forms.FloatField)
+            self.fields[name].choices = choices  # type: ignore[attr-defined]  # without the blank choice
+        for name, (minimum, maximum) in LIMITS.items():
+            default = self.fields[name]
+            is_share = isinstance(default, forms.FloatField)
             kind: Any = forms.FloatField if is_share else forms.IntegerField
             self.fields[name] = kind(
-                min_value=least,
-                max_value=most,
+                min_value=minimum,
+                max_value=maximum,
                 step_size=0.01 if is_share else 1,
-                initial=made.initial,
-                label=made.label,
-                help_text=made.help_text,
+                initial=default.initial,
+                label=default.label,
+                help_text=default.help_text,
             )
 
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
@@ -156,9 +156,9 @@ class CampaignForm(forms.ModelForm):
     def clean_slug(self) -> str:
         slug = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))[:50]
         if not slug:
-            raise forms.ValidationError("Write an address: none can be made from this name.")
+            raise forms.ValidationError("Enter an address: none can be derived from this name.")
         if slug in RESERVED_SLUGS:
-            raise forms.ValidationError(f"“{slug}” is the address of a page; choose another.")
+            raise forms.ValidationError(f"“{slug}” is reserved for a page; choose another address.")
         return slug
 
     def clean(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class ExtendForm(forms.Form):
 
 
 class PeopleForm(forms.Form):
-    """Some of the people that are passed in."""
+    """Choose some of the given people."""
 
     people = People(User.objects.none(), error_messages={"required": "Choose at least one person."})
 

@@ -1,4 +1,4 @@
-"""The picture examples of the three rules in a campaign's guideline."""
+"""Image examples of the three rules in a campaign's guideline."""
 
 import re
 
@@ -10,20 +10,21 @@ from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
 
 NOTES = {
-    Criterion.REALISM: "One has grain and structure that no photograph of a face has: look at skin, eyes and mouth.",
-    Criterion.DETAIL: "Nothing is broken in either, but one is smooth where skin, hair and lashes should be.",
-    Criterion.TEXT: "Suppose rules 1 and 2 left you undecided. The text says: “{caption}” One image shows less of it.",
+    Criterion.REALISM: "One has grain and structure that no photograph of a face has: compare skin, eyes and mouth.",
+    Criterion.DETAIL: "Neither has artefacts, but one is smooth where skin texture, hair and lashes should be.",
+    Criterion.TEXT: "Suppose rules 1 and 2 leave you undecided. The text says: “{caption}” One image matches it less.",
 }
 
 
 @transaction.atomic
 def choose_examples(*, campaign: Campaign) -> int:
-    """Picture examples of the three rules: the photograph against a restored image, from faces that are not
-    asked about, where there are enough of those.
+    """Choose an example for each rule: the photograph against a restored image. Prefers faces that the campaign does
+    not ask about, if there are enough. Returns the number of examples.
 
-    Realism: of what networks made sharp (NIQE below their average), the furthest from the photograph (LPIPS).
-    Detail: the closest that a classical restorer comes (highest SSIM): intact and smooth. Text: the closest that
-    a network comes to the face whose text gives the highest age, since lines go first.
+    Realism: among the sharp images of networks (NIQE below their average), the one furthest from the photograph
+    (highest LPIPS). Detail: the image of a classical restorer that is closest to it (highest SSIM): intact but smooth.
+    Text: the image of a network that is closest to the photograph of the oldest face by its text, since wrinkles are
+    lost first.
     """
     faces = Face.objects.exclude(pairs__items__campaign=campaign)
     if faces.filter(split=Split.TEST).count() < len(Criterion):

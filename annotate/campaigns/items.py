@@ -1,4 +1,4 @@
-"""The items of a campaign: a question about a pair each."""
+"""Items of a campaign: each is one question about one pair."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,11 +13,14 @@ from annotate.models import Campaign, GoldSet, Item
 
 @transaction.atomic
 def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
-    """Put pairs (their ids) into a campaign in the random order of its seed, once for each of its questions. Those
-    that are in it already stay. Members walk the order again from its start: new items may lie behind them. Refused
-    for a gold set, whose pairs are fixed."""
+    """Add pairs (ids) to a campaign in the random order of its seed, with one item per question. Items already in it
+    are unchanged. Returns the number of new items.
+
+    Resets the cursors of all members, since new items may come before them in the order. Raises `Refused` for a gold
+    set, whose pairs are fixed.
+    """
     if GoldSet.objects.filter(campaign=campaign).exists():
-        raise Refused("is_gold_set", "The pairs of a gold set are fixed: make another gold set, or another campaign.")
+        raise Refused("is_gold_set", "The pairs of a gold set are fixed: create another gold set or another campaign.")
     added = 0
     for batch in batches(pairs, 5000):
         items = [
@@ -25,7 +28,7 @@ def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
             for pair in batch
             for place, question in enumerate(campaign.questions)
         ]
-        # In the random order also by id: an id must not tell which restorers a pair compares.
+        # Ids follow the random order too: an id must not reveal which restorers a pair compares.
         items.sort(key=lambda item: item.position)
         added += len(Item.objects.bulk_create(items, ignore_conflicts=True))
     Campaign.objects.filter(pk=campaign.pk).update(item_count=campaign.items.count())
@@ -34,7 +37,7 @@ def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
 
 
 def _item(campaign: Campaign, pair: int, place: int, question: str) -> Item:
-    """The questions of a pair follow one another in the order, so that its images are looked at once."""
+    """Build an item. The questions about a pair are adjacent in the order, so that its images are viewed once."""
     digest = hashlib.blake2b(f"{campaign.seed}/{pair}".encode(), digest_size=7).digest()
     audited = campaign.order == Campaign.Order.UNCERTAIN
     return Item(

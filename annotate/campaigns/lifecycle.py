@@ -1,4 +1,4 @@
-"""Campaigns: making them, who is in them, and what a lead does with one that runs. Each change is in the audit log."""
+"""Create and manage campaigns: members, overlap, leases, adjudication. The audit log records every change."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -22,23 +22,23 @@ from annotate.models.faces import Split
 from annotate.predictor import status as predictor_status
 from annotate.predictor import uncertainty_ranking
 
-ASKED = (Split.TRAIN, Split.GOLD)  # test faces are kept for later measuring
+CAMPAIGN_SPLITS = (Split.TRAIN, Split.GOLD)  # test faces are held out for evaluation
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which pairs a campaign asks about.
+    """Criteria for the pairs of a campaign.
 
-    Faces are drawn at random, each with all its chosen restorer pairs, so that these stay balanced.
+    Faces are drawn at random, each with all its selected restorer pairs, to keep restorer pairs balanced.
     """
 
-    splits: tuple[str, ...] = ASKED
-    restorer_pairs: tuple[tuple[str, str], ...] = ()  # two restorers, or hq and one; empty: all that are contested
+    splits: tuple[str, ...] = CAMPAIGN_SPLITS
+    restorer_pairs: tuple[tuple[str, str], ...] = ()  # two restorers, or one and hq; empty: all contested
     pairs: int | None = None  # None: all
-    abstained: bool = False  # only those that the current predictor abstains from
+    abstained: bool = False  # only pairs on which the current predictor abstains
 
     def ids(self, *, seed: int) -> Iterator[int]:
-        """Ids of the chosen pairs, at most `pairs`."""
+        """Yield the ids of the selected pairs, at most `pairs`."""
         return islice(self._of_drawn_faces(seed), self.pairs)
 
     def _of_drawn_faces(self, seed: int) -> Iterator[int]:
@@ -64,9 +64,9 @@ class Selection:
 
 
 def abstained_pairs() -> set[int]:
-    """Ids of the pairs whose label by the current predictor does not count, and that no one has judged since.
+    """Return the ids of pairs on which the current predictor abstains and that nobody has judged.
 
-    Two plain queries: one with a condition on each label's answers takes PostgreSQL long while it has no statistics.
+    Two plain queries: PostgreSQL without table statistics is slow at one query that checks the answers of each label.
     """
     version = predictor_status.current_predictor()
     if version is None:
@@ -81,9 +81,9 @@ def abstained_pairs() -> set[int]:
 
 @transaction.atomic
 def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) -> int:
-    """Store a new campaign with the items that were selected. Returns how many. Refused if there are none.
+    """Store a new campaign with the selected items. Returns the number of items. Raises `Refused` if there are none.
 
-    Pairs that the predictor abstains from are not a random sample: all of them count as drawn for their small margin.
+    Pairs on which the predictor abstains are not a random sample: all of them count as drawn by uncertainty.
     """
     if selection.abstained:
         campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
@@ -92,11 +92,11 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     if not added:
         raise Refused(
             "no_pairs",
-            "No pair fits this choice, so the campaign was not made. Choose more splits or restorers, "
+            "No pairs match this selection, so the campaign was not created. Choose more splits or restorers, "
             "or run restore and build_pairs first.",
         )
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
-        uncertainty_ranking.rank_campaign(campaign, version)  # no refit may come for long
+        uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:
         guideline_examples.choose_examples(campaign=campaign)
     audit_log.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
@@ -105,7 +105,7 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
 
 
 def require_slug(slug: str) -> None:
-    """Refused unless a campaign of this name can have an address."""
+    """Raise `Refused` unless `slug` is a valid campaign address."""
     longest = Campaign._meta.get_field("slug").max_length or 50
     if not slug_re.fullmatch(slug) or slug in RESERVED_SLUGS or len(slug) > longest:
         raise Refused(
@@ -116,7 +116,7 @@ def require_slug(slug: str) -> None:
 
 
 def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None = None) -> int:
-    """Make them members; those who are already stay as they are."""
+    """Add members. Existing members are unchanged. Returns the number of new members."""
     annotators = list(annotators)
     rows = [Membership(campaign=campaign, annotator=annotator) for annotator in annotators]
     before = campaign.memberships.count()
@@ -127,8 +127,10 @@ def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None
 
 
 def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int:
-    """All contested pairs of training and gold faces, and the guideline's examples if there are none. Returns how
-    many items are new."""
+    """Add all contested pairs of training and gold faces, and guideline examples if there are none.
+
+    Returns the number of new items.
+    """
     added = items.add_items(campaign=campaign, pairs=Selection().ids(seed=campaign.seed))
     if not campaign.examples.exists():
         guideline_examples.choose_examples(campaign=campaign)
@@ -139,16 +141,16 @@ def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int
 @transaction.atomic
 def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) -> None:
     if is_open and GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
-        raise Refused("frozen", "This gold set is frozen: its campaign stays closed. Make a new gold set instead.")
+        raise Refused("frozen", "This gold set is frozen, so its campaign stays closed. Create a new gold set instead.")
     Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
     audit_log.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)
 
 
 @transaction.atomic
 def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) -> None:
-    """Ask `by` more annotators about every item. Members walk the order again from its start."""
+    """Ask `by` more annotators about every item. Resets the cursors of all members."""
     if by < 1:
-        raise Refused("overlap_shrinks", "The overlap can only grow: answers that were given are never thrown away.")
+        raise Refused("overlap_shrinks", "The overlap can only be raised: stored answers are never discarded.")
     Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + by)
     campaign.items.update(open_slots=F("open_slots") + by)
     campaign.memberships.update(cursor=-1, audit_cursor=-1)
@@ -158,7 +160,7 @@ def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) ->
 
 @transaction.atomic
 def release_leases(*, campaign: Campaign, annotator: User | None = None, actor: User | None = None) -> int:
-    """Give the held items of the campaign, or of one annotator, back. Answers are untouched."""
+    """Release the held items of a campaign, or of one annotator in it. Returns the number. Answers are unchanged."""
     held = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD)
     if annotator:
         held = held.filter(annotator=annotator)
@@ -170,7 +172,7 @@ def release_leases(*, campaign: Campaign, annotator: User | None = None, actor: 
 
 
 def disputed_items(campaign: Campaign) -> QuerySet[Item]:
-    """Items whose asked-for answers are all in and are not all the same."""
+    """Return the fully answered items whose answers differ."""
     answers = Q(leases__status=Lease.Status.ANSWERED, leases__is_repeat=False)
     counted = campaign.items.filter(open_slots=0).annotate(
         answers=Count("leases", filter=answers),
@@ -181,14 +183,17 @@ def disputed_items(campaign: Campaign) -> QuerySet[Item]:
 
 @transaction.atomic
 def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User) -> Campaign:
-    """Let adjudicators judge what annotators disagree on, at the same desk and without seeing any answer: a campaign
-    of its own, whose answers outrank those they settle. Called again it takes up new disagreements."""
+    """Assign the disputed pairs of a campaign to adjudicators, who judge them at the desk without seeing any answer.
+
+    Creates a separate campaign, whose answers override the disputed ones; a second call adds new disputes to it.
+    Raises `Refused`.
+    """
     adjudication = Campaign.objects.filter(adjudicates=campaign).first()
     if campaign.adjudicates_id:
-        raise Refused("is_adjudication", "This campaign settles another one; its answers are final.")
+        raise Refused("is_adjudication", "This campaign is an adjudication itself; its answers are final.")
     disputed = list(disputed_items(campaign).values_list("pair_id", flat=True).distinct())
     if not disputed and adjudication is None:
-        raise Refused("no_disagreement", "There is no pair with all its answers on which annotators disagree.")
+        raise Refused("no_disagreement", "There are no disputed items: annotators agree wherever all answers are in.")
     if adjudication is None:
         adjudication = Campaign.objects.create(
             slug=f"{campaign.slug[:37]}-adjudication",

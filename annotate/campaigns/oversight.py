@@ -1,4 +1,4 @@
-"""What a lead sees of a campaign: how far it is and how fast, who answers how, who holds what."""
+"""Oversight of a campaign: progress and pace, annotator behaviour, held items, audit log."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,21 +12,21 @@ from annotate.statistics import pairwise_agreement
 from annotate.statistics.annotator_checks import Behaviour, CheckedAnswer, Flag, behaviours, flags
 from annotate.statistics.pairwise_agreement import Agreement
 
-OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds until the page looks again: it reads every answer
+OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds between refreshes of the page, which reads every answer
 LATEST = 20  # entries of the audit log
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How far a campaign is. Costs do not grow with its items or answers."""
+    """Progress and pace of a campaign. The cost does not grow with its items or answers."""
 
     answers: int
     wanted: int
     last_hour: int
     last_day: int
     last_at: datetime | None
-    is_young: bool  # less than a day old: its pace says little
-    quiet_for: timedelta | None  # set when the lead should look: longer than the campaign's quiet hours
+    is_young: bool  # less than a day old: its pace is not yet meaningful
+    quiet_for: timedelta | None  # time without answers, if longer than quiet_hours
 
     @property
     def remaining(self) -> int:
@@ -34,7 +34,7 @@ class Pace:
 
     @property
     def days_left(self) -> float | None:
-        """At the pace of the last day; None if nobody answered in it, or if there has been no whole day."""
+        """Days left at the pace of the last day. None without answers in it, or for a campaign under a day old."""
         return self.remaining / self.last_day if self.last_day and not self.is_young else None
 
     @property
@@ -42,7 +42,7 @@ class Pace:
         return int(self.quiet_for.total_seconds() // 3600) if self.quiet_for else 0
 
     @property
-    def looks_again(self) -> int:
+    def refresh_seconds(self) -> int:
         return OFTEN if self.answers < 5_000 else SELDOM if self.answers < 50_000 else RARELY
 
 
@@ -76,16 +76,16 @@ def _answered_by_member(campaign: Campaign) -> QuerySet[Lease]:
 
 
 def item_counts(campaign: Campaign) -> dict[str, int]:
-    """How many items are untouched, begun and complete."""
+    """Count the untouched, partly answered and complete items."""
     full = Item.objects.filter(campaign=campaign, open_slots=0)
     held = Lease.objects.filter(item__in=full, status=Lease.Status.HELD, is_repeat=False)
     complete = full.count() - held.values("item").distinct().count()
     untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
-    return {"complete": complete, "begun": campaign.item_count - complete - untouched, "untouched": untouched}
+    return {"complete": complete, "in progress": campaign.item_count - complete - untouched, "untouched": untouched}
 
 
 def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:
-    """Every answer in force, mirrored repeats marked."""
+    """Yield every answer in force, with mirrored repeats marked."""
     in_force = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
     first = campaign.questions[0]
     rows = in_force.values_list(
@@ -94,7 +94,7 @@ def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:
     )  # fmt: skip
     for person, item, question, choice, left_is_first, seconds, is_repeat, at in rows.iterator(chunk_size=5000):
         if at is None:
-            raise AssertionError("an answered lease has the time of its answer")
+            raise AssertionError("An answered lease has no closing time.")
         yield CheckedAnswer(person, item, question == first, choice, left_is_first, seconds, is_repeat, at)
 
 
@@ -125,7 +125,7 @@ class Overview:
 
 
 def overview(campaign: Campaign) -> Overview:
-    """One pass over the answers in force."""
+    """Summarise members, agreement and answer times in one pass over the answers in force."""
     members = list(campaign.memberships.select_related("annotator").order_by("annotator__username"))
     people = {member.annotator_id: member.annotator for member in members}
     given = [answer for answer in answers(campaign) if answer.annotator in people]
@@ -159,7 +159,7 @@ class Holder:
 
 
 def holders(campaign: Campaign) -> list[Holder]:
-    """Who holds how many items, the oldest first."""
+    """List the annotators who hold items, oldest lease first."""
     held = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD).values("annotator")
     rows = list(held.annotate(n=Count("pk"), since=Min("issued_at"), until=Max("expires_at")).order_by("since"))
     people = User.objects.in_bulk([row["annotator"] for row in rows])
@@ -167,7 +167,7 @@ def holders(campaign: Campaign) -> list[Holder]:
 
 
 def log(campaign: Campaign) -> list[AuditEntry]:
-    """What was done to the campaign, newest first."""
+    """List the latest audit entries of the campaign, newest first."""
     entries = AuditEntry.objects.filter(target=f"campaign {campaign.slug}").select_related("actor")
     return list(entries.order_by("-pk")[:LATEST])
 
@@ -180,7 +180,7 @@ def preference_counts() -> dict[str, int]:
 
 
 def metric_columns() -> list[dict]:
-    """The paper's six metrics with how many candidates have each, and the remedy where one cannot be computed."""
+    """List the paper's six metrics with their number of scored candidates, and a remedy for each unavailable one."""
     from annotate.models import Candidate, Score
     from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
 

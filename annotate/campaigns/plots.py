@@ -1,4 +1,4 @@
-"""The plot of a campaign's answers over time."""
+"""Plot of a campaign's answers over time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 
 
 def answers_plot(times: Sequence[datetime], wanted: int) -> Plot | None:
-    """Answers by time since the first, up to as many as are wanted; None below two."""
+    """Plot the answers over the time since the first, against the number wanted. None below two answers."""
     if len(times) < 2 or times[0] == times[-1]:
         return None
     span = (times[-1] - times[0]).total_seconds()
@@ -22,7 +22,7 @@ def answers_plot(times: Sequence[datetime], wanted: int) -> Plot | None:
     end = given[-1][0]
     return plot(
         "Answers",
-        f"Answers by {unit} since the first: {len(times):,} of {wanted:,}",
+        f"Answers over {unit} since the first: {len(times):,} of {wanted:,}",
         [
             Series("line", "answers", given, f"{len(times):,}"),
             Series("base", f"wanted: {wanted:,}", [(0, wanted), (end, wanted)]),

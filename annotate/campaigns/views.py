@@ -1,4 +1,4 @@
-"""Campaigns as leads see and run them."""
+"""The lead's pages of campaigns."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotate.campaigns import forms as campaigns_forms
 from annotate.campaigns import lifecycle, oversight
-from annotate.campaigns import oversight as campaigns_oversight
 from annotate.campaigns import plots as campaigns_plots
 from annotate.common.refusals import Refused
 from annotate.desk import progress
@@ -23,7 +22,7 @@ from annotate.predictor import plots as predictor_plots
 from annotate.predictor import status as predictor_status
 from annotate.web.requests import Request, leads_only
 
-SECONDS_AN_ANSWER = 5  # a guess, until the campaign has answers of its own
+SECONDS_PER_ANSWER = 5  # assumed for a campaign without answers
 
 
 @login_required
@@ -52,22 +51,22 @@ def new(request: Request) -> HttpResponse:
 @login_required
 @require_GET
 def count(request: Request) -> HttpResponse:
-    """How many pairs the choice holds, while it is being made."""
+    """Count the selected pairs while the lead fills in the form."""
     leads_only(request, "This is")
     selection = campaigns_forms.SelectionForm(request.GET)
     overlap = _overlap(request.GET.get("overlap", ""))
     questions = 2 if request.GET.get("kind") == Campaign.Kind.STUDY else 1
-    context: dict = {"selection": selection, "overlap": overlap, "seconds": SECONDS_AN_ANSWER}
+    context: dict = {"selection": selection, "overlap": overlap, "seconds": SECONDS_PER_ANSWER}
     if selection.is_valid():
         pairs = sum(1 for _ in selection.selection().ids(seed=0))
         answers = pairs * overlap * questions
-        context |= {"pairs": pairs, "answers": answers, "hours": answers * SECONDS_AN_ANSWER / 3600}
+        context |= {"pairs": pairs, "answers": answers, "hours": answers * SECONDS_PER_ANSWER / 3600}
     return render(request, "annotate/campaigns/campaign_count.html", context)
 
 
 def _overlap(text: str) -> int:
-    least, most = campaigns_forms.LIMITS["overlap"]
-    return min(max(int(text[:4]), int(least)), int(most)) if text.isdecimal() else 1
+    minimum, maximum = campaigns_forms.LIMITS["overlap"]
+    return min(max(int(text[:4]), int(minimum)), int(maximum)) if text.isdecimal() else 1
 
 
 @login_required
@@ -94,7 +93,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
         },
         "predictor": predictor_status.predictor_status(),
         "curve": predictor_plots.accuracy_curve(),
-        "metrics": campaigns_oversight.metric_columns(),
+        "metrics": oversight.metric_columns(),
         "demo": pipeline_stage.demo_run(),
     }
     return render(request, "annotate/campaigns/campaign.html", context)
@@ -127,15 +126,13 @@ def _live(found: Campaign) -> dict:
 @require_GET
 def preference_counts(request: Request) -> HttpResponse:
     leads_only(request, "This is")
-    return render(
-        request, "annotate/campaigns/preference_counts.html", {"preferences": campaigns_oversight.preference_counts()}
-    )
+    return render(request, "annotate/campaigns/preference_counts.html", {"preferences": oversight.preference_counts()})
 
 
 @login_required
 @require_POST
 def act(request: Request, slug: str, action: str) -> HttpResponse:
-    """What a lead does to a campaign; the page then says what happened, or why nothing did."""
+    """Run a lead's action on a campaign. The page then shows the result, or why the action was refused."""
     leads_only(request, "This is")
     found = get_object_or_404(Campaign, slug=slug)
     if action not in ACTIONS:
@@ -156,12 +153,12 @@ def _valid(form: forms.Form) -> dict:
 
 def _pause(request: Request, found: Campaign) -> str:
     lifecycle.set_open(campaign=found, is_open=False, actor=request.user)
-    return "Paused: no pairs are given out and no answers taken until you reopen it. Every answer is kept."
+    return "Paused: no pairs are issued and no answers accepted until you reopen the campaign. All answers are kept."
 
 
 def _reopen(request: Request, found: Campaign) -> str:
     lifecycle.set_open(campaign=found, is_open=True, actor=request.user)
-    return "Open again."
+    return "Reopened."
 
 
 def _extend(request: Request, found: Campaign) -> str:
@@ -181,20 +178,20 @@ def _invitation(request: Request, found: Campaign) -> str:
     data = _valid(campaigns_forms.InvitationForm(request.POST))
     expires_at = timezone.now() + timedelta(days=data["days"])
     lifecycle.create_invitation(campaign=found, places=data["places"], expires_at=expires_at, actor=request.user)
-    return "The link is made; it stands below, under “Invitation links”."
+    return "Invitation link created: see “Invitation links” below."
 
 
 def _release(request: Request, found: Campaign) -> str:
     annotator = _valid(campaigns_forms.ReleaseForm(request.POST))["annotator"]
     released = lifecycle.release_leases(campaign=found, annotator=annotator, actor=request.user)
-    return f"{released} held items were given back for others. Answers are untouched."
+    return f"Released {released} held items for other annotators. Answers are unchanged."
 
 
 def _adjudicate(request: Request, found: Campaign) -> str:
     form = campaigns_forms.PeopleForm(request.POST, people=campaigns_forms.annotators(), prefix="adjudicate")
     people = _valid(form)["people"]
-    made = lifecycle.adjudicate(campaign=found, adjudicators=people, actor=request.user)
-    return f"“{made}” asks about {made.item_count:,} disputed items. Its answers outrank those they settle."
+    adjudication = lifecycle.adjudicate(campaign=found, adjudicators=people, actor=request.user)
+    return f"“{adjudication}” has {adjudication.item_count:,} disputed items. Its answers override the disputed ones."
 
 
 ACTIONS: dict[str, Callable[[Request, Campaign], str]] = {

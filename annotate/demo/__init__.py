@@ -1,1 +1,1 @@
-"""The demo: portraits, simulated annotators, and the tour from photographs to a tuned restorer."""
+"""Demo data, simulated annotators, and the tour from photographs to a tuned restorer."""

@@ -1,4 +1,4 @@
-"""The demo: real portraits through the whole first half of the chain, a few at a time in the background."""
+"""Demo data: real portraits, processed from file to campaign items in small batches in the background."""
 
 import hashlib
 from collections import Counter
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import cache
 
 from annotate.campaigns import guideline_examples, items
+from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS
 from annotate.common import pseudonyms
 from annotate.models import Campaign, Face, Pair, StageRun
-from annotate.models.faces import Split
 from annotate.pipeline import captioning, degrading, ingest, pairing, restoring, scoring
 from annotate.pipeline.sources import IMAGE_SUFFIXES, Source
 from annotate.pipeline.stage import DEMO, Step
@@ -16,13 +16,13 @@ from refl.degradation import PRESETS
 from rewardlab import assets, metrics
 
 SIZE = 256
-PART = 4  # photographs: small enough that the first pair is there in seconds
+BATCH = 4  # photographs: small enough that the first pair is ready within seconds
 SHARES = {"train": 0.7, "gold": 0.15, "test": 0.15}
-ASKED = (Split.TRAIN, Split.GOLD)  # test faces are kept for later measuring, and for the guideline's examples
 
 
 def demo_sources(count: int) -> list[Source]:
-    """The first `count` portraits in a fixed random order, each its own identity. Their names go no further."""
+    """Return the first `count` portraits in a fixed random order, each its own identity. Only hashes of their names are
+    stored."""
     folder = assets.find("demo-faces")
     files = sorted(
         (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
@@ -45,7 +45,7 @@ def demo_campaign() -> Campaign:
 
 
 def start_demo(count: int) -> StageRun:
-    """The demo's record, with work left if `count` exceeds what is prepared."""
+    """Create or extend the demo's stage run to `count` portraits. It runs until all of them are prepared."""
     run = StageRun.objects.filter(stage=DEMO).order_by("-pk").first() or StageRun.objects.create(stage=DEMO, total=0)
     run.total = max(run.total or 0, len(demo_sources(count)))
     run.state = StageRun.State.DONE if run.done >= run.total else StageRun.State.RUNNING
@@ -55,12 +55,15 @@ def start_demo(count: int) -> StageRun:
 
 
 def prepare_next_part() -> bool:
-    """Bring the next photographs from file to items. Every step does only what is missing, so a part that was
-    killed is simply done again. Returns whether more is left; a failure is kept in words, and raised."""
+    """Process the next batch of photographs from file to items. Returns whether more are left.
+
+    Every step does only what is missing, so that a killed batch can be repeated. The stage run records an error, which
+    is raised again.
+    """
     run = StageRun.objects.filter(stage=DEMO).order_by("-pk").first()
     if run is None or run.total is None or run.done >= run.total:
         return False
-    sources = demo_sources(run.total)[run.done : run.done + PART]
+    sources = demo_sources(run.total)[run.done : run.done + BATCH]
     try:
         skipped = _prepare(sources)
     except Exception as error:
@@ -72,7 +75,7 @@ def prepare_next_part() -> bool:
     if run.done >= run.total:
         run.state = StageRun.State.DONE
     run.save()
-    if run.done <= PART or run.state == StageRun.State.DONE:
+    if run.done <= BATCH or run.state == StageRun.State.DONE:
         guideline_examples.choose_examples(campaign=demo_campaign())
     return run.state == StageRun.State.RUNNING
 
@@ -88,7 +91,7 @@ def _prepare(sources: list[Source]) -> Counter[str]:
     skipped += _consume(pairing.build_pairs(faces))
     usable = [name for name in metrics.PAPER_METRICS if metrics.availability(name) is None]
     skipped += _consume(scoring.score_candidates(faces, names=usable))
-    asked = Pair.objects.filter(face__in=faces, face__split__in=ASKED, kind=Pair.Kind.CONTESTED)
+    asked = Pair.objects.filter(face__in=faces, face__split__in=CAMPAIGN_SPLITS, kind=Pair.Kind.CONTESTED)
     items.add_items(campaign=demo_campaign(), pairs=asked.values_list("pk", flat=True))
     return skipped
 
@@ -97,7 +100,7 @@ def _consume(steps: Iterable[Step]) -> Counter[str]:
     return Counter(step.reason for step in steps if step.skipped is not None)
 
 
-# A worker prepares many parts: what it has opened stays open.
+# Cached because a worker prepares many batches.
 @cache
 def _captioner():
     from rewardlab.captions import TemplateCaptioner

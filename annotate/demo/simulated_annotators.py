@@ -1,4 +1,4 @@
-"""SIMULATED annotators judge through the same doors as people: lease, answer, next."""
+"""SIMULATED annotators, who judge through the same functions as people: lease, answer, next."""
 
 import uuid
 from collections.abc import Iterator
@@ -13,16 +13,15 @@ from annotate.common.refusals import Refused
 from annotate.common.sides import side_of
 from annotate.desk import judging, leasing
 from annotate.models import Campaign, Candidate, Face, GoldSet, Lease, Membership, Pair, User
-from annotate.models.faces import Split
 from annotate.pipeline.stage import Step
 from rewardlab.simulated_taste import TasteConfig, TastePanel, Utility, utilities
 
-NO_UTILITY = Utility(0, 0, 0)  # of the photograph, whose appeal is fixed
+NO_UTILITY = Utility(0, 0, 0)  # for the photograph, whose appeal is fixed
 NAMESPACE = uuid.UUID("5f0f1c3e-8f0a-4c1b-9a53-51c1a5d5b1d2")
 
 
 class NothingToJudge(RuntimeError):
-    """There are no contested pairs of faces that every restorer has restored."""
+    """The simulation cannot run, for example because no face has been restored by two restorers."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Simulation:
     campaign: Campaign
     annotators: list[User]
     panel: TastePanel
-    appeals: dict[int, Utility]  # candidate -> how good it feels
+    appeals: dict[int, Utility]  # candidate id -> appeal
 
     def total(self, limit: int | None) -> int:
         wanted = self.campaign.item_count * min(self.campaign.overlap, len(self.annotators))
@@ -39,7 +38,10 @@ class Simulation:
 
 
 def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulation:
-    """The simulated users, their campaign over all contested training and gold pairs, and a calibrated taste."""
+    """Set up the simulated users, their campaign over all contested training and gold pairs, and a calibrated taste.
+
+    Raises `NothingToJudge`.
+    """
     try:
         lifecycle.require_slug(slug)
     except Refused as refused:
@@ -49,15 +51,15 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
     )
     gold_set = GoldSet.objects.filter(campaign=campaign).first()
     if gold_set and gold_set.frozen_at:
-        raise NothingToJudge(f"The {gold_set} is frozen: it takes no more answers.")
+        raise NothingToJudge(f"The {gold_set} is frozen and accepts no more answers.")
     raw, restorers = _raw_utilities(_restorers_of(campaign) if gold_set else _all_restorers())
     if not raw:
         raise NothingToJudge("No face has been restored by two restorers: run restore and build_pairs first.")
     table = np.array([[raw[face][name] for name in restorers] for face in sorted(raw)])
     panel = TastePanel.fit(table, restorers, TasteConfig(seed=seed))
-    if gold_set is None:  # a gold set's pairs were fixed when it was made
+    if gold_set is None:  # the pairs of a gold set are fixed
         asked = Pair.objects.filter(
-            kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=[Split.TRAIN, Split.GOLD]
+            kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=lifecycle.CAMPAIGN_SPLITS
         )
         items.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))
     campaign.refresh_from_db()
@@ -75,7 +77,9 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
 def _simulated_user(number: int) -> User:
     user, created = User.objects.get_or_create(username=f"simulated{number}", defaults={"simulated": True})
     if not user.simulated:
-        raise NothingToJudge(f"The user “{user.username}” is a person; simulated annotators need that name.")
+        raise NothingToJudge(
+            f"The user “{user.username}” is not simulated. Rename it: simulated annotators need the name."
+        )
     if created:
         user.set_unusable_password()
         user.save()
@@ -95,7 +99,8 @@ def _restorers_of(campaign: Campaign) -> list[str]:
 
 
 def _raw_utilities(restorers: list[str]) -> tuple[dict[int, dict[str, Utility]], list[str]]:
-    """Face -> restorer -> utility, for faces with landmarks that every one of these has restored."""
+    """Return face -> restorer -> utility for the faces with landmarks that all these restorers have restored, and the
+    restorers."""
     raw: dict[int, dict[str, Utility]] = {}
     if len(restorers) < 2:
         return raw, restorers
@@ -110,7 +115,7 @@ def _raw_utilities(restorers: list[str]) -> tuple[dict[int, dict[str, Utility]],
 
 
 def judge_all(plan: Simulation, *, limit: int | None = None) -> Iterator[Step]:
-    """In turns, each takes the next item and answers it, until nothing is left or `limit` answers are in."""
+    """Let the annotators answer their next items in turn, until nothing is left or `limit` answers are stored."""
     waiting = list(enumerate(plan.annotators))
     answered = 0
     while waiting:
@@ -128,7 +133,7 @@ def judge_all(plan: Simulation, *, limit: int | None = None) -> Iterator[Step]:
 
 def _answer(plan: Simulation, number: int, annotator: User, lease: Lease) -> None:
     pair = lease.item.pair
-    # The key is made of content, so that the same pictures get the same answers on another database.
+    # Derived from the image content, so that the same images get the same answers in any database.
     key = f"{pair.first.sha256}/{pair.second.sha256}"
     answer = plan.panel.judge(
         number, plan.appeals[pair.first_id], plan.appeals[pair.second_id], lease.left_is_first, key

@@ -1,6 +1,6 @@
-"""The tour: the whole chain on the demo's faces, from photographs to a report, with SIMULATED annotators.
+"""The tour: the full pipeline on the demo's faces, from photographs to a report, with SIMULATED annotators.
 
-What it is made of is a list of steps; what is done stands in FOLDER/tour.json, so that a tour that was killed goes on.
+A tour is a list of steps. FOLDER/tour.json records the completed ones, so that an interrupted tour can resume.
 """
 
 import json
@@ -20,21 +20,21 @@ from annotate.pipeline.stage import Step as StageStep
 from rewardlab.files import write_atomic
 from rewardlab.training import runs
 
-PIXELS = 128  # of the compact restorers
-PRESET = "paper"  # of the degradation
+PIXELS = 128  # image size of the compact restorers
+PRESET = "paper"  # degradation
 FRM, JUDGE, BASE, TUNED, COMPARISON = "frm", "judge", "base", "tuned", "comparison"  # the runs
-STRUCTURE_METRIC = "lpips"  # a loss of refl, and so no judge of it
+STRUCTURE_METRIC = "lpips"  # a loss term of refl, so not an independent metric
 MOST_FACES = 10_000
-SAVED_EVERY = 3  # points of a curve
+POINTS_PER_CHECKPOINT = 3  # points of a training curve
 
 
 class TourError(ValueError):
-    """The tour cannot begin; the message says what to do."""
+    """The tour cannot run; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class TourSize:
-    """How much of everything. Steps are the optimizer's, batches are faces a step."""
+    """Size of a tour. Steps are optimizer steps; a batch counts faces."""
 
     train: int  # faces
     gold: int
@@ -44,20 +44,20 @@ class TourSize:
     frm_steps: int
     base_steps: int
     refl_steps: int
-    held_out: int  # test faces that the trainings are looked at by
+    held_out: int  # test faces that monitor the trainings
     batch: int = 8
     log_every: int = 10
-    evaluations: int = 4  # of every training, on the held-out faces or the gold set, after the initial one
-    metrics: tuple[str, ...] = ()  # of the comparison; none named: all that can run here
+    evaluations: int = 4  # per training, on the held-out faces or the gold set, after the initial one
+    metrics: tuple[str, ...] = ()  # of the comparison; empty: all available ones
 
     @property
     def faces(self) -> dict[str, int]:
-        """By split, in the order in which the demo's faces are given out."""
+        """Faces by split, in the order in which the demo's faces are assigned."""
         return {Split.GOLD.value: self.gold, Split.TEST.value: self.test, Split.TRAIN.value: self.train}
 
 
 SIZES = {
-    # Whether the parts fit together; its figures say nothing.
+    # Checks that the parts work together; its figures are meaningless.
     "tiny": TourSize(
         train=6, gold=2, test=4, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
         batch=2, log_every=1, evaluations=1, metrics=("psnr", "lpips", "sface", "fid"),
@@ -67,7 +67,7 @@ SIZES = {
         train=150, gold=50, test=64, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
         held_out=16,
     ),
-    # Nearly all of the demo's faces, with the trainings' own defaults.
+    # Nearly all of the demo's faces, with the default training lengths.
     "full": TourSize(
         train=380, gold=110, test=110, annotators=5, overlap=3, frm_steps=420, base_steps=2000, refl_steps=150,
         held_out=16,
@@ -77,7 +77,10 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Step:
-    """A management command in words, or a stage of the tour's own. `run`: what it trains, done once that is."""
+    """A management command with its arguments (`words`), or a stage function.
+
+    `run` names the run that the step trains, if any; the step is done when the run is.
+    """
 
     name: str
     title: str
@@ -98,21 +101,21 @@ def steps(size: TourSize) -> list[Step]:
     compared = ("--restorers", BASE, TUNED, "--base", BASE, "--frm", FRM, "--judge", JUDGE)
     chosen = ("--metrics", *size.metrics) if size.metrics else ()
     return [
-        Step("ingest", "photographs into faces", stage=lambda: ingest_faces(size)),
+        Step("ingest", "faces from photographs", stage=lambda: ingest_faces(size)),
         Step("caption", "captions", ("caption",)),
         Step("degrade", "degraded images (Eq. 9)", ("degrade", "--preset", PRESET)),
-        Step("restore", "restored by three general restorers", ("restore",)),
+        Step("restore", "restorations by three general restorers", ("restore",)),
         Step("pairs", "pairs", ("build_pairs",)),
         Step("score", "metrics of every image", ("score", "--metrics", "ssim", "psnr", "lpips", "niqe")),
         Step("judge-pairs", "answers of SIMULATED annotators", ("simulate_annotators", *panel)),
         Step("svm", "support vector machine", ("fit_predictor",)),
         frm(FRM, "reward model", seed=0),
-        frm(JUDGE, "second reward model, which only judges", seed=1),
-        Step("gold", "the reward model on the gold set", ("evaluate_frm", FRM)),
+        frm(JUDGE, "second reward model, used only as judge", seed=1),
+        Step("gold", "reward model on the gold set", ("evaluate_frm", FRM)),
         Step(BASE, "base restorer", (*base, *monitoring, *_training(BASE, size.base_steps, size)), run=BASE),
         Step(TUNED, "reward feedback learning", (*refl, *monitoring, *_training(TUNED, size.refl_steps, size)),
              run=TUNED),
-        Step("restore-test", "test faces restored by base and tuned",
+        Step("restore-test", "test faces, restored by base and tuned",
              ("restore", "--restorer", BASE, "--restorer", TUNED, "--faces", Split.TEST.value)),
         Step(COMPARISON, "base against tuned on the test faces",
              ("evaluate", "--name", COMPARISON, *compared, "--trained-on", STRUCTURE_METRIC, *chosen)),
@@ -123,27 +126,28 @@ def _training(name: str, iterations: int, size: TourSize) -> tuple[str, ...]:
     numbers = {
         "iterations": iterations,
         "log-every": size.log_every,
-        "save-every": SAVED_EVERY * size.log_every,
+        "save-every": POINTS_PER_CHECKPOINT * size.log_every,
         "evaluate-every": -(-iterations // size.evaluations),
     }
     return ("--run", name, *(word for option, value in numbers.items() for word in (f"--{option}", str(value))))
 
 
 def ingest_faces(size: TourSize) -> Iterator[StageStep]:
-    """Exactly so many faces of each split, the same on every machine. Raises `TourError` if there are too few."""
+    """Ingest the required number of faces of each split, the same on every machine. Raises `TourError` if there are too
+    few."""
     sources = portraits.demo_sources(MOST_FACES)
     for split, wanted in size.faces.items():
         config = ingest.IngestConfig(size=PIXELS, shares={split: 1.0})
         while (missing := wanted - Face.objects.filter(split=split).count()) > 0:
             if not sources:
-                raise TourError(f"The demo has {missing} faces too few for the split {split}: choose another --size.")
+                raise TourError(f"The demo has {missing} faces too few for the {split} split. Choose a smaller --size.")
             yield from ingest.ingest(sources[:missing], config=config)
             sources = sources[missing:]
 
 
 @dataclass
 class Entry:
-    """What is known of a step. A step that was killed has more attempts than `seconds` tell of."""
+    """State of a step. `seconds` leaves out attempts that were killed."""
 
     seconds: float = 0.0
     attempts: int = 0
@@ -153,7 +157,7 @@ class Entry:
 
 @dataclass
 class Log:
-    """FOLDER/tour.json."""
+    """Contents of FOLDER/tour.json."""
 
     path: Path
     size: str
@@ -165,7 +169,7 @@ class Log:
 
     @contextmanager
     def timed(self, step: Step) -> Iterator[None]:
-        """Kept whatever the end; done only if there was no error."""
+        """Time and record a step, even if it fails. Marks it as done only on success."""
         entry, since = self.entry(step), time.perf_counter()
         entry.attempts += 1
         entry.code = runs.code_version()["commit"]
@@ -184,18 +188,18 @@ class Log:
 
 
 def open_log(folder: Path, size: str) -> Log:
-    """A new tour, or one that goes on. Raises `TourError` for a folder with other things in it."""
+    """Start a tour or resume one. Raises `TourError` for a folder that holds something else."""
     path = folder / "tour.json"
     if not path.exists():
         if Face.objects.exists():
-            raise TourError(f"{folder} holds faces that are not of a tour: choose another folder.")
+            raise TourError(f"{folder} holds faces that are not part of a tour. Choose another folder.")
         return Log(path, size, datetime.now(UTC).isoformat(timespec="seconds"))
     try:
         found = json.loads(path.read_text())
         entries = {name: Entry(**entry) for name, entry in found["steps"].items()}
         log = Log(path, found["size"], found["started"], entries)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TourError(f"{path} cannot be read ({error}): choose another folder.") from error
+        raise TourError(f"{path} cannot be read ({error}). Choose another folder.") from error
     if log.size != size:
-        raise TourError(f"{folder} holds a tour of size {log.size}: --size {log.size}, or choose another folder.")
+        raise TourError(f"{folder} holds a tour of size {log.size}. Pass --size {log.size}, or choose another folder.")
     return log

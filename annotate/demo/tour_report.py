@@ -1,4 +1,4 @@
-"""The report of a tour: one HTML file with its pictures, curves and tables in it, each with where it comes from."""
+"""Report of a tour: one self-contained HTML file. Each picture, curve and table states its provenance."""
 
 import base64
 import io
@@ -29,11 +29,11 @@ from rewardlab.files import write_atomic
 NAME = "report.html"
 MOST_FACES = 8
 SHOWN = ("lq", tour.BASE, tour.TUNED, "hq")
-DIGITS = 12  # of a sha256 or a commit
+DIGITS = 12  # shown of a sha256 or a commit
 
 
 def write(folder: Path, log: tour.Log, steps: Sequence[tour.Step]) -> Path:
-    """FOLDER/report.html of a tour that is done. Raises `touring.TourError` for a run that cannot be read."""
+    """Write FOLDER/report.html for a completed tour. Raises `tour.TourError` for a run that cannot be read."""
     page = render_to_string("annotate/demo/tour_report.html", _context(log, steps))
     write_atomic(folder / NAME, page.encode())
     return folder / NAME
@@ -44,7 +44,7 @@ def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
     frm, judge, base, tuned, compared = (_run(name) for name in names)
     judged, comparison = frm_evaluation.evaluation(frm), restorer_comparison.comparison(compared)
     if not judged or not comparison or judged.problem or comparison.problem:
-        raise tour.TourError("The results of an evaluation cannot be read: take the tour in another folder.")
+        raise tour.TourError("The results of an evaluation cannot be read. Run the tour in another folder.")
     refl = restorer_history.history(tuned)
     headings = dict(runs_plots.restorer_plots(refl, tuned.total))
     base_plots = runs_plots.restorer_plots(restorer_history.history(base), base.total)
@@ -67,8 +67,8 @@ def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
         "runs": {"frm": frm, "judge": judge, "base": base, "tuned": tuned},
         "from": {run.name: _source(run) for run in (frm, judge, base, tuned)}
         | {
-            "comparison": _told(compared.name, faces=comparison.sha256, code=comparison.code.get("commit", "")),
-            "gold": _told(frm.name, preferences=frm.snapshot.sha256, code=_code(log, "gold")),
+            "comparison": _provenance(compared.name, faces=comparison.sha256, code=comparison.code.get("commit", "")),
+            "gold": _provenance(frm.name, preferences=frm.snapshot.sha256, code=_code(log, "gold")),
         },
         "svm": predictor_status.current_predictor(),
         "svm_code": _short(_code(log, "svm")),
@@ -90,19 +90,19 @@ def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
 def _run(name: str) -> RunFolder:
     run = run_folders.get_run(name)
     if run is None or run.problem:
-        reason = run.problem if run else "it is not there"
-        raise tour.TourError(f"The run {name} cannot be read ({reason}): take the tour in another folder.")
+        reason = run.problem if run else "it does not exist"
+        raise tour.TourError(f"The run {name} cannot be read ({reason}). Run the tour in another folder.")
     return run
 
 
 def _style() -> str:
-    """The app's style sheet, which needs no other file."""
+    """Return the site's style sheet, which refers to no other file."""
     path = finders.find("style.css")
     return Path(str(path)).read_text()
 
 
 def _source(run: RunFolder) -> str:
-    return _told(
+    return _provenance(
         run.name,
         preferences=run.snapshot.sha256,
         faces=run.photographs.sha256,
@@ -110,15 +110,15 @@ def _source(run: RunFolder) -> str:
     )
 
 
-def _told(run: str, *, preferences: str = "", faces: str = "", code: str) -> str:
-    """What stands beneath a figure: its run, the snapshots it reads, and the code."""
+def _provenance(run: str, *, preferences: str = "", faces: str = "", code: str) -> str:
+    """Describe the source of a figure: its run, the snapshots that the run reads, and the code version."""
     snapshots = {"preferences": preferences, "faces": faces}
-    parts = [f"snapshot of {what} {sha256[:DIGITS]}" for what, sha256 in snapshots.items() if sha256]
+    parts = [f"snapshot of {kind} {sha256[:DIGITS]}" for kind, sha256 in snapshots.items() if sha256]
     return " · ".join([f"run {run}", *parts, f"code {_short(code)}"])
 
 
 def _short(commit: str) -> str:
-    """A plus says that files were changed since."""
+    """Shorten a commit. A plus marks uncommitted changes."""
     return commit[:DIGITS] + ("+" if commit.endswith("+") else "")
 
 
@@ -127,12 +127,12 @@ def _code(log: tour.Log, step: str) -> str:
 
 
 def _methods(judged: FrmEvaluation) -> list[frm_evaluation.MethodRow]:
-    """Those that had an answer, on contested pairs."""
+    """Return the methods with a result on contested pairs."""
     return [row for row in judged.rows if row.stratum == "contested" and row.share]
 
 
 def _share(run: RunFolder) -> Share | None:
-    """Of the contested gold pairs at the end of a training; its curve knows no interval."""
+    """Return the agreement on contested gold pairs at the end of a training. The curve has no interval."""
     for gold in run_folders.history(run).gold[-1:]:
         if (value := gold.agreement["contested"]) is not None:
             return Share(value, value, value, gold.pairs["contested"])
@@ -141,7 +141,7 @@ def _share(run: RunFolder) -> Share | None:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A metric of all restorers."""
+    """One metric for all restorers."""
 
     metric: Metric
     cells: list[Cell | None]
@@ -149,15 +149,15 @@ class MetricRow:
 
 
 def _lines(comparison: RestorerComparison) -> list[MetricRow]:
-    found = []
+    rows = []
     for number, metric in enumerate(comparison.metrics):
         cells = {row.restorer: row.cells[number] for row in comparison.rows}
-        found.append(MetricRow(metric, list(cells.values()), cells.get(tour.TUNED)))
-    return found
+        rows.append(MetricRow(metric, list(cells.values()), cells.get(tour.TUNED)))
+    return rows
 
 
 def _verdicts(comparison: RestorerComparison) -> dict[str, list[MetricRow]]:
-    """better, worse and unclear -> the metrics by which the tuned restorer is so."""
+    """Map better, worse and unclear to the metrics with this verdict on the tuned restorer."""
     lines = [line for line in _lines(comparison) if line.tuned]
     return {
         verdict: [line for line in lines if line.tuned and line.tuned.verdict == verdict]
@@ -173,7 +173,7 @@ class FacePicture:
 
 
 def _faces(run: RunFolder, comparison: RestorerComparison) -> list[list[FacePicture]]:
-    """The first faces, a row each of degraded, base, tuned and original."""
+    """Return the pictures of the first faces: one row per face, with degraded, base, tuned and original."""
     titles = {name: title for name, title in comparison.columns.items() if name in SHOWN}
     titles |= {tour.BASE: "base", tour.TUNED: "tuned by reward"}
     return [
@@ -187,7 +187,7 @@ def _faces(run: RunFolder, comparison: RestorerComparison) -> list[list[FacePict
 
 
 def _uri(run: RunFolder, file: str) -> str:
-    """The picture itself, as WebP in an address; empty if it is not there."""
+    """Return the picture as a WebP data URI; empty if there is no such picture."""
     path = pictures.picture_file(run, file)
     if path is None:
         return ""

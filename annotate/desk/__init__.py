@@ -1,1 +1,1 @@
-"""Judging: leases, the queue, answers, onboarding, and the annotator's pages."""
+"""The judging desk: leases, queue, answers, onboarding, and the annotator's pages."""

@@ -1,3 +1,5 @@
+"""Forms of the judging desk."""
+
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
@@ -14,8 +16,10 @@ SKIP_REASONS = (
 
 
 class AnswerForm(forms.Form):
-    """One click: the button's value holds choice and rule, as `left:realism`, or `cant_tell`. A study's questions
-    have no rules: `left`, `right`."""
+    """One answer. The button's value holds side and rule (`left:realism`), or `cant_tell`.
+
+    A study's questions have no rules: `left`, `right`.
+    """
 
     lease = forms.UUIDField()
     key = forms.UUIDField()
@@ -25,24 +29,24 @@ class AnswerForm(forms.Form):
 
     def __init__(self, *args, questions: tuple[Question, ...], **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.by_rules = Question.PREFERENCE in questions
+        self.has_rules = Question.PREFERENCE in questions
 
     def clean_answer(self) -> tuple[str, str | None]:
         choice, _colon, criterion = self.cleaned_data["answer"].partition(":")
         if choice == "cant_tell" and not criterion:
             return choice, None
         if choice in ("left", "right"):
-            if self.by_rules and criterion in Criterion.values:
+            if self.has_rules and criterion in Criterion.values:
                 return choice, criterion
-            if not self.by_rules and not criterion:
+            if not self.has_rules and not criterion:
                 return choice, None
         raise forms.ValidationError(_("Choose the left or the right image by a rule, or “can't tell”."))
 
     def clean_tools(self) -> dict[str, int]:
-        used = self.cleaned_data["tools"] or {}
-        if fault := viewer_tools.faults_of(used):
-            raise forms.ValidationError(fault)
-        return used
+        counts = self.cleaned_data["tools"] or {}
+        if error := viewer_tools.count_error(counts):
+            raise forms.ValidationError(error)
+        return counts
 
 
 class SkipForm(forms.Form):

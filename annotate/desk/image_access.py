@@ -1,4 +1,4 @@
-"""Who may see which image."""
+"""Access control for images."""
 
 from django.db.models import Q
 
@@ -6,11 +6,14 @@ from annotate.models import Campaign, Candidate, Example, Item, Pair, Trial, Use
 
 
 def may_see(user: User, candidate: Candidate) -> bool:
-    """Staff see all. An annotator sees what was given to them, to judge or in a qualification; of its face the input
-    and the reference where the campaign shows these; and the examples of their campaigns."""
+    """Return whether a user may see an image. Staff see every image.
+
+    An annotator sees the images of pairs that they were given, to judge or in a qualification; the input and the
+    reference of a face they were given to judge, if the campaign shows them; and the examples of their campaigns.
+    """
     if user.is_staff:
         return True
-    return _was_given(user, candidate) or _goes_with_what_was_given(user, candidate) or _is_example(user, candidate)
+    return _was_given(user, candidate) or _is_input_or_reference(user, candidate) or _is_example(user, candidate)
 
 
 def _was_given(user: User, candidate: Candidate) -> bool:
@@ -20,13 +23,13 @@ def _was_given(user: User, candidate: Candidate) -> bool:
     return Trial.objects.filter(pair__in=pairs, membership__annotator=user).exists()
 
 
-def _goes_with_what_was_given(user: User, candidate: Candidate) -> bool:
-    shows = {Candidate.LQ: Q(show_input=True), Candidate.HQ: Q(show_reference=True)}.get(candidate.source)
-    if shows is None:
+def _is_input_or_reference(user: User, candidate: Candidate) -> bool:
+    shown_by = {Candidate.LQ: Q(show_input=True), Candidate.HQ: Q(show_reference=True)}.get(candidate.source)
+    if shown_by is None:
         return False
     pairs = list(Pair.objects.filter(face_id=candidate.face_id))
     given = Item.objects.filter(pair__in=pairs, leases__annotator=user).values("campaign")
-    return Campaign.objects.filter(shows, pk__in=given).exists()
+    return Campaign.objects.filter(shown_by, pk__in=given).exists()
 
 
 def _is_example(user: User, candidate: Candidate) -> bool:

@@ -1,4 +1,4 @@
-"""Joining a campaign by its invitation link."""
+"""Join a campaign with an invitation link."""
 
 from django.db import transaction
 from django.db.models import F
@@ -12,8 +12,8 @@ from annotate.models import Invitation, Membership, User
 
 @transaction.atomic
 def join(*, token: str, person: User | None = None) -> Membership:
-    """Take a place of an invitation: as `person`, or as a new guest with a pseudonym. One who is in already takes
-    no second place."""
+    """Take a place of an invitation: for `person`, or for a new guest with a pseudonym. A member takes no second
+    place. Raises `Refused` for an unknown, expired or full invitation."""
     invitation = (
         Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()
     )

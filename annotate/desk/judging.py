@@ -1,12 +1,12 @@
-"""Giving out items and storing answers. Every promise about labels is kept here and by the constraints:
+"""Store, skip and undo answers. These functions and the database constraints guarantee:
 
-- an item goes to as many annotators as the overlap asks, never more (`Item.open_slots` never below 0);
-- an annotator has one lease per item, and a judgement belongs to one revision of one lease;
-- a request carries a key, and the same key is one judgement however often it arrives;
-- a function returns after its transaction has committed: what is acknowledged is on the disk.
+- an item gets as many annotators as the overlap, never more (`Item.open_slots` never drops below 0);
+- an annotator has one lease per item (and one for its repeat), and a judgement is one revision of a lease;
+- a request carries a key, and the same key stores one judgement however often it arrives;
+- a function returns after its transaction has committed: an acknowledged answer is durable.
 
-Every function first locks the annotator's membership, then a lease, then an item: two tabs of one person
-take turns, and no two requests wait for each other in a ring.
+Every function locks the annotator's membership first, then a lease, then an item. This serialises two tabs of one
+annotator and rules out deadlocks.
 """
 
 import uuid
@@ -28,7 +28,7 @@ from annotate.predictor import refit_requests
 
 
 def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> Lease | None:
-    """The lease with this token if it is the annotator's, with their membership locked before it."""
+    """Lock the annotator's membership, then their lease with this token. None if it is not their lease."""
     memberships = Membership.objects.select_for_update(of=("self",))
     if not memberships.filter(annotator=annotator, campaign__items__leases__token=token).first():
         return None
@@ -49,14 +49,13 @@ def submit_judgement(
     item_id: int | None = None,
     change: bool = False,
 ) -> tuple[Judgement, bool]:
-    """Store an answer once. `choice` is left, right or cant_tell; `tools` counts what of the viewer was used.
+    """Store an answer once. `choice` is left, right or cant_tell; `tools` counts the uses of the viewer's tools.
     Returns (judgement, newly stored).
 
-    The same key again returns the first answer. An answer that comes after its lease expired is taken if the item
-    still has room, and refused in words if others have filled it. With `change` an answer that was given before is
-    replaced; the old one stays as an earlier revision.
+    The same key again returns the first answer. An answer to an expired lease is accepted while the item has an open
+    slot. `change` replaces an earlier answer, which stays as an earlier revision. Raises `Refused`.
     """
-    # Locked before the key is looked up: of two equal requests the second finds the first's row.
+    # Lock before looking up the key: of two equal requests, the second must find the first's row.
     lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if first := Judgement.objects.select_related("lease__item").filter(key=key).first():
         if first.lease.annotator_id != annotator.pk:
@@ -104,13 +103,13 @@ def _require_answered(lease: Lease) -> None:
 
 
 def _require_unanswered(lease: Lease) -> None:
-    """And that there is room for the answer: a lease that has run out takes a slot again if one is left."""
+    """Raise `Refused` for a closed lease. An expired lease takes a slot again; refused if none is open."""
     if lease.status in (Lease.Status.ANSWERED, Lease.Status.SKIPPED):
         raise Refused(
             "already_closed",
             _(
-                "You have already dealt with this pair, perhaps in another window. "
-                "The earlier answer stands; use Undo to change it."
+                "You have already answered or skipped this pair, perhaps in another window. "
+                "The earlier answer was kept; use Undo to change it."
             ),
         )
     if lease.status == Lease.Status.EXPIRED and not _take_slot(lease.item_id):
@@ -125,7 +124,10 @@ def _take_slot(item_id: int) -> bool:
 
 
 def _closing_time(annotator: User) -> datetime:
-    """Now, but after all that this annotator has closed: an undo finds the last one although the clock went back."""
+    """Return the current time, or just after the annotator's last closed lease if the clock was set back.
+
+    Undo finds the last lease by this time.
+    """
     closed = Lease.objects.filter(annotator=annotator, closed_at__isnull=False).order_by("-closed_at")
     last = closed.values_list("closed_at", flat=True).first()
     now = timezone.now()
@@ -133,14 +135,14 @@ def _closing_time(annotator: User) -> datetime:
 
 
 def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:
-    what = "repeated" if lease.is_repeat else "answered"
+    counter = "repeated" if lease.is_repeat else "answered"
     Membership.objects.filter(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id).update(
-        **{what: F(what) + answered}, skipped=F("skipped") + skipped
+        **{counter: F(counter) + answered}, skipped=F("skipped") + skipped
     )
 
 
 def _plan_repeat(lease: Lease, *, now: datetime) -> None:
-    """A share of the answers is asked again, later, with the sides mirrored: the annotator's own consistency."""
+    """Plan a mirrored repeat for a share of the answers, to measure the annotator's consistency."""
     gap = None if lease.is_repeat else queueing.draw_repeat(lease)
     if gap is None:
         return
@@ -162,14 +164,14 @@ def _plan_repeat(lease: Lease, *, now: datetime) -> None:
 
 @transaction.atomic
 def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
-    """Give the item back for others, with a reason; it is not offered to this annotator again."""
+    """Return an item to other annotators, with a reason. It is not offered to this annotator again."""
     lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if lease is None:
         raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
     if lease.status == Lease.Status.SKIPPED:
         return lease
     if lease.status == Lease.Status.ANSWERED:
-        raise Refused("already_closed", _("You have already answered this pair. Use Undo to take it back."))
+        raise Refused("already_closed", _("You have already answered this pair. Use Undo to change it."))
     if lease.status == Lease.Status.HELD and not lease.is_repeat:
         return_slot(lease.item_id)
     Lease.objects.filter(pk=lease.pk).update(
@@ -182,10 +184,10 @@ def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
 
 @transaction.atomic
 def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None = None) -> Lease:
-    """Take back the annotator's last answer or skip; the pair is shown again, sides unchanged.
+    """Undo the annotator's last answer or skip. The annotator holds the pair again, with the same sides.
 
-    `expected` is the token of the lease the client believes to be the last: a repeated request then
-    undoes nothing more.
+    `expected` is the token of the lease that the client believes to be the last, so that a repeated request undoes
+    nothing more.
     """
     lock_membership(annotator=annotator, campaign=campaign)
     if GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
@@ -202,7 +204,7 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
         .first()
     )
     if last is None or (expected is not None and last.token != expected):
-        raise Refused("nothing_to_undo", _("There is no answer of yours to take back."))
+        raise Refused("nothing_to_undo", _("You have no answer to undo."))
     if last.status == Lease.Status.SKIPPED:
         if not last.is_repeat and not _take_slot(last.item_id):
             raise Refused("item_full", _("Others have answered the pair you skipped; it needs no more answers."))

@@ -1,4 +1,4 @@
-"""Leases: which items an annotator holds, how they are issued, and how they return."""
+"""Issue, renew and return leases, which reserve items for an annotator."""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ from annotate.models import Campaign, Item, Lease, Membership, User
 
 
 def lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
-    """Lock the membership's row for the transaction, before any lease or item. Raises `Refused` if there is none."""
+    """Lock the membership's row for the transaction, before any lease or item. Raises `Refused` for a non-member."""
     membership = Membership.objects.select_for_update().filter(annotator=annotator, campaign=campaign).first()
     if membership is None:
         raise Refused("not_a_member", _("You are not a member of “%s”. Ask the lead to add you.") % campaign)
@@ -22,7 +22,7 @@ def lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
 
 
 def held_leases(*, annotator: User, campaign: Campaign) -> QuerySet[Lease]:
-    """What the annotator holds, in the order it was given out (an undone item comes first again)."""
+    """Return the annotator's held leases in the order of issue (an undone item comes first again)."""
     held = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.HELD)
     return _with_images(held).order_by("issued_at", "pk")
 
@@ -32,32 +32,32 @@ def _with_images(leases: QuerySet[Lease]) -> QuerySet[Lease]:
 
 
 def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[Lease]:
-    """Up to `depth` leases of this annotator: those held, renewed, then new ones. Empty: nothing is left.
+    """Return up to `depth` leases of this annotator: the held ones, renewed, then new ones. Empty if nothing is left.
 
     1. Lock the membership, so that two tabs of one annotator get the same items.
-    2. Renew what is held; asking again changes nothing else.
-    3. Return expired leases of others to their items.
-    4. Give out the mirrored repeats that are due, then the next items of the campaign's order (see `queueing`).
+    2. Renew the held leases; asking again changes nothing else.
+    3. Return the expired leases of others to their items.
+    4. Issue the mirrored repeats that are due, then the next items in the campaign's order (see `queueing`).
 
-    What others are taking at the same moment is passed over. Only if there is nothing else it is waited for, in a
-    transaction that holds no other item, so that no two requests wait for each other.
+    Items that other requests have locked are skipped. If nothing else is left, a second transaction waits for them; it
+    locks no other item, so that requests cannot deadlock.
     """
-    leases, is_passed_over = _lease_items(annotator=annotator, campaign=campaign, depth=depth)
-    if is_passed_over:
+    leases, has_locked_items = _lease_items(annotator=annotator, campaign=campaign, depth=depth)
+    if has_locked_items:
         leases, _ = _lease_items(annotator=annotator, campaign=campaign, depth=1, wait=True)
     return leases
 
 
 @transaction.atomic
 def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool = False) -> tuple[list[Lease], bool]:
-    """The leases, and whether there are none only because others were taking what is left."""
+    """Return the leases, and whether there are none only because other requests have locked what is left."""
     if not campaign.open:
         raise Refused("campaign_closed", _("“%s” is paused. Your answers are kept; come back later.") % campaign)
     membership = lock_membership(annotator=annotator, campaign=campaign)
     onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
-    # Locked: one that runs out just now is either renewed or given back, never both.
+    # Locked, so that a lease that expires now is either renewed or returned, never both.
     held = held_leases(annotator=annotator, campaign=campaign).select_for_update(of=("self",))
     leases = list(held[:depth])
     Lease.objects.filter(pk__in=[lease.pk for lease in leases]).update(expires_at=expires_at)
@@ -66,11 +66,11 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
     if len(leases) < depth and not wait:
         _return_expired_leases(now=now)
     while len(leases) < depth:
-        following = _issue_next(membership, now=now, expires_at=expires_at, wait=wait)
-        if following is None:
+        issued = _issue_next(membership, now=now, expires_at=expires_at, wait=wait)
+        if issued is None:
             break
-        leases.append(following)
-    return leases, not leases and not wait and queueing.is_passed_over(membership)
+        leases.append(issued)
+    return leases, not leases and not wait and queueing.has_locked_items(membership)
 
 
 def _return_expired_leases(*, now: datetime) -> None:
@@ -78,7 +78,7 @@ def _return_expired_leases(*, now: datetime) -> None:
 
 
 def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
-    """Return held leases to their items, for others; a repeat goes back to its annotator's plan. Returns how many."""
+    """Return held leases to their items for others, and repeats to their annotator's plan. Returns the number."""
     locked = held.select_for_update(skip_locked=skip_locked, of=("self",)).order_by("item_id")
     returned = 0
     for pk, item_id, is_repeat in list(locked.values_list("pk", "item_id", "is_repeat")):
@@ -91,7 +91,7 @@ def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
 
 
 def return_slot(item_id: int) -> None:
-    """Open one more slot of an item, and mark the item as given back."""
+    """Reopen one slot of an item and mark the item as given back."""
     Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1, given_back=True)
 
 
@@ -105,7 +105,7 @@ def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime, 
     repeat = repeats.filter(due_after__lte=membership.answered + membership.repeated).first()
     drawn = None if repeat else _draw_next(membership, wait=wait)
     if drawn is None:
-        # Nothing else is left: repeats that are not due yet are asked all the same.
+        # Nothing else is left: ask repeats before they are due.
         repeat = repeat or repeats.first()
         if repeat is None:
             return None

@@ -1,5 +1,7 @@
-"""What comes before the first pair, per campaign and optional: consent, tutorial, qualification (App. A.1's people
-were instructed; the texts are the campaign's own)."""
+"""Steps before the first pair: consent, tutorial, qualification. Each campaign chooses its own.
+
+The paper's annotators were instructed (App. A.1); the texts here are the campaign's own.
+"""
 
 import hashlib
 import math
@@ -15,15 +17,15 @@ from annotate.common.refusals import Refused
 from annotate.models import Campaign, Membership, Pair, Trial, User
 
 CONSENT, TUTORIAL, QUALIFICATION = "consent", "tutorial", "qualification"
-DEMANDS = {
-    CONSENT: gettext_lazy("Read what this campaign asks your consent to, and agree, before the first pair."),
+REQUIREMENTS = {
+    CONSENT: gettext_lazy("Read the consent text and agree to it before the first pair."),
     TUTORIAL: gettext_lazy("Read the tutorial before the first pair."),
     QUALIFICATION: gettext_lazy("Pass the qualification round before the first pair."),
 }
 
 
 def next_step(membership: Membership) -> str | None:
-    """consent, tutorial or qualification: the first that is still to be done; None: ready to judge."""
+    """Return the first step still to do: consent, tutorial or qualification. None if ready to judge."""
     campaign = membership.campaign
     if campaign.consent and membership.consent_sha256 != consent_sha256(campaign):
         return CONSENT
@@ -36,11 +38,11 @@ def next_step(membership: Membership) -> str | None:
 
 def require_ready(membership: Membership) -> None:
     if step := next_step(membership):
-        raise Refused(f"{step}_needed", str(DEMANDS[step]))
+        raise Refused(f"{step}_needed", str(REQUIREMENTS[step]))
 
 
 def consent_sha256(campaign: Campaign) -> str:
-    """A text that was changed is asked for again."""
+    """Hash the consent text: a changed text needs a new consent."""
     return hashlib.sha256(campaign.consent.encode()).hexdigest()
 
 
@@ -49,9 +51,9 @@ def membership_of(*, annotator: User, campaign: Campaign) -> Membership | None:
 
 
 def agree(*, membership: Membership, sha256: str) -> None:
-    """Store the consent to the text with this hash. Refused if the text was changed while it was read."""
+    """Store the consent to the text with this hash. Raises `Refused` if the text has changed since."""
     if sha256 != consent_sha256(membership.campaign):
-        raise Refused("text_changed", _("The text has been changed meanwhile. Please read it again."))
+        raise Refused("text_changed", _("The text has changed in the meantime. Please read it again."))
     Membership.objects.filter(pk=membership.pk).update(consent_sha256=sha256, consented_at=timezone.now())
 
 
@@ -61,7 +63,7 @@ def finish_tutorial(*, membership: Membership) -> None:
 
 @transaction.atomic
 def current_trial(*, membership: Membership) -> Trial | None:
-    """The pair to answer now; a new round is drawn when one is due. None: passed, or no round is left."""
+    """Return the pair to answer now, after drawing a new round if one is due. None if passed or out of rounds."""
     membership = Membership.objects.select_for_update(of=("self",)).select_related("campaign").get(pk=membership.pk)
     if membership.qualified_at:
         return None
@@ -84,8 +86,8 @@ def _draw_round(membership: Membership, number: int) -> None:
     if len(pairs) < campaign.qualification_size:
         raise Refused(
             "too_few_known_pairs",
-            _("There are only %(there)d pairs with a known answer left, and a round takes %(wanted)d. Tell the lead.")
-            % {"there": len(pairs), "wanted": campaign.qualification_size},
+            _("Only %(left)d pairs with a known answer are left, but a round needs %(needed)d. Tell the lead.")
+            % {"left": len(pairs), "needed": campaign.qualification_size},
         )
     order = f"{campaign.seed}/trial/{membership.annotator_id}/{number}"
     pairs.sort(key=lambda pair: randomness.uniform(f"{order}/{pair}"))
@@ -102,7 +104,10 @@ def _draw_round(membership: Membership, number: int) -> None:
 
 
 def known_pairs(campaign: Campaign) -> QuerySet[Pair]:
-    """Anchored pairs of faces that the campaign does not ask about, of training faces: gold answers stay unseen."""
+    """Return anchored pairs of training faces, so that gold answers stay unseen.
+
+    Faces that the campaign asks about are used only if there are no others.
+    """
     asked = campaign.items.values("pair__face")
     anchored = Pair.objects.filter(kind=Pair.Kind.ANCHORED, face__split="train")
     others = anchored.exclude(face__in=asked)
@@ -111,7 +116,7 @@ def known_pairs(campaign: Campaign) -> QuerySet[Pair]:
 
 @transaction.atomic
 def answer_trial(*, membership: Membership, trial_id: int, choice: str) -> Trial:
-    """Store the first answer to a trial; after the round's last, see whether it was passed."""
+    """Store the first answer to a trial. After a round's last answer, check whether the round was passed."""
     membership = Membership.objects.select_for_update(of=("self",)).select_related("campaign").get(pk=membership.pk)
     trial = membership.trials.select_related("pair__first", "pair__second").filter(pk=trial_id).first()
     if trial is None:
@@ -120,8 +125,8 @@ def answer_trial(*, membership: Membership, trial_id: int, choice: str) -> Trial
         return trial
     trial.choice, trial.answered_at = choice, timezone.now()
     trial.save()
-    the_round = round_of(membership=membership, number=trial.round)
-    if all(one.choice for one in the_round) and is_passed(the_round, membership.campaign):
+    trials = round_of(membership=membership, number=trial.round)
+    if all(one.choice for one in trials) and is_passed(trials, membership.campaign):
         Membership.objects.filter(pk=membership.pk).update(qualified_at=timezone.now())
     return trial
 
@@ -130,10 +135,10 @@ def round_of(*, membership: Membership, number: int) -> list[Trial]:
     return list(membership.trials.filter(round=number).select_related("pair__first", "pair__second").order_by("number"))
 
 
-def is_passed(the_round: list[Trial], campaign: Campaign) -> bool:
-    return sum(trial.is_right for trial in the_round) >= needed(len(the_round), campaign)
+def is_passed(trials: list[Trial], campaign: Campaign) -> bool:
+    return sum(trial.is_right for trial in trials) >= needed(len(trials), campaign)
 
 
 def needed(size: int, campaign: Campaign) -> int:
-    """How many of a round's pairs must be right."""
+    """Return the number of correct answers that a round of this size requires."""
     return math.ceil(campaign.qualification_share * size - 1e-9)

@@ -1,4 +1,4 @@
-"""Before the first pair: invitation, consent, tutorial, qualification. All of it works without script."""
+"""Pages before the first pair: invitation, consent, tutorial, qualification. All work without JavaScript."""
 
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
@@ -16,9 +16,9 @@ from annotate.models import Campaign, Invitation, Membership, User
 from annotate.web.markdown import to_html
 from annotate.web.requests import Request
 
-SIGNS_IN_WITH = "django.contrib.auth.backends.ModelBackend"
-GUESTS = signing.TimestampSigner(salt="annotate.guest")
-GONE = {"no_such_invitation": 404, "invitation_expired": 410, "invitation_full": 409}
+SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
+GUEST_SIGNER = signing.TimestampSigner(salt="annotate.guest")
+REFUSAL_STATUS = {"no_such_invitation": 404, "invitation_expired": 410, "invitation_full": 409}
 
 
 def _own_membership(request: Request, slug: str) -> Membership:
@@ -32,7 +32,7 @@ def _own_membership(request: Request, slug: str) -> Membership:
 @login_required
 @require_GET
 def begin(request: Request, slug: str) -> HttpResponse:
-    """The step that is due; once there is none, the desk."""
+    """Show the step that is due, or redirect to the desk."""
     membership = _own_membership(request, slug)
     campaign, step = membership.campaign, onboarding.next_step(membership)
     if step is None:
@@ -43,7 +43,7 @@ def begin(request: Request, slug: str) -> HttpResponse:
         "campaign": campaign,
         "text": to_html(campaign.consent if step == onboarding.CONSENT else campaign.tutorial),
         "sha256": onboarding.consent_sha256(campaign),
-        "way_back": _way_back(request),
+        "return_link": _return_link(request),
     }
     return render(request, f"annotate/desk/{step}.html", context)
 
@@ -71,7 +71,7 @@ def tutored(request: Request, slug: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def qualification(request: Request, slug: str) -> HttpResponse:
-    """The pair to answer now; after an answer what was right; at a round's end how it went."""
+    """Show the pair to answer; after an answer, the solution; after a round, the result."""
     membership = _own_membership(request, slug)
     if onboarding.next_step(membership) != onboarding.QUALIFICATION and membership.qualified_at is None:
         return redirect("begin", slug=slug)
@@ -82,8 +82,8 @@ def qualification(request: Request, slug: str) -> HttpResponse:
     except Refused as refused:
         return _refusal(request, refused, 409)
     context = {"campaign": membership.campaign, "size": membership.campaign.qualification_size}
-    ended = trials.round_that_ended(membership)
-    if trial is None or (ended and trial.number == 0 and "next" not in request.GET):
+    completed = trials.last_completed_round(membership)
+    if trial is None or (completed and trial.number == 0 and "next" not in request.GET):
         result = trials.result(membership)
         return render(request, "annotate/desk/qualification_result.html", context | {"result": result})
     return render(request, "annotate/desk/qualification.html", context | {"trial": trial})
@@ -101,7 +101,7 @@ def _answered(request: Request, membership: Membership) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def join(request: HttpRequest, token: str) -> HttpResponse:
-    """An invitation. Only the button takes a place: those who look at links before people do take none."""
+    """Show an invitation. Only the button takes a place, so that link previews take none."""
     person = request.user if isinstance(request.user, User) else None
     if request.method == "GET":
         invitation = Invitation.objects.select_related("campaign").filter(token=token).first()
@@ -114,30 +114,30 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     try:
         membership = invitations.join(token=token, person=person)
     except Refused as refused:
-        return _refusal(request, refused, GONE.get(refused.code, 409))
+        return _refusal(request, refused, REFUSAL_STATUS.get(refused.code, 409))
     if person is None:
-        login(request, membership.annotator, backend=SIGNS_IN_WITH)
+        login(request, membership.annotator, backend=SIGN_IN_BACKEND)
     return redirect("begin", slug=membership.campaign.slug)
 
 
 @require_http_methods(["GET", "POST"])
 def come_back(request: HttpRequest, signed: str) -> HttpResponse:
-    """A guest's own link: signs them in again, on any device. Accounts with a password have none."""
+    """Sign a guest in again by their personal link, on any device. Accounts with a password have no such link."""
     try:
-        pk = GUESTS.unsign(signed)
+        pk = GUEST_SIGNER.unsign(signed)
     except signing.BadSignature as error:
-        raise Http404("This link is damaged.") from error
+        raise Http404("This link is incomplete or was altered.") from error
     guest = get_object_or_404(User, pk=pk, guest=True, is_active=True, is_staff=False)
     if request.method == "GET":
         return render(request, "annotate/desk/come_back.html")
-    login(request, guest, backend=SIGNS_IN_WITH)
+    login(request, guest, backend=SIGN_IN_BACKEND)
     return redirect("home")
 
 
-def _way_back(request: Request) -> str:
+def _return_link(request: Request) -> str:
     if not request.user.guest:
         return ""
-    return request.build_absolute_uri(reverse("come_back", args=[GUESTS.sign(str(request.user.pk))]))
+    return request.build_absolute_uri(reverse("come_back", args=[GUEST_SIGNER.sign(str(request.user.pk))]))
 
 
 def _refusal(request: HttpRequest, refused: Refused, status: int) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""What pages and the API show of a campaign, the predictor and the stages. Costs do not grow with the items."""
+"""Progress of an annotator and of a campaign. The cost does not grow with the number of items."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How a qualification goes, and how long a campaign takes."""
+"""Results of qualification rounds, and the estimated duration of a campaign."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ RECENT = 500
 
 @dataclass(frozen=True)
 class Result:
-    """The last round that was answered whole."""
+    """Result of the last completed round."""
 
     trials: list[Trial]
     passed: bool
@@ -22,15 +22,15 @@ class Result:
         return sum(trial.is_right for trial in self.trials)
 
 
-def round_that_ended(membership: Membership) -> int | None:
-    """The number of the last round whose every pair is answered."""
-    begun = membership.trials.filter(choice="").values_list("round", flat=True).first()
-    ended = membership.trials.exclude(round=begun) if begun else membership.trials
-    return ended.order_by("-round").values_list("round", flat=True).first()
+def last_completed_round(membership: Membership) -> int | None:
+    """Return the number of the last round in which every pair is answered."""
+    current = membership.trials.filter(choice="").values_list("round", flat=True).first()
+    completed = membership.trials.exclude(round=current) if current else membership.trials
+    return completed.order_by("-round").values_list("round", flat=True).first()
 
 
 def result(membership: Membership) -> Result | None:
-    number = round_that_ended(membership)
+    number = last_completed_round(membership)
     if number is None:
         return None
     campaign = membership.campaign
@@ -44,7 +44,7 @@ def result(membership: Membership) -> Result | None:
 
 
 def minutes_needed(campaign: Campaign) -> int | None:
-    """How long all its items take one person, by the median of what was answered so far; None if too little was."""
+    """Estimate the minutes that one person needs for all items, from the median answer time; None below 20 answers."""
     newest = Judgement.objects.filter(lease__item__campaign=campaign).order_by("-pk")
     seconds = sorted(value for value in newest.values_list("seconds", flat=True)[:RECENT] if value is not None)
     if len(seconds) < 20:

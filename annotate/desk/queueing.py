@@ -1,9 +1,9 @@
-"""Which item comes next, on which sides, and what is asked twice. Every look-up reads a few rows of an index made for
-it, so that its cost does not grow with the number of items.
+"""Choose the next item, its sides and its repeats. Every query reads a few rows of a dedicated index, so that its cost
+does not grow with the number of items.
 
-Balanced: all items in a random order that the campaign's seed fixes; an annotator's cursor walks along it once.
-Uncertain first: the items that the newest SVM is least sure of, ranked by the worker. A random share of the items
-(`Item.audit`) is never chosen by its margin: what is learned from these holds for all pairs.
+Balanced: all items in a random order fixed by the campaign's seed; each annotator's cursor passes over it once.
+Uncertain first: the items with the smallest margins of the newest SVM, ranked by the worker. A random share of the
+items (`Item.audit`) is never chosen by margin, so that estimates from this share hold for all pairs.
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,21 @@ from annotate.common.randomness import uniform
 from annotate.models import Campaign, Item, Lease, Membership
 
 REPEAT_AFTER = (20, 40)  # answers between a pair and its mirrored repeat
-
-
-END = 2**63 - 1  # cursor of one who has walked the whole order
-CURSORS = {"ahead": "cursor", "audit": "audit_cursor"}  # search -> field of the membership
+END = 2**63 - 1  # cursor at the end of the order
+CURSORS = {"ahead": "cursor", "audit": "audit_cursor"}  # search -> field of Membership
 
 
 @dataclass(frozen=True)
 class Draw:
     item: Item
-    how: str  # of Lease.Drawn
+    how: str  # a Lease.Drawn
 
 
 def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
-    """The next item with an open slot that this annotator has neither answered nor skipped, locked. Moves the
-    membership's cursors, which the caller stores.
+    """Lock and return the next item with an open slot that this annotator has neither answered nor skipped.
 
-    Items that others are taking at this moment are passed over; with `wait` they are waited for.
+    Advances the membership's cursors; the caller saves them. Items that other requests have locked are skipped, or
+    waited for with `wait`.
     """
     campaign = membership.campaign
     balanced = campaign.order == Campaign.Order.BALANCED
@@ -46,9 +44,11 @@ def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
     return None
 
 
-def is_passed_over(membership: Membership) -> bool:
-    """Whether there is an item for this annotator that was only out of reach because others were taking it."""
-    return _can_pass_over() and any(_first_position(membership, search) is not None for search in _searches(membership))
+def has_locked_items(membership: Membership) -> bool:
+    """Return whether items for this annotator are left, but locked by other requests."""
+    return _can_skip_locked() and any(
+        _first_position(membership, search) is not None for search in _searches(membership)
+    )
 
 
 def _searches(membership: Membership) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def _searches(membership: Membership) -> tuple[str, ...]:
 
 
 def _ordered(items: QuerySet[Item], search: str, membership: Membership) -> QuerySet[Item] | None:
-    """None: the annotator has walked to the end of this order."""
+    """Return the items of a search in its order; None if the annotator's cursor is at the end."""
     if search in CURSORS and getattr(membership, CURSORS[search]) == END:
         return None
     if search == "ranked":
@@ -82,8 +82,8 @@ def _lock(items: QuerySet[Item], *, wait: bool) -> QuerySet[Item]:
 
 
 def _move_cursor(membership: Membership, search: str, item: Item | None) -> None:
-    """To the item, or to the end; but never past an item that was passed over: it may yet be this annotator's."""
-    first = _first_position(membership, search) if _can_pass_over() else None
+    """Advance the cursor to the item, or to the end, but not past a locked item, which may become free again."""
+    first = _first_position(membership, search) if _can_skip_locked() else None
     reached = END if item is None else item.position
     if first is not None and first < reached:
         reached = first - 1
@@ -95,15 +95,15 @@ def _first_position(membership: Membership, search: str) -> int | None:
     return None if items is None else items.values_list("position", flat=True).first()
 
 
-def _can_pass_over() -> bool:
-    return connection.features.has_select_for_update_skip_locked  # else writers take turns
+def _can_skip_locked() -> bool:
+    return connection.features.has_select_for_update_skip_locked  # not on SQLite, which serialises writers
 
 
 def _open_items(membership: Membership) -> QuerySet[Item]:
-    closed_to_them = Lease.objects.filter(
-        item=OuterRef("pk"), annotator_id=membership.annotator_id, is_repeat=False
-    ).exclude(status=Lease.Status.EXPIRED)
-    return Item.objects.filter(campaign_id=membership.campaign_id, open_slots__gt=0).filter(~Exists(closed_to_them))
+    closed = Lease.objects.filter(item=OuterRef("pk"), annotator_id=membership.annotator_id, is_repeat=False).exclude(
+        status=Lease.Status.EXPIRED
+    )
+    return Item.objects.filter(campaign_id=membership.campaign_id, open_slots__gt=0).filter(~Exists(closed))
 
 
 def _draws_audit(membership: Membership) -> bool:
@@ -112,12 +112,12 @@ def _draws_audit(membership: Membership) -> bool:
 
 
 def draw_side(item: Item, membership: Membership) -> bool:
-    """Whether the pair's first image is on the left: random per annotator and pair, from the campaign's seed."""
+    """Return whether the pair's first image is on the left: random by annotator and pair, fixed by the seed."""
     return uniform(f"{membership.campaign.seed}/{membership.annotator_id}/{item.pair_id}") < 0.5
 
 
 def draw_repeat(lease: Lease) -> int | None:
-    """After how many further answers this one is asked again with the sides mirrored, if at all."""
+    """Return after how many more answers to repeat this one with mirrored sides; None for no repeat."""
     campaign = lease.item.campaign
     text = f"{campaign.seed}/repeat/{lease.annotator_id}/{lease.item_id}"
     if uniform(text) >= campaign.repeat_share:

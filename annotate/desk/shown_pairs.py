@@ -1,4 +1,4 @@
-"""What the desk shows of an item, and an annotator's own history. A bounded number of queries, whatever the depth."""
+"""Pairs as the desk shows them, and an annotator's past answers. The number of queries does not depend on the depth."""
 
 import uuid
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ from django.db.models import QuerySet
 from annotate.common import sides
 from annotate.models import Campaign, Candidate, Face, Judgement, Lease, User
 
-# A part of the face: its landmarks (of the five: eyes, nose, corners of the mouth), how far above them its middle lies
-# and how wide it is, both in distances between the eyes.
+# Part of the face -> its landmarks (of the five: eyes, nose, mouth corners), the height of its centre above them, and
+# its width, both in units of the distance between the eyes.
 PARTS = {"eyes": ((0, 1), 0.0, 2.2), "nose": ((2,), 0.15, 1.4), "mouth": ((3, 4), 0.0, 1.6), "hair": ((0, 1), 1.1, 3.0)}
-CLOSEST, FURTHEST = 8.0, 1.4
+MAX_ZOOM, MIN_ZOOM = 8.0, 1.4
 
 
 @dataclass(frozen=True)
 class PairView:
-    """An item as its annotator sees it. Nothing in it tells which restorer made an image."""
+    """An item as its annotator sees it. Nothing in it reveals which restorer made an image."""
 
     lease: Lease
     input: Candidate | None
     reference: Candidate | None
-    key: uuid.UUID = field(default_factory=uuid.uuid4)  # the answer's: a form that is sent twice is one answer
+    key: uuid.UUID = field(default_factory=uuid.uuid4)  # of the answer: a form sent twice stores one answer
 
     @property
     def question(self) -> str:
@@ -37,7 +37,7 @@ class PairView:
         return parts_of(self.face)
 
 
-def shown(leases: list[Lease], campaign: Campaign) -> list[PairView]:
+def pair_views(leases: list[Lease], campaign: Campaign) -> list[PairView]:
     sources = [
         source
         for source, wanted in ((Candidate.LQ, campaign.show_input), (Candidate.HQ, campaign.show_reference))
@@ -59,7 +59,7 @@ def shown(leases: list[Lease], campaign: Campaign) -> list[PairView]:
 
 
 def parts_of(face: Face) -> dict[str, list[float]]:
-    """Part of the face -> [x, y, zoom]: its middle in shares of the image, and how far to zoom in on it. Empty
+    """Map each part of the face to [x, y, zoom]: its centre as fractions of the image, and the zoom factor. Empty
     without landmarks."""
     if not face.landmarks:
         return {}
@@ -69,13 +69,13 @@ def parts_of(face: Face) -> dict[str, list[float]]:
     for name, (which, above, width) in PARTS.items():
         x = sum(points[index][0] for index in which) / len(which)
         y = sum(points[index][1] for index in which) / len(which) - above * between
-        zoom = min(CLOSEST, max(FURTHEST, 1 / (width * between)))
+        zoom = min(MAX_ZOOM, max(MIN_ZOOM, 1 / (width * between)))
         parts[name] = [round(value, 4) for value in (min(1, max(0, x)), min(1, max(0, y)), zoom)]
     return parts
 
 
 def own_lease(*, annotator: User, campaign: Campaign, token: uuid.UUID) -> Lease | None:
-    """An answered lease of this annotator, with what its page shows."""
+    """Return this annotator's answered lease with this token, and load what its page shows."""
     return _answered(annotator, campaign).filter(token=token).first()
 
 
@@ -83,15 +83,15 @@ PAGE = 24
 
 
 @dataclass(frozen=True)
-class Past:
-    """One own answer, as it was seen."""
+class PastAnswer:
+    """One of the annotator's answers, as they saw the pair."""
 
     lease: Lease
     judgement: Judgement
 
     @property
     def earlier(self) -> int:
-        """Answers and undos that it replaced."""
+        """Number of earlier revisions: answers and undos."""
         return self.judgement.revision
 
     @property
@@ -99,13 +99,16 @@ class Past:
         return side_of(self.judgement)
 
 
-def history(*, annotator: User, campaign: Campaign, before: uuid.UUID | None = None) -> tuple[list[Past], bool]:
-    """Own answers in force, newest first, and whether there are older ones. Found by an index at any depth."""
+def history(*, annotator: User, campaign: Campaign, before: uuid.UUID | None = None) -> tuple[list[PastAnswer], bool]:
+    """Return a page of the annotator's answers in force, newest first, and whether there are older ones.
+
+    An index serves every page at the same cost.
+    """
     leases = _answered(annotator, campaign).order_by("-closed_at", "-pk")
     if before and (last := own_lease(annotator=annotator, campaign=campaign, token=before)):
         leases = leases.filter(closed_at__lte=last.closed_at).exclude(closed_at=last.closed_at, pk__gte=last.pk)
     page = list(leases[: PAGE + 1])
-    return [Past(lease, lease.judgement) for lease in page[:PAGE] if lease.judgement], len(page) > PAGE
+    return [PastAnswer(lease, lease.judgement) for lease in page[:PAGE] if lease.judgement], len(page) > PAGE
 
 
 def _answered(annotator: User, campaign: Campaign) -> QuerySet[Lease]:
@@ -115,7 +118,7 @@ def _answered(annotator: User, campaign: Campaign) -> QuerySet[Lease]:
 
 
 def last_closed(*, annotator: User, campaign: Campaign) -> uuid.UUID | None:
-    """The lease that an undo would take back."""
+    """Return the token of the lease that an undo would reopen."""
     closed = Lease.objects.filter(
         annotator=annotator,
         item__campaign=campaign,
@@ -125,14 +128,14 @@ def last_closed(*, annotator: User, campaign: Campaign) -> uuid.UUID | None:
 
 
 def side_of(judgement: Judgement) -> str:
-    """left, right or cant_tell, as the annotator saw it; an undo as it is."""
+    """Return the choice as the annotator saw it: left, right or cant_tell; undo for an undo."""
     if judgement.choice == Judgement.Choice.UNDO:
         return judgement.choice
     return sides.side_of(judgement.choice, left_is_first=judgement.left_is_first)
 
 
 def tokens_of(text: str) -> set[uuid.UUID]:
-    """The lease tokens in a list that a browser sent; what is none is passed over."""
+    """Parse a browser's comma-separated list of lease tokens; ignore what is not a UUID."""
     return set(_uuids(text.split(",")))
 
 

@@ -1,16 +1,16 @@
-"""What the viewer of the desk offers. How often each was used is stored with the judgement."""
+"""Tools of the desk's image viewer. Each judgement stores how often each tool was used."""
 
 TOOLS = ("zoom", "pan", "pixels", "swap", "slider", "input", "reference", "brightness", "jump", "guideline")
-MOST = 10_000  # uses of one tool that are believed
+MAX_USES = 10_000  # of one tool; a higher count is rejected
 
 
-def faults_of(used: object) -> str:
-    """What is wrong with a client's count of tools, in words; empty if nothing is."""
-    if not isinstance(used, dict):
-        return "Send an object: name of a tool -> how often it was used."
-    unknown = sorted(set(map(str, used)) - set(TOOLS))
+def count_error(counts: object) -> str:
+    """Return what is wrong with a client's tool counts; empty if they are valid."""
+    if not isinstance(counts, dict):
+        return "Send an object that maps tool names to counts."
+    unknown = sorted(set(map(str, counts)) - set(TOOLS))
     if unknown:
-        return f"There is no tool {unknown[0][:40]!r}. The tools are {', '.join(TOOLS)}."
-    if not all(type(count) is int and 0 <= count <= MOST for count in used.values()):
-        return f"A tool is used a whole number of times, 0 to {MOST}."
+        return f"Unknown tool {unknown[0][:40]!r}. The tools are {', '.join(TOOLS)}."
+    if not all(type(count) is int and 0 <= count <= MAX_USES for count in counts.values()):
+        return f"Each tool count must be a whole number, 0 to {MAX_USES}."
     return ""

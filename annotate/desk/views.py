@@ -1,5 +1,5 @@
-"""The judging desk. The browser holds a few pairs ahead; an answer brings the next of them (`static/desk.js`). Without
-script every form works by itself, one page a pair."""
+"""Pages of the judging desk. The browser holds a few pairs ahead, and each answer fetches the next (`static/desk.js`).
+Without JavaScript the plain forms work, one page per pair."""
 
 import uuid
 from urllib.parse import urlencode
@@ -21,14 +21,14 @@ from annotate.statistics.annotator_checks import TOO_FAST
 from annotate.web.markdown import to_html
 from annotate.web.requests import Request, member_campaign
 
-# The pair on the screen and those that the browser fetches and decodes meanwhile: enough for a slow line.
+# The pair on screen and those that the browser fetches and decodes in advance: enough for a slow connection.
 DEPTH = 4
 RULES = [
-    # (rule, key for left, key for right): one for each rule, under either hand
+    # (rule, key for left, key for right): one row of keys per hand
     (criterion, left, right)
     for criterion, left, right in zip(Criterion, "asd", "jkl", strict=True)
 ]
-PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging without a rest; see there
+PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging without a break, and per answer
 
 
 @login_required
@@ -53,7 +53,7 @@ def answer(request: Request, slug: str) -> HttpResponse:
 
 
 def _store_answer(request: Request, campaign: Campaign, *, change: bool = False) -> str:
-    """Returns what the annotator must be told, if anything. Raises `Refused`."""
+    """Store the submitted answer. Returns a notice for the annotator, or an empty string. Raises `Refused`."""
     form = AnswerForm(request.POST, questions=campaign.questions)
     if not form.is_valid():
         raise Refused("malformed", _first_error(form))
@@ -69,7 +69,7 @@ def _store_answer(request: Request, campaign: Campaign, *, change: bool = False)
         change=change,
     )
     if not created and (shown_pairs.side_of(judgement), judgement.criterion or None) != (choice, criterion):
-        return _("You have answered this pair before; the first answer stands. Use Undo to change it.")
+        return _("You have already answered this pair; the first answer was kept. Use Undo to change it.")
     return ""
 
 
@@ -98,17 +98,17 @@ def undo(request: Request, slug: str) -> HttpResponse:
         judging.undo_last(annotator=request.user, campaign=campaign, expected=expected)
     except Refused as refused:
         return _desk(request, campaign, notice=refused.message, status=status_of(refused))
-    return _desk(request, campaign, notice=_("Taken back. Here is the pair again."))
+    return _desk(request, campaign, notice=_("Undone. Here is the pair again."))
 
 
 @login_required
 @require_GET
 def history(request: Request, slug: str) -> HttpResponse:
-    """One's own answers with their pictures, newest first."""
+    """List the annotator's own answers with their images, newest first."""
     campaign = member_campaign(request, slug)
     before = next(iter(shown_pairs.tokens_of(request.GET.get("before", ""))), None)
-    page, more = shown_pairs.history(annotator=request.user, campaign=campaign, before=before)
-    older = urlencode({"before": page[-1].lease.token}) if more else ""
+    page, has_older = shown_pairs.history(annotator=request.user, campaign=campaign, before=before)
+    older = urlencode({"before": page[-1].lease.token}) if has_older else ""
     return render(
         request,
         "annotate/desk/history.html",
@@ -119,23 +119,23 @@ def history(request: Request, slug: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def change(request: Request, slug: str, token: uuid.UUID) -> HttpResponse:
-    """Look at one's own answer again, and replace it; the old one is kept."""
+    """Show one of the annotator's own answers, or replace it; the old one is kept."""
     campaign = member_campaign(request, slug)
     lease = shown_pairs.own_lease(annotator=request.user, campaign=campaign, token=token)
     if lease is None or lease.judgement is None:
-        raise Http404("There is no such answer of yours.")
+        raise Http404("You have no such answer.")
     notice, status = "", 200
     if request.method == "POST":
         try:
             notice = _store_answer(request, campaign, change=True)
-            messages.success(request, notice or _("Changed. The earlier answer is kept beside it."))
+            messages.success(request, notice or _("Changed. The earlier answer is kept as well."))
             return redirect("history", slug=slug)
         except Refused as refused:
             notice, status = refused.message, status_of(refused)
     context = {
         "campaign": campaign,
-        "pair": shown_pairs.shown([lease], campaign)[0],
-        "past": shown_pairs.Past(lease, lease.judgement),
+        "pair": shown_pairs.pair_views([lease], campaign)[0],
+        "past": shown_pairs.PastAnswer(lease, lease.judgement),
         "rules": RULES,
         "notice": notice,
     }
@@ -148,8 +148,8 @@ def _first_error(form: AnswerForm | SkipForm) -> str:
 
 
 def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int = 200) -> HttpResponse:
-    """The judging page, or for the script what is new on it. A plain form's POST is answered by a redirect, or,
-    refused, by the page itself."""
+    """Render the judging page, or for the script only what is new on it. A plain form's POST redirects; a refused one
+    renders the page."""
     if request.method == "POST" and not request.htmx and status == 200:
         return redirect("judge", slug=campaign.slug)
     refusal = ""
@@ -160,7 +160,7 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
     known = shown_pairs.tokens_of(request.headers.get("X-Known-Leases", ""))
     context = {
         "campaign": campaign,
-        "pairs": shown_pairs.shown([lease for lease in leases if lease.token not in known], campaign),
+        "pairs": shown_pairs.pair_views([lease for lease in leases if lease.token not in known], campaign),
         "held": ",".join(str(lease.token) for lease in leases),
         "last": shown_pairs.last_closed(annotator=request.user, campaign=campaign),
         "skip_reasons": SKIP_REASONS,
@@ -171,9 +171,9 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
         "notice": notice,
         "refusal": refusal,
     }
-    template = "annotate/desk/desk_news.html" if request.htmx else "annotate/desk/judge.html"
+    template = "annotate/desk/desk_update.html" if request.htmx else "annotate/desk/judge.html"
     response = render(request, template, context, status=status)
-    # The back button must ask again: a stale pair would only be refused.
+    # The back button must reload: an answer to a stale pair would be refused.
     response["Cache-Control"] = "no-store"
     response["X-Desk"] = "1"
     return response

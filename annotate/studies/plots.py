@@ -1,4 +1,4 @@
-"""The plot of a user study's preferences."""
+"""Plot of a user study's preference ratios."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +11,14 @@ from annotate.studies.report import PreferenceRatio
 
 
 def preference_plot(question: Question, rows: Sequence[PreferenceRatio]) -> IntervalPlot:
-    """A study's preference ratios on one question, a row a restorer pair, against one half: neither is better."""
-    drawn = []
+    """Plot the preference ratios for one question, one row per restorer pair, with a line at 0.5 (no preference)."""
+    entries = []
     for row in rows:
         ratio = row.found.ratio or 0.0
         low, high = row.found.interval or (ratio, ratio)
         verdict = "better" if low > 0.5 else "worse" if high < 0.5 else ""
-        drawn.append((f"{row.one} over {row.other}", f"{ratio:.0%}", verdict, ratio, low, high))
+        entries.append((f"{row.one} over {row.other}", f"{ratio:.0%}", verdict, ratio, low, high))
     axis = Axis("", 0, 1, 0.25, lambda value: f"{value:.0%}")
-    spoken = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
-    made = plot_intervals(f"{question.label} Preference ratios with 95% intervals: {spoken}", axis, drawn)
-    return replace(made, zero=Mark("as often as not", x=across(axis, 0.5)))
+    summary = ", ".join(f"{title} {value}" for title, value, *_ in entries)
+    intervals = plot_intervals(f"{question.label} Preference ratios with 95% intervals: {summary}", axis, entries)
+    return replace(intervals, zero=Mark("no preference", x=across(axis, 0.5)))

@@ -1,7 +1,7 @@
-"""The user study's figures (App. C, Tables 6, 7), on plain numbers: no database here.
+"""Preference ratios of the user study (App. C, Tables 6, 7) from plain numbers, without the database.
 
-Answers of one participant hang together, and so do answers about one face. An interval that takes them for independent
-is too narrow; the one here draws participants and faces anew, both (a two-way bootstrap).
+Answers of one participant are correlated, and so are answers about one face. An interval that assumes independence is
+too narrow; a two-way bootstrap resamples both participants and faces.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ DRAWS = 4000
 
 @dataclass(frozen=True)
 class StudyVote:
-    """One answer about a restorer pair: `prefers` True for the one in question, None for “can't tell”."""
+    """One answer about a restorer pair. `prefers` is True for the first restorer, None for “can't tell”."""
 
     participant: int
     face: int
@@ -31,7 +31,7 @@ class StudyVote:
 
 @dataclass(frozen=True)
 class Preferred:
-    """How often one of two restorers was preferred, among answers that chose one."""
+    """How often one of two restorers was preferred, among the answers that chose one."""
 
     wins: int
     losses: int
@@ -40,7 +40,7 @@ class Preferred:
     faces: int
     interval: tuple[float, float] | None  # two-way bootstrap, 95%
     why_no_interval: str
-    p_participants: float | None  # exact two-sided sign test over participants; None: all are undecided
+    p_participants: float | None  # exact two-sided sign test over participants; None if all are undecided
 
     @property
     def answers(self) -> int:
@@ -57,13 +57,13 @@ class Preferred:
 
     @property
     def naive_interval(self) -> tuple[float, float] | None:
-        """Wilson's, as if every answer were independent."""
+        """Wilson interval, which assumes independent answers."""
         chosen = self.wins + self.losses
         return wilson(self.wins, chosen) if chosen else None
 
 
 def preferred(votes: Sequence[StudyVote], *, seed: int = 0) -> Preferred:
-    """Raises nothing: what is undefined is None, with the reason in words."""
+    """Summarise the votes on one restorer pair. An undefined interval is None, with the reason in `why_no_interval`."""
     wins = sum(vote.prefers is True for vote in votes)
     losses = sum(vote.prefers is False for vote in votes)
     participants = len({vote.participant for vote in votes})
@@ -72,7 +72,7 @@ def preferred(votes: Sequence[StudyVote], *, seed: int = 0) -> Preferred:
     if participants < LEAST or faces < LEAST:
         why = f"{participants} participants and {faces} faces; an interval needs {LEAST} of each"
     elif wins + losses == 0:
-        why = "nobody chose a side"
+        why = "all answers are “can't tell”"
     else:
         interval = _two_way_bootstrap(votes, seed)
     return Preferred(
@@ -88,7 +88,7 @@ def preferred(votes: Sequence[StudyVote], *, seed: int = 0) -> Preferred:
 
 
 def _two_way_bootstrap(votes: Sequence[StudyVote], seed: int) -> tuple[float, float]:
-    """95% percentile interval of the ratio with participants and faces both drawn anew, with replacement."""
+    """Compute the 95% percentile interval of the ratio, resampling participants and faces with replacement."""
     import numpy as np
 
     from rewardlab.bootstrap import drawn_times, percentile_interval
@@ -102,7 +102,7 @@ def _two_way_bootstrap(votes: Sequence[StudyVote], seed: int) -> tuple[float, fl
 
 
 def _tables(votes: Sequence[StudyVote]) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
-    """Wins, and answers that chose a side: (participants, faces)."""
+    """Count wins and answers that chose a side, each as an array of shape (participants, faces)."""
     import numpy as np
 
     rows = {participant: row for row, participant in enumerate(sorted({vote.participant for vote in votes}))}
@@ -118,10 +118,13 @@ def _tables(votes: Sequence[StudyVote]) -> "tuple[NDArray[np.float64], NDArray[n
 
 
 def sign_test(votes: Sequence[StudyVote]) -> float | None:
-    """Exact two-sided p of “as many participants lean one way as the other”; the undecided are left out."""
-    leaning: dict[int, int] = defaultdict(int)
+    """Return the exact two-sided p of “equally many participants prefer either restorer”; ignores the undecided.
+
+    None if all are undecided.
+    """
+    balances: dict[int, int] = defaultdict(int)
     for vote in votes:
-        leaning[vote.participant] += 0 if vote.prefers is None else 1 if vote.prefers else -1
-    ahead = sum(balance > 0 for balance in leaning.values())
-    behind = sum(balance < 0 for balance in leaning.values())
+        balances[vote.participant] += 0 if vote.prefers is None else 1 if vote.prefers else -1
+    ahead = sum(balance > 0 for balance in balances.values())
+    behind = sum(balance < 0 for balance in balances.values())
     return binomial_two_sided(ahead, ahead + behind) if ahead + behind else None

@@ -1,4 +1,4 @@
-"""What a user study found: answers in force, by restorer pair and question."""
+"""Results of a user study: answers in force by restorer pair and question."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from annotate.studies.preference_ratios import Preferred, StudyVote, preferred
 
 @dataclass(frozen=True)
 class PreferenceRatio:
-    """One question about one restorer pair: how often the first of the two was preferred."""
+    """How often the first restorer of a pair was preferred, for one question."""
 
     one: str
     other: str
@@ -37,7 +37,7 @@ class Study:
 
 
 def study(campaign: Campaign) -> Study:
-    """Of the answers in force."""
+    """Compute the results from the answers in force."""
     answers = Judgement.objects.filter(
         pk__in=Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False).values(
             "judgement_id"
@@ -52,7 +52,7 @@ def study(campaign: Campaign) -> Study:
     )
     by_restorer_pair: dict[tuple[str, str], dict[str, list[StudyVote]]] = defaultdict(lambda: defaultdict(list))
     for person, face, first, second, question, choice in answers:
-        restorer_pair = _in_order(first, second)
+        restorer_pair = _ordered_pair(first, second)
         prefers = None if choice == "cant_tell" else (choice == "first") == (restorer_pair[0] == first)
         by_restorer_pair[restorer_pair][question].append(StudyVote(person, face, prefers))
     rows = [
@@ -65,8 +65,8 @@ def study(campaign: Campaign) -> Study:
     return Study(rows, [Participant(person, found[person.pk]) for person in people])
 
 
-def _in_order(first: str, second: str) -> tuple[str, str]:
-    """The photograph last: it is what a restorer is held against; else by name."""
+def _ordered_pair(first: str, second: str) -> tuple[str, str]:
+    """Order two sources by name, but the photograph last, as the reference."""
     if Candidate.HQ in (first, second):
         return (second if first == Candidate.HQ else first), Candidate.HQ
     return (first, second) if first < second else (second, first)

@@ -1,4 +1,4 @@
-"""The report of a user study (App. C), as a page and as tables to take away."""
+"""Report of a user study (App. C), as a page and as CSV and LaTeX tables."""
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
@@ -49,7 +49,7 @@ HEADER = (
 @login_required
 @require_GET
 def study_table(request: Request, slug: str, form: str) -> HttpResponse:
-    """The same figures as CSV or LaTeX. What is undefined is left empty."""
+    """Export the same figures as CSV or LaTeX. Undefined values are empty."""
     campaign, study = _study(request, slug)
     if form == "csv":
         rows = (_cells(row, simulated=study.any_simulated) for row in study.rows)

@@ -1,4 +1,4 @@
-"""The API as a program uses it: tokens, leases, keys, refusals, images."""
+"""The HTTP API: tokens, leases, keys, errors, images."""
 
 import re
 import uuid
@@ -41,7 +41,7 @@ def api(person):
     return client
 
 
-def test_from_campaign_to_stored_answer(api, campaign):
+def test_next_judgement_and_undo_round_trip(api, campaign):
     assert [row["slug"] for row in api.get("/api/v1/campaigns").data] == ["faces"]
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
     assert set(item) == {
@@ -69,7 +69,7 @@ def test_from_campaign_to_stored_answer(api, campaign):
     assert not api.post("/api/v1/judgements", body, format="json").data["in_force"]
 
 
-def test_when_nothing_is_left_the_answer_is_204(api, campaign):
+def test_next_returns_204_when_nothing_left(api, campaign):
     while (response := api.post("/api/v1/campaigns/faces/next", {}, format="json")).status_code == 200:
         skipped = api.post("/api/v1/skips", {"lease": response.data["lease"], "reason": "other"}, format="json")
         assert skipped.status_code == 204
@@ -84,7 +84,7 @@ def test_when_nothing_is_left_the_answer_is_204(api, campaign):
         ({"choice": "cant_tell", "criterion": "text"}, 400, "no deciding rule"),
         ({"seconds": -1}, 400, "greater than or equal"),
         ({"seconds": "nan"}, 400, "valid number"),
-        ({"tools": {"magic wand": 1}}, 400, "There is no tool"),
+        ({"tools": {"magic wand": 1}}, 400, "Unknown tool"),
         ({"tools": {"zoom": 10_001}}, 400, "0 to 10000"),
         ({"change": "yes"}, 400, "true or false"),
         ({"change": True}, 409, "not answered"),
@@ -93,7 +93,7 @@ def test_when_nothing_is_left_the_answer_is_204(api, campaign):
         ({"item": 10**9}, 404, "not held by you"),
     ],
 )
-def test_rubbish_is_refused_in_words_and_stores_nothing(api, campaign, change, status, words):
+def test_invalid_judgement_refused_and_not_stored(api, campaign, change, status, words):
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
     body = {"item": item["item"], "lease": item["lease"], "key": str(uuid.uuid4()), "choice": "left"} | change
     response = api.post("/api/v1/judgements", body, format="json")
@@ -102,7 +102,7 @@ def test_rubbish_is_refused_in_words_and_stores_nothing(api, campaign, change, s
     assert not Judgement.objects.exists()
 
 
-def test_strangers_see_nothing(campaign):
+def test_non_members_get_no_campaigns_or_items(campaign):
     stranger = APIClient()
     assert stranger.get("/api/v1/campaigns").status_code in (401, 403)
     stranger.force_authenticate(make_user())
@@ -111,18 +111,18 @@ def test_strangers_see_nothing(campaign):
     assert stranger.get("/api/v1/campaigns/faces/progress").status_code == 403
 
 
-def test_session_sign_in_needs_the_csrf_token(person, campaign):
+def test_session_without_csrf_token_forbidden(person, campaign):
     browser = APIClient(enforce_csrf_checks=True)
     browser.login(username="ann", password=PASSWORD)
     assert browser.post("/api/v1/campaigns/faces/next", {}, format="json").status_code == 403
 
 
-def test_images_go_to_those_who_were_given_them(api, campaign, person, client, rng_image):
+def test_images_served_to_lease_holders_and_staff(api, campaign, person, client, rng_image):
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
     shown = Candidate.objects.get(key=item["left"].rsplit("/", 1)[1])
     Candidate.objects.filter(pk=shown.pk).update(sha256=image_store.store_png(rng_image))
     assert client.get(item["left"]).status_code == 401
-    assert api.get(item["left"]).status_code == 200  # by token as well
+    assert api.get(item["left"]).status_code == 200  # with a token
     client.force_login(person)
     response = client.get(item["left"])
     assert response.status_code == 200
@@ -137,7 +137,7 @@ def test_images_go_to_those_who_were_given_them(api, campaign, person, client, r
     assert client.get(item["left"]).status_code == 200
 
 
-def test_what_was_used_and_a_changed_answer_are_stored_and_found_in_the_history(api, campaign, person):
+def test_history_has_tool_counts_and_changed_answer(api, campaign, person):
     answered = []
     for number in range(30):
         held = api.post("/api/v1/campaigns/faces/next", {}, format="json")
@@ -161,7 +161,7 @@ def test_what_was_used_and_a_changed_answer_are_stored_and_found_in_the_history(
     assert stranger.status_code == 404
 
 
-def test_the_history_is_paged_without_gap_or_repetition(api, person):
+def test_history_pages_without_gaps_or_duplicates(api, person):
     campaign = make_campaign(slug="many", faces=20, members=[person])
     for lease in leasing.lease_items(annotator=person, campaign=campaign, depth=60):
         judging.submit_judgement(annotator=person, lease_token=lease.token, key=uuid.uuid4(), choice="left")
@@ -175,7 +175,7 @@ def test_the_history_is_paged_without_gap_or_repetition(api, person):
     assert len(seen) == len(set(seen)) == 60
 
 
-def test_input_and_photograph_are_named_where_the_campaign_shows_them(api, person):
+def test_next_includes_input_and_reference_if_shown(api, person):
     for slug, fields in (("both", {"show_reference": True}), ("none", {"show_input": False})):
         make_campaign(slug=slug, members=[person], **fields)
         item = api.post(f"/api/v1/campaigns/{slug}/next", {}, format="json").data
@@ -187,7 +187,7 @@ def test_input_and_photograph_are_named_where_the_campaign_shows_them(api, perso
         assert sources == (["lq", "hq"] if slug == "both" else [None, None])
 
 
-def test_the_number_of_queries_does_not_grow_with_the_depth(api, person):
+def test_next_query_count_independent_of_depth(api, person):
     make_campaign(slug="deep", faces=3, members=[person], show_reference=True)
     api.post("/api/v1/campaigns/deep/next", {"depth": 8}, format="json")
     counts = []
@@ -198,29 +198,29 @@ def test_the_number_of_queries_does_not_grow_with_the_depth(api, person):
     assert counts[0] == counts[1]
 
 
-def test_before_the_first_pair_the_api_says_what_is_to_be_done(api, person):
+def test_next_refused_before_consent(api, person):
     make_campaign(slug="careful", members=[person], consent="Do you agree?")
     refused = api.post("/api/v1/campaigns/careful/next", {}, format="json")
     assert (refused.status_code, refused.data["code"]) == (403, "consent_needed")
 
 
 def without_random_text(content: str) -> str:
-    """UUIDs and tokens of CSRF and the content security policy may spell anything."""
+    """Remove UUIDs, CSRF tokens and CSP nonces, which may contain any text by chance."""
     return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[A-Za-z0-9_=+/-]{22,}", "", content)
 
 
-def test_nothing_in_an_item_tells_the_restorer(api, campaign, person, client):
+def test_item_and_page_hide_restorers(api, campaign, person, client):
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json")
     client.force_login(person)
     page = client.get("/campaigns/faces/judge").content.decode()
     for source in ("hq", "dat-light", "lanczos", "realesrgan"):
         assert source not in without_random_text(item.content.decode())
         assert source not in without_random_text(page)
-    assert all(key_of(item.data[side]).version == 4 for side in ("left", "right", "input"))  # random ones
+    assert all(key_of(item.data[side]).version == 4 for side in ("left", "right", "input"))  # random UUIDs
 
 
-def test_a_smooth_image_and_a_sharp_one_differ_in_their_pixels_alone(api, campaign, rng_image):
-    """A restorer that blurs makes files that are smaller: the answers must not be."""
+def test_image_responses_differ_only_in_pixels(api, campaign, rng_image):
+    """Blurred images compress to smaller files, but their responses must not be smaller."""
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
     sharp, smooth = rng_image, np.full_like(rng_image, 127)
     files, answers = [], []
@@ -230,7 +230,7 @@ def test_a_smooth_image_and_a_sharp_one_differ_in_their_pixels_alone(api, campai
         files.append(Candidate.objects.get(key=key_of(item[side])).path.stat().st_size)
         answers.append(api.get(item[side]))
         assert np.array_equal(images.decode(answers[-1].content), array)
-        assert sha256 not in str(answers[-1].headers)  # by which a known file would be recognised
+        assert sha256 not in str(answers[-1].headers)  # it would identify a known file
     assert files[0] > 10 * files[1]
     headers = [dict(answer.headers) for answer in answers]
     assert headers[0].pop("ETag") != headers[1].pop("ETag")
@@ -242,12 +242,12 @@ def test_a_smooth_image_and_a_sharp_one_differ_in_their_pixels_alone(api, campai
 
 
 @pytest.mark.parametrize("size", [1, 64, 512, 1024])
-def test_no_image_is_larger_than_what_its_answer_is_filled_up_to(size):
+def test_png_never_exceeds_size_bound(size):
     noise = np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)
     assert len(images.encode_png(noise)) < image_responses.bound(size)
 
 
-def test_the_order_of_ids_does_not_tell_which_restorers_are_compared(person):
+def test_item_ids_independent_of_restorer_pair(person):
     campaign = make_campaign(faces=80, members=[person])
     rows = campaign.items.order_by("pk").values_list("pair__first__source", "pair__second__source")
     counts: dict[frozenset, list[int]] = {}
@@ -255,10 +255,10 @@ def test_the_order_of_ids_does_not_tell_which_restorers_are_compared(person):
         counts.setdefault(frozenset(restorer_pair), [0, 0, 0])[place % 3] += 1
     assert [sum(row) for row in counts.values()] == [80, 80, 80]
     chi_square = sum((n - 80 / 3) ** 2 / (80 / 3) for row in counts.values() for n in row)
-    assert chi_square < 30  # 4 degrees of freedom: by chance once in 200,000; without mixing it is 480
+    assert chi_square < 30  # 4 degrees of freedom: p = 5e-6; without shuffling it is 480
 
 
-def test_the_schema_describes_every_door(client, person):
+def test_schema_lists_endpoints(client, person):
     client.force_login(person)
     schema = client.get("/api/v1/schema", {"format": "json"}).json()
     assert {

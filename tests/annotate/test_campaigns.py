@@ -1,4 +1,4 @@
-"""The lead's side: making a campaign, running it, and seeing who answers how."""
+"""Campaigns for the lead: creation, actions, oversight of annotators."""
 
 import random
 import uuid
@@ -18,10 +18,10 @@ from tests.support.factories import make_campaign, make_face, make_user
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-# How somebody answers, on plain answers
+# Annotator behaviour, from plain answers
 
 
-def test_p_values_are_those_of_scipy():
+def test_p_values_match_scipy():
     from scipy.stats import binomtest, fisher_exact
 
     for hits, of in [(5, 10), (0, 12), (61, 100), (5200, 10_000)]:
@@ -30,11 +30,11 @@ def test_p_values_are_those_of_scipy():
         hits, of, their_hits, their_of = table
         expected = fisher_exact([[hits, of - hits], [their_hits, their_of - their_hits]], alternative="less").pvalue
         assert fewer_than(*table) == pytest.approx(expected, rel=1e-6)
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm 1979, by hand
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # computed manually, Holm 1979
 
 
 def answers_of(annotator: int, rng: random.Random, *, items: int = 200, error: float = 0.2, side=None, seconds=3.0):
-    """Somebody who finds the better image, always the first, but for a share of errors; or chooses by `side`."""
+    """Simulate an annotator who chooses the better image (always the first) with a share of errors, or by `side`."""
     given = []
     for item in range(items):
         left_is_first = rng.random() < 0.5
@@ -51,24 +51,26 @@ def answers_of(annotator: int, rng: random.Random, *, items: int = 200, error: f
     return given
 
 
-def test_those_who_do_not_look_are_named_with_the_reason():
+def test_flags_name_careless_annotators_with_reason():
     rng = random.Random(0)
     given = [answer for n in range(5) for answer in answers_of(n, rng)]
     given += answers_of(10, rng, side=lambda item: "left" if rng.random() < 0.7 else "right")
     given += answers_of(11, rng, side=lambda item: "left" if item % 2 else "right")
     given += answers_of(12, rng, seconds=0.4)
-    told = {annotator: " ".join(flag.words for flag in found) for annotator, found in flags(behaviours(given)).items()}
-    assert set(told) == {10, 11, 12}
-    assert "Chose the left image" in told[10]
-    assert "mirrored repeats" in told[10]
-    assert "most of the others" in told[10]
-    assert "Chose the left" not in told[11]
-    assert "too often" in told[11]
-    assert told[12] == "200 of 200 answers came in under 0.7 s: nobody looks that fast."
+    reasons = {
+        annotator: " ".join(flag.words for flag in found) for annotator, found in flags(behaviours(given)).items()
+    }
+    assert set(reasons) == {10, 11, 12}
+    assert "Chose the left image" in reasons[10]
+    assert "mirrored repeats" in reasons[10]
+    assert "most of the others" in reasons[10]
+    assert "Chose the left" not in reasons[11]
+    assert "too often" in reasons[11]
+    assert reasons[12] == "200 of 200 answers came in under 0.7 s: nobody looks that fast."
 
 
-def test_honest_annotators_are_seldom_suspected():
-    """Of 200 campaigns with ten honest annotators each, at most about one in twenty raises any sign."""
+def test_flags_rare_for_attentive_annotators():
+    """Of 200 campaigns with ten attentive annotators each, about 5% may raise a flag."""
     rng = random.Random(1)
     raised = sum(
         bool(flags(behaviours(answer for n in range(10) for answer in answers_of(n, rng, items=60))))
@@ -77,7 +79,7 @@ def test_honest_annotators_are_seldom_suspected():
     assert raised <= 18  # 5% are 10; more than 18 of 200 has a probability of 0.4%
 
 
-# Making and running a campaign
+# Creating and running a campaign
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def form(**fields) -> dict:
     } | fields  # fmt: skip
 
 
-def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client, lead, faces):
+def test_create_campaign_uses_selected_pairs_as_counted(client, lead, faces):
     ann = make_user("ann")
     chosen = {"splits": ["train"], "restorer_pairs": ["dat-light|lanczos", "lanczos|hq"], "pairs": 4}
     count = client.get(reverse("campaign_count"), chosen | {"overlap": "2"}).content.decode()
@@ -128,27 +130,27 @@ def test_a_campaign_is_made_of_the_chosen_pairs_and_the_count_told_before(client
         ({"splits": ["test"]}, "Select a valid choice"),
         ({"overlap": 0}, "greater than or equal to 1"),
         ({"repeat_share": 0.9}, "less than or equal to 0.5"),
-        ({"name": "New"}, "is the address of a page"),
-        ({"name": "美しさ"}, "Write an address"),
+        ({"name": "New"}, "is reserved for a page"),
+        ({"name": "美しさ"}, "Enter an address"),
         ({"restorer_pairs": ["dat-light|nobody"]}, "Select a valid choice"),
         ({"pairs": -1}, "greater than or equal to 1"),
     ],
 )
-def test_a_wrong_campaign_is_not_made_and_the_field_is_marked(client, lead, faces, fields, words):
+def test_create_campaign_invalid_field_marked(client, lead, faces, fields, words):
     response = client.post(reverse("campaign_new"), form(**fields))
     assert response.status_code == 400
     assert words in response.content.decode()
     assert not Campaign.objects.exists()
 
 
-def test_a_campaign_without_a_pair_is_refused_in_words(client, lead):
+def test_create_campaign_without_pairs_refused(client, lead):
     response = client.post(reverse("campaign_new"), form())
     assert response.status_code == 400
-    assert "No pair fits this choice" in response.content.decode()
+    assert "No pairs match this selection" in response.content.decode()
     assert not Campaign.objects.exists()
 
 
-def test_a_study_always_shows_the_reference(client, lead, faces):
+def test_study_always_shows_reference(client, lead, faces):
     client.post(reverse("campaign_new"), form(kind="study", pairs=2))
     campaign = Campaign.objects.get()
     assert campaign.show_reference
@@ -160,20 +162,20 @@ def do(client, campaign, action, **fields) -> str:
     return client.post(address, fields, follow=True).content.decode()
 
 
-def test_what_a_lead_does_to_a_campaign_is_said_and_logged(client, lead):
+def test_lead_actions_reported_and_logged(client, lead):
     ann, bob = make_user("ann"), make_user("bob")
     campaign = make_campaign(faces=2, members=(ann,))
     lease = leasing.lease_items(annotator=ann, campaign=campaign, depth=2)[0]
     assert "Invited: bob." in do(client, campaign, "invite", people=[bob.pk])
     assert "answered by 3 annotators" in do(client, campaign, "extend", by=2)
-    assert "2 held items were given back" in do(client, campaign, "release", annotator=ann.pk)
+    assert "Released 2 held items" in do(client, campaign, "release", annotator=ann.pk)
     page = do(client, campaign, "invitation", places=5, days=7)
     token = campaign.invitations.get().token
     assert f"http://testserver/join/{token}" in page
     assert "<strong>Paused</strong>" in do(client, campaign, "pause")
     with pytest.raises(judging.Refused, match="was paused"):
         judging.submit_judgement(annotator=ann, lease_token=lease.token, key=uuid.uuid4(), choice="left")
-    assert "Open again" in do(client, campaign, "reopen")
+    assert "Reopened" in do(client, campaign, "reopen")
     logged = AuditEntry.objects.filter(actor=lead).order_by("pk").values_list("action", flat=True)
     assert list(logged) == ["invite", "extend-overlap", "release-leases", "create-invitation", "pause", "reopen"]
     campaign.refresh_from_db()
@@ -182,7 +184,7 @@ def test_what_a_lead_does_to_a_campaign_is_said_and_logged(client, lead):
         ("extend", {"by": 0}, "greater than or equal to 1"),
         ("extend", {"by": "many"}, "whole number"),
         ("invite", {}, "Choose at least one person"),
-        ("adjudicate", {"adjudicate-people": [ann.pk]}, "no pair with all its answers"),
+        ("adjudicate", {"adjudicate-people": [ann.pk]}, "There are no disputed items"),
     ]:
         assert words in do(client, campaign, action, **fields)
     assert client.post(reverse("campaign_action", args=[campaign.slug, "erase"])).status_code == 404
@@ -195,17 +197,17 @@ def judge_all(annotator, campaign, choose) -> None:
         )
 
 
-def test_the_page_counts_people_apart_from_their_mirrored_repeats_and_lets_disagreements_be_settled(client, lead):
+def test_campaign_page_separates_repeats_and_assigns_adjudication(client, lead):
     ann, bob, simon = make_user("ann"), make_user("bob"), make_user("simon", simulated=True)
-    campaign = make_campaign(faces=8, overlap=2, members=(ann, bob), repeat_share=0.5)  # enough for repeats by chance
+    campaign = make_campaign(faces=8, overlap=2, members=(ann, bob), repeat_share=0.5)  # enough for random repeats
     judge_all(ann, campaign, lambda lease: "left" if lease.left_is_first else "right")
     judge_all(bob, campaign, lambda lease: "left")
-    assert oversight.item_counts(campaign) == {"complete": 24, "begun": 0, "untouched": 0}
+    assert oversight.item_counts(campaign) == {"complete": 24, "in progress": 0, "untouched": 0}
     found = {row.annotator: row for row in oversight.overview(campaign).rows}
     assert [found[person].behaviour.answered for person in (ann, bob)] == [24, 24]
     assert found[ann].behaviour.repeats == Lease.objects.filter(annotator=ann, is_repeat=True).count() > 0
     assert found[ann].behaviour.consistency == 1
-    assert found[bob].behaviour.consistency == 0  # always the left: the other image when mirrored
+    assert found[bob].behaviour.consistency == 0  # always left, so the other image when mirrored
     assert found[bob].behaviour.left_share == 1
     differ = sum(not lease.left_is_first for lease in Lease.objects.filter(annotator=bob, is_repeat=False))
     overall = oversight.overview(campaign).overall
@@ -213,13 +215,13 @@ def test_the_page_counts_people_apart_from_their_mirrored_repeats_and_lets_disag
     page = client.get(f"/campaigns/{campaign.slug}/").content.decode()
     assert f"disagree on <strong>{differ}</strong>" in page
     page = do(client, campaign, "adjudicate", **{"adjudicate-people": [simon.pk]})
-    assert f"asks about {differ} disputed items" in page
+    assert f"has {differ} disputed items" in page
     adjudication = Campaign.objects.get(adjudicates=campaign)
     assert list(adjudication.members.all()) == [simon]
-    assert "Settles the disagreements" in client.get(f"/campaigns/{adjudication.slug}/").content.decode()
+    assert "Adjudication of" in client.get(f"/campaigns/{adjudication.slug}/").content.decode()
 
 
-def test_a_campaign_that_has_gone_quiet_raises_an_alarm(client, lead):
+def test_quiet_campaign_raises_alarm(client, lead):
     ann = make_user("ann")
     campaign = make_campaign(faces=1, members=(ann,), quiet_hours=2)
     now = campaign.created_at
@@ -230,14 +232,14 @@ def test_a_campaign_that_has_gone_quiet_raises_an_alarm(client, lead):
     Lease.objects.filter(pk=lease.pk).update(closed_at=now - timedelta(hours=5))
     pace = oversight.pace(campaign)
     assert (pace.answers, pace.last_hour, pace.last_day, pace.quiet_hours) == (1, 0, 1, 5)
-    assert pace.days_left is None  # no whole day has passed
+    assert pace.days_left is None  # no full day has passed
     later = oversight.pace(campaign, now=now + timedelta(hours=18))
     assert later.days_left is None
     Campaign.objects.filter(pk=campaign.pk).update(created_at=now - timedelta(days=2))
     campaign.refresh_from_db()
-    assert oversight.pace(campaign).days_left == 2  # two are left, and one came in the last day
+    assert oversight.pace(campaign).days_left == 2  # two left, one per day
     assert "quiet for 5 h" in client.get("/").content.decode()
     assert "<strong>Quiet:</strong>" in client.get(f"/campaigns/{campaign.slug}/progress").content.decode()
     judge_all(ann, campaign, lambda lease: "left")
-    assert oversight.pace(campaign, now=now + timedelta(days=9)).quiet_for is None  # done is not quiet
+    assert oversight.pace(campaign, now=now + timedelta(days=9)).quiet_for is None  # a finished campaign is not quiet
     assert Judgement.objects.count() == 3

@@ -1,4 +1,4 @@
-"""What `make run` prepares, on a few portraits: demo, simulated annotators, snapshot."""
+"""Demo on a few portraits, as prepared by `make run`: annotators, snapshot, training."""
 
 import io
 import re
@@ -22,7 +22,7 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, settings, client):
+def test_demo_from_commands_to_snapshot_and_model(tmp_path, monkeypatch, settings, client):
     settings.RUN_ROOT = tmp_path / "runs"
     monkeypatch.delenv("DEMO_PASSWORD", raising=False)
     printed = run("demo", "--faces", str(FACES), "--annotators", "2")
@@ -59,7 +59,7 @@ def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, sett
 
     run("snapshot", str(tmp_path / "out"), "--with-images")
     run("snapshot", str(tmp_path / "again"))
-    assert Snapshot.objects.count() == 1  # nothing has changed between the two
+    assert Snapshot.objects.count() == 1  # unchanged data
     header, rows = manifest.read(tmp_path / "out" / "manifest.jsonl")
     assert header["rows"] == len(rows) == Preference.objects.count()
     for row in rows:
@@ -98,12 +98,12 @@ def test_from_two_commands_to_a_manifest_and_a_model(tmp_path, monkeypatch, sett
     assert header["sha256"][:12] in client.get("/runs/first/").content.decode()
 
 
-def test_simulated_annotators_need_something_to_judge_and_never_play_a_person():
+def test_simulate_annotators_without_pairs_fails():
     with pytest.raises(CommandError, match="run restore and build_pairs first"):
         run("simulate_annotators")
 
 
-def test_the_demo_stays_out_of_production(settings):
+def test_demo_refused_in_production(settings):
     settings.PRODUCTION = True
     with pytest.raises(CommandError, match="does not run in production"):
         run("demo")

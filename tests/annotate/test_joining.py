@@ -1,4 +1,4 @@
-"""What comes before the first pair: invitation, consent, tutorial, qualification."""
+"""Steps before the first pair: invitation, consent, tutorial, qualification."""
 
 import uuid
 
@@ -22,7 +22,7 @@ def person(client):
     return person
 
 
-def make_demanding(person, **fields) -> Campaign:
+def make_campaign_with_known_pairs(person, **fields) -> Campaign:
     campaign = make_campaign(slug="faces", members=[person], **fields)
     known = [make_face().pk for _ in range(6)]
     for _ in pairing.build_pairs(Face.objects.filter(pk__in=known)):
@@ -31,7 +31,7 @@ def make_demanding(person, **fields) -> Campaign:
 
 
 def answer_round(client, *, right: int, size: int):
-    """Answer a whole round, so many of it right, as a browser does. Returns the page with the result."""
+    """Answer a full round through the pages, `right` of its pairs correctly. Returns the result page."""
     page = client.get("/campaigns/faces/qualification?next")
     for number in range(size):
         trial = page.context["trial"]
@@ -41,15 +41,15 @@ def answer_round(client, *, right: int, size: int):
             "/campaigns/faces/qualification",
             {"trial": trial.pk, "answer": photograph if number < right else wrong},
         )
-        told = answered.content.decode()
-        assert ("✓ Right." if number < right else "✗ Not right.") in told
-        assert f"The {photograph} image is the photograph." in told
+        feedback = answered.content.decode()
+        assert ("✓ Right." if number < right else "✗ Wrong.") in feedback
+        assert f"The {photograph} image is the photograph." in feedback
         page = client.get("/campaigns/faces/qualification" + ("?next" if number < size - 1 else ""))
     return page
 
 
-def test_consent_tutorial_and_qualification_in_this_order_before_the_first_pair(client, person):
-    campaign = make_demanding(
+def test_first_pair_needs_consent_tutorial_qualification_in_order(client, person):
+    campaign = make_campaign_with_known_pairs(
         person, consent="May we **store** your answers?", tutorial="Look *closely*.", qualification_size=4
     )
     for step, words in (("consent", "<strong>store</strong>"), ("tutorial", "<em>closely</em>")):
@@ -69,21 +69,23 @@ def test_consent_tutorial_and_qualification_in_this_order_before_the_first_pair(
     assert leasing.lease_items(annotator=person, campaign=campaign)
 
 
-def test_a_round_that_failed_is_tried_again_with_other_pairs_until_none_is_left(client, person):
-    campaign = make_demanding(person, qualification_size=4, qualification_share=0.75, qualification_rounds=2)
+def test_failed_round_repeats_with_other_pairs_up_to_limit(client, person):
+    campaign = make_campaign_with_known_pairs(
+        person, qualification_size=4, qualification_share=0.75, qualification_rounds=2
+    )
     page = answer_round(client, right=2, size=4)
     assert "2 of 4 were right; 3 are needed." in page.content.decode()
     assert "You can try once more, with other pairs." in page.content.decode()
     page = answer_round(client, right=2, size=4)
-    assert "There is no round left" in page.content.decode()
+    assert "No rounds are left" in page.content.decode()
     asked = list(Trial.objects.values_list("pair", flat=True))
     assert len(asked) == len(set(asked)) == 8
     with pytest.raises(Refused, match="Pass the qualification"):
         leasing.lease_items(annotator=person, campaign=campaign)
 
 
-def test_the_first_answer_of_a_trial_stands(client, person):
-    make_demanding(person, qualification_size=2)
+def test_trial_keeps_first_answer(client, person):
+    make_campaign_with_known_pairs(person, qualification_size=2)
     trial = client.get("/campaigns/faces/qualification").context["trial"]
     wrong = "right" if trial.left.source == "hq" else "left"
     for answer in (wrong, "left" if wrong == "right" else "right"):
@@ -93,8 +95,8 @@ def test_the_first_answer_of_a_trial_stands(client, person):
     assert client.post("/campaigns/faces/qualification", {"trial": trial.pk, "answer": "both"}).status_code == 409
 
 
-def test_no_consent_stores_nothing_and_a_changed_text_is_asked_for_again(client, person):
-    campaign = make_demanding(person, consent="Old text")
+def test_refused_consent_not_stored_and_new_text_needs_consent(client, person):
+    campaign = make_campaign_with_known_pairs(person, consent="Old text")
     old = onboarding.consent_sha256(campaign)
     assert "Nothing about you was stored" in client.post("/campaigns/faces/consent", {"refuse": "1"}).content.decode()
     assert Membership.objects.get().consented_at is None
@@ -108,15 +110,15 @@ def test_no_consent_stores_nothing_and_a_changed_text_is_asked_for_again(client,
     assert client.get("/campaigns/faces/judge")["Location"] == "/campaigns/faces/begin"
 
 
-def test_an_invitation_gives_its_places_away_once(client):
+def test_invitation_places_limited_and_taken_once_per_person(client):
     lead = make_user(is_staff=True)
     campaign = make_campaign(slug="faces")
     link = f"/join/{lifecycle.create_invitation(campaign=campaign, places=2, actor=lead).token}"
     guest = Client()
     guest.get(link)
-    assert not Membership.objects.exists()  # looking takes no place
+    assert not Membership.objects.exists()  # a GET takes no place
     guest.post(link)
-    assert guest.get(link)["Location"] == "/campaigns/faces/begin"  # who comes again goes on
+    assert guest.get(link)["Location"] == "/campaigns/faces/begin"  # a returning guest continues
     person = make_user()
     client.force_login(person)
     client.post(link)
@@ -131,24 +133,24 @@ def test_an_invitation_gives_its_places_away_once(client):
     assert Client().get(f"/join/{uuid.uuid4()}").status_code == 404
 
 
-def test_a_guest_comes_back_by_their_own_link_and_nobody_else_does(client):
+def test_return_link_signs_in_only_its_guest(client):
     lead = make_user(is_staff=True)
     campaign = make_campaign(slug="faces", tutorial="Read this.")
     guest = Client()
     guest.post(f"/join/{lifecycle.create_invitation(campaign=campaign, places=1, actor=lead).token}")
-    way_back = guest.get("/campaigns/faces/begin").context["way_back"].removeprefix("http://testserver")
+    return_link = guest.get("/campaigns/faces/begin").context["return_link"].removeprefix("http://testserver")
     elsewhere = Client()
-    elsewhere.get(way_back)
-    assert elsewhere.get("/")["Location"].startswith("/accounts/login/")  # looking signs nobody in
-    elsewhere.post(way_back)
+    elsewhere.get(return_link)
+    assert elsewhere.get("/")["Location"].startswith("/accounts/login/")  # a GET signs nobody in
+    elsewhere.post(return_link)
     assert "faces" in elsewhere.get("/").content.decode()
-    assert Client().post(way_back[:-1] + ("A" if way_back[-1] != "A" else "B")).status_code == 404
+    assert Client().post(return_link[:-1] + ("A" if return_link[-1] != "A" else "B")).status_code == 404
     User.objects.update(guest=False)
-    assert Client().post(way_back).status_code == 404
+    assert Client().post(return_link).status_code == 404
 
 
-def test_pictures_of_a_qualification_input_and_reference_are_seen_by_those_they_are_for(client, person):
-    campaign = make_demanding(person, qualification_size=2, show_input=True, show_reference=False)
+def test_image_access_for_trials_input_and_reference(client, person):
+    campaign = make_campaign_with_known_pairs(person, qualification_size=2, show_input=True, show_reference=False)
     trial = client.get("/campaigns/faces/qualification").context["trial"]
     from annotate.desk.image_access import may_see
 

@@ -1,4 +1,4 @@
-"""The promises about items and labels, through the services."""
+"""Guarantees about items, leases and judgements."""
 
 import uuid
 from datetime import timedelta
@@ -28,32 +28,32 @@ def answer(annotator, lease, choice="left", key=None, criterion="realism"):
     )
 
 
-def slots_are_right() -> bool:
+def open_slots_match_leases() -> bool:
     return all(
         item.open_slots == item.campaign.overlap - item.leases.filter(status__in=["held", "answered"]).count()
         for item in Item.objects.all()
     )
 
 
-def test_everyone_together_gives_each_item_exactly_its_overlap():
+def test_items_get_exactly_overlap_annotators():
     people = [make_user() for _ in range(3)]
     campaign = make_campaign(faces=3, overlap=2, members=people)
-    left = list(people)
-    while left:
-        for person in list(left):
+    active = list(people)
+    while active:
+        for person in list(active):
             leases = lease_items(annotator=person, campaign=campaign)
             if leases:
                 answer(person, leases[0])
             else:
-                left.remove(person)
+                active.remove(person)
     assert Judgement.objects.count() == 9 * 2
     for item in campaign.items.all():
         assert item.leases.filter(status="answered").values("annotator").distinct().count() == 2
     assert sum(Membership.objects.values_list("answered", flat=True)) == 18
-    assert slots_are_right()
+    assert open_slots_match_leases()
 
 
-def test_the_database_itself_refuses_one_annotator_too_many():
+def test_negative_open_slots_violate_constraint():
     campaign = make_campaign(faces=1, overlap=1)
     item = campaign.items.first()
     Item.objects.filter(pk=item.pk).update(open_slots=0)
@@ -61,7 +61,7 @@ def test_the_database_itself_refuses_one_annotator_too_many():
         Item.objects.filter(pk=item.pk).update(open_slots=-1)
 
 
-def test_asking_again_shows_the_same_pair_on_the_same_sides():
+def test_lease_items_repeated_returns_same_pairs_and_sides():
     person = make_user()
     campaign = make_campaign(faces=5, members=[person])
     first = lease_items(annotator=person, campaign=campaign, depth=2)
@@ -69,7 +69,7 @@ def test_asking_again_shows_the_same_pair_on_the_same_sides():
     assert [(lease.token, lease.left.pk) for lease in first] == [(lease.token, lease.left.pk) for lease in again]
 
 
-def test_sides_are_balanced_and_differ_between_annotators():
+def test_sides_balanced_and_differ_between_annotators():
     people = [make_user() for _ in range(2)]
     campaign = make_campaign(faces=40, overlap=2, members=people)
     sides = []
@@ -77,12 +77,12 @@ def test_sides_are_balanced_and_differ_between_annotators():
         leases = lease_items(annotator=person, campaign=campaign, depth=120)
         sides.append({lease.item_id: lease.left_is_first for lease in leases})
     shares = [sum(side.values()) / 120 for side in sides]
-    assert all(0.35 < share < 0.65 for share in shares)  # 120 fair draws: beyond 3 standard deviations
+    assert all(0.35 < share < 0.65 for share in shares)  # 120 fair draws: over 3 standard deviations
     differing = sum(sides[0][item] != sides[1][item] for item in sides[0])
     assert 40 < differing < 80
 
 
-def test_the_choice_is_stored_by_image_not_by_side():
+def test_choice_stored_by_image_not_side():
     person = make_user()
     campaign = make_campaign(faces=10, members=[person])
     for lease in lease_items(annotator=person, campaign=campaign, depth=30):
@@ -91,7 +91,7 @@ def test_the_choice_is_stored_by_image_not_by_side():
         assert preferred == lease.left
 
 
-def test_a_repeated_key_returns_the_first_answer():
+def test_repeated_key_returns_first_answer():
     person = make_user()
     campaign = make_campaign(members=[person])
     lease = lease_items(annotator=person, campaign=campaign)[0]
@@ -103,17 +103,17 @@ def test_a_repeated_key_returns_the_first_answer():
     assert Judgement.objects.count() == 1
 
 
-def test_a_second_window_cannot_answer_the_same_pair():
+def test_second_answer_to_same_lease_refused():
     person = make_user()
     campaign = make_campaign(members=[person])
     lease = lease_items(annotator=person, campaign=campaign)[0]
     answer(person, lease, "left")
-    with pytest.raises(Refused, match="earlier answer stands"):
+    with pytest.raises(Refused, match="earlier answer was kept"):
         answer(person, lease, "right")
     assert Judgement.objects.count() == 1
 
 
-def test_a_key_or_lease_of_someone_else_is_refused():
+def test_other_annotators_key_or_lease_refused():
     one, other = make_user(), make_user()
     campaign = make_campaign(faces=2, overlap=2, members=[one, other])
     mine = lease_items(annotator=one, campaign=campaign)[0]
@@ -130,7 +130,7 @@ def expire(lease: Lease) -> None:
     Lease.objects.filter(pk=lease.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def test_an_expired_item_goes_to_others_and_the_late_answer_is_refused():
+def test_expired_lease_reassigned_and_late_answer_refused():
     slow, quick = make_user(), make_user()
     campaign = make_campaign(faces=1, members=[slow, quick])
     leases = lease_items(annotator=slow, campaign=campaign, depth=3)
@@ -141,10 +141,10 @@ def test_an_expired_item_goes_to_others_and_the_late_answer_is_refused():
     with pytest.raises(Refused, match="time for this pair ran out"):
         answer(slow, leases[0])
     answer(quick, taken[0])
-    assert slots_are_right()
+    assert open_slots_match_leases()
 
 
-def test_a_late_answer_counts_while_there_is_room():
+def test_late_answer_accepted_while_slot_open():
     slow, quick = make_user(), make_user()
     campaign = make_campaign(faces=1, overlap=2, members=[slow, quick])
     lease = lease_items(annotator=slow, campaign=campaign)[0]
@@ -153,10 +153,10 @@ def test_a_late_answer_counts_while_there_is_room():
     assert Lease.objects.get(pk=lease.pk).status == "expired"
     answer(slow, lease)
     assert Lease.objects.get(pk=lease.pk).status == "answered"
-    assert slots_are_right()
+    assert open_slots_match_leases()
 
 
-def test_skipping_gives_the_item_to_others_but_not_back():
+def test_skipped_item_offered_only_to_others():
     one, other = make_user(), make_user()
     campaign = make_campaign(faces=1, members=[one, other])
     lease = lease_items(annotator=one, campaign=campaign)[0]
@@ -168,7 +168,7 @@ def test_skipping_gives_the_item_to_others_but_not_back():
     assert [given.item_id for given in lease_items(annotator=other, campaign=campaign, depth=3)] == [lease.item_id]
 
 
-def test_undo_keeps_the_old_answer_and_shows_the_pair_again():
+def test_undo_keeps_revision_and_reopens_lease():
     person = make_user()
     campaign = make_campaign(faces=2, members=[person])
     first, second, third = lease_items(annotator=person, campaign=campaign, depth=3)
@@ -186,10 +186,10 @@ def test_undo_keeps_the_old_answer_and_shows_the_pair_again():
     assert history[1] == "undo"
     assert history[0] != history[2]
     assert Membership.objects.get(annotator=person).answered == 1
-    assert slots_are_right()
+    assert open_slots_match_leases()
 
 
-def test_undo_of_a_skip_is_refused_when_others_have_filled_the_item():
+def test_undo_skip_refused_when_item_full():
     one, other = make_user(), make_user()
     campaign = make_campaign(faces=1, members=[one, other])
     lease = lease_items(annotator=one, campaign=campaign)[0]
@@ -197,10 +197,10 @@ def test_undo_of_a_skip_is_refused_when_others_have_filled_the_item():
     lease_items(annotator=other, campaign=campaign, depth=3)
     with pytest.raises(Refused, match="needs no more answers"):
         undo_last(annotator=one, campaign=campaign)
-    assert slots_are_right()
+    assert open_slots_match_leases()
 
 
-def test_paused_campaigns_and_strangers_are_refused_in_words():
+def test_lease_items_refused_for_non_member_or_paused_campaign():
     person, stranger = make_user(), make_user()
     campaign = make_campaign(members=[person])
     with pytest.raises(Refused, match="not a member"):
@@ -211,26 +211,26 @@ def test_paused_campaigns_and_strangers_are_refused_in_words():
         lease_items(annotator=person, campaign=campaign)
 
 
-def test_released_leases_go_back():
+def test_released_leases_return_to_others():
     one, other = make_user(), make_user()
     campaign = make_campaign(faces=1, members=[one, other])
     lease_items(annotator=one, campaign=campaign, depth=3)
     assert lifecycle.release_leases(campaign=campaign) == 3
     assert len(lease_items(annotator=other, campaign=campaign, depth=3)) == 3
-    assert slots_are_right()
+    assert open_slots_match_leases()
 
 
-def test_votes_become_preferences_people_before_programs():
+def test_preferences_count_people_before_simulated():
     people = [make_user(), make_user()]
-    program = make_user(simulated=True)
-    campaign = make_campaign(faces=1, overlap=3, members=[*people, program])
-    for person, choices in ((people[0], "fff"), (people[1], "fsc"), (program, "sss")):
-        for lease, wish in zip(
+    simulated = make_user(simulated=True)
+    campaign = make_campaign(faces=1, overlap=3, members=[*people, simulated])
+    for person, choices in ((people[0], "fff"), (people[1], "fsc"), (simulated, "sss")):
+        for lease, letter in zip(
             sorted(lease_items(annotator=person, campaign=campaign, depth=3), key=lambda lease: lease.item_id),
             choices,
             strict=True,
         ):
-            side = {"f": lease.left_is_first, "s": not lease.left_is_first, "c": None}[wish]
+            side = {"f": lease.left_is_first, "s": not lease.left_is_first, "c": None}[letter]
             answer(person, lease, "cant_tell" if side is None else "left" if side else "right", criterion=None)
     contested = Preference.objects.exclude(origin="ground_truth").order_by("pair__items__pk")
     assert [(row.p_first, row.origin, row.judgements, row.votes_first, row.votes_second) for row in contested] == [
@@ -244,7 +244,7 @@ def test_votes_become_preferences_people_before_programs():
         assert row.p_first == (row.pair.first.source == "hq")
 
 
-def test_one_refit_is_queued_for_many_answers():
+def test_many_answers_queue_one_refit():
     from django_q.models import OrmQ
 
     person = make_user()

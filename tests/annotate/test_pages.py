@@ -1,4 +1,4 @@
-"""Pages for annotators and leads, without a browser: who sees what, and what failures say."""
+"""Pages for annotators and leads, without a browser: permissions and error messages."""
 
 import pytest
 from django.core.management import call_command
@@ -22,7 +22,7 @@ def campaign(person):
     return make_campaign(slug="faces", faces=2, members=[person])
 
 
-def test_strangers_are_sent_to_the_sign_in_and_non_members_find_nothing(client):
+def test_campaign_pages_redirect_anonymous_and_hide_from_non_members(client):
     campaign = make_campaign(slug="faces")
     pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "live", "")]
     assert {client.get(page).status_code for page in pages} == {302}
@@ -30,16 +30,16 @@ def test_strangers_are_sent_to_the_sign_in_and_non_members_find_nothing(client):
     assert [client.get(page).status_code for page in pages] == [404, 404, 404, 403]
 
 
-def test_the_report_is_for_staff(client, campaign):
+def test_campaign_page_forbidden_for_annotators(client, campaign):
     assert client.get("/campaigns/faces/").status_code == 403
     client.force_login(make_user(is_staff=True))
     page = client.get("/campaigns/faces/").content.decode()
     assert "6 items" in page
     assert "No pair has been judged by two annotators yet" in page
-    assert "musiq_koniq_ckpt" in page  # a metric that cannot be computed names its remedy
+    assert "musiq_koniq_ckpt" in page  # remedy for an unavailable metric
 
 
-def test_the_way_in_and_out(client):
+def test_sign_in_and_out(client):
     make_user("bob")
     wrong = client.post("/accounts/login/", {"username": "bob", "password": "wrong"})
     assert "Name or password is wrong" in wrong.content.decode()
@@ -48,7 +48,7 @@ def test_the_way_in_and_out(client):
     assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
 
 
-def test_htmx_leaves_the_page_when_the_session_has_ended(client, campaign):
+def test_htmx_request_without_session_redirects_to_sign_in(client, campaign):
     client.logout()
     address = "http://testserver/campaigns/faces/judge"
     response = client.post("/campaigns/faces/undo", headers={"HX-Request": "true", "HX-Current-URL": address})
@@ -57,7 +57,7 @@ def test_htmx_leaves_the_page_when_the_session_has_ended(client, campaign):
 
 
 @pytest.mark.parametrize("answer", ["left", "left:beauty", "middle:realism", "cant_tell:text", ""])
-def test_a_broken_form_stores_nothing_and_says_so(client, campaign, answer):
+def test_invalid_answer_not_stored_and_reported(client, campaign, answer):
     page = client.get("/campaigns/faces/judge")
     lease, key = page.context["pairs"][0].lease, page.context["pairs"][0].key
     response = client.post("/campaigns/faces/answer", {"lease": lease.token, "key": key, "answer": answer})
@@ -66,14 +66,14 @@ def test_a_broken_form_stores_nothing_and_says_so(client, campaign, answer):
     assert response.context["pairs"][0].lease == lease
 
 
-def test_a_paused_campaign_says_so(client, campaign):
+def test_paused_campaign_shows_message(client, campaign):
     lifecycle.set_open(campaign=campaign, is_open=False)
     page = client.get("/campaigns/faces/judge").content.decode()
     assert "is paused" in page
     assert "Nothing is left" not in page
 
 
-def test_the_live_panel_tells_failures_in_words(client, campaign):
+def test_live_panel_shows_errors(client, campaign):
     page = client.get("/campaigns/faces/live").content.decode()
     assert "has not learned yet" in page
     Predictor.objects.create(status="failed", error="OSError: No space left on device")
@@ -85,7 +85,7 @@ def test_the_live_panel_tells_failures_in_words(client, campaign):
     assert "MissingAsset: yunet" in page
 
 
-def test_guideline_text_cannot_carry_markup(client, campaign):
+def test_guideline_text_escapes_html(client, campaign):
     campaign.guideline = "Look **closely** <script>alert(1)</script>"
     campaign.save()
     page = client.get("/campaigns/faces/guideline").content.decode()
@@ -93,7 +93,7 @@ def test_guideline_text_cannot_carry_markup(client, campaign):
     assert "<script>alert" not in page
 
 
-def test_every_admin_list_opens_and_judgements_cannot_be_edited(client, campaign):
+def test_admin_lists_open_and_judgements_read_only(client, campaign):
     from django.contrib import admin
 
     client.force_login(make_user(is_staff=True, is_superuser=True))
@@ -103,7 +103,7 @@ def test_every_admin_list_opens_and_judgements_cannot_be_edited(client, campaign
     assert client.get("/admin/annotate/judgement/add/").status_code == 403
 
 
-def test_an_address_that_is_taken_or_wrong_is_named():
+def test_serve_rejects_used_or_invalid_address():
     import socket
 
     from django.core.management import CommandError

@@ -1,4 +1,4 @@
-"""Which item comes next, and what is asked twice."""
+"""Order of items, and mirrored repeats."""
 
 import uuid
 
@@ -31,7 +31,7 @@ def answer_all(annotator, campaign, limit=1000) -> list[Lease]:
 
 
 def label(campaign) -> dict[int, float]:
-    """An SVM version with a different margin for every pair. Returns pair -> margin."""
+    """Create an SVM version with a different margin for every pair. Returns pair -> margin."""
     version = Predictor.objects.create(status="ready")
     pairs = list(campaign.items.order_by("pair_id").values_list("pair_id", flat=True))
     p_first = {pair: 0.5 + (1 if place % 2 else -1) * 0.004 * (place + 1) for place, pair in enumerate(pairs)}
@@ -40,7 +40,7 @@ def label(campaign) -> dict[int, float]:
     return {pair: abs(p - 0.5) for pair, p in p_first.items()}
 
 
-def test_uncertain_first_asks_the_smallest_margins_and_keeps_a_random_share_apart():
+def test_uncertain_order_smallest_margins_first_with_random_share():
     person = make_user()
     campaign = make_campaign(faces=40, members=[person], order=Campaign.Order.UNCERTAIN, random_share=0.25)
     margins = label(campaign)
@@ -52,10 +52,10 @@ def test_uncertain_first_asks_the_smallest_margins_and_keeps_a_random_share_apar
     assert by_margin == sorted(set(margins) - audited, key=margins.get)[: len(by_margin)]
     assert set(at_random) <= audited
     assert 3 <= len(at_random) <= 19  # of 40, each with probability 1/4
-    assert len(answer_all(person, campaign)) == 120 - 40  # and in the end everything is asked
+    assert len(answer_all(person, campaign)) == 120 - 40  # finally, all items are asked
 
 
-def test_a_new_version_ranks_anew_what_is_still_open():
+def test_new_predictor_reranks_open_items_only():
     person = make_user()
     campaign = make_campaign(faces=5, members=[person], order=Campaign.Order.UNCERTAIN, random_share=0)
     label(campaign)
@@ -67,7 +67,7 @@ def test_a_new_version_ranks_anew_what_is_still_open():
     assert not judged & set(ranked.values_list("pk", flat=True))
 
 
-def test_repeats_are_mirrored_come_later_to_the_same_annotator_and_take_no_slot():
+def test_repeats_mirrored_later_same_annotator_without_slot():
     people = [make_user(), make_user()]
     campaign = make_campaign(faces=60, overlap=1, members=people, repeat_share=0.2)
     seen = [answer_all(person, campaign, limit=80) for person in people]
@@ -89,7 +89,7 @@ def test_repeats_are_mirrored_come_later_to_the_same_annotator_and_take_no_slot(
     assert set(Preference.objects.filter(origin="human").values_list("judgements", flat=True)) == {1}
 
 
-def test_an_undone_answer_is_not_asked_again_as_a_repeat():
+def test_undo_deletes_planned_repeat():
     person = make_user()
     campaign = make_campaign(members=[person], repeat_share=0.5)
     while not Lease.objects.filter(status="planned").exists():
@@ -98,7 +98,7 @@ def test_an_undone_answer_is_not_asked_again_as_a_repeat():
     assert not Lease.objects.filter(status="planned").exists()
 
 
-def test_an_item_that_came_back_is_found_by_those_who_are_past_it():
+def test_returned_item_found_behind_cursor():
     quick, slow = make_user(), make_user()
     campaign = make_campaign(faces=4, members=[quick, slow])
     held = lease_items(annotator=slow, campaign=campaign)[0]
@@ -108,19 +108,19 @@ def test_an_item_that_came_back_is_found_by_those_who_are_past_it():
     assert [lease.item_id for lease in lease_items(annotator=quick, campaign=campaign)] == [held.item_id]
 
 
-def test_asking_takes_as_many_queries_for_many_items_as_for_few():
+def test_lease_items_query_count_independent_of_items():
     counts = []
     for faces in (3, 40):
         person, other = make_user(), make_user()
         campaign = make_campaign(faces=faces, overlap=2, members=[person, other], repeat_share=0.5)
         answer_all(other, campaign, limit=5)
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as queries:
             lease_items(annotator=person, campaign=campaign, depth=4)
-        counts.append(len(asked))
+        counts.append(len(queries))
     assert counts[0] == counts[1] <= 40
 
 
-def test_an_answer_is_changed_and_the_old_one_kept():
+def test_changed_answer_keeps_old_revision():
     person = make_user()
     campaign = make_campaign(members=[person])
     lease = lease_items(annotator=person, campaign=campaign)[0]

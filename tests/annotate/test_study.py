@@ -1,4 +1,4 @@
-"""The user study: two questions a pair, guests by invitation link, preference ratios with intervals (App. C)."""
+"""User study (App. C): two questions per pair, guests with invitation links, preference ratios with intervals."""
 
 import csv
 import io
@@ -30,10 +30,10 @@ def make_study(faces: int = 3) -> tuple[Campaign, User]:
 
 
 def take_part(campaign: Campaign, lead: User, choose) -> Client:
-    """A guest joins by a link and answers everything through the pages."""
+    """Join as a guest with a link and answer every pair through the pages."""
     guest = Client()
     link = f"/join/{lifecycle.create_invitation(campaign=campaign, places=1, actor=lead).token}"
-    assert "no name is asked" in guest.get(link).content.decode()
+    assert "no account and no name" in guest.get(link).content.decode()
     assert guest.post(link)["Location"] == "/campaigns/study/begin"
     while pairs := guest.get("/campaigns/study/judge").context["pairs"]:
         pair = pairs[0]
@@ -42,15 +42,15 @@ def take_part(campaign: Campaign, lead: User, choose) -> Client:
     return guest
 
 
-def likes_dat(pair) -> str:
+def prefer_dat(pair) -> str:
     return "left" if pair.lease.left.source == "dat-light" else "right"
 
 
-def test_a_study_from_the_link_to_the_report(client):
+def test_study_from_invitation_to_report(client):
     campaign, lead = make_study()
     assert campaign.item_count == 6
-    take_part(campaign, lead, likes_dat)
-    take_part(campaign, lead, likes_dat)
+    take_part(campaign, lead, prefer_dat)
+    take_part(campaign, lead, prefer_dat)
     take_part(campaign, lead, lambda pair: "cant_tell" if pair.question == "realism" else "left")
     third = User.objects.filter(guest=True).order_by("pk").last()
     answers = list(
@@ -58,20 +58,20 @@ def test_a_study_from_the_link_to_the_report(client):
         .order_by("closed_at")
         .values_list("item__pair", "item__question", "left_is_first")
     )
-    for (pair, question, side), (same, then, same_side) in zip(answers[::2], answers[1::2], strict=True):
-        assert (pair, side) == (same, same_side)
-        assert (question, then) == (Question.FIDELITY, Question.REALISM)
+    for (pair, question, side), (next_pair, next_question, next_side) in zip(answers[::2], answers[1::2], strict=True):
+        assert (pair, side) == (next_pair, next_side)
+        assert (question, next_question) == (Question.FIDELITY, Question.REALISM)
 
     client.force_login(lead)
     page = client.get("/campaigns/study/study")
     rows = {row.question: row.found for row in page.context["study"].rows}
     counts = Counter(
-        (judgement.lease.item.question, "tie" if judgement.choice == "cant_tell" else shown_source(judgement))
+        (judgement.lease.item.question, "tie" if judgement.choice == "cant_tell" else preferred_source(judgement))
         for judgement in Judgement.objects.all()
     )
     for question, found in rows.items():
-        by_hand = tuple(counts[question, outcome] for outcome in ("dat-light", "lanczos", "tie"))
-        assert (found.wins, found.losses, found.ties) == by_hand
+        expected = tuple(counts[question, outcome] for outcome in ("dat-light", "lanczos", "tie"))
+        assert (found.wins, found.losses, found.ties) == expected
     assert rows["realism"].ratio == 1
     assert rows["realism"].ties == 3
     assert "an interval needs 5 of each" in page.content.decode()
@@ -79,15 +79,15 @@ def test_a_study_from_the_link_to_the_report(client):
     assert [row["low"] for row in table] == ["", ""]
     assert table[1]["wins"] == "6"
     assert r"100\% vs 0\%" in client.get("/campaigns/study/study.tex").content.decode()
-    assert not Preference.objects.exclude(origin="ground_truth").exists()  # a study's answers train nothing
+    assert not Preference.objects.exclude(origin="ground_truth").exists()  # study answers are not used in training
 
 
-def shown_source(judgement: Judgement) -> str:
+def preferred_source(judgement: Judgement) -> str:
     pair = judgement.lease.item.pair
     return (pair.first if judgement.choice == "first" else pair.second).source
 
 
-def test_the_report_is_for_leads(client):
+def test_report_forbidden_for_annotators(client):
     campaign, _ = make_study()
     person = make_user()
     lifecycle.invite(campaign=campaign, annotators=[person])
@@ -107,9 +107,9 @@ def simulated_votes(random, participants: int, faces: int, share: float, spread:
     ]
 
 
-def test_the_interval_covers_where_the_naive_one_does_not():
+def test_two_way_interval_covers_where_naive_does_not():
     random = np.random.default_rng(0)
-    # With people and faces that differ, the true share is that over all of them, not at their middle.
+    # Participants and faces vary, so the true ratio is the mean over the population, not the ratio of an average one.
     logits = np.log(0.75 / 0.25) + random.normal(0, 1, 200_000) + random.normal(0, 1, 200_000)
     truth = float((1 / (1 + np.exp(-logits))).mean())
     covered = naive = 0
@@ -117,14 +117,14 @@ def test_the_interval_covers_where_the_naive_one_does_not():
         found = preferred(simulated_votes(random, 15, 30, 0.75, 1.0))
         covered += found.interval[0] <= truth <= found.interval[1]
         naive += found.naive_interval[0] <= truth <= found.naive_interval[1]
-    assert covered >= 0.87 * 150  # 95% nominal, less three standard errors and what a bootstrap of 15 people loses
+    assert covered >= 0.87 * 150  # 95% nominal, minus three standard errors and the bias for 15 people
     assert naive < 0.6 * 150
 
 
-def test_known_values():
-    assert binomial_two_sided(15, 20) == pytest.approx(0.04139, abs=1e-5)  # the tables of the sign test
+def test_sign_test_and_undefined_ratios_known_values():
+    assert binomial_two_sided(15, 20) == pytest.approx(0.04139, abs=1e-5)  # published sign test table
     assert binomial_two_sided(10, 20) == 1
     found = preferred([StudyVote(person, face, None) for person in range(6) for face in range(6)])
     assert (found.ratio, found.interval, found.p_participants) == (None, None, None)
     assert found.ratio_with_halved_ties == 0.5
-    assert found.why_no_interval == "nobody chose a side"
+    assert found.why_no_interval == "all answers are “can't tell”"

@@ -35,7 +35,7 @@ def test_an_annotators_pages(site, sign_in, look):
     page.click("text=My answers")
     page.wait_for_url("**/history")
     found += violations(page)
-    page.click("text=Look again")
+    page.click("text=Edit answer")
     page.wait_for_url("**/history/*")
     found += violations(page)
     for address in ("/", "/campaigns/access/guideline"):
@@ -50,7 +50,7 @@ def test_the_way_to_the_first_pair(site, sign_in):
     found = violations(page)
     page.click("text=I have read this and agree")
     found += violations(page)
-    page.click("text=go on")
+    page.click("text=I have read it")
     for _ in range(2):
         found += violations(page)
         page.keyboard.press("a")

@@ -79,7 +79,7 @@ def test_a_lost_connection_loses_nothing_and_doubles_nothing(site, sign_in):
     press_and_wait(page, "j")
     press_and_wait(page, "a")  # one goes on with what was fetched ahead
     page.wait_for_selector("#connection:not([hidden])")
-    assert "kept here" in page.inner_text("#connection")
+    assert "kept in this browser" in page.inner_text("#connection")
     page.wait_for_timeout(1500)
     page.context.set_offline(False)
     page.wait_for_selector("#connection[hidden]", state="attached", timeout=15_000)
@@ -113,7 +113,7 @@ def test_two_tabs_do_not_fight(site, sign_in):
     wait_until_stored(one)
     press_and_wait(other, "j")
     wait_until_stored(other)
-    assert "earlier answer stands" in other.inner_text("#state .notice")
+    assert "earlier answer was kept" in other.inner_text("#state .notice")
     assert shown(one) == shown(other)
     assert len(judgements(site, "tabs")) == 1
 
@@ -222,7 +222,7 @@ def test_an_own_answer_is_found_with_its_pictures_and_changed(site, sign_in):
     page.click("text=My answers")
     page.wait_for_url("**/history")
     assert page.get_attribute(".past li:first-child img.chosen", "src") == pair[0]
-    page.click("text=Look again")
+    page.click("text=Edit answer")
     page.wait_for_url("**/history/*")
     assert page.get_attribute(".pair [aria-pressed=true]", "value") == "left:realism"
     page.keyboard.press("k")
@@ -239,7 +239,7 @@ def test_answers_faster_than_looking_are_warned_of_and_long_sittings_too(site, s
     for _ in range(6):
         page.wait_for_function("() => shownAt !== null")
         press_and_wait(page, "a")
-    assert "faster than a person can look" in page.inner_text("#hint")
+    assert "too fast to compare" in page.inner_text("#hint")
     page.evaluate("desk.dataset.breakAfter = 0")
     page.evaluate("pace.length = 0")
     press_and_wait(page, "j")

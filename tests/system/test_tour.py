@@ -100,7 +100,7 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
     text = (folder / "report.html").read_text()
     page = Page(text)
     words = " ".join(" ".join(page.words).split())
-    assert words.index("The annotators are SIMULATED") < words.index("What was done")
+    assert words.index("The annotators are SIMULATED") < words.index("Procedure")
     assert all(f"run {name} · " in words for name in RUNS)
     snapshots = [manifest.read_header(folder / f"runs/{name}/manifest.jsonl") for name in ("frm", "judge")]
     snapshots += [dataset.read(folder / f"runs/{name}/faces.jsonl")[0] for name in ("base", "tuned")]
@@ -108,7 +108,7 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
     assert all(header["sha256"][:12] in words for header in [*snapshots, results["faces"]])
     code = json.loads((folder / "runs/tuned/config.json").read_text())["code"]["commit"]
     assert f"code {code[:12]}" in words
-    assert "begun 2 times" in words and "No alarm" in words
+    assert "started 2 times" in words and "No alarm" in words
     assert len(page.of("svg")) > 20
     mean = results["rows"][1]["values"]["psnr"]["mean"]
     assert f"{mean:.2f}" in words
@@ -131,14 +131,14 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     log = demo_tour.open_log(tmp_path, "tiny")
     log.write()
-    with pytest.raises(demo_tour.TourError, match="a tour of size tiny: --size tiny, or choose another folder"):
+    with pytest.raises(demo_tour.TourError, match="a tour of size tiny"):
         demo_tour.open_log(tmp_path, "small")
     log.path.write_text("[]")
     with pytest.raises(demo_tour.TourError, match="cannot be read"):
         demo_tour.open_log(tmp_path, "tiny")
     log.path.unlink()
     make_face()
-    with pytest.raises(demo_tour.TourError, match="faces that are not of a tour"):
+    with pytest.raises(demo_tour.TourError, match="faces that are not part of a tour"):
         demo_tour.open_log(tmp_path, "tiny")
 
 
