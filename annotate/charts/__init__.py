@@ -1,1 +1,1 @@
-"""Numbers to SVG: axes, lines, intervals, heat maps."""
+"""Charts as inline SVG and tables: axes, lines, intervals, heat maps."""

@@ -1,4 +1,4 @@
-"""Axes of the plots on pages: from what they show to their range, ticks and the words at these."""
+"""Axes of the charts: range, ticks and tick labels."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ SMALLEST = 1e-12  # beyond it all is zero to a plot
 
 @dataclass(frozen=True)
 class Axis:
-    """Numbers along one side, from `low` to `high`, a tick each `step`; what is beyond is drawn at the edge."""
+    """A linear axis from `low` to `high` with a tick every `step`. Values outside are drawn at the edge."""
 
     title: str
     low: float
@@ -31,7 +31,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Decades(Axis):
-    """An axis of logarithms; `low` and `high` are powers of ten, `step` is a number of decades."""
+    """A logarithmic axis. `low` and `high` are powers of ten, `step` is a number of decades."""
 
     def place(self, value: float, start: float, end: float) -> float:
         low, high = math.log10(self.low), math.log10(self.high)
@@ -52,7 +52,7 @@ def loss_axis(points: Sequence[Point]) -> Axis:
 
 
 def value_axis(values: Sequence[float], least: float = 0) -> Axis:
-    """Around the values; at least so wide, or a hundredth of the greatest."""
+    """Return an axis around the values, at least `least` wide, by default a hundredth of the largest value."""
     least = least or max(map(abs, values)) / 100
     step = _round_step(max(max(values) - min(values), least if least > SMALLEST else 0.01))
     low, high = math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-6) * step
@@ -60,7 +60,7 @@ def value_axis(values: Sequence[float], least: float = 0) -> Axis:
 
 
 def decades_axis(values: Sequence[float]) -> Axis:
-    """Logarithmic where positive values span more than a decade; what is zero lies on the lower edge."""
+    """Return a logarithmic axis if positive values span more than a decade. Zeros lie on the lower edge."""
     positive = [max(value, SMALLEST) for value in values if value > 0]
     if not positive or max(positive) < 10 * min(positive):
         return value_axis(values)
@@ -69,13 +69,13 @@ def decades_axis(values: Sequence[float]) -> Axis:
 
 
 def share_axis(lines: Iterable[Sequence[Point]]) -> Axis:
-    """From chance, or the tenth below the lowest share, to all."""
+    """Return an axis from 50%, or from the tenth below the lowest share, to 100%."""
     lowest = min([0.5, *(value for points in lines for _, value in points)])
     return Axis("", math.floor(lowest * 10 + 1e-6) / 10, 1.0, 0.1, percent)
 
 
 def _round_step(span: float, most: int = 5) -> float:
-    """A step of 1, 2 or 5 times a power of ten that divides the span into at most `most` parts."""
+    """Return a step of 1, 2 or 5 times a power of ten that divides the span into at most `most` parts."""
     power = 10.0 ** math.floor(math.log10(span / most))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * most >= span * (1 - 1e-9))
 

@@ -1,4 +1,4 @@
-"""Heat maps as tables: a cell has a shade, which is a class of the style sheet, and always its figure in words."""
+"""Heat maps as tables: each cell has a shade (a CSS class) and its value as text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def shade(value: float, low: float, high: float) -> int:
 
 
 def counted(title: str, corner: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> HeatMap:
-    """A confusion of counts, shaded by the share of the row."""
+    """Build a confusion matrix of counts, shaded by the share of the row."""
     rows = []
     for label, line in zip(labels, counts, strict=True):
         total = sum(line)
@@ -37,7 +37,7 @@ def counted(title: str, corner: str, labels: Sequence[str], counts: Sequence[Seq
 
 
 def symmetric(title: str, labels: Sequence[str], values: dict[tuple[str, str], tuple[str, float | None]]) -> HeatMap:
-    """Of every two of the labels the words and the figure, from 0 to 1, that shades them."""
+    """Build a symmetric map: for each two labels the text and the value in [0, 1] that shades the cell."""
     rows = []
     for one in labels:
         cells = []

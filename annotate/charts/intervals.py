@@ -1,4 +1,4 @@
-"""Plots of values with their intervals, a row each: numbers to places of an inline SVG."""
+"""Interval plots: a row for each value, as coordinates of an inline SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ EDGE, ROW = 26, 46  # beside the axis, and a row: its words with its interval be
 
 @dataclass(frozen=True)
 class Interval:
-    """A method's dot and its interval, with the words above them."""
+    """One row: dot, interval, and the text above them."""
 
     title: str
     value: str

@@ -1,6 +1,6 @@
-"""Geometry of the plots on pages: numbers to points of an inline SVG, no script and no style needed.
+"""Line charts: coordinates of an inline SVG, without scripts or inline styles.
 
-The units are about a phone's pixels. Lines differ by their dashes as well as by colour: see `.curve` in style.css.
+Units are about the pixels of a phone. Lines differ in dashes as well as in colour: see `.curve` in style.css.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """A named line; `css` are the classes that dash and colour it."""
+    """A named line. css: classes for its dashes and colour."""
 
     css: str
     name: str
@@ -78,7 +78,7 @@ def plot(
     bands: Iterable[Sequence[Point]] = (),
     dots: Iterable[tuple[float, float, float]] = (),
 ) -> Plot:
-    """Lines over one another; `bands` are filled outlines, `dots` are (x, y, radius)."""
+    """Build a line chart. bands: filled outlines; dots: (x, y, radius)."""
     grid = [(y.text(value), value) for value in y.ticks()]
     left = max(LEFT, 8 + LETTER * max((len(words) for words, _ in grid), default=0))
 

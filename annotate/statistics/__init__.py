@@ -1,1 +1,1 @@
-"""Statistics on plain numbers and arrays: no database."""
+"""Statistics on plain numbers and arrays, independent of the database."""

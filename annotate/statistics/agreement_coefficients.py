@@ -1,7 +1,7 @@
-"""How far annotators agree, and how often each is right: on arrays, no database here.
+"""Agreement among annotators, from arrays of answers.
 
-Pairs of one face hang together, so every interval comes from a bootstrap over faces. A coefficient is a function of
-sums over faces: its draws are one matrix of drawn faces times a table with a row for each face.
+Pairs of one face are dependent, so every interval comes from a bootstrap over faces. A coefficient is a function of
+sums over faces: all draws are one product of the matrix of drawn faces and a table with one row per face.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ COMPLETE_CHANCE = "everybody always gave the same answer, so chance agreement is
 
 
 def share(answers: Answers, *, seed: int = 0) -> Estimate:
-    """How often two annotators give the same answer, over all `count` pairs of answers to the same images."""
+    """Return how often two annotators give the same answer, over all `count` pairs of answers to the same images."""
     counts, faces = _answered_twice(answers)
     size = counts.sum(axis=1)
     same, pairs_of_answers = (counts * (counts - 1)).sum(axis=1) / 2, size * (size - 1) / 2
@@ -30,7 +30,7 @@ def share(answers: Answers, *, seed: int = 0) -> Estimate:
 
 
 def krippendorff_alpha(answers: Answers, *, seed: int = 0) -> Estimate:
-    """Nominal alpha (Krippendorff 2011, sections B and C): every answer counts the same. count: the pairs.
+    """Return nominal alpha (Krippendorff 2011, sections B and C), with equal weight for every answer. count: pairs.
 
     Pairs with one answer do not count.
     """
@@ -41,11 +41,11 @@ def krippendorff_alpha(answers: Answers, *, seed: int = 0) -> Estimate:
 
 
 def fleiss_kappa(answers: Answers, *, seed: int = 0) -> Estimate:
-    """Fleiss' kappa (1971), also for pairs with different numbers of answers. count: the pairs.
+    """Return Fleiss' kappa (1971), also for pairs with different numbers of answers. count: pairs.
 
-    Every pair counts the same, whoever and however many answered it: the observed agreement is the mean over pairs of
-    the share of its pairs of answers that agree, and an answer's chance is the mean over pairs of its share of the
-    pair's answers. With equal numbers this is Fleiss' own. Pairs with one answer do not count.
+    Every pair has the same weight: observed agreement is the mean over pairs of the share of agreeing pairs of answers,
+    and the probability of an answer is the mean over pairs of its share. With equal numbers of answers this is Fleiss'
+    definition. Pairs with one answer do not count.
     """
     counts, faces = _answered_twice(answers)
     size = np.maximum(counts.sum(axis=1), 2)
@@ -56,14 +56,14 @@ def fleiss_kappa(answers: Answers, *, seed: int = 0) -> Estimate:
 
 @dataclass(frozen=True)
 class Couple:
-    """Two annotators on the pairs that both answered: how often they agree, and Cohen's kappa (1960)."""
+    """Agreement and Cohen's kappa (1960) of two annotators on the pairs that both answered."""
 
     share: Estimate
     kappa: Estimate
 
 
 def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], Couple]:
-    """By (annotator, annotator), the smaller id first; those who share no pair are left out. count: shared pairs."""
+    """Return the agreement by (annotator, annotator), smaller id first, if they share pairs. count: shared pairs."""
     annotators, given, faces = _answer_sheet(answers)
     several = (given >= 0).sum(axis=1) > 1
     given, faces = given[several], faces[several]
@@ -98,7 +98,7 @@ def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], Co
 def by_group(
     answers: Answers, groups: Sequence[Label], function: Callable[[Answers], Estimate]
 ) -> dict[Label, Estimate]:
-    """A coefficient of the answers of each label; groups (N,). Raises `ValueError` for another length."""
+    """Compute a coefficient for the answers of each label in groups (N,). Raises `ValueError` for another length."""
     rows: dict[Label, list[int]] = defaultdict(list)
     if len(groups) != len(answers):
         raise ValueError(f"{len(answers)} answers and {len(groups)} labels")
@@ -108,7 +108,7 @@ def by_group(
 
 
 def _answer_sheet(answers: Answers) -> tuple[Ints, Ints, Ints]:
-    """Ids of annotators (A,), who chose what (P, A; -1: nothing), and the face of each pair (P,)."""
+    """Return ids of annotators (A,), choices (P, A; -1: no answer), and the face of each pair (P,)."""
     pairs, pair = np.unique(answers.pairs, return_inverse=True)
     annotators, annotator = np.unique(answers.annotators, return_inverse=True)
     given = np.full((len(pairs), len(annotators)), -1)
@@ -126,7 +126,7 @@ def _answer_sheet(answers: Answers) -> tuple[Ints, Ints, Ints]:
 
 
 def _answered_twice(answers: Answers) -> tuple[Ints, Ints]:
-    """Of the pairs with two answers or more: how many gave each choice (P, C), and their faces (P,)."""
+    """Return, for pairs with at least two answers, counts of each choice (P, C) and faces (P,)."""
     _, given, faces = _answer_sheet(answers)
     counts = np.stack([(given == choice).sum(axis=1) for choice in range(given.max(initial=0) + 1)], axis=1)
     several = counts.sum(axis=1) > 1
@@ -163,14 +163,14 @@ def _cohen(sums: Floats) -> Floats:
 
 
 def _divided(above: Floats, below: Floats) -> Floats:
-    """NaN where nothing is divided by."""
+    """Divide, with NaN where the denominator is zero."""
     return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
 
 
 def _estimate(
     table: Floats, faces: Ints, statistic: Callable[[Floats], Floats], count: int, answers: Answers, seed: int
 ) -> Estimate:
-    """Of the sums over all pairs; table (P, K)."""
+    """Estimate a statistic of the sums over all pairs. table: (P, K)."""
     if count == 0:
         return without_value(_why_nothing(answers))
     groups, group_of = groups_of(faces)

@@ -1,7 +1,7 @@
 """Describe how an annotator answers, and flag what a lead should check. It works on plain answers, without a database.
 
-Every flag is a test against what an attentive person's answers would be, and the p-values of all annotators and flags
-of a campaign are corrected together (Holm): among twenty honest annotators a false flag is as rare as among one.
+Every flag is a test against the answers expected of an attentive person. The p-values of all annotators and flags of a
+campaign are corrected together (Holm), so false flags are as rare among twenty honest annotators as for one.
 """
 
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ TOO_FAST_SHARE, LEAST_TIMED = 0.2, 20
 
 
 class CheckedAnswer(NamedTuple):
-    """One answer in force. `first_question`: the pair's first; a study's second has the same sides again."""
+    """One current answer. `first_question`: whether it is the pair's first; a study's second has the same sides."""
 
     annotator: int
     item: int
@@ -40,13 +40,13 @@ class CheckedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What an annotator's answers are like. Counts leave mirrored repeats out, but for `repeats`."""
+    """Summary of an annotator's answers. Only `repeats` counts mirrored repeats."""
 
     answered: int = 0
     cant_tell: int = 0
     left: int = 0
-    sided: int = 0  # that chose a side, of each pair's first question
-    switches: int = 0  # from one side to the other between answers that follow one another
+    sided: int = 0  # first questions answered with a side
+    switches: int = 0  # changes of side between consecutive answers
     timed: int = 0
     too_fast: int = 0
     median_seconds: float | None = None
@@ -106,7 +106,7 @@ def _behaviour(answers: list[CheckedAnswer], votes: dict[int, Counter[str]]) -> 
 
 
 def _majority(votes: Counter[str], *, without: str) -> str | None:
-    """What most of the others chose; None: there are none, or they are even."""
+    """Return the majority choice of the other annotators; None without one."""
     others = votes - Counter([without])
     ranked = others.most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
@@ -116,15 +116,15 @@ def _majority(votes: Counter[str], *, without: str) -> str | None:
 
 @dataclass(frozen=True)
 class Flag:
-    """Something a lead should look at, in words."""
+    """Something a lead should check."""
 
     annotator: int
     words: str
-    p: float | None = None  # corrected; None: not a test but a limit
+    p: float | None = None  # corrected; None: a fixed limit, not a test
 
 
 def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
-    """Of each annotator, what an attentive person's answers would hardly show."""
+    """Return for each annotator the patterns that are unlikely for an attentive person."""
     tests = [test for annotator, behaviour in found.items() for test in _tests(annotator, behaviour, found)]
     found_flags: dict[int, list[Flag]] = defaultdict(list)
     for (annotator, words, _), p in zip(tests, holm([test[2] for test in tests]), strict=True):
@@ -132,9 +132,7 @@ def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
             found_flags[annotator].append(Flag(annotator, words, p))
     for annotator, behaviour in found.items():
         if behaviour.timed >= LEAST_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
-            words = (
-                f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: nobody looks that fast."
-            )
+            words = f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: nobody can compare two images that fast."
             found_flags[annotator].append(Flag(annotator, words))
     return dict(found_flags)
 

@@ -1,6 +1,6 @@
-"""Annotators' answers as arrays, and estimates from them with intervals over faces: no database here.
+"""Annotators' answers as arrays, and estimates from them.
 
-Pairs of one face hang together, so every interval comes from a bootstrap over faces.
+Pairs of one face are dependent, so every interval comes from a bootstrap over faces.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ AT_ONCE = 4_000_000  # numbers in memory
 class Answers:
     """N answers. pairs, faces, annotators (N,): ids; choices (N,): 0 first, 1 second, 2 can't tell.
 
-    The coefficients of agreement take any whole numbers from 0 for choices.
+    The agreement coefficients accept any integers from 0 as choices.
     """
 
     pairs: Ints
@@ -32,6 +32,6 @@ class Answers:
         return len(self.pairs)
 
     def where(self, rows: ArrayLike) -> "Answers":
-        """rows: a mask (N,), or indices."""
+        """Select rows by a mask (N,) or by indices."""
         kept = np.asarray(rows)
         return Answers(self.pairs[kept], self.faces[kept], self.annotators[kept], self.choices[kept])

@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap over groups, such as faces: arrays in, numbers out."""
+"""Bootstrap intervals over groups, such as faces."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +14,9 @@ LEAST = 5  # participants and faces: a bootstrap of fewer says nothing
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval; what is undefined is None, and `why` says so in words.
+    """A value with its 95% interval. Undefined ones are None, with the reason in `why`.
 
-    count: the comparisons, pairs or answers behind it.
+    count: number of comparisons, pairs or answers.
     """
 
     value: float | None
@@ -31,7 +31,7 @@ def without_value(why: str, count: int = 0) -> Estimate:
 
 
 def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Estimate:
-    """The percentile interval of draws (D,), in which NaN is undefined; `faces` are behind it."""
+    """Return the percentile interval of draws (D,), NaN if undefined, from this number of faces."""
     defined = drawn[~np.isnan(drawn)]
     why = ""
     if faces < LEAST:
@@ -46,7 +46,7 @@ def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Est
 
 
 def groups_of(faces: Ints) -> tuple[int, Ints]:
-    """How many groups of faces are drawn, and the group of each row; a face is a group while they are few."""
+    """Return the number of groups of faces and the group of each row. With few faces, each face is a group."""
     found, place = np.unique(faces, return_inverse=True)
     groups = min(len(found), MOST_GROUPS)
     return groups, place % max(groups, 1)
@@ -54,7 +54,7 @@ def groups_of(faces: Ints) -> tuple[int, Ints]:
 
 @lru_cache(maxsize=2)
 def drawn_times(groups: int, draws: int, seed: int) -> Floats:
-    """How often each draw holds each group of faces: (draws, groups). All estimates of the same faces share it."""
+    """Return how often each draw contains each group: (draws, groups), shared by all estimates of the same faces."""
     if groups == 0:
         return np.zeros((draws, 0))
     times = bootstrap.drawn_times(groups, draws, np.random.default_rng(seed)).astype(np.float64)

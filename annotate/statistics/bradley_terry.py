@@ -1,9 +1,9 @@
-"""Bradley-Terry strengths of restorers from votes, with intervals by bootstrap: no database here.
+"""Bradley-Terry strengths of restorers from votes, with bootstrap intervals.
 
-The probability that one restorer beats another is the sigmoid of the difference of their strengths; a can't-tell is
-half a win for each. So that strengths stay finite, each two restorers are taken to have beaten each other `PRIOR` times
-beside the votes: two of which one won 30 of 40 votes are log((30 + PRIOR) / (10 + PRIOR)) apart. `choix` fits the
-strengths that are shown; the draws of the bootstrap are fitted together by Newton's method.
+The probability that one restorer beats another is the sigmoid of the difference of their strengths; a can't tell is
+half a win for each. To keep strengths finite, every pair of restorers gets `PRIOR` additional wins in both directions:
+two restorers of which one won 30 of 40 votes are log((30 + PRIOR) / (10 + PRIOR)) apart. `choix` fits the strengths
+shown; the bootstrap draws are fitted together by Newton's method.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ FEW_RESTORERS = 5
 
 @dataclass(frozen=True)
 class Ballots:
-    """N votes, each on two of M restorers: numbers of them (N,) in first and second, ids in pairs, faces, annotators.
+    """N votes, each on two of M restorers: their indices (N,) in first and second, ids in pairs, faces, annotators.
 
-    won (N,): 1 where the first was chosen, 0 where the second was, 0.5 where nobody could tell.
+    won (N,): 1 if the first was chosen, 0 if the second, 0.5 for can't tell.
     """
 
     restorers: tuple[str, ...]
@@ -48,16 +48,16 @@ class Ballots:
         return len(self.first)
 
     def where(self, kept: Bools | Ints) -> "Ballots":
-        """kept: a mask (N,), or indices. The restorers stay numbered as they are."""
+        """Select votes by a mask (N,) or indices. The indices of restorers do not change."""
         numbers = (column[kept] for column in (self.pairs, self.faces, self.annotators))
         return Ballots(self.restorers, self.first[kept], self.second[kept], self.won[kept], *numbers)
 
     def wins(self) -> Floats:
-        """(M, M): how often the restorer of the row beat that of the column."""
+        """Return (M, M): how often the row's restorer beat the column's."""
         return self.wins_by(np.zeros(len(self), np.int64), 1)[0]
 
     def wins_by(self, groups: Ints, count: int) -> Floats:
-        """(count, M, M): the wins within each group; groups (N,) are numbers below count."""
+        """Return (count, M, M): the wins within each group. groups: (N,), integers below count."""
         size = len(self.restorers)
         wins = np.zeros(count * size * size)
         for winner, loser, won in ((self.first, self.second, self.won), (self.second, self.first, 1 - self.won)):
@@ -67,7 +67,7 @@ class Ballots:
 
 @dataclass(frozen=True)
 class Interval:
-    """The 95% intervals of a restorer's strength and of its rank; None: `why` says in words why there is none."""
+    """The 95% intervals of a restorer's strength and rank, or None with the reason in `why`."""
 
     strength: tuple[float, float] | None
     rank: tuple[int, int] | None
@@ -83,7 +83,7 @@ def signed(strength: float) -> str:
 
 
 def fit(wins: Floats) -> Floats:
-    """Strengths (M,) from wins (M, M), with mean 0, by `choix`; NaN for a restorer that nobody voted on.
+    """Fit strengths (M,) with mean 0 to wins (M, M) by `choix`; NaN for a restorer without votes.
 
     Raises `RuntimeError` if the fit does not converge.
     """
@@ -97,9 +97,9 @@ def fit(wins: Floats) -> Floats:
 
 
 def fit_many(wins: Floats, start: Floats | None = None) -> Floats:
-    """As `fit`, for wins (D, M, M) at once: (D, M). start: (M,), near the answer.
+    """Fit strengths (D, M) to wins (D, M, M) together. start: (M,), near the solution.
 
-    Newton's method; a step that makes the votes less likely is halved. Raises `RuntimeError` without convergence.
+    Newton's method; a step that lowers the likelihood is halved. Raises `RuntimeError` without convergence.
     """
     seen, with_prior = _seen(wins), _with_prior(wins)
     strengths = np.where(seen, np.zeros(wins.shape[:2]) if start is None else np.nan_to_num(start), 0.0)
@@ -122,24 +122,24 @@ def fit_many(wins: Floats, start: Floats | None = None) -> Floats:
 
 
 def information(strengths: Floats, wins: Floats) -> Floats:
-    """Minus the second derivatives of the votes' log-likelihood, prior included, of wins (..., M, M): (..., M, M).
+    """Return the negative Hessian of the log-posterior for wins (..., M, M): (..., M, M).
 
-    One is added to what no vote can tell, the mean and the restorers nobody voted on, so that it can be inverted.
+    One is added along directions without information (the mean, restorers without votes) to make it invertible.
     """
     return _curvature(strengths, _with_prior(wins), _seen(wins))
 
 
 def ranks(strengths: Floats) -> Ints:
-    """1 for the highest of strengths (..., M), NaN last; equal ones share the better rank."""
+    """Rank strengths (..., M): 1 is the highest, NaN is last, ties share the better rank."""
     known = np.nan_to_num(strengths, nan=-np.inf)
     return 1 + (known[..., None, :] > known[..., :, None] + SAME).sum(axis=-1)
 
 
 def intervals(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, seed: int = 0) -> list[Interval]:
-    """Of each restorer, from draws of whole owners with replacement. owners (N,): each vote's face or annotator.
+    """Return the interval of each restorer from a bootstrap over owners. owners (N,): each vote's face or annotator.
 
-    Percentile intervals, expanded for few owners (Hesterberg 2015), since these spread too little among the draws.
-    kind: what they are called in the reasons. A draw in which nobody voted on a restorer says nothing of it.
+    Percentile intervals, expanded for few owners (Hesterberg 2015), which vary too little among the draws. kind: the
+    name of owners in messages. A draw without votes on a restorer is ignored for it.
     """
     known = len(np.unique(owners))
     if known < LEAST:
@@ -162,7 +162,7 @@ def intervals(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, 
 
 
 def _interval_of(strengths: Floats, places: Ints, tail: float, kind: str) -> Interval:
-    """tail: the share of draws beyond each end."""
+    """Build the interval. tail: share of draws beyond each end."""
     if np.ptp(strengths) < SAME:
         why = f"every draw of {kind} gives the same strength, which tells nothing of its spread"
         return Interval(None, None, why)
@@ -173,14 +173,14 @@ def _interval_of(strengths: Floats, places: Ints, tail: float, kind: str) -> Int
 
 
 def unconnected(wins: Floats) -> list[list[int]]:
-    """The groups of restorers that no vote connects with one another; one group if all hang together."""
+    """Return the groups of restorers not connected by votes; a single group if all are connected."""
     return _components(wins + wins.T, "weak")
 
 
 def undisputed(wins: Floats) -> list[list[int]]:
-    """Groups of restorers, the strongest first, where no vote goes against a group that stands before another.
+    """Return groups of restorers, strongest first, such that no vote prefers a later group to an earlier one.
 
-    More than one: between them a strength has no limit but the prior's.
+    With more than one group, only the prior bounds the differences of strength between them.
     """
     groups = _components(wins, "strong")
     strengths = fit(wins)
@@ -195,7 +195,7 @@ def _components(wins: Floats, connection: str) -> list[list[int]]:
 
 
 def limitations(restorers: Sequence[str], wins: Floats) -> list[str]:
-    """What the votes cannot tell of these restorers, in sentences."""
+    """Return sentences on what the votes cannot determine about these restorers."""
     named = [[restorers[one] for one in group] for group in unconnected(wins)]
     if len(named) > 1:
         groups = "; ".join(", ".join(group) for group in named)
@@ -215,7 +215,7 @@ def limitations(restorers: Sequence[str], wins: Floats) -> list[str]:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Kendall's tau-b and Spearman's rho; None: undefined, `why` says so. Of few restorers `why` warns."""
+    """Kendall's tau-b and Spearman's rho; None if undefined. `why` gives the reason, or warns of few restorers."""
 
     kendall: float | None
     spearman: float | None
@@ -224,7 +224,7 @@ class RankCorrelation:
 
 
 def rank_correlation(one: Floats, other: Floats) -> RankCorrelation:
-    """Of the restorers that both have a strength for; one, other (M,), NaN where there is none."""
+    """Correlate the ranks of restorers that have both strengths. one, other: (M,), NaN if missing."""
     both = ~np.isnan(one) & ~np.isnan(other)
     first, second = (_levels(strengths[both]) for strengths in (one, other))
     count = len(first)

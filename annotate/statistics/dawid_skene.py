@@ -1,8 +1,8 @@
-"""How often each annotator is right when nobody knows the truth: Dawid and Skene (1979), with one accuracy each.
+"""Accuracies of annotators without ground truth: Dawid and Skene (1979), with one accuracy per annotator.
 
-Which image of a pair is the first means nothing. So an annotator's confusion matrix is the same with the images
-swapped, the truth is a fair coin beforehand, and one number is left: how often a decided answer names the better image.
-“Can't tell” says nothing about which that is.
+The order of a pair's images carries no meaning. So an annotator's confusion matrix is symmetric under a swap, the prior
+of the truth is one half, and one parameter is left: how often a decided answer names the better image. “Can't tell”
+carries no information.
 """
 
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ NOT_IDENTIFIED = "accuracy needs three annotators who share decided pairs with o
 
 @dataclass(frozen=True)
 class DawidSkene:
-    """p_first: by pair, in (0, 1). accuracy: by annotator, of decided answers. weights: the accuracies behind p_first.
+    """p_first: by pair, in (0, 1). accuracy: by annotator, of decided answers. weights: accuracies used for p_first.
 
-    An annotator whose accuracy the answers do not settle has a weight, which the prior chose, but no accuracy.
+    An annotator whose accuracy is not identified by the answers has a weight (from the prior) but no accuracy.
     """
 
     p_first: dict[int, float]
@@ -42,12 +42,12 @@ class DawidSkene:
 
 
 def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> DawidSkene:
-    """The most probable accuracies under a Beta prior (EM), which keeps them off 0 and 1.
+    """Find the posterior mode of the accuracies by EM, with a Beta prior that keeps them off 0 and 1.
 
-    Calling every answer its opposite and every accuracy its complement explains the answers as well. Of the two it
-    takes the one in which the annotators are better than chance on average.
+    The solution with all labels swapped and all accuracies complemented has the same likelihood; the one in which
+    annotators are better than chance on average is returned.
 
-    Intervals draw faces anew and start from the full solution.
+    Intervals resample faces and start EM from the full solution.
     """
     from scipy.sparse import csr_array
 
@@ -84,10 +84,10 @@ def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> D
 
 
 def _settled(signs: "csr_array") -> tuple[NDArray[np.bool_], Ints]:
-    """Whose accuracy (A,) the answers settle, and the component (A,) of annotators who share decided pairs.
+    """Return whose accuracy (A,) is identified, and the component (A,) of annotators who share decided pairs.
 
-    How often two agree tells the product of (2 accuracy - 1) of both; such products tell the factors, but for one
-    sign, if a chain of annotators leads back to its start in an odd number of steps.
+    The agreement of two annotators determines the product of their (2 accuracy - 1). The products determine the
+    factors, up to one sign, if the graph of shared pairs has an odd cycle.
     """
     shared = (abs(signs).T @ abs(signs)).toarray() > 0
     np.fill_diagonal(shared, val=False)
@@ -122,7 +122,7 @@ def _solve(signs: "csr_array", component: Ints) -> tuple[Floats, int, bool]:
 
 
 def _em(signs: "csr_array", weight: Floats, start: Floats, tolerance: float) -> tuple[Floats, int, bool]:
-    """EM for D weightings of the pairs at once: weight (P, D), start and the accuracy returned (A, D)."""
+    """Run EM for D weightings of the pairs together. weight: (P, D); start and the returned accuracy: (A, D)."""
     accuracy, moving, iterations = start.copy(), np.arange(weight.shape[1]), 0
     across = signs.T.tocsr()
     while moving.size and iterations < MOST_ITERATIONS:
@@ -135,7 +135,7 @@ def _em(signs: "csr_array", weight: Floats, start: Floats, tolerance: float) -> 
 
 
 def _better(signs: "csr_array", across: "csr_array", weight: Floats, accuracy: Floats) -> Floats:
-    """One step: what is believed of the pairs, and how often each annotator is right by that. across: signs turned."""
+    """Make one EM step: posterior of the pairs, then accuracy of the annotators. across: signs transposed."""
     belief = np.tanh(_votes(signs, accuracy) / 2)  # 2 p(first is better) - 1
     decided = abs(across) @ weight
     right = (decided + across @ (weight * belief)) / 2
@@ -143,7 +143,7 @@ def _better(signs: "csr_array", across: "csr_array", weight: Floats, accuracy: F
 
 
 def _votes(signs: "csr_array", accuracy: Floats) -> Floats:
-    """Log-odds of the first image (P, D)."""
+    """Return the log-odds of the first image (P, D)."""
     return signs @ _log_odds(accuracy)
 
 
@@ -152,7 +152,7 @@ def _log_odds(accuracy: Floats) -> Floats:
 
 
 def _drawn(signs: "csr_array", faces: Ints, solution: Floats, seed: int) -> Floats:
-    """Accuracies (A, draws) with faces drawn anew; NaN for those who decided nothing on the faces drawn."""
+    """Return accuracies (A, draws) on resampled faces; NaN without a decided answer on the drawn faces."""
     groups, group = groups_of(faces)
     if groups < LEAST:
         return np.full((signs.shape[1], DRAWS), np.nan)

@@ -1,7 +1,7 @@
 """Noisy Bradley-Terry (Bugakova et al. 2019): a quality for each image, a reliability for each annotator.
 
-With the probability of an annotator's reliability an answer follows Bradley-Terry, that is, the sigmoid of the
-difference of the two qualities; else it is a coin that may lean towards the left.
+With probability equal to the annotator's reliability, an answer follows Bradley-Terry (the sigmoid of the difference of
+the two qualities); otherwise it is random, with a possible side bias.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ MOST_ITERATIONS = 2000
 
 @dataclass(frozen=True)
 class Comparisons:
-    """N answers. first, second, annotators (N,): numbers from 0; chose_first, left_is_first, tied (N,): truth values.
+    """N answers. first, second, annotators (N,): indices from 0; chose_first, left_is_first, tied (N,): 0 or 1.
 
-    tied: can't tell, as half a win of each image; it draws their qualities together and tells nothing of the annotator.
+    tied: can't tell, half a win for each image; it pulls their qualities together and does not affect the annotator.
     """
 
     first: Ints
@@ -35,7 +35,7 @@ class Comparisons:
 
 @dataclass(frozen=True)
 class NoisyBradleyTerry:
-    """qualities (images,), in log-odds; reliabilities and left (annotators,), in (0, 1)."""
+    """qualities (images,): log-odds; reliabilities, left (annotators,): in (0, 1)."""
 
     qualities: Floats
     reliabilities: Floats
@@ -45,10 +45,10 @@ class NoisyBradleyTerry:
 
 
 def noisy_bradley_terry(comparisons: Comparisons) -> NoisyBradleyTerry:
-    """The most probable qualities, reliabilities and leanings (L-BFGS), from images that are all alike at first.
+    """Find the posterior mode of qualities, reliabilities and side biases by L-BFGS, from equal qualities.
 
-    The prior draws the qualities together and the reliabilities make up for it: they tell who looks more than whom, but
-    come out higher than how often somebody looks.
+    The prior shrinks the qualities and the reliabilities compensate: they rank annotators by attention but
+    overestimate it.
     """
     images = int(max(comparisons.first.max(initial=-1), comparisons.second.max(initial=-1))) + 1
     annotators = int(comparisons.annotators.max(initial=-1)) + 1
@@ -65,7 +65,7 @@ def noisy_bradley_terry(comparisons: Comparisons) -> NoisyBradleyTerry:
 def loss_and_gradient(
     parameters: Floats, comparisons: Comparisons, images: int, annotators: int
 ) -> tuple[float, Floats]:
-    """Negative log posterior. parameters: qualities, then the log-odds of reliabilities, then of leanings."""
+    """Negative log posterior. parameters: qualities, then the log-odds of reliabilities and of side biases."""
     quality, reliable, left = np.split(parameters, [images, images + annotators])
     decided = ~comparisons.tied.astype(bool)
     who = comparisons.annotators[decided]

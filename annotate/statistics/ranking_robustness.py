@@ -1,7 +1,4 @@
-"""How far a ranking of restorers can be believed: circles among three, and votes on which the order hangs.
-
-Plain arrays: no database here.
-"""
+"""Robustness of a ranking of restorers: intransitive triads, and votes that decide the order."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,7 +19,7 @@ PARTS = 8  # while more than that many votes must go, as large a part of them go
 
 @dataclass(frozen=True)
 class Triads:
-    """Of the threes of restorers whose three pairs are all decided, those that go round in a circle."""
+    """Intransitive triads among the triads of restorers whose three pairs are all decided."""
 
     circles: int = 0
     threes: int = 0
@@ -33,7 +30,7 @@ class Triads:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's, as if the threes were independent."""
+        """Wilson's interval, treating the triads as independent."""
         return wilson(self.circles, self.threes) if self.threes else None
 
     @property
@@ -48,9 +45,8 @@ class Triads:
 
 
 def triads(ballots: Ballots, *owners: Ints) -> Triads:
-    """Counted within each owner by the majority of its votes: a face or, with two columns, one annotator on one face.
-
-    owners: (N,) each. A pair that is tied, or that nobody judged, decides nothing: its threes are left out.
+    """Count triads within each owner by the majority of its votes. owners: (N,) each; a face, or with two columns one
+    annotator on one face. Triads with a tied or unjudged pair are left out.
     """
     own, groups = np.unique(np.stack(owners), axis=1, return_inverse=True)
     groups = groups.reshape(-1)
@@ -66,13 +62,13 @@ def triads(ballots: Ballots, *owners: Ints) -> Triads:
 
 
 def _closed_walks(edges: Floats) -> float:
-    """Of three steps, in graphs (G, M, M): the sum of the traces of their cubes."""
+    """Count closed walks of length three in graphs (G, M, M): the sum of the traces of their cubes."""
     return float(((edges @ edges) * np.swapaxes(edges, 1, 2)).sum())
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """So many votes on a restorer pair that chose the same: `winner` over `loser`, or, tied, neither."""
+    """A number of equal votes on a restorer pair: `winner` over `loser`, or, if tied, neither."""
 
     winner: str
     loser: str
