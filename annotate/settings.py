@@ -39,7 +39,7 @@ def _installation_secret() -> str:
                 path.chmod(0o600)
                 file.write(secrets.token_urlsafe(50))
         except FileExistsError:
-            pass  # another process of this installation made it between the look and the write
+            pass  # another process of this installation made it between the check and the write
     return path.read_text()
 
 
@@ -50,7 +50,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Salts the hashes that stand for file and identity names, which are themselves never stored.
 NAME_SALT = env("NAME_SALT", default="") or SECRET_KEY
 
-# Then the last hop in X-Forwarded-For, which that proxy writes, is who a request comes from.
+# Then the last hop in X-Forwarded-For, which that proxy writes, is the client address.
 BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", default=False)
 
 if PRODUCTION:

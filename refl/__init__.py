@@ -1,1 +1,1 @@
-"""Degradation, restorers and (next) reward feedback learning. Knows no Django."""
+"""Degradation, restorers, and reward feedback learning. Independent of Django."""

@@ -1,4 +1,4 @@
-"""What the training of a base, and its tuning by reward, can be told."""
+"""Configuration of base training and of reward feedback learning."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ def _refuse(faults: dict[str, bool]) -> None:
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """Training of a compact base by Eq. 1 on photographs degraded by Eq. 9 (`manage.py train_base`). All ours."""
+    """Training of a compact base by Eq. 1 on faces degraded by Eq. 9 (`manage.py train_base`). Not in the paper."""
 
     variant: Literal["one-step", "multi-step"] = _option("one-step", "OSEDiff's form or DiffBIR's")
     degradation: Literal["paper", "demo"] = _option("demo", "ranges of Eq. 9, scaled to the size")
@@ -50,13 +50,13 @@ class BaseConfig:
         return self.learning_rate * rising * (1 + math.cos(math.pi * step / self.iterations)) / 2
 
 
-# These change how the result is computed, not what it is: a run may go on with others.
+# These change how the result is computed, not the result: a run may be resumed with other values.
 FREE_TO_CHANGE = ("accumulation", "checkpointing")
 
 
 @dataclass(frozen=True)
 class ReflConfig:
-    """Reward feedback learning (Sec. 3.3). The defaults are the paper's for DiffBIR (App. B), else as said."""
+    """Reward feedback learning (Sec. 3.3). The defaults are the paper's for DiffBIR (App. B) unless noted."""
 
     base: Literal["osediff", "diffbir", "compact"] = "diffbir"
     iterations: int = _option(3500, "optimizer steps (the released code; Table 10 goes to 3,000)")
@@ -128,7 +128,7 @@ PRESETS = {
     # For 128 px faces on a CPU: a LoRA of a one-step base, the ControlNet of a multi-step one.
     "compact": ReflConfig(
         base="compact",
-        iterations=150,  # longer, and the judge's score rises on while identity is lost
+        iterations=150,  # with more steps the judge's score still rises while identity is lost
         learning_rate=6e-4,
         batch_size=8,
         accumulation=1,
@@ -136,10 +136,10 @@ PRESETS = {
         eta=0.0,
         lambda_reward=0.008,
         lambda_lpips=0.02,
-        lambda_dwt=2.5,  # with less for each unit of reward the faces move away from the persons
+        lambda_dwt=2.5,  # with a lower weight, identity drifts more for each unit of reward
         lambda_reg=0.01,
         reg="eps",
-        wavelet_levels=1,  # a band of 64 px, as three levels leave of 512
+        wavelet_levels=1,  # a band of 64 px, as three levels of 512 px give
         mirror=True,
         checkpointing=False,
         evaluate_every=50,

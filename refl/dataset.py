@@ -1,6 +1,6 @@
-"""The faces that a restorer trains on and is judged by: their photographs, and the degraded images that belong to them.
+"""The faces of a restorer's training and monitoring: photographs and their degraded images.
 
-`faces.jsonl` is to restorers what the manifest is to the reward model: with the images it is all a GPU machine needs.
+`faces.jsonl` is for restorers what the manifest is for the reward model: with the images it is all that training needs.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class FaceRow:
 
 
 def write(path: Path, rows: Iterable[FaceRow]) -> dict[str, Any]:
-    """Write the file, whole or not at all, and return its header."""
+    """Write the file atomically and return its header."""
     kept = sorted(rows, key=lambda row: row.face)
     body = "".join(json.dumps(asdict(row), ensure_ascii=False, sort_keys=True) + "\n" for row in kept).encode()
     header = {
@@ -59,19 +59,19 @@ def write(path: Path, rows: Iterable[FaceRow]) -> dict[str, Any]:
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[FaceRow]]:
-    """Header and rows. Raises `DataError` unless the content is what the header's sha256 says."""
+    """Return header and rows. Raises `DataError` unless the content matches the header's sha256."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         header = json.loads(head)
         is_ours = header["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is not a list of faces ({error}). Name a faces.jsonl that `snapshot` wrote."
+            f"{path} is not a list of faces ({error}). Pass a faces.jsonl written by `snapshot`."
         ) from error
     if not is_ours or header["version"] != VERSION:
         raise DataError(f"{path} is not a list of faces of version {VERSION}: take a new snapshot.")
     if hashlib.sha256(body).hexdigest() != header["sha256"]:
-        raise DataError(f"{path} was changed or cut after it was written. Take a new snapshot.")
+        raise DataError(f"{path} was changed or truncated after it was written. Take a new snapshot.")
     return header, [FaceRow(**json.loads(line)) for line in body.splitlines()]
 
 
@@ -89,16 +89,16 @@ class Batch:
         return [face.caption for face in self.faces]
 
     def part(self, number: int, parts: int) -> "Batch":
-        """The `number`-th of equal parts."""
+        """Return the `number`-th of equal parts."""
         size = len(self.faces) // parts
         where = slice(number * size, (number + 1) * size)
         return Batch(self.faces[where], self.hq[where], self.lq[where], self.seeds[where])
 
 
 class TrainingFaces:
-    """Photographs of side `size`, degraded anew each time by Eq. 9.
+    """Photographs of side `size`, with a new degradation (Eq. 9) each time.
 
-    Which faces a step sees, and how they are degraded, is a function of the seed and the step alone.
+    The faces of a step and their degradation depend only on the seed and the step.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class TrainingFaces:
         self.degradation = degradation.scaled_to(size)
 
     def batches(self, count: int, *, start: int = 0) -> Iterator[Batch]:
-        """Batches of `count` faces of step `start`, `start` + 1, ..."""
+        """Yield batches of `count` faces for step `start`, `start` + 1, ..."""
         plan = schedule.plan(len(self.rows), faces_per_step=count, seed=self.seed, mirror=self.mirror, start=start)
         for step, items in enumerate(plan, start=start):
             yield self._load(items, first=step * count)
@@ -129,29 +129,29 @@ class TrainingFaces:
 
 
 def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
-    """Those of split train. Raises `DataError` if there is none, or if one shows a person or photograph of the gold
-    set."""
+    """Return the rows of split train. Raises `DataError` without any, or if one shows a person or photograph of the
+    gold set."""
     training = [row for row in rows if row.split == "train"]
     if not training:
-        raise DataError("There is no training face: ingest some with --split train.")
+        raise DataError("There are no training faces. Ingest some with --split train.")
     gold = (subject_of(row) for row in rows if row.split == "gold")
     refuse_gold(map(subject_of, training), gold, where="among the training faces")
     return training
 
 
 def subject_of(row: FaceRow) -> Subject:
-    """Say what the row shows, for the guard of the gold set."""
+    """Return what the row shows, for the gold guard."""
     return Subject(row.face, row.identity, (row.hq,))
 
 
 def monitored_rows(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
-    """The first `count` test faces that have a stored lq, the same for every run: settings may be chosen by them, so
-    they are not a test of a result."""
+    """Return the first `count` test faces with a stored lq, the same for every run. Settings may be chosen by them, so
+    results on them are biased."""
     return list(islice((row for row in rows if row.split == "test" and row.lq), count))
 
 
 def held_out(rows: Sequence[FaceRow], folder: Path, size: int, count: int) -> Batch:
-    """The monitored faces. Raises `DataError` without any."""
+    """Load the faces used to monitor training. Raises `DataError` without any."""
     chosen = monitored_rows(rows, count)
     if not chosen:
         raise DataError(

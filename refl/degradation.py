@@ -3,8 +3,8 @@
     LQ = { [ (HQ * k_sigma) down r + n_delta ] JPEG_q } up r
 
 The order of the operations, the mixed isotropic / anisotropic kernel, the bilinear resampling and the
-untouched fractional values between the steps follow the degradation the paper's ranges come from
-(DiffBIR, stage 2). NumPy and OpenCV only.
+untouched fractional values between the steps follow DiffBIR (stage 2), the source of the paper's
+ranges. NumPy and OpenCV only.
 """
 
 import math
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-PARAMETER_STREAM, NOISE_STREAM = 0, 1  # the same stored seed feeds both, independently
+PARAMETER_STREAM, NOISE_STREAM = 0, 1  # both are derived from the stored seed, independently
 
 
 @dataclass(frozen=True)
 class DegradeConfig:
-    """The ranges that the degradation of one image is drawn from; the defaults are the paper's (App. B).
+    """Ranges from which the degradation of an image is drawn; the defaults are the paper's (App. B).
 
     size: side of the square images in pixels (512).
-    kernel_size: side of the blur kernel, odd (41, not in the paper: the value behind its ranges).
-    isotropic_probability: share of round kernels, the others are elliptic and turned (.5, likewise).
+    kernel_size: side of the blur kernel, odd (41, not in the paper: DiffBIR's value).
+    isotropic_probability: share of round kernels; the others are elliptic and rotated (.5, DiffBIR's value).
     sigma: standard deviation of the blur in pixels, [.1, 12].
     downsample: factor r, [1, 12].
     noise: standard deviation delta of the Gaussian noise in grey levels of 255, [0, 15].
-    jpeg: quality q, whole numbers of [30, 100], both ends included.
+    jpeg: quality q, integers in [30, 100].
     """
 
     size: int = 512
@@ -57,10 +57,10 @@ class DegradeConfig:
                 raise ValueError(f"{name} must be an ordered range in [{lowest}, {highest}], not ({low}, {high})")
 
     def scaled_to(self, size: int) -> "DegradeConfig":
-        """The same severity at another working size.
+        """Return ranges of the same severity for another working size.
 
-        What is measured in pixels (the kernel, the upper ends of sigma and of the downsampling) shrinks
-        with the image; noise and JPEG act on the already small image and stay.
+        Quantities in pixels (kernel, upper ends of sigma and downsampling) scale with the image; noise and JPEG act
+        on the downsampled image and stay the same.
         """
         ratio = size / self.size
         return replace(
@@ -72,18 +72,18 @@ class DegradeConfig:
         )
 
 
-# At 256 px the paper's severity leaves a face of 20 px, which only a network that knows faces can fill in. The demo
-# restores with general networks, so the upper ends of sigma and r are halved once more.
+# At 256 px the paper's severity leaves a face of 20 px, which only a face restoration network can recover. The demo
+# uses general networks, so the upper ends of sigma and r are halved once more.
 DEMO = replace(DegradeConfig().scaled_to(256), sigma=(0.1, 3.0), downsample=(1.0, 4.0))
 PRESETS = {"paper": DegradeConfig(), "demo": DEMO}
 
 
 @dataclass(frozen=True)
 class DegradeParameters:
-    """What was done to one image; together with the config's sizes it reproduces the bytes.
+    """The degradation of one image. With the sizes in the config it reproduces the bytes.
 
-    sigma_x, sigma_y: blur in pixels along the kernel's axes; theta: their turn in radians, [-pi, pi];
-    downsample: r; noise: delta in grey levels; jpeg: q; seed: of the draw and of the noise.
+    sigma_x, sigma_y: blur in pixels along the kernel's axes; theta: their rotation in radians, [-pi, pi];
+    downsample: r; noise: delta in grey levels; jpeg: q; seed: of the parameters and of the noise.
     """
 
     sigma_x: float
@@ -109,7 +109,7 @@ class DegradeParameters:
 
 
 def sample_parameters(config: DegradeConfig, seed: int) -> DegradeParameters:
-    """Draw the degradation of one image; the same (config, seed) gives the same answer everywhere."""
+    """Draw the degradation of one image. The same (config, seed) gives the same result on every machine."""
     random = np.random.default_rng([seed, PARAMETER_STREAM])
     is_isotropic = random.random() < config.isotropic_probability
     sigma_x, sigma_y = random.uniform(*config.sigma, size=2)
@@ -126,16 +126,16 @@ def sample_parameters(config: DegradeConfig, seed: int) -> DegradeParameters:
 
 
 def degrade(image: Array, parameters: DegradeParameters, config: DegradeConfig) -> Array:
-    """Eq. 9 on one photograph.
+    """Degrade one photograph (Eq. 9).
 
     image: uint8 RGB of shape (S, S, 3) with S = config.size. Returns the same shape and type; the same
     parameters give the same bytes in every process (with the same OpenCV and NumPy).
-    Raises ValueError for anything else: the ranges mean nothing at another size.
+    Raises ValueError for any other input: the ranges are valid at this size only.
     """
     if image.dtype != np.uint8 or image.shape != (config.size, config.size, 3):
         raise ValueError(
             f"degrade expects uint8 RGB of {config.size}x{config.size}x3, not {image.dtype} {image.shape}: "
-            f"resize the image, or take config.scaled_to(its side)"
+            f"resize the image, or use config.scaled_to(side)"
         )
     kernel = gaussian_kernel(config.kernel_size, parameters.sigma_x, parameters.sigma_y, parameters.theta)
     blurred = cv2.filter2D(image.astype(np.float32) / 255, -1, kernel)
@@ -150,7 +150,7 @@ def resize(image: np.ndarray, side: int) -> Floats:
 
 
 def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> Floats:
-    """(size, size) bivariate normal density on the pixel grid, turned by theta, summing to one."""
+    """Return a bivariate normal density (size, size) on the pixel grid, rotated by theta, with sum 1."""
     offsets = np.arange(size) - size // 2
     across, down = np.meshgrid(offsets, offsets)
     along_x = across * math.cos(theta) + down * math.sin(theta)

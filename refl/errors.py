@@ -1,9 +1,9 @@
-"""Errors that several modules raise."""
+"""Errors shared by several modules."""
 
 
 class UnknownRestorerError(ValueError):
-    """No restorer of this name, and no weights to open one from."""
+    """No restorer has this name, and no weights were given."""
 
 
 class WeightsError(ValueError):
-    """A weights file cannot be used; the message says which file, what is wrong and what to do."""
+    """A weights file cannot be used. The message names the file, the fault and the remedy."""

@@ -1,8 +1,8 @@
-"""Fixed held-out faces that a restorer is looked at by while it trains: figures, pictures, and the guard.
+"""Monitor a restorer on fixed held-out faces during training: metrics, pictures, and alarms.
 
-Reward hacking (App. F) is a reward that rises while what it stands for falls. So the training reward is held against
-judges that never train: another reward model, no-reference quality, the distance to the person (SFace), and the
-restorer as it was at the start, face by face.
+Reward hacking (App. F) is a rising reward with falling quality. So the training reward is compared with metrics that
+are not trained on: a second reward model, no-reference quality, identity distance (SFace), each as a paired difference
+from the restorer before training.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ GUARDS = {
 AT_ONCE = 4
 PICTURES = 6
 
-Values = dict[str, NDArray[np.float64]]  # figure -> value of every face
+Values = dict[str, NDArray[np.float64]]  # metric -> value of each face
 
 
 class Watch:
-    """Looks at a policy on a fixed batch of faces, always with the same noise."""
+    """Evaluates a policy on a fixed batch of faces, always with the same noise."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class Watch:
         judge: FaceRewardModel | None = None,
         null_text: bool = False,
     ) -> None:
-        """folder: where the pictures go."""
+        """folder: for the pictures."""
         self.batch, self.folder, self.prompts, self.judge = batch, folder, prompts, judge
         self.captions = ["" if null_text else caption for caption in batch.captions]
         self.measures = {name: metrics.load(name) for name in METRICS if metrics.availability(name) is None}
 
     def keep_pictures(self, images: Tensor, name: str) -> None:
-        """PNGs of the first faces in pictures/NAME."""
+        """Save PNGs of the first faces in pictures/NAME."""
         for number, array in enumerate(to_arrays(images[:PICTURES])):
             write_atomic(self.folder / name / f"{number:02}.png", encode_png(array))
 
@@ -73,7 +73,7 @@ class Watch:
 
     @torch.no_grad()
     def measure(self, images: Tensor, reward: FaceRewardModel | None = None) -> Values:
-        """Every figure of every face; NaN where a metric has no value for it."""
+        """Return every metric of every face; NaN if it has no value."""
         found = {name: _measured(measure, images, self.batch.hq) for name, measure in self.measures.items()}
         if reward is not None:
             found["reward"] = self.rewards(images, reward)
@@ -92,17 +92,17 @@ def _measured(measure: metrics.Measure, images: Tensor, hq: Tensor) -> NDArray[n
     except metrics.UndefinedMetric:
         if len(images) == 1:
             return np.array([np.nan])
-        # One face without a value says nothing of the others.
+        # A missing value affects its face only.
         return np.concatenate([_measured(measure, images[[n]], hq[[n]]) for n in range(len(images))])
 
 
 def means(values: Values) -> dict[str, float]:
-    """Over the faces that have a value; a figure that none has is left out."""
+    """Return means over the faces with a value; a metric without any value is omitted."""
     return {name: float(np.nanmean(each)) for name, each in values.items() if not np.isnan(each).all()}
 
 
 def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
-    """Paired differences now - start, their means and 95% intervals by a bootstrap over faces."""
+    """Return paired differences now - start: means and 95% intervals by a bootstrap over faces."""
     found = {}
     for name in now.keys() & start.keys():
         difference = now[name] - start[name]
@@ -115,7 +115,7 @@ def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
 
 
 def alarms(differences: dict[str, dict[str, Any]]) -> list[str]:
-    """A sentence for each judge that gets worse, beyond its interval, while the reward gets better."""
+    """Return a sentence for each metric that gets significantly worse while the reward gets better."""
     reward = differences.get("reward")
     if reward is None or reward["low"] <= 0:
         return []

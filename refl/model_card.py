@@ -1,4 +1,4 @@
-"""The model cards of a tuning: of the tuned restorer, and of the reward model that was updated on the way."""
+"""Model cards of a tuning: the tuned restorer, and the reward model updated during it."""
 
 from refl.configs import ReflConfig
 from rewardlab import cards, tables
@@ -10,7 +10,7 @@ SIMULATED = "**The reward model learned in part from SIMULATED annotators: this 
 
 
 def write(run: Run, note: str = "") -> str:
-    """Write the card of the tuned weights: what they were made from, and their figures on the held-out faces."""
+    """Write the card of the tuned weights: their origin, and metrics on the held-out faces."""
     description = run.description()
     config = ReflConfig(**description.config)
     header = {
@@ -39,7 +39,7 @@ def write(run: Run, note: str = "") -> str:
 
 
 def write_reward_model(run: Run) -> str:
-    """Write the card of the reward model as it was when the tuning ended."""
+    """Write the card of the reward model at the end of the tuning."""
     description = run.description()
     config = ReflConfig(**description.config)
     header = {
@@ -70,7 +70,7 @@ def write_reward_model(run: Run) -> str:
 
 
 def _data(description: Description) -> str:
-    """What the tuning began from, its faces, and the preferences behind its reward model."""
+    """Return the initial models of the tuning, its faces, and the preferences its reward model was trained on."""
     facts = {f"start: {name}": cards.without_folder(value) for name, value in description.start.items()}
     counts = ", ".join(f"{split} {number}" for split, number in description.faces.counts.items())
     facts |= {

@@ -1,8 +1,8 @@
-"""Weights of an ncnn `.bin` file as a PyTorch state dict, without ncnn.
+"""Read the weights of an ncnn `.bin` file as a PyTorch state dict, without ncnn.
 
 For every convolution, in the order of the network, the file holds a 4-byte tag, the weights
 (out, in, height, width) in half precision padded to 4 bytes or in single precision, and the biases in
-single precision. Shapes stand nowhere in it, so the reader is told which layers to expect.
+single precision. It holds no shapes, so the reader needs the list of layers.
 """
 
 import math
@@ -25,7 +25,7 @@ Shape = tuple[int, int, int, int]
 def read_rrdbnet(
     path: Path, *, features: int = 64, growth: int = 32, blocks: int = 23, upsamplings: int = 2
 ) -> dict[str, Tensor]:
-    """State dict (float32, Real-ESRGAN's own key names) of an RRDBNet; the defaults are x4plus's sizes.
+    """Return the state dict (float32, Real-ESRGAN's key names) of an RRDBNet; the defaults are the sizes of x4plus.
 
     Raises `WeightsError` unless the layers consume every byte of the file.
     """
@@ -33,7 +33,7 @@ def read_rrdbnet(
 
 
 def rrdbnet_layers(features: int, growth: int, blocks: int, upsamplings: int) -> Iterator[tuple[str, Shape]]:
-    """(name, weight shape) of each convolution, in the order in which the network runs them."""
+    """Return (name, weight shape) of each convolution, in the order in which the network runs them."""
     yield "conv_first", (features, 3, 3, 3)
     for block in range(blocks):
         for dense in range(1, 4):
@@ -49,7 +49,7 @@ def rrdbnet_layers(features: int, growth: int, blocks: int, upsamplings: int) ->
 
 
 def read_convolutions(path: Path, layers: dict[str, Shape]) -> dict[str, Tensor]:
-    """`<name>.weight` and `<name>.bias` (float32) of every layer. Raises `WeightsError`."""
+    """Return `<name>.weight` and `<name>.bias` (float32) of every layer. Raises `WeightsError`."""
     reader = _Reader(path)
     state = {}
     for name, shape in layers.items():

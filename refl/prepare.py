@@ -1,4 +1,4 @@
-"""Before a tuning: what it starts from is found, checked and written into the run's folder."""
+"""Prepare a tuning: find and check its initial models and write them to the run's folder."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ Prompts = Callable[[Sequence[FaceRow]], list[str]]
 
 @dataclass(frozen=True)
 class Sources:
-    """What the user names: runs of reward models and of a compact base, and files of the large bases (None: asset)."""
+    """Inputs named by the user: runs of reward models and a compact base, files of the large bases (None: asset)."""
 
     frm: Run | None
     judge: Run | None = None
@@ -50,8 +50,8 @@ class Opened:
 
 
 def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> None:
-    """Make the run's folder; its faces.jsonl lies there already. Everything is opened once, so that what is missing
-    or foreign is said before anything is tuned. Raises `DataError`, `MissingAsset`, `RunError`, `WeightsError`...
+    """Create the run in its folder, which holds faces.jsonl already. Everything is opened once, so that faults are
+    found before the tuning starts. Raises `DataError`, `MissingAsset`, `RunError`, `WeightsError`, ...
     """
     try:
         _prepare(run, config, sources, images)
@@ -66,7 +66,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     reward = finished(sources.frm, "frm", "--frm", "a reward model: manage.py train_frm")
     judge = finished(sources.judge, "frm", "--judge", "another reward model") if sources.judge else None
     if judge and judge.folder == reward.folder:
-        raise RunError("The judge must be another run than the reward model: train one with another --seed.")
+        raise RunError("The judge must differ from the reward model. Train another one with a different --seed.")
     _refuse_gold(dataset.training_rows(rows), reward)
     start = {"base": config.base, "frm": str(reward.folder), "judge": str(judge.folder) if judge else ""}
     if config.base == "compact":
@@ -82,7 +82,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
         start["swinir"] = _file(sources.swinir, "diffbir-swinir-face")
     if config.prompt == "file":
         if not sources.prompts:
-            raise DataError("--prompt file needs the table of tags: --prompts FILE.")
+            raise DataError("--prompt file needs a table of tags. Pass it with --prompts FILE.")
         start["prompts"] = str(sources.prompts.resolve())
     manifest_header = None
     if reward.manifest.exists():
@@ -93,12 +93,12 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     opened.policy.texts(opened.prompts(monitored.faces[:1]), monitored.lq[:1])
     losses.low_pass(monitored.hq[:1], config.wavelet, config.wavelet_levels)
     if config.reg == "residual" and not isinstance(opened.policy, MultiStepPolicy):
-        raise ValueError("--reg residual is of a ControlNet, which this base has not: use --reg eps")
+        raise ValueError("--reg residual needs a ControlNet, which this base does not have: use --reg eps")
     run.create(kind="refl", config=config, start=start, header=manifest_header, faces=header, images=images.resolve())
 
 
 def open_all(run: Run, config: ReflConfig) -> Opened:
-    """What `prepare` found."""
+    """Open what `prepare` found."""
     return _open(run.description().start, run, config)
 
 
@@ -117,7 +117,7 @@ def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
 
 
 def frm_images(run: Run) -> Path:
-    """Where the gold pairs' images lie: where the reward model found them."""
+    """Return the folder of the gold pairs' images: the one that the reward model was trained with."""
     return Path(Run(Path(run.description().start["frm"])).description().images)
 
 
@@ -125,7 +125,7 @@ def _file(given: Path | None, asset: str) -> str:
     try:
         path = given or find(asset)
     except MissingAsset as error:
-        raise MissingAsset(f"{error} Or name it with an option: see manage.py refl --help.") from error
+        raise MissingAsset(f"{error} Or pass it with an option: see manage.py refl --help.") from error
     if not path.exists():
         raise MissingAsset(f"There is no {path}.")
     return str(path.resolve())
@@ -134,7 +134,7 @@ def _file(given: Path | None, asset: str) -> str:
 def _refuse_gold(training: Sequence[FaceRow], reward: Run) -> None:
     if not reward.manifest.exists():
         return
-    # The reward model may come from another database, with face numbers of its own.
+    # The reward model may come from another database, with other face numbers.
     rows = gold_rows(manifest.read(reward.manifest)[1])
     gold = (manifest.subject_of(row)._replace(face=-1) for row in rows)
     refuse_gold(map(dataset.subject_of, training), gold, where=f"would train the restorer: {reward.name} knows it")

@@ -26,19 +26,19 @@ OUT_OF_MEMORY = "The memory is full. Lower --batch-size."
 
 
 def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None = None) -> None:
-    """Make the run's folder; its faces.jsonl lies there already. Raises `DataError` or `RunError`.
+    """Create the run in its folder, which holds faces.jsonl already. Raises `DataError` or `RunError`.
 
-    stage_1: the one-step base that a multi-step one builds on.
+    stage_1: the one-step base that a multi-step base uses as stage 1.
     """
     start = {"base": "compact"}
     if config.variant == "multi-step":
         first = finished(stage_1, "base", "--stage-1", "a one-step base: manage.py train_base")
         if compact.variant_of(first.model) != "one-step":
-            raise RunError(f"--stage-1 {first.name}: this base is of several steps itself. Name a one-step base.")
+            raise RunError(f"--stage-1 {first.name}: this is a multi-step base itself. Pass a one-step base.")
         shutil.copytree(first.model, run.start, dirs_exist_ok=True)
         start["stage_1"] = first.name
     elif stage_1:
-        raise RunError("--stage-1 is for --variant multi-step: a one-step base has no other stage.")
+        raise RunError("--stage-1 applies to --variant multi-step only.")
     header, rows = dataset.read(run.faces)
     dataset.training_rows(rows)
     dataset.held_out(rows, images, compact.SIZE, config.held_out)
@@ -48,7 +48,7 @@ def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None =
 def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
     """Train a prepared run to its end, from its checkpoint if it has one. Raises `TrainError`.
 
-    One process: the base is small.
+    Single process: the base is small.
     """
     config = BaseConfig(**run.description().config)
     loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), tell, unit="images")
@@ -76,7 +76,7 @@ class BaseTrainer:
         if config.variant == "multi-step":
             self.parts_of_base["stage_1"] = compact.load_unet(loop.run.start).to(loop.accelerator.device)
         self.policy = compact.assemble(self.parts_of_base)
-        self.networks.requires_grad_(True)  # all of it trains here, not what a tuning would train
+        self.networks.requires_grad_(True)  # the whole network trains, not only the part that a tuning changes
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.learning_rate)
         self.parts: checkpoint.Parts = {"": (self.networks, self.optimizer)}
         if loop.run.checkpoint.exists():
@@ -117,8 +117,8 @@ class BaseTrainer:
         loop.finish()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Eq. 1. One step: the LQ latent stands for the noisy one, so what it differs from the photograph by is the
-        noise, and the closed form of x0 gives the photograph."""
+        """Return Eq. 1. For one step the LQ latent takes the place of the noisy one: its difference from the photograph
+        is the noise, and the closed form of x0 gives the photograph."""
         policy, device = self.policy, self.loop.accelerator.device
         lq, clean = batch.lq.to(device), policy.codec.encode(batch.hq.to(device))
         if isinstance(policy, OneStepPolicy):
@@ -128,7 +128,7 @@ class BaseTrainer:
             said = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
             return F.mse_loss(said, epsilon)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.loop.step)
-        walked = torch.tensor(policy.timesteps())  # so small a network learns no other times
+        walked = torch.tensor(policy.timesteps())  # a network this small learns no other times
         times = walked[torch.randint(len(walked), (len(clean),), generator=generator)].to(device)
         epsilon = Noise(batch.seeds).like(clean)
         noisy = policy.schedule.add_noise(clean, epsilon, times)

@@ -1,7 +1,7 @@
-"""Reward feedback learning (Sec. 3.3): a restorer is tuned by the gradient of the Face Reward Model.
+"""Reward feedback learning (Sec. 3.3): tune a restorer with the gradient of the Face Reward Model.
 
 A step restores a batch along the whole reverse trajectory, keeps the gradient of its last N denoising steps, and
-minimises Eq. 6. Every n steps the reward model learns to prefer the photographs to what is restored now (Eq. 7, 8).
+minimises Eq. 6. Every n steps the reward model is updated to prefer photographs to current restorations (Eq. 7, 8).
 """
 
 import time
@@ -35,13 +35,13 @@ OUT_OF_MEMORY = (
     "The memory is full. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower "
     "--backprop-steps."
 )
-FRM_STREAM = 1  # its faces are drawn apart from the restorer's
+FRM_STREAM = 1  # its faces are drawn independently of the restorer's
 
 
 def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
-    """Tune a prepared run to its end, from its checkpoint if it has one. Every process calls this alike.
+    """Tune a prepared run to its end, from its checkpoint if it has one. All processes call this.
 
-    Raises `TrainError`; the run's status then says the same.
+    Raises `TrainError`, whose message is also in the run's status.
     """
     config = ReflConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
@@ -109,7 +109,7 @@ class ReflTrainer:
             self.gold = [row for row in gold_rows(manifest.read(run.manifest)[1]) if row.origin != "svm"]
 
     def _look_at_start(self) -> None:
-        """The base, before any checkpoint is read: what everything is held against."""
+        """Evaluate the base before any checkpoint is read: the reference of all differences."""
         if self.loop.is_main:
             self.base_images = self.watch.restore(self.policy, self.loop.show_life)
             self.base_values = self.watch.measure(self.base_images)
@@ -137,8 +137,8 @@ class ReflTrainer:
         self._finish()
 
     def tune(self, batch: Batch, window: "Window", *, with_norms: bool) -> None:
-        """One optimizer step on Eq. 6."""
-        # The backward pass may compute the reward model again (checkpointing): it must find it as it was.
+        """Make one optimizer step on Eq. 6."""
+        # With checkpointing the backward pass runs the reward model again, so it must be unchanged.
         with self._frm_frozen():
             for number in range(self.config.accumulation):
                 terms, rewards = self.terms(self._mine(batch, number))
@@ -147,7 +147,7 @@ class ReflTrainer:
                 self.loop.require_finite(loss)
                 if with_norms and number == 0:
                     window.norms = {name: self._gradient_norm(term) for name, term in weighted.items()}
-                # Only the policy's gradients: the loss reads the reward model and the autoencoder too.
+                # Only the policy's gradients: the loss also depends on the reward model and the autoencoder.
                 torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
                 window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
         self._average_gradients(self.parameters)
@@ -155,7 +155,7 @@ class ReflTrainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """The unweighted terms of Eq. 6 that have a weight, and the rewards (B,)."""
+        """Return the terms of Eq. 6 with a nonzero weight, unweighted, and the rewards (B,)."""
         config, device = self.config, self.loop.accelerator.device
         rewards = None
         with self.loop.accelerator.autocast():
@@ -178,7 +178,7 @@ class ReflTrainer:
         return terms, rewards
 
     def regularisation(self, trajectory: Trajectory) -> Tensor:
-        """Eq. 5 in the reading that the configuration names, over the steps that keep their gradient."""
+        """Return Eq. 5 in the configured variant, over the steps that keep their gradient."""
         policy, reg = self.policy, self.config.reg
         if reg in ("gauss_l2", "softmax_kl"):
             distance = losses.gaussian_kl if reg == "gauss_l2" else losses.softmax_kl
@@ -192,7 +192,7 @@ class ReflTrainer:
         return torch.stack(each).mean()
 
     def update_frm(self) -> float:
-        """Eq. 7 and 8 on fresh outputs of the restorer as it is now, against their photographs."""
+        """Update the reward model (Eq. 7 and 8) on new outputs of the current restorer against their photographs."""
         step = self.loop.step // self.config.frm_every - 1
         batch = next(self.frm_faces.batches(self.config.batch_size, start=step))
         device, total = self.loop.accelerator.device, 0.0
@@ -224,7 +224,7 @@ class ReflTrainer:
 
     @contextmanager
     def _frm_frozen(self) -> Iterator[None]:
-        """Without gradients of the reward model's own weights, nor the memory that they would need."""
+        """Disable gradients of the reward model's weights, to save memory."""
         for parameter in self.frm_parameters:
             parameter.requires_grad_(False)
         try:
@@ -238,7 +238,7 @@ class ReflTrainer:
         return float(torch.stack([each.float().norm() for each in gradients if each is not None]).norm())
 
     def _average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Over processes; each has the mean of its own share."""
+        """Average over processes; each has the mean of its share."""
         if self.loop.accelerator.num_processes > 1:
             for parameter in parameters:
                 if parameter.grad is None:
@@ -246,7 +246,7 @@ class ReflTrainer:
                 parameter.grad = self.loop.accelerator.reduce(parameter.grad, "mean")
 
     def _after_step(self, window: "Window", will_log: bool) -> bool:
-        """Whether the held-out faces were looked at."""
+        """Return whether the held-out faces were evaluated."""
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
         evaluates = loop.step % config.evaluate_every == 0 or is_last
@@ -270,11 +270,11 @@ class ReflTrainer:
             self.loop.tensorboard({f"{name}/value": term.value, f"{name}/gradient": term.gradient})
 
     def look(self) -> None:
-        """At the held-out faces, and at how far the reward model still agrees with people."""
+        """Evaluate the held-out faces, and the reward model's agreement with people."""
         loop = self.loop
         restored = self.base_images if loop.step == 0 else self.watch.restore(self.policy, loop.show_life)
         now = self.watch.measure(restored, self.frm)
-        # The reward model moves: the base's images are judged by it as it is now, too.
+        # The reward model changes, so the base's images are scored again by the current one.
         before = self.base_values | {"reward": self.watch.rewards(self.base_images, self.frm)}
         figures = means(now)
         point = HeldOutPoint(step=loop.step, held_out=dict(figures))
@@ -296,7 +296,7 @@ class ReflTrainer:
             loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})
 
     def _stops_early(self) -> bool:
-        """Decided by the process that writes the curve, and the same in all."""
+        """Decide in the process that writes the curve, and return the same in all."""
         patience, stops = self.config.early_stop, False
         if patience and self.loop.is_main:
             points = self.loop.run.points_of(HeldOutPoint)
@@ -306,7 +306,7 @@ class ReflTrainer:
         return bool(self.loop.accelerator.reduce(told, "sum"))
 
     def _good(self) -> Path:
-        """The weights of the last look without an alarm."""
+        """Return the folder of the weights at the last evaluation without an alarm."""
         return self.loop.run.folder / "good"
 
     def _finish(self) -> None:
@@ -330,7 +330,7 @@ class ReflTrainer:
 
 
 class Window:
-    """What happened since the last point of the curve."""
+    """Sums since the last point of the curve."""
 
     def __init__(self) -> None:
         self.last_loss: float | None = None
@@ -357,7 +357,7 @@ class Window:
             self.rewards.append(self.last_reward)
 
     def close(self, step: int, *, processes: int) -> ReflPoint:
-        """Return the point, of this process but for the rate, which is that of all, and start anew."""
+        """Return the point of this process (the rate is of all) and reset."""
         point = ReflPoint(
             step=step,
             loss=_mean(self.losses),

@@ -1,4 +1,4 @@
-"""Weights files into the networks that spandrel recognises."""
+"""Open weights files as networks that spandrel recognises."""
 
 import pickle
 from importlib.util import find_spec
@@ -26,9 +26,9 @@ LICENCES = {
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state dict in a `.safetensors`, a PyTorch (`.pth`, `.pt`, `.ckpt`) or an ncnn `.bin` file.
+    """Return the state dict of a `.safetensors`, a PyTorch (`.pth`, `.pt`, `.ckpt`) or an ncnn `.bin` file.
 
-    PyTorch files are opened with `weights_only=True`: one that holds anything but tensors is refused.
+    PyTorch files are opened with `weights_only=True`: a file with anything but tensors is refused.
     An ncnn file must be Real-ESRGAN x4plus. Raises FileNotFoundError or `WeightsError`.
     """
     if not path.is_file():
@@ -59,7 +59,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescriptor:
-    """Build the network whose tensors these are. Raises `WeightsError`, naming `path`."""
+    """Build the network with these tensors. Raises `WeightsError`, naming `path`."""
     registry = architectures()
     if state.keys() >= CODEFORMER_KEYS and "CodeFormer" not in registry:
         raise WeightsError(
@@ -74,9 +74,9 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
     except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:
-        raise WeightsError(f"{path} looks like a known network but its tensors do not fit it: {error}") from error
+        raise WeightsError(f"{path} resembles a known network, but its tensors do not fit: {error}") from error
     if not isinstance(network, spandrel.ImageModelDescriptor):
-        raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}): it wants a mask")
+        raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}): it needs a mask")
     if (network.input_channels, network.output_channels) != (3, 3):
         raise WeightsError(
             f"{path} maps {network.input_channels} channels to {network.output_channels}; "
@@ -86,7 +86,7 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
 
 
 def architectures() -> spandrel.ArchRegistry:
-    """What can be recognised: spandrel's permissive networks, and the restrictive ones if installed."""
+    """Return the networks that can be recognised: spandrel's, and those of spandrel_extra_arches if installed."""
     registry = spandrel.MAIN_REGISTRY.copy()
     if find_spec("spandrel_extra_arches"):
         from spandrel_extra_arches import EXTRA_REGISTRY

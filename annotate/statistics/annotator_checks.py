@@ -132,7 +132,10 @@ def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
             found_flags[annotator].append(Flag(annotator, words, p))
     for annotator, behaviour in found.items():
         if behaviour.timed >= LEAST_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
-            words = f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: nobody can compare two images that fast."
+            words = (
+                f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: "
+                "nobody can compare two images that fast."
+            )
             found_flags[annotator].append(Flag(annotator, words))
     return dict(found_flags)
 

@@ -1,1 +1,1 @@
-"""How a tuned restorer is judged: paired differences, tables, ablations."""
+"""Evaluation of tuned restorers: paired differences, tables, ablations."""

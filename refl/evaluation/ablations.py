@@ -1,4 +1,4 @@
-"""The paper's variants of ReFL, each as what it changes of a configuration (Tables 4, 5, 8 and 13)."""
+"""The paper's variants of ReFL, each as changes to a configuration (Tables 4, 5, 8 and 13)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from refl.configs import ReflConfig
 
 @dataclass(frozen=True)
 class Variant:
-    """name: behind the run's. marks: its cells in the paper's table. changes: of the configuration."""
+    """name: suffix of the run's name. marks: cells in the paper's table. changes: to the configuration."""
 
     name: str
     title: str

@@ -1,7 +1,7 @@
-"""Restorers compared on the same faces: means with intervals, and differences against a base. No images, no networks.
+"""Compare restorers on the same faces: means with intervals, and differences from a base.
 
-Every figure is a mean over faces, so faces are what the bootstrap draws. All restorers are seen on the same draws: the
-interval of a difference is that of the paired difference, in which what makes a face hard cancels.
+Every value is a mean over faces, and the bootstrap is over faces. All restorers use the same draws, so the interval of
+a difference is that of the paired difference, in which the difficulty of a face cancels.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 Verdict = Literal["better", "worse", "unclear"]
 
 SAMPLES = 2000
-SET_SAMPLES = 200  # of a value of a whole set, each of which costs a decomposition
-FEWEST_FACES = 6  # with five, all differences have one sign by chance in 2 of 32 cases, which is more than 5%
+SET_SAMPLES = 200  # for values of a whole set, each of which needs a matrix decomposition
+FEWEST_FACES = 6  # with five, all differences have the same sign by chance in 2 of 32 cases, more than 5%
 DRAWN_AT_ONCE = 4_000_000  # numbers
 
 
@@ -34,7 +34,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A restorer minus the base on the same faces, and its 95% interval. The verdict knows which way is good."""
+    """A restorer minus the base on the same faces, and its 95% interval. The verdict takes the metric's direction
+    into account."""
 
     mean: float
     low: float
@@ -59,10 +60,10 @@ def summarise(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Summary:
-    """From values[restorer][metric], (F,) each in one order of the faces, NaN where there is none.
+    """Summarise values[restorer][metric]: (F,) each, in the same order of faces, NaN if missing.
 
-    higher_is_better names the metrics. A face that lacks a value for one restorer is left out for all of them in that
-    metric, and counted; a restorer without any value has no figure there, and costs the others no face. Raises
+    higher_is_better names the metrics. A face without a value for one restorer is left out for all of them in that
+    metric, and counted. A restorer without any value has no result, and does not exclude faces. Raises
     `ValueError` for a base that is not among the restorers, and for values of differing numbers of faces.
     """
     if base is not None and base not in values:
@@ -102,13 +103,12 @@ def summarise_sets(
     seed: int = 0,
     tell: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Summary:
-    """Distances of whole sets, such as FID: lower is better.
+    """Summarise distances of whole sets, such as FID: lower is better.
 
-    features[restorer] and reference: (F, D), row by row of the same faces; distance: of two such sets. The bootstrap
-    draws faces and takes their rows of both sets. Drawn sets repeat rows, which makes them poorer and the distance
-    larger than that of as many different faces, so the replicates are moved to have the estimate as their mean: the
-    interval tells of the choice of faces alone. tell: called with the number of draws made and of all.
-    There is no figure for fewer than two faces.
+    features[restorer] and reference: (F, D), rows of the same faces; distance: of two such sets. The bootstrap draws
+    faces and takes their rows of both sets. Drawn sets repeat rows, which biases the distance upwards, so the
+    replicates are shifted to have the estimate as their mean: the interval reflects the choice of faces only. tell:
+    called with the number of draws done and in total. There is no value for fewer than two faces.
     """
     summary = Summary({name: {} for name in features}, {name: {} for name in features}, {})
     faces = len(reference)
@@ -127,7 +127,7 @@ def summarise_sets(
 
 
 def merged(*summaries: Summary) -> Summary:
-    """The figures of all; later ones win."""
+    """Merge the values of several summaries; later ones win."""
     values: dict[str, dict[str, Estimate]] = {}
     against_base: dict[str, dict[str, Difference]] = {}
     left_out: dict[str, int] = {}
@@ -140,7 +140,7 @@ def merged(*summaries: Summary) -> Summary:
 
 
 def verdict(low: float, high: float, *, faces: int, higher_is_better: bool) -> Verdict:
-    """Of a difference whose 95% interval is [low, high]. Fewer than six faces decide nothing."""
+    """Return the verdict on a difference with the 95% interval [low, high]; unclear for fewer than six faces."""
     if faces < FEWEST_FACES or low <= 0 <= high:
         return "unclear"
     return "better" if (low > 0) == higher_is_better else "worse"
@@ -156,7 +156,7 @@ def _enter(
     higher_is_better: bool,
     lowest: float = -np.inf,
 ) -> None:
-    """figures: restorer -> its value and the replicates of it (samples,), of the same draws for all."""
+    """Add values. figures: restorer -> value and replicates (samples,), from the same draws for all."""
     for restorer, (mean, replicates) in figures.items():
         low, high = percentile_interval(replicates)
         summary.values[restorer][metric] = Estimate(float(mean), max(low, lowest), high, faces)
@@ -168,8 +168,8 @@ def _enter(
 
 
 def _shares(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """The share of each face in each draw, (some of the samples, faces): `rewardlab.bootstrap.bootstrap_interval`'s
-    draws, a part at a time."""
+    """Yield the share of each face in each draw, (part of the samples, faces): the draws of
+    `rewardlab.bootstrap.bootstrap_interval`, in parts."""
     random = np.random.default_rng(seed)
     part = max(1, DRAWN_AT_ONCE // faces)
     for start in range(0, samples, part):

@@ -1,8 +1,8 @@
-"""The results of `manage.py evaluate` in the shape of the paper's Table 1: aligned text, Markdown, LaTeX, and CSV.
+"""The results of `manage.py evaluate` in the layout of the paper's Table 1: text, Markdown, LaTeX, and CSV.
 
 A row is a restorer, a column a metric with an arrow for its good direction. The best restorer of a column is marked
-(the degraded input and the original compete with no one). Below a restorer's means stand, in parentheses, its
-differences from the base as in Table 1, but value minus base in every column, where the paper's plus means better.
+(the degraded input and the original do not compete). Below a restorer's means are its differences from the base in
+parentheses, as in Table 1, but as value minus base in every column, where the paper's plus means better.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,12 +12,12 @@ from refl.evaluation.paired_differences import FEWEST_FACES
 from rewardlab import tables
 from rewardlab.bootstrap import FEW_FACES
 
-Results = Mapping[str, Any]  # what stands in evaluation/results.json
+Results = Mapping[str, Any]  # the content of evaluation/results.json
 Style = Literal["text", "markdown", "latex"]
 
 REFERENCES = ("lq", "hq")  # rows that are not restorers
 HEADER_WIDTH = 14
-# How a best mean, another mean and a difference below it are written, and what escapes them.
+# Formats of a best mean, another mean and a difference, and their escape function.
 MARKS: dict[Style, tuple[str, str, str, Callable[[str], str]]] = {
     "text": ("{}*", "{} ", "{} ", tables.plain),
     "markdown": ("**{}**", "{}", "<br>{}", tables.markdown_escaped),
@@ -30,7 +30,8 @@ FIELDS = (
 
 
 def best(results: Results) -> set[tuple[str, str]]:
-    """(restorer, metric) of every best mean. Several are best if they look the same; of a single restorer none is."""
+    """Return (restorer, metric) of every best mean. Equal printed values are all best; a single restorer is never
+    best."""
     marked: set[tuple[str, str]] = set()
     for metric in results["metrics"]:
         shown = {
@@ -49,26 +50,26 @@ def best(results: Results) -> set[tuple[str, str]]:
 
 
 def text(results: Results) -> str:
-    """Aligned columns for the terminal; the best of a column carries an asterisk."""
+    """Format aligned columns for the terminal; the best of a column has an asterisk."""
     table = tables.text(_heads(results), _rows(results, "text"), head_width=HEADER_WIDTH)
     return "\n".join([table, "", *(tables.plain(note) for note in notes(results, "text"))]) + "\n"
 
 
 def markdown(results: Results) -> str:
-    """A table whose cells hold mean and difference, and a list of notes."""
+    """Format a table with mean and difference in each cell, and a list of notes."""
     table = tables.markdown(_heads(results), _rows(results, "markdown"))
     told = [f"- {tables.markdown_escaped(note)}" for note in notes(results, "markdown")]
     return "\n".join([table, "", *told]) + "\n"
 
 
 def latex(results: Results) -> str:
-    """A table environment. The notes are its caption."""
+    """Format a table environment with the notes as its caption."""
     caption = " ".join(notes(results, "latex"))
     return tables.latex(_heads(results), _rows(results, "latex"), caption=caption, label="tab:evaluation")
 
 
 def to_csv(results: Results) -> str:
-    """A line for each restorer and metric, numbers as they are; empty where there is none."""
+    """Format a line for each restorer and metric with unrounded numbers; empty if missing."""
     return tables.to_csv(FIELDS, _csv_rows(results))
 
 
@@ -90,7 +91,7 @@ def _csv_rows(results: Results) -> Iterator[list[tables.Cell]]:
 
 
 def notes(results: Results, style: Style = "text") -> list[str]:
-    """What the table was measured on and how to read it, in sentences."""
+    """Return sentences on what the table was measured on and how to read it."""
     faces, base = results["faces"], results["base"]
     count = "1 face" if faces["count"] == 1 else f"{faces['count']} faces"
     found = [f"Means over {count} of split {faces['split']} (sha256 {faces['sha256'][:12]})."]

@@ -1,1 +1,1 @@
-"""Restorers that can be tuned: diffusion bases whose marked parameters train (Sec. 3.2)."""
+"""Restorers that can be tuned: diffusion bases with a marked set of trainable parameters (Sec. 3.2)."""

@@ -1,4 +1,4 @@
-"""Between images and the latents that a policy works on."""
+"""Codecs between images and a policy's latents."""
 
 from typing import TYPE_CHECKING
 
@@ -27,31 +27,31 @@ class UnshuffleCodec(nn.Module):
         return F.pixel_unshuffle(2 * images - 1, self.factor) * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The inverse; nothing is clamped."""
+        """Invert `encode`, without clamping."""
         return (F.pixel_shuffle(latents / self.scale, self.factor) + 1) / 2
 
 
 class KLCodec(nn.Module):
-    """Stable Diffusion's autoencoder (diffusers' AutoencoderKL) with its scaling factor."""
+    """Stable Diffusion's autoencoder (AutoencoderKL of diffusers) with its scaling factor."""
 
     def __init__(self, vae: "AutoencoderKL", *, sample: bool) -> None:
-        """sample: encode to a draw of the posterior (OSEDiff), else to its mode (DiffBIR)."""
+        """sample: encode to a sample of the posterior (OSEDiff) instead of its mode (DiffBIR)."""
         super().__init__()
         self.vae = vae
         self.sample = sample
 
     def encode(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 4, H / 8, W / 8). A draw needs `noise`."""
+        """(B, 3, H, W) in [0, 1] -> (B, 4, H / 8, W / 8). Sampling needs `noise`."""
         posterior = self.vae.encode(2 * images - 1).latent_dist
         latents = posterior.mode()
         if self.sample:
             if noise is None:
-                raise ValueError("this autoencoder draws its latents: pass the images' noise")
+                raise ValueError("this autoencoder samples its latents: pass the images' noise")
             latents = posterior.mean + posterior.std * noise.like(latents)
         scaled: Tensor = latents * self.vae.config.scaling_factor
         return scaled
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, 4, h, w) -> (B, 3, 8h, 8w), about [0, 1]; nothing is clamped, so that no gradient is cut off."""
+        """(B, 4, h, w) -> (B, 3, 8h, 8w), about [0, 1]. Not clamped, to keep all gradients."""
         images: Tensor = (self.vae.decode(latents / self.vae.config.scaling_factor).sample + 1) / 2
         return images

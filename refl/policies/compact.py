@@ -1,4 +1,4 @@
-"""The compact bases: OSEDiff's and DiffBIR's classes, small enough to train on a CPU (`manage.py train_base`)."""
+"""The compact bases: the policies of OSEDiff and DiffBIR, small enough to train on a CPU (`manage.py train_base`)."""
 
 import json
 from collections.abc import Sequence
@@ -24,13 +24,17 @@ Variant = Literal["one-step", "multi-step"]
 CHANNELS = (96, 128, 192)
 SIZE = 128
 TIMESTEP = 100  # of the one step: sqrt(1 - abar) / sqrt(abar) = .34, so that the UNet adds a residual to lq
-STEPS, START, ETA = 100, 0.06, 0.0  # t = 51, 41, ..., 1; from noisier images so small a network leaves noise
+STEPS, START, ETA = (
+    100,
+    0.06,
+    0.0,
+)  # t = 51, 41, ..., 1; a network this small leaves noise when it starts from noisier images
 ADAPTER = "refl"
 RANK = 16
 
 
 def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str, Any]:
-    """What trains: a UNet and, for multi-step, a ControlNet, with random weights."""
+    """Create the trainable networks with random weights: a UNet and, for multi-step, a ControlNet."""
     latent = UnshuffleCodec().channels
     shared = {
         "in_channels": latent,
@@ -44,14 +48,14 @@ def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str
     unet = UNet2DConditionModel(
         sample_size=SIZE // 4, out_channels=latent, up_block_types=("UpBlock2D",) * len(channels), **shared
     )
-    nn.init.zeros_(unet.conv_out.weight)  # no checkerboard to unlearn: the first answer is "no noise"
+    nn.init.zeros_(unet.conv_out.weight)  # no checkerboard to unlearn: the initial prediction is no noise
     if variant == "one-step":
         return {"unet": unet}
     return {"unet": unet, "controlnet": IRControlNet(**shared)}
 
 
 def save(parts: dict[str, Any], variant: Variant, folder: Path) -> None:
-    """One diffusers folder a network."""
+    """Save one diffusers folder per network."""
     for name, network in parts.items():
         network.save_pretrained(folder / name)
     (folder / "compact.json").write_text(json.dumps({"variant": variant, "size": SIZE}))
@@ -75,12 +79,12 @@ class Cleaner(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] to about the same range."""
-        drawn_from = Noise(range(len(lq)))  # nothing draws: neither the codec nor the one step
+        drawn_from = Noise(range(len(lq)))  # deterministic: neither the codec nor the one step samples
         return self.policy.decode(self.policy.trajectory(lq, [""] * len(lq), drawn_from).latents)
 
 
 def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepPolicy | MultiStepPolicy:
-    """A policy of these networks: `unet`, and for multi-step `controlnet` and `stage_1`, a one-step base's UNet."""
+    """Build a policy from networks: `unet`, and for multi-step `controlnet` and `stage_1`, a one-step base's UNet."""
     shared: dict[str, Any] = {
         "unet": parts["unet"],
         "codec": UnshuffleCodec(),
@@ -97,7 +101,7 @@ def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepP
 
 
 def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
-    """The policy of a folder that `save` wrote. A one-step policy gets a fresh LoRA, which changes nothing yet."""
+    """Load the policy saved in a folder. A one-step policy gets a new LoRA, which has no effect before training."""
     unet = load_unet(folder)
     if variant_of(folder) == "multi-step":
         stage_1 = load_unet(folder, "stage_1")
@@ -110,10 +114,10 @@ def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
 
 
 def _deep_convolutions(unet: UNet2DConditionModel) -> list[str]:
-    """Names of the convolutions below the highest resolution.
+    """Return the names of the convolutions below the highest resolution.
 
-    One that writes latents next to last could draw the same 4 x 4 pixels everywhere, a grid that a reward model likes
-    and nobody else: no autoencoder stands between these latents and the pixels.
+    Convolutions close to the output could add the same 4 x 4 pattern everywhere, since no autoencoder is between these
+    latents and the pixels: a grid that raises the reward but not the quality.
     """
     highest = ("conv_in", "conv_out", "down_blocks.0.", f"up_blocks.{len(unet.up_blocks) - 1}.")
     modules = unet.named_modules()

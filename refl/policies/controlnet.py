@@ -1,4 +1,4 @@
-"""DiffBIR's IRControlNet as a diffusers class: the condition is a latent, not a picture."""
+"""DiffBIR's IRControlNet as a diffusers class: the condition is a latent instead of an image."""
 
 from functools import wraps
 from typing import Any
@@ -14,7 +14,8 @@ from diffusers import ControlNetModel  # noqa: E402
 
 class IRControlNet(ControlNetModel):  # type: ignore[misc]  # mypy does not follow diffusers: see pyproject.toml
     """A ControlNet whose first convolution takes cat(z_t, c_LQ), split in two: `conv_in` for z_t, and a convolution
-    without bias in place of the hint network for c_LQ. diffusers' own forward adds them, which is the same."""
+    without bias in place of the hint network for c_LQ. The forward pass of diffusers adds the two, which is
+    equivalent."""
 
     @wraps(ControlNetModel.__init__)  # type: ignore[misc]  # diffusers reads the names of the options from the signature
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""DiffBIR v1 (face): SwinIR removes the degradation, Stable Diffusion with an IRControlNet adds what is missing."""
+"""DiffBIR v1 (face): SwinIR removes the degradation, Stable Diffusion with an IRControlNet adds detail."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,25 +27,25 @@ CONDITION = "controlnet_cond_embedding.weight"  # of IRControlNet; in the file i
 
 
 class DiffBIRPolicy(MultiStepPolicy):
-    """A `MultiStepPolicy` whose stage 1 is SwinIR. Sides are multiples of 64: its unshuffling by 8 times its window
-    of 8."""
+    """A `MultiStepPolicy` whose stage 1 is SwinIR. Sides are multiples of 64: the product of
+    its unshuffling factor (8) and its window size (8)."""
 
     def finish(self, images: Tensor, clean: Tensor) -> Tensor:
-        """The colour fix: high bands of `images`, low band of `clean`, (B, 3, S, S) both."""
+        """Fix colours: combine the high bands of `images` with the low band of `clean`, both (B, 3, S, S)."""
         return images + low_band(clean - images)
 
 
 def open_diffbir(
     sd_folder: Path, controlnet_file: Path, swinir_file: Path, *, steps: int = 50, eta: float = 1.0
 ) -> DiffBIRPolicy:
-    """DiffBIR on SD-2.1-base, of which the ControlNet trains (App. B).
+    """DiffBIR on SD-2.1-base, with a trainable ControlNet (App. B).
 
     sd_folder: see `open_stable_diffusion`. controlnet_file: `v1_face.pth` (asset "diffbir-face"), in the layout of
     the latent-diffusion code. swinir_file: `face_swinir_v1.ckpt` (asset "diffbir-swinir-face"). steps, eta: see
     `MultiStepPolicy`. The condition is the mode of the VAE's posterior. Raises `MissingAsset` or `WeightsError`.
     """
     require(controlnet_file, ASSET)
-    with torch.random.fork_rng(devices=[]):  # networks are drawn before they are filled
+    with torch.random.fork_rng(devices=[]):  # networks are initialised at random before loading
         cleaner = open_swinir(swinir_file)
         base = open_stable_diffusion(sd_folder)
         controlnet = open_controlnet(controlnet_file, base.unet)
@@ -63,7 +63,7 @@ def open_diffbir(
 
 
 def open_swinir(file: Path) -> nn.Module:
-    """Stage 1: (B, 3, S, S) in [0, 1] to about the same range."""
+    """Open stage 1: (B, 3, S, S) in [0, 1] to about the same range."""
     network = recognise(read_state(require(file, SWINIR_ASSET)), file)
     if network.architecture.id != "SwinIR" or network.scale != 1:
         raise WeightsError(
@@ -75,7 +75,7 @@ def open_swinir(file: Path) -> nn.Module:
 
 
 def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
-    """The ControlNet of the UNet's size, filled with a file in the layout of the latent-diffusion code."""
+    """Create a ControlNet of the UNet's size and load a file in the layout of the latent-diffusion code."""
     controlnet = IRControlNet.from_unet(unet, load_weights_from_unet=False)
     state = convert_controlnet(read_state(file), controlnet, file)
     controlnet.load_state_dict(state)
@@ -84,12 +84,13 @@ def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
 
 
 def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, file: Path) -> dict[str, Tensor]:
-    """`stored` under the names of `controlnet`. Its first convolution, of cat(z_t, c_LQ), becomes two that are added:
+    """Rename `stored` to the keys of `controlnet`. The first convolution, of cat(z_t, c_LQ), is split into two that
+    are added:
     the weight of z_t's channels and the bias are `conv_in`, the weight of c_LQ's are the condition's convolution.
-    Raises `WeightsError` unless every tensor of both sides finds its place.
+    Raises `WeightsError` unless all tensors of both sides match.
     """
     wanted = controlnet.state_dict()
-    # diffusers' converter only renames, so it can be given names in place of tensors.
+    # The converter of diffusers only renames, so it accepts names in place of tensors.
     renamed = convert_controlnet_checkpoint({name: name for name in stored}, controlnet.config)
     sources = {name: source for name, source in renamed.items() if source is not None}
     unused = [name for name in stored if name not in set(sources.values())]
@@ -107,8 +108,8 @@ def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, f
 
 
 def low_band(images: Tensor, levels: int = LEVELS) -> Tensor:
-    """The low band of the a-trous wavelet transform, (B, C, H, W) both: `levels` blurs by the kernel (1 2 1) / 4 in
-    both directions, whose taps are 1, 2, 4, ... pixels apart. What it takes away are the high bands. Linear."""
+    """Return the low band of the à-trous wavelet transform, (B, C, H, W): `levels` blurs with the kernel (1 2 1) / 4 in
+    both directions, with taps 1, 2, 4, ... pixels apart. The rest are the high bands. Linear."""
     channels = images.shape[1]
     row = images.new_tensor([0.25, 0.5, 0.25])
     kernel = torch.outer(row, row).expand(channels, 1, 3, 3)

@@ -1,7 +1,7 @@
-"""The denoising process as a generator whose parameters train (Sec. 3.2): one step, or a chain of DDIM steps.
+"""The denoising process as a trainable generator (Sec. 3.2): one step, or a chain of DDIM steps.
 
-A policy restores (B, 3, S, S) low-quality faces in [0, 1]. Of its weights only those of `tuned` that are marked train:
-a LoRA of the UNet, or a ControlNet. What these were at the beginning stays in `base`.
+A policy restores (B, 3, S, S) low-quality faces in [0, 1]. Only the marked weights of `tuned` are trained:
+a LoRA of the UNet, or a ControlNet. Their initial values are kept in `base`.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from diffusers import DDIMScheduler, UNet2DConditionModel  # noqa: E402
 
 from refl.policies.controlnet import IRControlNet  # noqa: E402
 
-WHOLE_CHAIN = 0  # as a number of steps to go back
+WHOLE_CHAIN = 0  # in place of a number of steps
 
 
 def sd_schedule() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule. 50 steps are t = 981, 961, ..., 1."""
+    """Return Stable Diffusion's noise schedule. 50 steps are t = 981, 961, ..., 1."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -41,10 +41,9 @@ def sd_schedule() -> DDIMScheduler:
 
 
 def one_step_x0(latents: Tensor, epsilon: Tensor, alpha_bar: Tensor) -> Tensor:
-    """x0 = (z - sqrt(1 - abar) eps) / sqrt(abar), all (B, C, h, w); the closed form, for any t.
+    """Return x0 = (z - sqrt(1 - abar) eps) / sqrt(abar) in closed form, all (B, C, h, w), for any t.
 
-    At least in float32, whatever the networks computed in: at OSEDiff's t = 999 the division enlarges rounding errors
-    15 times.
+    Computed in float32 or higher, as the division amplifies rounding errors 15 times at OSEDiff's t = 999.
     """
     kind = torch.promote_types(latents.dtype, torch.float32)
     return (latents.to(kind) - (1 - alpha_bar).sqrt() * epsilon.to(kind)) / alpha_bar.sqrt()
@@ -52,7 +51,7 @@ def one_step_x0(latents: Tensor, epsilon: Tensor, alpha_bar: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Call:
-    """What the tuned module was given on a step that keeps its gradient, what it said, and the predicted noise."""
+    """Inputs and outputs of the tuned module on a step that keeps its gradient, and the predicted noise."""
 
     inputs: dict[str, Any]
     outputs: tuple[Tensor, ...]
@@ -69,7 +68,7 @@ class Trajectory:
 
 
 class Policy(nn.Module):
-    """What both kinds share. `size`: the side it was trained at; sides must be a multiple of `multiple`."""
+    """Base class of both kinds. `size`: the side it was trained at; sides must be multiples of `multiple`."""
 
     multiple = 64
 
@@ -90,11 +89,11 @@ class Policy(nn.Module):
 
     @property
     def tuned(self) -> nn.Module:
-        """The module whose marked parameters train."""
+        """The module with the trainable parameters."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Policy":
-        """Always in evaluation mode: no dropout, so that the same step gives the same gradient."""
+        """Stay in evaluation mode: without dropout, a step is reproducible."""
         return super().train(False)
 
     @property
@@ -103,7 +102,7 @@ class Policy(nn.Module):
         return device
 
     def mark(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Only these train from now on; what they are now is the base of Eq. 5 and of the dial."""
+        """Train only these from now on; their present values are the base of Eq. 5 and of the dial."""
         self.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -113,51 +112,54 @@ class Policy(nn.Module):
         return {name: value for name, value in self.tuned.named_parameters() if value.requires_grad}
 
     def use_checkpointing(self) -> None:
-        """Compute activations of UNet, ControlNet and VAE again instead of keeping them."""
+        """Recompute activations of UNet, ControlNet and VAE in the backward pass instead of storing them."""
         self.unet.enable_gradient_checkpointing()
         if isinstance(self.codec, KLCodec):
             self.codec.vae.enable_gradient_checkpointing()
 
     def turn_dial(self, share: float) -> None:
-        """Weights at base + share * (tuned - base): 0 is the base, 1 what was trained."""
+        """Set weights to base + share * (tuned - base): 0 is the base, 1 the tuned restorer."""
         with torch.no_grad():
             for name, value in self.trainable().items():
                 value.copy_(torch.lerp(self.base[name].to(value.device), value, share))
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
-        """From z_T to z_0 with the gradient of the last `backprop_steps` steps (`WHOLE_CHAIN`: of all)."""
+        """Run from z_T to z_0 and keep the gradient of the last `backprop_steps` steps (`WHOLE_CHAIN`: of all)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents to images, about [0, 1], not clamped: the gradient of no pixel is cut off."""
+        """Decode latents to images, about [0, 1]. Not clamped, to keep all gradients."""
         return self.codec.decode(latents)
 
     def finish(self, images: Tensor, clean: Tensor) -> Tensor:
-        """What is done to the image at inference only."""
+        """Post-process the image, at inference only."""
         return images
 
     @torch.no_grad()
     def restore(self, lq: Tensor, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """(B, 3, S, S) in [0, 1] to the same; `seeds` (B,) of the noise, so that a batch changes nothing."""
+        """(B, 3, S, S) in [0, 1] to the same. seeds: (B,), of the noise, so results do not depend on the batch."""
         found = self.trajectory(lq, prompts, Noise(seeds))
         return self.finish(self.decode(found.latents), found.clean).clamp(0, 1)
 
     def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
-        """What the tuned module would have said before it was tuned."""
+        """Return the outputs of the module before tuning."""
         raise NotImplementedError
 
     def frozen_epsilon(self, call: Call) -> Tensor:
-        """The noise that would have been predicted before."""
+        """Return the noise predicted before tuning."""
         raise NotImplementedError
 
     @torch.no_grad()
     def _call_frozen(self, call: Call) -> Any:
-        self.base = {name: value.to(self.device) for name, value in self.base.items()}  # moved once: it may be large
+        self.base = {
+            name: value.to(self.device) for name, value in self.base.items()
+        }  # moved only once: it may be large
         return functional_call(self.tuned, self.base, (), _detached(call.inputs))
 
 
 class OneStepPolicy(Policy):
-    """OSEDiff's form: the LQ latent is the input at one fixed t, and x0 follows in closed form. A LoRA trains."""
+    """One step, as OSEDiff: the LQ latent is the input at a fixed t, and x0 follows in closed form. A LoRA is
+    trained."""
 
     def __init__(self, *, timestep: int, adapters: Sequence[str], **parts: Any) -> None:
         super().__init__(**parts)
@@ -198,12 +200,12 @@ class OneStepPolicy(Policy):
 
 
 class MultiStepPolicy(Policy):
-    """DiffBIR's form: DDIM from noise, the condition added by a ControlNet at each step. The ControlNet trains.
+    """Many steps, as DiffBIR: DDIM from noise, conditioned by a ControlNet at each step. The ControlNet is trained.
 
-    cleaner: stage 1, which removes the degradation: (B, 3, S, S) in [0, 1] to about the same range; as in DiffBIR,
-    what leaves it a little is not clamped. steps: of the whole schedule. start: the share of it that is walked, 1 from
-    pure noise; below 1 the condition's latent, noised to that time, is the beginning. eta: 0 is deterministic, 1 as
-    much noise as ancestral sampling.
+    cleaner: stage 1, which removes the degradation: (B, 3, S, S) in [0, 1] to about the same range; not clamped,
+    as in DiffBIR. steps: of the whole schedule. start: share of the schedule that is run; 1 starts from pure noise,
+    below 1 from the condition's latent with noise of that time. eta: 0 is deterministic, 1 adds as much noise as
+    ancestral sampling.
     """
 
     def __init__(
@@ -262,7 +264,7 @@ class MultiStepPolicy(Policy):
         return noisy
 
     def call(self, latents: Tensor, time: int | Tensor, condition: Tensor, text: Tensor) -> Call:
-        """The noise predicted at one time, or at one of each image (B,)."""
+        """Return the noise predicted at one time, or at one per image (B,)."""
         inputs = {
             "sample": latents,
             "timestep": time,

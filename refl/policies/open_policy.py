@@ -1,4 +1,4 @@
-"""Opening a base by name, and a base with the weights that a run tuned."""
+"""Open a base by name, or a base with the tuned weights of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from rewardlab.training.runs import Run, RunError
 
 
 def open_base(start: dict[str, Any], folder: Path, *, seed: int, steps: int, eta: float) -> Policy:
-    """The base that a run starts from, as its configuration names it.
+    """Open the base named by the configuration of a run.
 
-    start: `base` and its files; a compact base lies in `folder`. Raises `MissingAsset`, `WeightsError` or `OSError`.
+    start: `base` and its files; a compact base is in `folder`. Raises `MissingAsset`, `WeightsError` or `OSError`.
     """
     name = start["base"]
     if name == "compact":
@@ -32,19 +32,19 @@ def open_base(start: dict[str, Any], folder: Path, *, seed: int, steps: int, eta
 
 
 def open_run(run: Run, *, dial: float = 1.0) -> Policy:
-    """The restorer that a finished run of kind base or refl made. dial: 0 is its base, 1 what was tuned.
+    """Open the restorer of a finished run of kind base or refl. dial: 0 is the base, 1 the tuned restorer.
 
     Raises `RunError` for another run, and what `open_base` raises.
     """
     description = run.description()
     if not run.is_done():
-        raise RunError(f"The run {run.name} is not done: give its command again.")
+        raise RunError(f"The run {run.name} is not finished. Run its command again.")
     if description.kind == "base":
         from refl.policies import compact
 
         return compact.load(run.model)
     if description.kind != "refl":
-        raise RunError(f"The run {run.name} made no restorer: it is of kind {description.kind}.")
+        raise RunError(f"The run {run.name} has no restorer: its kind is {description.kind}.")
     config = description.config
     policy = open_base(description.start, run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"])
     tuned_weights.load(policy, run.model)

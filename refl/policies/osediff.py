@@ -1,4 +1,4 @@
-"""OSEDiff (face): Stable Diffusion with LoRA in UNet and VAE encoder, which restores in one step at t = 999."""
+"""OSEDiff (face): Stable Diffusion with LoRA in UNet and VAE encoder; restores in one step at t = 999."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -35,15 +35,15 @@ ENTRIES = {*ADAPTERS.values(), VAE_MODULES, "rank_unet", "rank_vae", "state_dict
 
 
 def open_osediff(sd_folder: Path, checkpoint: Path) -> OneStepPolicy:
-    """OSEDiff on SD-2.1-base, of which the UNet's LoRA trains (App. B).
+    """OSEDiff on SD-2.1-base, with a trainable LoRA in the UNet (App. B).
 
     sd_folder: see `open_stable_diffusion`. checkpoint: `osediff_face.pkl` (asset "osediff-face"): ranks, module
-    lists, and the tensors of the LoRA and of the UNet's first convolution. An image is encoded to a draw of the
+    lists, and the tensors of the LoRA and of the UNet's first convolution. An image is encoded to a sample of the
     posterior. Raises `MissingAsset` or `WeightsError`.
     """
     stored = _read(checkpoint)
     base = open_stable_diffusion(sd_folder)
-    with torch.random.fork_rng(devices=[]):  # adapters are drawn before they are filled
+    with torch.random.fork_rng(devices=[]):  # adapters are initialised at random before loading
         for adapter, modules in ADAPTERS.items():
             _add(base.unet, adapter, stored["rank_unet"], stored[modules], checkpoint)
         _add(base.vae, VAE_ADAPTER, stored["rank_vae"], stored[VAE_MODULES], checkpoint)
@@ -72,7 +72,9 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 def _add(network: Any, adapter: str, rank: int, modules: Sequence[str], checkpoint: Path) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # several are meant
+            warnings.filterwarnings(
+                "ignore", "Already found a `peft_config`", UserWarning
+            )  # several adapters are intended
             network.add_adapter(LoraConfig(r=rank, lora_alpha=LORA_ALPHA, target_modules=list(modules)), adapter)
     except (ValueError, TypeError) as error:
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""The restorer's prompt: where it comes from, and text to what the UNet's cross-attention reads."""
+"""The restorer's prompt: its source, and its encoding for the UNet's cross-attention."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ NAMED_AT_MOST = 5
 
 
 class FaceLike(Protocol):
-    """What a prompt may depend on."""
+    """The inputs of a prompt."""
 
     @property
     def face(self) -> int: ...
@@ -29,21 +29,21 @@ Prompts = Callable[[Sequence[FaceLike]], list[str]]
 
 
 def open_prompts(kind: PromptSource, file: Path | None = None) -> Prompts:
-    """How a restorer's prompts are made: from B faces to B prompts.
+    """Return a function from B faces to B prompts.
 
     kind: "empty" (the released code of the paper), "caption" (the face's), or "file" (such as OSEDiff's tags).
     file: of kind "file": a CSV with the columns `face` and `tags`, or JSON lines (`.jsonl`) with these names.
-    Raises `DataError` for a file that cannot be read and, when a face is asked for, that lacks it.
+    Raises `DataError` for an unreadable file and, when called, for a face that the file lacks.
     """
     if (kind == "file") != (file is not None):
-        raise DataError("a file of prompts goes with the prompt 'file', and only with it")
+        raise DataError("the prompt 'file' needs a file of prompts, and no other prompt takes one")
     if file is not None:
         return _from_file(_read(file), file)
     if kind == "empty":
         return lambda faces: [""] * len(faces)
     if kind == "caption":
         return lambda faces: [face.caption for face in faces]
-    raise DataError(f"no prompt is called {kind!r}; there are: empty, caption, file")
+    raise DataError(f"unknown prompt {kind!r}; choose empty, caption or file")
 
 
 def _from_file(tags: dict[int, str], file: Path) -> Prompts:
@@ -52,7 +52,7 @@ def _from_file(tags: dict[int, str], file: Path) -> Prompts:
         if missing:
             more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
             raise DataError(
-                f"{file} has no tags of face {', '.join(missing[:NAMED_AT_MOST])}{more}. Add a row for each; empty "
+                f"{file} has no tags for face {', '.join(missing[:NAMED_AT_MOST])}{more}. Add a row for each; empty "
                 f"tags are allowed."
             )
         return [tags[face.face] for face in faces]
@@ -68,7 +68,7 @@ def _read(file: Path) -> dict[int, str]:
             if not isinstance(row["tags"], str):
                 raise DataError(f"{file}, line {line}: the tags are not text")
             if face in tags:
-                raise DataError(f"{file}, line {line}: face {face} is there twice")
+                raise DataError(f"{file}, line {line}: face {face} occurs twice")
             tags[face] = row["tags"]
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
@@ -95,12 +95,12 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 class NoText(nn.Module):
-    """Of policies without cross-attention: only the empty prompt is taken."""
+    """For policies without cross-attention: accepts only the empty prompt."""
 
     def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
-        """-> (B, 1, 1) zeros, which nothing reads. Raises `ValueError` for a prompt that would be ignored."""
+        """Return unused zeros (B, 1, 1). Raises `ValueError` for a prompt that would be ignored."""
         if any(prompts):
-            raise ValueError("this restorer reads no text: leave its prompt empty")
+            raise ValueError("this restorer uses no text: leave the prompt empty")
         return latents.new_zeros(len(latents), 1, 1)
 
 
@@ -112,8 +112,9 @@ class TextEncoder(nn.Module):
         self.tokenizer, self.encoder = tokenizer, encoder
 
     def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
-        """B prompts -> (B, L, D) last hidden states on the device of `latents`; L = 77, what is longer is cut."""
-        different = list(dict.fromkeys(prompts))  # most often all are empty
+        """Return the last hidden states (B, L, D) of B prompts on the device of `latents`; L = 77, longer prompts
+        are truncated."""
+        different = list(dict.fromkeys(prompts))  # usually all are empty
         tokens = self.tokenizer(
             different,
             padding="max_length",

@@ -1,6 +1,6 @@
-"""Stable Diffusion 2.1-base, which OSEDiff and DiffBIR build upon, from a folder in diffusers' layout.
+"""Stable Diffusion 2.1-base, the basis of OSEDiff and DiffBIR, from a folder in the layout of diffusers.
 
-Everything is read from files that are there: nothing is ever fetched.
+Only local files are read; nothing is downloaded.
 """
 
 import json
@@ -25,7 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
 
 ASSET = "sd-2.1-base"
 NETWORK = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-# Of each sub-folder the files it must have; of several names one is enough.
+# Required files by sub-folder; of several names one is enough.
 FILES = {
     "unet": (("config.json",), NETWORK),
     "vae": (("config.json",), NETWORK),
@@ -49,9 +49,9 @@ class StableDiffusion:
 def open_stable_diffusion(folder: Path) -> StableDiffusion:
     """Open SD-2.1-base (asset "sd-2.1-base").
 
-    folder: with unet/, vae/, text_encoder/, tokenizer/ and scheduler/, each with the configuration that says its size.
-    Raises `MissingAsset` for a file that is not there, and `WeightsError` for one that does not fit or for another
-    Stable Diffusion: one that predicts v, or with other noise.
+    folder: with unet/, vae/, text_encoder/, tokenizer/ and scheduler/, each with its configuration.
+    Raises `MissingAsset` for a missing file, and `WeightsError` for one that does not fit or for another Stable
+    Diffusion: one that predicts v, or with another noise schedule.
     """
     _check_files(folder)
     _check_schedule(folder / "scheduler" / "scheduler_config.json")
@@ -64,7 +64,7 @@ def open_stable_diffusion(folder: Path) -> StableDiffusion:
 
 
 def require(path: Path, asset: str) -> Path:
-    """`path`, if it is there. Raises `MissingAsset` with the source of `asset`, which belongs there."""
+    """Return `path` if it exists. Raises `MissingAsset` with the source of `asset`."""
     if not path.exists():
         known = ASSETS[asset]
         raise MissingAsset(f"{asset}: there is no {path}. Get {known.file} from {known.source} and put it there.")
@@ -72,7 +72,7 @@ def require(path: Path, asset: str) -> Path:
 
 
 def require_fit(file: Path, faults: str) -> None:
-    """Raise `WeightsError` naming `file` and its faults, as `weight_files.misfits` lists them, if there are any."""
+    """Raise `WeightsError` naming `file` and its faults, as `weight_files.misfits` lists them, if any."""
     if faults:
         raise WeightsError(f"{file} does not fit its network. Tensors {faults}. Is it another model's file?")
 
@@ -101,7 +101,7 @@ def _check_schedule(file: Path) -> None:
     other = [name for name in SCHEDULE if name in stored and stored[name] != expected[name]]
     if other:
         raise WeightsError(
-            f"{file} has other noise than SD-2.1-base: "
+            f"{file} has another noise schedule than SD-2.1-base: "
             + ", ".join(f"{name} {stored[name]} instead of {expected[name]}" for name in other)
             + f". Get {ASSETS[ASSET].file} from {ASSETS[ASSET].source}."
         )
@@ -115,7 +115,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _load(network: Any, folder: Path, **options: Any) -> Any:
-    safe = (folder / FILES[folder.name][1][0]).is_file()  # else both libraries complain before they take the other one
+    safe = (folder / FILES[folder.name][1][0]).is_file()  # otherwise both libraries warn before they use the other one
     try:
         loaded, report = network.from_pretrained(
             folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, **options

@@ -1,4 +1,4 @@
-"""What a run tuned, in the ecosystem's formats: LoRA as peft's safetensors, a ControlNet as a diffusers folder."""
+"""The tuned weights of a run in common formats: LoRA as safetensors of peft, ControlNet as a folder of diffusers."""
 
 import logging
 import shutil
@@ -30,7 +30,7 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 def save(policy: Policy, folder: Path, *, card: str = "") -> None:
-    """Write the tuned weights and their model card to `folder`, whole or not at all; one that is there is replaced."""
+    """Write the tuned weights and their model card to `folder` atomically, replacing an existing one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -54,7 +54,7 @@ def save(policy: Policy, folder: Path, *, card: str = "") -> None:
 
 @contextmanager
 def _without_dtype_warning() -> Iterator[None]:
-    """diffusers casts to float32, and warns that an empty list of its layers is not."""
+    """Silence a warning of diffusers about an empty list of layers kept in float32."""
     logger = logging.getLogger("diffusers.models.modeling_utils")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -65,7 +65,7 @@ def _without_dtype_warning() -> Iterator[None]:
 
 
 def load(policy: Policy, folder: Path) -> None:
-    """Fill a base's trainable weights with those of `folder`. Raises `WeightsError` by name."""
+    """Load a base's trainable weights from `folder`. Raises `WeightsError` naming what does not fit."""
     try:
         if isinstance(policy, OneStepPolicy):
             for adapter in policy.adapters:
@@ -82,13 +82,13 @@ def _fill_lora(policy: OneStepPolicy, adapter: str, file: Path) -> None:
     wanted = get_peft_model_state_dict(policy.unet, adapter_name=adapter)
     if stored.keys() != wanted.keys():
         odd = sorted(stored.keys() ^ wanted.keys())[:5]
-        raise WeightsError(f"{file} is the LoRA of another network: {', '.join(odd)}")
+        raise WeightsError(f"{file} is a LoRA for another network: {', '.join(odd)}")
     set_peft_model_state_dict(policy.unet, stored, adapter_name=adapter)
 
 
 @torch.no_grad()
 def fuse(policy: Policy) -> None:
-    """Fold the LoRA into the UNet's weights: the base's own speed. Nothing can be tuned afterwards."""
+    """Merge the LoRA into the UNet's weights, which makes it as fast as the base. It cannot be tuned afterwards."""
     if isinstance(policy, OneStepPolicy):
         policy.unet.fuse_lora(adapter_names=list(policy.adapters))
         policy.unet.unload_lora()

@@ -1,4 +1,4 @@
-"""Restorers: what turns a low-quality face into a candidate. Only opening one loads torch."""
+"""Restorers, which turn a low-quality face into a candidate. Only opening one imports torch."""
 
 from pathlib import Path
 
@@ -44,10 +44,10 @@ def open_restorer(
 ) -> Restorer:
     """Load a restorer.
 
-    name: a key of `RESTORERS`; or a run of kind base or refl in `run_root`, with `@0.5` behind it for the dial
+    name: a key of `RESTORERS`; or a run of kind base or refl in `run_root`, with `@0.5` appended for the dial
     between base and tuned; or any new name together with `weights`, a checkpoint of a network that
     spandrel recognises (GFPGAN, CodeFormer, RestoreFormer, SwinIR, ...; see refl.restorers.spandrel_restorer).
-    weights: a file to use in place of the entry's own. Raises `UnknownRestorerError`,
+    weights: a file to use instead of the entry's own. Raises `UnknownRestorerError`,
     rewardlab.assets.MissingAsset, FileNotFoundError, or `WeightsError` for a file that does not fit.
     """
     spec = RESTORERS.get(name)
@@ -58,13 +58,13 @@ def open_restorer(
         return PolicyRestorer(run, dial=dial, device=device)
     if spec is None and weights is None:
         raise UnknownRestorerError(
-            f"no restorer is called {name!r}. There are: {', '.join(RESTORERS)}, and the runs of "
+            f"there is no restorer {name!r}. Known are: {', '.join(RESTORERS)}, and the runs of "
             f"train_base and refl. For another one (GFPGAN, "
-            f"CodeFormer, RestoreFormer, SwinIR, ...) fetch its checkpoint and name the file: --weights PATH."
+            f"CodeFormer, RestoreFormer, SwinIR, ...) download its checkpoint and pass the file with --weights PATH."
         )
     if spec is not None and spec.kind == "classical":
         if weights is not None:
-            raise WeightsError(f"{name} is a formula and takes no weights; leave {weights} out")
+            raise WeightsError(f"{name} is a formula without weights: omit {weights}")
         from refl.restorers.classical import LanczosRestorer
 
         return LanczosRestorer(spec)
@@ -76,12 +76,12 @@ def open_restorer(
         own = RestorerSpec(name, "network", f"{name} ({path.name})", "as its authors state", weights=path)
         return CheckpointRestorer(own, path, device)
     if spec is None or spec.asset is None:
-        raise WeightsError(f"{name} has no weights of its own: name the file with --weights PATH")
+        raise WeightsError(f"{name} has no default weights: pass the file with --weights PATH")
     return CheckpointRestorer(spec, assets.find(spec.asset), device)
 
 
 def _run_of(name: str, run_root: Path) -> tuple[Run, float] | None:
-    """The run that `name` or `name@dial` stands for, if there is one."""
+    """Return the run of `name` or `name@dial`, if it exists."""
     stem, at, dial = name.partition("@")
     try:
         run, share = open_run(run_root, stem), float(dial) if at else 1.0
@@ -90,5 +90,5 @@ def _run_of(name: str, run_root: Path) -> tuple[Run, float] | None:
     if not run.exists():
         return None
     if not 0 <= share <= 1:
-        raise UnknownRestorerError(f"{name}: the dial goes from 0, the base, to 1, what was tuned.")
+        raise UnknownRestorerError(f"{name}: the dial must be from 0 (the base) to 1 (the tuned restorer).")
     return run, share

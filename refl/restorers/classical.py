@@ -1,4 +1,4 @@
-"""Resampling shared by all restorers, and the baseline that only resamples."""
+"""Resampling shared by restorers, and the baseline that only resamples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refl.restorers.spec import RestorerSpec, Subject
 
-TORCH_VERSION = torch.__version__.split("+")[0]  # the same restorer on a CPU and on a GPU build
+TORCH_VERSION = torch.__version__.split("+")[0]  # the same version for CPU and GPU builds of torch
 
 
 def check_images(images: Tensor) -> None:
@@ -25,14 +25,14 @@ def check_images(images: Tensor) -> None:
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Bicubic with antialiasing, clamped to [0, 1] because bicubic overshoots."""
+    """Resize bicubically with antialiasing, clamped to [0, 1] because bicubic overshoots."""
     if images.shape[-1] == side:
         return images
     return F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def shrink(images: Tensor, factor: int) -> Tensor:
-    """(B, 3, S, S) to (B, 3, S / factor, S / factor). Raises ValueError where S is not a multiple."""
+    """Shrink (B, 3, S, S) to (B, 3, S / factor, S / factor). Raises ValueError if S is not a multiple of factor."""
     side = images.shape[-1]
     if side % factor:
         raise ValueError(
@@ -44,10 +44,10 @@ def shrink(images: Tensor, factor: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LanczosRestorer:
-    """The classical baseline: what the enlarging networks see, enlarged by Lanczos instead.
+    """The classical baseline: Lanczos in place of an upscaling network.
 
-    The low-quality image is first shrunk by the scale with antialiasing, so that the baseline has exactly
-    the information that the x4 networks have. Runs on the CPU; every image is treated alone.
+    The low-quality image is first shrunk by the scale with antialiasing, so the baseline gets exactly the input of
+    the x4 networks. Runs on the CPU, one image at a time.
     """
 
     spec: RestorerSpec

@@ -1,4 +1,4 @@
-"""A restorer that a run of `train_base` or `refl` made."""
+"""The restorer of a run of `train_base` or `refl`."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from rewardlab.training.runs import Run
 
 
 class PolicyRestorer:
-    """Works at the side it was trained at: an image of another side is resized there and back.
+    """Works at its training size: an image of another size is resized there and back.
 
-    The LoRA is folded into the weights, so a tuned restorer is as fast as its base. The noise of an image is drawn
-    from its content: alone or in a batch, today or tomorrow, it is restored alike.
+    The LoRA is merged into the weights, so a tuned restorer is as fast as its base. The noise is seeded by the image's
+    content, so the result does not depend on the batch or on when it is run.
     """
 
     def __init__(self, run: Run, *, dial: float = 1.0, device: str | torch.device = "cpu") -> None:
@@ -59,7 +59,7 @@ class PolicyRestorer:
         }
 
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """With the prompts that it was tuned with. Raises `DataError` for one that is missing."""
+        """Restore with the prompts used in tuning. Raises `DataError` for a missing prompt."""
         check_images(lq)
         if self.prompt != "empty" and len(subjects) != len(lq):
             raise ValueError(f"{self.name} was tuned with prompts ({self.prompt}): pass the subjects of the images")
@@ -70,7 +70,7 @@ class PolicyRestorer:
 
 
 def run_restorer_name(run: str, dial: float = 1.0) -> str:
-    """`run`, or `run@0.5` for a dial that is not fully turned."""
+    """Return `run`, or `run@0.5` for a dial below 1."""
     return run if dial == 1 else f"{run}@{dial:g}"
 
 
@@ -84,7 +84,7 @@ def _seed(image: Tensor) -> int:
 
 
 def _sha256(run: Run) -> str:
-    """Of the files that were trained, and of what they were trained from."""
+    """Hash the trained files and their initial models."""
     found = hashlib.sha256(json.dumps(run.description().start, sort_keys=True).encode())
     for folder in (run.start, run.model):
         for file in sorted(folder.rglob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""A restorer from a checkpoint: any network that spandrel recognises, called in the way it wants."""
+"""A restorer from a checkpoint of any network that spandrel recognises, with the input that network expects."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,15 +19,15 @@ import spandrel  # noqa: E402  (it imports torchvision)
 from refl.weights import LICENCES, read_state, recognise  # noqa: E402
 from rewardlab.files import sha256_of  # noqa: E402
 
-# spandrel's DAT calls it without the argument that a later torch will require; nothing a user could do.
+# spandrel's DAT omits an argument that a later torch will require; users cannot change that.
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
 
-FACE_SIZE = 512  # what GFPGAN, CodeFormer and RestoreFormer were trained at
+FACE_SIZE = 512  # the training size of GFPGAN, CodeFormer and RestoreFormer
 CODEFORMER_FIDELITY = 0.5  # "w": 0 for quality, 1 for fidelity; .5 is its authors' default
 
 
 def _call_gfpgan(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
-    # The noise stored in the checkpoint, not a fresh draw: the same face is restored alike every time.
+    # Use the noise stored in the checkpoint, so that results are reproducible.
     restored: Tensor = network.model(2 * images - 1, return_rgb=False, randomize_noise=False)[0]
     return (restored + 1) / 2
 
@@ -37,7 +37,7 @@ def _call_codeformer(network: spandrel.ImageModelDescriptor, images: Tensor) -> 
     return restored
 
 
-# spandrel hands these two the [0, 1] image although they expect [-1, 1].
+# spandrel passes the [0, 1] image to these two, which expect [-1, 1].
 CALLS: dict[str, Callable[[spandrel.ImageModelDescriptor, Tensor], Tensor]] = {
     "GFPGAN": _call_gfpgan,
     "CodeFormer": _call_codeformer,
@@ -52,12 +52,12 @@ SIGNED_RANGE = {"GFPGAN", "CodeFormer", "RestoreFormer"}
 class CheckpointRestorer:
     """A network with its weights, working at the size of the low-quality image.
 
-    A network that enlarges by s sees the image shrunk by s with antialiasing, so that its output has the
-    working size. A face network (GFPGAN, CodeFormer, RestoreFormer) sees the image resized to 512x512 and
-    its output is resized back. Everything else runs at the working size.
+    A network that upscales by s gets the image shrunk by s with antialiasing, so its output has the working size.
+    A face network (GFPGAN, CodeFormer, RestoreFormer) gets the image at 512x512, and its output is resized back. All
+    others run at the working size.
 
-    One image alone and in a batch agree to 1e-4, except that CodeFormer and RestoreFormer choose discrete
-    codes: a near-tie between two codes may fall differently.
+    Results for an image alone and in a batch agree to 1e-4, except for CodeFormer and RestoreFormer, which choose
+    discrete codes: near ties between codes may be resolved differently.
     """
 
     def __init__(self, spec: RestorerSpec, path: Path, device: str | torch.device = "cpu") -> None:
@@ -75,7 +75,7 @@ class CheckpointRestorer:
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """(B, 3, S, S) float32 in [0, 1] to the same; ValueError where S is not a multiple of the scale."""
+        """(B, 3, S, S) float32 in [0, 1] to the same. Raises ValueError if S is not a multiple of the scale."""
         check_images(lq)
         is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1
         images = resize(lq, FACE_SIZE) if is_face_network else shrink(lq, self.network.scale)
@@ -86,7 +86,7 @@ class CheckpointRestorer:
         call = CALLS.get(self.architecture)
         if call is not None:
             return call(self.network, images)
-        restored: Tensor = self.network(images).clone()  # an ordinary tensor: spandrel returns an inference tensor
+        restored: Tensor = self.network(images).clone()  # spandrel returns an inference tensor; make it an ordinary one
         return restored
 
     def _describe(self, path: Path) -> dict[str, Any]:

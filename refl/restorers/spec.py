@@ -1,4 +1,4 @@
-"""What a restorer is: a named entry, listed without torch, and an opened one with its provenance."""
+"""Interfaces: a named restorer entry, which needs no torch, and an opened restorer with its provenance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RestorerSpec:
-    """An entry of the list of restorers; opening it is what costs time and memory.
+    """An entry in the list of restorers; only opening it takes time and memory.
 
     name: key in the database and in file names. kind: `classical` (a formula), `network` (weights), or
-    `folder` (results computed elsewhere: there is nothing to run). asset: entry of rewardlab.assets that
-    holds the weights; weights: a file that the user named instead. scale: factor by which the low-quality
-    image is shrunk before the restorer enlarges it again, 1 if it works at the full size.
+    `folder` (results computed elsewhere). asset: entry of rewardlab.assets that
+    holds the weights; weights: a file given by the user instead. scale: factor by which the low-quality
+    image is shrunk before the restorer enlarges it again, 1 for the full size.
     """
 
     name: str
@@ -30,27 +30,27 @@ class RestorerSpec:
 
 
 class Subject(NamedTuple):
-    """What a prompt may depend on: the face's number and its caption."""
+    """The inputs of a prompt: the face's number and its caption."""
 
     face: int
     caption: str
 
 
 class Restorer(Protocol):
-    """An opened restorer. The same image alone or in a batch is restored alike to 1e-4 (see the classes)."""
+    """An opened restorer. Results do not depend on the batch, to 1e-4 (see the classes)."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Plain JSON values: name, kind, title, version, weights_file, weights_sha256, architecture,
+        """JSON values: name, kind, title, version, weights_file, weights_sha256, architecture,
         scale, input_range, licence, parameters."""
         ...
 
     def restore(self, lq: "Tensor", subjects: Sequence[Subject] = ()) -> "Tensor":
         """(B, 3, S, S) float32 RGB in [0, 1] to the same shape and range, without gradient.
 
-        subjects (B,): whose images they are; only a restorer with a prompt needs them.
+        subjects: (B,), needed only by a restorer with a prompt.
         """
         ...

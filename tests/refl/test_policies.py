@@ -153,7 +153,7 @@ def test_other_stable_diffusions_are_refused(copied):
     with pytest.raises(WeightsError, match=r"scheduler_config\.json says v_prediction.*768 px.*NaN"):
         open_stable_diffusion(copied)
     file.write_text(json.dumps(diffusion.SCHEDULER | {"beta_end": 0.02}))
-    with pytest.raises(WeightsError, match=r"scheduler_config\.json has other noise.*beta_end 0\.02 instead of 0\.012"):
+    with pytest.raises(WeightsError, match=r"scheduler_config\.json has another noise schedule.*beta_end 0\.02 instead of 0\.012"):
         open_stable_diffusion(copied)
     file.write_text("{")
     with pytest.raises(WeightsError, match=r"scheduler_config\.json cannot be read"):

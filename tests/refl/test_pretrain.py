@@ -161,7 +161,7 @@ def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
     make_base(runs.open_run(place / "runs", "several"), "multi-step")
     for given, said in (
         (None, "--stage-1 RUN is needed"),
-        ("several", "Name a one-step base"),
+        ("several", "Pass a one-step base"),
         ("none", "is not a run"),
     ):
         first = runs.open_run(place / "runs", given) if given else None

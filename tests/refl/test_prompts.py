@@ -19,7 +19,7 @@ def test_prompts_come_from_nowhere_captions_or_a_file(tmp_path):
     lines.write_text('{"face": 2, "tags": "child, smile"}\n\n{"face": 7, "tags": ""}\n')
     for file in (table, lines):
         assert open_prompts("file", file)(FACES) == ["", "child, smile", ""]
-        with pytest.raises(DataError, match=rf"{file.name} has no tags of face 3, 4, 5, 6, 8 and 1 more"):
+        with pytest.raises(DataError, match=rf"{file.name} has no tags for face 3, 4, 5, 6, 8 and 1 more"):
             open_prompts("file", file)([Face(number, "") for number in range(2, 10)])
 
 
@@ -28,7 +28,7 @@ def test_prompts_come_from_nowhere_captions_or_a_file(tmp_path):
     [
         ("tags.csv", "face,words\n1,a\n", "not a list of prompts.*'tags'.*columns face"),
         ("tags.csv", "face,tags\none,a\n", "not a list of prompts.*'one'"),
-        ("tags.csv", "face,tags\n1,a\n1,b\n", "line 3: face 1 is there twice"),
+        ("tags.csv", "face,tags\n1,a\n1,b\n", "line 3: face 1 occurs twice"),
         ("tags.csv", "face,tags\n1\n", "line 2: the tags are not text"),
         ("tags.jsonl", '{"face": 1, "tags": ["a"]}', "line 1: the tags are not text"),
         ("tags.jsonl", "[1]", "not a list of prompts"),
@@ -42,5 +42,5 @@ def test_a_file_that_is_no_list_of_prompts_is_refused(name, content, message, tm
     with pytest.raises(DataError, match=r"gone\.csv cannot be read"):
         open_prompts("file", tmp_path / "gone.csv")
     for kind, file in (("file", None), ("empty", tmp_path / name), ("caption", tmp_path / name)):
-        with pytest.raises(DataError, match="goes with the prompt 'file'"):
+        with pytest.raises(DataError, match="the prompt 'file' needs a file of prompts"):
             open_prompts(kind, file)

@@ -333,7 +333,7 @@ def test_differences_are_paired_by_face():
 
 
 def test_what_cannot_start_is_refused_by_name(place, config, tmp_path):
-    with pytest.raises(RunError, match="judge must be another run"):
+    with pytest.raises(RunError, match="judge must differ from the reward model"):
         prepared(place, config, "no", judge="frm")
     with pytest.raises(RunError, match="--frm one-step: this run is of kind base, not frm"):
         prepared(place, config, "no", frm="one-step")
@@ -395,5 +395,5 @@ def test_the_papers_defaults():
 def test_faces_that_were_changed_are_refused(place, tmp_path):
     path = Path(shutil.copy(place / "faces.jsonl", tmp_path))
     path.write_text(path.read_text().replace("number 1.", "number 2."))
-    with pytest.raises(DataError, match="was changed or cut"):
+    with pytest.raises(DataError, match="was changed or truncated"):
         dataset.read(path)
