@@ -1,4 +1,4 @@
-"""Rows for tests that need no pictures. Image files are named but not written."""
+"""Rows for tests that need no images. Image files are named but not written."""
 
 import hashlib
 import uuid
@@ -42,7 +42,7 @@ def make_face(split: str = "train", restorers: tuple[str, ...] = RESTORERS, **fi
 
 
 def make_campaign(*, faces: int = 2, overlap: int = 1, members: tuple[User, ...] = (), **fields) -> Campaign:
-    """A campaign over the contested pairs (three a face) of so many new faces."""
+    """Make a campaign over the contested pairs (three per face) of new faces."""
     campaign = Campaign.objects.create(
         **{"slug": f"campaign{next(numbers)}", "name": "Test", "overlap": overlap} | fields
     )

@@ -1,4 +1,4 @@
-"""A small manifest with real pictures, for tests of training: faces, three ways of spoiling each, and labels."""
+"""A small manifest with real images, for tests of training: faces, three degradations of each, and labels."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -83,14 +83,14 @@ def refl_config(base: str, *, tiny: bool, **changes: Any) -> ReflConfig:
 
 @contextmanager
 def seeded(device: str, seed: int = 0) -> Iterator[None]:
-    """Tensors made inside are on `device` and a function of the seed."""
+    """Make tensors on `device`, as a function of the seed."""
     with torch.random.fork_rng(devices=[] if device == "cpu" else None), torch.device(device):
         torch.manual_seed(seed)
         yield
 
 
 def fill_zeros(parameters: Any) -> None:
-    """Layers that begin at zero would hide whatever comes after them."""
+    """Fill layers that begin at zero: they would hide everything after them."""
     for parameter in parameters:
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
@@ -112,7 +112,7 @@ def pictures(count: int, size: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 class NoEncoder(nn.Module):
-    """Of a prompt only its shape."""
+    """Encodes a prompt as zeros of the right shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Photographs to scored pairs, through the commands: bad files, names, splits, and kill -9 on the way."""
+"""From photographs to scored pairs by the commands: bad files, names, splits, and kill -9 in between."""
 
 import argparse
 import io
@@ -27,7 +27,7 @@ def portraits(count: int) -> list[Path]:
 
 
 def run(*arguments: str) -> tuple[str, str | None]:
-    """What a command printed, and its error in words."""
+    """Return what a command printed, and its error message."""
     out = io.StringIO()
     try:
         call_command(*arguments, stdout=out)
@@ -38,7 +38,7 @@ def run(*arguments: str) -> tuple[str, str | None]:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Three good photographs under plain names."""
+    """Three good photographs, named by number."""
     place = tmp_path / "photographs"
     place.mkdir()
     for number, portrait in enumerate(portraits(3)):
@@ -58,7 +58,7 @@ BAD_FILES = {
     "same_pixels.png": "duplicate",
     "moving.webp": "animated",
     "vector.bmp": "unsupported",
-    "folder.jpg": None,  # a folder of that name is no file and is passed over
+    "folder.jpg": None,  # a folder of that name is ignored
 }
 
 
@@ -84,7 +84,7 @@ def make_bad_files(place: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_bad_photographs_are_named_with_a_reason_and_the_good_ones_go_in(folder):
+def test_ingest_of_bad_photographs_names_reasons_and_takes_the_good(folder):
     make_bad_files(folder)
     printed, error = run("ingest", str(folder), "--size", "192")
     assert Face.objects.count() == 3
@@ -104,11 +104,11 @@ def test_bad_photographs_are_named_with_a_reason_and_the_good_ones_go_in(folder)
 
 
 @pytest.mark.django_db
-def test_every_kind_of_good_photograph_gives_the_same_face(tmp_path):
+def test_ingest_of_every_image_type_gives_the_same_face(tmp_path):
     picture = Image.open(portraits(1)[0]).convert("RGB")
     grey = picture.convert("L")
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it 90 degrees clockwise
+    exif[0x0112] = 6  # the camera was rotated: show it 90 degrees clockwise
     exif[0x013B] = "Somebody"
     picture.save(tmp_path / "plain.png")
     picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "rotated.jpg", exif=exif, quality=95)
@@ -131,7 +131,7 @@ def test_every_kind_of_good_photograph_gives_the_same_face(tmp_path):
 
 
 @pytest.mark.django_db
-def test_no_name_reaches_the_database(tmp_path):
+def test_names_of_files_and_people_are_not_stored(tmp_path):
     place = tmp_path / "Ada Lovelace"
     place.mkdir()
     shutil.copy(portraits(1)[0], place / "Grace Hopper.jpg")
@@ -144,7 +144,7 @@ def test_no_name_reaches_the_database(tmp_path):
 
 
 @pytest.mark.django_db
-def test_identities_are_never_split_and_shares_are_kept(tmp_path):
+def test_splits_by_identity_keep_the_shares(tmp_path):
     rows = ["path,caption,identity"]
     for number, portrait in enumerate(portraits(12)):
         shutil.copy(portrait, tmp_path / f"{number}.jpg")
@@ -172,7 +172,7 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
         (["{folder}", "--size", "8"], "must be 64 to 2048"),
     ],
 )
-def test_wrong_calls_of_ingest_say_what_to_do(folder, arguments, words):
+def test_ingest_with_wrong_arguments_says_what_to_do(folder, arguments, words):
     _, error = run("ingest", *(argument.format(folder=folder) for argument in arguments))
     assert error
     assert words in error
@@ -180,7 +180,7 @@ def test_wrong_calls_of_ingest_say_what_to_do(folder, arguments, words):
 
 
 @pytest.mark.django_db
-def test_the_chain_makes_six_scored_pairs_a_face_and_then_has_nothing_to_do(folder, settings):
+def test_chain_makes_six_scored_pairs_per_face_and_repeats_nothing(folder, settings):
     run("ingest", str(folder), "--size", "128")
     assert run("caption")[1] is None
     assert run("degrade")[1] is None
@@ -218,7 +218,7 @@ def test_the_chain_makes_six_scored_pairs_a_face_and_then_has_nothing_to_do(fold
 
 
 @pytest.mark.django_db
-def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over(folder):
+def test_stages_out_of_order_name_the_stage_to_run_first(folder):
     for command, first in (("degrade", "ingest"), ("caption", "ingest"), ("score", "ingest"), ("restore", "degrade")):
         assert f"run {first} first" in (run(command)[1] or ""), command
     run("ingest", str(folder), "--size", "128")
@@ -233,7 +233,7 @@ def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over
 
 
 @pytest.mark.django_db
-def test_results_from_elsewhere_come_back_under_the_exported_names(folder):
+def test_results_of_other_software_are_matched_by_exported_names(folder):
     run("ingest", str(folder), "--size", "128")
     exported = folder.parent / "lq"
     run("degrade", "--export", str(exported))
@@ -245,7 +245,7 @@ def test_results_from_elsewhere_come_back_under_the_exported_names(folder):
 
 
 @pytest.mark.django_db
-def test_a_damaged_stored_image_is_named_not_used(folder):
+def test_damaged_stored_image_is_skipped_by_name(folder):
     run("ingest", str(folder), "--size", "128")
     broken = Candidate.objects.first()
     broken.path.write_bytes(broken.path.read_bytes()[:-100])
@@ -256,7 +256,7 @@ def test_a_damaged_stored_image_is_named_not_used(folder):
 
 
 @pytest.mark.django_db
-def test_a_restorer_keeps_its_name_and_weights(folder):
+def test_restorer_errors_name_size_result_weights_and_choices(folder):
     run("ingest", str(folder), "--size", "128")
     run("degrade")
     results = folder.parent / "results"
@@ -272,11 +272,11 @@ def test_a_restorer_keeps_its_name_and_weights(folder):
 
 
 def everything(site: Deployment) -> dict:
-    """Rows by content, without what differs between any two runs (keys, times)."""
+    """Return the rows by content, without what differs between two runs (keys, times)."""
     return site.ask("tests.support.contents")
 
 
-def test_killed_again_and_again_the_chain_ends_with_the_same_result(tmp_path):
+def test_chain_killed_repeatedly_ends_with_same_result(tmp_path):
     place = tmp_path / "photographs"
     place.mkdir()
     for number, portrait in enumerate(portraits(4)):
@@ -299,12 +299,12 @@ def test_killed_again_and_again_the_chain_ends_with_the_same_result(tmp_path):
             process.kill()
             process.wait()
             for path in (site.folder / "media").rglob("*.png"):
-                images.read(path)  # whole, or it raises
+                images.read(path)  # raises if the file is incomplete
         site.python("-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert everything(site) == expected
 
 
-def test_models_are_all_in_the_admin():
+def test_every_model_is_in_the_admin():
     from django.contrib import admin
 
     ours = {model for model in vars(models).values() if isinstance(model, type) and hasattr(model, "_meta")}
