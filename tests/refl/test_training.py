@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from django.core.management import CommandError, call_command
 from safetensors.torch import load_file, save_file
 
 from refl import dataset, held_out_monitor, prepare
@@ -217,7 +218,7 @@ def weights_of(run) -> dict[str, torch.Tensor]:
     return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
 
 
-def test_a_base_takes_the_defaults_that_fit_it(place):
+def test_a_base_takes_the_defaults_that_fit_it(place, settings):
     """A learning rate for a LoRA would break a ControlNet."""
     words = command(place, "unfit")
     words[words.index("one-step")] = "multi-step"

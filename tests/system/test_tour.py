@@ -28,14 +28,14 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict]] = []
-        self.words: list[str] = []
+        self.texts: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes) -> None:
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data) -> None:
-        self.words.append(data)
+        self.texts.append(data)
 
     def of(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.tags if name == tag]
