@@ -18,7 +18,7 @@ BY_ANNOTATORS, BY_THE_MACHINE = 4, 6  # kinds of faults
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_judgements_under_faults_are_stored_exactly_once(database):
-    report = judge_under_faults(database, faces=100, pause=0.5)
+    report = judge_under_faults(database, faces=60, pause=0.5)
     assert set(report["promises"].values()) == {0}, report
     assert report["finished"] == report["annotators"]
     assert report["acknowledged"] == report["stored"] == report["wanted"] + report["mirrored repeats"]
