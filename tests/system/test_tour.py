@@ -91,7 +91,7 @@ def test_killed_tour_resumes_and_finished_tour_repeats_nothing(tour):
         return {path: path.stat().st_mtime_ns for path in kept}
 
     first = written()
-    assert take(folder, lab).count("already done") == len(names)
+    assert run_tour(folder, lab).count("already done") == len(names)
     assert written() == first
 
 
@@ -99,7 +99,7 @@ def test_tour_report_is_one_file_that_names_sources_of_figures(tour):
     folder = tour[0]
     text = (folder / "report.html").read_text()
     page = Page(text)
-    words = " ".join(" ".join(page.words).split())
+    words = " ".join(" ".join(page.texts).split())
     assert words.index("The annotators are SIMULATED") < words.index("Procedure")
     assert all(f"run {name} · " in words for name in RUNS)
     snapshots = [manifest.read_header(folder / f"runs/{name}/manifest.jsonl") for name in ("frm", "judge")]
@@ -146,9 +146,9 @@ def test_tour_refuses_a_folder_with_other_contents(tmp_path):
 def test_failed_tour_step_says_why_and_how_to_continue(tmp_path):
     log = demo_tour.open_log(tmp_path, "tiny")
     step = demo_tour.Step("restore", "restored", ("restore", "--restorer", "lanczos"))
-    with pytest.raises(CommandError) as told, log.timed(step):
+    with pytest.raises(CommandError) as failure, log.timed(step):
         Command().run_step(step)
-    assert "run degrade first" in str(told.value)
-    assert "The tour stopped at “restored”. Run the same command to resume there." in str(told.value)
+    assert "run degrade first" in str(failure.value)
+    assert "The tour stopped at “restored”. Run the same command to resume there." in str(failure.value)
     entry = demo_tour.open_log(tmp_path, "tiny").entry(step)
     assert (entry.attempts, entry.done) == (1, False)
