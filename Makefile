@@ -12,7 +12,7 @@ export FACES DEMO_ANNOTATORS
 BIND := $(HOST):$(PORT)
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run tour install test lint audit docs screenshots
+.PHONY: run tour install test lint style types audit docs screenshots
 .DEFAULT_GOAL := run
 
 run: $(BIN)/.installed
@@ -27,12 +27,16 @@ tour: $(BIN)/.installed
 install: $(BIN)/.installed
 
 test: $(BIN)/.installed-dev
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 2
 
-lint: $(BIN)/.installed-dev
+lint: style types
+
+types: $(BIN)/.installed-dev
+	mypy annotate rewardlab refl
+
+style: $(BIN)/.installed-dev
 	ruff check .
 	ruff format --check .
-	mypy annotate rewardlab refl
 	lint-imports
 	python manage.py makemigrations --check --dry-run
 	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org python manage.py check --deploy --fail-level WARNING

@@ -1,4 +1,4 @@
-"""Every test has folders of its own; in CI nothing may be skipped."""
+"""Give every test its own folders. In CI nothing may be skipped."""
 
 import os
 
@@ -18,11 +18,6 @@ def pytest_configure() -> None:
     django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that no core waits for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_postgres.py")
-
-
 @pytest.fixture(autouse=True)
 def _own_folders(settings, tmp_path) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
@@ -39,7 +34,7 @@ def rng_image():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """In CI a skipped test is a failed one: what it needs must be installed."""
+    """Report a skipped test as failed in CI, where everything must be installed."""
     report = yield
     if report.skipped and os.environ.get("DIFFUSIONREWARD_NOTHING_SKIPPED"):
         report.outcome = "failed"

@@ -86,6 +86,7 @@ def gold_set() -> GoldSet:
     return gold_sets.freeze_gold_set(gold_set=made)
 
 
+@pytest.mark.database
 def test_report_has_known_figures_of_people_and_scorers(gold_set, client):
     with pytest.raises(CommandError, match=r"\d+ skipped"):  # missing weights, no predictor version
         call_command("agreement", stdout=io.StringIO())

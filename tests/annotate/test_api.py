@@ -41,6 +41,7 @@ def api(person):
     return client
 
 
+@pytest.mark.database
 def test_next_judgement_and_undo_round_trip(api, campaign):
     assert [row["slug"] for row in api.get("/api/v1/campaigns").data] == ["faces"]
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
@@ -93,6 +94,7 @@ def test_next_returns_204_when_nothing_left(api, campaign):
         ({"item": 10**9}, 404, "not held by you"),
     ],
 )
+@pytest.mark.database
 def test_invalid_judgement_refused_and_not_stored(api, campaign, change, status, words):
     item = api.post("/api/v1/campaigns/faces/next", {}, format="json").data
     body = {"item": item["item"], "lease": item["lease"], "key": str(uuid.uuid4()), "choice": "left"} | change
@@ -137,6 +139,7 @@ def test_images_served_to_lease_holders_and_staff(api, campaign, person, client,
     assert client.get(item["left"]).status_code == 200
 
 
+@pytest.mark.database
 def test_history_has_tool_counts_and_changed_answer(api, campaign, person):
     answered = []
     for number in range(30):
@@ -161,6 +164,7 @@ def test_history_has_tool_counts_and_changed_answer(api, campaign, person):
     assert stranger.status_code == 404
 
 
+@pytest.mark.database
 def test_history_pages_without_gaps_or_duplicates(api, person):
     campaign = make_campaign(slug="many", faces=20, members=[person])
     for lease in leasing.lease_items(annotator=person, campaign=campaign, depth=60):
@@ -187,6 +191,7 @@ def test_next_includes_input_and_reference_if_shown(api, person):
         assert sources == (["lq", "hq"] if slug == "both" else [None, None])
 
 
+@pytest.mark.database
 def test_next_query_count_independent_of_depth(api, person):
     make_campaign(slug="deep", faces=3, members=[person], show_reference=True)
     api.post("/api/v1/campaigns/deep/next", {"depth": 8}, format="json")
@@ -198,6 +203,7 @@ def test_next_query_count_independent_of_depth(api, person):
     assert counts[0] == counts[1]
 
 
+@pytest.mark.database
 def test_next_refused_before_consent(api, person):
     make_campaign(slug="careful", members=[person], consent="Do you agree?")
     refused = api.post("/api/v1/campaigns/careful/next", {}, format="json")

@@ -142,6 +142,7 @@ def test_only_random_answers_of_training_faces_are_audited(campaign):
     assert not after & {one, two, three}
 
 
+@pytest.mark.database
 def test_what_it_abstains_from_goes_to_people_first(campaign):
     judge(campaign, 200)
     lead = make_user(is_staff=True)
@@ -175,6 +176,7 @@ def labels_of(version: Predictor) -> dict[int, float]:
     return dict(AutoLabel.objects.filter(predictor=version).values_list("pair", "p_first"))
 
 
+@pytest.mark.database
 def test_a_rollback_brings_the_labels_back_and_holds(campaign):
     judge(campaign, 60)
     first = versions.fit_predictor()
@@ -221,6 +223,7 @@ def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings)
     assert LabelPolicy.objects.get().pinned is None
 
 
+@pytest.mark.database
 def test_a_rollback_that_is_killed_on_the_way_changes_nothing(campaign, monkeypatch):
     judge(campaign, 60)
     first = versions.fit_predictor()
@@ -277,6 +280,7 @@ def while_it_fits(monkeypatch, *happens) -> list:
     return left
 
 
+@pytest.mark.database
 def test_a_policy_that_changes_during_a_fit_does_not_audit_what_was_learned_from(campaign, monkeypatch):
     judge(campaign, 100)
     first = versions.fit_predictor()
@@ -299,6 +303,7 @@ def test_the_audits_faces_choose_no_parameters_either(campaign):
     assert not versions.fit_predictor(grid=False).grid_searched
 
 
+@pytest.mark.database
 def test_a_rollback_during_a_refit_ends_the_refitting(campaign, monkeypatch):
     judge(campaign, 60)
     first = versions.fit_predictor()
@@ -324,6 +329,7 @@ def test_the_version_before_is_none_that_was_withdrawn(campaign):
     assert rollback.roll_back(to=bad.pk) == bad  # one that is named can be had
 
 
+@pytest.mark.database
 def test_a_campaign_asks_what_is_abstained_from_at_once_and_nothing_that_was_judged_since(campaign):
     judge(campaign, 60)
     versions.fit_predictor()

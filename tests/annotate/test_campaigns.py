@@ -104,6 +104,7 @@ def form(**fields) -> dict:
     } | fields  # fmt: skip
 
 
+@pytest.mark.database
 def test_create_campaign_uses_selected_pairs_as_counted(client, lead, faces):
     ann = make_user("ann")
     chosen = {"splits": ["train"], "restorer_pairs": ["dat-light|lanczos", "lanczos|hq"], "pairs": 4}
@@ -162,6 +163,7 @@ def do(client, campaign, action, **fields) -> str:
     return client.post(address, fields, follow=True).content.decode()
 
 
+@pytest.mark.database
 def test_lead_actions_reported_and_logged(client, lead):
     ann, bob = make_user("ann"), make_user("bob")
     campaign = make_campaign(faces=2, members=(ann,))
@@ -197,6 +199,7 @@ def judge_all(annotator, campaign, choose) -> None:
         )
 
 
+@pytest.mark.database
 def test_campaign_page_separates_repeats_and_assigns_adjudication(client, lead):
     ann, bob, simon = make_user("ann"), make_user("bob"), make_user("simon", simulated=True)
     campaign = make_campaign(faces=8, overlap=2, members=(ann, bob), repeat_share=0.5)  # enough for random repeats
@@ -221,6 +224,7 @@ def test_campaign_page_separates_repeats_and_assigns_adjudication(client, lead):
     assert "Adjudication of" in client.get(f"/campaigns/{adjudication.slug}/").content.decode()
 
 
+@pytest.mark.database
 def test_quiet_campaign_raises_alarm(client, lead):
     ann = make_user("ann")
     campaign = make_campaign(faces=1, members=(ann,), quiet_hours=2)

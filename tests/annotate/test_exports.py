@@ -190,6 +190,7 @@ def test_csv_header_with_formula_is_escaped(filled, tmp_path):
         assert "'=1+1_first" in next(csv.reader(file))
 
 
+@pytest.mark.database
 def test_hpdv2_annotator_in_two_campaigns_has_one_vote(filled, tmp_path):
     person = User.objects.get(username=PEOPLE[0])
     asked = Pair.objects.filter(kind="contested", face=Face.objects.earliest("pk")).values_list("pk", flat=True)
@@ -213,6 +214,7 @@ def test_dpo_export_leaves_out_and_counts_ties(filled, tmp_path):
     assert (meta["rows"], sum(meta["left_out"].values())) == (17, 1)
 
 
+@pytest.mark.database
 def test_consensus_method_sets_p_first_and_header(filled, tmp_path):
     found = consensus("majority", counted(votes()))
     judged = Preference.objects.filter(origin="human")
@@ -234,6 +236,7 @@ def test_consensus_method_sets_p_first_and_header(filled, tmp_path):
     ]
 
 
+@pytest.mark.database
 def test_gold_answers_do_not_change_training_labels(filled):
     before = list(preference_rows(splits=["train"], consensus="dawid-skene"))
     second = make_campaign(faces=0, overlap=1, members=[make_user("contrary")])

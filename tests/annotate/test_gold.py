@@ -15,7 +15,7 @@ from annotate.models import AuditEntry, Campaign, Candidate, Face, GoldSet, Item
 from annotate.pipeline import pairing
 from tests.support.factories import make_face, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def make_faces(count: int, split: str = "gold", **fields) -> list[Face]:

@@ -115,6 +115,7 @@ def all_rows() -> list:
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
+@pytest.mark.database
 def test_csv_imported_twice_is_stored_once(pairs, tmp_path):
     rows = [row(pair, annotator, "first" if annotator == ANN else "cant_tell", criterion="detail", seconds="2.5",
                 at="2024-05-06T07:08:09+02:00") for pair in pairs for annotator in (ANN, BOB)]  # fmt: skip
@@ -138,6 +139,7 @@ def test_csv_imported_twice_is_stored_once(pairs, tmp_path):
     assert not audit_sample(np.array(Face.objects.values_list("pk", flat=True))).pairs.size
 
 
+@pytest.mark.database
 def test_imported_annotators_are_hashed_and_cannot_sign_in(pairs, tmp_path):
     run(table(tmp_path / "a.csv", row(pairs[0]), row(pairs[0], BOB)), "--format", "csv", "--campaign", "lab")
     people = User.objects.filter(imported=True)
@@ -147,6 +149,7 @@ def test_imported_annotators_are_hashed_and_cannot_sign_in(pairs, tmp_path):
     assert ANN not in stored and BOB not in stored
 
 
+@pytest.mark.database
 def test_simulated_import_marks_annotators_and_preferences(pairs, tmp_path):
     file = table(tmp_path / "a.csv", row(pairs[0]))
     run(file, "--format", "csv", "--campaign", "lab", "--simulated")
@@ -157,6 +160,7 @@ def test_simulated_import_marks_annotators_and_preferences(pairs, tmp_path):
     assert Judgement.objects.count() == 1
 
 
+@pytest.mark.database
 def test_label_studio_sides_criteria_and_choices_are_imported(pairs, tmp_path):
     first, second = pairs[0].first.sha256, pairs[0].second.sha256
     data = {"left": f"/data/upload/3/1a2b3c4d-{second}.png", "right": f"/data/local-files/?d=images/aa/{first}.png"}
@@ -193,6 +197,7 @@ def test_label_studio_export_answered_can_be_imported(pairs, tmp_path):
     }
 
 
+@pytest.mark.database
 def test_unusable_rows_are_skipped_with_reason_and_no_name(pairs, tmp_path):
     pair, other = pairs[0], pairs[-1]
     assert pair.face_id != other.face_id
@@ -249,6 +254,7 @@ def test_long_task_list_is_streamed_and_invalid_tasks_skipped(tmp_path):
         list(read_label_studio(tmp_path / written(tmp_path / "cut.json", json.dumps(content)[:-1]), LabelStudio()))
 
 
+@pytest.mark.database
 def test_gold_set_study_and_open_campaign_refuse_import(pairs, tmp_path):
     make_campaign(slug="running")
     make_campaign(slug="study", kind="study", open=False)
@@ -273,6 +279,7 @@ def test_gold_set_study_and_open_campaign_refuse_import(pairs, tmp_path):
     assert all_rows() == before
 
 
+@pytest.mark.database
 def test_import_into_paused_campaign_keeps_answers_and_slots(pairs, tmp_path, monkeypatch):
     person = make_user("desk")
     campaign = make_campaign(slug="mixed", faces=1, overlap=1, members=[person])

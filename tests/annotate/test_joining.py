@@ -12,7 +12,7 @@ from annotate.models import Campaign, Face, Membership, Trial, User
 from annotate.pipeline import pairing
 from tests.support.factories import make_campaign, make_face, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture

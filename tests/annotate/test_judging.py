@@ -15,7 +15,7 @@ from annotate.desk.leasing import lease_items
 from annotate.models import Item, Judgement, Lease, Membership, Preference
 from tests.support.factories import make_campaign, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def answer(annotator, lease, choice="left", key=None, criterion="realism"):

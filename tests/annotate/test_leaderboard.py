@@ -74,6 +74,7 @@ def campaign():
 
 
 @pytest.mark.django_db
+@pytest.mark.database
 def test_page_ranks_restorers_by_people_and_scorers(campaign, lead):
     response = lead.get("/leaderboard")
     board = response.context["board"]
@@ -116,6 +117,7 @@ FILTERS = {
 
 
 @pytest.mark.django_db
+@pytest.mark.database
 def test_filters_select_votes(campaign, lead):
     make_campaign(slug="empty")
     for query, votes in FILTERS.items():
@@ -188,6 +190,7 @@ def test_leaderboard_is_for_leads_and_explains_empty_board(client):
 
 
 @pytest.mark.django_db
+@pytest.mark.database
 def test_simulated_votes_are_marked_and_yield_to_people(lead):
     program, person = make_user(simulated=True), make_user()
     campaign = make_campaign(faces=2, overlap=2, members=(program, person))
@@ -220,6 +223,7 @@ def test_leaderboard_loads_neither_torch_nor_sklearn():
 
 
 @pytest.mark.django_db
+@pytest.mark.database
 def test_vote_in_two_campaigns_counts_once_with_last_answer():
     ann = make_user("ann")
     first = make_campaign(faces=2, members=(ann,))

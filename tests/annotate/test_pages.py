@@ -93,6 +93,7 @@ def test_guideline_text_escapes_html(client, campaign):
     assert "<script>alert" not in page
 
 
+@pytest.mark.database
 def test_admin_lists_open_and_judgements_read_only(client, campaign):
     from django.contrib import admin
 

@@ -42,6 +42,7 @@ def judge(campaign, count: int) -> None:
         )
 
 
+@pytest.mark.database
 def test_people_label_some_and_the_svm_all_others(campaign):
     judge(campaign, 60)
     version = versions.fit_predictor()
@@ -60,6 +61,7 @@ def test_people_label_some_and_the_svm_all_others(campaign):
     assert right > 48
 
 
+@pytest.mark.database
 def test_a_new_version_replaces_the_old_labels_and_only_when_complete(campaign):
     judge(campaign, 40)
     first = versions.fit_predictor()
@@ -86,6 +88,7 @@ def test_gold_and_test_faces_never_train(campaign):
     assert versions.fit_predictor().labels == trained == 60
 
 
+@pytest.mark.database
 def test_refit_runs_once_for_many_answers_and_says_why_it_waits(campaign):
     judge(campaign, 6)
     assert refitting.refit_while_labels_wait() == 0

@@ -13,7 +13,7 @@ from annotate.models import AutoLabel, Campaign, Item, Judgement, Lease, Members
 from annotate.predictor import uncertainty_ranking
 from tests.support.factories import make_campaign, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def answer(annotator, lease, choice="left", criterion="realism"):

@@ -79,6 +79,7 @@ def test_a_lead_adds_annotators_and_resets_their_passwords_but_makes_no_leads(cl
     assert "skin-and-pores-7" not in str(list(AuditEntry.objects.values()))
 
 
+@pytest.mark.database
 def test_only_an_admin_changes_roles_and_it_is_logged(client):
     boss, ann = make_user("boss", is_staff=True, is_superuser=True), make_user("ann")
     client.force_login(boss)
@@ -92,6 +93,7 @@ def test_only_an_admin_changes_roles_and_it_is_logged(client):
     assert entry.details["is_staff"] == ["False", "True"]
 
 
+@pytest.mark.database
 def test_the_audit_log_cannot_be_edited_or_shortened_from_the_application():
     entry = audit_log.record(actor=None, action="pause", target="campaign faces")
     for change in (

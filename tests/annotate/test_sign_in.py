@@ -33,6 +33,7 @@ def later(minutes: float) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("attempt", [try_page, try_door])
+@pytest.mark.database
 def test_after_five_wrong_passwords_the_right_one_is_refused_too_until_time_has_passed(attempt):
     make_user("ann")
     answers = [attempt("ann") for _ in range(5)]

@@ -46,6 +46,7 @@ def prefer_dat(pair) -> str:
     return "left" if pair.lease.left.source == "dat-light" else "right"
 
 
+@pytest.mark.database
 def test_study_from_invitation_to_report(client):
     campaign, lead = make_study()
     assert campaign.item_count == 6

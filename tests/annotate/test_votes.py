@@ -17,7 +17,7 @@ from annotate.predictor.features import training_labels
 from rewardlab import manifest
 from tests.support.factories import make_campaign, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def ask(campaign, person, pair) -> Lease:

@@ -43,9 +43,7 @@ def _tuning(session: Session, base: str) -> None:
         return bench.run(Task("step")).seconds
 
     def compile_blocks() -> None:
-        for module in bench.policy.modules():
-            if type(module).__name__ == "BasicTransformerBlock":  # of four shapes; convolutions have many more
-                _compile(session, module)
+        _compile(session, bench.policy, "BasicTransformerBlock")  # of four shapes; convolutions have many more
 
     _compare(session, work, run, bench.policy, compile_blocks)
 
@@ -71,16 +69,16 @@ def reward(session: Session) -> None:
         return time.perf_counter() - started
 
     def compile_blocks() -> None:
-        for module in model.modules():
-            if type(module).__name__ == "ResidualAttentionBlock":
-                _compile(session, module)
+        _compile(session, model, "ResidualAttentionBlock")
 
     _compare(session, f"reward model, {count} faces, all layers train, bf16", run, model, compile_blocks)
 
 
-def _compile(session: Session, module: nn.Module) -> None:
-    """One block at a time: blocks of one shape share what is compiled."""
-    module.compile(dynamic=False, **({"backend": TINY_BACKEND} if session.tiny else {}))
+def _compile(session: Session, network: nn.Module, block: str) -> None:
+    """Compile the blocks of this class one by one, so that those of one shape share the result. Tiny: the first."""
+    blocks = [module for module in network.modules() if type(module).__name__ == block]
+    for module in blocks[: 1 if session.tiny else None]:
+        module.compile(dynamic=False, **({"backend": TINY_BACKEND} if session.tiny else {}))
 
 
 def _compare(
@@ -117,7 +115,7 @@ def _row(
         first = run()
         warm = time.perf_counter() - began if began else None
         taken = [run()]
-        while sum(taken) < SECONDS and len(taken) < (2 if session.tiny else 50):
+        while sum(taken) < SECONDS and len(taken) < (1 if session.tiny else 50):
             taken.append(run())
     except Exception as error:
         if plain is None:

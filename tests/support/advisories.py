@@ -1,7 +1,7 @@
-"""Whether a published advisory names anything that is installed here: `make audit`.
+"""Look for published advisories about the installed packages: `make audit`.
 
-pip-audit says “no known vulnerabilities” also when it could look up nothing; this says how many it could. Exits with 1
-if one is found, with 0 if none is or if the advisories cannot be reached, which it says.
+pip-audit says “no known vulnerabilities” even if it could not look up any package. This says how many it looked up. The
+exit status is 1 if an advisory is found, and 0 if none is, or if the service cannot be reached, which is printed.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def audit(options: Sequence[str] = ("--local", "--skip-editable")) -> tuple[int, str]:
-    """(exit status, what to say)."""
+    """Return the exit status and a message."""
     command = [sys.executable, "-m", "pip_audit", *options, "--format", "json", "--progress-spinner", "off"]
     result = subprocess.run(command, capture_output=True, text=True)
     try:
@@ -19,19 +19,19 @@ def audit(options: Sequence[str] = ("--local", "--skip-editable")) -> tuple[int,
     except (ValueError, KeyError):
         return 0, f"NOT AUDITED: the advisories cannot be reached: {result.stderr.strip()[-300:]}"
     found = [
-        f"{package['name']} {package['version']}: {one['id']}; fixed in: {', '.join(one['fix_versions']) or 'none'}"
+        f"{package['name']} {package['version']}: {vuln['id']}; fixed in: {', '.join(vuln['fix_versions']) or 'none'}"
         for package in packages
-        for one in package.get("vulns", [])
+        for vuln in package.get("vulns", [])
     ]
     looked_up = sum("skip_reason" not in package for package in packages)
     if found:
         return 1, "\n".join(["Vulnerable packages are installed:", *found])
     if not looked_up:
-        return 0, f"NOT AUDITED: the advisories know none of the {len(packages)} packages; is the service reachable?"
+        return 0, f"NOT AUDITED: none of the {len(packages)} packages is known; can the service be reached?"
     return 0, f"No advisory names any of {looked_up} packages; {len(packages) - looked_up} could not be looked up."
 
 
 if __name__ == "__main__":
-    status, words = audit()
-    print(words)
+    status, message = audit()
+    print(message)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""A real site with real faces and headless Chromium, for tests of pages. Every test knows these fixtures."""
+"""A real site with real faces and headless Chromium, for tests of pages: fixtures, and helpers for the desk."""
 
 import json
 import shutil
@@ -11,48 +11,21 @@ from tests.support.servers import CHROMIUM_HINT, PASSWORD, Deployment, find_chro
 
 needs_chromium = pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HINT)
 FACES = 8
-USERS = (
-    *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "hasty", "phone"),
-    *("learner", "access", "touch", "learns"),
-)
-SET_UP = """
-from annotate.models import Campaign, Pair, User
-from annotate.campaigns import guideline_examples, items, lifecycle
-User.objects.create_superuser("lead", password="{password}")
-for slug in {users}:
-    user = User.objects.create_user(slug, password="{password}")
-    campaign = Campaign.objects.create(slug=slug, name=slug)
-    items.add_items(campaign=campaign, pairs=Pair.objects.filter(kind="contested").values_list("pk", flat=True))
-    lifecycle.invite(campaign=campaign, annotators=[user])
-    guideline_examples.choose_examples(campaign=campaign)
-Campaign.objects.filter(slug="learns").update(
-    consent="We **store** your answers.", tutorial="Look *closely*.", qualification_size=2, qualification_share=0,
-)
-lead = User.objects.get(username="lead")
-study = Campaign(slug="study", name="Study", kind="study", show_reference=True, overlap=9)
-chosen = lifecycle.Selection(restorer_pairs=(("dat-light", "lanczos"),))
-lifecycle.create_campaign(campaign=study, selection=chosen, actor=lead)
-lifecycle.create_invitation(campaign=study, places=9, actor=lead)
-"""
-COUNT = """
+CHOICES = """
 import json
 from annotate.models import Judgement
 print(json.dumps(list(Judgement.objects.filter(lease__annotator__username="{user}").values_list("choice", flat=True))))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    place = tmp_path_factory.mktemp("photographs")
+    """A running site that all tests of one process share: each answers as a user of its own."""
+    folder = tmp_path_factory.mktemp("photographs")
     for number, portrait in enumerate(sorted(assets.find("demo-faces").glob("*.jpg"))[:FACES]):
-        shutil.copy(portrait, place / f"{number:05d}.jpg")
+        shutil.copy(portrait, folder / f"{number:05d}.jpg")
     with Deployment("sqlite") as site:
-        site.manage("ingest", str(place), "--size", "128", "--split", "train")
-        for command in ("degrade", "caption", "restore", "build_pairs"):
-            site.manage(command)
-        site.manage("score", "--metrics", "ssim", "psnr", "lpips", "niqe")
-        site.manage("simulate_annotators", "--limit", "6")
-        site.manage("shell", "-v0", "-c", SET_UP.format(users=USERS, password=PASSWORD))
+        site.python("-m", "tests.support.browser_site", str(folder))
         site.start_web()
         site.start_worker()
         yield site
@@ -60,6 +33,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
+    """Not for the session: while Playwright runs, Django refuses queries in this thread."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -78,16 +52,17 @@ def browser():
 
 @pytest.fixture
 def sign_in(site, browser):
-    """A page signed in as a user; at the end nothing may have been complained about in the console."""
-    contexts, complaints = [], []
+    """Open pages signed in as a user. The test fails if the console shows an error at its end."""
+    contexts, console_errors = [], []
+    expected_errors = ["409 (Conflict)"]
 
     def open_page(user: str, page: str = "", **options):
         address = page or f"/campaigns/{user}/judge"
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: console_errors.append(str(error)))
         page.goto(site.address + address)
         page.fill("#id_username", user)
         page.fill("#id_password", PASSWORD)
@@ -95,15 +70,16 @@ def sign_in(site, browser):
         page.wait_for_url(site.address + address)
         return page
 
-    open_page.complaints = complaints
+    open_page.expected_errors = expected_errors
     yield open_page
     for context in contexts:
         context.close()
-    assert [text for text in complaints if "409 (Conflict)" not in text] == []
+    assert [text for text in console_errors if not any(part in text for part in expected_errors)] == []
 
 
 def judgements(site, user: str) -> list[str]:
-    printed = site.python("manage.py", "shell", "-v0", "-c", COUNT.format(user=user), stdout=subprocess.PIPE).stdout
+    """Return the choices of the user's stored judgements."""
+    printed = site.python("manage.py", "shell", "-v0", "-c", CHOICES.format(user=user), stdout=subprocess.PIPE).stdout
     return json.loads(printed)
 
 

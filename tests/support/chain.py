@@ -1,4 +1,4 @@
-"""The whole first half of the chain in one process, to be killed by tests: `python -m tests.support.chain FOLDER`."""
+"""The stages from ingest to score in one process, which a test kills: `python -m tests.support.chain FOLDER`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a database and its images hold, by content: `python -m tests.support.contents` prints JSON."""
+"""Print the rows of a database by content, without keys and times, as JSON: `python -m tests.support.contents`."""
 
 import json
 

@@ -83,7 +83,7 @@ def osediff(file: Path, folder: Path, seed: int = 1) -> Path:
 
 
 def osediff_content(folder: Path, seed: int = 1) -> dict[str, Any]:
-    """What OSEDiff's training stores: lists of modules, ranks, tensors of the LoRA and of the UNet's conv_in."""
+    """Return what OSEDiff's training stores: lists of modules, ranks, tensors of the LoRA and of the UNet's conv_in."""
     with seeded(seed):
         unet = UNet2DConditionModel.from_pretrained(folder / "unet")
         vae = AutoencoderKL.from_pretrained(folder / "vae")
@@ -100,7 +100,7 @@ def osediff_content(folder: Path, seed: int = 1) -> dict[str, Any]:
 
 
 def osediff_modules(unet: nn.Module, vae: nn.Module) -> dict[str, list[str]]:
-    """Which layers OSEDiff gives a LoRA: convolutions, attention and feed-forward, not the times and the norms."""
+    """List the layers with a LoRA in OSEDiff: convolutions, attention, feed-forward; not time embeddings and norms."""
     attention = ("to_k", "to_q", "to_v", "to_out.0")
     taken = {
         "unet": (*attention, "conv", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
@@ -130,7 +130,7 @@ def controlnet(file: Path, folder: Path, seed: int = 2) -> Path:
 
 
 def plain_controlnet(unet: UNet2DConditionModel, seed: int = 2) -> ControlNetModel:
-    """diffusers' own class made DiffBIR's: one first convolution of cat(z_t, c_LQ), and no picture as a hint."""
+    """Change diffusers' class to DiffBIR's network: the first convolution takes cat(z_t, c_LQ); no hint image."""
     with seeded(seed):
         network = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
         network.conv_in = nn.Conv2d(8, network.config.block_out_channels[0], kernel_size=3, padding=1)
@@ -145,7 +145,7 @@ def ldm_layout(network: ControlNetModel) -> dict[str, torch.Tensor]:
 
 
 def ldm_name(name: str, layers: int) -> str:
-    """The name of a ControlNet's tensor in the latent-diffusion code, whose blocks are counted through."""
+    """Return the name of a ControlNet's tensor in the latent-diffusion code, where blocks are numbered throughout."""
     head, *rest = name.split(".")
     if head == "time_embedding":
         return ".".join(["time_embed", {"linear_1": "0", "linear_2": "2"}[rest[0]], *rest[1:]])
@@ -176,7 +176,7 @@ def _inside(kind: str, rest: list[str]) -> list[str]:
 
 
 def swinir(file: Path, seed: int = 3, **sizes: Any) -> Path:
-    """Like the checkpoint of a training: under `state_dict`, with the unshuffling as the first of a sequence."""
+    """Write it like the checkpoint of a training: under `state_dict`, with the unshuffling first in a sequence."""
     from spandrel.architectures.SwinIR import SwinIR
 
     with seeded(seed):
@@ -190,7 +190,7 @@ def swinir(file: Path, seed: int = 3, **sizes: Any) -> Path:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """What is drawn inside is a function of the seed, and changes nothing outside."""
+    """Draw random numbers as a function of the seed, without changing the generator outside."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -202,7 +202,7 @@ def _draw(parameters: Iterable[torch.Tensor]) -> None:
 
 
 def _save_vae(vae: AutoencoderKL, folder: Path) -> None:
-    """With the attention layers under the names that they had when SD-2.1-base was published."""
+    """Write the VAE with the names that attention layers had when SD-2.1-base was published."""
     vae.save_pretrained(folder)
     file = folder / "diffusion_pytorch_model.safetensors"
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -213,7 +213,7 @@ def _save_vae(vae: AutoencoderKL, folder: Path) -> None:
 
 
 def _vocabulary() -> list[str]:
-    """CLIP's order: signs of the bytes, the printable ones first, the same at a word's end, merges, and two marks."""
+    """List the tokens in CLIP's order: bytes, printable ones first; the same at a word's end; merges; two marks."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     signs = [chr(byte) for byte in printable] + [chr(256 + number) for number in range(256 - len(printable))]
     merged = [merge.replace(" ", "") for merge in MERGES]
@@ -221,7 +221,7 @@ def _vocabulary() -> list[str]:
 
 
 def _save_tokenizer(folder: Path) -> None:
-    """As SD-2.1-base's: two files disagree about what fills a short prompt up, and "!", of id 0, is what is meant."""
+    """Write it as in SD-2.1-base, where two files disagree about the padding token; the right one is "!", with id 0."""
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(_vocabulary())}))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *MERGES, ""]))
@@ -232,7 +232,7 @@ def _save_tokenizer(folder: Path) -> None:
 
 
 def _save_text_encoder(folder: Path) -> None:
-    """With the names that SD-2.1-base's file has, which today's class has not."""
+    """Write it with the names in SD-2.1-base's file, which differ from those of the current class."""
     config = CLIPTextConfig(
         vocab_size=len(_vocabulary()),
         hidden_size=TINY_UNET["cross_attention_dim"],

@@ -7,6 +7,6 @@ from pathlib import Path
 os.environ["DATA_ROOT"] = tempfile.mkdtemp(prefix="diffusionreward-test-")
 os.environ.pop("MEDIA_ROOT", None)
 os.environ.setdefault("DEPLOYMENT", "development")
-# Several processes share the cores here: more threads than cores wait for one another.
+# Several test processes share the cores: with more threads than cores they would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 (Path(os.environ["DATA_ROOT"]) / "staticfiles").mkdir()

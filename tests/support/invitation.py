@@ -1,4 +1,4 @@
-"""The token of the newest invitation: `python -m tests.support.invitation` prints JSON."""
+"""Print the token of the newest invitation as JSON: `python -m tests.support.invitation`."""
 
 import json
 

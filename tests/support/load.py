@@ -1,4 +1,4 @@
-"""Clients that judge over the API like impatient people: they repeat a request with its key until it is answered."""
+"""Clients that judge over the API. They repeat a request with its key until it is answered."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ PATIENCE = 120  # seconds
 
 @dataclass
 class Tally:
-    """What a client saw. Times in seconds of requests that were answered at the first try."""
+    """What a client received. Times are in seconds, of requests that were answered at the first attempt."""
 
     acknowledged: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -22,12 +22,12 @@ class Tally:
     submit_seconds: list[float] = field(default_factory=list)
     retries: int = 0
     server_errors: int = 0
-    unworded: list[str] = field(default_factory=list)  # failures that were not told in words
+    unworded: list[str] = field(default_factory=list)  # failures without a proper message
     finished: bool = False
 
 
 class Client(threading.Thread):
-    """Judges `answers` items, or all there are, with one connection; every tenth answer is sent twice."""
+    """Judges `answers` items, or all, over one connection. Every tenth answer is sent twice."""
 
     def __init__(
         self, port: int, token: str, *, answers: int | None = None, depth: int = 1, pause: float = 0, seed: int = 0
@@ -40,7 +40,7 @@ class Client(threading.Thread):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def post(self, path: str, body: dict | bytes, times: list[float] | None = None) -> tuple[int, dict]:
-        """Repeat until the server answers with anything but a failure of its own."""
+        """Repeat the request until the response is not a server error."""
         data = body if isinstance(body, bytes) else json.dumps(body)
         patience = time.monotonic() + PATIENCE
         attempt = 0
@@ -58,7 +58,7 @@ class Client(threading.Thread):
                 continue
             if response.status >= 500:
                 self.tally.server_errors += 1
-                self.hear(response.status, content)
+                self.note_failure(response.status, content)
                 time.sleep(0.05)
                 continue
             if times is not None and attempt == 1:
@@ -66,8 +66,8 @@ class Client(threading.Thread):
             return response.status, json.loads(content) if content else {}
         raise RuntimeError(f"{path} was not answered in {PATIENCE} s")
 
-    def hear(self, status: int, content: bytes) -> None:
-        """A failure must be the database's, and told as such."""
+    def note_failure(self, status: int, content: bytes) -> None:
+        """Note a failure that is not the documented one of an unavailable database."""
         try:
             worded = status == 503 and json.loads(content)["code"] == "unavailable"
         except (ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""Where the predictor stands: `python -m tests.support.predictor_state` prints JSON."""
+"""Print the state of the predictor as JSON: `python -m tests.support.predictor_state`."""
 
 import json
 

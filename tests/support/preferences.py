@@ -1,4 +1,4 @@
-"""A small manifest with real pictures, for tests of training: faces, three ways of spoiling each, and labels."""
+"""A small manifest with real images, for tests of training: faces, three degradations of each, and labels."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -30,7 +30,7 @@ WAYS = ("blocky", "blurred", "shrunk")
 
 
 def portraits(start: int, count: int) -> Iterator[np.ndarray]:
-    """Square photographs of the demo's faces."""
+    """Yield square photographs of the demo's faces."""
     for portrait in sorted(assets.find("demo-faces").glob("*.jpg"))[start : start + count]:
         whole = images.read(portrait)
         side = min(whole.shape[:2])
@@ -46,7 +46,7 @@ def write_preferences(
     size: int = SIZE,
     suffix: str = "png",
 ) -> list[PreferenceRow]:
-    """`folder/manifest.jsonl` and `folder/images`; of two spoiled pictures the one with more contrast is preferred.
+    """Write `folder/manifest.jsonl` and `folder/images`. Of two degraded images that with more contrast is preferred.
 
     pictures: square, one a face, in place of the demo's portraits. size: the images' side. suffix: png or jpg.
     """

@@ -1,4 +1,4 @@
-"""The networks that a GPU trains, with random weights: of the published sizes, or tiny with the same layout.
+"""The networks that are trained on a GPU, with random weights: of the published sizes, or tiny with the same layout.
 
 No figure of speed or memory depends on the weights. Everything is made in float32, as the trainers open it.
 """
@@ -33,7 +33,7 @@ TINY_STEPS = 6  # of DDIM
 
 
 def policy(base: str, device: str, *, tiny: bool) -> Policy:
-    """The base `osediff` or `diffbir` without its text encoder; 512 px, or 64 if tiny."""
+    """Build the base `osediff` or `diffbir` without its text encoder; 512 px, or 64 if tiny."""
     sizes, vae_sizes = (diffusion.TINY_UNET, diffusion.TINY_VAE) if tiny else (diffusion.UNET, diffusion.VAE)
     with seeded(device):
         unet, vae = diffusion.UNet2DConditionModel(**sizes), diffusion.AutoencoderKL(**vae_sizes)
@@ -43,7 +43,7 @@ def policy(base: str, device: str, *, tiny: bool) -> Policy:
 
 
 def compact_policy(variant: compact.Variant, folder: Path, channels: tuple[int, ...] = compact.CHANNELS) -> Policy:
-    """A compact base, written to `folder` and opened from it, on the CPU; no layer is zero, so all of them count."""
+    """Write a compact base to `folder` and open it, on the CPU. No layer is zero, so all have an effect."""
     with seeded("cpu"):
         parts = compact.networks(variant, channels)
         if variant == "multi-step":
@@ -55,7 +55,7 @@ def compact_policy(variant: compact.Variant, folder: Path, channels: tuple[int, 
 
 
 def reward_model(device: str, *, tiny: bool) -> FaceRewardModel:
-    """HPSv2's ViT-H-14, or a tiny model of open_clip's same class."""
+    """Build HPSv2's ViT-H-14, or a tiny model of the same class of open_clip."""
     sizes = preferences.TINY if tiny else open_clip.get_model_config(ARCHITECTURE)
     with seeded(device):
         clip = rewardlab_clip.build(sizes)
@@ -64,7 +64,7 @@ def reward_model(device: str, *, tiny: bool) -> FaceRewardModel:
 
 
 def write_tiny_checkpoint(folder: Path) -> tuple[Path, str]:
-    """A tiny reward model in HPSv2's layout: the file, and the architecture to open it with."""
+    """Write a tiny reward model in HPSv2's layout; return the file, and the architecture to open it with."""
     with seeded("cpu"):
         torch.save({"state_dict": rewardlab_clip.build(preferences.TINY).state_dict()}, folder / "hps.pt")
     (folder / "tiny.json").write_text(json.dumps(preferences.TINY))
@@ -72,7 +72,7 @@ def write_tiny_checkpoint(folder: Path) -> tuple[Path, str]:
 
 
 def lpips(device: str, trunk: str = "vgg") -> Lpips:
-    """LPIPS with its own heads on a trunk of random weights."""
+    """Build LPIPS with its own heads on a trunk of random weights."""
     with seeded("cpu"):
         return perceptual.untrained(trunk).to(device)
 
@@ -83,21 +83,21 @@ def refl_config(base: str, *, tiny: bool, **changes: Any) -> ReflConfig:
 
 @contextmanager
 def seeded(device: str, seed: int = 0) -> Iterator[None]:
-    """Tensors made inside are on `device` and a function of the seed."""
+    """Make tensors on `device`, as a function of the seed."""
     with torch.random.fork_rng(devices=[] if device == "cpu" else None), torch.device(device):
         torch.manual_seed(seed)
         yield
 
 
 def fill_zeros(parameters: Any) -> None:
-    """Layers that begin at zero would hide whatever comes after them."""
+    """Fill layers that begin at zero: they would hide everything after them."""
     for parameter in parameters:
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
 
 
 def pictures(count: int, size: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """RGB (size, size, 3) with the spectrum of photographs (amplitude 1 / frequency), for codecs and metrics."""
+    """Yield RGB images (size, size, 3) with the spectrum of photographs, amplitude 1 / frequency."""
     random = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1
@@ -112,7 +112,7 @@ def pictures(count: int, size: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 class NoEncoder(nn.Module):
-    """Of a prompt only its shape."""
+    """Encodes a prompt as zeros of the right shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

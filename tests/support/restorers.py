@@ -1,4 +1,4 @@
-"""A tiny world for tests of tuning: real faces at 128 px, small reward models, and a small compact base."""
+"""Inputs for tests of tuning: real faces at 128 px, small reward models, and small compact bases."""
 
 import json
 from collections.abc import Iterable
@@ -18,15 +18,15 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.training import runs
 from tests.support.preferences import TINY, portraits, store, write_preferences
 
-CHANNELS = (32, 48)  # two to a group of the normalisation at least, or time has no say
+CHANNELS = (32, 48)  # with fewer than two in a group of the normalisation, time would have no effect
 TRAIN, TEST = 6, 3
 
 
 def write_faces(
     folder, *, train: int = TRAIN, test: int = TEST, pictures: Iterable[np.ndarray] | None = None
 ) -> list[dataset.FaceRow]:
-    """`folder/faces.jsonl` and `folder/images`, of portraits (or `pictures`) that no preference of `write_preferences`
-    shows."""
+    """Write `folder/faces.jsonl` and `folder/images`, of portraits (or `pictures`) that `write_preferences` does not
+    use."""
     config = PRESETS["paper"].scaled_to(compact.SIZE)
     rows = []
     chosen = portraits(50, train + test) if pictures is None else islice(pictures, train + test)
@@ -42,7 +42,7 @@ def write_faces(
 
 
 def make_world(folder, pictures: Iterable[np.ndarray] | None = None) -> None:
-    """faces.jsonl, manifest.jsonl, images, and in `runs`: reward models `frm` and `judge`, bases of both variants.
+    """Write faces.jsonl, manifest.jsonl, images, and in `runs` the reward models `frm` and `judge` and both bases.
 
     pictures: an iterator over square ones, in place of the demo's portraits."""
     write_faces(folder, pictures=pictures)
@@ -65,7 +65,7 @@ def make_world(folder, pictures: Iterable[np.ndarray] | None = None) -> None:
 
 
 def make_base(run: runs.Run, variant: compact.Variant, *, held_out: int = 1) -> None:
-    """A run of train_base as it is when it is done, with weights that answer something."""
+    """Write a finished run of train_base, with weights that are not zero."""
     torch.manual_seed(0)
     parts = compact.networks(variant, CHANNELS)
     if variant == "multi-step":

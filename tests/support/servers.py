@@ -1,5 +1,6 @@
 """Real servers for tests and benchmarks: a deployment of this project on SQLite or PostgreSQL, by processes."""
 
+import atexit
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 PASSWORD = "correct horse battery"  # of every user in tests
@@ -21,7 +23,7 @@ CHROMIUM_HINT = "Chromium is not installed: install the package chromium to run 
 
 
 def find_program(name: str) -> str | None:
-    """On the path, or where Debian keeps the server programs of PostgreSQL."""
+    """Look on the path, and where Debian keeps the server programs of PostgreSQL."""
     found = shutil.which(name)
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
     return found or (str(versions[0]) if versions else None)
@@ -42,9 +44,14 @@ def free_port() -> int:
 
 
 class Postgres:
-    """A throw-away server with durable commits, in a folder of its own. settings: of the server, name -> value."""
+    """A temporary server with durable commits, in a folder of its own.
 
-    def __init__(self, place: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+    settings: of the server, name -> value. data: the data folder of a stopped server, to start from a copy of it.
+    """
+
+    def __init__(
+        self, place: Path | None = None, settings: Mapping[str, str] | None = None, data: Path | None = None
+    ) -> None:
         self.settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-pg-", dir=place))
         self.port = free_port()
@@ -52,14 +59,17 @@ class Postgres:
         self.as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
         if self.as_user:
             shutil.chown(self.folder, "nobody", "nogroup")
+        if data:
+            subprocess.run(["cp", "-a", data, self.folder / "data"], check=True)
+        else:
+            self._initialise()
+        self.start()
+
+    def _initialise(self) -> None:
         initdb = find_program("initdb")
         assert initdb, POSTGRES_HINT
-        subprocess.run(
-            [*self.as_user, initdb, "-D", self.folder / "data", "-U", "test", "-A", "trust", "-E", "UTF8"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        self.start()
+        options = ["-D", self.folder / "data", "-U", "test", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run([*self.as_user, initdb, *options], check=True, stdout=subprocess.DEVNULL)
 
     @property
     def url(self) -> str:
@@ -84,7 +94,7 @@ class Postgres:
         self.process.wait(20)
 
     def crash(self) -> None:
-        """No checkpoint, no goodbye: the next start recovers from the log."""
+        """Stop without a checkpoint: the next start recovers from the log."""
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(20)
 
@@ -94,7 +104,7 @@ class Postgres:
 
 
 class Redis:
-    """A throw-away server that keeps nothing."""
+    """A temporary server that writes nothing to disk."""
 
     def __init__(self) -> None:
         program = find_program("redis-server")
@@ -111,28 +121,54 @@ class Redis:
         self.process.wait(10)
 
 
+def _environment(folder: Path, postgres: Postgres | None) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATA_ROOT": str(folder),
+        "MEDIA_ROOT": str(folder / "media"),
+        "DATABASE_URL": postgres.url if postgres else f"sqlite:///{folder / 'db.sqlite3'}",
+        "DJANGO_SETTINGS_MODULE": "annotate.settings",
+        "LOG_LEVEL": "ERROR",
+    }
+
+
+@cache
+def _prepared(database: str) -> Path:
+    """Return a folder with the static files and a migrated, empty database: the file `db.sqlite3`, or the folder
+    `data` of a stopped PostgreSQL server. Made once in this process, since every deployment begins with the same."""
+    # Nothing here has to survive a crash, since the server is stopped before it is copied.
+    postgres = Postgres(settings={"fsync": "off"}) if database == "postgres" else None
+    folder = postgres.folder if postgres else Path(tempfile.mkdtemp(prefix="diffusionreward-prepared-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        for command in (("migrate",), ("collectstatic", "--noinput")):
+            subprocess.run(
+                [sys.executable, "manage.py", *command, "--verbosity", "0"],
+                cwd=ROOT, env=_environment(folder, postgres), check=True,
+            )  # fmt: skip
+    finally:
+        if postgres:
+            postgres.stop()
+    return folder
+
+
 class Deployment:
     """This project on a database of its own: commands, web processes and the worker as real processes."""
 
     def __init__(self, database: str, *, web_workers: int = 2, place: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-site-", dir=place))
         self.web_environment: dict[str, str] = {}
-        self.postgres = Postgres(place) if database == "postgres" else None
+        prepared = _prepared(database)
+        (self.folder / "staticfiles").symlink_to(prepared / "staticfiles")
+        self.postgres = Postgres(place, data=prepared / "data") if database == "postgres" else None
+        if not self.postgres:
+            shutil.copy(prepared / "db.sqlite3", self.folder)
         self.database = database
         self.web_workers = web_workers
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.processes: list[subprocess.Popen] = []
-        self.environment = {
-            **os.environ,
-            "DATA_ROOT": str(self.folder),
-            "MEDIA_ROOT": str(self.folder / "media"),
-            "DATABASE_URL": self.postgres.url if self.postgres else f"sqlite:///{self.folder / 'db.sqlite3'}",
-            "DJANGO_SETTINGS_MODULE": "annotate.settings",
-            "LOG_LEVEL": "ERROR",
-        }
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("collectstatic", "--noinput", "--verbosity", "0")
+        self.environment = _environment(self.folder, self.postgres)
 
     def __enter__(self) -> "Deployment":
         return self
@@ -194,12 +230,12 @@ class Deployment:
         return self.start("manage.py", "qcluster")
 
     def kill(self, process: subprocess.Popen) -> None:
-        """kill -9 of a process and all its children."""
+        """Kill a process and all its children with -9."""
         self._signal_group(process, signal.SIGKILL)
         process.wait()
 
     def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
-        """kill -9 of a process that answers requests (not of the parent that replaces it)."""
+        """Kill a process that answers requests with -9, not the parent that replaces it."""
         children = self.web_processes(web)
         if not children:
             return None

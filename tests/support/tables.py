@@ -1,8 +1,8 @@
-"""What tests read of tables."""
+"""Helpers for tests of tables."""
 
 import re
 
 
 def squeezed(table: str) -> str:
-    """Return it without the spaces that align its columns."""
+    """Return the table without the spaces that align its columns."""
     return re.sub(r" +", " ", table)

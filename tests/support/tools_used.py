@@ -1,4 +1,4 @@
-"""What of the viewer was used for a user's answer: `python -m tests.support.tools_used NAME` prints JSON."""
+"""Print the viewer tools that a user used for an answer, as JSON: `python -m tests.support.tools_used NAME`."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""Every test begins with empty tables on PostgreSQL too (`pytest -p tests.support.vacuum`).
+"""A pytest plugin that empties the tables before every test on PostgreSQL: `pytest -p tests.support.vacuum`.
 
-What a test rolls back stays in them as dead rows, and once they have been analyzed the planner takes them for tables
-without rows: a test of seconds then takes minutes, or hours.
+Rows that a test rolled back stay in the tables as dead rows, and their number misleads the planner: a test of seconds
+can then take minutes.
 """
 
 import psycopg
@@ -12,14 +12,14 @@ from django.db import connection
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Before the fixtures, so that no transaction of the last test is open."""
-    told = connection.settings_dict
-    if not told["NAME"].startswith("test_"):  # the first test makes the database
+    """Run before the fixtures, so that no transaction of the last test is open."""
+    database = connection.settings_dict
+    if not database["NAME"].startswith("test_"):  # the first test makes the database
         return
     tables = ", ".join(
         model._meta.db_table for model in apps.get_models(include_auto_created=True) if model._meta.managed
     )
     with psycopg.connect(
-        host=told["HOST"], port=told["PORT"], user=told["USER"], dbname=told["NAME"], autocommit=True
+        host=database["HOST"], port=database["PORT"], user=database["USER"], dbname=database["NAME"], autocommit=True
     ) as maintenance:
         maintenance.execute(f"VACUUM {tables}")

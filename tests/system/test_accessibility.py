@@ -1,4 +1,4 @@
-"""WCAG A and AA by axe, on every page that an annotator or a lead meets, in light and dark, wide and narrow."""
+"""WCAG A and AA, checked by axe on the pages of annotators and leads, light and dark, wide and narrow."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -7,7 +7,7 @@ from tests.support.browser import needs_chromium, press_and_wait, wait_until_sto
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
-LOOKS = [
+DEVICES = [
     {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
     {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
 ]
@@ -20,9 +20,9 @@ def violations(page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
-def test_an_annotators_pages(site, sign_in, look):
-    page = sign_in("access", **look)
+@pytest.mark.parametrize("device", DEVICES, ids=["light, wide", "dark, phone"])
+def test_annotator_pages_are_accessible(site, sign_in, device):
+    page = sign_in("access", **device)
     found = violations(page)
     page.keyboard.press("o")
     found += violations(page)
@@ -44,7 +44,7 @@ def test_an_annotators_pages(site, sign_in, look):
     assert found == []
 
 
-def test_the_way_to_the_first_pair(site, sign_in):
+def test_onboarding_pages_are_accessible(site, sign_in):
     page = sign_in("learns", page="/")
     page.click("text=Judge")
     found = violations(page)
@@ -65,7 +65,7 @@ def test_the_way_to_the_first_pair(site, sign_in):
     assert found == []
 
 
-def test_a_guest_of_a_study_and_its_report(site, sign_in, browser):
+def test_study_pages_for_guest_and_lead_are_accessible(site, sign_in, browser):
     token = site.ask("tests.support.invitation")["token"]
     page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page.goto(f"{site.address}/join/{token}")
@@ -83,9 +83,9 @@ def test_a_guest_of_a_study_and_its_report(site, sign_in, browser):
     assert found == []
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=["light, wide", "dark, phone"])
-def test_a_leads_pages(site, sign_in, look):
-    page = sign_in("lead", page="/", **look)
+@pytest.mark.parametrize("device", DEVICES, ids=["light, wide", "dark, phone"])
+def test_lead_pages_are_accessible(site, sign_in, device):
+    page = sign_in("lead", page="/", **device)
     found = violations(page)
     for address in (
         *("/campaigns/simulated/", "/campaigns/new", "/runs/"),
@@ -96,7 +96,7 @@ def test_a_leads_pages(site, sign_in, look):
     assert found == []
 
 
-def test_the_sign_in(site, browser):
+def test_sign_in_page_is_accessible(site, browser):
     page = browser.new_page()
     page.goto(site.address)
     assert violations(page) == []

@@ -1,4 +1,4 @@
-"""The dependency audit tells found, clean and unreachable apart: pip-audit against a service of our own."""
+"""The dependency audit, with pip-audit asking a local service: advisory found, none found, service unreachable."""
 
 import json
 import threading
@@ -10,11 +10,11 @@ from tests.support.advisories import audit
 
 
 class Service(BaseHTTPRequestHandler):
-    """Answers as OSV does: one advisory for `risky`, none for others."""
+    """Answers like OSV: one advisory for `risky`, none for other packages."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name = asked["package"]["name"]
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = request["package"]["name"]
         affected = {
             "package": {"name": name, "ecosystem": "PyPI"},
             "versions": ["1.0"],
@@ -45,16 +45,16 @@ def ask(tmp_path):
     server.shutdown()
 
 
-def test_a_package_with_an_advisory_fails_the_audit(ask):
-    status, words = ask("risky==1.0\nfine==2.0")
+def test_audit_of_a_vulnerable_package_fails(ask):
+    status, message = ask("risky==1.0\nfine==2.0")
     assert status == 1
-    assert "risky 1.0: PYSEC-2026-1" in words
+    assert "risky 1.0: PYSEC-2026-1" in message
 
 
-def test_what_was_looked_up_is_counted(ask):
+def test_audit_counts_the_packages_looked_up(ask):
     assert ask("fine==2.0") == (0, "No advisory names any of 1 packages; 0 could not be looked up.")
 
 
-def test_a_service_that_is_away_is_no_clean_bill(ask):
-    status, words = ask("fine==2.0", port=1)
-    assert (status, words[:12]) == (0, "NOT AUDITED:")
+def test_audit_without_service_is_reported_as_not_audited(ask):
+    status, message = ask("fine==2.0", port=1)
+    assert (status, message[:12]) == (0, "NOT AUDITED:")

@@ -1,4 +1,4 @@
-"""Photographs to scored pairs, through the commands: bad files, names, splits, and kill -9 on the way."""
+"""From photographs to scored pairs by the commands: bad files, names, splits, and kill -9 in between."""
 
 import argparse
 import io
@@ -27,7 +27,7 @@ def portraits(count: int) -> list[Path]:
 
 
 def run(*arguments: str) -> tuple[str, str | None]:
-    """What a command printed, and its error in words."""
+    """Return what a command printed, and its error message."""
     out = io.StringIO()
     try:
         call_command(*arguments, stdout=out)
@@ -38,12 +38,12 @@ def run(*arguments: str) -> tuple[str, str | None]:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Three good photographs under plain names."""
-    place = tmp_path / "photographs"
-    place.mkdir()
+    """Three good photographs, named by number."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
     for number, portrait in enumerate(portraits(3)):
-        shutil.copy(portrait, place / f"{number:05d}.jpg")
-    return place
+        shutil.copy(portrait, photographs / f"{number:05d}.jpg")
+    return photographs
 
 
 BAD_FILES = {
@@ -58,33 +58,33 @@ BAD_FILES = {
     "same_pixels.png": "duplicate",
     "moving.webp": "animated",
     "vector.bmp": "unsupported",
-    "folder.jpg": None,  # a folder of that name is no file and is passed over
+    "folder.jpg": None,  # a folder of that name is ignored
 }
 
 
-def make_bad_files(place: Path) -> None:
-    good = (place / "00000.jpg").read_bytes()
+def make_bad_files(photographs: Path) -> None:
+    good = (photographs / "00000.jpg").read_bytes()
     picture = Image.open(io.BytesIO(good)).convert("RGB")
-    (place / "empty.jpg").write_bytes(b"")
-    (place / "text.png").write_text("not an image")
-    (place / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (photographs / "empty.jpg").write_bytes(b"")
+    (photographs / "text.png").write_text("not an image")
+    (photographs / "cut.jpg").write_bytes(good[: len(good) // 2])
     png = io.BytesIO()
     picture.save(png, "PNG")
     damaged = bytearray(png.getvalue())
     damaged[len(damaged) // 2] ^= 0xFF
-    (place / "damaged.png").write_bytes(damaged)
-    Image.new("1", (20_000, 20_000)).save(place / "bomb.png")
-    Image.new("RGB", (600, 600), "beige").save(place / "wall.png")
-    picture.resize((90, 120)).save(place / "tiny.png")
-    (place / "copy.jpg").write_bytes(good)
-    (place / "same_pixels.png").write_bytes(png.getvalue())
-    picture.save(place / "moving.webp", save_all=True, append_images=[Image.new("RGB", picture.size)])
-    (place / "vector.bmp").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (place / "folder.jpg").mkdir()
+    (photographs / "damaged.png").write_bytes(damaged)
+    Image.new("1", (20_000, 20_000)).save(photographs / "bomb.png")
+    Image.new("RGB", (600, 600), "beige").save(photographs / "wall.png")
+    picture.resize((90, 120)).save(photographs / "tiny.png")
+    (photographs / "copy.jpg").write_bytes(good)
+    (photographs / "same_pixels.png").write_bytes(png.getvalue())
+    picture.save(photographs / "moving.webp", save_all=True, append_images=[Image.new("RGB", picture.size)])
+    (photographs / "vector.bmp").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (photographs / "folder.jpg").mkdir()
 
 
 @pytest.mark.django_db
-def test_bad_photographs_are_named_with_a_reason_and_the_good_ones_go_in(folder):
+def test_ingest_of_bad_photographs_names_reasons_and_takes_the_good(folder):
     make_bad_files(folder)
     printed, error = run("ingest", str(folder), "--size", "192")
     assert Face.objects.count() == 3
@@ -104,11 +104,11 @@ def test_bad_photographs_are_named_with_a_reason_and_the_good_ones_go_in(folder)
 
 
 @pytest.mark.django_db
-def test_every_kind_of_good_photograph_gives_the_same_face(tmp_path):
+def test_ingest_of_every_image_type_gives_the_same_face(tmp_path):
     picture = Image.open(portraits(1)[0]).convert("RGB")
     grey = picture.convert("L")
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it 90 degrees clockwise
+    exif[0x0112] = 6  # the camera was rotated: show it 90 degrees clockwise
     exif[0x013B] = "Somebody"
     picture.save(tmp_path / "plain.png")
     picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "rotated.jpg", exif=exif, quality=95)
@@ -131,12 +131,12 @@ def test_every_kind_of_good_photograph_gives_the_same_face(tmp_path):
 
 
 @pytest.mark.django_db
-def test_no_name_reaches_the_database(tmp_path):
-    place = tmp_path / "Ada Lovelace"
-    place.mkdir()
-    shutil.copy(portraits(1)[0], place / "Grace Hopper.jpg")
-    (place / "Grace Hopper.txt").write_text("The face of a woman.")
-    run("ingest", str(place), "--size", "192", "--identity-from", "folder")
+def test_names_of_files_and_people_are_not_stored(tmp_path):
+    photographs = tmp_path / "Ada Lovelace"
+    photographs.mkdir()
+    shutil.copy(portraits(1)[0], photographs / "Grace Hopper.jpg")
+    (photographs / "Grace Hopper.txt").write_text("The face of a woman.")
+    run("ingest", str(photographs), "--size", "192", "--identity-from", "folder")
     dump = "".join(serializers.serialize("json", model.objects.all()) for model in (Face, Candidate, StageRun))
     assert "The face of a woman." in dump
     for name in ("Ada", "Lovelace", "Grace", "Hopper"):
@@ -144,7 +144,7 @@ def test_no_name_reaches_the_database(tmp_path):
 
 
 @pytest.mark.django_db
-def test_identities_are_never_split_and_shares_are_kept(tmp_path):
+def test_splits_by_identity_keep_the_shares(tmp_path):
     rows = ["path,caption,identity"]
     for number, portrait in enumerate(portraits(12)):
         shutil.copy(portrait, tmp_path / f"{number}.jpg")
@@ -161,7 +161,7 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
         (["{folder}", "--split", "train=.5,gold=.1"], "must sum to 1"),
@@ -172,15 +172,15 @@ def test_identities_are_never_split_and_shares_are_kept(tmp_path):
         (["{folder}", "--size", "8"], "must be 64 to 2048"),
     ],
 )
-def test_wrong_calls_of_ingest_say_what_to_do(folder, arguments, words):
+def test_ingest_with_wrong_arguments_says_what_to_do(folder, arguments, message):
     _, error = run("ingest", *(argument.format(folder=folder) for argument in arguments))
     assert error
-    assert words in error
+    assert message in error
     assert not Face.objects.exists()
 
 
 @pytest.mark.django_db
-def test_the_chain_makes_six_scored_pairs_a_face_and_then_has_nothing_to_do(folder, settings):
+def test_chain_makes_six_scored_pairs_per_face_and_repeats_nothing(folder, settings):
     run("ingest", str(folder), "--size", "128")
     assert run("caption")[1] is None
     assert run("degrade")[1] is None
@@ -218,7 +218,7 @@ def test_the_chain_makes_six_scored_pairs_a_face_and_then_has_nothing_to_do(fold
 
 
 @pytest.mark.django_db
-def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over(folder):
+def test_stages_out_of_order_name_the_stage_to_run_first(folder):
     for command, first in (("degrade", "ingest"), ("caption", "ingest"), ("score", "ingest"), ("restore", "degrade")):
         assert f"run {first} first" in (run(command)[1] or ""), command
     run("ingest", str(folder), "--size", "128")
@@ -233,7 +233,7 @@ def test_stages_say_which_stage_comes_first_and_what_is_known_is_not_passed_over
 
 
 @pytest.mark.django_db
-def test_results_from_elsewhere_come_back_under_the_exported_names(folder):
+def test_results_of_other_software_are_matched_by_exported_names(folder):
     run("ingest", str(folder), "--size", "128")
     exported = folder.parent / "lq"
     run("degrade", "--export", str(exported))
@@ -245,7 +245,7 @@ def test_results_from_elsewhere_come_back_under_the_exported_names(folder):
 
 
 @pytest.mark.django_db
-def test_a_damaged_stored_image_is_named_not_used(folder):
+def test_damaged_stored_image_is_skipped_by_name(folder):
     run("ingest", str(folder), "--size", "128")
     broken = Candidate.objects.first()
     broken.path.write_bytes(broken.path.read_bytes()[:-100])
@@ -256,7 +256,7 @@ def test_a_damaged_stored_image_is_named_not_used(folder):
 
 
 @pytest.mark.django_db
-def test_a_restorer_keeps_its_name_and_weights(folder):
+def test_restorer_errors_name_size_result_weights_and_choices(folder):
     run("ingest", str(folder), "--size", "128")
     run("degrade")
     results = folder.parent / "results"
@@ -272,39 +272,39 @@ def test_a_restorer_keeps_its_name_and_weights(folder):
 
 
 def everything(site: Deployment) -> dict:
-    """Rows by content, without what differs between any two runs (keys, times)."""
+    """Return the rows by content, without what differs between two runs (keys, times)."""
     return site.ask("tests.support.contents")
 
 
-def test_killed_again_and_again_the_chain_ends_with_the_same_result(tmp_path):
-    place = tmp_path / "photographs"
-    place.mkdir()
-    for number, portrait in enumerate(portraits(4)):
-        shutil.copy(portrait, place / f"{number:05d}.jpg")
+def test_chain_killed_repeatedly_ends_with_same_result(tmp_path):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number, portrait in enumerate(portraits(3)):
+        shutil.copy(portrait, photographs / f"{number:05d}.jpg")
     with Deployment("sqlite") as undisturbed:
         started = time.monotonic()
         undisturbed.python(
-            "-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            "-m", "tests.support.chain", str(photographs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         duration = time.monotonic() - started
         expected = everything(undisturbed)
     chance = random.Random(1)
     with Deployment("sqlite") as site:
-        for _ in range(3):
+        for _ in range(2):
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.chain", str(place)], cwd=ROOT, env=site.environment,
+                [sys.executable, "-m", "tests.support.chain", str(photographs)], cwd=ROOT, env=site.environment,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             time.sleep(chance.uniform(0.3, 1) * duration)
             process.kill()
             process.wait()
             for path in (site.folder / "media").rglob("*.png"):
-                images.read(path)  # whole, or it raises
-        site.python("-m", "tests.support.chain", str(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                images.read(path)  # raises if the file is incomplete
+        site.python("-m", "tests.support.chain", str(photographs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert everything(site) == expected
 
 
-def test_models_are_all_in_the_admin():
+def test_every_model_is_in_the_admin():
     from django.contrib import admin
 
     ours = {model for model in vars(models).values() if isinstance(model, type) and hasattr(model, "_meta")}

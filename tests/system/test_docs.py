@@ -25,16 +25,21 @@ PICTURES = ROOT / "docs" / "pictures"
 MOST_BYTES_OF_PICTURE = 200_000
 PICTURE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<file>[^)#]+)(?P<theme>#only-(?:light|dark))?\)")
 
-LANGUAGES = {"sh", "python", "text"}  # shell is always called sh, so that none escapes these tests
+LANGUAGES = {"sh", "python", "text"}  # shell is always called sh, so that these tests find it
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE)
 LOOKS_LIKE_SHELL = re.compile(
     r"^\s*(\$ |>>> )?(make|pip|git|python3?|accelerate|export|curl|\S*manage\.py) \S", re.MULTILINE
 )
 SEPARATORS = {"&&", "||", ";", "|"}
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
-BLOCKING_COMMANDS = {"serve", "qcluster", "runserver", "createsuperuser"}  # the last asks questions, so it eats lines
+BLOCKING_COMMANDS = {
+    "serve",
+    "qcluster",
+    "runserver",
+    "createsuperuser",
+}  # the last reads its input
 BLOCKING_TARGETS = {"run"}
-PLAIN = {"cd", "git", "mkdir", "cp"}  # nothing of ours to check
+PLAIN = {"cd", "git", "mkdir", "cp"}  # only their paths are checked
 MADE_BY_EXAMPLES = {"rewardlab/metrics/sharpness.py", "refl/policies/sdlora.py"}  # of CONTRIBUTING.md
 FILES = re.compile(r"`((?:annotate|rewardlab|refl|tests|docs|templates|static)/[\w./-]*[\w/])`")
 
@@ -67,7 +72,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def commands_of(body: str) -> list[list[str]]:
-    """The simple commands of a block, in words, without what is assigned before them."""
+    """Split a block into simple commands, as lists of words, without leading assignments."""
     commands: list[list[str]] = []
     for line in body.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
@@ -85,7 +90,7 @@ SHELL_BLOCKS = [block for page in PAGES for block in blocks_of(page) if block.la
 
 
 def fault_of(command: list[str]) -> str:
-    """Why a command is wrong, in words; empty if it is right."""
+    """Return why a command is wrong; an empty string if it is right."""
     program, *arguments = command
     name = Path(program).name
     if name == "accelerate" and arguments[:1] == ["launch"] and "manage.py" in arguments:
@@ -111,7 +116,7 @@ def fault_of(command: list[str]) -> str:
         return fault_of_paths(arguments)
     if (ROOT / program).is_file() and os.access(ROOT / program, os.X_OK):
         return ""
-    return f"nothing is known of {program}: check it by hand, and teach this test"
+    return f"{program} is not known: check it by hand, and extend this test"
 
 
 def fault_of_management(arguments: list[str]) -> str:
@@ -143,7 +148,7 @@ def fault_of_module(module: str, arguments: list[str]) -> str:
 
 @cache
 def options_of_module(module: str) -> frozenset[str] | None:
-    """What its --help names; None if it has no argparse parser."""
+    """Return the options in its --help; None if it has no argparse parser."""
     spec = find_spec(f"{module}.__main__") if find_spec(module).submodule_search_locations else find_spec(module)
     assert spec and spec.origin, f"{module} cannot be run"
     source = ast.parse(Path(spec.origin).read_text())
@@ -187,14 +192,14 @@ def fault_of_paths(arguments: list[str]) -> str:
 
 @cache
 def known_settings() -> frozenset[str]:
-    """Environment variables that the documentation describes, which its build compares with the code."""
+    """Return the environment variables that the documentation describes; its build compares them with the code."""
     source = ast.parse((ROOT / "docs/_generate/settings.py").read_text())
     found = next(node.value for node in source.body if isinstance(node, ast.AnnAssign) and node.target.id == "SETTINGS")
     return frozenset(key.value for key in found.keys)
 
 
 def blocks_the_shell(command: list[str]) -> bool:
-    """It runs until it is stopped, or asks questions and so reads the lines that were pasted behind it."""
+    """Return whether it runs until it is stopped, or asks questions and so reads the lines pasted after it."""
     if "--noinput" in command or "--check" in command:
         return False
     if Path(command[0]).name == "make":
@@ -204,7 +209,7 @@ def blocks_the_shell(command: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=lambda block: block.where)
-def test_commands_in_docs_parse_and_none_blocks_before_the_last_line(block):
+def test_commands_in_docs_parse_and_block_only_in_the_last_line(block):
     commands = commands_of(block.body)
     faults = [f"{shlex.join(command)}: {fault}" for command in commands if (fault := fault_of(command))]
     early = [shlex.join(command) for command in commands[:-1] if blocks_the_shell(command)]
@@ -226,7 +231,7 @@ def test_commands_in_docs_parse_and_none_blocks_before_the_last_line(block):
         ("export DATA_ROT=/data", "the code reads no variable DATA_ROT"),
         ("curl http://localhost:8000/api/v1/campaign", "the site has no /api/v1/campaign"),
         ("pip install -r requirements-no.txt", "there is no requirements-no.txt"),
-        ("rm -r var", "nothing is known of rm"),
+        ("rm -r var", "rm is not known"),
     ],
 )
 def test_wrong_command_is_found(command, fault):
@@ -270,10 +275,10 @@ def test_files_named_in_docs_exist():
     for page in PAGES:
         named = set(FILES.findall(page.read_text())) - MADE_BY_EXAMPLES
         missing = [name for name in sorted(named) if not (ROOT / name).exists()]
-        assert not missing, f"{page.relative_to(ROOT)} names files that are not there: {missing}"
+        assert not missing, f"{page.relative_to(ROOT)} names files that do not exist: {missing}"
 
 
-def test_readme_is_short_and_its_links_lead_somewhere():
+def test_readme_is_short_and_its_links_exist():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= MOST_LINES_OF_README
     links = re.findall(r"\]\(([^)#]+)", text)
@@ -324,7 +329,7 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
-def test_site_builds_without_warnings_and_loads_nothing_from_elsewhere(built):
+def test_docs_site_builds_without_warnings_or_foreign_addresses(built):
     pages = sorted(built.rglob("*.html"))
     assert len(pages) > 20
     for page in pages:

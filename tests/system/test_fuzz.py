@@ -1,4 +1,4 @@
-"""The API against its own schema: whatever is sent, in the schema or beside it, is answered as the schema says.
+"""The API against its own schema: valid and invalid requests get responses that the schema describes.
 
 The requests are the same in every run. Half of them carry leases, keys and campaigns that exist.
 """
@@ -29,19 +29,19 @@ from tests.support.factories import PASSWORD, make_campaign, make_user
 
 SCHEMA = SchemaGenerator().get_schema(request=None, public=True)
 EXAMPLES = 40
-INSIDE, BESIDE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 PROBES = [
-    pytest.param(method, path, mode, id=f"{method} {path} {'inside' if mode is INSIDE else 'beside'}")
+    pytest.param(method, path, mode, id=f"{method} {path} {'valid' if mode is VALID else 'invalid'}")
     for path, methods in SCHEMA["paths"].items()
-    for method, told in methods.items()
-    for mode in (INSIDE, BESIDE)
-    if mode is INSIDE or told.get("parameters") or told.get("requestBody")  # else nothing can be wrong
+    for method, operation in methods.items()
+    for mode in (VALID, INVALID)
+    if mode is VALID or operation.get("parameters") or operation.get("requestBody")  # else nothing can be invalid
 ]
 
 
 @pytest.fixture
-def world(rng_image):
-    """Values that mean something here: name of a field or parameter -> values."""
+def existing(rng_image):
+    """Values that exist here: name of a field or parameter -> values."""
     person = make_user("ann")
     campaigns = [
         make_campaign(slug="faces", faces=8, overlap=2, members=[person], repeat_share=0.5, show_reference=True),
@@ -69,24 +69,24 @@ def world(rng_image):
     }
 
 
-def with_real_values(case, world, draw) -> None:
-    """Put existing leases, keys, names in the place of some that were made up."""
+def with_real_values(case, existing, draw) -> None:
+    """Replace some made-up leases, keys and names by existing ones."""
 
     def sometimes(values: list) -> str | None:
         return draw(st.sampled_from([None, *values]))
 
     parameters = case.path_parameters or {}
-    for name, values in (("slug", world["slug"]), ("key", world["images"])):
+    for name, values in (("slug", existing["slug"]), ("key", existing["images"])):
         if name in parameters and (value := sometimes(values)):
             parameters[name] = value
-    if case.query and "before" in case.query and (value := sometimes(world["before"])):
+    if case.query and "before" in case.query and (value := sometimes(existing["before"])):
         case.query["before"] = value
     body = case.body if isinstance(case.body, dict) else {}
-    if "lease" in body and (lease := sometimes(world["lease"])):
+    if "lease" in body and (lease := sometimes(existing["lease"])):
         body["lease"] = lease
         if "item" in body:
-            body["item"] = world["item"][lease]
-    if "key" in body and (key := sometimes(world["key"])):
+            body["item"] = existing["item"][lease]
+    if "key" in body and (key := sometimes(existing["key"])):
         body["key"] = key
     if "username" in body and (name := sometimes(["ann"])):
         body |= {"username": name, "password": PASSWORD}
@@ -94,9 +94,9 @@ def with_real_values(case, world, draw) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("method", "path", "mode"), PROBES)
-def test_every_answer_is_one_that_the_schema_foresees(world, method, path, mode):
+def test_responses_to_any_request_match_the_schema(existing, method, path, mode):
     checks = ChecksConfig(
-        # A limit on guessing is no fault of the request.
+        # 429 limits the guessing of passwords; the request is valid.
         positive_data_acceptance=PositiveDataAcceptanceConfig(
             expected_statuses=["2xx", "304", "401", "403", "404", "409", "429"]
         )
@@ -107,7 +107,7 @@ def test_every_answer_is_one_that_the_schema_foresees(world, method, path, mode)
     schema = schemathesis.openapi.from_dict(SCHEMA, config=SchemathesisConfig(projects=ProjectsConfig(default=project)))
     schema.app = application
     operation = schema[path][method.upper()]
-    headers = {} if path.endswith("/token") else {"Authorization": f"Token {world['token']}"}
+    headers = {} if path.endswith("/token") else {"Authorization": f"Token {existing['token']}"}
     seen = set()
 
     @settings(
@@ -116,14 +116,14 @@ def test_every_answer_is_one_that_the_schema_foresees(world, method, path, mode)
     @given(data=st.data())
     def probe(data) -> None:
         case = data.draw(operation.as_strategy(generation_mode=mode))
-        if mode is INSIDE:
-            with_real_values(case, world, data.draw)
+        if mode is VALID:
+            with_real_values(case, existing, data.draw)
         response = case.call(headers=headers)
         seen.add(response.status_code)
         case.validate_response(response, headers=headers)
 
     probe()
-    assert seen, "nothing was asked"
-    if mode is INSIDE:
+    assert seen, "no request was sent"
+    if mode is VALID:
         assert any(status < 400 for status in seen), seen
     assert Judgement.objects.exists()

@@ -1,6 +1,7 @@
-"""The prepared GPU script: whatever happens to a stage, the others run, and what is known is written down."""
+"""The GPU script: stages that hang, fail or are killed, and what it needs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import torch
 from tests.gpu import parity, session, wheels
 from tests.gpu.runner import Stage, run
 from tests.gpu.session import Session
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 8  # until a stage is killed; with less than 5 it would not start
 
 
 def finishes(given: Session) -> None:
@@ -35,22 +39,28 @@ def dies(given: Session) -> None:
 
 
 def has_ended(process: int) -> bool:
-    """Gone, or a zombie that nobody has waited for."""
+    """Return whether the process is gone, or a zombie that was not waited for."""
     status = Path(f"/proc/{process}/status")
     return not status.exists() or "State:\tZ" in status.read_text()
 
 
-@pytest.fixture
-def results(tmp_path):
-    """The results of four stages, of which one hangs, one fails and one is killed from outside."""
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("stages")
     for function in (hangs, fails, dies, finishes):
         name = function.__name__
-        given = Session(name, "cpu", True, tmp_path, tmp_path / "work", time.monotonic() + 8, "fork")
-        run([(Stage(name, f"What {name}", f"tests.system.test_gpu_script:{name}", 8), given)], commit="abc")
-    return tmp_path
+        given = Session(name, "cpu", True, folder, folder / "work", time.monotonic() + SECONDS, "fork")
+        run([(Stage(name, f"What {name}", f"tests.system.test_gpu_script:{name}", SECONDS), given)], commit="abc")
+    return folder
 
 
-def test_stage_that_hangs_fails_or_dies_leaves_its_results_and_the_next_runs(results):
+@pytest.fixture
+def results(ended, tmp_path) -> Path:
+    """Results of four stages, of which one hangs, one fails, one is killed and one finishes."""
+    return shutil.copytree(ended, tmp_path / "results")
+
+
+def test_gpu_stage_that_hangs_fails_or_dies_keeps_its_results(results):
     lines = session.read(results)
     assert {line["stage"]: line["ended"] for line in lines if "ended" in line} == {
         "hangs": "out of time", "fails": "failed", "dies": "killed by signal 9", "finishes": "done",
@@ -69,7 +79,7 @@ def test_stage_that_hangs_fails_or_dies_leaves_its_results_and_the_next_runs(res
     assert "commit abc" in report
 
 
-def test_results_cut_off_by_a_kill_are_read_and_single_stages_measured_anew(results):
+def test_gpu_results_cut_off_by_kill_are_read_and_stages_dropped(results):
     with (results / session.RESULTS).open("a") as file:
         file.write('{"stage": "finishes", "ta')
     whole = len(session.read(results))
@@ -79,24 +89,23 @@ def test_results_cut_off_by_a_kill_are_read_and_single_stages_measured_anew(resu
     assert 0 < len(kept) < whole
 
 
-def test_errors_are_relative_to_the_whole_expected_vector():
+def test_parity_error_is_relative_to_the_whole_vector():
     found, expected = [torch.tensor([3.0]), torch.tensor([4.4])], [torch.tensor([3.0]), torch.tensor([4.0])]
     assert parity.error(found, expected) == pytest.approx(0.4 / 5)
 
 
-def test_script_needs_no_django_and_says_what_it_cannot_use(tmp_path):
+def test_gpu_script_without_gpu_or_django_says_what_is_missing(tmp_path):
     script = "import sys, runpy; sys.modules['django'] = None; runpy.run_module('tests.gpu', run_name='__main__')"
     command = [sys.executable, "-c", script, "--device", "cuda", "--out", str(tmp_path)]
     hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=hidden, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, env=hidden, cwd=ROOT)
     assert done.returncode == 1
     assert "ModuleNotFoundError" not in done.stderr
     assert "cuda cannot be used here, so nothing was measured" in done.stdout
 
 
-def test_wheels_are_those_the_project_pins():
+def test_wheels_for_the_gpu_are_the_pinned_ones():
     found = wheels.pinned()
-    root = Path(__file__).parents[2]
-    pins = (root / "requirements.txt").read_text() + (root / "requirements-pyiqa.txt").read_text()
+    pins = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-pyiqa.txt").read_text()
     assert "diffusers==" in " ".join(found)
     assert all(pin in pins.splitlines() for pin in found if "==" in pin)

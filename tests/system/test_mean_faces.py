@@ -20,7 +20,7 @@ def test_mean_face_of_aligned_portraits_is_pixel_average():
     np.testing.assert_allclose(mean_face(portraits, points), portraits.mean(axis=0), atol=1)
 
 
-def test_mean_face_of_shifted_portraits_moves_landmarks_together():
+def test_mean_face_of_shifted_portraits_aligns_landmarks():
     portraits, points = np.zeros((2, SIZE, SIZE, 3), np.uint8), np.full((2, 1, 2), 128.0)
     for number, place in enumerate((108, 148)):
         points[number, 0, 0] = place

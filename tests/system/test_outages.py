@@ -1,4 +1,4 @@
-"""When the database cannot be used: words, a way on, and a page as soon as it is back."""
+"""While the database cannot be used: a message, what to do, and a page as soon as it is back."""
 
 import sqlite3
 
@@ -9,7 +9,7 @@ from tests.support.factories import make_campaign, make_user
 
 
 @pytest.fixture
-def asked(client, db, monkeypatch):
+def member_client(client, db):
     client.raise_request_exception = False
     person = make_user("ann")
     make_campaign(slug="faces", members=(person,))
@@ -18,7 +18,7 @@ def asked(client, db, monkeypatch):
 
 
 def without_database(error: Exception):
-    """Every statement fails as the driver makes it fail."""
+    """Make every statement fail with this error of the driver."""
 
     def fails(execute, sql, parameters, many, context):
         raise error
@@ -27,24 +27,24 @@ def without_database(error: Exception):
 
 
 @pytest.mark.parametrize("path", ["/", "/campaigns/faces/judge", "/health"])
-def test_a_page_says_that_the_database_is_away_and_comes_back(asked, path):
+def test_page_without_database_is_503_and_recovers(member_client, path):
     with without_database(OperationalError("the database system is starting up")):
-        told = asked.get(path)
-    assert told.status_code == 503
-    assert told["Retry-After"] == "5"
-    assert "The database is unavailable. Try again in a few seconds." in told.content.decode()
-    assert asked.get(path).status_code == 200
+        response = member_client.get(path)
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert "The database is unavailable. Try again in a few seconds." in response.content.decode()
+    assert member_client.get(path).status_code == 200
 
 
-def test_a_program_is_told_to_send_its_answer_again_with_its_key(asked):
+def test_api_without_database_asks_to_resend_with_the_same_key(member_client):
     with without_database(OperationalError("database or disk is full")):
-        told = asked.post("/api/v1/judgements", {}, content_type="application/json")
-    assert told.status_code == 503
-    assert told.json()["code"] == "unavailable"
-    assert "Send it again, with the same key" in told.json()["detail"]
+        response = member_client.post("/api/v1/judgements", {}, content_type="application/json")
+    assert response.status_code == 503
+    assert response.json()["code"] == "unavailable"
+    assert "Send it again, with the same key" in response.json()["detail"]
 
 
-def test_another_fault_is_no_outage(asked):
+def test_other_database_error_is_500_not_503(member_client):
     with without_database(sqlite3.DatabaseError("image is malformed")):
-        told = asked.post("/api/v1/judgements", {}, content_type="application/json")
-    assert (told.status_code, told.json()["code"]) == (500, "fault")
+        response = member_client.post("/api/v1/judgements", {}, content_type="application/json")
+    assert (response.status_code, response.json()["code"]) == (500, "fault")

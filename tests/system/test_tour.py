@@ -1,4 +1,4 @@
-"""The tour at its tiny size: killed on the way, taken to its end, and looked at."""
+"""The tour at its tiny size: killed, resumed to its end, and its report."""
 
 import base64
 import io
@@ -28,21 +28,21 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict]] = []
-        self.words: list[str] = []
+        self.texts: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes) -> None:
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data) -> None:
-        self.words.append(data)
+        self.texts.append(data)
 
     def of(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
 def start(folder: Path, lab: Path) -> subprocess.Popen:
-    # As in a lab whose own data are elsewhere.
+    # As in a lab that keeps its own data elsewhere.
     own = {"DATA_ROOT": str(lab), "RUN_ROOT": str(lab / "runs"), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "manage.py", "tour", str(folder), "--size", "tiny"],
@@ -50,7 +50,7 @@ def start(folder: Path, lab: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def take(folder: Path, lab: Path) -> str:
+def run_tour(folder: Path, lab: Path) -> str:
     process = start(folder, lab)
     out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out
@@ -59,7 +59,7 @@ def take(folder: Path, lab: Path) -> str:
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
-    """The folder, what was known after a kill in the base's training, and what was printed then."""
+    """The tour's folder, the lab's, its log after a kill in the training of the base, and what the rest printed."""
     folder, lab = tmp_path_factory.mktemp("tour") / "tiny", tmp_path_factory.mktemp("lab")
     process = start(folder, lab)
     lines = []
@@ -70,12 +70,12 @@ def tour(tmp_path_factory):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "".join(lines)
     killed = json.loads((folder / "tour.json").read_text())
-    out = take(folder, lab)
+    out = run_tour(folder, lab)
     assert {path.name for path in lab.iterdir()} <= {"secret_key"}
     return folder, lab, killed, out
 
 
-def test_a_killed_tour_goes_on_and_a_finished_one_does_nothing_twice(tour):
+def test_killed_tour_resumes_and_finished_tour_repeats_nothing(tour):
     folder, lab, killed, out = tour
     names = [step.name for step in demo_tour.steps(demo_tour.SIZES["tiny"])]
     before = names[: names.index("base")]
@@ -91,15 +91,15 @@ def test_a_killed_tour_goes_on_and_a_finished_one_does_nothing_twice(tour):
         return {path: path.stat().st_mtime_ns for path in kept}
 
     first = written()
-    assert take(folder, lab).count("already done") == len(names)
+    assert run_tour(folder, lab).count("already done") == len(names)
     assert written() == first
 
 
-def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
+def test_tour_report_is_one_file_that_names_sources_of_figures(tour):
     folder = tour[0]
     text = (folder / "report.html").read_text()
     page = Page(text)
-    words = " ".join(" ".join(page.words).split())
+    words = " ".join(" ".join(page.texts).split())
     assert words.index("The annotators are SIMULATED") < words.index("Procedure")
     assert all(f"run {name} · " in words for name in RUNS)
     snapshots = [manifest.read_header(folder / f"runs/{name}/manifest.jsonl") for name in ("frm", "judge")]
@@ -113,7 +113,7 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
     mean = results["rows"][1]["values"]["psnr"]["mean"]
     assert f"{mean:.2f}" in words
 
-    # Nothing is fetched and nothing runs.
+    # Nothing is loaded from elsewhere, and there are no scripts.
     assert "http" not in text and "url(" not in text and not page.of("script")
     addresses = [tag[name] for _, tag in page.tags for name in ("src", "href") if name in tag]
     assert all(address.startswith("data:") for address in addresses)
@@ -128,7 +128,7 @@ def test_the_report_is_one_file_that_says_where_every_figure_is_from(tour):
 
 
 @pytest.mark.django_db
-def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
+def test_tour_refuses_a_folder_with_other_contents(tmp_path):
     log = demo_tour.open_log(tmp_path, "tiny")
     log.write()
     with pytest.raises(demo_tour.TourError, match="a tour of size tiny"):
@@ -143,12 +143,12 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
 
 
 @pytest.mark.django_db
-def test_a_step_that_fails_says_why_and_how_to_go_on(tmp_path):
+def test_failed_tour_step_says_why_and_how_to_continue(tmp_path):
     log = demo_tour.open_log(tmp_path, "tiny")
     step = demo_tour.Step("restore", "restored", ("restore", "--restorer", "lanczos"))
-    with pytest.raises(CommandError) as told, log.timed(step):
+    with pytest.raises(CommandError) as failure, log.timed(step):
         Command().run_step(step)
-    assert "run degrade first" in str(told.value)
-    assert "The tour stopped at “restored”. Run the same command to resume there." in str(told.value)
+    assert "run degrade first" in str(failure.value)
+    assert "The tour stopped at “restored”. Run the same command to resume there." in str(failure.value)
     entry = demo_tour.open_log(tmp_path, "tiny").entry(step)
     assert (entry.attempts, entry.done) == (1, False)

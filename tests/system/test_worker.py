@@ -1,4 +1,4 @@
-"""Answers over the API, refits by the real worker: on each database and broker."""
+"""Answers over the API and refits by the real worker, on each database and broker."""
 
 import subprocess
 import time
@@ -8,7 +8,7 @@ import pytest
 from tests.support.load import Client, run_clients
 from tests.support.servers import POSTGRES_HINT, REDIS_HINT, Deployment, Redis, find_program, has_postgres
 
-WHERE = [
+SITES = [
     pytest.param("sqlite", False, id="sqlite"),
     pytest.param(
         "postgres",
@@ -35,8 +35,8 @@ def wait_for_newest_labels(site: Deployment, seconds: float = 90) -> dict:
     raise AssertionError(f"the predictor did not catch up: {state}\n{(site.folder / 'log').read_text()[-2000:]}")
 
 
-@pytest.mark.parametrize(("database", "use_redis"), WHERE)
-def test_the_worker_keeps_up_with_the_answers_also_after_it_was_killed(database, use_redis):
+@pytest.mark.parametrize(("database", "use_redis"), SITES)
+def test_worker_labels_all_pairs_before_and_after_a_kill(database, use_redis):
     redis = Redis() if use_redis else None
     try:
         with Deployment(database) as site:
