@@ -140,7 +140,7 @@ def _predictors(wanted: list[PreferenceRow]) -> Iterator[Answers]:
     yield _version(wanted, version)
     parameters = version.parameters if version else None
     for rival in [
-        *baselines.predictor_rivals(rows, wanted, parameters=parameters),
+        *baselines.predictor_methods(rows, wanted, parameters=parameters),
         baselines.constant_order(rows, wanted),
     ]:
         if rival.name == "svm":
@@ -154,7 +154,7 @@ def _predictors(wanted: list[PreferenceRow]) -> Iterator[Answers]:
             rival.title,
             Group.PREDICTOR if is_predictor else Group.BASELINE,
             margins,
-            rival.reason,
+            rival.note,
             is_log_odds=is_predictor,
             provenance={"labels": len(manifest_labels.training_labels(rows))}
             | ({"note": EXTRAPOLATES} if is_predictor else {}),

@@ -260,7 +260,7 @@ def test_what_is_unknown_or_makes_no_sense_is_named(place):
         ("lanczos", "--frm", "nowhere"): r"There is no run nowhere in .* Known: frm-1, half",
         ("lanczos", "--judge", "half"): "half is not done",
         ("lanczos", "--frm", "frm-1", "--judge", "frm-1"): "cannot be judged by it",
-        ("lanczos", "--name", "../up"): "not a valid name of a run",
+        ("lanczos", "--name", "../up"): "not a valid run name",
     }.items():
         with pytest.raises(CommandError, match=words):
             evaluate(*arguments)

@@ -158,7 +158,7 @@ def test_folders_that_are_no_runs_are_listed_with_what_is_wrong(lead, root):
     page = page_of(lead, "/runs/")
     assert "rename the folder" in page
     assert "config.json is missing" in page
-    assert "config.json is not JSON, or not all of it is there" in page
+    assert "config.json is not valid JSON, or is truncated" in page
     assert "config.json is not an object" in page
     assert "config.json: “manifest” is not an object" in page
     assert "status.json: “rate” is not a finite number" in page
@@ -178,10 +178,10 @@ def test_folders_that_are_no_runs_are_listed_with_what_is_wrong(lead, root):
         ),
         ("config.json", '{"version": "new"}', "config.json: “version” is not a count"),
         ("config.json", '{"kind": "frm"}', "config.json: “created” is missing"),
-        ("config.json", "[" * 100_000, "config.json is not JSON"),
-        ("config.json", '{"kind": "\\ud800"}', "config.json is not JSON"),
+        ("config.json", "[" * 100_000, "config.json is not valid JSON"),
+        ("config.json", '{"kind": "\\ud800"}', "config.json is not valid JSON"),
         ("status.json", '{"state": "asleep"}', "status.json: “state” has an unknown value: asleep"),
-        ("status.json", '{"state": "done", "step": ' + "9" * 5000 + "}", "status.json is not JSON"),
+        ("status.json", '{"state": "done", "step": ' + "9" * 5000 + "}", "status.json is not valid JSON"),
     ],
 )
 def test_page_of_a_broken_run_says_what_is_wrong(lead, root, file, content, words):
@@ -213,7 +213,7 @@ def test_the_evaluation_stands_beside_the_papers_figures(lead, root):
     assert "two annotators agree <strong>82.0% (78.0 to 86.0)</strong>" in page
     assert "Predicted probability against observed share" in page
     (folder / "evaluation" / "results.json").write_text('{"rows": [')
-    assert "results.json is not JSON" in page_of(lead, "/runs/frm-1/")
+    assert "results.json is not valid JSON" in page_of(lead, "/runs/frm-1/")
 
 
 def test_simulated_gold_labels_are_marked(lead, root):
