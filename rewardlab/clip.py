@@ -8,15 +8,17 @@ from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
 
-import open_clip as open_clip  # noqa: E402 - exported: import it from here, where it finds torchvision
+import open_clip as open_clip  # noqa: E402 - re-exported: import it from here, after ensure_torchvision
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def build(model_config: dict[str, Any], text_folder: Path | None = None) -> Any:
-    """open_clip's own classes from its configuration, with random weights. `text_folder` holds the configuration of
-    a transformers text tower, if there is one."""
+    """Build an open_clip model from its configuration, with random weights.
+
+    text_folder: contains the configuration of the transformers text tower, if the model has one.
+    """
     config = deepcopy(model_config)
     is_transformers = "hf_model_name" in config["text_cfg"]
     if is_transformers:

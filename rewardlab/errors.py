@@ -2,4 +2,4 @@
 
 
 class ModelError(ValueError):
-    """A folder or a checkpoint that is not the model it is taken for."""
+    """A folder or checkpoint that does not contain the expected model."""

@@ -1,7 +1,7 @@
-"""Faces in photographs: find them, cut them out in the FFHQ layout, compare whose they are.
+"""Face detection, alignment to the FFHQ layout, and identity embeddings.
 
-YuNet detects, SFace embeds; both run on OpenCV. Points are (x, y) in pixels, in the order of the template:
-the eye on the picture's left, the other eye, the tip of the nose, the left and the right corner of the mouth.
+YuNet detects and SFace embeds; both run on OpenCV. Points are (x, y) in pixels, in the order of the template: left
+eye, right eye, tip of the nose, left and right corner of the mouth, as seen in the image.
 """
 
 import threading
@@ -32,7 +32,7 @@ TEMPLATE = np.array(
 SCORE_THRESHOLD = 0.6
 NMS_THRESHOLD = 0.3
 MAX_DETECTIONS = 5000
-DETECTION_SIDE = 640  # YuNet is trained on faces of 10 to 300 px; a face that fills more is missed
+DETECTION_SIDE = 640  # YuNet is trained on faces of 10 to 300 px and misses larger ones
 
 Reason = Literal["no_face", "too_small", "not_square"]
 
@@ -41,7 +41,7 @@ _networks = threading.local()
 
 
 class FaceError(ValueError):
-    """No usable face. `reason` is a fixed word for programs, the message is for people."""
+    """No usable face. `reason` is a fixed code for programs; the message is for users."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -62,14 +62,14 @@ class Detection:
 @dataclass(frozen=True)
 class AlignedFace:
     image: Pixels  # (size, size, 3)
-    landmarks: Floats | None  # (5, 2) in pixels of `image`; None: found no face (`align_prealigned` only)
+    landmarks: Floats | None  # (5, 2) in pixels of `image`; None if no face is found (`align_prealigned` only)
     scale: float  # pixels of `image` per pixel of the photograph
 
 
 def detect(array: Pixels) -> list[Detection]:
-    """Every face of a uint8 (H, W, 3) photograph, the largest (by its box's area) first.
+    """Detect the faces of a uint8 (H, W, 3) photograph, ordered by box area, largest first.
 
-    Photographs with a side above `DETECTION_SIDE` are shrunk for the search and the points scaled back.
+    Photographs with a side above `DETECTION_SIDE` are downscaled for detection; points refer to the original size.
     """
     require_rgb(array)
     shrink = min(1.0, DETECTION_SIDE / max(array.shape[:2]))
@@ -85,17 +85,16 @@ def detect(array: Pixels) -> list[Detection]:
 
 
 def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
-    """Cut the largest face out of a uint8 (H, W, 3) photograph, as a size x size crop in the FFHQ layout.
+    """Crop the largest face of a uint8 (H, W, 3) photograph to size x size pixels in the FFHQ layout.
 
-    A similarity transform (least squares) brings the five points to the 512-pixel template times size / 512.
-    Shrinking is antialiased; what lies outside the photograph takes the median colour of its edge.
+    A least-squares similarity transform maps the five points to the 512-pixel template, scaled by size / 512.
+    Downscaling is antialiased. Areas outside the photograph are filled with the median colour of its border.
 
-    Raises `FaceError`: `no_face`, or `too_small` if the crop would have to be enlarged and
-    `allow_upscale` is not set.
+    Raises `FaceError`: `no_face`, or `too_small` if the crop would have to be upscaled and `allow_upscale` is not set.
     """
     detections = detect(array)
     if not detections:
-        raise FaceError("no_face", "no face was found in the photograph")
+        raise FaceError("no_face", "no face was found; use a photograph with a visible face")
     points = detections[0].landmarks.astype(np.float64)
     matrix = _similarity(points, TEMPLATE * (size / TEMPLATE_SIZE))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
@@ -106,38 +105,38 @@ def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
 
 
 def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
-    """Resize a picture that already has the FFHQ layout (square, one face); it is not moved or turned.
+    """Resize an image that already has the FFHQ layout (square, one face), without moving or rotating it.
 
-    The landmarks are detected in the result, None where no face is found.
+    The landmarks are detected in the result; None if no face is found.
 
     Raises `FaceError`: `not_square`, or `too_small` as in `align`.
     """
     require_rgb(array)
     height, width = array.shape[:2]
     if height != width:
-        raise FaceError("not_square", f"an aligned picture is square; this one is {width} x {height} pixels")
+        raise FaceError("not_square", f"an aligned image must be square; this one is {width} x {height} pixels")
     if width < size and not allow_upscale:
-        raise _too_small("the picture", width, size)
+        raise _too_small("the image", width, size)
     image = array.copy() if size == width else _resized(array, (size, size))
     detections = detect(image)
     return AlignedFace(image, detections[0].landmarks if detections else None, size / width)
 
 
 def identity_embedding(array: Pixels, landmarks: Floats) -> Floats:
-    """SFace's unit vector (128,) for the face with these (5, 2) landmarks in a uint8 (H, W, 3) picture.
+    """Return SFace's unit vector (128,) for the face with these (5, 2) landmarks in a uint8 (H, W, 3) image.
 
-    Take the photograph's landmarks for all of its restorations: then only the pixels are compared.
+    Use the photograph's landmarks for all of its restorations, so that only pixels are compared.
     """
     require_rgb(array)
     recogniser = _recogniser()
-    face = np.zeros((1, 15), np.float32)  # box, five points, score; alignCrop reads the points only
+    face = np.zeros((1, 15), np.float32)  # box, five points, score; alignCrop reads only the points
     face[0, 4:14] = np.asarray(landmarks, np.float32).reshape(10)
     feature: Floats = recogniser.feature(recogniser.alignCrop(_bgr(array), face)).reshape(-1).astype(np.float32)
     return (feature / np.linalg.norm(feature)).astype(np.float32)
 
 
 def identity_angle(first: Floats, second: Floats) -> float:
-    """Angle in degrees between two unit embeddings: 0 is the same face. SFace's, not ArcFace's Deg."""
+    """Return the angle in degrees between two unit embeddings; 0 is the same face. Differs from ArcFace's Deg."""
     return float(np.degrees(np.arccos(np.clip(np.dot(first, second), -1.0, 1.0))))
 
 
@@ -166,8 +165,8 @@ def _detection(row: Floats, to_photograph: NDArray[np.float64]) -> Detection:
 
 
 def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The (2, 3) matrix of scale, turn and shift (no mirroring) that best moves (N, 2) source to target."""
-    # As complex numbers a similarity is z -> a z + b, and least squares is one division.
+    """Return the (2, 3) matrix of scale, rotation and translation that best maps (N, 2) source to target."""
+    # With complex numbers a similarity is z -> a z + b, and least squares is one division.
     z, w = source @ (1, 1j), target @ (1, 1j)
     centred = z - z.mean()
     a = np.vdot(centred, w - w.mean()) / np.vdot(centred, centred)
@@ -177,7 +176,7 @@ def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDA
 
 def _warp(array: Pixels, matrix: NDArray[np.float64], scale: float, size: int) -> Pixels:
     if scale < 1:
-        # A cubic warp alone skips pixels when it shrinks: area averaging does that part first.
+        # A cubic warp alone would alias when it downscales: average areas first.
         shrunk = _shrunk(array, scale)
         matrix = matrix @ _undo_shrink(array, shrunk)
         array = shrunk
@@ -196,7 +195,7 @@ def _resized(array: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def _undo_shrink(array: Pixels, shrunk: Pixels) -> NDArray[np.float64]:
-    """(3, 3) matrix from the shrunk picture's pixel coordinates to the original's (centres at integers)."""
+    """Return the (3, 3) matrix from the downscaled image's coordinates to the original's (centres at integers)."""
     x, y = array.shape[1] / shrunk.shape[1], array.shape[0] / shrunk.shape[0]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
 
@@ -204,10 +203,10 @@ def _undo_shrink(array: Pixels, shrunk: Pixels) -> NDArray[np.float64]:
 def _too_small(what: str, width: float, needed: int) -> FaceError:
     possible = int(width) // 16 * 16
     remedy = f"use --size {possible} or smaller" if possible >= 64 else "use a larger photograph"
-    return FaceError("too_small", f"{what} is {int(width)} px wide and {needed} are needed; {remedy}")
+    return FaceError("too_small", f"{what} is {int(width)} px wide but {needed} px are needed; {remedy}")
 
 
 def _edge_colour(array: Pixels) -> tuple[float, ...]:
-    """Median colour of the outermost pixels. Repeating or mirroring them would draw streaks or a second chin."""
+    """Return the median colour of the border. Repeating or mirroring pixels would draw streaks or a second chin."""
     edge = np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
     return tuple(np.median(edge, axis=0).tolist())

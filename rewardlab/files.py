@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and named by their content."""
+"""Atomic writes and content hashes of files."""
 
 import contextlib
 import hashlib
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is either not there or whole, and on disk when this returns.
+    """Write a file atomically; it is flushed to disk when this returns.
 
-    Makes the folder if need be. An existing file is replaced in one step.
+    Creates the folder if needed. Replaces an existing file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
@@ -28,7 +28,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is already safe
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is safe without it
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -38,11 +38,11 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256, the name of an image's content."""
+    """Return the hexadecimal SHA-256, by which images are named."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, which is read in parts."""
+    """Return the hexadecimal SHA-256 of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

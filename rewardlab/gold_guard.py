@@ -1,4 +1,4 @@
-"""The guard of the gold set where files are read: nothing may train on its faces, persons or pictures."""
+"""Guard of the gold set for trainings that read files: its faces, people and images must not be trained on."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from rewardlab.snapshot_images import DataError
 
 
 class Subject(NamedTuple):
-    """What a row of a manifest or of a list of faces shows. pictures: paths, which end in the content's sha256."""
+    """Face, person and images of a row of a manifest or list of faces. pictures: paths that contain the sha256."""
 
     face: int
     identity: str
@@ -15,10 +15,10 @@ class Subject(NamedTuple):
 
 
 def refuse_gold(training: Iterable[Subject], gold: Iterable[Subject], *, where: str) -> None:
-    """Raise `DataError` if a person, a face or a picture of the gold set is among what trains.
+    """Raise `DataError` if a face, person or image of the gold set is in the training data.
 
-    where: the end of the sentence that says how the face is used. Face numbers are compared within one database only:
-    give gold subjects of another one the face -1.
+    where: end of the message, which states how the face is used. Face numbers are only comparable within one
+    database: set the face of gold subjects from another database to -1.
     """
     gold = list(gold)
     faces, people = {subject.face for subject in gold} - {-1}, {subject.identity for subject in gold}
@@ -26,6 +26,6 @@ def refuse_gold(training: Iterable[Subject], gold: Iterable[Subject], *, where: 
     for subject in training:
         if subject.face in faces or subject.identity in people or not pictures.isdisjoint(subject.pictures):
             raise DataError(
-                f"Face {subject.face} (identity {subject.identity}) is in the gold set and {where}. Nothing may train "
-                "on gold faces: take a new snapshot from the database."
+                f"Face {subject.face} (identity {subject.identity}) is in the gold set and {where}. Gold faces must "
+                "not be trained on: take a new snapshot from the database."
             )

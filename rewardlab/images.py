@@ -1,7 +1,7 @@
-"""Image files: bytes in, 8-bit RGB arrays out, and back.
+"""Decoding, encoding and conversion of images.
 
-Two conventions meet here. A stored image is an 8-bit RGB PNG and, in memory, a uint8 array
-(H, W, 3). A network's image is a float32 tensor (B, 3, H, W) in [0, 1].
+A stored image is an 8-bit RGB PNG and, in memory, a uint8 array (H, W, 3). The input of a network is a float32
+tensor (B, 3, H, W) in [0, 1].
 """
 
 import io
@@ -20,13 +20,13 @@ Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
-MAX_PIXELS = 64_000_000  # a 50-megapixel telephone fits; 192 MB once decoded
+MAX_PIXELS = 64_000_000  # enough for a 50-megapixel phone camera; 192 MB when decoded
 
 Reason = Literal["empty", "unsupported", "corrupt", "truncated", "bomb", "animated"]
 
 
 class ImageError(ValueError):
-    """A file that is not taken in. `reason` is a fixed word for programs, the message is for people."""
+    """A file that cannot be used as an image. `reason` is a fixed code for programs; the message is for users."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -34,22 +34,22 @@ class ImageError(ValueError):
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode a photograph to a fresh uint8 (H, W, 3) RGB array.
+    """Decode a photograph to a new uint8 (H, W, 3) RGB array.
 
-    EXIF rotation is applied. Transparent parts are composited over white. 16-bit grey is scaled
-    (65535 becomes 255), not clipped; Pillow reads 16-bit colour by its high byte. Grey, palette and CMYK
-    pictures become RGB. Embedded colour profiles are not applied. Animations and multi-page files
-    are refused, since which frame is meant is not ours to guess; the second picture inside a camera's
-    multi-picture JPEG is ignored. Damage that a JPEG decoder repairs silently cannot be seen here.
+    EXIF rotation is applied. Transparent parts are composited over white. 16-bit grey is scaled (65535 becomes 255),
+    not clipped; Pillow reads only the high byte of 16-bit colour. Grey, palette and CMYK images become RGB. Embedded
+    colour profiles are not applied. Animations and multi-page files are rejected, since the intended frame is
+    unknown; the second image of a camera's multi-picture JPEG is ignored. Damage that the JPEG decoder repairs
+    silently is not detected.
 
-    Raises `ImageError`; the size is read from the header and checked before any pixel is decoded.
+    Raises `ImageError`. The size is read from the header and checked before any pixel is decoded.
     """
     if not data:
         raise ImageError("empty", "the file is empty")
     try:
         image = _open_checked(data, max_pixels)
         if image.format == "PNG":
-            # Pillow checks a PNG's checksums only when asked, and spends the opened image on it.
+            # Pillow checks a PNG's checksums only in verify(), which makes the opened image unusable.
             image.verify()
             image = _open_checked(data, max_pixels)
         image.load()
@@ -57,8 +57,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError("bomb", f"the picture is too large to decode safely: {error}") from error
-    except Exception as error:  # decoders fed with arbitrary bytes raise errors of any class
+        raise ImageError("bomb", f"the image is too large to decode safely; downscale it first ({error})") from error
+    except Exception as error:  # decoders raise errors of any class on arbitrary bytes
         raise _why_unreadable(data, error) from error
 
 
@@ -67,11 +67,10 @@ def _open_checked(data: bytes, max_pixels: int) -> Image.Image:
     if image.width * image.height > max_pixels:
         raise ImageError(
             "bomb",
-            f"the picture is {image.width} x {image.height} pixels; "
-            f"at most {max_pixels:,} pixels are decoded. Shrink it first.",
+            f"the image has {image.width} x {image.height} pixels; the limit is {max_pixels:,}. Downscale it first.",
         )
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise ImageError("animated", f"this {image.format} holds several frames or pages; save the one you mean alone")
+        raise ImageError("animated", f"this {image.format} has several frames or pages; save one of them as a file")
     return image
 
 
@@ -82,7 +81,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F", "LAB", "HSV"):
         raise ImageError(
-            "unsupported", f"pixels of kind {image.mode} are not read; save it as an 8-bit RGB PNG or JPEG"
+            "unsupported", f"pixel mode {image.mode} is not supported; save it as an 8-bit RGB PNG or JPEG"
         )
     if image.has_transparency_data:
         picture = image.convert("RGBA")
@@ -93,16 +92,16 @@ def _to_rgb(image: Image.Image) -> Pixels:
 
 def _why_unreadable(data: bytes, error: Exception) -> ImageError:
     if not data.startswith(SIGNATURES):
-        return ImageError("unsupported", f"not a picture in one of the formats {', '.join(FORMATS)}")
+        return ImageError("unsupported", f"not an image in a supported format; use one of {', '.join(FORMATS)}")
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        return ImageError("truncated", f"the file ends too early; copy it again ({error})")
+        return ImageError("truncated", f"the file is truncated; copy it again ({error})")
     unreadable = isinstance(error, UnidentifiedImageError)
     detail = "unreadable header" if unreadable else f"{type(error).__name__}: {error}"
-    return ImageError("corrupt", f"the file is damaged ({detail})")
+    return ImageError("corrupt", f"the file is damaged; copy it again ({detail})")
 
 
 def read(path: Path) -> Pixels:
-    """Decode the image file at `path`; an `ImageError` says which file. A missing file raises as usual."""
+    """Decode the image file at `path`. An `ImageError` names the file; a missing file raises `FileNotFoundError`."""
     try:
         return decode(path.read_bytes())
     except ImageError as error:
@@ -110,7 +109,7 @@ def read(path: Path) -> Pixels:
 
 
 def encode_png(array: Pixels) -> bytes:
-    """PNG bytes of a uint8 (H, W, 3) RGB array: lossless, without metadata, the same bytes every time."""
+    """Encode a uint8 (H, W, 3) RGB array as PNG: lossless, without metadata, deterministic."""
     require_rgb(array)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG", compress_level=6)
@@ -118,15 +117,15 @@ def encode_png(array: Pixels) -> bytes:
 
 
 def require_rgb(array: Pixels) -> None:
-    """Raises `ValueError` unless `array` is a uint8 (H, W, 3) array with at least one pixel."""
+    """Raise `ValueError` unless `array` is a uint8 (H, W, 3) array with at least one pixel."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"a uint8 (H, W, 3) RGB array is needed, not {array.dtype} {array.shape}")
 
 
 def to_tensor(arrays: Sequence[Pixels]) -> "torch.Tensor":
-    """uint8 (H, W, 3) arrays of one size -> float32 (B, 3, H, W) in [0, 1].
+    """Convert uint8 (H, W, 3) arrays of one size to float32 (B, 3, H, W) in [0, 1].
 
-    Raises `ValueError` for an empty list, another kind of array, or differing sizes.
+    Raises `ValueError` for an empty list, other arrays, or different sizes.
     """
     import torch
 
@@ -135,19 +134,19 @@ def to_tensor(arrays: Sequence[Pixels]) -> "torch.Tensor":
     for array in arrays:
         require_rgb(array)
     if len(sizes := {array.shape for array in arrays}) > 1:
-        raise ValueError(f"the images of one batch must have one size, not {sorted(sizes)}")
+        raise ValueError(f"the images of a batch must have the same size, not {sorted(sizes)}")
     batch = torch.from_numpy(np.stack(arrays))
     return batch.permute(0, 3, 1, 2).to(torch.float32).div(255).contiguous()
 
 
 def to_arrays(tensor: "torch.Tensor") -> list[Pixels]:
-    """float (B, 3, H, W) -> uint8 (H, W, 3) arrays; values are clamped to [0, 1] and rounded here.
+    """Convert float (B, 3, H, W) to uint8 (H, W, 3) arrays; values are clamped to [0, 1] and rounded.
 
     Raises `ValueError` for another shape or for values that are not finite.
     """
     if tensor.ndim != 4 or tensor.shape[1] != 3:
         raise ValueError(f"a (B, 3, H, W) tensor is needed, not {tuple(tensor.shape)}")
     if not tensor.isfinite().all():
-        raise ValueError("the image tensor holds values that are not finite")
+        raise ValueError("the image tensor has values that are not finite")
     batch = tensor.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return [np.ascontiguousarray(image) for image in batch]

@@ -1,7 +1,7 @@
-"""The manifest: preferences frozen to one file, the only thing that passes from the database to training.
+"""The manifest: a snapshot of preferences in one file, the only data that training takes from the database.
 
-JSON lines: a header, then one preference a line in the order of pair ids. The header holds the schema version,
-the filters, the counts and the sha256 of all lines below it, so that a changed or cut file is refused.
+JSON lines: a header, then one preference per line, ordered by pair id. The header contains the schema version, the
+filters, the counts and the sha256 of all lines below it, so that a changed or truncated file is rejected.
 """
 
 import hashlib
@@ -19,7 +19,6 @@ from rewardlab.gold_guard import Subject
 ORIGINS = ("ground_truth", "human", "simulated", "svm")
 JUDGED = ("human", "simulated")
 
-
 FORMAT = "diffusionreward-preferences"
 VERSION = 1
 
@@ -30,16 +29,16 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class PreferenceRow:
-    """One preference. Image paths are relative to the image folder and end in the content's sha256.
+    """One preference. Image paths are relative to the image folder; files are named by the sha256 of their content.
 
-    p_first: in [0, 1], a split vote is a soft label. votes: who chose the first, the second, neither; people's or, if
-    origin says so, simulated annotators'. scores: metric -> its value for both images. predictor: the SVM's version if
-    the origin is svm.
+    p_first: in [0, 1]; a split vote is a soft label. votes: numbers of annotators who chose the first image, the
+    second, neither; they are simulated annotators if origin is simulated. scores: metric -> values of both images.
+    predictor: version of the SVM if origin is svm.
     """
 
     pair: int
     face: int
-    identity: str  # a salted hash: the person, never the name
+    identity: str  # salted hash that identifies the person without the name
     split: str  # train, gold or test
     caption: str
     first: str
@@ -62,8 +61,11 @@ def write(
     consensus: Mapping[str, Any] | None = None,
     predictor: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write a manifest, whole or not at all, and return its header. consensus, predictor: how p_first of judged rows
-    and of rows of origin svm came about; the latter is left out if there is no such row."""
+    """Write a manifest atomically and return its header.
+
+    consensus, predictor: how p_first of judged rows and of rows of origin svm was computed. predictor is omitted if
+    there is no such row.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     body, whole = path.with_name(path.name + ".body"), path.with_name(path.name + ".part")
     digest, counts, faces, total = hashlib.sha256(), Counter[str](), set[int](), 0
@@ -99,28 +101,32 @@ def write(
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Raises `ManifestError` if this is not a manifest, or of an unknown version."""
+    """Read the header. Raises `ManifestError` if the file is not a manifest or has an unknown version."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.readline())
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(
-            f"{path} is not a manifest ({error}). Name a manifest.jsonl that `snapshot` wrote."
+            f"{path} is not a manifest ({error}). Use a manifest.jsonl written by `snapshot`."
         ) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ManifestError(f"{path} is not a manifest: its first line lacks the format {FORMAT!r}.")
+        raise ManifestError(
+            f"{path} is not a manifest: its first line lacks the format {FORMAT!r}. Use a file written by `snapshot`."
+        )
     if header["version"] != VERSION:
-        raise ManifestError(f"{path} has version {header['version']}; this program reads {VERSION}.")
+        raise ManifestError(
+            f"{path} has version {header['version']}; this program reads {VERSION}. Take a new snapshot."
+        )
     return header
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[PreferenceRow]]:
-    """Header and rows. Raises `ManifestError` unless the content is what the header's sha256 says."""
+    """Return header and rows. Raises `ManifestError` unless the rows match the sha256 in the header."""
     return read_header(path), list(read_rows(path))
 
 
 def read_rows(path: Path) -> Iterator[PreferenceRow]:
-    """The rows one by one, after the whole file was looked at. Raises `ManifestError` like `read`."""
+    """Yield the rows after checking the whole file. Raises `ManifestError` like `read`."""
     header, digest, count = read_header(path), hashlib.sha256(), 0
     with path.open("rb") as file:
         file.readline()
@@ -129,7 +135,7 @@ def read_rows(path: Path) -> Iterator[PreferenceRow]:
             count += 1
         if digest.hexdigest() != header["sha256"]:
             raise ManifestError(
-                f"{path} was changed or cut after it was written ({count} of {header['rows']} rows). "
+                f"{path} was changed or truncated after it was written ({count} of {header['rows']} rows). "
                 "Take a new snapshot."
             )
         file.seek(0)
@@ -155,5 +161,5 @@ def gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
 
 
 def subject_of(row: PreferenceRow) -> Subject:
-    """Say what the row shows, for the guard of the gold set."""
+    """Return the face, person and images of the row, for the guard of the gold set."""
     return Subject(row.face, row.identity, (row.first, row.second))

@@ -13,8 +13,8 @@ from rewardlab.images import ImageError, read, to_tensor
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rewardlab-score", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="a model folder, as train_frm writes it")
-    parser.add_argument("--text", default="", help="what the face should show; the training's captions are its style")
+    parser.add_argument("--model", type=Path, required=True, help="model folder written by train_frm")
+    parser.add_argument("--text", default="", help="description of the face, worded like the training captions")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     options = parser.parse_args(arguments)
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModelError as error:
         parser.exit(2, f"{error}\n")
     except (RuntimeError, AssertionError) as error:
-        parser.exit(2, f"--device {options.device} cannot be used here ({str(error).splitlines()[0]})\n")
+        parser.exit(2, f"--device {options.device} cannot be used here: {str(error).splitlines()[0]}\n")
     scores, failed = [], 0
     for path in options.images:
         try:

@@ -1,7 +1,7 @@
-"""Tables as plain text, Markdown, LaTeX and CSV: column heads and rows in, a string out.
+"""Tables as plain text, Markdown, LaTeX and CSV.
 
-A cell is text, a number or None, which is shown as a dash and is empty in CSV. Text is escaped for the format of the
-table. A cell or a head that is in this format already is given as `Raw`.
+A cell is text, a number or None, which is shown as a dash (empty in CSV). Text is escaped for the table's format. Pass
+cells and heads that are already in that format as `Raw`.
 """
 
 import csv
@@ -21,16 +21,16 @@ LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "†": r"\dag{}", "–": "--",
     "−": r"$-$", "≈": r"$\approx$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "“": "``", "”": "''",
 }  # fmt: skip
-# Neighbours that TeX sets as one other character, such as a long dash.
+# Character pairs that TeX replaces by one character, such as a dash.
 LIGATURES = ("--", "''", "``", ",,", "?`", "!`")
-# What a spreadsheet takes for the beginning of a formula, full-width signs included.
+# Characters that start a formula in a spreadsheet, including full-width signs.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 ALIGNMENTS = {"l": "left", "c": "center", "r": "right"}
 
 
 class Raw(str):
-    """Text in the format of its table already: it is not escaped."""
+    """Text that is already in the format of its table and is not escaped."""
 
     __slots__ = ()
 
@@ -38,8 +38,8 @@ class Raw(str):
 def text(heads: Sequence[str], rows: Iterable[Sequence[Cell]], align: str = "", *, head_width: int = 0) -> str:
     """Format aligned columns for a terminal.
 
-    align: a letter of l, c and r for each column; by default the first is aligned left, the others right.
-    head_width: heads longer than this are wrapped between words; 0 is never.
+    align: one letter (l, c or r) per column; by default the first column is aligned left, the others right.
+    head_width: heads longer than this are wrapped between words; 0 means never.
     """
     if head_width:
         lines = [textwrap.wrap(plain(head), head_width, break_long_words=False) for head in heads]
@@ -84,7 +84,7 @@ def latex(
 
 
 def to_csv(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Format comma-separated values. Numbers stay as they are; see `spreadsheet_safe`."""
+    """Format comma-separated values. Numbers are not rounded; for text see `spreadsheet_safe`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for row in (heads, *rows):
@@ -93,21 +93,21 @@ def to_csv(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 
 
 def spreadsheet_safe(cell: Cell) -> Cell:
-    """Put an apostrophe before text that a spreadsheet would run as a formula. Numbers stay, as text too."""
+    """Prefix text that a spreadsheet would run as a formula with an apostrophe. Numbers are kept, even as text."""
     if isinstance(cell, str) and cell.startswith(FORMULA) and not NUMBER.fullmatch(cell):
         return f"'{cell}"
     return cell
 
 
 def decimals(value: float | None, digits: int, *, signed: bool = False) -> str:
-    """Round for a reader, with a minus sign instead of a hyphen and no negative zero; a dash for None."""
+    """Format a rounded number with a minus sign instead of a hyphen and no negative zero; None is a dash."""
     if value is None:
         return NONE
     return f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
 def plain(words: str) -> str:
-    """Return one line, without control characters, which a terminal would obey."""
+    """Return the text on one line, without control characters, which a terminal would interpret."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
 
 
@@ -151,7 +151,7 @@ def _default_align(heads: Sequence[Cell]) -> str:
 
 
 def _row_start(cell: Cell) -> Cell:
-    r"""Protect a [ or * at the start of a row: the command before it would take it for its option."""
+    r"""Protect a [ or * at the start of a row: LaTeX would read it as an option of the preceding command."""
     if isinstance(cell, str) and plain(cell).startswith(("[", "*")):
         return Raw("{}" + _escaped(cell, latex_escaped))
     return cell

@@ -1,10 +1,9 @@
-"""Lets packages that import torchvision be imported beside a CPU-only torch.
+"""Makes torchvision importable with a CPU-only torch.
 
-The torchvision on PyPI is compiled against CUDA. Beside a CPU build of torch its compiled
-operators cannot load, and ``import torchvision`` then stops at the first operator that it wants to
-describe. Declaring those operators (their signatures, no kernels) is enough for the import;
-transforms and models are plain Python and work. A call of a compiled operator still fails, with
-torchvision's own message: nothing is imitated.
+The torchvision on PyPI is compiled against CUDA. With a CPU build of torch its compiled operators cannot be loaded,
+and ``import torchvision`` fails at the first operator for which it registers a fake. Declaring these operators
+(signatures without kernels) is enough for the import; transforms and models are pure Python and work. Calling a
+compiled operator still fails with torchvision's own message.
 """
 
 import functools
@@ -14,17 +13,17 @@ from pathlib import Path
 
 import torch
 
-OPERATORS_WANTED_AT_IMPORT = ("nms", "qnms")
+OPERATORS_NEEDED_AT_IMPORT = ("nms", "qnms")
 
-_declared: list[torch.library.Library] = []  # a declaration lives as long as its Library object
+_declared: list[torch.library.Library] = []  # a declaration exists as long as its Library object
 
 
 @functools.cache
 def ensure_torchvision() -> None:
-    """Make ``import torchvision`` safe; call before importing spandrel, lpips, torchmetrics or pyiqa.
+    """Make ``import torchvision`` work; call before importing spandrel, lpips, torchmetrics or pyiqa.
 
-    Idempotent; does nothing where torchvision imports natively. Raises `ImportError` if torchvision
-    is not installed.
+    Idempotent; does nothing if torchvision can be imported without it. Raises `ImportError` if torchvision is not
+    installed.
     """
     spec = find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
@@ -36,7 +35,7 @@ def ensure_torchvision() -> None:
 
 
 def _torch_is_built_for_a_gpu() -> bool:
-    # There a torchvision that does not load is a wrong pair of versions, which must be seen.
+    # On a GPU build, a torchvision that fails to load has the wrong version: its error must not be hidden.
     return bool(torch.version.cuda or torch.version.hip)
 
 
@@ -52,6 +51,6 @@ def _compiled_operators_load(folder: Path) -> bool:
 
 def _declare_operators() -> None:
     library = torch.library.Library("torchvision", "DEF")
-    for name in OPERATORS_WANTED_AT_IMPORT:
+    for name in OPERATORS_NEEDED_AT_IMPORT:
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declared.append(library)

@@ -1,4 +1,4 @@
-"""Checkpoints of plain tensors into networks: everything that is missing or foreign is named."""
+"""Loading of tensor checkpoints into networks; errors name missing and unexpected tensors."""
 
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,33 +6,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rewardlab.errors import ModelError
 
-NAMED_AT_MOST = 5  # of each fault
+NAMED_AT_MOST = 5  # tensors per fault
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, bare or under `state_dict`, by name without DataParallel's `module.`.
+    """Return the tensors of a .safetensors file or a checkpoint, bare or under `state_dict`, without `module.`.
 
-    Raises `ValueError` naming the file if it holds anything but tensors; nothing else in it is ever run.
+    Raises `FileNotFoundError`, or `ValueError` naming the file if it contains anything but tensors. Code in the file
+    is never executed.
     """
     try:
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        # torch's own advice, to load it without weights_only, would run whatever is inside.
+        stored: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+        # torch's own advice, to load it without weights_only, would execute code in the file.
         raise ValueError(f"{path} is not a checkpoint of plain tensors, or is truncated: download it again") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"{path} holds no state_dict of tensors: it is another kind of checkpoint")
+        raise ValueError(f"{path} has no state_dict of tensors: it is not a checkpoint in the expected layout")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Load all of `tensors` into all of `network`; batch normalisation's counters may be missing (torch 0.4.0).
+    """Load `tensors` into `network`, which must match; batch normalisation's counters may be missing (torch 0.4.0).
 
-    Raises `ValueError` naming the file and the missing, foreign and misshapen tensors.
+    Raises `ValueError` naming the file and the tensors that are missing, unexpected or of the wrong shape.
     """
     state = network.state_dict()
     wanted = {name: state[name] for name in state if name in tensors or not name.endswith("num_batches_tracked")}
@@ -42,7 +49,7 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
 
 
 def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """Name the first tensors that keep `found` from filling `wanted`, by name and shape; empty if all fit."""
+    """List the first tensors of `found` that do not match `wanted`, by name and shape; empty if all match."""
     return misfits_of(
         missing=[name for name in wanted if name not in found],
         foreign=[name for name in found if name not in wanted],
@@ -60,9 +67,9 @@ def misfits_of(
     foreign: Iterable[str] = (),
     misshapen: Iterable[tuple[str, Iterable[int], Iterable[int]]] = (),
 ) -> str:
-    """List the first of each fault. misshapen: a name with the shape that was found and the one that is wanted."""
+    """List the first tensors of each fault. misshapen: name, shape found, shape wanted."""
     shapes = [f"{name} {tuple(found)} instead of {tuple(wanted)}" for name, found, wanted in misshapen]
-    faults = {"missing": sorted(missing), "foreign": sorted(foreign), "of another shape": sorted(shapes)}
+    faults = {"missing": sorted(missing), "unexpected": sorted(foreign), "wrong shape": sorted(shapes)}
     return "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names)
 
 
@@ -72,10 +79,13 @@ def _first(names: Sequence[str]) -> str:
 
 
 def fill_in_order(trunk: nn.Module, path: Path) -> None:
-    """The asset names its layers otherwise than timm but lists them in the same order, the classifier last."""
+    """Load EfficientNet-Lite0 by position: the file and timm name its layers differently but in the same order.
+
+    The classifier comes last in the file and is ignored. Raises `ModelError`.
+    """
     stored = list(torch.load(path, map_location="cpu", weights_only=True).values())
     wanted = trunk.state_dict()
     pairs = list(zip(wanted.items(), stored, strict=False))
     if len(stored) < len(wanted) or any(mine.shape != theirs.shape for (_, mine), theirs in pairs):
-        raise ModelError(f"{path} does not hold EfficientNet-Lite0's layers in order")
+        raise ModelError(f"{path} does not contain EfficientNet-Lite0's layers in order: download it again")
     trunk.load_state_dict({name: theirs for (name, _), theirs in pairs})

@@ -142,7 +142,7 @@ def _predictors(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
     yield _version(gold_rows, version)
     parameters = version.parameters if version else None
     for rival in [
-        *baselines.predictor_rivals(rows, gold_rows, parameters=parameters),
+        *baselines.predictor_methods(rows, gold_rows, parameters=parameters),
         baselines.constant_order(rows, gold_rows),
     ]:
         if rival.name == "svm":
@@ -156,7 +156,7 @@ def _predictors(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
             rival.title,
             Group.PREDICTOR if is_predictor else Group.BASELINE,
             margins,
-            rival.reason,
+            rival.note,
             is_log_odds=is_predictor,
             provenance={"labels": len(manifest_labels.training_labels(rows))}
             | ({"note": EXTRAPOLATES} if is_predictor else {}),

@@ -1,1 +1,1 @@
-"""How a reward model is judged: baselines, gold agreement, the tables of the paper."""
+"""Evaluation of reward models: baselines, agreement on the gold set, the paper's tables."""

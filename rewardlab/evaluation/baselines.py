@@ -1,7 +1,7 @@
-"""What the reward model is compared with: orders of restorers, metrics, and predictors on metrics (Table 9).
+"""Baselines of the reward model: a constant order of restorers, metrics, and predictors on metrics (Table 9).
 
-All are fitted on rows of split train alone, whatever rows they are given. Margins are positive where the first image
-is preferred; only a predictor's mean more than their sign (probability minus one half).
+All are fitted only on rows of split train, even if other rows are passed. Margins are positive if the first image is
+preferred. A predictor's margin is its probability minus one half; of other margins only the sign is meaningful.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,75 +21,75 @@ from rewardlab.predictor.svm import Parameters, Predictor, PredictorConfig
 
 
 @dataclass(frozen=True)
-class Rival:
-    """Margins (N,) in the order of the wanted rows, or None and the reason why the rival cannot be had."""
+class Method:
+    """A method and its margins (N,) in the order of the wanted rows, or None with the reason in `note`."""
 
     name: str
     title: str
-    group: str  # baseline, predictor or metric
+    group: str  # baseline, predictor or metric; frm, start or ablation in a report
     margins: NDArray[np.float64] | None
-    reason: str = ""
+    note: str = ""
 
 
-def all_rivals(
+def all_baselines(
     rows: Iterable[PreferenceRow],
     wanted: Sequence[PreferenceRow],
     *,
     seed: int = 0,
     parameters: Parameters | None = None,
     config: PredictorConfig | None = None,
-) -> list[Rival]:
-    """Every rival, fitted on the training rows among `rows`, with its margins for `wanted`."""
+) -> list[Method]:
+    """Fit all baselines on the training rows among `rows` and return them with their margins for `wanted`."""
     rows = list(rows)
-    predictors = predictor_rivals(rows, wanted, seed=seed, parameters=parameters, config=config)
-    return [*predictors, constant_order(rows, wanted), *metric_rivals(wanted)]
+    predictors = predictor_methods(rows, wanted, seed=seed, parameters=parameters, config=config)
+    return [*predictors, constant_order(rows, wanted), *metric_methods(wanted)]
 
 
-def constant_order(rows: Iterable[PreferenceRow], wanted: Sequence[PreferenceRow]) -> Rival:
-    """Prefers hq to everything, and of two restorers the one that won more of their judged training pairs.
+def constant_order(rows: Iterable[PreferenceRow], wanted: Sequence[PreferenceRow]) -> Method:
+    """Prefer hq to every restorer, and of two restorers the one that won more of their judged training pairs.
 
-    The margin is the share of wins minus one half; 0 for two that never met or won as often as each other.
+    The margin is the share of wins minus one half; 0 if the two were never compared or won equally often.
     """
     title = "Constant order of restorers"
     labels = training_labels(rows)
     if not labels:
-        return Rival("constant-order", title, "baseline", None, "No training pair has been judged.")
-    learned, asked = _sources(labels), _sources(wanted)
-    found = constant_order_margins(*learned, np.array([row.p_first > 0.5 for row in labels], bool), *asked)
-    hq_first, hq_second = (sources == "hq" for sources in asked)
+        return Method("constant-order", title, "baseline", None, "No training pair has been judged.")
+    train, test = _sources(labels), _sources(wanted)
+    found = constant_order_margins(*train, np.array([row.p_first > 0.5 for row in labels], bool), *test)
+    hq_first, hq_second = (sources == "hq" for sources in test)
     margins = np.where(hq_first | hq_second, 0.5 * hq_first - 0.5 * hq_second, found)
-    return Rival("constant-order", title, "baseline", margins)
+    return Method("constant-order", title, "baseline", margins)
 
 
 def _sources(rows: Sequence[PreferenceRow]) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     return np.array([row.first_source for row in rows], str), np.array([row.second_source for row in rows], str)
 
 
-def metric_rivals(wanted: Sequence[PreferenceRow]) -> list[Rival]:
-    """One for each metric of Sec. 3.1: the difference of its values, turned so that better is positive."""
-    rivals = []
+def metric_methods(wanted: Sequence[PreferenceRow]) -> list[Method]:
+    """Return one method per metric of Sec. 3.1: the difference of its values, signed so that better is positive."""
+    methods = []
     for name in PAPER_METRICS:
         metric = METRICS[name]
         first, second = scores(wanted, (name,))
         reason = _missing(wanted, (name,))
         margins = (first - second)[:, 0] * (1 if metric.higher_is_better else -1)
-        rivals.append(Rival(name, metric.title, "metric", None if reason else margins, reason))
-    return rivals
+        methods.append(Method(name, metric.title, "metric", None if reason else margins, reason))
+    return methods
 
 
-def predictor_rivals(
+def predictor_methods(
     rows: Iterable[PreferenceRow],
     wanted: Sequence[PreferenceRow],
     *,
     seed: int = 0,
     parameters: Parameters | None = None,
     config: PredictorConfig | None = None,
-) -> list[Rival]:
-    """The SVM and the perceptrons of Table 9, and a boosted tree, on the same labels; without `parameters` the SVM's
-    grid is searched.
+) -> list[Method]:
+    """Fit the SVM and the perceptrons of Table 9 and a boosted tree on the same labels.
 
-    They learn from contested pairs alone. On pairs with hq, whose PSNR is the metric's upper end, they extrapolate, and
-    what they say there means little: an RBF kernel vanishes, and its margin is 0.
+    Without `parameters` the SVM's grid is searched. All are trained only on contested pairs. On pairs with hq, whose
+    PSNR is the metric's maximum, they extrapolate and their margins mean little: an RBF kernel vanishes there, and
+    its margin is 0.
     """
     judged = judged_pairs(rows)
     reason = _missing(wanted, judged.metrics) if judged.metrics else NO_METRIC
@@ -104,7 +104,7 @@ def predictor_rivals(
         ("tree", "Gradient-boosted tree on metrics"),
     )
     if reason:
-        return [Rival(name, title, "predictor", None, reason) for name, title in names]
+        return [Method(name, title, "predictor", None, reason) for name, title in names]
     labels = (judged.first, judged.second, judged.first_wins, judged.faces)
     fitted: tuple[Predictor | Mlp | Tree, ...] = (
         fit_svm(judged, parameters=parameters, config=config),
@@ -114,7 +114,7 @@ def predictor_rivals(
     )
     first, second = scores(wanted, judged.metrics)
     return [
-        Rival(name, title, "predictor", np.asarray(model.probability_first(first, second) - 0.5, np.float64))
+        Method(name, title, "predictor", np.asarray(model.probability_first(first, second) - 0.5, np.float64))
         for (name, title), model in zip(names, fitted, strict=True)
     ]
 

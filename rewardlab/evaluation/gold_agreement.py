@@ -1,4 +1,4 @@
-"""Agreement with people on the gold set: its pairs, intervals over faces, tests, ceiling and calibration.
+"""Agreement with people on the gold set: intervals over faces, tests, ceiling and calibration.
 
 Human consistency in Tables 10 to 12 is the share of manually annotated pairs on which model and label agree.
 """
@@ -14,16 +14,16 @@ from scipy.special import bdtr
 from rewardlab.bootstrap import Array, bootstrap_interval
 from rewardlab.manifest import JUDGED, PreferenceRow
 
-SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 in the log loss
+CLIPPED_AT = 1e-7  # minimum distance of probabilities from 0 and 1 in the log loss
 
 
 class GoldError(ValueError):
-    """The gold set holds nothing to measure with; the message is the remedy."""
+    """The gold set has no decided pair; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """N decided pairs: who won, the faces and the label shares follow the order of `rows`."""
+    """N decided pairs; the arrays are in the order of `rows`."""
 
     rows: tuple[PreferenceRow, ...]
 
@@ -45,10 +45,10 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Gold:
-    """The gold set. Restorer against restorer is `contested`, anything against hq is `anchored`."""
+    """The gold set. `contested` pairs compare two restorers, `anchored` pairs compare an image with hq."""
 
     contested: Stratum  # judged by people or simulated annotators, and decided
-    tied: tuple[PreferenceRow, ...]  # judged and contested, with as many votes for either image
+    tied: tuple[PreferenceRow, ...]  # judged and contested, with equal votes for both images
     anchored: Stratum  # labels fixed by definition (Sec. 3.1)
 
     @property
@@ -58,12 +58,12 @@ class Gold:
 
     @property
     def simulated(self) -> int:
-        """How many of the judged pairs only programs judged."""
+        """Count the judged pairs whose labels come from simulated annotators."""
         return sum(row.origin == "simulated" for row in self.judged)
 
     @classmethod
     def from_rows(cls, rows: Iterable[PreferenceRow]) -> "Gold":
-        """Takes the rows of split gold; those that the SVM labelled are not gold. Raises `GoldError`."""
+        """Select the rows of split gold, except those labelled by the SVM. Raises `GoldError`."""
         gold = [row for row in rows if row.split == "gold"]
         judged = [row for row in gold if row.origin in JUDGED]
         decided = tuple(row for row in judged if row.p_first != 0.5)
@@ -96,28 +96,28 @@ class Agreement:
 def agreement(
     margins: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64], *, samples: int = 2000, seed: int = 0
 ) -> Agreement:
-    """How often margins (N,), positive for the first image, have the sign of the label (N,); 0 is half right.
+    """Measure how often margins (N,), positive for the first image, match the label (N,); a margin of 0 counts half.
 
-    Raises `ValueError` for no pairs and for margins that are not numbers.
+    Raises `ValueError` for no pairs, different lengths and NaN margins.
     """
     margins = np.asarray(margins, np.float64)
     if not len(margins) == len(first_wins) == len(faces):
-        raise ValueError(f"{len(margins)} margins, {len(first_wins)} labels and {len(faces)} faces")
+        raise ValueError(f"lengths differ: {len(margins)} margins, {len(first_wins)} labels and {len(faces)} faces")
     if np.isnan(margins).any():
-        raise ValueError(f"{int(np.isnan(margins).sum())} of {len(margins)} margins are not numbers")
-    return _summed((1 + np.sign(margins) * np.where(first_wins, 1, -1)) / 2, faces, samples, seed)
+        raise ValueError(f"{int(np.isnan(margins).sum())} of {len(margins)} margins are NaN")
+    return _with_interval((1 + np.sign(margins) * np.where(first_wins, 1, -1)) / 2, faces, samples, seed)
 
 
-def _summed(correct: NDArray[np.float64], faces: NDArray[np.int64], samples: int, seed: int) -> Agreement:
+def _with_interval(correct: NDArray[np.float64], faces: NDArray[np.int64], samples: int, seed: int) -> Agreement:
     if len(correct) == 0:
-        raise ValueError("there is no pair to measure agreement on")
+        raise ValueError("agreement needs at least one pair")
     low, high = bootstrap_interval(correct, faces, samples=samples, seed=seed)
     return Agreement(correct, float(correct.mean()), low, high)
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Pairs that only the first method has right, that only the second has right, and the two-sided p."""
+    """Numbers of pairs that only the first and only the second method gets right, and the two-sided p."""
 
     better: int
     worse: int
@@ -125,14 +125,14 @@ class McNemar:
 
 
 def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
-    """McNemar's exact test of two methods on the same pairs: `correct` (N,) in {0, .5, 1} each.
+    """Run McNemar's exact test of two methods on the same pairs: `correct` (N,) in {0, .5, 1} each.
 
-    Pairs on which either says nothing (.5) are left out; without a discordant pair p is 1. It takes pairs as
-    independent, which those of one face are not quite: the intervals over faces are the more careful statement.
+    Pairs on which either is undecided (.5) are left out; without a discordant pair p is 1. The test assumes
+    independent pairs, but pairs of one face are correlated: prefer the intervals over faces.
     """
     a, b = np.asarray(correct_a, np.float64), np.asarray(correct_b, np.float64)
     if a.shape != b.shape:
-        raise ValueError(f"two methods on {a.shape} and {b.shape} pairs")
+        raise ValueError(f"both methods need the same pairs, not {a.shape} and {b.shape}")
     better = int(((a == 1) & (b == 0)).sum())
     worse = int(((a == 0) & (b == 1)).sum())
     p = 2 * bdtr(min(better, worse), better + worse, 0.5) if better + worse else 1.0  # a fair coin, both sides
@@ -141,20 +141,20 @@ def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
 
 @dataclass(frozen=True)
 class People:
-    """How far annotators agree: each with each other, and each with the majority of the others on the pair."""
+    """Agreement of annotators on a pair: of every two, and of each with the majority of the others."""
 
     pairs_of_answers: Agreement
     majority: Agreement
 
 
 def people(rows: Iterable[PreferenceRow], *, samples: int = 2000, seed: int = 0) -> People | None:
-    """From the votes for the first and the second image; who cannot tell is left out, as are ties of the others.
+    """Measure the agreement of annotators. “Can't tell” answers are left out, as are ties of the others.
 
-    Give it all judged pairs (`Gold.judged`): among decided pairs only, disagreement has been sorted out beforehand.
-    `pairs_of_answers` is the ceiling of `single_votes`, not of the agreement with majority labels, which leaves out the
-    tied pairs. None if no pair has two votes.
+    Pass all judged pairs (`Gold.judged`): decided pairs alone would exclude much of the disagreement.
+    `pairs_of_answers` is the ceiling of `single_votes`, not of the agreement with majority labels, which excludes tied
+    pairs. Returns None if no pair has two votes.
     """
-    pairs_of_answers: list[tuple[int, int, int]] = []  # face, comparisons that agree, that do not
+    pairs_of_answers: list[tuple[int, int, int]] = []  # face, comparisons that agree, that disagree
     majorities: list[tuple[int, int, int]] = []
     for row in rows:
         first, second, _ = row.votes
@@ -170,9 +170,9 @@ def people(rows: Iterable[PreferenceRow], *, samples: int = 2000, seed: int = 0)
 def single_votes(
     margins: Array, rows: Sequence[PreferenceRow], *, samples: int = 2000, seed: int = 0
 ) -> Agreement | None:
-    """How often a method agrees with one annotator: what `People.pairs_of_answers` says of two annotators.
+    """Measure how often a method agrees with one annotator, as `People.pairs_of_answers` does for two annotators.
 
-    margins (N,) of judged pairs, the tied ones included; each vote for an image counts once. None without votes.
+    margins (N,) of judged pairs, including tied ones; each vote for an image counts once. None without votes.
     """
     counts = []
     for sign, row in zip(np.sign(margins), rows, strict=True):
@@ -185,16 +185,18 @@ def single_votes(
 
 
 def _counted(counts: Sequence[tuple[int, ...]], samples: int, seed: int) -> Agreement:
-    """From (face, comparisons that agree, that do not, that are half right)."""
+    """Return the agreement from tuples (face, comparisons that agree, that disagree, that count half)."""
     table = np.array(counts, np.int64)
     numbers = table[:, 1:]
     values = np.tile(np.array([1.0, 0.0, 0.5])[: numbers.shape[1]], len(table))
-    return _summed(values.repeat(numbers.ravel()), table[:, 0].repeat(numbers.sum(axis=1)), samples=samples, seed=seed)
+    return _with_interval(
+        values.repeat(numbers.ravel()), table[:, 0].repeat(numbers.sum(axis=1)), samples=samples, seed=seed
+    )
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs whose preferred image has a probability in [low, high): mean probability, observed share of votes."""
+    """Pairs whose preferred image has a probability in [low, high): mean probability and observed share of votes."""
 
     low: float
     high: float
@@ -205,7 +207,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The filled bins, the expected calibration error over them, Brier score and log loss (nats)."""
+    """The non-empty bins, the expected calibration error over them, Brier score and log loss (nats)."""
 
     bins: tuple[Bin, ...]
     ece: float
@@ -214,17 +216,20 @@ class Calibration:
 
 
 def calibration(predicted: Array, p_first: Array, *, bins: int = 10) -> Calibration:
-    """Do probabilities (N,) mean what they say? p_first (N,): share of the votes for the first image, in [0, 1].
+    """Measure the calibration of probabilities (N,). p_first (N,): share of the votes for the first image, in [0, 1].
 
-    Pairs are folded to the preferred image: max(p, 1 - p), in bins of equal width over [.5, 1], against its share of
-    the votes (one half where p is .5). Brier score and log loss are the means over single votes, so that for a split
-    vote even the right share does not score 0. The order of the images changes nothing. Raises `ValueError`.
+    Pairs are folded to the preferred image: max(p, 1 - p), in bins of equal width over [.5, 1], is compared with its
+    share of the votes (one half if p is .5). Brier score and log loss are means over single votes, so that a split
+    vote scores above 0 even for the exact share. The result does not depend on the order of the images. Raises
+    `ValueError`.
     """
     p, share = np.asarray(predicted, np.float64), np.asarray(p_first, np.float64)
     if p.shape != share.shape or len(p) == 0:
-        raise ValueError(f"probabilities {p.shape} and labels {share.shape} of at least one pair are needed")
+        raise ValueError(
+            f"probabilities and labels must have one length of at least 1, not {p.shape} and {share.shape}"
+        )
     if not ((p >= 0) & (p <= 1) & (share >= 0) & (share <= 1)).all():
-        raise ValueError("probabilities and label shares must lie in [0, 1]")
+        raise ValueError("probabilities and label shares must be in [0, 1]")
     preferred = np.maximum(p, 1 - p)
     observed = np.select([p > 0.5, p < 0.5], [share, 1 - share], 0.5)
     edges = np.linspace(0.5, 1, bins + 1)
@@ -239,7 +244,7 @@ def calibration(predicted: Array, p_first: Array, *, bins: int = 10) -> Calibrat
         )
         for number in np.unique(index)
     )
-    kept = np.clip(p, SMALLEST, 1 - SMALLEST)
+    kept = np.clip(p, CLIPPED_AT, 1 - CLIPPED_AT)
     return Calibration(
         bins=filled,
         ece=sum(each.pairs * abs(each.predicted - each.observed) for each in filled) / len(p),

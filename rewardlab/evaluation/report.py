@@ -1,10 +1,10 @@
-"""The evaluation of a Face Reward Model on the gold set: every rival on the same pairs, and the tables of D.2 to D.5.
+"""Evaluation of a Face Reward Model on the gold set: all methods on the same pairs, and the tables of D.2 to D.5.
 
-The paper's figures stand beside ours for orientation: they were measured on other data.
+The paper's figures are included for comparison; they were measured on other data.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rewardlab import manifest, paper
 from rewardlab.bootstrap import FEW_FACES
 from rewardlab.evaluation import baselines, gold_agreement, tables
+from rewardlab.evaluation.baselines import Method
 from rewardlab.evaluation.gold_agreement import Gold, Stratum
 from rewardlab.evaluation.tables import ResultRow
 from rewardlab.files import write_atomic
@@ -39,18 +40,7 @@ from rewardlab.training.runs import Run
 Margins = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A method and its margins on the rows of both strata, or None and the reason."""
-
-    name: str
-    title: str
-    group: str
-    margins: Margins | None
-    note: str = ""
-
-
-CHANCE = Contender("chance", "Chance", "baseline", None)
+CHANCE = Method("chance", "Chance", "baseline", None)
 
 
 def run_config(run: Run) -> TrainConfig:
@@ -58,7 +48,7 @@ def run_config(run: Run) -> TrainConfig:
 
 
 def ablation_name(run: Run, *, null_text: bool = False, human_fraction: float = 1.0) -> str:
-    """The name of the sibling run of Table 11 or 12."""
+    """Return the name of the run's ablation for Table 11 or 12."""
     return f"{run.name}-null-text" if null_text else f"{run.name}-human-{round(100 * human_fraction)}"
 
 
@@ -70,14 +60,13 @@ def evaluate_run(
     fractions: dict[float, Run | None] | None = None,
     others: Sequence[tuple[str, FaceRewardModel, bool]] = (),
     device: str = "cpu",
-    tell: Callable[[str], None] = lambda what: None,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """Score all contenders, write `evaluation/` (results.json, table.md, table.csv) and the model card's
-    agreement, and return the results.
+    """Score all methods, write `evaluation/` (results.json, table.md, table.csv), update the model card, and return
+    the results.
 
-    fractions: share of human labels -> the run trained on it (None: 0, the backbone itself, or 1, this run).
-    others: further models, by title and whether they were trained without text. Raises `GoldError`, `DataError` or
-    `RunError`.
+    fractions: share of human labels -> the run trained on it, or None for 0 (the backbone) and 1 (this run).
+    others: title, model, and whether it was trained without text. Raises `GoldError`, `DataError` or `RunError`.
     """
     header, rows = manifest.read(run.manifest)
     truth = Gold.from_rows(rows)
@@ -92,26 +81,20 @@ def evaluate_run(
     trained = margins("FRM", model, config.null_text)
     tied = reward_model_margins.margins(model, list(truth.tied), images, null_text=config.null_text)
     start = margins("backbone", open_start(run.description().start, run, config), config.null_text)
-    contenders = [
-        Contender("frm", f"FRM, image and {'null text' if config.null_text else 'text'}", "frm", trained),
-        Contender("start", f"Backbone {config.backbone}, untuned", "start", start),
+    methods = [
+        Method("frm", f"FRM, image and {'null text' if config.null_text else 'text'}", "frm", trained),
+        Method("start", f"Backbone {config.backbone}, untuned", "start", start),
         *_ablations(margins, trained, start, null_text, fractions or {}),
-        *(
-            Contender(f"other-{title}", title, "frm", margins(title, other, is_null))
-            for title, other, is_null in others
-        ),
+        *(Method(f"other-{title}", title, "frm", margins(title, other, is_null)) for title, other, is_null in others),
     ]
     tell("predictors and metrics")
-    contenders += [
-        Contender(rival.name, rival.title, rival.group, rival.margins, rival.reason)
-        for rival in baselines.all_rivals(rows, wanted, seed=config.seed)
-    ]
+    methods += baselines.all_baselines(rows, wanted, seed=config.seed)
     results = {
         "run": run.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gold": _describe(truth, header),
         "people": _people(truth, np.concatenate([trained[: len(truth.contested)], tied])),
-        "rows": _rows(contenders, trained, truth),
+        "rows": _rows(methods, trained, truth),
         "calibration": _calibration(trained, truth),
         "code": runs.code_version(),
     }
@@ -125,10 +108,10 @@ def _ablations(
     start: Margins,
     null_text: Run | None,
     fractions: dict[float, Run | None],
-) -> Iterator[Contender]:
-    """Score the sibling runs of Tables 11 and 12. trained, start: margins of the run itself and of its backbone."""
+) -> Iterator[Method]:
+    """Score the ablations of Tables 11 and 12. trained, start: margins of the run and of its backbone."""
     if null_text:
-        yield Contender(
+        yield Method(
             "null-text", "FRM, image and null text", "ablation", margins("null text", _trained(null_text), True)
         )
     for fraction, sibling in sorted(fractions.items()):
@@ -136,16 +119,16 @@ def _ablations(
         title = f"FRM, {fraction:.0%} of the human labels"
         if sibling is not None:
             partly = margins(title, _trained(sibling), run_config(sibling).null_text)
-            yield Contender(name, title, "ablation", partly)
+            yield Method(name, title, "ablation", partly)
         elif fraction:
-            yield Contender(name, title, "ablation", trained, "the run itself")
+            yield Method(name, title, "ablation", trained, "the run itself")
         else:
-            yield Contender(name, f"{title}: the untuned backbone", "ablation", start, paper.AGREEMENT_NOTE)
+            yield Method(name, f"{title}: the untuned backbone", "ablation", start, paper.AGREEMENT_NOTE)
 
 
 def require_done(run: Run) -> None:
     if not run.is_done():
-        raise runs.RunError(f"The run {run.name} is not done: give its train_frm command again.")
+        raise runs.RunError(f"The run {run.name} is not done: run its train_frm command again.")
 
 
 def _trained(run: Run) -> FaceRewardModel:
@@ -166,7 +149,7 @@ def _describe(truth: Gold, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] | None:
-    """How far annotators agree, and, to be held against `two_agree`, the FRM with one annotator; ties included."""
+    """Return the agreement of annotators and, comparable with `two_agree`, of the FRM with one; ties included."""
     found = gold_agreement.people(truth.judged)
     single = gold_agreement.single_votes(judged_margins, truth.judged)
     if found is None or single is None:
@@ -181,8 +164,8 @@ def _people(truth: Gold, judged_margins: NDArray[np.float64]) -> dict[str, Any] 
     }
 
 
-def _rows(contenders: list[Contender], frm_margins: NDArray[np.float64], truth: Gold) -> list[ResultRow]:
-    """All contenders on both strata, the contested first."""
+def _rows(methods: list[Method], frm_margins: NDArray[np.float64], truth: Gold) -> list[ResultRow]:
+    """Return the rows of all methods on both strata, contested first."""
     split = len(truth.contested)
     parts = [("contested", truth.contested, slice(0, split)), ("anchored", truth.anchored, slice(split, None))]
     rows = []
@@ -190,34 +173,34 @@ def _rows(contenders: list[Contender], frm_margins: NDArray[np.float64], truth: 
         if not len(stratum):
             continue
         reference = gold_agreement.agreement(frm_margins[where], stratum.first_wins, stratum.faces).correct
-        rows += [_row(contender, name, stratum, where, reference) for contender in contenders]
+        rows += [_row(method, name, stratum, where, reference) for method in methods]
         rows.append(_row_of(CHANCE, name, stratum, agreement=0.5))
     return rows
 
 
-def _row(contender: Contender, name: str, stratum: Stratum, where: slice, reference: NDArray[np.float64]) -> ResultRow:
-    if contender.margins is None:
-        return _row_of(contender, name, stratum)
-    share = gold_agreement.agreement(contender.margins[where], stratum.first_wins, stratum.faces)
+def _row(method: Method, name: str, stratum: Stratum, where: slice, reference: NDArray[np.float64]) -> ResultRow:
+    if method.margins is None:
+        return _row_of(method, name, stratum)
+    share = gold_agreement.agreement(method.margins[where], stratum.first_wins, stratum.faces)
     against: dict[str, Any] = {}
-    if contender.name != "frm":
+    if method.name != "frm":
         test = gold_agreement.mcnemar(share.correct, reference)
         against = {"mcnemar_p": test.p, "better": test.better, "worse": test.worse}
-    if contender.group == "predictor" and name == "anchored":
-        against["note"] = "it learned from contested pairs alone, so this is beyond its data"
-    return _row_of(contender, name, stratum, agreement=share.mean, low=share.low, high=share.high, **against)
+    if method.group == "predictor" and name == "anchored":
+        against["note"] = "trained on contested pairs only, so it extrapolates here"
+    return _row_of(method, name, stratum, agreement=share.mean, low=share.low, high=share.high, **against)
 
 
-def _row_of(contender: Contender, name: str, stratum: Stratum, **known: Any) -> ResultRow:
-    figure, place = paper.AGREEMENT.get(contender.name, (None, "")) if name == "contested" else (None, "")
+def _row_of(method: Method, name: str, stratum: Stratum, **known: Any) -> ResultRow:
+    figure, place = paper.AGREEMENT.get(method.name, (None, "")) if name == "contested" else (None, "")
     values: dict[str, Any] = dict.fromkeys(ResultRow.__annotations__)
-    values |= {"name": contender.name, "title": contender.title, "group": contender.group, "note": contender.note}
+    values |= {"name": method.name, "title": method.title, "group": method.group, "note": method.note}
     values |= {"stratum": name, "pairs": len(stratum), "paper": figure, "paper_where": place, **known}
-    return cast(ResultRow, values)  # `values` begins with every key of it
+    return cast(ResultRow, values)  # `values` has every key
 
 
 def _calibration(margins: NDArray[np.float64], truth: Gold) -> dict[str, Any]:
-    """Of the FRM's probabilities on contested pairs."""
+    """Return the calibration of the FRM's probabilities on contested pairs."""
     decided = margins[: len(truth.contested)]
     found = gold_agreement.calibration(1 / (1 + np.exp(-decided)), truth.contested.p_first)
     return {
@@ -254,7 +237,7 @@ def _in_schema(results: dict[str, Any]) -> FrmResults:
 
 
 def heading(results: dict[str, Any]) -> str:
-    """What the tables were measured on, in words."""
+    """Describe the gold set, the agreement of annotators and the calibration in sentences."""
     truth, people = results["gold"], results["people"]
     labels = "SIMULATED annotators" if truth["simulated"] else "people"
     lines = [
@@ -269,7 +252,7 @@ def heading(results: dict[str, Any]) -> str:
             f"with one annotator on {own['value']:.1%} ({own['low']:.1%} to {own['high']:.1%})."
         )
     if truth["faces"] < FEW_FACES:
-        lines.append(f"Only {truth['faces']} gold faces: with so few, neither shares nor intervals mean much.")
+        lines.append(f"Only {truth['faces']} gold faces: with so few, shares and intervals are unreliable.")
     found = results["calibration"]
     lines.append(
         f"The FRM's probabilities: expected calibration error {found['ece']:.3f}, Brier score {found['brier']:.3f}, "

@@ -1,4 +1,4 @@
-"""Results of methods on the gold set as aligned text, CSV and Markdown: one table a stratum."""
+"""Results of methods on the gold set as aligned text, CSV and Markdown: one table per stratum."""
 
 from collections.abc import Callable, Sequence
 from typing import TypedDict
@@ -7,7 +7,7 @@ from rewardlab import tables
 
 
 class ResultRow(TypedDict):
-    """One method on one stratum, as it stands in a run's JSON. Shares lie in [0, 1]; None is unknown or undefined."""
+    """One method on one stratum, as in a run's JSON. Shares are in [0, 1]; None means unknown or undefined."""
 
     name: str
     title: str
@@ -18,7 +18,7 @@ class ResultRow(TypedDict):
     high: float | None
     pairs: int
     mcnemar_p: float | None  # against the FRM
-    better: int | None  # pairs that this method has right and the FRM has not
+    better: int | None  # pairs that this method gets right and the FRM gets wrong
     worse: int | None
     paper: float | None  # the paper's figure, measured on other data
     paper_where: str
@@ -32,12 +32,12 @@ STRATA = {
 
 
 def share(value: float | None) -> str:
-    """0.714 -> 71.4%; a dash for None."""
+    """Format 0.714 as 71.4% and None as a dash."""
     return tables.NONE if value is None else f"{value:.1%}"
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals; below that <0.001; a dash for None."""
+    """Format a p-value with three decimals, <0.001 below that, and None as a dash."""
     return "<0.001" if value is not None and value < 0.001 else tables.decimals(value, 3)
 
 
@@ -71,7 +71,7 @@ ALIGN = "lrrrrrl"
 
 
 def text(rows: Sequence[ResultRow]) -> str:
-    """Aligned columns for the terminal, notes below their table."""
+    """Format aligned columns for a terminal, with notes below each table."""
     parts = []
     for title, members in _strata(rows):
         notes = _notes(members)
@@ -81,7 +81,7 @@ def text(rows: Sequence[ResultRow]) -> str:
 
 
 def markdown(rows: Sequence[ResultRow]) -> str:
-    """A heading, a table and a list of notes for each stratum."""
+    """Format a heading, a table and a list of notes for each stratum."""
     parts = []
     for title, members in _strata(rows):
         notes = [f"- {tables.markdown_escaped(note)}" for note in _notes(members)]
@@ -91,7 +91,7 @@ def markdown(rows: Sequence[ResultRow]) -> str:
 
 
 def to_csv(rows: Sequence[ResultRow]) -> str:
-    """All strata in one file, a column for every field, numbers as they are; empty for None."""
+    """Format all strata as one CSV with a column per field and unrounded numbers; None is empty."""
     fields = list(ResultRow.__annotations__)
     return tables.to_csv(fields, ([row[field] for field in fields] for row in rows))  # type: ignore[literal-required]
 

@@ -1,6 +1,6 @@
-"""Image-quality metrics: what each one means, whether it can run here, and the function that runs it.
+"""Image-quality metrics: their registry, their availability on this machine, and the functions that compute them.
 
-Importing this package loads neither torch nor any network; `load` does.
+Importing this package does not load torch; `load` does.
 """
 
 from rewardlab.metrics.registry import (

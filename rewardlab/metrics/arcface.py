@@ -1,6 +1,7 @@
 """Deg. (Wang et al. 2021, GFPGAN; Gu et al. 2022, VQFR): ArcFace's angle between restored and original face.
 
-The network is the grey 128 x 128 ResNet-18 that face restoration measures with, whose weights are `resnet18_110.pth`.
+The network is the greyscale 128 x 128 ResNet-18 that papers on face restoration use, with the weights
+`resnet18_110.pth`.
 """
 
 import cv2
@@ -15,12 +16,12 @@ from rewardlab.metrics.registry import FullReferenceMeasure
 from rewardlab.weight_files import fill, read_tensors
 
 SIDE = 128
-PNG_LUMA = np.array([9797, 19234, 3737], np.uint32)  # red, green, blue of 2^15, where OpenCV reads a PNG as grey
+PNG_LUMA = np.array([9797, 19234, 3737], np.uint32)  # red, green, blue in 2^-15, as when OpenCV reads a PNG as grey
 STAGES = (64, 128, 256, 512)  # channels, two blocks each
 
 
 class IRBlock(nn.Module):
-    """Residual block with a normalisation before the first convolution; its one PReLU serves twice."""
+    """Residual block with a normalisation before the first convolution; its PReLU is used twice."""
 
     def __init__(self, channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ def _stage(channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
 
 
 def load_network() -> ArcFaceResNet18:
-    """Frozen, on the CPU. Raises `MissingAsset`, or `ValueError` naming what is missing in the file or foreign."""
+    """Load the network, frozen, on the CPU. Raises `MissingAsset`, or `ValueError` naming what does not match."""
     path = assets.find("arcface-resnet18")
     with torch.device("meta"):
         network = ArcFaceResNet18()
@@ -81,10 +82,9 @@ def load_network() -> ArcFaceResNet18:
 
 
 def build_arcface(device: str) -> FullReferenceMeasure:
-    """Angle of ArcFace's embeddings of the whole pictures in degrees, [0, 180].
+    """Build the angle between ArcFace's embeddings of the whole images in degrees, [0, 180].
 
-    The reference script leaves pictures below one degree out of its mean; here every picture has its value, and
-    whoever averages decides.
+    The reference script excludes images below one degree from its mean; here every image has a value.
     """
     network = load_network().to(device)
 
@@ -95,13 +95,13 @@ def build_arcface(device: str) -> FullReferenceMeasure:
 
 
 def grey(images: Tensor) -> Tensor:
-    """float (B, 3, H, W) in [0, 1] -> (B, 1, 128, 128) in [-1, 1]: bit for bit as VQFR's script reads a PNG."""
+    """Convert float (B, 3, H, W) in [0, 1] to (B, 1, 128, 128) in [-1, 1], exactly as VQFR's script reads a PNG."""
     pictures = [((array.astype(np.uint32) @ PNG_LUMA) >> 15).astype(np.uint8) for array in to_arrays(images)]
     resized = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) for picture in pictures])
     return torch.from_numpy(resized).unsqueeze(1).to(images.device).float().sub(127.5).div(127.5)
 
 
 def angles(first: Tensor, second: Tensor) -> Tensor:
-    """Two (B, D) -> (B,) in degrees. In float32 the arccosine of two equal vectors would be up to .03 degrees."""
+    """Return the angles of two (B, D) in degrees, (B,). In float32 equal vectors would be up to .03 degrees apart."""
     cosine = F.cosine_similarity(first.double(), second.double()).clamp(-1, 1)
     return torch.rad2deg(torch.arccos(cosine))

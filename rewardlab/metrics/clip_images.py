@@ -1,4 +1,4 @@
-"""What CLIP's image tower sees: CLIP Score and LAION's aesthetic score, on OpenAI's weights in open_clip's classes."""
+"""Metrics on CLIP's image tower: CLIP Score and LAION's aesthetic score, with OpenAI's weights in open_clip."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rewardlab.weight_files import fill, read_tensors
 
 
 class ImageTower(nn.Module):
-    """float (B, 3, H, W) in [0, 1] -> unit embeddings (B, D): shorter side to the tower's, bicubic; its centre."""
+    """float (B, 3, H, W) in [0, 1] -> unit embeddings (B, D). Resizes the shorter side (bicubic), crops the centre."""
 
     mean: Tensor
     std: Tensor
@@ -36,11 +36,11 @@ class ImageTower(nn.Module):
 
 
 class AestheticHead(nn.Module):
-    """LAION's v2 predictor: unit embeddings of ViT-L/14 (B, 768) -> (B, 1). Five linear layers and nothing between."""
+    """LAION's v2 predictor: unit embeddings of ViT-L/14 (B, 768) -> (B, 1). Five linear layers without activations."""
 
     def __init__(self) -> None:
         super().__init__()
-        dropout = nn.Dropout  # gives the layers the numbers that they have in the file
+        dropout = nn.Dropout  # keeps the numbering of the layers as in the file
         self.layers = nn.Sequential(
             nn.Linear(768, 1024), dropout(), nn.Linear(1024, 128), dropout(), nn.Linear(128, 64), dropout(),
             nn.Linear(64, 16), nn.Linear(16, 1),
@@ -52,14 +52,17 @@ class AestheticHead(nn.Module):
 
 
 def load_tower(path: Path, config: dict[str, Any]) -> ImageTower:
-    """The image tower of a TorchScript archive as OpenAI published it. `config`: open_clip's, of its architecture.
+    """Load the image tower from a TorchScript archive published by OpenAI.
 
-    Frozen, float32, on the CPU. Raises `ValueError` for another kind of file or another architecture.
+    config: open_clip's configuration of the architecture. The tower is frozen, float32, on the CPU. Raises
+    `ValueError` for other files and other architectures.
     """
     try:
         stored = torch.jit.load(str(path), map_location="cpu").state_dict()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} is not the TorchScript archive of OpenAI's CLIP, or is cut: get it anew") from error
+        raise ValueError(
+            f"{path} is not the TorchScript archive of OpenAI's CLIP, or is truncated: download it again"
+        ) from error
     with torch.device("meta"):
         visual = build(config).visual
     visual.to_empty(device="cpu")
@@ -78,12 +81,12 @@ def load_aesthetic_head() -> AestheticHead:
 
 
 def build_clipscore(device: str) -> FullReferenceMeasure:
-    """Cosine of the embeddings of restored and original, [-1, 1]; CLIP ViT-B/32.
+    """Build the cosine of the embeddings of restored and original image, [-1, 1]; CLIP ViT-B/32.
 
-    Sec. 4 cites Hessel et al. 2021, who compare an image with a text, but counts CLIP Score among the metrics with a
-    reference. Table 1 has .74 to .90, in nearly the order of Deg. and LMD; a face and its caption give about .3 (.75
-    in Hessel's scaling), whoever restored it. So image with image is the reading taken. The paper names no tower;
-    ViT-B/32 is Hessel's.
+    Sec. 4 cites Hessel et al. 2021, who compare an image with a text, but lists CLIP Score among the metrics with a
+    reference. Table 1 reports .74 to .90, almost in the order of Deg. and LMD; a face and its caption give about .3
+    (.75 in Hessel's scaling) for every restorer. Therefore image is compared with image. The paper does not name the
+    tower; ViT-B/32 is Hessel's.
     """
     tower = load_tower(assets.find("clip-vit-b32"), architecture("ViT-B-32-quickgelu")).to(device)
 
@@ -95,9 +98,9 @@ def build_clipscore(device: str) -> FullReferenceMeasure:
 
 
 def build_aesthetic(device: str) -> Measure:
-    """LAION's improved aesthetic predictor (v2: sac+logos+ava1, ViT-L/14), about 1 to 10.
+    """Build LAION's improved aesthetic predictor (v2: sac+logos+ava1, ViT-L/14), about 1 to 10.
 
-    The paper cites the repository of v1, one linear layer on the same embeddings; its values are not these.
+    The paper cites the repository of v1, one linear layer on the same embeddings, whose values differ.
     """
     tower = load_tower(assets.find("clip-vit-l14"), architecture("ViT-L-14-quickgelu")).to(device)
     head = load_aesthetic_head().to(device)
@@ -110,8 +113,8 @@ def build_aesthetic(device: str) -> Measure:
 
 
 def architecture(name: str) -> dict[str, Any]:
-    """open_clip's configuration; OpenAI's weights want the `-quickgelu` names, the activation they learned with."""
+    """Return open_clip's configuration. OpenAI's weights were trained with the activation of the `-quickgelu` names."""
     config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
-        raise ValueError(f"open_clip knows no architecture {name}: pip install -r requirements.txt")
+        raise ValueError(f"open_clip has no architecture {name}: pip install -r requirements.txt")
     return config

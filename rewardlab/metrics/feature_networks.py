@@ -1,4 +1,4 @@
-"""The networks behind the Frechet distances of `fid`."""
+"""Feature networks for the Frechet distances of `fid`."""
 
 import warnings
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from rewardlab import assets
 from rewardlab.metrics.fid import Extract
-from rewardlab.metrics.pyiqa_networks import standing_in
+from rewardlab.metrics.pyiqa_networks import patched
 from rewardlab.metrics.registry import require_images
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import fill, read_tensors
@@ -18,7 +18,7 @@ EFFICIENTNET_SIDE = 224
 
 
 def build_inception(device: str) -> Extract:
-    """The 2015 Inception of the original FID, with its poolings: (B, 2048). Bilinear to 299 x 299, not antialiased."""
+    """Build the 2015 Inception of the original FID: (B, 2048). Bilinear resize to 299 x 299, not antialiased."""
     ensure_torchvision()
     from pyiqa.archs import inception
 
@@ -26,7 +26,7 @@ def build_inception(device: str) -> Extract:
     with (
         torch.random.fork_rng(devices=[]),
         warnings.catch_warnings(),
-        standing_in(inception, "load_pretrained_network", lambda *_: None),  # it would download and unpickle
+        patched(inception, "load_pretrained_network", lambda *_: None),  # which would download and unpickle
     ):
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network = inception.fid_inception_v3()
@@ -41,7 +41,7 @@ def build_inception(device: str) -> Extract:
 
 
 def build_efficientnet(device: str) -> Extract:
-    """EfficientNet-Lite0 trained on ImageNet: (B, 1280), its pooled features. Bicubic to 224 x 224, antialiased."""
+    """Build EfficientNet-Lite0's pooled features (ImageNet): (B, 1280). Bicubic resize to 224 x 224, antialiased."""
     ensure_torchvision()
     import timm
 

@@ -1,6 +1,6 @@
-"""Frechet distance between two sets of pictures (Heusel et al. 2017), on features of one's choice.
+"""Frechet distance between two sets of images (Heusel et al. 2017), on selectable features.
 
-Importing this module loads neither torch nor any network; `open_features` does.
+Importing this module does not load torch; `open_features` does.
 """
 
 from collections.abc import Callable
@@ -36,13 +36,13 @@ FEATURES = {
     for features in (
         Features(
             "inception", "FID (Inception)",
-            "The FID of the literature, where the pictures compared with and their number are the same.",
+            "Comparable with published FID if the reference images and their number are the same.",
             "build_inception",
             assets=("fid-inception",), requirement="pyiqa", modules=("pyiqa", "requests"), licence=PYIQA_LICENCE,
         ),
         Features(
             "efficientnet-lite0", "FID (EfficientNet-Lite0 features)",
-            "Not the FID of the literature: another network's features (ImageNet). Compare only with its own values.",
+            "Not comparable with published FID: another network's features (ImageNet). Compare only with itself.",
             "build_efficientnet",
             assets=("efficientnet-lite0",),
         ),
@@ -51,7 +51,7 @@ FEATURES = {
 
 
 def availability(name: str) -> str | None:
-    """None if the features can be computed here, else what to install or where to put which file.
+    """Return None if the features can be computed here, else what to install or which file to put where.
 
     Raises `ValueError` for an unknown name.
     """
@@ -60,7 +60,7 @@ def availability(name: str) -> str | None:
 
 
 def open_features(name: str, device: str = "cpu") -> Extract:
-    """The function from float32 (B, 3, H, W) in [0, 1] to features, float32 (B, D) on the CPU.
+    """Return the function from float32 (B, 3, H, W) in [0, 1] to features, float32 (B, D) on the CPU.
 
     D is 2048 for `inception` and 1280 for `efficientnet-lite0`.
 
@@ -75,21 +75,24 @@ def open_features(name: str, device: str = "cpu") -> Extract:
 
 
 def frechet_distance(first: Array, second: Array) -> float:
-    """|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (N, D) and (M, D), >= 0.
+    """Return |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (N, D) and (M, D), >= 0.
 
     C1 = A'A and C2 = B'B with A, B the centred features over the root of N - 1. The trace of the root is the sum of
-    the singular values of A B', so no D x D root is taken and fewer pictures than features are not a special case. The
-    distance itself is biased upwards by few pictures (the literature takes thousands): compare equal numbers only.
+    the singular values of A B', so that no D x D root is needed, and having fewer images than features is not a
+    special case. The distance is biased upwards for few images (the literature uses thousands): compare only
+    distances over the same number of images.
 
-    Raises `ValueError` for differing D, fewer than two pictures, or values that are not finite.
+    Raises `ValueError` for different D, fewer than two images, or values that are not finite.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise ValueError(f"two sets of features (N, D) with one D are needed, not {first.shape} and {second.shape}")
+        raise ValueError(
+            f"two sets of features (N, D) with the same D are needed, not {first.shape} and {second.shape}"
+        )
     if min(len(first), len(second)) < 2:
-        raise ValueError(f"a covariance needs at least two pictures, not {min(len(first), len(second))}")
+        raise ValueError(f"a covariance needs at least two images, not {min(len(first), len(second))}")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("the features hold values that are not finite")
+        raise ValueError("the features have values that are not finite")
     a, b = _covariance_factor(first), _covariance_factor(second)
     shift = first.mean(axis=0) - second.mean(axis=0)
     root = np.linalg.norm(a @ b.T, "nuc")
@@ -97,12 +100,12 @@ def frechet_distance(first: Array, second: Array) -> float:
 
 
 def _covariance_factor(features: Array) -> Array:
-    """R (at most D rows) with R'R the unbiased covariance of (N, D)."""
+    """Return R (at most D rows) such that R'R is the unbiased covariance of (N, D)."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     return np.asarray(np.linalg.qr(centred, mode="r")) if len(centred) > centred.shape[1] else centred
 
 
 def _known(name: str) -> Features:
     if name not in FEATURES:
-        raise ValueError(f"unknown features {name!r}; known are {', '.join(FEATURES)}")
+        raise ValueError(f"unknown features {name!r}: use one of {', '.join(FEATURES)}")
     return FEATURES[name]

@@ -1,4 +1,4 @@
-"""PSNR and SSIM, on RGB, without cropping or colour correction, for images in [0, 1]."""
+"""PSNR and SSIM on RGB images in [0, 1], without cropping or colour correction."""
 
 import torch
 from torch import Tensor
@@ -12,23 +12,23 @@ SSIM_C2 = 0.03**2
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB: two float (B, 3, H, W) in [0, 1] -> (B,).
+    """Compute the peak signal-to-noise ratio in dB: two float (B, 3, H, W) in [0, 1] -> (B,).
 
-    Capped at 100 dB, so that identical images have a finite value too.
+    Capped at 100 dB, so that the value is finite for identical images.
     """
     error = (images.double() - reference.double()).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(error.clamp_min(10 ** (-MAX_PSNR / 10)))
 
 
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004): two float (B, 3, H, W) in [0, 1] -> (B,).
+    """Compute the structural similarity (Wang et al. 2004): two float (B, 3, H, W) in [0, 1] -> (B,).
 
-    Gaussian window 11 x 11 of sigma 1.5, mean over the channels and over the pixels whose whole window
-    lies inside the image. Raises `ValueError` for images smaller than the window.
+    Gaussian window of 11 x 11 with sigma 1.5; mean over channels and over the pixels whose window is inside the
+    image. Raises `ValueError` for images smaller than the window.
     """
     if min(images.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels")
-    # In float32 the variances of flat parts cancel badly: identical images come out at .9998.
+    # In float32 the variances of flat areas suffer from cancellation: identical images would score .9998.
     x, y = images.double(), reference.double()
     mean_x, mean_y = _windowed(x), _windowed(y)
     variances = _windowed(x * x) - mean_x**2 + _windowed(y * y) - mean_y**2
@@ -39,7 +39,7 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def _windowed(maps: Tensor) -> Tensor:
-    """Gaussian means of the windows that lie inside: (B, C, H, W) -> (B, C, H - 10, W - 10)."""
+    """Return the Gaussian means of all windows inside the image: (B, C, H, W) -> (B, C, H - 10, W - 10)."""
     distance = torch.arange(SSIM_WINDOW, dtype=maps.dtype) - SSIM_WINDOW // 2
     weights = torch.exp(-(distance**2) / (2 * SSIM_SIGMA**2))
     weights /= weights.sum()

@@ -1,4 +1,4 @@
-"""Whose face it still is: SFace's angle between a restored face and the photograph it shows."""
+"""Identity: SFace's angle between a restored face and its photograph."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from rewardlab.metrics.registry import FullReferenceMeasure, UndefinedMetric
 
 
 def reference_faces(references: list[Pixels], metric: str) -> list[Detection]:
-    """The largest face of each uint8 (H, W, 3) reference. Raises `UndefinedMetric` for the first without a face."""
+    """Detect the largest face of each uint8 (H, W, 3) reference. Raises `UndefinedMetric` if one has no face."""
     found = []
     for index, reference in enumerate(references):
         detections = face_alignment.detect(reference)
@@ -21,10 +21,10 @@ def reference_faces(references: list[Pixels], metric: str) -> list[Detection]:
 
 
 def build_sface(device: str) -> FullReferenceMeasure:
-    """Angle of SFace's embeddings in degrees, [0, 180]; on OpenCV, always on the CPU. Not ArcFace's Deg.
+    """Build the angle between SFace's embeddings in degrees, [0, 180]; always on the CPU (OpenCV). Not ArcFace's Deg.
 
-    Both pictures are cut out by the reference's landmarks: only the pixels are compared, and a restoration in which
-    no face would be found still has a value. Identical pictures are within .05 degrees, float32's rounding.
+    Both images are aligned with the reference's landmarks, so that only pixels are compared and a restoration without
+    a detectable face has a value. Identical images are within .05 degrees (float32 rounding).
     """
 
     def measure(images: Tensor, reference: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""How far a restoration moves the face's landmarks, in pixels of the picture: lower is better.
+"""Distance of the face's landmarks between a restoration and its photograph, in pixels: lower is better.
 
-`landmarks98` is LMD as the field computes it (Gu et al. 2022, VQFR); `landmarks68` its stand-in on dlib's points,
-which finds other points at another accuracy: compare values of one of them only with its own.
+`landmarks98` is LMD as in the literature (Gu et al. 2022, VQFR). `landmarks68` is a substitute on dlib's points, which
+differ in position and accuracy: do not compare values of the two.
 """
 
 from typing import Any
@@ -23,17 +23,17 @@ from rewardlab.weight_files import fill, read_tensors
 
 Points = NDArray[np.float64]
 
-# dlib's detector, for whose boxes its predictor was trained, draws a square from the brows to the chin. Against
-# YuNet's box of the same face, on 51 demo portraits: side .79 +- .06 heights, centre .07 +- .02 heights lower.
+# dlib's predictor was trained on the boxes of dlib's detector, squares from the brows to the chin. Relative to YuNet's
+# box of the same face, on 51 demo portraits: side .79 +- .06 heights, centre .07 +- .02 heights lower.
 DLIB_SIDE = 0.79
 DLIB_LOWER = 0.07
 FAN_SIDE = 256
 
 
 def build_landmarks68(device: str) -> FullReferenceMeasure:
-    """Mean distance in px of dlib's 68 points, both sought in the box of the reference's face (YuNet); on the CPU.
+    """Build the mean distance in px of dlib's 68 points, located in the box of the reference's face; on the CPU.
 
-    Raises `ValueError` for a weights file of another kind.
+    Raises `ValueError` for another kind of weights file.
     """
     import dlib
 
@@ -54,7 +54,7 @@ def build_landmarks68(device: str) -> FullReferenceMeasure:
 
 
 def dlib_box(face: Detection) -> tuple[int, int, int, int]:
-    """YuNet's box as dlib's detector would have drawn it: left, top, right, bottom (the last two inclusive)."""
+    """Convert YuNet's box to that of dlib's detector: left, top, right, bottom (the last two inclusive)."""
     left, top, width, height = face.box
     side = DLIB_SIDE * height
     left, top = left + (width - side) / 2, top + (height - side) / 2 + DLIB_LOWER * height
@@ -66,10 +66,10 @@ def _dlib_points(predictor: Any, picture: Pixels, box: Any) -> Points:
 
 
 def build_landmarks98(device: str) -> FullReferenceMeasure:
-    """LMD: mean distance in px of the 98 points of AWing's FAN (Wang et al. 2019), trained on WFLW.
+    """Build LMD: the mean distance in px of the 98 points of AWing's FAN (Wang et al. 2019), trained on WFLW.
 
-    As in VQFR's script the whole picture is taken for an aligned face and resized to 256 x 256. A point is found to a
-    quarter of a 64th of the picture's side: 2 px of 512. Raises `ValueError` for a weights file of another layout.
+    As in VQFR's script the image is assumed to be an aligned face and resized to 256 x 256. Points are located to a
+    quarter of 1/64 of the image's side: 2 px of 512. Raises `ValueError` for a weights file of another layout.
     """
     network = load_fan().to(device)
 
@@ -80,7 +80,7 @@ def build_landmarks98(device: str) -> FullReferenceMeasure:
 
 
 def load_fan() -> nn.Module:
-    """facexlib's network of four hourglasses, frozen, on the CPU. Raises `MissingAsset`, or `ValueError`."""
+    """Load facexlib's network of four hourglasses, frozen, on the CPU. Raises `MissingAsset` or `ValueError`."""
     ensure_torchvision()
     from facexlib.alignment.awing_arch import FAN
 
@@ -93,7 +93,7 @@ def load_fan() -> nn.Module:
 
 
 def fan_points(network: nn.Module, images: Tensor) -> Tensor:
-    """float (B, 3, H, W) in [0, 1] -> (B, 98, 2): x, y in px of the image."""
+    """Locate the points: float (B, 3, H, W) in [0, 1] -> (B, 98, 2), x and y in px of the image."""
     height, width = images.shape[-2:]
     shrunk = [cv2.resize(array, (FAN_SIDE, FAN_SIDE), interpolation=cv2.INTER_LINEAR) for array in to_arrays(images)]
     batch = torch.from_numpy(np.stack(shrunk)).to(images.device).permute(0, 3, 1, 2).float() / 255
@@ -102,9 +102,9 @@ def fan_points(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def peaks(heatmaps: Tensor) -> Tensor:
-    """(B, N, H, W) -> (B, N, 2): x, y of the largest value in cells, a quarter cell nearer to its larger neighbour.
+    """Locate the maxima: (B, N, H, W) -> (B, N, 2), x and y in cells, a quarter cell towards the larger neighbour.
 
-    The first cell's centre is (.5, .5).
+    The centre of the first cell is (.5, .5).
     """
     width = heatmaps.shape[-1]
     padded = F.pad(heatmaps, (1, 1, 1, 1), mode="replicate").flatten(2)
@@ -119,6 +119,6 @@ def peaks(heatmaps: Tensor) -> Tensor:
 
 
 def mean_distance(points: Tensor, truth: Tensor) -> Tensor:
-    """Mean Euclidean distance of corresponding points: two (B, N, 2) -> (B,)."""
+    """Return the mean Euclidean distance of corresponding points: two (B, N, 2) -> (B,)."""
     distance: Tensor = (points - truth).norm(dim=2).mean(dim=1)
     return distance

@@ -1,7 +1,7 @@
-"""NIQE (Mittal, Soundararajan and Bovik, IEEE SPL 2013): how far an image's statistics lie from photographs'.
+"""NIQE (Mittal, Soundararajan and Bovik, IEEE SPL 2013): distance of an image's statistics from photographs'.
 
-Blocks of 96 x 96 pixels at two scales give 36 features each. Their mean and covariance are compared with the
-pristine model's. Few blocks give a coarse estimate: 256 x 256 pixels hold four, 512 x 512 twenty-five.
+Blocks of 96 x 96 pixels at two scales give 36 features each. Their mean and covariance are compared with those of the
+pristine model. The estimate is coarse for few blocks: 256 x 256 pixels have four, 512 x 512 twenty-five.
 """
 
 import functools
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 BLOCK = 96
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # neighbours: horizontal, vertical, both diagonals
 LUMA = np.array([65.481, 128.553, 24.966])  # ITU-R BT.601, [0, 1] -> [16, 235], as MATLAB's rgb2ycbcr
-ROUNDING = 1e-6  # one grey level in one pixel of a window moves the result by 1e-4
+ROUNDING = 1e-6  # one grey level in one pixel of a window changes the value by 1e-4
 SHAPES = np.arange(0.2, 10.001, 0.001)
 MOMENT_RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))
 
@@ -38,14 +38,14 @@ class Pristine:
 
 @functools.cache
 def load_pristine() -> Pristine:
-    """Raises `MissingAsset`, or `ValueError` for a file without the three arrays."""
+    """Load the pristine model. Raises `MissingAsset`, or `ValueError` for a file without the three arrays."""
     path = assets.find("niqe-pristine")
     try:
         with np.load(path, allow_pickle=False) as file:
             mean, covariance = file["mu_pris_param"].reshape(36), file["cov_pris_param"].reshape(36, 36)
             return Pristine(mean, covariance, file["gaussian_window"].sum(axis=0))
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} does not hold NIQE's pristine model: {error}") from error
+        raise ValueError(f"{path} does not contain NIQE's pristine model: {error}") from error
 
 
 def build_niqe(device: str) -> Measure:
@@ -59,24 +59,24 @@ def build_niqe(device: str) -> Measure:
 
 
 def luma(picture: Array) -> Array:
-    """Y of MATLAB's YCbCr, rounded as there: float (H, W, 3) RGB in [0, 1] -> (H, W) in [16, 235]."""
+    """Convert float (H, W, 3) RGB in [0, 1] to Y of MATLAB's YCbCr, rounded as there: (H, W) in [16, 235]."""
     rounded: Array = np.round(picture @ LUMA + 16)
     return rounded
 
 
 def niqe(image: Array, pristine: Pristine) -> float:
-    """NIQE of a float (H, W) luma in [0, 255]; lower is better. Rows and columns beyond whole blocks are cut.
+    """Compute NIQE of a float (H, W) luma in [0, 255]; lower is better. Incomplete blocks at the border are cropped.
 
-    A block without contrast has no statistics and is left out. With a single block the image's covariance
-    is unknown and counts as zero; the reference implementations give no value there.
+    Blocks without contrast have no statistics and are left out. With a single block the image's covariance is unknown
+    and set to zero, where the reference implementations return no value.
 
-    Raises `UndefinedMetric` if there is not one block or none has contrast.
+    Raises `UndefinedMetric` if there is no block, or none with contrast.
     """
     rows, columns = image.shape[0] // BLOCK, image.shape[1] // BLOCK
     if not rows or not columns:
         raise UndefinedMetric(
             f"NIQE needs at least {BLOCK} x {BLOCK} pixels; "
-            f"this image has {image.shape[1]} x {image.shape[0]}. Leave NIQE out at this size."
+            f"this image has {image.shape[1]} x {image.shape[0]}. Use another metric at this size."
         )
     full = image[: rows * BLOCK, : columns * BLOCK]
     features = np.concatenate(
@@ -96,11 +96,11 @@ def niqe(image: Array, pristine: Pristine) -> float:
 
 
 def _normalised(image: Array, window: Array) -> Array:
-    """Eq. 1: each pixel by its neighbourhood's mean and deviation."""
+    """Normalise each pixel by the mean and deviation of its neighbourhood (Eq. 1)."""
     mean = _blurred(image, window)
     deviation = np.sqrt(np.abs(_blurred(image**2, window) - mean**2))
     normalised = (image - mean) / (deviation + 1)
-    # Rounding gives the pixels of a flat area a sign, and by it NIQE moves by up to .5: they are zero.
+    # In flat areas the sign of rounding errors would change NIQE by up to .5: set them to zero.
     return np.where(np.abs(normalised) < ROUNDING, 0.0, normalised)
 
 
@@ -110,7 +110,7 @@ def _blurred(image: Array, window: Array) -> Array:
 
 
 def _halved(image: Array) -> Array:
-    """MATLAB's imresize(image, 0.5): cubic kernel stretched by two, mirrored borders; even sides only."""
+    """Halve as MATLAB's imresize(image, 0.5): cubic kernel stretched by two, mirrored borders; even sides only."""
     distance = np.abs(np.arange(8) - 3.5) / 2  # of the eight taps from the new pixel's centre
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
@@ -123,13 +123,13 @@ def _halved(image: Array) -> Array:
 
 
 def _blocks(image: Array, side: int) -> Array:
-    """(H, W) -> (number of blocks, side, side)."""
+    """Split (H, W) into blocks: (number of blocks, side, side)."""
     rows, columns = image.shape[0] // side, image.shape[1] // side
     return image.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
 
 
 def _features(blocks: Array) -> Array:
-    """(n, side, side) -> (n, 18): generalised Gaussians of the pixels and of their neighbours' products."""
+    """Fit generalised Gaussians to pixels and to products of neighbours: (n, side, side) -> (n, 18)."""
     shape, left, right = _fit_asymmetric_gaussian(blocks)
     features = [shape, (left + right) / 2]
     for shift in SHIFTS:
@@ -139,7 +139,7 @@ def _features(blocks: Array) -> Array:
 
 
 def _fit_asymmetric_gaussian(blocks: Array) -> tuple[Array, Array, Array]:
-    """Shape, left and right scale (Eq. 7) of each block by matching moments; NaN scales without contrast."""
+    """Return shape, left and right scale (Eq. 7) of each block by matching moments; NaN scales without contrast."""
     values = blocks.reshape(len(blocks), -1)
     with np.errstate(divide="ignore", invalid="ignore"):
         left = np.sqrt((np.minimum(values, 0) ** 2).sum(axis=1) / (values < 0).sum(axis=1))

@@ -1,4 +1,4 @@
-"""Reads a pickle of plain numpy arrays, and nothing else that a pickle can do."""
+"""Safe loading of pickled numpy arrays: nothing in the file is executed."""
 
 import pickle
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# All that a pickled array of numbers refers to; numpy 2 moved numpy.core to numpy._core.
+# All names that a pickled numeric array refers to; numpy 2 moved numpy.core to numpy._core.
 _reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]  # private: only pickles name it
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
@@ -27,7 +27,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def load_arrays(path: Path) -> Any:
-    """The dicts, lists and numpy arrays pickled in `path`.
+    """Load the dicts, lists and numpy arrays pickled in `path`.
 
     Raises `ValueError` naming the file if it is not a pickle or refers to anything else.
     """

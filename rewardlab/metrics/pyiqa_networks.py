@@ -1,4 +1,4 @@
-"""MUSIQ, MANIQA and CLIP-IQA as pyiqa implements them, with weights from the assets. Nothing is downloaded.
+"""pyiqa's MUSIQ, MANIQA and CLIP-IQA, with weights from the assets. Nothing is downloaded.
 
 pyiqa's licence is PolyForm-Noncommercial: these metrics are for non-commercial use.
 """
@@ -19,7 +19,7 @@ from rewardlab.weight_files import fill, read_tensors
 
 
 def build_musiq(device: str) -> Measure:
-    """MUSIQ (Ke et al. 2021) trained on KonIQ-10k. Raises `ValueError` for a file of another layout."""
+    """Build MUSIQ (Ke et al. 2021), trained on KonIQ-10k. Raises `ValueError` for a file of another layout."""
     ensure_torchvision()
     from pyiqa.archs.musiq_arch import MUSIQ
 
@@ -30,15 +30,15 @@ def build_musiq(device: str) -> Measure:
 
 
 def build_maniqa(device: str) -> Measure:
-    """MANIQA (Yang et al. 2022) trained on KonIQ-10k, about 0 to 1: the mean over 20 crops of 224 x 224.
+    """Build MANIQA (Yang et al. 2022), trained on KonIQ-10k, about 0 to 1: the mean over 20 crops of 224 x 224.
 
-    Smaller pictures are enlarged. Raises `ValueError` for a file of another layout.
+    Smaller images are upscaled. Raises `ValueError` for a file of another layout.
     """
     return _measure(load_maniqa(), device)
 
 
 def load_maniqa() -> nn.Module:
-    """On the CPU. Raises `MissingAsset`, or `ValueError` for a file without every layer of MANIQA and its ViT."""
+    """Load MANIQA on the CPU. Raises `MissingAsset`, or `ValueError` if a layer of MANIQA or its ViT is missing."""
     path = assets.find("maniqa")
     network = maniqa_without_weights()
     fill(network, read_tensors(path), path)
@@ -46,8 +46,10 @@ def load_maniqa() -> nn.Module:
 
 
 def maniqa_without_weights() -> nn.Module:
-    """pyiqa asks timm for a ViT from the hub, only to overwrite it with the one in MANIQA's own file: here it is
-    left empty."""
+    """Build MANIQA with an uninitialised ViT.
+
+    pyiqa would download a ViT through timm and overwrite it with the weights in MANIQA's own file.
+    """
     ensure_torchvision()
     import timm
     from pyiqa.archs import maniqa_arch
@@ -57,19 +59,19 @@ def maniqa_without_weights() -> nn.Module:
             return timm.create_model(name).to_empty(device="cpu")
 
     offline = SimpleNamespace(create_model=empty_vit)
-    with torch.random.fork_rng(devices=[]), standing_in(maniqa_arch, "timm", offline):
+    with torch.random.fork_rng(devices=[]), patched(maniqa_arch, "timm", offline):
         network: nn.Module = maniqa_arch.MANIQA(pretrained=False, scale=0.8)  # scale: pyiqa's setting for this file
         return network
 
 
 def build_clipiqa(device: str) -> Measure:
-    """CLIP-IQA (Wang et al. 2023) on CLIP's RN50. Raises `ValueError` for a file that is not CLIP."""
+    """Build CLIP-IQA (Wang et al. 2023) on CLIP's RN50. Raises `ValueError` for a file that is not CLIP."""
     ensure_torchvision()
     from pyiqa.archs.clipiqa_arch import CLIPIQA
 
     path = assets.find("clip-rn50")
     try:
-        # Given a file, pyiqa reads it as the TorchScript archive that OpenAI published; no download.
+        # If given a file, pyiqa reads it as OpenAI's TorchScript archive and does not download.
         network = CLIPIQA(model_type="clipiqa", backbone=str(path))
     except (RuntimeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error!r}") from error
@@ -87,8 +89,8 @@ def _measure(network: nn.Module, device: str) -> Measure:
 
 
 @contextmanager
-def standing_in(module: ModuleType, name: str, replacement: Any) -> Iterator[None]:
-    """`module.name` is `replacement` for a while: for constructors of pyiqa that would download."""
+def patched(module: ModuleType, name: str, replacement: Any) -> Iterator[None]:
+    """Replace `module.name` temporarily, for constructors of pyiqa that would download."""
     original = getattr(module, name)
     setattr(module, name, replacement)
     try:

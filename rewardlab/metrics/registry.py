@@ -1,5 +1,7 @@
-"""The table of metrics and the way to run one: the six of Sec. 3.1 that the SVM learns from, and those that only judge
-restored faces (Table 1, with substitutes that carry names of their own)."""
+"""Registry of metrics: the six of Sec. 3.1 that the SVM uses, and those that only evaluate restored faces.
+
+The latter are those of Table 1; substitutes for them have their own names.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ MAX_PSNR = 100.0
 
 PYIQA_LICENCE = "PolyForm-Noncommercial-1.0.0 (pyiqa: non-commercial use only)"
 
-OPTIONAL_REQUIREMENTS = {  # the file that carries a package, where it is not requirements.txt
+OPTIONAL_REQUIREMENTS = {  # package -> its requirements file, if other than requirements.txt
     "pyiqa": "requirements-pyiqa.txt",
     "facexlib": "requirements-pyiqa.txt",
     "dlib-bin": "requirements-demo.txt",
@@ -29,20 +31,20 @@ OPTIONAL_REQUIREMENTS = {  # the file that carries a package, where it is not re
 
 
 class MetricUnavailable(RuntimeError):
-    """A metric's package or weights are not on this machine; the message is the remedy."""
+    """A metric's package or weights are not on this machine; the message says what to do."""
 
 
 class UndefinedMetric(ValueError):
-    """A metric has no value for these images (for NIQE: too small, or flat; for landmarks: no face)."""
+    """A metric is undefined for these images (NIQE: too small or flat; landmarks: no face)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What must be on this machine for something to run, and on what terms."""
+    """Weights and packages that a metric needs on this machine, and its licence."""
 
     assets: tuple[str, ...] = ()  # names in rewardlab.assets
-    requirement: str | None = None  # the optional package, as pip knows it
-    modules: tuple[str, ...] = ()  # what must be importable for it
+    requirement: str | None = None  # pip's name of the optional package
+    modules: tuple[str, ...] = ()  # modules that must be importable
     licence: str = "Apache-2.0"
 
 
@@ -113,13 +115,13 @@ PAPER_METRICS = ("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa")  # the SVM
 
 
 def availability(name: str) -> str | None:
-    """None if the metric can run here, else what to install or where to put which file."""
+    """Return None if the metric can be computed here, else what to install or which file to put where."""
     metric = _known(name)
     return remedy(metric.title, metric)
 
 
 def remedy(title: str, needs: Needs) -> str | None:
-    """None if everything needed is on this machine, else what to do about the first thing that is not."""
+    """Return None if everything needed is on this machine, else what to do about the first missing part."""
     missing = [module for module in needs.modules if find_spec(module) is None]
     if missing:
         file = OPTIONAL_REQUIREMENTS.get(needs.requirement or "")
@@ -136,10 +138,10 @@ def remedy(title: str, needs: Needs) -> str | None:
 
 
 def load(name: str, device: str = "cpu") -> Measure:
-    """The function that measures float32 (B, 3, H, W) images in [0, 1]: float32 (B,) on the CPU.
+    """Return the function that measures float32 (B, 3, H, W) images in [0, 1]: float32 (B,) on the CPU.
 
-    It takes the images and their references (same shape; None where the metric needs none) and raises
-    `ValueError` for another shape or range, `UndefinedMetric` where an image has no finite value.
+    It takes the images and their references (same shape; None if the metric needs none). It raises `ValueError` for
+    another shape or range and `UndefinedMetric` if an image has no finite value.
 
     Raises `ValueError` for an unknown name and `MetricUnavailable` with the remedy.
     """
@@ -153,7 +155,7 @@ def load(name: str, device: str = "cpu") -> Measure:
 
 def _known(name: str) -> Metric:
     if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; known are {', '.join(METRICS)}")
+        raise ValueError(f"unknown metric {name!r}: use one of {', '.join(METRICS)}")
     return METRICS[name]
 
 
@@ -175,15 +177,15 @@ def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
         values = measure(images.to(device), reference).flatten().float().cpu()
         if not values.isfinite().all():
             where = [index for index, value in enumerate(values.tolist()) if not abs(value) < float("inf")]
-            raise UndefinedMetric(f"{metric.title} is not finite for the images {where} of the batch")
+            raise UndefinedMetric(f"{metric.title} is not finite for images {where} of the batch")
         return values
 
     return run
 
 
 def require_images(images: "Tensor") -> None:
-    """Raises `ValueError` unless `images` is a float (B, 3, H, W) tensor in [0, 1]."""
+    """Raise `ValueError` unless `images` is a float (B, 3, H, W) tensor in [0, 1]."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(f"a float (B, 3, H, W) tensor is needed, not {images.dtype} {tuple(images.shape)}")
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError("image values must lie in [0, 1]; clamp them first")
+        raise ValueError("image values must be in [0, 1]; clamp them first")

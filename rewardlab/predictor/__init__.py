@@ -1,1 +1,1 @@
-"""Predictors on image metrics (App. A.1) and their rivals."""
+"""Predictors of preferences from image metrics: the SVM of App. A.1 and its alternatives."""

@@ -1,4 +1,4 @@
-"""A gradient-boosted tree on the same metrics: a rival that the paper's Table 9 lacks."""
+"""A gradient-boosted tree on the same metrics, an alternative to the SVM that Table 9 does not include."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from rewardlab.predictor.svm import Array, PredictorConfig, antisymmetric, both_
 
 @dataclass(frozen=True)
 class Tree:
-    """A fitted boosted tree, read antisymmetrically like the SVM."""
+    """A fitted boosted tree whose output is made antisymmetric, as the SVM's."""
 
     model: HistGradientBoostingClassifier
     labels: int
@@ -21,7 +21,7 @@ class Tree:
     interval: tuple[float, float]  # 95%, bootstrap over faces
 
     def probability_first(self, first: Array, second: Array) -> Array:
-        """p(first beats second) for metric vectors (N, K) each; 1 - p for the swapped pair. Returns (N,)."""
+        """Return p(first beats second) for metric vectors (N, K) each; 1 - p for the swapped pair. (N,)"""
         if len(first) == 0:
             return np.empty(0)
         forward, backward = np.hstack([first, second]), np.hstack([second, first])
@@ -29,8 +29,10 @@ class Tree:
 
 
 def build(seed: int) -> HistGradientBoostingClassifier:
-    """Small trees and few of them: there are hundreds of labels, not millions. Early stopping would hold out single
-    rows, so that a pair's other order stood on both sides."""
+    """Build a classifier of few, small trees, since there are only hundreds of labels.
+
+    Early stopping is off: it would hold out single rows and so leave a pair's other order in the training set.
+    """
     return HistGradientBoostingClassifier(
         max_iter=100, learning_rate=0.05, max_depth=3, min_samples_leaf=10, early_stopping=False, random_state=seed
     )
@@ -39,8 +41,10 @@ def build(seed: int) -> HistGradientBoostingClassifier:
 def fit_tree(
     first: Array, second: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64], *, seed: int
 ) -> Tree:
-    """Fit on N judged pairs: metrics (N, K) of each image, who won (N,), the face of each pair (N,). Raises
-    `TooFewLabels`."""
+    """Fit on N judged pairs: metrics (N, K) of each image, whether the first won (N,), and faces (N,).
+
+    Raises `TooFewLabels`.
+    """
     config = PredictorConfig(seed=seed)
     require_enough(faces, config)
     x, y, groups = both_orders(first, second, first_wins, faces)

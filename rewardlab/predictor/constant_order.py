@@ -1,4 +1,4 @@
-"""A constant order of the restorers, which looks at no image: what any predictor must beat."""
+"""A constant order of the restorers, which ignores the images: a baseline that predictors should beat."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,30 +12,30 @@ def margins(
     first: Names,
     second: Names,
     first_wins: Bools,
-    asked_first: Names,
-    asked_second: Names,
+    test_first: Names,
+    test_second: Names,
     *,
     ties_by_name: bool = False,
 ) -> NDArray[np.float64]:
-    """Learn from pairs of restorers (N,) who wins, and return the margins (M,) of the pairs that are asked.
+    """Count wins in N training pairs of restorers, and return the margins (M,) of the test pairs.
 
-    A margin is the share of wins of the first minus one half. It is 0 for two that never met or won as often as each
-    other; ties_by_name: there the first in the alphabet is preferred.
+    A margin is the first restorer's share of wins minus one half. It is 0 if the two were never compared or won
+    equally often; with ties_by_name, the first in the alphabet is preferred then.
     """
-    names, numbers = np.unique(np.concatenate([first, second, asked_first, asked_second]), return_inverse=True)
-    learned, asked = numbers[: 2 * len(first)].reshape(2, -1), numbers[2 * len(first) :].reshape(2, -1)
+    names, numbers = np.unique(np.concatenate([first, second, test_first, test_second]), return_inverse=True)
+    train, test = numbers[: 2 * len(first)].reshape(2, -1), numbers[2 * len(first) :].reshape(2, -1)
     wins = np.zeros((len(names), len(names)))
-    np.add.at(wins, tuple(np.where(first_wins, learned, learned[::-1])), 1)
-    lead, games = (wins - wins.T)[tuple(asked)], (wins + wins.T)[tuple(asked)]
+    np.add.at(wins, tuple(np.where(first_wins, train, train[::-1])), 1)
+    lead, comparisons = (wins - wins.T)[tuple(test)], (wins + wins.T)[tuple(test)]
     if ties_by_name:
-        lead = np.where(lead == 0, np.sign(asked[1] - asked[0]), lead)
-    return lead / np.maximum(games, 1) / 2
+        lead = np.where(lead == 0, np.sign(test[1] - test[0]), lead)
+    return lead / np.maximum(comparisons, 1) / 2
 
 
 def cross_validated_accuracy(
     first: Names, second: Names, first_wins: Bools, faces: NDArray[np.int64], *, folds: int = 5
 ) -> float:
-    """Measure how often the order that the other folds give is right. No face is in two folds."""
+    """Measure how often the order learned from the other folds is right. No face is in two folds."""
     correct = np.zeros(len(faces), bool)
     for train, test in GroupKFold(n_splits=folds).split(faces, groups=faces):
         found = margins(first[train], second[train], first_wins[train], first[test], second[test], ties_by_name=True)

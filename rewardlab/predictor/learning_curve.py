@@ -1,4 +1,4 @@
-"""Accuracy of the predictors against the number of human labels: when is it enough?"""
+"""Learning curve: accuracy of the predictors against the number of human labels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Point:
-    """Held-out accuracy after learning from a share of the labels, with its 95% interval over faces.
+    """Held-out accuracy after training on a share of the labels, with its 95% interval over faces.
 
-    labels: the mean over folds; correct: of every pair (N,).
+    labels: mean over folds; correct (N,): for every pair.
     """
 
     method: str
@@ -54,7 +54,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Doubling:
-    """How much the last doubling of the labels gave: accuracy with all less accuracy with half, the same pairs."""
+    """Gain of the last doubling of the labels: accuracy with all minus accuracy with half, on the same pairs."""
 
     method: str
     gain: float
@@ -64,7 +64,7 @@ class Doubling:
 
 @dataclass(frozen=True)
 class JudgedPairs:
-    """N judged pairs with a winner: metrics (N, K) and sources of each image (N,), who won (N,), faces (N,)."""
+    """N decided pairs: metrics (N, K) and sources (N,) of each image, whether the first won (N,), faces (N,)."""
 
     first: Array
     second: Array
@@ -77,39 +77,39 @@ class JudgedPairs:
         return JudgedPairs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-Margins = Callable[[JudgedPairs, JudgedPairs], Array]  # of the second, after learning from the first
+Margins = Callable[[JudgedPairs, JudgedPairs], Array]  # training and test pairs -> margins of the test pairs
 
 
 def shares(points: int) -> list[float]:
-    """Of the labels: up to one half evenly on a logarithmic scale, then all, so that the last step is a doubling."""
+    """Return shares of the labels: log-spaced up to one half, then all, so that the last step is a doubling."""
     down = np.geomspace(0.5, SMALLEST_SHARE, max(points, 2) - 1).tolist()
     return [*(round(share, 4) for share in reversed(down)), 1.0]
 
 
 def measure(pairs: JudgedPairs, *, parameters: Parameters, points: int = 6, seed: int = 0) -> Iterator[Point]:
-    """Each method at each share of the labels.
+    """Measure each method at each share of the labels, cross-validated with five folds by face.
 
-    Five folds by face; in each, the labels of the first faces of the other four folds, in a random order. A share too
-    small to learn from, with one class alone, is left out. Raises `TooFewLabels`.
+    Each fold trains on the labels of a random part of the faces in the other four. Shares whose training labels
+    have a single class are left out. Raises `TooFewLabels`.
     """
     config = PredictorConfig(seed=seed)
     require_enough(pairs.faces, config)
     folds = list(GroupKFold(n_splits=config.folds).split(pairs.faces, groups=pairs.faces))
     for share in shares(points):
-        learned = [_of_first_faces(pairs.faces, train, share, seed) for train, _ in folds]
-        if any(len(set(pairs.first_wins[rows].tolist())) < 2 for rows in learned):
+        parts = [_share_of_faces(pairs.faces, train, share, seed) for train, _ in folds]
+        if any(len(set(pairs.first_wins[rows].tolist())) < 2 for rows in parts):
             continue
         for method, margins in _methods(parameters, seed).items():
             correct = np.zeros(len(pairs.faces), bool)
-            for rows, (_, test) in zip(learned, folds, strict=True):
+            for rows, (_, test) in zip(parts, folds, strict=True):
                 correct[test] = (margins(pairs.part(rows), pairs.part(test)) > 0) == pairs.first_wins[test]
             low, high = bootstrap_interval(correct, pairs.faces, samples=2000, seed=seed)
-            labels = round(np.mean([len(rows) for rows in learned]))
+            labels = round(np.mean([len(rows) for rows in parts]))
             yield Point(method, share, labels, float(correct.mean()), low, high, correct)
 
 
-def _of_first_faces(faces: NDArray[np.int64], train: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    """Rows of the first faces, in a random order that the seed fixes, that hold this share of the training rows."""
+def _share_of_faces(faces: NDArray[np.int64], train: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Return the training rows of this share of their faces, the first in a random order that the seed fixes."""
     known = np.unique(faces[train])
     order = np.random.default_rng(seed).permutation(np.unique(faces))
     ranked = order[np.isin(order, known)]
@@ -119,36 +119,36 @@ def _of_first_faces(faces: NDArray[np.int64], train: NDArray[np.int64], share: f
 
 def _methods(parameters: Parameters, seed: int) -> dict[str, Margins]:
     return {
-        "svm": lambda learned, asked: _svm(parameters, learned, asked),
-        "mlp3": lambda learned, asked: _classifier(build_mlp(3, seed), learned, asked),
-        "mlp4": lambda learned, asked: _classifier(build_mlp(4, seed), learned, asked),
-        "tree": lambda learned, asked: _classifier(boosted_tree.build(seed), learned, asked),
+        "svm": lambda train, test: _svm(parameters, train, test),
+        "mlp3": lambda train, test: _classifier(build_mlp(3, seed), train, test),
+        "mlp4": lambda train, test: _classifier(build_mlp(4, seed), train, test),
+        "tree": lambda train, test: _classifier(boosted_tree.build(seed), train, test),
         "constant-order": _constant_order,
     }
 
 
-def _svm(parameters: Parameters, learned: JudgedPairs, asked: JudgedPairs) -> Array:
+def _svm(parameters: Parameters, train: JudgedPairs, test: JudgedPairs) -> Array:
     pipeline = Pipeline([("scale", StandardScaler()), ("svc", SVC(cache_size=500))]).set_params(**parameters)
-    return symmetric_margin(pipeline.fit(*_rows(learned)), asked.first, asked.second)
+    return symmetric_margin(pipeline.fit(*_rows(train)), test.first, test.second)
 
 
-def _classifier(model: ClassifierMixin, learned: JudgedPairs, asked: JudgedPairs) -> Array:
-    both = np.concatenate([np.hstack([asked.first, asked.second]), np.hstack([asked.second, asked.first])])
-    return antisymmetric(model.fit(*_rows(learned)).predict_proba(both)[:, 1]) - 0.5
+def _classifier(model: ClassifierMixin, train: JudgedPairs, test: JudgedPairs) -> Array:
+    both = np.concatenate([np.hstack([test.first, test.second]), np.hstack([test.second, test.first])])
+    return antisymmetric(model.fit(*_rows(train)).predict_proba(both)[:, 1]) - 0.5
 
 
-def _rows(learned: JudgedPairs) -> tuple[Array, NDArray[np.int64]]:
-    x, y, _ = both_orders(learned.first, learned.second, learned.first_wins, learned.faces)
+def _rows(train: JudgedPairs) -> tuple[Array, NDArray[np.int64]]:
+    x, y, _ = both_orders(train.first, train.second, train.first_wins, train.faces)
     return x, y
 
 
-def _constant_order(learned: JudgedPairs, asked: JudgedPairs) -> Array:
-    known = learned.first_sources, learned.second_sources, learned.first_wins
-    return constant_order.margins(*known, asked.first_sources, asked.second_sources, ties_by_name=True)
+def _constant_order(train: JudgedPairs, test: JudgedPairs) -> Array:
+    known = train.first_sources, train.second_sources, train.first_wins
+    return constant_order.margins(*known, test.first_sources, test.second_sources, ties_by_name=True)
 
 
 def last_doubling(points: Sequence[Point], faces: NDArray[np.int64]) -> list[Doubling]:
-    """Of each method that was measured at one half and at all of the labels; faces (N,)."""
+    """Return the gain of each method that was measured with half and with all labels. faces: (N,)."""
     at = {(point.method, point.share): point.correct.astype(np.float64) for point in points}
     gains = []
     for method in dict.fromkeys(point.method for point in points):

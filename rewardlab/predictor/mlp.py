@@ -19,16 +19,16 @@ ALPHA = 0.1
 
 @dataclass(frozen=True)
 class Mlp:
-    """A fitted perceptron, read antisymmetrically like the SVM."""
+    """A fitted perceptron whose output is made antisymmetric, as the SVM's."""
 
     pipeline: Pipeline
     layers: int
     labels: int
-    accuracy: float  # cross-validated over faces, on pairs: what Table 9 calls prediction accuracy
+    accuracy: float  # cross-validated over faces, on pairs: Table 9's prediction accuracy
     interval: tuple[float, float]  # 95%, bootstrap over faces
 
     def probability_first(self, first: Array, second: Array) -> Array:
-        """p(first beats second) for metric vectors (N, K) each; 1 - p for the swapped pair. Returns (N,)."""
+        """Return p(first beats second) for metric vectors (N, K) each; 1 - p for the swapped pair. (N,)"""
         if len(first) == 0:
             return np.empty(0)
         forward, backward = np.hstack([first, second]), np.hstack([second, first])
@@ -44,12 +44,12 @@ def fit_mlp(
     layers: Literal[3, 4],
     seed: int,
 ) -> Mlp:
-    """Fit on N judged pairs: metrics (N, K) of each image, who won (N,), and the face of each pair (N,).
+    """Fit on N judged pairs: metrics (N, K) of each image, whether the first won (N,), and faces (N,).
 
-    App. D.2 defines neither the layers nor the training. We count layers of weights: 3 is two hidden layers and the
-    output, 4 is three hidden layers and the output, with 64 rectified units in each. Adam runs until the training
-    loss stands still; alpha (L2) is 0.1, not searched. Early stopping is off: scikit-learn would hold out single
-    rows, so that a pair's other order, and its face, would stand on both sides. Raises `TooFewLabels`.
+    App. D.2 defines neither the layers nor the training. We count layers of weights: 3 means two hidden layers and the
+    output, 4 means three hidden layers and the output, with 64 ReLU units each. Adam runs until the training loss
+    converges; alpha (L2) is 0.1, not searched. Early stopping is off: scikit-learn would hold out single rows and so
+    leave a pair's other order, and its face, in the training set. Raises `TooFewLabels`.
     """
     config = PredictorConfig(seed=seed)
     require_enough(faces, config)

@@ -1,8 +1,8 @@
-"""Labels within an error: where a predictor is sure enough, judged by a random audit sample that it never learned from.
+"""Selective labelling: which pairs a predictor may label within a given error, by a random held-out audit sample.
 
-Nested parts of the sample, the surest pairs first, each with the exact upper bound of its error (Clopper-Pearson). The
-bounds hold all at once (Bonferroni), so a threshold may be chosen after looking at them. Pairs of the sample must be
-independent: one a person.
+The sample is divided into nested levels, the most confident pairs first, each with the exact upper bound of its error
+(Clopper-Pearson). The bounds hold simultaneously (Bonferroni), so that they may be used to choose a threshold. Pairs
+of the sample must be independent: one per person.
 """
 
 import math
@@ -17,13 +17,13 @@ LEVELS = 10
 
 @dataclass(frozen=True)
 class Level:
-    """A part of the sample: the pairs with |p - 1/2| of at least `least_margin`."""
+    """The pairs of the sample with |p - 1/2| of at least `least_margin`."""
 
     coverage: float  # share of the sample
     least_margin: float
     pairs: int
     errors: int
-    bound: float  # of the error of all such pairs, with the confidence of all levels together
+    bound: float  # upper bound of the error of all such pairs, simultaneous over the levels
 
     @property
     def error(self) -> float:
@@ -31,8 +31,10 @@ class Level:
 
 
 def levels(p_first: NDArray[np.floating], first_wins: NDArray[np.bool_], *, confidence: float = 0.95) -> list[Level]:
-    """p_first, first_wins (N,): the predictor's answers to the sample, and people's. Up to `LEVELS` parts that differ,
-    from the surest tenth to all; none for an empty sample. An undecided p of one half is an error.
+    """Return up to `LEVELS` different levels, from the most confident tenth to all; none for an empty sample.
+
+    p_first (N,): the predictor's probabilities for the sample; first_wins (N,): people's labels. A p of exactly one
+    half counts as an error.
     """
     margin = np.abs(p_first - 0.5)
     wrong = (margin == 0) | ((p_first > 0.5) != first_wins)
@@ -40,23 +42,23 @@ def levels(p_first: NDArray[np.floating], first_wins: NDArray[np.bool_], *, conf
     places = [math.ceil(number * len(order) / LEVELS) - 1 for number in range(1, LEVELS + 1)] if len(order) else []
     found: list[Level] = []
     for threshold in dict.fromkeys(margin[order[places]].tolist()):
-        sure = margin >= threshold
-        pairs, errors = int(sure.sum()), int(wrong[sure].sum())
+        confident = margin >= threshold
+        pairs, errors = int(confident.sum()), int(wrong[confident].sum())
         bound = upper_bound(errors, pairs, risk=(1 - confidence) / LEVELS)
         found.append(Level(pairs / len(order), threshold, pairs, errors, bound))
     return found
 
 
 def upper_bound(errors: int, pairs: int, *, risk: float) -> float:
-    """Clopper-Pearson's one-sided upper bound of a share, which is exceeded with a probability of at most `risk`."""
+    """Return the one-sided Clopper-Pearson upper bound of an error rate, exceeded with probability `risk` at most."""
     return 1.0 if errors == pairs else float(beta.ppf(1 - risk, errors + 1, pairs - errors))
 
 
 def chosen(found: list[Level], max_error: float) -> Level | None:
-    """The level that labels most among those whose bound is low enough; None: it must abstain from all."""
+    """Return the level of largest coverage with a bound of at most `max_error`; None if no pair may be labelled."""
     return max((level for level in found if level.bound <= max_error), key=lambda level: level.coverage, default=None)
 
 
 def least_pairs(max_error: float, confidence: float = 0.95) -> int:
-    """How many pairs of the audit sample, all without an error, the surest level needs at least."""
+    """Return how many audited pairs, all correct, the most confident level needs at least."""
     return math.ceil(math.log((1 - confidence) / LEVELS) / math.log(1 - max_error))

@@ -1,8 +1,8 @@
 """The annotation predictor of Sec. 3.1 and App. A.1: an SVM on the metrics of both images of a pair.
 
 A pair's feature vector is the metrics of its first image followed by those of its second (12 numbers for the
-paper's six metrics). The SVM sees every pair in both orders, with all pairs of a face in one fold, and is read
-symmetrically, so that p(first beats second) = 1 - p(second beats first) exactly.
+paper's six metrics). The SVM is trained on every pair in both orders, with all pairs of a face in one fold, and its
+margin is made antisymmetric, so that p(first beats second) = 1 - p(second beats first) exactly.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ from rewardlab.bootstrap import bootstrap_interval
 Array = NDArray[np.floating]
 Parameters = dict[str, str | float | int]
 
-PREDICT_CHUNK = 4096  # rows whose kernel against all support vectors is in memory at once
+PREDICT_CHUNK = 4096  # rows whose kernel with all support vectors is in memory at the same time
 
 
 class TooFewLabels(ValueError):
-    """Not enough judged pairs, or faces, to cross-validate on."""
+    """Too few judged pairs or faces for cross-validation."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PredictorConfig:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A fitted SVM with its calibration. `slope` turns the margin into log-odds; 0 means it has no skill."""
+    """A fitted SVM with its calibration. `slope` converts the margin to log-odds; 0 means no skill."""
 
     pipeline: Pipeline
     features: tuple[str, ...]
@@ -74,7 +74,7 @@ class Predictor:
     grid_searched: bool
 
     def probability_first(self, first: Array, second: Array) -> Array:
-        """p(first beats second) for metric vectors (N, K) each, in the order of `features`. Returns (N,)."""
+        """Return p(first beats second), (N,), for metric vectors (N, K) each, in the order of `features`."""
         probability: Array = 1 / (1 + np.exp(-self.slope * symmetric_margin(self.pipeline, first, second)))
         return probability
 
@@ -89,10 +89,10 @@ def fit(
     config: PredictorConfig | None = None,
     parameters: Parameters | None = None,
 ) -> Predictor:
-    """Fit on N judged pairs: metrics (N, K) of each image, who won (N,), and the face of each pair (N,).
+    """Fit on N judged pairs: metrics (N, K) of each image, whether the first won (N,), and faces (N,).
 
-    Without `parameters` the whole grid is searched for the best mean accuracy over folds; with them only
-    those are refitted and cross-validated. Raises `TooFewLabels`.
+    Without `parameters` the whole grid is searched for the best mean accuracy over folds; otherwise only these
+    parameters are refitted and cross-validated. Raises `TooFewLabels`.
     """
     config = config or PredictorConfig()
     require_enough(faces, config)
@@ -122,7 +122,7 @@ def fit(
 
 
 def require_enough(faces: NDArray[np.int64], config: PredictorConfig) -> None:
-    """Raises `TooFewLabels` unless there are labels, and faces to divide them by. faces (N,)."""
+    """Raise `TooFewLabels` unless there are enough labels and faces for the folds. faces: (N,)."""
     if len(faces) < config.minimum_labels or len(np.unique(faces)) < config.folds:
         raise TooFewLabels(
             f"Judged pairs: {len(faces)}, of faces: {len(np.unique(faces))}. The predictor needs at least "
@@ -133,32 +133,32 @@ def require_enough(faces: NDArray[np.int64], config: PredictorConfig) -> None:
 def both_orders(
     first: Array, second: Array, first_wins: NDArray[np.bool_], faces: NDArray[np.int64]
 ) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
-    """Every pair as it is and swapped: features (2N, 2K), first wins as 0 or 1 (2N,), faces (2N,)."""
+    """Return all pairs followed by the swapped pairs: features (2N, 2K), first wins as 0 or 1 (2N,), faces (2N,)."""
     x = np.concatenate([np.hstack([first, second]), np.hstack([second, first])])
     y = np.concatenate([first_wins, ~first_wins]).astype(int)
     return x, y, np.concatenate([faces, faces])
 
 
 def antisymmetric(p_first: Array) -> Array:
-    """Probabilities of N pairs followed by those of the swapped pairs (2N,) -> p(first beats second) (N,)."""
+    """Convert probabilities of N pairs followed by the swapped pairs, (2N,), to p(first beats second), (N,)."""
     forward, backward = np.split(p_first, 2)
     return (1 + forward - backward) / 2
 
 
 def jobs(rows: int) -> int:
-    """Processes cost seconds to start: not worth it for a small fit."""
+    """Return the number of processes: one for small fits, since processes take seconds to start."""
     return (os.cpu_count() or 1) if rows > 2000 else 1
 
 
 def symmetric_margin(pipeline: Pipeline, first: Array, second: Array) -> Array:
-    """Half the difference of the SVM's margins for the two orders: changes sign when they are swapped. (N,)"""
+    """Return half the difference of the SVM's margins for the two orders, (N,); swapping the images flips the sign."""
     forward = decision_function(pipeline, np.hstack([first, second]))
     backward = decision_function(pipeline, np.hstack([second, first]))
     return (forward - backward) / 2
 
 
 def decision_function(pipeline: Pipeline, x: Array) -> Array:
-    """What `pipeline.decision_function` gives, by matrix products in float32: many times faster than libsvm.
+    """Compute `pipeline.decision_function` by matrix products in float32, many times faster than libsvm.
 
     x (N, 2K) -> (N,); equal within 1e-3 of the margin's scale.
     """
@@ -178,7 +178,7 @@ def decision_function(pipeline: Pipeline, x: Array) -> Array:
             radial: Array = rbf_kernel(rows, support, gamma=gamma)
             return radial
         base = gamma * linear_kernel(rows, support) + np.float32(svc.coef0)
-        power: Array = math.prod([base] * svc.degree)  # NumPy's float power takes twenty times as long
+        power: Array = math.prod([base] * svc.degree)  # NumPy's float power is twenty times slower
         return power
 
     chunks = [kernel(scaled[start : start + PREDICT_CHUNK]) @ weights for start in range(0, len(x), PREDICT_CHUNK)]
@@ -187,7 +187,7 @@ def decision_function(pipeline: Pipeline, x: Array) -> Array:
 
 
 def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
-    """Sigmoid calibration on out-of-fold margins, without intercept so that the two orders stay complements."""
+    """Fit a sigmoid to out-of-fold margins, without intercept, so that the two orders remain complements."""
     x = np.concatenate([margin, -margin])[:, None]
     y = np.concatenate([first_wins, ~first_wins])
     slope = LogisticRegression(fit_intercept=False).fit(x, y).coef_[0, 0]
@@ -195,7 +195,7 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
 
 
 def save(predictor: Predictor, path: Path) -> str:
-    """Write with skops to a temporary name, rename, and return the file's sha256."""
+    """Write with skops under a temporary name, rename, and return the file's sha256."""
     data = skops.io.dumps(
         {
             "pipeline": predictor.pipeline,
@@ -216,6 +216,6 @@ def save(predictor: Predictor, path: Path) -> str:
 
 
 def load(path: Path) -> Predictor:
-    """Read what `save` wrote. skops refuses any type that is not scikit-learn's or numpy's own."""
+    """Load a saved predictor. skops rejects types other than those of scikit-learn and numpy."""
     stored = skops.io.load(path, trusted=[])
     return Predictor(**{**stored, "features": tuple(stored["features"]), "interval": tuple(stored["interval"])})

@@ -1,12 +1,11 @@
-"""What a Face Reward Model starts from, and which of its layers train (Sec. 3.1, App. A.2).
+"""Backbones of the Face Reward Model and their trainable layers (Sec. 3.1, App. A.2).
 
-`hpsv2`: open_clip's ViT-H-14 from an HPSv2 or v2.1 checkpoint, the paper's. `compact`: an ImageNet EfficientNet-Lite0
-and a MiniLM text tower in open_clip's classes, small enough for a CPU; its projections are aligned on image-caption
-pairs before anything else (`rewardlab.reward_model.contrastive_alignment`).
+`hpsv2`: open_clip's ViT-H-14 from an HPSv2 or v2.1 checkpoint, as in the paper. `compact`: an ImageNet
+EfficientNet-Lite0 and a MiniLM text tower in open_clip's classes, small enough for a CPU; its projections are first
+aligned on image-caption pairs (`rewardlab.reward_model.contrastive_alignment`).
 """
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from rewardlab import assets
 from rewardlab.clip import build, make_tokenizer, open_clip
 from rewardlab.errors import ModelError
 from rewardlab.reward_model.model import FaceRewardModel, Preprocess, fill
-from rewardlab.weight_files import fill_in_order
+from rewardlab.weight_files import fill_in_order, read_tensors
 
 COMPACT_SIZE = 160
 COMPACT_CONFIG: dict[str, Any] = {
@@ -43,9 +42,9 @@ COMPACT_CONFIG: dict[str, Any] = {
 
 
 def open_hpsv2(checkpoint: Path, architecture: str = "ViT-H-14", *, antialias: bool = True) -> FaceRewardModel:
-    """A model from a checkpoint in HPSv2's layout: `state_dict` nested or bare, names with or without `module.`.
+    """Open a model from a checkpoint in HPSv2's layout: `state_dict` nested or bare, names with or without `module.`.
 
-    architecture: open_clip's name, or a JSON file of its configuration. Raises `ModelError` that names what is wrong.
+    architecture: open_clip's name, or a JSON file of its configuration. Raises `ModelError`.
     """
     config = _architecture(architecture)
     clip = build(config)
@@ -60,32 +59,24 @@ def _architecture(name: str) -> dict[str, Any]:
             stored: dict[str, Any] = json.loads(Path(name).read_text())
             return stored
         except (OSError, json.JSONDecodeError) as error:
-            raise ModelError(f"The architecture {name} cannot be read: {error}") from error
+            raise ModelError(f"The architecture file {name} cannot be read: {error}") from error
     config: dict[str, Any] | None = open_clip.get_model_config(name)
     if config is None:
-        raise ModelError(f"open_clip knows no architecture {name}: see open_clip.list_models()")
+        raise ModelError(f"open_clip has no architecture {name}: use a name from open_clip.list_models()")
     return config
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            stored: Any = load_file(path)
-        else:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
+        return read_tensors(path)
     except FileNotFoundError as error:
-        raise ModelError(f"There is no checkpoint {path}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        # torch's own advice, to load it without weights_only, would run whatever is inside.
-        raise ModelError(f"{path} is not a checkpoint of plain tensors, or is truncated: download it again") from error
-    tensors = stored.get("state_dict", stored) if isinstance(stored, dict) else None
-    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ModelError(f"{path} holds no state_dict of tensors: it is not in HPSv2's layout")
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+        raise ModelError(f"The checkpoint {path} does not exist: check --checkpoint") from error
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 def open_compact(seed: int) -> FaceRewardModel:
-    """The compact towers with their pretrained weights and random projections. Raises `MissingAsset`."""
+    """Open the compact towers with their pretrained weights and random projections. Raises `MissingAsset`."""
     text_folder = assets.find("minilm-l6")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -101,11 +92,12 @@ def open_compact(seed: int) -> FaceRewardModel:
 
 
 def lock(model: FaceRewardModel, *, image_layers: int, text_layers: int) -> None:
-    """Let the last layers of both towers train, with their projections and the temperature (Sec. 3.1: 20 and 11).
+    """Freeze all but the last layers of both towers, their projections and the temperature (Sec. 3.1: 20 and 11).
 
-    Transformers: as HPSv2 counts them, so that of ViT-H-14 the blocks 13-31 and 13-23 train (20 groups of which the
-    projection is one; 11 text blocks beside it: open_clip's own `lock_text_tower(11)` would free 10). EfficientNet:
-    stages, of stem, seven, head. MiniLM: of embeddings and six.
+    Transformer layers are counted as in HPSv2: of ViT-H-14, the vision blocks 13-31 and the text blocks 13-23 are
+    trained. The 20 image groups include the projection, the 11 text blocks do not; open_clip's own
+    `lock_text_tower(11)` would train 10 text blocks. EfficientNet's layers are the stem, seven stages and the head;
+    MiniLM's are the embeddings and six layers.
     """
     clip = model.clip
     clip.requires_grad_(False)

@@ -1,8 +1,8 @@
-"""From a manifest to batches that hold each image and each caption once.
+"""Batches of a manifest's pairs that contain each image and each caption once.
 
-The six pairs of a face share four images and one caption. Batches are made of whole faces, so that a step encodes
-four images and one text a face, not twelve and six. Which faces a step sees is a function of seed and step alone:
-a run that is killed goes on exactly where it was, and any number of processes divides the same steps.
+The six pairs of a face share four images and one caption. A batch consists of whole faces, so that a step encodes
+four images and one text per face instead of twelve and six. The faces of a step depend only on seed and step: a killed
+run resumes exactly, and any number of processes divides the same steps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from rewardlab.training.schedule import Item
 
 @dataclass(frozen=True)
 class PairLabel:
-    """Rows of `FaceGroup.images`, the label p(first), its weight and where it comes from."""
+    """A pair: the indices of its images in `FaceGroup.images`, its label p(first), weight and origin."""
 
     pair: int
     first: int
@@ -42,7 +42,7 @@ class FaceGroup:
 
 
 def group_by_face(rows: Iterable[PreferenceRow]) -> list[FaceGroup]:
-    """Groups in the order of face numbers, each image listed once."""
+    """Group rows by face, in the order of face numbers, with each image listed once."""
     by_face: dict[int, list[PreferenceRow]] = {}
     for row in rows:
         by_face.setdefault(row.face, []).append(row)
@@ -59,7 +59,7 @@ def _group(rows: list[PreferenceRow]) -> FaceGroup:
 
 
 def pairwise(groups: Iterable[FaceGroup]) -> list[FaceGroup]:
-    """One group for each pair, as the paper's and HPSv2's loaders take them: nothing is shared."""
+    """Return one group per pair, as in the paper's and HPSv2's loaders: nothing is shared."""
     return [
         FaceGroup(
             group.face,
@@ -73,20 +73,23 @@ def pairwise(groups: Iterable[FaceGroup]) -> list[FaceGroup]:
 
 
 def require_images(groups: Sequence[FaceGroup], folder: Path) -> None:
-    """Raises `DataError` if an image of the manifest is not in `folder`."""
+    """Raise `DataError` if an image of the manifest is not in `folder`."""
     paths = sorted({path for group in groups for path in group.images})
     missing = [path for path in paths if not (folder / path).exists()]
     if missing:
         raise DataError(
             f"{len(missing)} of the manifest's {len(paths)} images are not in {folder} (the first: {missing[0]}). "
-            "Put them back, or name their folder with --images (`snapshot --with-images` copies them)."
+            "Restore them, or set their folder with --images (`snapshot --with-images` copies them)."
         )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """F faces: images (N, 3, S, S) preprocessed, tokens (C, L), and for each of P pairs the rows of its two images
-    and its text, its label p(first), its weight and its origin (index into `ORIGINS`)."""
+    """F faces with P pairs: images (N, 3, S, S) preprocessed, tokens (C, L), and arrays (P,).
+
+    The arrays are the indices of a pair's two images and its text, its label p(first), its weight and its origin
+    (index into `ORIGINS`).
+    """
 
     images: Tensor
     tokens: Tensor
@@ -106,10 +109,10 @@ class Batch:
 
 
 class FaceDataset(Dataset[tuple[FaceGroup, Tensor, Tensor]]):
-    """Decodes, preprocesses and tokenizes the groups of a micro-batch; indexed by lists of `Item`."""
+    """Decodes and preprocesses the groups of a micro-batch; indexed by lists of `Item`."""
 
     def __init__(self, groups: Sequence[FaceGroup], folder: Path, preprocess: Preprocess, tokens: Tensor) -> None:
-        """tokens: (len(groups), L), the caption of each group."""
+        """Keep the groups. tokens: (len(groups), L), the caption of each group."""
         self.groups = groups
         self.folder = folder
         self.preprocess = preprocess
@@ -152,7 +155,7 @@ def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
 def loader(
     dataset: FaceDataset, batches: Iterable[list[Item]], *, workers: int, pin: bool = False
 ) -> DataLoader[tuple[FaceGroup, Tensor, Tensor]]:
-    """Batches in order, prepared ahead by `workers` processes (0: when asked for)."""
+    """Load batches in order, prefetched by `workers` processes (0: none, loaded on demand)."""
     return DataLoader(
         dataset,
         batch_sampler=batches,

@@ -12,10 +12,10 @@ STEPS, LEARNING_RATE = 300, 1e-3
 
 
 def align(model: FaceRewardModel, images: Iterable[Tensor], captions: list[str], *, steps: int = STEPS) -> float:
-    """Train only the two projections and the temperature, with CLIP's symmetric loss over all pairs at once.
+    """Train only the two projections and the temperature, with CLIP's symmetric loss over all pairs in one batch.
 
-    images: preprocessed, in N parts of (1, 3, S, S), of N captions. Photographs with equal captions count as matches
-    of each other. Returns the final loss in nats.
+    images: N preprocessed images (1, 3, S, S), one per caption. Photographs with equal captions count as matches of
+    each other. Returns the final loss in nats.
     """
     clip = model.clip
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""How well a Face Reward Model agrees with people on the gold set."""
+"""Margins of a Face Reward Model, and its agreement with people on the gold set."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +24,9 @@ def margins(
     null_text: bool = False,
     tell: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float64]:
-    """s1 - s2 of every row's pair, in the order of `rows`. (N,); positive: the first image is preferred.
+    """Return s1 - s2 of every row's pair, (N,), in the order of `rows`; positive if the first image is preferred.
 
-    tell: called between batches, for work that has to show that it lives.
+    tell: called between batches, for example to refresh the run's status.
     """
     if not rows:
         return np.empty(0)
@@ -66,7 +66,7 @@ def gold_agreement(
     null_text: bool,
     tell: Callable[[], None] = lambda: None,
 ) -> dict[str, Agreement]:
-    """Share of decided pairs on which model and label agree, by stratum: contested pairs, pairs with hq (anchored)."""
+    """Return the share of decided pairs on which model and label agree, by stratum: contested and anchored."""
     decided = [row for row in rows if row.p_first != 0.5]
     logits = margins(model, decided, folder, null_text=null_text, tell=tell)
     right = np.sign(logits) == np.sign([row.p_first - 0.5 for row in decided])

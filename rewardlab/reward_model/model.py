@@ -1,7 +1,7 @@
-"""The Face Reward Model: an open_clip dual encoder that scores a face image with its text (Sec. 3.1).
+"""The Face Reward Model: an open_clip dual encoder that scores a face image given its text (Sec. 3.1).
 
-On disk it is a folder in open_clip's own format (`open_clip_config.json`, safetensors, tokenizer files), which
-`open_clip.create_model_from_pretrained("local-dir:FOLDER")` opens too.
+It is stored as a folder in open_clip's own format (`open_clip_config.json`, safetensors, tokenizer files), which
+`open_clip.create_model_from_pretrained("local-dir:FOLDER")` can also open.
 """
 
 import json
@@ -35,12 +35,12 @@ WEIGHTS_FILE = "open_clip_model.safetensors"
 
 @dataclass(frozen=True)
 class Preprocess:
-    """HPSv2's: longest side to `size`, bicubic, zero padding to a square, no crop.
+    """HPSv2's preprocessing: longest side to `size`, bicubic, zero padding to a square, no crop.
 
-    antialias: HPSv2 resizes tensors, which torchvision did without antialiasing before 0.17 and does with it since.
-    False is the parity flag for scores as they were then. With it on, this equals Pillow's resize of the 8-bit file
-    within 1.5/255 for 99% of values, and .5/255 in the mean. The rest lies at hard edges, where bicubic overshoots:
-    Pillow clips to [0, 1] and this does not, so that the gradient of no pixel is cut off.
+    antialias: HPSv2 resizes tensors, which torchvision does with antialiasing since 0.17. False reproduces the scores
+    of earlier versions. With antialiasing, the result equals Pillow's resize of the 8-bit file within 1.5/255 for 99%
+    of values, and .5/255 on average. Larger differences occur at hard edges, where bicubic overshoots: Pillow clips to
+    [0, 1]; this does not, so that every pixel keeps its gradient.
     """
 
     size: int = 224
@@ -49,7 +49,7 @@ class Preprocess:
     antialias: bool = True
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float (B, 3, H, W) in [0, 1] -> (B, 3, size, size), normalised. Differentiable."""
+        """Convert float (B, 3, H, W) in [0, 1] to (B, 3, size, size), normalised. Differentiable."""
         height, width = images.shape[-2:]
         if (longest := max(height, width)) != self.size:
             shape = [round(side * self.size / longest) for side in (height, width)]
@@ -64,12 +64,12 @@ class Preprocess:
 
 
 def resize(images: Tensor, shape: Sequence[int], *, antialias: bool) -> Tensor:
-    """Bicubic: (B, C, H, W) -> (B, C, *shape). On a GPU its gradient is summed in an order that changes."""
+    """Resize bicubically: (B, C, H, W) -> (B, C, *shape). The gradient is not deterministic on a GPU."""
     return F.interpolate(images, list(shape), mode="bicubic", align_corners=False, antialias=antialias)
 
 
 def resize_by_products(images: Tensor, shape: Sequence[int], *, antialias: bool) -> Tensor:
-    """`resize` as the two matrix products that it is, whose gradient is deterministic on a GPU. Equal within 1e-6."""
+    """Compute `resize` as two matrix products, whose gradient is deterministic on a GPU. Equal within 1e-6."""
     rows, columns = (
         resize(torch.eye(before, device=images.device)[None, None], (after, before), antialias=antialias)[0, 0]
         for before, after in zip(images.shape[-2:], shape, strict=True)
@@ -79,10 +79,13 @@ def resize_by_products(images: Tensor, shape: Sequence[int], *, antialias: bool)
 
 
 class FaceRewardModel(nn.Module):
-    """R(I, T). Always in evaluation mode: no dropout, fixed batch statistics, so that an image's score does not
-    depend on what else is in its batch."""
+    """The reward R(I, T).
 
-    clip: Any  # open_clip.CLIP or CustomTextCLIP, whose parts are reached by name
+    The model is always in evaluation mode: no dropout, fixed batch statistics, so that the score of an image does not
+    depend on the rest of its batch.
+    """
+
+    clip: Any  # open_clip.CLIP or CustomTextCLIP
 
     def __init__(self, clip: nn.Module, tokenizer: Any, preprocess: Preprocess, model_config: dict[str, Any]) -> None:
         super().__init__()
@@ -107,23 +110,23 @@ class FaceRewardModel(nn.Module):
         return scale
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Preprocessed images (N, 3, S, S) -> unit embeddings (N, D)."""
+        """Embed preprocessed images (N, 3, S, S) as unit vectors (N, D)."""
         return F.normalize(self.clip.encode_image(images).float(), dim=-1)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
-        """(C,) texts -> token ids (C, L), cut at the context length."""
+        """Convert C texts to token ids (C, L), truncated to the context length."""
         tokens: Tensor = self.tokenizer(list(captions))
         return tokens
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
-        """Token ids (C, L) -> unit embeddings (C, D)."""
+        """Embed token ids (C, L) as unit vectors (C, D)."""
         return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
 
     def score(self, images: Tensor, captions: Sequence[str] | str) -> Tensor:
-        """The reward: raw cosine similarity, as HPSv2 scores at inference and Eq. 2 uses it. Differentiable.
+        """Return the reward, (B,) in [-1, 1]: raw cosine similarity, as in HPSv2's inference and Eq. 2. Differentiable.
 
-        images: float (B, 3, H, W) in [0, 1]; captions: B texts, or one for all. -> (B,) in [-1, 1].
-        Raises `ValueError` for another shape, kind or number.
+        images: float (B, 3, H, W) in [0, 1]; captions: B texts, or one for all images. Raises `ValueError` for
+        another shape, dtype or number of captions.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
@@ -131,16 +134,16 @@ class FaceRewardModel(nn.Module):
             )
         texts = [captions] if isinstance(captions, str) else list(captions)
         if len(texts) not in (1, len(images)):
-            raise ValueError(f"{len(images)} images need as many captions, or one, not {len(texts)}")
+            raise ValueError(f"{len(images)} images need {len(images)} captions or one, not {len(texts)}")
         text = self.embed_texts(self.tokenize(texts).to(self.device))
         return (self.embed_images(self.preprocess(images.to(self.device))) * text).sum(dim=-1)
 
 
 def save(model: FaceRewardModel, folder: Path, *, card: str = "") -> None:
-    """Write the model and its card to `folder`, whole or not at all; one that is there is replaced.
+    """Write the model and its card to `folder` atomically, replacing an existing folder.
 
-    A transformers text tower names its configuration by path in open_clip's format, so after moving such a folder
-    open_clip itself needs `text_cfg.hf_model_name` set anew; `load` does not.
+    open_clip's format refers to a transformers text tower by its path. After moving such a folder, update
+    `text_cfg.hf_model_name` to open it with open_clip; `load` does not need this.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -171,13 +174,13 @@ def save(model: FaceRewardModel, folder: Path, *, card: str = "") -> None:
 
 
 def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
-    """Open a model folder. Raises `ModelError` that says what is missing or wrong."""
+    """Open a model folder. Raises `ModelError`, which states what is missing or wrong."""
     folder = Path(folder)
     try:
         stored = json.loads((folder / CONFIG_FILE).read_text())
         model_config, stored_preprocess = stored["model_cfg"], stored["preprocess_cfg"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
-        hint = f". Name {folder / 'model'}" if (folder / "model" / CONFIG_FILE).exists() else ""
+        hint = f". Use {folder / 'model'}" if (folder / "model" / CONFIG_FILE).exists() else ""
         raise ModelError(
             f"{folder} is not a model folder in open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
         ) from error
@@ -188,7 +191,7 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
     try:
         fill(clip, load_file(weights), weights)
     except SafetensorError as error:
-        raise ModelError(f"{weights} is damaged or cut: {error}. Copy it again.") from error
+        raise ModelError(f"{weights} is damaged or truncated: {error}. Copy it again.") from error
     preprocess = Preprocess(
         size=_one_side(stored_preprocess.get("size", clip.visual.image_size)),
         mean=tuple(stored_preprocess["mean"]),
@@ -199,7 +202,7 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
 
 
 def fill(clip: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Load weights; a missing or foreign key, or another shape, raises `ModelError` by name."""
+    """Load weights. Raises `ModelError` naming missing and unexpected keys and wrong shapes."""
     if faults := misfits(clip.state_dict(), tensors):
         raise ModelError(f"{source} is a checkpoint of another backbone: {faults}")
     clip.load_state_dict(tensors)

@@ -1,4 +1,4 @@
-"""The model card of a Face Reward Model, written beside its weights."""
+"""The model card of a Face Reward Model, stored with its weights."""
 
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -15,14 +15,14 @@ from rewardlab.training.run_schema import Description, FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 
 AGREEMENT = "## Agreement on the gold set"
-# What the Hugging Face hub calls the weights of `assets.ASSETS`, where it has them.
+# Names on the Hugging Face hub of weights in `assets.ASSETS`.
 HUB_NAMES = {
     "hpsv2": "xswu/HPSv2",
     "hpsv2.1": "xswu/HPSv2",
     "minilm-l6": "sentence-transformers/all-MiniLM-L6-v2",
 }
 COMPACT = ("efficientnet-lite0", "minilm-l6")
-NO_INTERVAL = "The interval is not known yet: `evaluate_frm` measures it."
+NO_INTERVAL = "The intervals are not known yet: run `evaluate_frm` to measure them."
 LOADING = """## Use
 
 FOLDER is the folder of this file.
@@ -42,7 +42,7 @@ The folder is in open_clip's format."""
 
 
 def write(run: Run, results: FrmResults | None = None) -> str:
-    """Write the card of a run's model from what the run's folder says. results: of its evaluation, if it had one."""
+    """Return the card of a run's model, from the files of the run. results: of its evaluation, if any."""
     description = run.description()
     config = TrainConfig(**description.config)
     counts = description.manifest.counts
@@ -60,7 +60,7 @@ def write(run: Run, results: FrmResults | None = None) -> str:
     blocks = [
         "A Face Reward Model (FRM): a CLIP model that scores a restored face image "
         f"{text}. Of two images of one face, it predicts that people prefer the one with the higher score.",
-        "**The labels are in part by SIMULATED annotators: the model says nothing of people's taste.**"
+        "**Some labels are by SIMULATED annotators: the model does not represent people's preferences.**"
         if simulated
         else "",
         "## Base",
@@ -70,7 +70,7 @@ def write(run: Run, results: FrmResults | None = None) -> str:
         "## Data",
         _data(description),
         "## Training",
-        "The sections named are those of the paper.",
+        "Sections and tables are those of the paper.",
         cards.settings(config),
         _curve(run),
         AGREEMENT,
@@ -85,7 +85,7 @@ def write(run: Run, results: FrmResults | None = None) -> str:
 
 
 def refresh(run: Run, results: FrmResults) -> None:
-    """Bring the card's agreement up to date after an evaluation. What people wrote into the other sections stays."""
+    """Update the agreement in the card after an evaluation. Edits in other sections are kept."""
     path = run.model / cards.FILE
     if not path.exists():
         write_atomic(path, write(run, results).encode())
@@ -97,7 +97,7 @@ def refresh(run: Run, results: FrmResults) -> None:
 
 
 def _bases(description: Description) -> list[Asset]:
-    """The known weights that the training started from. A checkpoint is known by the name of its file."""
+    """Return the known weights from which training started. A checkpoint is recognised by its file name."""
     if description.start.get("backbone") == "compact":
         return [assets.ASSETS[name] for name in COMPACT]
     file = PurePath(description.start.get("checkpoint", "")).name
@@ -119,7 +119,7 @@ def _base(description: Description) -> str:
     if start.get("backbone") == "compact":
         facts["before training"] = "its projections were aligned on the training faces' photographs and captions"
     elif not known:
-        facts["weights"] = "a file of the user's, whose origin and licence are not known here"
+        facts["weights"] = "a file provided by the user, of unknown origin and licence"
     return "\n".join(filter(None, [cards.bullets(facts), known]))
 
 
@@ -128,15 +128,15 @@ def _data(description: Description) -> str:
     facts = {
         "snapshot": "manifest.jsonl of the run",
         "sha256": snapshot.sha256 or "not recorded",
-        "made": snapshot.created.isoformat() if snapshot.created else "not recorded",
+        "created": snapshot.created.isoformat() if snapshot.created else "not recorded",
         "faces": str(snapshot.faces),
-        "training": "" if description.training_pairs else "which pairs were trained on was not recorded",
+        "training": "" if description.training_pairs else "the training pairs were not recorded",
     }
     return "\n\n".join([cards.bullets(facts), cards.preferences(snapshot, description.training_pairs)])
 
 
 def _curve(run: Run) -> str:
-    """The first and the last point of the loss curve."""
+    """Format the first and the last point of the loss curve."""
     points = run.points_of(FrmPoint)
     if not points:
         return "The loss was not recorded."
@@ -151,12 +151,12 @@ def _curve(run: Run) -> str:
         ]
         for point in shown
     ]
-    means = "Means over the steps since the point before; a dash: none of these pairs was decided."
+    means = "Means over the steps since the previous point. A dash: none of these pairs was decided."
     return "\n\n".join([tables.markdown(heads, rows, "r" * len(heads)), means])
 
 
 def agreement(run: Run, results: FrmResults | None) -> str:
-    """Format the agreement with the gold labels: with intervals from an evaluation, else from the curve's end."""
+    """Format the agreement with the gold labels: from an evaluation, with intervals, else from the end of the curve."""
     if results is None:
         return last_agreement(run, NO_INTERVAL)
     rows: list[list[tables.Cell]] = [
@@ -171,10 +171,10 @@ def agreement(run: Run, results: FrmResults | None) -> str:
         if row.name in ("frm", "start")
     ]
     labels = "SIMULATED annotators" if results.gold.simulated else "people"
-    few = " With so few, neither shares nor intervals mean much." if (results.gold.faces or 0) < FEW_FACES else ""
+    few = " With so few faces, shares and intervals are unreliable." if (results.gold.faces or 0) < FEW_FACES else ""
     measured = (
-        f"Contested pairs were judged by {labels}; the labels of anchored pairs are fixed. Intervals are a bootstrap's "
-        f"over {results.gold.faces} gold faces.{few}"
+        f"Contested pairs were judged by {labels}; the labels of anchored pairs are fixed. The intervals are "
+        f"bootstrapped over {results.gold.faces} gold faces.{few}"
     )
     return "\n\n".join(
         [tables.markdown(["model", "pairs", "agreement", "95% interval", "number"], rows, "llrrr"), measured]
@@ -182,7 +182,7 @@ def agreement(run: Run, results: FrmResults | None) -> str:
 
 
 def last_agreement(run: Run, why_no_interval: str) -> str:
-    """Format the last agreement on the curve, which has no intervals."""
+    """Format the last agreement of the curve, without intervals."""
     points = run.points_of(GoldPoint)
     if not points:
         return "Unknown: the snapshot has no judged gold pair."
@@ -190,23 +190,22 @@ def last_agreement(run: Run, why_no_interval: str) -> str:
         [stratum, cards.percent(share.agreement), share.pairs] for stratum, share in points[-1].gold.items()
     ]
     table = tables.markdown(["pairs", f"agreement at step {points[-1].step}", "number"], rows)
-    return "\n\n".join([table, f"A dash: there is no such pair. {why_no_interval}"])
+    return "\n\n".join([table, f"A dash: no pairs. {why_no_interval}"])
 
 
 def _limits(description: Description, config: TrainConfig) -> str:
     counts: Mapping[str, int] = description.manifest.counts
     limits = [
-        "The score stands for preference. It is not a measure of identity or of fidelity: the model does not see the "
-        "photograph.",
-        "Scores compare images of one face with one text. Scores of different faces were not trained to be comparable.",
-        f"It was trained on one snapshot of {description.manifest.faces} faces, gold faces included in the count. Its "
-        "agreement elsewhere is not known.",
-        "A restorer that is tuned by it can learn to exploit its errors: judge that restorer by other measures.",
+        "The score measures preference, not identity or fidelity: the model does not see the photograph.",
+        "Compare only scores of images of one face with one text. The model was not trained to compare faces.",
+        f"Training used one snapshot of {description.manifest.faces} faces, a count that includes the gold faces. The "
+        "agreement on other data is not known.",
+        "A restorer tuned with this model can learn to exploit its errors: evaluate the restorer with other metrics.",
     ]
     if config.null_text:
-        limits.append("It was trained without text: score with an empty one.")
+        limits.append("The model was trained without text: score with an empty text.")
     if cards.has_simulated(counts):
-        limits.append("Labels by SIMULATED annotators say nothing of people's taste.")
+        limits.append("Labels by SIMULATED annotators do not represent people's preferences.")
     if description.training_pairs.get("svm"):
-        limits.append("Labels by the SVM repeat what it learned from image metrics, its errors included.")
+        limits.append("Labels by the SVM repeat what it learned from image metrics, including its errors.")
     return "\n".join(f"- {limit}" for limit in limits)

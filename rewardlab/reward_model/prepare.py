@@ -1,4 +1,4 @@
-"""Before a training: what it may learn from, what it starts from, and its folder."""
+"""Preparation of a training run: its rows, its backbone and its folder."""
 
 import shutil
 from collections import Counter
@@ -21,15 +21,15 @@ from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.snapshot_images import DataError
 from rewardlab.training.runs import Run
 
-ALIGNED_ON = 2048  # photographs: each is compared with every caption at once
+ALIGNED_ON = 2048  # photographs, each compared with every caption in one batch
 
 
 def prepare_run(
     run: Run, config: TrainConfig, source: Path, *, images: Path, checkpoint_file: Path | None = None
 ) -> None:
-    """Make the run's folder from a manifest: the backbone it starts from is opened and checked here.
+    """Create the run's folder from a manifest, and open its backbone to check it.
 
-    Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError` before anything is trained.
+    Raises `DataError`, `ModelError`, `MissingAsset` or `ManifestError`.
     """
     try:
         _prepare(run, config, source, images, checkpoint_file)
@@ -64,24 +64,24 @@ def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoi
 
 
 def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[PreferenceRow]:
-    """The rows to train on, with their origins' weights. Raises `DataError` for what no training should start on."""
+    """Return the rows to train on, weighted by origin. Raises `DataError` if training on them makes no sense."""
     training = [row for row in rows if row.split == "train"]
     refuse_gold(map(subject_of, training), map(subject_of, gold_rows(rows)), where="among the training pairs")
     judged = [row for row in training if row.origin in ("human", "simulated")]
     if not judged:
         raise DataError(
-            "There is no human label yet. Judge pairs of training faces (to try it: simulate_annotators), then train; "
-            "with --manifest, take a new snapshot first."
+            "There are no human labels yet. Judge pairs of training faces (or try simulate_annotators), then train "
+            "again; with --manifest, take a new snapshot first."
         )
     if len({row.p_first > 0.5 for row in judged}) < 2:
         raise DataError(
             f"All {len(judged)} judged pairs prefer the {'first' if judged[0].p_first > 0.5 else 'second'} image: "
-            "nothing can be learned from that. Look at the judgements in the admin."
+            "nothing can be learned from them. Check the judgements in the admin."
         )
-    if not config.null_text and (silent := sorted({row.face for row in training if not row.caption.strip()})):
+    if not config.null_text and (uncaptioned := sorted({row.face for row in training if not row.caption.strip()})):
         raise DataError(
-            f"{len(silent)} training faces have no caption (the first: face {silent[0]}). Run `manage.py caption` and "
-            "take a new snapshot, or train without text: --null-text."
+            f"{len(uncaptioned)} training faces have no caption (the first: face {uncaptioned[0]}). Run "
+            "`manage.py caption` and take a new snapshot, or train without text: --null-text."
         )
     if config.human_fraction < 1:
         training = [
@@ -100,7 +100,9 @@ def _hpsv2_file(given: Path | None) -> Path:
     try:
         return (given or assets.find("hpsv2")).resolve()
     except MissingAsset as error:
-        raise MissingAsset(f"{error} Or name it with --checkpoint. The backbone compact needs none.") from error
+        raise MissingAsset(
+            f"{error} Or set its path with --checkpoint. The compact backbone needs no checkpoint."
+        ) from error
 
 
 def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: TrainConfig) -> dict[str, str]:
@@ -111,8 +113,8 @@ def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: Tra
     }
     if not photographs:
         raise DataError(
-            "The compact backbone is aligned on the training faces' photographs, and this manifest has no pair with "
-            "one. Take a snapshot that keeps the origin ground_truth."
+            "The compact backbone is aligned on photographs of training faces, but no pair of this manifest has one. "
+            "Take a snapshot that includes the origin ground_truth."
         )
     if not run.start.exists():
         model = backbones.open_compact(config.seed)
@@ -125,7 +127,7 @@ def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: Tra
 
 
 def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
-    """The backbone as it was before training."""
+    """Open the backbone as it was before training."""
     if start["backbone"] == "compact":
         return frm.load(run.start)
     return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)

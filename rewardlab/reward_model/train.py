@@ -24,15 +24,14 @@ from rewardlab.training.loop import Loop, Tell, holding, precision
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 
-MAX_SCALE = 100.0  # CLIP's bound on 1 / tau, kept by HPSv2
+MAX_SCALE = 100.0  # CLIP's and HPSv2's upper bound of 1 / tau
 OUT_OF_MEMORY = (
-    "The memory is full. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower "
-    "--image-layers."
+    "Out of memory. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower --image-layers."
 )
 
 
 class PairTask(nn.Module):
-    """What the processes share: a batch in, the logits s1 - s2 of its pairs out."""
+    """The module that is distributed over processes: a batch -> the logits s1 - s2 of its pairs."""
 
     def __init__(self, model: FaceRewardModel) -> None:
         super().__init__()
@@ -51,9 +50,9 @@ def train(
     device: str | None = None,
     tell: Tell = lambda progress: None,
 ) -> None:
-    """Train a prepared run to its end, from its checkpoint if it has one. Every process calls this alike.
+    """Train a prepared run to its end, from its checkpoint if there is one. Call this in every process.
 
-    Raises `TrainError`; the run's status then says the same.
+    Raises `TrainError`, whose message is also written to the run's status.
     """
     config = TrainConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
@@ -74,8 +73,8 @@ class Trainer:
         self.shares = accelerator.num_processes * config.accumulation
         if config.faces_per_step % self.shares:
             raise loop.failed(
-                f"{config.faces_per_step} faces a step cannot be divided into {accelerator.num_processes} processes x "
-                f"{config.accumulation} micro-batches: choose --faces-per-step as a multiple of {self.shares}."
+                f"{config.faces_per_step} faces per step cannot be divided into {accelerator.num_processes} processes "
+                f"x {config.accumulation} micro-batches: choose --faces-per-step as a multiple of {self.shares}."
             )
         self.model = open_start(run.description().start, run, config)
         backbones.lock(self.model, image_layers=config.image_layers, text_layers=config.text_layers)
@@ -104,11 +103,11 @@ class Trainer:
             self.loop.show()
             self.loop.run.cut_curve(self.loop.step)
             if self.loop.step == 0:
-                self.look_at_gold()
+                self.evaluate_on_gold()
         window = Window(self.accelerator.device)
         batches = iter(self._loader())
         for items in self._plan(self.step):
-            # Of all pairs of the step, whichever process has them: the loss is their weighted mean.
+            # Over all processes: the loss is the weighted mean of all pairs of the step.
             total_weight = math.fsum(pair.weight for item in items for pair in self.groups[item.group].pairs)
             self._set_rate()
             for micro in range(self.config.accumulation):
@@ -156,13 +155,13 @@ class Trainer:
             group["lr"] = self.config.rate(self.step)
 
     def _accumulate(self, batch: Batch, total_weight: float, window: "Window", *, last: bool) -> None:
-        """Gradients of a micro-batch are added up; processes exchange them with the last one only."""
-        waits = nullcontext() if last else self.accelerator.no_sync(self.task)
-        with waits, self.accelerator.autocast():
+        """Add the gradients of a micro-batch; processes exchange them only after the last one."""
+        synced = nullcontext() if last else self.accelerator.no_sync(self.task)
+        with synced, self.accelerator.autocast():
             logits = self.task(batch).float()
             each = losses.preference_losses(logits, batch.p_first) * batch.weight
             loss = each.sum() / total_weight
-            # Gradients are averaged over processes, and are wanted summed.
+            # Processes average their gradients, but the sum is needed.
             self.accelerator.backward(loss * self.accelerator.num_processes)
         self.loop.require_finite(loss)
         window.add(loss.detach(), logits.detach(), batch)
@@ -175,7 +174,7 @@ class Trainer:
             self._log(window)
         if self.accelerator.is_main_process:
             if self.step % config.evaluate_every == 0 or is_last:
-                gold = self.look_at_gold()
+                gold = self.evaluate_on_gold()
             if self.step % config.save_every == 0 or is_last:
                 checkpoint.save(self.loop.run.checkpoint, self._parts(), step=self.step)
                 self.loop.saved = self.step
@@ -188,8 +187,8 @@ class Trainer:
             self.loop.tensorboard({"loss": point.loss, "learning rate": self.config.rate(self.step - 1)})
             self.loop.tensorboard({f"pair accuracy/{origin}": share for origin, share in point.accuracy.items()})
 
-    def look_at_gold(self) -> float | None:
-        """Agreement on the gold set as it is now, for the curve. Nothing is decided by it."""
+    def evaluate_on_gold(self) -> float | None:
+        """Append the current agreement on the gold set to the curve. It is not used for selection."""
         if not self.gold:
             return None
         shares = margins.gold_agreement(
@@ -208,7 +207,7 @@ class Trainer:
 
 
 class Window:
-    """What happened since the last point of the curve; the sums stay on the device."""
+    """Sums since the last point of the curve, kept on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -218,7 +217,7 @@ class Window:
     def _clear(self) -> None:
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.right = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
-        self.asked = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
+        self.decided = torch.zeros(len(ORIGINS), dtype=torch.float64, device=self.device)
         self.pairs = self.steps = 0
         self.waited = 0.0
         self.since = time.perf_counter()
@@ -228,22 +227,22 @@ class Window:
         agree = losses.agreements(logits, batch.p_first).double()
         self.loss += loss
         self.right.index_add_(0, batch.origin[decided], agree[decided])
-        self.asked.index_add_(0, batch.origin[decided], torch.ones_like(agree[decided]))
+        self.decided.index_add_(0, batch.origin[decided], torch.ones_like(agree[decided]))
         self.pairs += len(logits)
 
     def close(self, step: int, accelerator: Accelerator) -> tuple[FrmPoint, float]:
-        """Return the point, summed over processes, and the pairs a second; start anew."""
+        """Return the point, summed over processes, and the pairs per second; reset the sums."""
         seconds = time.perf_counter() - self.since
-        sums = torch.cat([self.loss[None], self.right, self.asked])
+        sums = torch.cat([self.loss[None], self.right, self.decided])
         loss, *counts = accelerator.reduce(sums, "sum").tolist()
-        right, asked = counts[: len(ORIGINS)], counts[len(ORIGINS) :]
+        right, decided = counts[: len(ORIGINS)], counts[len(ORIGINS) :]
         self.last_loss = loss / self.steps
         point = FrmPoint(
             step=step,
             loss=self.last_loss,
             accuracy={
                 origin: hits / pairs if pairs else None
-                for origin, hits, pairs in zip(ORIGINS, right, asked, strict=True)
+                for origin, hits, pairs in zip(ORIGINS, right, decided, strict=True)
             },
             data_wait=round(self.waited / seconds, 4),
         )

@@ -1,1 +1,1 @@
-"""What every training shares: run folders, checkpoints, the loop, the schedule of faces."""
+"""Code that all trainings share: run folders, checkpoints, the loop, the schedule of faces."""

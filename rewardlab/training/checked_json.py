@@ -1,7 +1,6 @@
-"""JSON that another program wrote, perhaps half of it: decoded by a schema of msgspec structs.
+"""Decoding of JSON from other programs, possibly truncated, by a schema of msgspec structs.
 
-The schema is strict about types and ignores keys that it does not know. What is wrong is described by its key, in
-words for a page.
+The schema is strict about types and ignores unknown keys. Errors name the key and can be shown on a page.
 """
 
 import datetime as dt
@@ -16,14 +15,14 @@ from msgspec import UNSET, Struct
 T = TypeVar("T")
 LONGEST_QUOTED = 60  # characters of a key or a value in a message
 
-# The bounds refuse infinity and NaN, which Python's JSON writes and reads, and what no figure of a run can be.
+# The bounds reject infinity and NaN, which Python's JSON writes and reads, and implausible figures.
 Figure = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 MEANINGS = {
     float: "is not a finite number",
     int: "is not a count",
-    str: "is not a text",
+    str: "is not a string",
     bool: "is neither true nor false",
     list: "is not a list",
     dict: "is not an object",
@@ -32,16 +31,16 @@ MEANINGS = {
 
 
 class Unreadable(ValueError):
-    """What is wrong with a file, in words for a page."""
+    """A file cannot be used; the message can be shown on a page."""
 
 
 def read(path: Path, kind: type[T]) -> T:
-    """Decode a file of which every value must fit. Raises `Unreadable`."""
+    """Decode a file in which every value must match the schema. Raises `Unreadable`."""
     return decode(_content(path), kind, path.name)
 
 
 def read_what_fits(path: Path, kind: type[T], problems: list[str]) -> T:
-    """Decode a file; what does not fit is described in `problems`. Raises `Unreadable` if nothing of it can be used."""
+    """Decode a file; values that do not match are described in `problems`. Raises `Unreadable` if nothing is usable."""
     found = decode_what_fits(_content(path), kind, path.name, problems)
     if found is None:
         raise Unreadable(problems[0])
@@ -58,7 +57,7 @@ def _content(path: Path) -> bytes:
 
 
 def decode(data: bytes, kind: type[T], where: str) -> T:
-    """Decode JSON of which every value must fit. Raises `Unreadable`, which names the first that does not."""
+    """Decode JSON in which every value must match the schema. Raises `Unreadable` naming the first that does not."""
     problems: list[str] = []
     found = decode_what_fits(data, kind, where, problems)
     if found is None or problems:
@@ -67,19 +66,19 @@ def decode(data: bytes, kind: type[T], where: str) -> T:
 
 
 def decode_what_fits(data: bytes, kind: type[T], where: str, problems: list[str]) -> T | None:
-    """Decode JSON, describe each value that does not fit in `problems`, and use its default instead.
+    """Decode JSON, describe each value that does not match in `problems`, and use its default instead.
 
-    None: there is no JSON, or a value without a default does not fit.
+    Returns None if the data is not JSON or a value without a default does not match.
     """
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass  # json reads a little more, such as NaN, and so the value can be named
+        pass  # json accepts a little more, such as NaN, so that the value can be named
     try:
         value = json.loads(data)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be shown on any page
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown on a page
     except (ValueError, RecursionError):
-        problems.append(f"{where} is not JSON, or not all of it is there")
+        problems.append(f"{where} is not valid JSON, or is truncated")
         return None
     found = _what_fits(value, kind, where, "", problems)
     return None if found is UNSET else found
@@ -88,7 +87,7 @@ def decode_what_fits(data: bytes, kind: type[T], where: str, problems: list[str]
 def encode(value: Struct, *, indent: int | None = None) -> bytes:
     """Encode a struct.
 
-    Python's json writes it: msgspec would write a figure that is not finite as null, which reads as not measured.
+    Python's json is used because msgspec writes non-finite figures as null, which means not measured.
     """
     plain = msgspec.to_builtins(value, builtin_types=(dt.datetime,), enc_hook=_number)
     return json.dumps(plain, indent=indent, default=dt.datetime.isoformat).encode()
@@ -101,9 +100,9 @@ def _number(value: object) -> float:
 
 
 def _what_fits(value: Any, kind: Any, where: str, name: str, problems: list[str]) -> Any:
-    """Convert `value` without the parts that do not fit; return UNSET if nothing is left of it.
+    """Convert `value` without the parts that do not match; return UNSET if nothing is left.
 
-    where: the file or line and the keys that lead to `name`, which is empty for the whole.
+    where: the file or line and the keys above `name`, which is empty for the whole document.
     """
     try:
         return msgspec.convert(value, kind)
@@ -122,12 +121,12 @@ def _what_fits(value: Any, kind: Any, where: str, name: str, problems: list[str]
         rows = [_what_fits(row, parts[0], inner, _entry(n, row), problems) for n, row in enumerate(value, start=1)]
         return [row for row in rows if row is not UNSET]
     meaning = f"has an unknown value: {str(value)[:LONGEST_QUOTED]}" if origin is Literal else MEANINGS[origin]
-    problems.append(_said(where, name, meaning))
+    problems.append(_message(where, name, meaning))
     return UNSET
 
 
 def _entry(number: int, row: Any) -> str:
-    """Name an entry of a list by its number, and by its first value if that is a text."""
+    """Name an entry of a list by its number, and by its first value if that is a string."""
     first = next(iter(row.values()), None) if isinstance(row, dict) else None
     return f"entry {number} ({first})" if isinstance(first, str) else f"entry {number}"
 
@@ -138,7 +137,7 @@ def _what_fits_of_struct(value: dict[str, Any], kind: type[Struct], where: str, 
         if field.name in value:
             found[field.name] = _what_fits(value[field.name], field.type, where, field.name, problems)
         elif field.required:
-            problems.append(_said(where, field.name, "is missing"))
+            problems.append(_message(where, field.name, "is missing"))
             return UNSET
         if field.required and found[field.name] is UNSET:
             return UNSET
@@ -146,7 +145,7 @@ def _what_fits_of_struct(value: dict[str, Any], kind: type[Struct], where: str, 
 
 
 def _plain_kind(kind: Any) -> Any:
-    """Strip the bounds, and the null or absence that is allowed as well."""
+    """Strip bounds, None and UNSET from a type."""
     if get_origin(kind) is Annotated:
         return _plain_kind(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
@@ -154,5 +153,5 @@ def _plain_kind(kind: Any) -> Any:
     return kind
 
 
-def _said(where: str, name: str, meaning: str) -> str:
+def _message(where: str, name: str, meaning: str) -> str:
     return f"{where}: “{name[:LONGEST_QUOTED]}” {meaning}" if name else f"{where} {meaning}"

@@ -1,4 +1,4 @@
-"""The state of a training as one safetensors file: the weights that train, Adam's moments and steps, and the step."""
+"""Training state in one safetensors file: trainable weights, Adam's moments and steps, and the training step."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 STATE = ("exp_avg", "exp_avg_sq", "step")
 
-# What trains, by a prefix of its names: a module and its optimizer.
+# Prefix of parameter names -> a trained module and its optimizer.
 Parts = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 class CheckpointError(ValueError):
-    """The checkpoint cannot be read, or is of another model."""
+    """The checkpoint cannot be read, or belongs to another model."""
 
 
 def save(path: Path, parts: Parts, *, step: int) -> None:
-    """Replace the file at `path` in one step; what was there stays if this fails (then an `OSError` is raised)."""
+    """Replace the file at `path` atomically. On failure the old file is kept and `OSError` is raised."""
     tensors: dict[str, Tensor] = {}
     for name, parameter, optimizer in _trainable(parts):
         tensors[f"weight/{name}"] = parameter.detach()
@@ -42,7 +42,7 @@ def save(path: Path, parts: Parts, *, step: int) -> None:
 
 
 def saved_step(path: Path) -> int:
-    """0 if nothing was saved yet. Raises `CheckpointError`."""
+    """Return the saved step; 0 if there is no checkpoint. Raises `CheckpointError`."""
     if not path.exists():
         return 0
     try:
@@ -50,7 +50,9 @@ def saved_step(path: Path) -> int:
             step: int = json.loads(file.metadata()["step"])
             return step
     except (SafetensorError, KeyError, TypeError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}. Delete it to start the run anew.") from error
+        raise CheckpointError(
+            f"{path} cannot be read: {error}. Delete it to restart the run from the beginning."
+        ) from error
 
 
 def restore(path: Path, parts: Parts) -> int:
@@ -59,7 +61,9 @@ def restore(path: Path, parts: Parts) -> int:
     stored = load_file(path)
     trainable = list(_trainable(parts))
     if {name for name in stored if name.startswith("weight/")} != {f"weight/{name}" for name, _, _ in trainable}:
-        raise CheckpointError(f"{path} is of another model, or of one with other layers locked")
+        raise CheckpointError(
+            f"{path} belongs to another model, or to one with other trainable layers. Delete it to restart the run."
+        )
     with torch.no_grad():
         for name, parameter, optimizer in trainable:
             parameter.copy_(stored[f"weight/{name}"])

@@ -1,6 +1,7 @@
-"""evaluation/results.json of a run folder: what `evaluate_frm` and `evaluate` found.
+"""Schema of evaluation/results.json in a run folder: the results of `evaluate_frm` and `evaluate`.
 
-Web processes read it too, so nothing here loads torch. Every value has a default: a page shows what is there.
+Web processes import this module, so it must not load torch. Every value has a default, so that a page can show
+incomplete results.
 """
 
 from datetime import datetime
@@ -18,7 +19,7 @@ class GoldFacts(Struct, frozen=True, kw_only=True):
     contested: Count | None = None
     decided: Count | None = None
     anchored: Count | None = None
-    simulated: bool = False  # whether the labels are
+    simulated: bool = False  # whether simulated annotators gave the labels
     sha256: str = ""
 
 
@@ -84,7 +85,7 @@ class FrmResults(Struct, frozen=True, kw_only=True):
 class EvaluatedFaces(Struct, frozen=True, kw_only=True):
     split: str = ""
     count: Count = 0
-    # Faces left out because they monitored a training; format 1 calls the two as below.
+    # Faces that were left out because they monitored a training. Format 1 uses the names given here.
     monitored_left_out: Count = field(default=0, name="watched_out")
     with_monitored: bool = field(default=False, name="with_watched")
     sha256: str = ""
@@ -136,7 +137,7 @@ class ComparisonResults(Struct, frozen=True, kw_only=True):
     faces: EvaluatedFaces = field(default_factory=EvaluatedFaces)
     base: str | None = None
     simulated: bool | None = None  # whether a reward model learned from simulated labels
-    frm: dict[str, str | None] = {}  # runs of reward models, by what they do here
+    frm: dict[str, str | None] = {}  # runs of reward models, by their role
     metrics: list[MetricColumn] = []
     rows: list[RestorerRow] = []
     unavailable: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What every training shares: its step, its status, its TensorBoard, and what is said when it stops."""
+"""The training loop that all trainings share: step, status, TensorBoard and errors."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ STATUS_SECONDS = 1.0
 
 
 class TrainError(RuntimeError):
-    """The training cannot start or go on; the message says why, what to do, and what the last good state is."""
+    """The training cannot start or continue; the message says why, what to do, and which state is saved."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ Tell = Callable[[Progress], None]
 
 
 class Loop:
-    """The frame of one process's training: only the main process writes."""
+    """Step and status of one training process; only the main process writes."""
 
     def __init__(self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Unit) -> None:
         self.run, self.total, self.accelerator, self.tell, self.unit = run, total, accelerator, tell, unit
@@ -48,11 +48,11 @@ class Loop:
 
     @contextmanager
     def guarded(self, *, when_full: str) -> Iterator[None]:
-        """Faults end as a status and a `TrainError` in words; `when_full` is the remedy for full memory."""
+        """Turn errors into a status and a `TrainError`. when_full: message for out-of-memory errors."""
         try:
             yield
         except KeyboardInterrupt:
-            self.write_status("stopped", f"Stopped by hand. The same command goes on from step {self.saved}.")
+            self.write_status("stopped", f"Interrupted. Run the same command to resume from step {self.saved}.")
             raise
         except TrainError:
             raise
@@ -66,9 +66,9 @@ class Loop:
         except OSError as error:
             if runs.is_disk_full(error):
                 raise self.failed(
-                    f"The disk of {self.run.folder} is full. Free space and run the same command"
+                    f"The disk of {self.run.folder} is full. Free space and run the same command again"
                 ) from error
-            raise self.failed(f"{error}. Run the same command once that is fixed") from error
+            raise self.failed(f"{error}. Fix this and run the same command again") from error
         except Exception as error:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise
@@ -86,7 +86,7 @@ class Loop:
             self.show_life()
 
     def show_life(self) -> None:
-        """A status that is not renewed for minutes reads as interrupted."""
+        """Refresh the status: a run whose status is minutes old is shown as interrupted."""
         if time.monotonic() - self._status_at > STATUS_SECONDS:
             self._status_at = time.monotonic()
             self.write_status("running")
@@ -96,7 +96,7 @@ class Loop:
             self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
 
     def failed(self, reason: str) -> TrainError:
-        """The error to raise, after the status was told as far as the disk allows."""
+        """Return the error to raise, after writing the status if possible."""
         good = f"step {self.saved} in {self.run.checkpoint}" if self.saved else "the start: nothing was saved yet"
         message = f"{reason.rstrip('.')}. The last good state is {good}."
         try:
@@ -115,25 +115,25 @@ class Loop:
                 self._writer.add_scalar(name, value, self.step)
 
     def finish(self, note: str = "") -> None:
-        """The results are written: say so."""
+        """Set the status to done; call this after the results are written."""
         self.write_status("done", note)
         if self._writer:
             self._writer.close()
 
 
 def holding(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
-    """The run's lock, in the main process."""
+    """Return the run's lock in the main process, and a null context in others."""
     return run.held() if accelerator.is_main_process else nullcontext()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of a GPU, or of the machine: torch's CPU allocator says it in words only."""
+    """Check whether a GPU or the machine is out of memory; torch's CPU allocator reports it only in the message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def precision(wanted: str, device: str | None) -> Literal["bf16", "no"]:
-    """accelerate's word for auto, fp32 or bf16 on this device. Raises `TrainError`."""
+    """Convert auto, fp32 or bf16 to accelerate's value for this device. Raises `TrainError`."""
     has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "bf16" and not has_bf16:
-        raise TrainError("This device has no bf16: leave --precision at auto, or use fp32.")
+        raise TrainError("This device does not support bf16: use --precision auto or fp32.")
     return "bf16" if has_bf16 and wanted != "fp32" else "no"

@@ -1,6 +1,6 @@
-"""The JSON of a run folder: one schema for what writes it and what reads it.
+"""Schema of the JSON files in a run folder, for writing and reading.
 
-Web processes read runs too, so nothing here loads torch.
+Web processes import this module, so it must not load torch.
 """
 
 from datetime import datetime
@@ -12,14 +12,14 @@ from msgspec import Struct, field
 
 from rewardlab.training.checked_json import Count, Figure, Unreadable, decode, decode_what_fits, read
 
-VERSION = 1  # of the whole folder; config.json names it
+VERSION = 1  # of the run folder, stored in config.json
 
 State = Literal["running", "done", "failed", "stopped", "waiting"]
 Unit = Literal["pairs", "images"]
 
 
 class DataHeader(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The header of a manifest of preferences, or of a list of faces: what the run learned from."""
+    """Header of the manifest or list of faces that the run was trained on."""
 
     sha256: str = ""
     rows: Count = 0
@@ -32,32 +32,32 @@ class DataHeader(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Description(Struct, frozen=True, kw_only=True):
-    """config.json: what a run is, written before its first step."""
+    """config.json: the description of a run, written before its first step."""
 
-    version: int = VERSION  # the folders of version 1 were at first written without it
+    version: int = VERSION  # early folders of version 1 lack it
     kind: str  # frm, base, refl or evaluation
     name: str = ""
     created: datetime
     config: dict[str, Any] = {}
-    start: dict[str, str] = {}  # what it began from: a backbone or base, files, other runs
+    start: dict[str, str] = {}  # initial model: a backbone or base, files, other runs
     images: str = ""
     manifest: DataHeader = field(default_factory=DataHeader)
     faces: DataHeader = field(default_factory=DataHeader)
-    training_pairs: dict[str, Count] = {}  # that a reward model learns from, by origin of the label
+    training_pairs: dict[str, Count] = {}  # training pairs of a reward model, by label origin
     code: dict[str, str] = {}
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """status.json: how far a run is."""
+    """status.json: the progress of a run."""
 
     state: State
     step: Count = 0
     total: Count = 0
     updated: datetime | None = None
     error: str = ""
-    rate: Figure | None = None  # units a second
+    rate: Figure | None = None  # units per second
     unit: Unit | None = None
-    pairs_per_second: Figure | msgspec.UnsetType | None = msgspec.UNSET  # the rate, as it was called at first
+    pairs_per_second: Figure | msgspec.UnsetType | None = msgspec.UNSET  # the rate in early folders
 
     @property
     def units_per_second(self) -> float | None:
@@ -65,7 +65,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class BasePoint(Struct, frozen=True, kw_only=True):
-    """A line of curve.jsonl: a step of the training of a base restorer."""
+    """A line of curve.jsonl: a training step of a base restorer."""
 
     step: Count
     loss: Figure | None = None
@@ -73,7 +73,7 @@ class BasePoint(Struct, frozen=True, kw_only=True):
 
 
 class FrmPoint(Struct, frozen=True, kw_only=True):
-    """A step of the training of a reward model."""
+    """A training step of a reward model."""
 
     step: Count
     loss: Figure | None = None
@@ -82,14 +82,14 @@ class FrmPoint(Struct, frozen=True, kw_only=True):
 
 
 class Term(Struct, frozen=True):
-    """A term of the loss, without its weight, and the norm of its gradient, with it."""
+    """A term of the loss: its unweighted value, and the norm of its weighted gradient."""
 
     value: Figure | None = None
     gradient: Figure | None = None
 
 
 class ReflPoint(Struct, frozen=True, kw_only=True):
-    """A step of a tuning with a reward model."""
+    """A step of tuning with a reward model."""
 
     step: Count
     loss: Figure | None = None
@@ -122,7 +122,7 @@ class Change(Struct, frozen=True):
 
 
 class HeldOutPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a restorer did on the held-out faces at a step. The start has no alarms and no difference against itself."""
+    """Metrics of a restorer on the held-out faces at a step. Step 0 has no alarms and no difference from the start."""
 
     step: Count
     held_out: dict[str, Figure | None]
@@ -137,7 +137,7 @@ TRAINING_POINTS: dict[str, type[TrainingPoint]] = {"frm": FrmPoint, "base": Base
 
 
 class _Keys(Struct):
-    """Which kind of point a line is."""
+    """The keys that tell kinds of points apart."""
 
     gold: Any = msgspec.UNSET
     held_out: Any = msgspec.UNSET
@@ -153,11 +153,11 @@ class _Step(Struct):
 
 def read_description(folder: Path) -> Description:
     """Read config.json. Raises `Unreadable`, for a run of another version too."""
-    found = read(folder / "config.json", _Versioned)  # before all else: another version may have other keys
+    found = read(folder / "config.json", _Versioned)  # first, since another version may have other keys
     if found.version != VERSION:
         raise Unreadable(
-            f"config.json is of version {found.version}, and this program reads version {VERSION}: update the program "
-            "to read this run"
+            f"config.json has version {found.version}, but this program reads version {VERSION}: update the program to "
+            "read this run"
         )
     return read(folder / "config.json", Description)
 
@@ -168,9 +168,9 @@ def read_status(folder: Path) -> Status:
 
 
 def decode_point(line: bytes, kind: str, where: str, problems: list[str]) -> Point | None:
-    """Decode a line of the curve of a run of this kind; the figures that do not fit are described in `problems`.
+    """Decode a line of the curve of a run of this kind; values that do not match are described in `problems`.
 
-    None: nothing of it can be used.
+    Returns None if nothing in the line is usable.
     """
     keys = decode_what_fits(line, _Keys, where, problems)
     if keys is None:
@@ -183,5 +183,5 @@ def decode_point(line: bytes, kind: str, where: str, problems: list[str]) -> Poi
 
 
 def step_of(line: bytes) -> int:
-    """The step of a line of a curve, whatever else it says. Raises `Unreadable`."""
+    """Return the step of a line of a curve and ignore all else. Raises `Unreadable`."""
     return decode(line, _Step, "the line").step

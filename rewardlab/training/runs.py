@@ -1,6 +1,7 @@
-"""A run is a folder: configuration, frozen manifest, curve, status, checkpoint, results. Nothing else knows of it.
+"""Runs: folders with a configuration, a copy of the manifest, the curve, the status, a checkpoint and results.
 
-Copied from a GPU machine into the web app's run folder, it shows there.
+Nothing outside the folder refers to a run: one that is copied from a GPU machine into the web app's run folder appears
+there.
 """
 
 import errno
@@ -30,7 +31,7 @@ P = TypeVar("P", bound=Point)
 
 
 class RunError(ValueError):
-    """The folder is not a run, or not the run that is meant; the message says what to do."""
+    """The folder is not a run, or not a suitable one; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Run:
 
     @property
     def start(self) -> Path:
-        """The compact backbone before training; other backbones start from a file of the user's."""
+        """The compact backbone before training; other backbones start from a user's file."""
         return self.folder / "start"
 
     @property
@@ -56,7 +57,7 @@ class Run:
 
     @property
     def faces(self) -> Path:
-        """The photographs that a restorer's training reads."""
+        """The list of photographs on which a restorer is trained."""
         return self.folder / "faces.jsonl"
 
     @property
@@ -75,7 +76,7 @@ class Run:
         return self.model.exists() and status is not None and status.state == "done"
 
     def description(self) -> Description:
-        """Read what `create` wrote. Raises `RunError`."""
+        """Read config.json. Raises `RunError`."""
         try:
             return run_schema.read_description(self.folder)
         except Unreadable as error:
@@ -92,8 +93,10 @@ class Run:
         faces: dict[str, Any] | None = None,
         training_pairs: Mapping[str, int] | None = None,
     ) -> None:
-        """Write config.json. `header` and `faces`: of the manifest and of the list of faces, which must be there
-        already: whoever sees a config.json sees a whole run."""
+        """Write config.json. header, faces: headers of the manifest and of the list of faces.
+
+        Write these two files first: a folder with a config.json counts as a complete run.
+        """
         description = Description(
             kind=kind,
             name=self.name,
@@ -109,28 +112,28 @@ class Run:
         write_atomic(self.folder / "config.json", checked_json.encode(description, indent=2))
 
     def reconfigure(self, config: Any) -> None:
-        """Continue with a configuration that differs in what is free to change."""
+        """Replace the configuration by one that differs only in options that may change."""
         self.description()
         path = self.folder / "config.json"
-        written = json.loads(path.read_bytes()) | {"config": asdict(config)}  # with keys that the schema ignores
+        written = json.loads(path.read_bytes()) | {"config": asdict(config)}  # keeps keys that the schema ignores
         write_atomic(path, json.dumps(written, indent=2).encode())
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let only one process prepare or train a run. Raises `RunError`.
+        """Lock the run, so that only one process prepares or trains it. Raises `RunError`.
 
-        The lock ends with the process that took it, however that ends: filelock closes it in forked processes, so the
-        workers that load data do not keep it. Its file lies beside the folder, which may be replaced meanwhile.
+        The lock ends with the process that took it, even if that is killed: filelock closes it in forked processes, so
+        workers that load data do not keep it. Its file is next to the folder, since the folder may be replaced.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # The holder has a file of its own, since Windows lets nobody read a file that is locked.
+        # The holder's process id is in a separate file, since a locked file cannot be read on Windows.
         holder = self.folder.with_name(f".{self.name}.holder")
         lock = FileLock(self.folder.with_name(f".{self.name}.lock"), timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
-            process = holder.read_text() if holder.exists() else "that is just starting"
-            raise RunError(f"The run {self.name} is locked by process {process}: wait for it") from error
+            process = f"process {holder.read_text()}" if holder.exists() else "another process"
+            raise RunError(f"The run {self.name} is locked by {process}: wait until it has finished") from error
         try:
             holder.write_text(str(os.getpid()))
             yield
@@ -138,7 +141,7 @@ class Run:
             lock.release()
 
     def status(self) -> Status | None:
-        """Read status.json; None if it is not there or cannot be read."""
+        """Read status.json; None if it is missing or cannot be read."""
         try:
             return run_schema.read_status(self.folder)
         except Unreadable:
@@ -154,7 +157,7 @@ class Run:
         rate: float | None = None,
         unit: Unit = "pairs",
     ) -> None:
-        """rate: units a second."""
+        """Write status.json. rate: units per second."""
         status = Status(state=state, step=step, total=total, updated=_now(), error=error, rate=rate, unit=unit)
         write_atomic(self.folder / "status.json", checked_json.encode(status))
 
@@ -163,7 +166,7 @@ class Run:
             file.write(checked_json.encode(point) + b"\n")
 
     def points(self) -> list[Point]:
-        """Read the curve. A figure that is not finite is None. Raises `RunError` for a line that is not a point."""
+        """Read the curve. Non-finite figures become None. Raises `RunError` for a line that is not a point."""
         lines = self._lines()
         kind = self.description().kind if lines else ""
         points = []
@@ -176,11 +179,11 @@ class Run:
         return points
 
     def points_of(self, kind: type[P]) -> list[P]:
-        """Read the points of one kind. Raises `RunError` as `points` does."""
+        """Read the points of one kind. Raises `RunError` like `points`."""
         return [point for point in self.points() if isinstance(point, kind)]
 
     def cut_curve(self, step: int) -> None:
-        """Forget what came after the checkpoint: it is about to be computed again."""
+        """Remove the points after the step of the checkpoint, since they will be recomputed."""
         try:
             kept = [line + b"\n" for line in self._lines() if run_schema.step_of(line) <= step]
         except Unreadable as error:
@@ -188,19 +191,19 @@ class Run:
         write_atomic(self.curve, b"".join(kept))
 
     def _lines(self) -> list[bytes]:
-        """Read the curve without a last line that was cut off by a kill."""
+        """Read the curve, without a last line that is incomplete because the process was killed."""
         return self.curve.read_bytes().split(b"\n")[:-1] if self.curve.exists() else []
 
 
 def open_run(root: Path, name: str) -> Run:
-    """The run `name` under `root`. Raises `RunError` for a name that is not a plain name."""
+    """Return the run `name` in `root`. Raises `RunError` if the name is not valid."""
     if not NAME.fullmatch(name):
-        raise RunError(f"{name!r} is not a valid name of a run: use letters, digits, dots, dashes and underscores")
+        raise RunError(f"{name!r} is not a valid run name: use letters, digits, dots, dashes and underscores")
     return Run(root / name)
 
 
 def code_version() -> dict[str, str]:
-    """The commit (with a plus if files were changed since) and the versions of what computes."""
+    """Return the commit (with a plus if tracked files were changed since) and versions of Python and packages."""
     return {
         "commit": _commit(),
         "python": platform.python_version(),
@@ -227,16 +230,16 @@ def _now() -> datetime:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Out of space or over quota; safetensors tells it in words only."""
+    """Check for a full disk or quota; safetensors reports it only in the message."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def finished(run: Run | None, kind: str, option: str, what: str) -> Run:
-    """`run` if it is a finished one of this kind. Raises `RunError` that names the option it was given with."""
+    """Return `run` if it is finished and of this kind. Raises `RunError`, which names the option."""
     if run is None:
         raise RunError(f"{option} RUN is needed, {what}.")
     if (actual := run.description().kind) != kind:
         raise RunError(f"{option} {run.name}: this run is of kind {actual}, not {kind}.")
     if not run.is_done():
-        raise RunError(f"{option} {run.name}: this run is not done, give its command again.")
+        raise RunError(f"{option} {run.name}: this run is not done; run its command again.")
     return run

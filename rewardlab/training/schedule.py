@@ -1,4 +1,4 @@
-"""Which faces a step sees: a function of seed and step alone."""
+"""Schedule of faces: the faces of a step depend only on seed and step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Item:
 
 
 def plan(groups: int, *, faces_per_step: int, seed: int, mirror: bool, start: int = 0) -> Iterator[list[Item]]:
-    """The items of step `start`, `start` + 1, ...: one random order of all groups after the other."""
+    """Yield the items of step `start`, `start` + 1, ...; each epoch is a new random order of all groups."""
     stream = _stream(groups, seed=seed, mirror=mirror, start=start * faces_per_step)
     while True:
         yield list(islice(stream, faces_per_step))

@@ -269,9 +269,9 @@ def test_invalid_options_are_refused_with_reason(place):
         ("lanczos", "--metrics", "beauty"): "Unknown metric: beauty. Known: ssim, .*, fid",
         ("lanczos", "--trained-on", "beauty"): "Unknown metric: beauty",
         ("lanczos", "--frm", "nowhere"): r"There is no run nowhere in .* Known: frm-1, half",
-        ("lanczos", "--judge", "half"): "half is not finished",
+        ("lanczos", "--judge", "half"): "half is not (done|finished)",
         ("lanczos", "--frm", "frm-1", "--judge", "frm-1"): "--frm and --judge are both frm-1",
-        ("lanczos", "--name", "../up"): "not a valid name of a run",
+        ("lanczos", "--name", "../up"): "not a valid run name",
     }.items():
         with pytest.raises(CommandError, match=words):
             evaluate(*arguments)

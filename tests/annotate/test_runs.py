@@ -87,7 +87,7 @@ def test_unreadable_folders_are_listed_with_reason(lead, run_root):
     page = page_of(lead, "/runs/")
     assert "rename the folder" in page
     assert "config.json is missing" in page
-    assert "config.json is not JSON, or not all of it is there" in page
+    assert "config.json is not valid JSON, or is truncated" in page
     assert "config.json is not an object" in page
     assert "config.json: “manifest” is not an object" in page
     assert "status.json: “rate” is not a finite number" in page
@@ -107,10 +107,10 @@ def test_unreadable_folders_are_listed_with_reason(lead, run_root):
         ),
         ("config.json", '{"version": "new"}', "config.json: “version” is not a count"),
         ("config.json", '{"kind": "frm"}', "config.json: “created” is missing"),
-        ("config.json", "[" * 100_000, "config.json is not JSON"),
-        ("config.json", '{"kind": "\\ud800"}', "config.json is not JSON"),
+        ("config.json", "[" * 100_000, "config.json is not valid JSON"),
+        ("config.json", '{"kind": "\\ud800"}', "config.json is not valid JSON"),
         ("status.json", '{"state": "asleep"}', "status.json: “state” has an unknown value: asleep"),
-        ("status.json", '{"state": "done", "step": ' + "9" * 5000 + "}", "status.json is not JSON"),
+        ("status.json", '{"state": "done", "step": ' + "9" * 5000 + "}", "status.json is not valid JSON"),
     ],
 )
 def test_page_of_broken_run_shows_reason(lead, run_root, file, content, words):
@@ -142,7 +142,7 @@ def test_evaluation_is_shown_with_paper_figures(lead, run_root):
     assert "two annotators agree <strong>82.0% (78.0 to 86.0)</strong>" in page
     assert "Predicted probability against observed share" in page
     (folder / "evaluation" / "results.json").write_text('{"rows": [')
-    assert "results.json is not JSON" in page_of(lead, "/runs/frm-1/")
+    assert "results.json is not valid JSON" in page_of(lead, "/runs/frm-1/")
 
 
 def test_simulated_gold_labels_are_marked(lead, run_root):

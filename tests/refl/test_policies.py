@@ -153,7 +153,7 @@ def test_other_stable_diffusions_are_refused(copied):
     with pytest.raises(WeightsError, match=r"scheduler_config\.json says v_prediction.*768 px.*NaN"):
         open_stable_diffusion(copied)
     file.write_text(json.dumps(diffusion.SCHEDULER | {"beta_end": 0.02}))
-    with pytest.raises(WeightsError, match=r"scheduler_config\.json has another noise schedule.*beta_end 0\.02 instead of 0\.012"):
+    with pytest.raises(WeightsError, match=r"has another noise schedule.*beta_end 0\.02 instead of 0\.012"):
         open_stable_diffusion(copied)
     file.write_text("{")
     with pytest.raises(WeightsError, match=r"scheduler_config\.json cannot be read"):
@@ -168,7 +168,7 @@ def test_tensors_that_do_not_fit_the_folder_are_named(part, copied):
     name = some.removeprefix("text_model.")
     for changed, message in (
         ({key: value for key, value in state.items() if key != some}, f"missing: {name}"),
-        (state | {"strange.weight": torch.zeros(2)}, r"foreign: strange\.weight"),
+        (state | {"strange.weight": torch.zeros(2)}, r"unexpected: strange\.weight"),
         (state | {some: torch.zeros(3)}, name),
     ):
         save_file(changed, file, {"format": "pt"})
@@ -215,9 +215,9 @@ def test_osediff_checkpoints_that_do_not_fit_are_named(files, tmp_path):
     for changed, message in (
         ({"state_dict_unet": _without(unet, first)}, r"missing: conv_in\.lora_A\.default_encoder\.weight\."),
         ({"state_dict_unet": _without(unet, "conv_in.base_layer.bias")}, r"missing: conv_in\.base_layer\.bias"),
-        ({"state_dict_vae": vae | {"up.weight": torch.zeros(1)}}, r"foreign: up\.weight"),
-        ({"rank_vae": 8}, r"of another shape: .*lora_A.*\(4, .* instead of \(8, .*and \d+ more"),
-        ({modules: stored[modules][1:]}, r"foreign: encoder\.conv_in\.lora_A\S+ encoder\.conv_in\.lora_B"),
+        ({"state_dict_vae": vae | {"up.weight": torch.zeros(1)}}, r"unexpected: up\.weight"),
+        ({"rank_vae": 8}, r"wrong shape: .*lora_A.*\(4, .* instead of \(8, .*and \d+ more"),
+        ({modules: stored[modules][1:]}, r"unexpected: encoder\.conv_in\.lora_A\S+ encoder\.conv_in\.lora_B"),
         ({"unet_lora_others_modules": ["nowhere"]}, r"adapter default_others cannot be added.*nowhere"),
         ({"rank_unet": "4"}, r"adapter default_encoder cannot be added"),
     ):
@@ -323,13 +323,13 @@ def test_diffbir_checkpoints_that_do_not_fit_are_named(files, tmp_path):
         (_without(stored, "input_blocks.1.0.in_layers.0.bias"), r"missing: down_blocks\.0\.resnets\.0\.norm1\.bias"),
         (_without(stored, "middle_block.1.norm.weight"), r"missing: mid_block\.attentions\.0\.norm\.weight"),
         (_without(stored, first), r"missing: conv_in\.weight"),
-        (stored | {"strange.weight": torch.zeros(1)}, r"foreign: strange\.weight"),
-        (stored | {"input_blocks.1.0.more.weight": torch.zeros(1)}, r"foreign: input_blocks\.1\.0\.more\.weight"),
-        (stored | {"input_hint_block.0.weight": torch.zeros(1)}, r"foreign: input_hint_block\.0\.weight"),
-        (stored | {first: stored[first][:, :4]}, r"of another shape: .*\(16, 0, 3, 3\) instead of \(16, 4, 3, 3\)"),
+        (stored | {"strange.weight": torch.zeros(1)}, r"unexpected: strange\.weight"),
+        (stored | {"input_blocks.1.0.more.weight": torch.zeros(1)}, r"unexpected: input_blocks\.1\.0\.more\.weight"),
+        (stored | {"input_hint_block.0.weight": torch.zeros(1)}, r"unexpected: input_hint_block\.0\.weight"),
+        (stored | {first: stored[first][:, :4]}, r"wrong shape: .*\(16, 0, 3, 3\) instead of \(16, 4, 3, 3\)"),
         (
             {f"control_model.{key}": value for key, value in stored.items()} | {"betas": torch.zeros(1)},
-            "foreign: betas",
+            "unexpected: betas",
         ),
     ):
         torch.save(changed, file)

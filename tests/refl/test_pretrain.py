@@ -168,7 +168,7 @@ def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
         first = runs.open_run(place / "runs", given) if given else None
         with pytest.raises(runs.RunError, match=said):
             train_base.prepare(run, config, images=place / "images", stage_1=first)
-    with pytest.raises(runs.RunError, match="is for --variant multi-step"):
+    with pytest.raises(runs.RunError, match="applies to --variant multi-step"):
         train_base.prepare(run, CONFIG, images=place / "images", stage_1=stage_1(place))
     assert not run.exists()
 

@@ -342,7 +342,7 @@ def test_what_cannot_start_is_refused_by_name(place, config, tmp_path):
         prepared(place, config, "no", base=None)
     with pytest.raises(FileNotFoundError, match="stable-diffusion-2-1-base"):
         prepared(place, replace(PRESETS["osediff"], held_out=2), "no")
-    with pytest.raises(ValueError, match="residual is of a ControlNet"):
+    with pytest.raises(ValueError, match="residual needs a ControlNet"):
         prepared(place, replace(config, reg="residual"), "no")
     assert not (place / "runs" / "no").exists()
 
@@ -376,7 +376,7 @@ def test_faces_that_cannot_be_divided_and_settings_without_sense_say_so(place, c
     for wrong, said in (
         ({"eta": 2.0}, "eta must be in"),
         ({"lambda_reg": -1.0}, "lambdas must be finite and not negative"),
-        ({"base": "osediff"}, "residual is of a ControlNet"),
+        ({"base": "osediff"}, "residual needs a ControlNet"),
         ({"held_out": 0}, "held_out must be at least 1"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -1,4 +1,4 @@
-"""Captions: the template on real faces, and LLaVA's real code on a small random model of the true layout."""
+"""Captions: templates on real faces, and LLaVA's code on a small random model in the published layout."""
 
 import re
 
@@ -12,7 +12,7 @@ needs_demo = pytest.mark.skipif(
     reason="requirements-demo.txt is not installed",
 )
 
-# eyes, nose, mouth of a frontal face; the nose moves with the head
+# eyes, nose, mouth of a frontal face; turning the head moves the nose
 FRONTAL = (face_alignment.TEMPLATE / 2).astype(np.float32)
 BLANK = np.full((256, 256, 3), 128, np.uint8)
 
@@ -23,14 +23,14 @@ def with_nose_moved(pixels: float) -> np.ndarray:
     return moved
 
 
-def test_limit_words_keeps_whole_sentences_where_it_can():
+def test_limit_words_keeps_whole_sentences_if_possible():
     assert captions.limit_words("  The face\n of a man. ") == "The face of a man."
     assert captions.limit_words("One two three. Four five six.", 5) == "One two three."
     assert captions.limit_words("One two three, four five six", 3) == "One two three."
     assert len(captions.limit_words("word " * 100).split()) == captions.WORD_LIMIT
 
 
-def test_pose_is_read_from_the_nose():
+def test_pose_follows_offset_of_nose():
     assert captions.describe_pose(FRONTAL) == "front-facing"
     assert captions.describe_pose(with_nose_moved(-25)) == "turned to the left"
     assert captions.describe_pose(with_nose_moved(25)) == "turned to the right"
@@ -40,7 +40,7 @@ def test_pose_is_read_from_the_nose():
 
 
 @needs_demo
-def test_template_describes_real_faces_and_only_what_is_known():
+def test_template_caption_omits_unknown_facts():
     captioner = captions.TemplateCaptioner()
     files = sorted(assets.find("demo-faces").glob("*.jpg"))[:60:10]
     crops = [face_alignment.align(images.read(file), 192) for file in files]
@@ -56,7 +56,7 @@ def test_template_describes_real_faces_and_only_what_is_known():
 
 @pytest.fixture(scope="module")
 def tiny_llava(tmp_path_factory):
-    """A LLaVA of 60,000 random parameters, saved as the published one is."""
+    """A LLaVA with 60,000 random parameters, saved like the published model."""
     from rewardlab.torchvision_stub import ensure_torchvision
 
     ensure_torchvision()
@@ -101,8 +101,8 @@ def tiny_llava(tmp_path_factory):
     model = LlavaForConditionalGeneration(config)
     with torch.no_grad():
         for weights in model.parameters():
-            weights.mul_(10)  # so that attention attends, and what is seen changes what is said
-    model.generation_config.eos_token_id = None  # never ends by itself: the limits have to work
+            weights.mul_(10)  # so that attention is not uniform and the image affects the text
+    model.generation_config.eos_token_id = None  # generation never ends by itself: the limits have to apply
     model.save_pretrained(folder)
     LlavaProcessor(
         CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
@@ -118,18 +118,18 @@ def tiny_llava(tmp_path_factory):
     return folder
 
 
-def test_llava_answers_in_batches_within_the_word_limit(tiny_llava):
+def test_llava_batch_is_captioned_within_word_limit(tiny_llava):
     captioner = captions.LlavaCaptioner(tiny_llava, batch_size=2)
     assert captioner._prompt() == f"USER: <image>\n{captions.LLAVA_PROMPT} ASSISTANT:"
     pictures = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), np.uint8) for seed in range(3)]
     texts = captioner.caption(pictures, [None] * 3)
     assert len(texts) == 3 and all(0 < len(text.split()) <= captions.WORD_LIMIT for text in texts)
     assert not any(special in text for text in texts for special in ("<s>", "<image>", "<pad>"))
-    assert captioner.caption(pictures[1:2]) == texts[1:2]  # greedy, and batching is neutral
-    assert len(set(texts)) > 1  # the picture reaches the language model
+    assert captioner.caption(pictures[1:2]) == texts[1:2]  # greedy, so that batching changes nothing
+    assert len(set(texts)) > 1  # the image affects the text
 
 
-def test_missing_llava_says_what_from_where_and_whither(tmp_path, monkeypatch):
+def test_missing_llava_error_names_files_source_and_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path))
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -1,4 +1,4 @@
-"""Metrics of restored faces: known values on real faces, and networks of the published layouts with random weights."""
+"""Metrics of restored faces: known values on real faces, and random networks in the published layouts."""
 
 import socket
 from functools import cache
@@ -29,7 +29,7 @@ SIZE = 256
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     def refuse(self, address):
-        raise AssertionError(f"something wants to download from {address}")
+        raise AssertionError(f"a test tried to connect to {address}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
@@ -60,7 +60,7 @@ def measure(name: str, pictures: list[np.ndarray], references: list[np.ndarray])
 
 
 def randomised(network: nn.Module) -> nn.Module:
-    """Random everywhere, batch statistics too, but tame enough for finite outputs."""
+    """Randomise all tensors, including batch statistics, in ranges that keep the outputs finite."""
     torch.manual_seed(0)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
@@ -74,7 +74,7 @@ def save_as_published(network: nn.Module, file: Path, prefix: str = "module.") -
     return state
 
 
-def test_the_table_says_what_is_better_and_what_is_needed():
+def test_evaluation_metrics_have_direction_reference_and_assets():
     new = {name: metric for name, metric in metrics.METRICS.items() if name not in metrics.PAPER_METRICS}
     assert {name for name, metric in new.items() if metric.higher_is_better} == {"maniqa", "clipscore", "aesthetic"}
     assert {name for name, metric in new.items() if not metric.needs_reference} == {"maniqa", "aesthetic"}
@@ -84,7 +84,7 @@ def test_the_table_says_what_is_better_and_what_is_needed():
 
 @needs_pyiqa
 @pytest.mark.parametrize("name", ["arcface", "landmarks98", "maniqa", "clipscore", "aesthetic", "inception"])
-def test_missing_weights_name_file_source_and_folder(name, weights):
+def test_missing_weights_error_names_file_source_and_folder(name, weights):
     table, availability, load = (
         (fid.FEATURES, fid.availability, fid.open_features)
         if name == "inception"
@@ -98,7 +98,7 @@ def test_missing_weights_name_file_source_and_folder(name, weights):
 
 
 @needs_demo
-def test_sface_angle_is_0_for_the_same_pixels_rises_with_blur_and_tells_people_apart():
+def test_sface_angle_rises_with_blur_and_separates_people():
     people = [crop(0), crop(10), crop(20)]
     assert measure("sface", people, people) == pytest.approx([0, 0, 0], abs=0.05)
     by_blur = np.array([measure("sface", [blurred(face, s) for face in people], people) for s in (2, 4, 8)])
@@ -108,7 +108,7 @@ def test_sface_angle_is_0_for_the_same_pixels_rises_with_blur_and_tells_people_a
 
 
 @needs_demo
-def test_landmark_distance_is_0_for_the_same_pixels_and_k_for_a_shift_by_k():
+def test_landmark_distance_of_shifted_face_is_the_shift():
     people = [crop(index) for index in (0, 10, 20, 30)]
     assert measure("landmarks68", people, people) == [0, 0, 0, 0]
     for right, down in [(6, 0), (0, -6), (9, 12)]:
@@ -120,14 +120,14 @@ def test_landmark_distance_is_0_for_the_same_pixels_and_k_for_a_shift_by_k():
 
 @needs_demo
 @pytest.mark.parametrize("name", ["sface", "landmarks68"])
-def test_a_reference_without_a_face_is_named_and_a_restoration_without_one_is_measured(name):
+def test_only_a_reference_without_face_is_undefined(name):
     nothing = np.full((SIZE, SIZE, 3), 128, np.uint8)
     with pytest.raises(metrics.UndefinedMetric, match="no face was found in the reference of image 1"):
         measure(name, [crop(0), crop(0)], [crop(0), nothing])
     assert measure(name, [nothing], [crop(0)])[0] > 5
 
 
-def test_wrong_landmark_weights_are_named(weights):
+def test_wrong_landmark_weights_are_rejected_by_name(weights):
     pytest.importorskip("dlib")
     file = weights / assets.ASSETS["dlib-68"].file
     file.write_bytes(b"not a predictor")
@@ -136,12 +136,12 @@ def test_wrong_landmark_weights_are_named(weights):
 
 
 @needs_pyiqa
-def test_heatmap_peaks_are_those_of_the_reference_implementation(monkeypatch):
-    """Away from the border, where facexlib's wraps into the next row."""
+def test_heatmap_peaks_equal_reference_implementation(monkeypatch):
+    """Compare away from the border, where facexlib's code wraps into the next row."""
     ensure_torchvision()
     from facexlib.alignment.awing_arch import calculate_points
 
-    monkeypatch.setattr(np, "float", float, raising=False)  # why facexlib's own cannot run
+    monkeypatch.setattr(np, "float", float, raising=False)  # facexlib's code uses this removed name
     heatmaps = torch.randn(2, 98, 64, 64)
     heatmaps[..., 8:56, 8:56] += 10
     assert np.array_equal(landmarks.peaks(heatmaps).numpy(), calculate_points(heatmaps.numpy()))
@@ -151,7 +151,7 @@ def test_heatmap_peaks_are_those_of_the_reference_implementation(monkeypatch):
 
 
 @needs_pyiqa
-def test_98_landmarks_are_read_from_a_checkpoint_of_the_published_layout(weights):
+def test_fan_loads_published_layout_and_names_mismatches(weights):
     from facexlib.alignment.awing_arch import FAN
 
     file = weights / assets.ASSETS["awing-fan-98"].file
@@ -166,11 +166,11 @@ def test_98_landmarks_are_read_from_a_checkpoint_of_the_published_layout(weights
 
     del state["conv1.conv.weight"]
     torch.save({"state_dict": state | {"extra": torch.zeros(1)}}, file)
-    with pytest.raises(ValueError, match=r"4HG\.pth does not fit FAN: missing: conv1\.conv\.weight; foreign: extra"):
+    with pytest.raises(ValueError, match=r"4HG\.pth does not fit FAN: missing: conv1\.conv\.weight; unexpected: extra"):
         metrics.load("landmarks98")
 
 
-def test_arcface_reads_every_tensor_of_the_published_layout_and_names_what_does_not_fit(weights):
+def test_arcface_loads_published_layout_and_names_mismatches(weights):
     network = randomised(arcface.ArcFaceResNet18())
     assert sum(parameter.numel() for parameter in network.parameters()) == 25_627_081
     file = weights / assets.ASSETS["arcface-resnet18"].file
@@ -191,14 +191,14 @@ def test_arcface_reads_every_tensor_of_the_published_layout_and_names_what_does_
     torch.save(without_counters | {"module.se.weight": weight, "module.bn4.bias": torch.zeros(3)}, file)
     with pytest.raises(ValueError, match=f"{file.name} does not fit ArcFaceResNet18") as raised:
         metrics.load("arcface")
-    faults = "missing: layer3.1.bn0.weight; foreign: se.weight; of another shape: bn4.bias (3,) instead of (512,)"
+    faults = "missing: layer3.1.bn0.weight; unexpected: se.weight; wrong shape: bn4.bias (3,) instead of (512,)"
     assert str(raised.value).endswith(faults)
     file.write_bytes(b"cut")
     with pytest.raises(ValueError, match=f"{file.name} is not a checkpoint"):
         metrics.load("arcface")
 
 
-def test_arcface_sees_what_opencv_reads_from_a_grey_png():
+def test_arcface_input_equals_opencv_grey_png():
     picture = np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)
     read = cv2.imdecode(cv2.imencode(".png", picture[..., ::-1])[1], cv2.IMREAD_GRAYSCALE)
     expected = (cv2.resize(read, (128, 128)).astype(np.float32) - 127.5) / 127.5
@@ -206,7 +206,7 @@ def test_arcface_sees_what_opencv_reads_from_a_grey_png():
 
 
 @needs_pyiqa
-def test_maniqa_reads_its_own_vit_and_downloads_none(weights):
+def test_maniqa_loads_vit_from_its_own_checkpoint(weights):
     file = weights / assets.ASSETS["maniqa"].file
     state = pyiqa_networks.maniqa_without_weights().state_dict()
     assert {"vit.blocks.11.mlp.fc2.weight", "tablock2.1.c_v.bias", "fc_weight.3.weight"} <= set(state)
@@ -217,13 +217,13 @@ def test_maniqa_reads_its_own_vit_and_downloads_none(weights):
 
 
 def small(state: dict) -> dict:
-    """The layout with one number per tensor: torch.save keeps a view's storage, not its shape's."""
+    """Expand one number per tensor to the layout's shapes: torch.save stores only the underlying storage."""
     return {name: torch.full((1,), 0.01).expand(tensor.shape) for name, tensor in state.items()}
 
 
 @needs_pyiqa
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning:torch")
-def test_the_clip_tower_gives_openais_embeddings_from_openais_archive(tmp_path):
+def test_clip_tower_equals_openai_model_from_its_archive(tmp_path):
     ensure_torchvision()
     from pyiqa.archs.clip_imports import clip
 
@@ -257,7 +257,7 @@ def test_the_clip_tower_gives_openais_embeddings_from_openais_archive(tmp_path):
         clip_images.load_tower(file, config)
 
 
-def test_the_aesthetic_head_is_five_linear_layers_named_as_published(weights):
+def test_aesthetic_head_is_five_linear_layers_as_published(weights):
     file = weights / assets.ASSETS["laion-aesthetic-v2"].file
     state = save_as_published(randomised(clip_images.AestheticHead()), file, prefix="")
     numbers = (0, 2, 4, 6, 7)
@@ -269,8 +269,8 @@ def test_the_aesthetic_head_is_five_linear_layers_named_as_published(weights):
 
 
 @pytest.mark.parametrize("count", [500, 5])
-def test_frechet_distance_is_the_closed_form_for_gaussians(count):
-    """Features with exactly known moments; with 5 of 12 dimensions the covariances have no inverse."""
+def test_frechet_distance_of_gaussians_is_closed_form(count):
+    """Use features with exactly known moments; with 5 samples in 12 dimensions the covariances are singular."""
     rng = np.random.default_rng(0)
     centred = rng.normal(size=(count, 12))
     centred -= centred.mean(axis=0)
@@ -286,7 +286,7 @@ def test_frechet_distance_is_the_closed_form_for_gaussians(count):
     assert fid.frechet_distance(centred, centred[::-1]) == pytest.approx(0, abs=1e-9)
 
 
-def test_frechet_distance_is_the_textbook_formula():
+def test_frechet_distance_equals_textbook_formula():
     from scipy.linalg import sqrtm
 
     rng = np.random.default_rng(1)
@@ -296,15 +296,15 @@ def test_frechet_distance_is_the_textbook_formula():
     expected = shift @ shift + np.trace(first + second - 2 * sqrtm(first @ second).real)
     assert fid.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
     assert fid.frechet_distance(a, b) == pytest.approx(fid.frechet_distance(b, a), rel=1e-12)
-    for wrong, message in [((a, b[:, :3]), "one D"), ((a[:1], b), "two pictures"), ((a, b * np.inf), "not finite")]:
+    for wrong, message in [((a, b[:, :3]), "same D"), ((a[:1], b), "two images"), ((a, b * np.inf), "not finite")]:
         with pytest.raises(ValueError, match=message), np.errstate(invalid="ignore"):
             fid.frechet_distance(*wrong)
-    with pytest.raises(ValueError, match="known are inception, efficientnet-lite0"):
+    with pytest.raises(ValueError, match="use one of inception, efficientnet-lite0"):
         fid.open_features("resnet")
 
 
 @needs_demo
-def test_efficientnet_features_set_damaged_faces_apart_from_other_peoples():
+def test_efficientnet_distance_of_damaged_faces_is_larger():
     extract = fid.open_features("efficientnet-lite0")
 
     def features(pictures):
@@ -321,7 +321,7 @@ def test_efficientnet_features_set_damaged_faces_apart_from_other_peoples():
 
 @needs_pyiqa
 @pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
-def test_inception_features_are_those_of_pyiqas_wrapper(weights):
+def test_inception_features_equal_pyiqa_wrapper(weights):
     ensure_torchvision()
     from pyiqa.archs import inception
 
@@ -334,7 +334,7 @@ def test_inception_features_are_those_of_pyiqas_wrapper(weights):
                 nn.init.uniform_(module.running_var, 0.05, 0.1)
         save_as_published(network, file, prefix="")
 
-    with pyiqa_networks.standing_in(inception, "load_pretrained_network", save):
+    with pyiqa_networks.patched(inception, "load_pretrained_network", save):
         theirs = inception.InceptionV3([3]).eval()
     batch = torch.rand(2, 3, 64, 80)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Faces of real photographs: found, cut out where the FFHQ layout wants them, and told apart."""
+"""Faces of real photographs: detection, alignment to the FFHQ layout, identity."""
 
 import io
 from functools import cache
@@ -32,7 +32,7 @@ def degraded(image: np.ndarray, factor: int) -> np.ndarray:
     return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def test_eyes_land_on_the_template():
+def test_aligned_eyes_match_template():
     template = face_alignment.TEMPLATE[:2] * SIZE / face_alignment.TEMPLATE_SIZE
     reported, found_again = [], []
     for index in range(0, 160, 10):
@@ -42,11 +42,11 @@ def test_eyes_land_on_the_template():
         again = face_alignment.detect(face.image)[0].landmarks
         found_again += np.linalg.norm(again[:2] - template, axis=1).tolist()
     assert np.median(reported) < 2 and max(reported) < 5
-    assert np.median(found_again) < 4  # the detector itself wavers by 3 px between scales
+    assert np.median(found_again) < 4  # the detector's own results vary by 3 px between scales
 
 
-def test_landmarks_are_where_the_pixels_went():
-    """A dot painted on a landmark of the photograph is found at that landmark of the crop."""
+def test_landmarks_of_crop_match_its_pixels():
+    """Paint a dot on a landmark of the photograph and find it at that landmark of the crop."""
     photo = photograph(3).copy()
     nose = face_alignment.detect(photo)[0].landmarks[2]
     for size in (96, 192):
@@ -64,16 +64,16 @@ def test_landmarks_are_where_the_pixels_went():
         assert np.abs(centre - expected).max() < 0.2
 
 
-def test_a_lying_photograph_gives_the_same_crop():
+def test_rotated_photograph_with_exif_gives_same_crop():
     exif = Image.Exif()
     exif[0x0112] = 8
-    lying = io.BytesIO()
-    Image.fromarray(photograph(5)).transpose(Image.Transpose.ROTATE_270).save(lying, "PNG", exif=exif)
-    face = face_alignment.align(images.decode(lying.getvalue()), SIZE)
+    rotated = io.BytesIO()
+    Image.fromarray(photograph(5)).transpose(Image.Transpose.ROTATE_270).save(rotated, "PNG", exif=exif)
+    face = face_alignment.align(images.decode(rotated.getvalue()), SIZE)
     assert np.array_equal(face.image, aligned(5).image)
 
 
-def test_a_large_photograph_is_searched_small_and_cut_large():
+def test_large_photograph_is_cropped_at_full_resolution():
     large = cv2.resize(photograph(0), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
     face = face_alignment.align(large, 512)
     assert face.scale < 0.5
@@ -81,7 +81,7 @@ def test_a_large_photograph_is_searched_small_and_cut_large():
     assert np.linalg.norm(face_alignment.detect(small)[0].landmarks - aligned(0).landmarks, axis=1).mean() < 8
 
 
-def test_the_largest_of_several_faces_is_taken():
+def test_largest_of_several_faces_is_first():
     face = aligned(0).image
     other = cv2.resize(aligned(10).image, (96, 96), interpolation=cv2.INTER_AREA)
     both = np.full((SIZE, 320, 3), 255, np.uint8)
@@ -91,9 +91,11 @@ def test_the_largest_of_several_faces_is_taken():
     assert found[0].landmarks[:, 0].max() < SIZE < found[1].landmarks[:, 0].min()
 
 
-def test_a_small_face_is_refused_with_the_size_that_works_not_enlarged():
+def test_small_face_is_refused_and_error_suggests_size():
     photo = photograph(0)
-    with pytest.raises(face_alignment.FaceError, match=r"is \d+ px wide and 512 are needed; use --size \d+") as caught:
+    with pytest.raises(
+        face_alignment.FaceError, match=r"is \d+ px wide but 512 px are needed; use --size \d+"
+    ) as caught:
         face_alignment.align(photo, 512)
     assert caught.value.reason == "too_small"
     possible = int(str(caught.value).split("--size ")[1].split()[0])
@@ -101,13 +103,13 @@ def test_a_small_face_is_refused_with_the_size_that_works_not_enlarged():
     assert face_alignment.align(photo, 512, allow_upscale=True).scale > 1
 
 
-def test_no_face_is_an_error_not_a_crop():
+def test_photograph_without_face_is_refused():
     with pytest.raises(face_alignment.FaceError) as caught:
         face_alignment.align(np.full((300, 300, 3), 200, np.uint8), SIZE)
     assert caught.value.reason == "no_face"
 
 
-def test_prealigned_pictures_are_only_resized():
+def test_prealigned_image_is_only_resized():
     face = aligned(20)
     half = face_alignment.align_prealigned(face.image, SIZE // 2)
     expected = cv2.resize(face.image, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
@@ -120,7 +122,7 @@ def test_prealigned_pictures_are_only_resized():
         assert caught.value.reason == reason
 
 
-def test_identity_survives_degradation_better_than_exchange():
+def test_identity_angle_of_degraded_face_is_below_other_people():
     def embedding(image, face):
         return face_alignment.identity_embedding(image, face.landmarks)
 

@@ -1,4 +1,4 @@
-"""The model: HPSv2's checkpoints, which layers train, one score whichever way it is asked for."""
+"""The model: HPSv2's checkpoints, trainable layers, and equal scores by all ways of calling it."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from tests.support.preferences import TINY
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A checkpoint in HPSv2's layout and the JSON of its architecture."""
+    """A checkpoint in HPSv2's layout, and the JSON of its architecture."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     tensors = rewardlab_clip.build(TINY).state_dict()
@@ -45,7 +45,7 @@ def open_tiny(tiny, **options):
     return backbones.open_hpsv2(tiny / "hps.pt", str(tiny / "tiny.json"), **options)
 
 
-def test_a_checkpoint_of_hpsv2s_layout_is_loaded_whole(tiny):
+def test_hpsv2_checkpoint_is_loaded_completely(tiny):
     model = open_tiny(tiny)
     stored = torch.load(tiny / "hps.pt", weights_only=True)["state_dict"]
     assert {f"module.{name}" for name in model.clip.state_dict()} == set(stored)
@@ -53,24 +53,27 @@ def test_a_checkpoint_of_hpsv2s_layout_is_loaded_whole(tiny):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda keys: keys.pop("module.visual.proj"), "missing: visual.proj"),
-        (lambda keys: keys.update({"module.head.weight": torch.zeros(2)}), "foreign: head.weight"),
-        (lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}), r"visual.proj \(2, 3\) instead of"),
+        (lambda keys: keys.update({"module.head.weight": torch.zeros(2)}), "unexpected: head.weight"),
+        (
+            lambda keys: keys.update({"module.visual.proj": torch.zeros(2, 3)}),
+            r"wrong shape: visual.proj \(2, 3\) instead of",
+        ),
         (lambda keys: keys.clear(), "no state_dict of tensors"),
     ],
-    ids=["missing", "foreign", "shape", "empty"],
+    ids=["missing", "unexpected", "shape", "empty"],
 )
-def test_a_checkpoint_of_another_backbone_is_named(tiny, tmp_path, change, said):
+def test_checkpoint_of_other_backbone_is_refused(tiny, tmp_path, change, message):
     stored = torch.load(tiny / "hps.pt", weights_only=True)
     change(stored["state_dict"])
     torch.save(stored, tmp_path / "other.pt")
-    with pytest.raises(ModelError, match=f"other.pt.*{said}"):
+    with pytest.raises(ModelError, match=f"other.pt.*{message}"):
         backbones.open_hpsv2(tmp_path / "other.pt", str(tiny / "tiny.json"))
 
 
-def test_a_cut_checkpoint_and_one_that_could_run_code_are_refused(tiny, tmp_path):
+def test_truncated_or_executable_checkpoint_is_refused(tiny, tmp_path):
     (tmp_path / "cut.pt").write_bytes((tiny / "hps.pt").read_bytes()[:1000])
     torch.save({"state_dict": {"x": subprocess.Popen}}, tmp_path / "code.pt")
     for name in ("cut.pt", "code.pt"):
@@ -81,7 +84,7 @@ def test_a_cut_checkpoint_and_one_that_could_run_code_are_refused(tiny, tmp_path
 
 
 def trainable_blocks(model) -> tuple[set[str], set[str], set[str]]:
-    """Names of what trains: vision blocks, text blocks, the rest."""
+    """Return the names of trainable parts: vision blocks, text blocks, the rest."""
     vision, text, rest = set(), set(), set()
     for name, parameter in model.clip.named_parameters():
         if parameter.requires_grad:
@@ -98,14 +101,14 @@ def trainable_blocks(model) -> tuple[set[str], set[str], set[str]]:
 HEADS = {"visual.ln_post", "visual.proj", "ln_final", "text_projection", "logit_scale"}
 
 
-def test_the_last_layers_train_and_no_other(tiny):
+def test_lock_leaves_only_last_layers_trainable(tiny):
     model = open_tiny(tiny)
     backbones.lock(model, image_layers=3, text_layers=2)
     # As HPSv2 counts: three groups of the image encoder are two blocks and the projection.
     assert trainable_blocks(model) == ({"1", "2"}, {"1", "2"}, HEADS)
 
 
-def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
+def test_vit_h_14_trains_vision_13_to_31_and_text_13_to_23():
     config = open_clip.get_model_config("ViT-H-14")
     with torch.device("meta"):
         clip = rewardlab_clip.build(config)
@@ -117,7 +120,7 @@ def test_of_vit_h_14_vision_blocks_13_to_31_and_text_blocks_13_to_23_train():
     assert round(trained / 1e6, 1) == 514.8
 
 
-def test_preprocessing_equals_the_file_path(portraits):
+def test_preprocess_of_tensor_equals_preprocess_of_file(portraits):
     preprocess = Preprocess(size=224)
     config = {
         "size": 224,
@@ -151,7 +154,7 @@ def test_deterministic_resize_equals_bicubic_in_value_and_gradient(antialias):
     assert found[0][0].shape == (2, 3, 28, 21)
 
 
-def test_the_parity_flag_is_the_old_resize_without_antialiasing(portraits):
+def test_preprocess_without_antialias_is_plain_bicubic(portraits):
     image = images.to_tensor([portraits[0]])
     preprocess = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1), antialias=False)
     bare = torch.nn.functional.interpolate(image, (64, 64), mode="bicubic", align_corners=False)
@@ -168,7 +171,7 @@ def saved(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("backbone", ["hpsv2", "compact"])
-def test_open_clip_opens_the_folder_and_scores_the_same(saved, portraits, backbone):
+def test_open_clip_gives_same_score_from_saved_folder(saved, portraits, backbone):
     ours = rewardlab.load(saved / backbone)
     place = f"local-dir:{saved / backbone}"
     theirs, preprocess = open_clip.create_model_from_pretrained(place)
@@ -178,11 +181,11 @@ def test_open_clip_opens_the_folder_and_scores_the_same(saved, portraits, backbo
         image = theirs.eval().encode_image(preprocess(Image.fromarray(picture))[None], normalize=True)
         expected = (image @ theirs.encode_text(tokens, normalize=True).T).item()
         score = ours.score(images.to_tensor([picture]), "The face of a woman.").item()
-    assert score == pytest.approx(expected, abs=0.003)  # the 8-bit resize rounds
+    assert score == pytest.approx(expected, abs=0.003)  # open_clip resizes 8-bit images, which rounds
 
 
 @pytest.mark.parametrize("backbone", ["hpsv2", "compact"])
-def test_a_score_has_a_gradient_and_does_not_depend_on_its_batch(saved, portraits, backbone):
+def test_score_is_differentiable_and_independent_of_batch(saved, portraits, backbone):
     model = rewardlab.load(saved / backbone)
     batch = images.to_tensor(portraits[:2]).requires_grad_()
     captions = ["The face of a man.", "A woman with glasses."]
@@ -191,19 +194,19 @@ def test_a_score_has_a_gradient_and_does_not_depend_on_its_batch(saved, portrait
     assert (batch.grad != 0).float().mean() > 0.99
     alone = torch.cat([model.score(batch[index : index + 1], captions[index]) for index in range(2)])
     assert torch.allclose(scores, alone, atol=1e-6)
-    with pytest.raises(ValueError, match="2 images need as many captions"):
+    with pytest.raises(ValueError, match="2 images need 2 captions or one, not 3"):
         model.score(batch, ["one", "two", "three"])
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
         model.score(batch[0], "one")
 
 
-def test_a_moved_folder_still_opens_and_a_broken_one_says_why(saved, tmp_path):
+def test_moved_folder_opens_and_broken_folder_is_refused(saved, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(saved / "compact", moved)
     assert rewardlab.load(moved).score(torch.rand(1, 3, 64, 64), "A face.").shape == (1,)
     weights = moved / frm.WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="damaged or cut"):
+    with pytest.raises(ModelError, match="damaged or truncated"):
         rewardlab.load(moved)
     weights.unlink()
     with pytest.raises(ModelError, match=f"{frm.WEIGHTS_FILE} is missing"):
@@ -212,10 +215,10 @@ def test_a_moved_folder_still_opens_and_a_broken_one_says_why(saved, tmp_path):
         rewardlab.load(tmp_path)
 
 
-def test_the_command_line_scores_what_it_can_and_names_the_rest(saved, portraits, tmp_path):
+def test_command_line_scores_images_and_names_unreadable_ones(saved, portraits, tmp_path):
     for number, portrait in enumerate(portraits):
         Image.fromarray(portrait).save(tmp_path / f"{number}.png")
-    (tmp_path / "rubbish.png").write_bytes(b"no picture")
+    (tmp_path / "rubbish.png").write_bytes(b"not an image")
     files = [str(path) for path in sorted(tmp_path.glob("*.png"))]
     command = [sys.executable, "-m", "rewardlab.score", "--model", str(saved / "hpsv2"), "--text", "A face.", *files]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -230,16 +233,16 @@ def test_the_command_line_scores_what_it_can_and_names_the_rest(saved, portraits
         assert scores[str(tmp_path / f"{number}.png")] == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_image_tower_is_the_imagenet_network():
-    """A cat is a cat: the weights sit in their layers."""
+def test_compact_image_tower_classifies_a_cat():
+    """Check that all weights are loaded into the right layers."""
     from skimage import data as pictures
 
     trunk = backbones.open_compact(seed=0).clip.visual.trunk
     import timm
 
-    whole = timm.create_model("tf_efficientnet_lite0").eval()
+    classifier = timm.create_model("tf_efficientnet_lite0").eval()
     stored = torch.load(assets.find("efficientnet-lite0"), weights_only=True)
-    whole.load_state_dict(trunk.state_dict(), strict=False)
-    whole.classifier.load_state_dict({"weight": stored["_fc.weight"], "bias": stored["_fc.bias"]})
+    classifier.load_state_dict(trunk.state_dict(), strict=False)
+    classifier.classifier.load_state_dict({"weight": stored["_fc.weight"], "bias": stored["_fc.bias"]})
     cat = Preprocess(224, (0.5,) * 3, (0.5,) * 3)(images.to_tensor([np.asarray(pictures.chelsea()[:, 75:375])]))
-    assert whole(cat).argmax().item() in (281, 282, 285)  # ImageNet's tabby, tiger and Egyptian cat
+    assert classifier(cat).argmax().item() in (281, 282, 285)  # ImageNet's tabby, tiger and Egyptian cat

@@ -1,4 +1,4 @@
-"""Statistics on the gold set against counts made by hand, closed forms and textbook values."""
+"""Statistics on the gold set against manual counts, closed forms and textbook values."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ def row(pair=1, *, face=1, split="gold", p_first=1.0, origin="human", votes=(2, 
     )  # fmt: skip
 
 
-def test_what_belongs_to_the_gold_set():
+def test_gold_rows_are_split_by_stratum_and_ties():
     rows = [
         row(1, face=7, p_first=1.0),
         row(2, face=8, p_first=0.25, origin="simulated", votes=(0, 1, 1)),
@@ -48,12 +48,12 @@ def test_what_belongs_to_the_gold_set():
     ],
     ids=["none judged", "all tied"],
 )
-def test_no_gold_is_an_error_with_its_remedy(rows, message):
+def test_gold_set_without_decided_pair_is_refused(rows, message):
     with pytest.raises(gold_agreement.GoldError, match=f"{message}.*[Jj]udge.*snapshot"):
         gold_agreement.Gold.from_rows(rows)
 
 
-def test_agreement_counts_ties_as_half():
+def test_agreement_counts_zero_margin_as_half():
     found = gold_agreement.agreement(np.array([2.0, -0.1, 0.0, 3.0]), np.array([True, True, True, False]), np.arange(4))
     assert found.correct.tolist() == [1, 0, 0.5, 0]
     assert found.mean == 0.375
@@ -61,17 +61,17 @@ def test_agreement_counts_ties_as_half():
     assert len(found) == 4
 
 
-def test_agreement_of_what_cannot_be_compared():
+def test_agreement_refuses_nan_empty_and_different_lengths():
     with pytest.raises(ValueError, match="1 of 2 margins"):
         gold_agreement.agreement(np.array([1.0, np.nan]), np.array([True, True]), np.arange(2))
-    with pytest.raises(ValueError, match="no pair"):
+    with pytest.raises(ValueError, match="at least one pair"):
         gold_agreement.agreement(np.empty(0), np.empty(0, bool), np.empty(0))
     with pytest.raises(ValueError, match="3 margins, 2 labels"):
         gold_agreement.agreement(np.ones(3), np.ones(2, bool), np.arange(2))
 
 
-def test_the_interval_is_the_normal_one_for_independent_faces():
-    """600 right, 200 half right, 200 wrong: the mean is .7, the variance .65 - .49."""
+def test_interval_of_independent_faces_is_the_normal_one():
+    """Of 1,000 pairs 600 are right, 200 half right, 200 wrong: mean .7, variance .65 - .49."""
     margins = np.repeat([1.0, 0.0, -1.0], [600, 200, 200])
     found = gold_agreement.agreement(margins, np.ones(1000, bool), np.arange(1000), samples=4000)
     half = 1.96 * np.sqrt((0.65 - 0.49) / 1000)
@@ -79,7 +79,7 @@ def test_the_interval_is_the_normal_one_for_independent_faces():
     assert (found.low, found.high) == pytest.approx((0.7 - half, 0.7 + half), abs=0.004)
 
 
-def test_pairs_of_one_face_do_not_count_as_independent():
+def test_repeated_pairs_of_a_face_do_not_narrow_interval():
     margins, faces = np.repeat([1.0, -1.0], [70, 30]), np.arange(100)
     once = gold_agreement.agreement(margins, np.ones(100, bool), faces)
     thrice = gold_agreement.agreement(np.tile(margins, 3), np.ones(300, bool), np.tile(faces, 3))
@@ -122,28 +122,28 @@ def test_people_on_votes_counted_by_hand(votes, pairs_of_answers, majority):
     assert sorted(swapped.majority.correct) == majority
 
 
-def test_people_need_two_votes_on_a_pair():
+def test_people_without_two_votes_on_a_pair_is_none():
     assert gold_agreement.people([row(votes=(1, 0, 3)), row(votes=(0, 1, 0)), row(votes=(0, 0, 0))]) is None
     assert gold_agreement.people([]) is None
 
 
-def test_people_are_drawn_by_face():
-    """Faces 0 to 99 agree on both of their pairs or on none: the normal interval of 100 draws."""
+def test_interval_of_people_resamples_faces():
+    """Each of 100 faces has agreement on both of its pairs or on none: the normal interval of 100 draws."""
     rows = [row(face=face, votes=(2, 0, 0) if face < 80 else (1, 1, 0)) for face in range(100) for _ in range(2)]
     found = gold_agreement.people(rows, samples=4000).pairs_of_answers
     half = 1.96 * np.sqrt(0.8 * 0.2 / 100)
     assert (found.low, found.high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.02)
 
 
-def test_a_method_and_single_votes():
+def test_single_votes_count_each_vote_once():
     rows = [row(1, votes=(2, 1, 0)), row(2, votes=(0, 2, 3)), row(3, votes=(1, 1, 0))]
     found = gold_agreement.single_votes(np.array([0.3, 0.0, -2.0]), rows)
     assert sorted(found.correct) == [0, 0, 0.5, 0.5, 1, 1, 1]
     assert gold_agreement.single_votes(np.array([1.0]), [row(votes=(0, 0, 2))]) is None
 
 
-def test_single_votes_of_an_annotator_like_the_others_reach_the_ceiling():
-    """A method that votes as annotators do, right with probability .8, agrees with one as they agree: .8^2 + .2^2."""
+def test_single_votes_of_simulated_annotator_reach_ceiling():
+    """A method that is right with probability .8, like the annotators, agrees with one at .8^2 + .2^2."""
     random = np.random.default_rng(0)
     firsts = random.binomial(2, 0.8, size=2000)
     rows = [row(face=face, votes=(int(first), int(2 - first), 0)) for face, first in enumerate(firsts)]
@@ -152,8 +152,8 @@ def test_single_votes_of_an_annotator_like_the_others_reach_the_ceiling():
     assert gold_agreement.people(rows).pairs_of_answers.mean == pytest.approx(0.68, abs=0.03)
 
 
-def test_calibration_in_closed_form():
-    """60 of 100 votes where .8 is predicted, half of the pairs shown the other way round."""
+def test_calibration_matches_closed_form():
+    """Predict .8 where 60 of 100 votes agree, with half of the pairs swapped."""
     predicted = np.array([0.8] * 50 + [0.2] * 50)
     share = np.array([1.0] * 30 + [0.0] * 20 + [0.0] * 30 + [1.0] * 20)
     found = gold_agreement.calibration(predicted, share)
@@ -165,13 +165,13 @@ def test_calibration_in_closed_form():
     assert found.log_loss == pytest.approx(-0.6 * np.log(0.8) - 0.4 * np.log(0.2))
 
 
-def test_calibration_weighs_its_bins():
+def test_calibration_error_weights_bins_by_size():
     found = gold_agreement.calibration(np.array([0.9, 0.9, 0.9, 0.6]), np.array([1.0, 1.0, 0.5, 0.0]), bins=5)
     assert [each.pairs for each in found.bins] == [1, 3]
     assert found.ece == pytest.approx((0.6 + 3 * abs(0.9 - 2.5 / 3)) / 4)
 
 
-def test_calibration_knows_no_order_and_no_infinity():
+def test_calibration_ignores_order_and_stays_finite():
     random = np.random.default_rng(0)
     predicted, share = random.random(200), random.choice([0, 0.25, 0.5, 1], 200)
     predicted[:3] = [0, 1, 0.5]
@@ -211,7 +211,7 @@ RESULTS = [
 ]
 
 
-def test_the_terminal_table_is_aligned():
+def test_terminal_table_columns_are_aligned():
     contested, anchored = tables.text(RESULTS).split("\n\nAgainst the original")
     header, rule, *lines = contested.split("\n\n")[1].splitlines()
     assert "paper (other data)" in header
@@ -226,7 +226,7 @@ def test_the_terminal_table_is_aligned():
     assert len(rule) >= len(header)
 
 
-def test_markdown_tables_have_as_many_cells_in_every_line():
+def test_markdown_rows_have_equal_cell_counts():
     made = squeezed(tables.markdown(RESULTS))
     lines = [line.replace("\\|", "") for line in made.splitlines() if line.startswith("|")]
     assert len(lines) == 2 * 2 + 4
@@ -236,7 +236,7 @@ def test_markdown_tables_have_as_many_cells_in_every_line():
     assert tables.markdown([]) == tables.text([]) == ""
 
 
-def test_csv_has_raw_numbers():
+def test_csv_numbers_are_not_rounded():
     read = list(csv.DictReader(io.StringIO(tables.to_csv(RESULTS))))
     assert [float(each["agreement"]) for each in read[:3]] == [0.7142] * 3
     assert read[3]["agreement"] == "" and read[3]["note"] == "304 pairs have\nno MUSIQ."

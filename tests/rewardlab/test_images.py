@@ -1,4 +1,4 @@
-"""Bytes in, 8-bit RGB out: every kind of picture people have, and every kind of file that is none."""
+"""Decoding of common image formats to 8-bit RGB, rejection of other files, and atomic writes."""
 
 import io
 import struct
@@ -51,7 +51,7 @@ def portrait() -> Image.Image:
         ("WEBP", {"lossless": True}),
     ],
 )
-def test_lossless_files_come_back_exactly(portrait, kind, options):
+def test_lossless_file_decodes_exactly(portrait, kind, options):
     assert np.array_equal(images.decode(encoded(portrait, kind, **options)), np.asarray(portrait))
 
 
@@ -66,14 +66,14 @@ def test_lossless_files_come_back_exactly(portrait, kind, options):
         (lambda p: p.quantize(256), "GIF", 5),
     ],
 )
-def test_colour_survives_lossy_and_converted_files(portrait, picture, kind, mean_error):
+def test_lossy_or_converted_file_keeps_colours(portrait, picture, kind, mean_error):
     decoded = images.decode(encoded(picture(portrait), kind))
     assert decoded.shape == (157, 118, 3) and decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - np.asarray(portrait)).mean() < mean_error
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_grey_of_8_and_16_bits_is_the_same_picture(portrait, kind):
+def test_16_bit_grey_decodes_like_8_bit_grey(portrait, kind):
     grey = np.asarray(portrait.convert("L"))
     wide = Image.fromarray(grey.astype(np.uint16) * 257)
     for picture in (Image.fromarray(grey), wide):
@@ -93,11 +93,11 @@ def test_transparency_is_composited_over_white(portrait):
 def test_exif_rotation_is_applied(portrait, kind):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    lying = portrait.transpose(Image.Transpose.ROTATE_90)
-    assert np.array_equal(images.decode(encoded(lying, kind, exif=exif)), np.asarray(portrait))
+    rotated = portrait.transpose(Image.Transpose.ROTATE_90)
+    assert np.array_equal(images.decode(encoded(rotated, kind, exif=exif)), np.asarray(portrait))
 
 
-def test_multi_picture_jpeg_gives_its_main_photograph(portrait):
+def test_multi_picture_jpeg_decodes_to_main_image(portrait):
     data = encoded(portrait, "MPO", save_all=True, append_images=[portrait.rotate(180)])
     assert np.array_equal(images.decode(data), images.decode(encoded(portrait, "JPEG")))
 
@@ -122,7 +122,7 @@ def test_multi_picture_jpeg_gives_its_main_photograph(portrait):
         ("bomb", lambda p: png_claiming(60000, 60000)),
     ],
 )
-def test_what_is_no_whole_photograph_is_refused_with_its_reason(portrait, reason, broken):
+def test_unusable_file_is_refused_with_reason(portrait, reason, broken):
     with pytest.raises(images.ImageError) as caught:
         images.decode(broken(portrait))
     assert caught.value.reason == reason
@@ -130,7 +130,7 @@ def test_what_is_no_whole_photograph_is_refused_with_its_reason(portrait, reason
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_wherever_a_file_is_cut_no_half_picture_comes_out(portrait, kind):
+def test_truncated_file_never_decodes_partially(portrait, kind):
     data = encoded(portrait.resize((16, 16)), kind)
     whole = images.decode(data)
     refused = 0
@@ -142,14 +142,14 @@ def test_wherever_a_file_is_cut_no_half_picture_comes_out(portrait, kind):
     assert refused > 0.9 * len(data)
 
 
-def test_read_says_which_file(tmp_path):
+def test_read_error_names_the_file(tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_text("not a photograph")
     with pytest.raises(images.ImageError, match=r"notes\.jpg"):
         images.read(path)
 
 
-def test_png_is_lossless_and_always_the_same_bytes(portrait):
+def test_encoded_png_is_lossless_and_deterministic(portrait):
     array = np.asarray(portrait)
     data = images.encode_png(array)
     assert np.array_equal(images.decode(data), array)
@@ -157,7 +157,7 @@ def test_png_is_lossless_and_always_the_same_bytes(portrait):
     assert Image.open(io.BytesIO(data)).info == {}
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_failed_write_keeps_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "folder" / "image.png"
     write_atomic(path, b"old")
     with pytest.raises(TypeError):
@@ -166,7 +166,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_reader_never_sees_half_a_file(tmp_path):
+def test_concurrent_reader_sees_only_complete_files(tmp_path):
     path, whole = tmp_path / "image.png", {bytes([value]) * 500_000 for value in (1, 2)}
     write_atomic(path, next(iter(whole)))
 
@@ -182,7 +182,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     writer.join()
 
 
-def test_tensors_round_at_the_door_and_come_back_exactly(portrait):
+def test_arrays_survive_conversion_to_tensor_and_back(portrait):
     arrays = [np.asarray(portrait), 255 - np.asarray(portrait)]
     tensor = images.to_tensor(arrays)
     assert tensor.dtype == torch.float32 and tensor.shape == (2, 3, 157, 118)
@@ -194,5 +194,5 @@ def test_tensors_round_at_the_door_and_come_back_exactly(portrait):
     assert images.to_arrays(outside)[0].tolist() == [[[0, 128, 255]]]
     with pytest.raises(ValueError, match="not finite"):
         images.to_arrays(outside / 0)
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="same size"):
         images.to_tensor([arrays[0], arrays[1][:50]])

@@ -1,3 +1,5 @@
+"""Manifests: what is written is read back, and damaged files are refused."""
+
 import pytest
 
 from rewardlab import manifest
@@ -10,7 +12,7 @@ ROW = manifest.PreferenceRow(
 )  # fmt: skip
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_manifest_reads_back_equal(tmp_path):
     path = tmp_path / "manifest.jsonl"
     written = manifest.write(path, [ROW], filters={"splits": ["train"]})
     header, rows = manifest.read(path)
@@ -30,9 +32,9 @@ def test_what_is_written_is_read(tmp_path):
         lambda text: '{"format": "other"}\n',
         lambda text: text.replace('"version": 1', '"version": 99'),
     ],
-    ids=["changed", "cut", "empty", "rubbish", "foreign", "newer"],
+    ids=["changed", "truncated", "empty", "not JSON", "other format", "newer"],
 )
-def test_a_damaged_manifest_is_refused_by_name(tmp_path, damage):
+def test_damaged_manifest_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "manifest.jsonl"
     manifest.write(path, [ROW, ROW], filters={})
     path.write_text(damage(path.read_text()))

@@ -1,4 +1,4 @@
-"""Every metric against a closed form, its definition or an implementation of somebody else's."""
+"""Every metric against a closed form, its definition or another implementation."""
 
 import os
 import pickle
@@ -53,7 +53,7 @@ def measure(name: str, pictures: list[np.ndarray], references: list[np.ndarray] 
     return metrics.load(name)(images.to_tensor(pictures), reference).tolist()
 
 
-def test_the_paper_has_six_in_the_order_of_the_features():
+def test_paper_metrics_are_six_in_feature_order():
     assert metrics.PAPER_METRICS == ("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa")
     rises = {name for name in metrics.PAPER_METRICS if metrics.METRICS[name].higher_is_better}
     assert rises == {"ssim", "psnr", "musiq", "clipiqa"}
@@ -64,7 +64,7 @@ def test_the_paper_has_six_in_the_order_of_the_features():
         assert ("PolyForm" in metric.licence) == (metric.requirement == "pyiqa")
 
 
-def test_looking_at_the_table_loads_no_torch():
+def test_registry_and_availability_do_not_load_torch():
     code = (
         "import sys, rewardlab.metrics as m; [m.availability(name) for name in m.METRICS]; "
         "assert 'torch' not in sys.modules"
@@ -73,7 +73,7 @@ def test_looking_at_the_table_loads_no_torch():
 
 
 @needs_pyiqa
-def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
+def test_missing_weights_error_names_file_and_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path))
     for name in ("musiq", "clipiqa"):
         remedy = metrics.availability(name)
@@ -82,8 +82,8 @@ def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
             metrics.load(name)
 
 
-def test_wrong_calls_are_explained():
-    with pytest.raises(ValueError, match="unknown metric 'mushiq'; known are ssim, psnr"):
+def test_wrong_name_or_images_are_refused_with_explanation():
+    with pytest.raises(ValueError, match="unknown metric 'mushiq': use one of ssim, psnr"):
         metrics.load("mushiq")
     psnr, image = metrics.load("psnr"), torch.rand(1, 3, 32, 32)
     for wrong, reference, message in [
@@ -97,7 +97,7 @@ def test_wrong_calls_are_explained():
             psnr(wrong, reference)
 
 
-def test_psnr_of_a_constant_offset_is_the_closed_form():
+def test_psnr_of_constant_offset_is_closed_form():
     image = torch.full((3, 3, 20, 30), 0.5)
     offsets = torch.tensor([0.1, 0.01, 0.0]).reshape(3, 1, 1, 1)
     assert metrics.load("psnr")(image + offsets, image).tolist() == pytest.approx([20, 40, 100], abs=1e-4)
@@ -126,8 +126,8 @@ def test_ssim_equals_scikit_image():
 
 
 @needs_demo
-def test_lpips_is_its_definition_on_the_raw_weights():
-    """Features of every layer, unit length per pixel, squared difference weighted by the head, averaged."""
+def test_lpips_equals_its_definition_on_the_raw_weights():
+    """Compute it: unit features of every layer, squared differences weighted by the head, averaged."""
     weights = load_arrays(assets.find("lpips-alex"))
     layout = [(4, 2), (1, 2), (1, 1), (1, 1), (1, 1)]  # stride, padding of AlexNet's convolutions
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
@@ -155,7 +155,7 @@ def test_lpips_is_its_definition_on_the_raw_weights():
 
 
 @needs_demo
-def test_lpips_rises_with_damage_and_leaves_the_seed_alone():
+def test_lpips_rises_with_blur_and_keeps_random_state():
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -164,7 +164,7 @@ def test_lpips_rises_with_damage_and_leaves_the_seed_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_only_arrays_are_unpickled(tmp_path):
+def test_pickle_of_other_than_arrays_is_refused(tmp_path):
     class Command:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path / 'ran'}",)
@@ -186,8 +186,8 @@ def test_only_arrays_are_unpickled(tmp_path):
 
 @needs_demo
 @needs_pyiqa
-def test_niqe_equals_pyiqas_implementation_on_the_same_pristine_model(tmp_path):
-    """Within .01 on photographs with grain. In flat areas theirs follows the rounding of its sums."""
+def test_niqe_equals_pyiqa_on_the_same_pristine_model(tmp_path):
+    """Compare on photographs with grain: in flat areas pyiqa's value depends on rounding errors."""
     from scipy.io import savemat
 
     ensure_torchvision()
@@ -203,7 +203,7 @@ def test_niqe_equals_pyiqas_implementation_on_the_same_pristine_model(tmp_path):
 
 
 @needs_demo
-def test_niqe_tells_photographs_from_damage_and_says_where_it_is_undefined():
+def test_niqe_rises_with_damage_and_rejects_small_or_flat_images():
     for index in (0, 10, 20):
         clean = crop(index, 256)
         photograph, blur, blocks = measure("niqe", [clean, blurred(clean), compressed(clean)])
@@ -216,7 +216,7 @@ def test_niqe_tells_photographs_from_damage_and_says_where_it_is_undefined():
 
 
 @needs_pyiqa
-def test_musiq_reads_a_checkpoint_of_the_published_layout(tmp_path, monkeypatch):
+def test_musiq_loads_published_layout(tmp_path, monkeypatch):
     ensure_torchvision()
     from pyiqa.archs.musiq_arch import MUSIQ
 
@@ -238,7 +238,7 @@ def test_musiq_reads_a_checkpoint_of_the_published_layout(tmp_path, monkeypatch)
 
 @needs_pyiqa
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning:torch")
-def test_clipiqa_reads_a_torchscript_clip_as_published(tmp_path, monkeypatch):
+def test_clipiqa_loads_published_torchscript_archive(tmp_path, monkeypatch):
     ensure_torchvision()
     from pyiqa.archs.clip_imports import clip
 
@@ -260,7 +260,7 @@ def test_clipiqa_reads_a_torchscript_clip_as_published(tmp_path, monkeypatch):
         metrics.load("clipiqa")
 
 
-def test_torchvision_imports_beside_this_torch():
+def test_torchvision_imports_with_installed_torch():
     ensure_torchvision()
     ensure_torchvision()
     import spandrel
@@ -273,11 +273,11 @@ def test_torchvision_imports_beside_this_torch():
 
 
 @needs_demo
-def test_lpips_gives_its_published_example():
-    """The VGG example in an earlier documentation of torchmetrics: seed 123, ten random pairs, .3493.
+def test_lpips_reproduces_published_example():
+    """Reproduce the VGG example of an earlier torchmetrics documentation: seed 123, ten random pairs, .3493.
 
-    There the metric is made between the seed and the images and draws the weights that it then replaces; making the
-    same layers here draws the same numbers.
+    There the metric is created after seeding, and its initial weights consume random numbers before the images are
+    drawn. Creating the same layers here consumes the same numbers.
     """
     import lpips
     import torchvision

@@ -1,4 +1,4 @@
-"""The card beside a reward model: what it says is what the run's folder says."""
+"""The card of a reward model agrees with its run folder."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of it, whose card may change."""
+    """A copy of the trained run, whose card may change."""
     return runs.Run(shutil.copytree(trained.folder, tmp_path / HOSTILE))
 
 
@@ -67,7 +67,7 @@ def test_card_states_data_settings_and_curve_of_the_run(run):
     counts = [header["counts"].get(f"{split}/human", 0) for split in ("gold", "train")]
     assert f"| people | {counts[0]} | {counts[1]} | {described.training_pairs['human']} |" in card
     assert "| SIMULATED annotators (programs) | 0 | 0 | 0 |" in card
-    assert "| learning\\_rate | 0.001 | of Adam (A.2) |" in card
+    assert "| learning\\_rate | 0.001 | learning rate of Adam (A.2) |" in card
     assert "| architecture | tiny.json |" in card
     first, *_, last = run.points_of(FrmPoint)
     for point in (first, last):
@@ -104,9 +104,9 @@ def test_header_value_with_yaml_or_control_characters_reads_back():
     assert (read["tags"], read["configs"]) == (header["tags"], header["configs"])
 
 
-def test_evaluation_brings_intervals_and_keeps_what_people_wrote(run):
+def test_evaluation_adds_intervals_and_keeps_edits_in_card(run):
     path = run.model / "README.md"
-    path.write_text(card_of(run).replace('license: "other"', 'license: "mit"') + "\nWritten by hand.\n")
+    path.write_text(card_of(run).replace('license: "other"', 'license: "mit"') + "\nEdited manually.\n")
     results = report.evaluate_run(run, images=images_of(run))
     card = squeezed(card_of(run))
     for row in results["rows"]:
@@ -116,9 +116,9 @@ def test_evaluation_brings_intervals_and_keeps_what_people_wrote(run):
                 f"| {row['title']} | {row['stratum']} | {row['agreement']:.1%} | {interval} | {row['pairs']} |" in card
             )
     assert model_card.NO_INTERVAL not in card
-    assert "With so few, neither" in card
+    assert "With so few faces, shares and intervals are unreliable." in card
     assert 'license: "mit"' in card
-    assert card.endswith("Written by hand.\n")
+    assert card.endswith("Edited manually.\n")
     again = card_of(run)
     report.evaluate_run(run, images=images_of(run))
     assert card_of(run) == again
@@ -127,7 +127,7 @@ def test_evaluation_brings_intervals_and_keeps_what_people_wrote(run):
     assert squeezed(card_of(run)).count(interval) >= 1
 
 
-def test_simulated_labels_and_unknown_facts_are_named(run, tmp_path):
+def test_card_states_simulated_labels_and_unknown_facts(run, tmp_path):
     _, rows = manifest.read(run.manifest)
     simulated = [replace(row, origin="simulated") if row.origin == "human" else row for row in rows]
     manifest.write(tmp_path / "manifest.jsonl", simulated, filters={})
@@ -137,8 +137,8 @@ def test_simulated_labels_and_unknown_facts_are_named(run, tmp_path):
     header = manifest.read_header(tmp_path / "manifest.jsonl")
     other.create(kind="frm", config=config, start={}, header=header, images=tmp_path)
     card = model_card.write(other)
-    assert "**The labels are in part by SIMULATED annotators" in card
-    assert "which pairs were trained on was not recorded" in card
+    assert "**Some labels are by SIMULATED annotators" in card
+    assert "the training pairs were not recorded" in card
     assert "The loss was not recorded." in card
     assert "Unknown: the snapshot has no judged gold pair." in card
     assert "trained on |" not in card
@@ -160,7 +160,7 @@ def test_card_names_the_base_and_its_licence(tmp_path, start, hub, file):
     assert re.search(rf"- weights: {re.escape(file)}, from .*; licence: Apache-2.0", card)
 
 
-def test_card_travels_with_a_copied_model_that_still_loads(run, tmp_path):
+def test_copied_model_loads_and_includes_card(run, tmp_path):
     copied = shutil.copytree(run.model, tmp_path / "copy")
     assert model.load(copied).preprocess.size == 32
     assert (copied / "README.md").read_text() == card_of(run)

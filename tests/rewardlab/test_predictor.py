@@ -1,4 +1,4 @@
-"""The SVM of App. A.1 against what must hold for any data, and against scikit-learn's own results."""
+"""The SVM of App. A.1: properties that hold for any data, and comparison with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ QUICK = svm.PredictorConfig(c=(1.0,), gamma=(0.1,), degree=(2,), bootstrap_sampl
 
 
 def judged(pairs: int = 300, noise: float = 0.3, seed: int = 0):
-    """Pairs whose winner is the image with the higher third metric, up to noise."""
+    """Generate pairs whose winner is the image with the higher third metric, up to noise."""
     random = np.random.default_rng(seed)
     first, second = random.normal(size=(2, pairs, len(FEATURES))) * [1, 10, 100, 5] + [0, 30, 2, 8]
     gap = (first[:, 2] - second[:, 2]) / 100
@@ -27,7 +27,7 @@ def judged(pairs: int = 300, noise: float = 0.3, seed: int = 0):
     }
 
 
-def test_the_two_orders_are_complements():
+def test_probabilities_of_both_orders_sum_to_1():
     fitted = svm.fit(**judged(), features=FEATURES, config=QUICK)
     new = judged(seed=1)
     forward = fitted.probability_first(new["first"], new["second"])
@@ -37,7 +37,7 @@ def test_the_two_orders_are_complements():
     np.testing.assert_allclose(same, 0.5, atol=1e-12)
 
 
-def test_it_learns_and_its_probabilities_mean_what_they_say():
+def test_fitted_svm_is_accurate_and_calibrated():
     fitted = svm.fit(**judged(900), features=FEATURES, config=QUICK)
     new = judged(3000, seed=1)
     p_first = fitted.probability_first(new["first"], new["second"])
@@ -48,7 +48,7 @@ def test_it_learns_and_its_probabilities_mean_what_they_say():
     assert abs(new["first_wins"][sure].mean() - p_first[sure].mean()) < 0.06
 
 
-def test_labels_without_signal_give_no_skill_and_no_confidence():
+def test_svm_on_random_labels_is_unskilled_and_unconfident():
     data = judged(300)
     data["first_wins"] = np.random.default_rng(5).random(300) > 0.5
     fitted = svm.fit(**data, features=FEATURES, config=QUICK)
@@ -56,8 +56,8 @@ def test_labels_without_signal_give_no_skill_and_no_confidence():
     assert np.abs(fitted.probability_first(data["first"], data["second"]) - 0.5).max() < 0.35
 
 
-def test_the_grid_finds_what_scikit_learn_finds():
-    """The winner's mean fold accuracy equals a plain cross_val_score, and no other entry of the grid beats it."""
+def test_grid_search_finds_best_cross_validated_parameters():
+    """Compare with a plain cross_val_score of every entry of the grid."""
     data = judged(120)
     config = svm.PredictorConfig(kernels=("linear", "rbf"), c=(0.1, 10.0), gamma=(0.01, 1.0))
     fitted = svm.fit(**data, features=FEATURES, config=config)
@@ -79,7 +79,7 @@ def test_the_grid_finds_what_scikit_learn_finds():
     "kernel",
     [{"kernel": "linear"}, {"kernel": "rbf", "gamma": 0.1}, {"kernel": "poly", "degree": 3, "gamma": 0.1}],
 )
-def test_the_fast_margin_is_the_svm_margin(kernel):
+def test_fast_margin_equals_svm_margin(kernel):
     data = judged(200)
     fitted = svm.fit(
         **data,
@@ -92,8 +92,8 @@ def test_the_fast_margin_is_the_svm_margin(kernel):
     np.testing.assert_allclose(svm.decision_function(fitted.pipeline, x), exact, atol=2e-3 * np.abs(exact).max())
 
 
-def test_pairs_of_one_face_never_stand_on_both_sides_of_a_fold():
-    """With one label per face and features that only tell the face, honest folds leave nothing to know."""
+def test_folds_never_divide_a_face():
+    """Use one label per face and features that identify only the face: without leakage nothing can be learned."""
     random = np.random.default_rng(0)
     faces = np.repeat(np.arange(60), 6)
     identity = random.normal(size=(60, 4))[faces] * 3
@@ -107,14 +107,14 @@ def test_pairs_of_one_face_never_stand_on_both_sides_of_a_fold():
     assert fitted.accuracy < 0.65  # a split across faces would reach 1.0
 
 
-def test_too_few_labels_are_named():
+def test_too_few_labels_are_refused_with_counts():
     data = {name: values[:6] for name, values in judged().items()}
     with pytest.raises(svm.TooFewLabels, match="Judged pairs: 6, of faces: 2"):
         svm.fit(**data, features=FEATURES)
 
 
-def test_interval_of_known_coverage():
-    """Independent faces: the bootstrap interval is near the normal one, p +- 1.96 sqrt(p(1-p)/n)."""
+def test_bootstrap_interval_of_single_pairs_is_the_normal_one():
+    """For independent faces the interval is close to p +- 1.96 sqrt(p(1-p)/n)."""
     correct = np.arange(1000) < 700
     low, high = bootstrap_interval(correct, np.arange(1000), samples=4000, seed=0)
     half = 1.96 * np.sqrt(0.7 * 0.3 / 1000)
@@ -122,7 +122,7 @@ def test_interval_of_known_coverage():
     assert high == pytest.approx(0.7 + half, abs=0.004)
 
 
-def test_constant_order_baseline():
+def test_constant_order_accuracy_is_1_or_chance():
     names = np.array(["a", "b", "c"])
     random = np.random.default_rng(0)
     first, second = names[random.permuted(np.tile(np.arange(3), (400, 1)), axis=1)[:, :2].T]
@@ -132,15 +132,15 @@ def test_constant_order_baseline():
     assert 0.4 < chance < 0.6
 
 
-def test_constant_order_margins_of_ties_and_strangers():
-    learned = np.array(["a", "b", "b", "c"]), np.array(["b", "a", "c", "b"]), np.array([True, False, True, True])
-    asked = np.array(["a", "b", "b", "c", "a", "d"]), np.array(["b", "a", "c", "b", "c", "a"])
-    assert constant_order.margins(*learned, *asked).tolist() == [0.5, -0.5, 0, 0, 0, 0]
-    decided = constant_order.margins(*learned, *asked, ties_by_name=True)
+def test_constant_order_margin_of_ties_and_unknown_restorers():
+    train = np.array(["a", "b", "b", "c"]), np.array(["b", "a", "c", "b"]), np.array([True, False, True, True])
+    test = np.array(["a", "b", "b", "c", "a", "d"]), np.array(["b", "a", "c", "b", "c", "a"])
+    assert constant_order.margins(*train, *test).tolist() == [0.5, -0.5, 0, 0, 0, 0]
+    decided = constant_order.margins(*train, *test, ties_by_name=True)
     assert np.sign(decided).tolist() == [1, -1, 1, -1, 1, -1]
 
 
-def test_saved_and_loaded_it_predicts_the_same(tmp_path):
+def test_saved_predictor_predicts_the_same_after_loading(tmp_path):
     data = judged()
     fitted = svm.fit(**data, features=FEATURES, config=QUICK)
     svm.save(fitted, tmp_path / "svm.skops")
@@ -156,7 +156,7 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path):
     )
 
 
-def test_a_file_with_foreign_code_is_refused(tmp_path):
+def test_file_with_untrusted_types_is_refused(tmp_path):
     import skops.io
 
     skops.io.dump({"pipeline": tmp_path.joinpath}, tmp_path / "evil.skops")

@@ -1,4 +1,4 @@
-"""The lock of a run: one process at a time, and free again as soon as that process has ended."""
+"""The lock of a run: held by one process at a time, and released when that process ends."""
 
 import os
 import subprocess
@@ -31,14 +31,14 @@ with Run(Path(sys.argv[1])).held():
 """
 
 
-def test_lock_of_killed_trainer_is_free_beside_its_loader(tmp_path):
+def test_lock_of_killed_trainer_is_free_while_loader_lives(tmp_path):
     run = Run(tmp_path / "run")
     command = [sys.executable, "-c", TRAINER, str(run.folder)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as trainer:
         loader = int(trainer.stdout.readline())
         try:
-            with pytest.raises(RunError, match=f"run is locked by process {trainer.pid}: wait"), run.held():
+            with pytest.raises(RunError, match=f"run is locked by process {trainer.pid}: wait until"), run.held():
                 pass
             trainer.kill()
             trainer.wait()
@@ -49,7 +49,7 @@ def test_lock_of_killed_trainer_is_free_beside_its_loader(tmp_path):
             os.kill(loader, 9)
 
 
-def test_lock_is_free_after_an_error_within(tmp_path):
+def test_lock_is_free_after_an_error_in_the_block(tmp_path):
     run = Run(tmp_path / "run")
     with pytest.raises(ZeroDivisionError), run.held():
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""The JSON of a run folder: what trainings write is what they read, and a folder of other contents is refused."""
+"""The JSON of a run folder: what is written is read back, and other contents are refused."""
 
 import json
 import math
@@ -30,14 +30,14 @@ def changed(run, **keys):
     path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
-def test_description_written_is_the_description_read(run):
+def test_written_description_reads_back_equal(run):
     found = run.description()
     assert (found.kind, found.version, found.config, found.start) == ("refl", 1, {"seed": 0}, {"base": "compact"})
     assert (found.manifest.counts, found.manifest.predictor) == ({"train/svm": 2}, {"version": 5})
     assert found.code["torch"]
 
 
-def test_points_written_are_the_points_read(run):
+def test_written_points_read_back_equal(run):
     written = [
         HeldOutPoint(step=0, held_out={"psnr": 20.5}),
         ReflPoint(step=1, loss=0.5, reward=-1.0, terms={"reg": Term(0.1, 0.2)}, rate=3.0),
@@ -51,7 +51,7 @@ def test_points_written_are_the_points_read(run):
     assert run.points_of(ReflPoint) == written[1:2]
 
 
-def test_gradient_that_is_not_finite_stays_named_in_the_curve(run):
+def test_non_finite_gradient_is_nan_on_disk_and_none_when_read(run):
     run.append(ReflPoint(step=1, loss=0.5, terms={"reg": Term(0.1, math.nan)}))
     run.append(ReflPoint(step=2, loss=0.5))
     run.cut_curve(1)
@@ -59,7 +59,7 @@ def test_gradient_that_is_not_finite_stays_named_in_the_curve(run):
     assert run.points_of(ReflPoint)[0].terms == {"reg": Term(0.1, None)}
 
 
-def test_line_without_a_step_is_refused_with_its_number(run):
+def test_line_without_step_is_refused_with_line_number(run):
     run.curve.write_text('{"step": 1, "loss": 1}\n{"loss": 1}\n')
     with pytest.raises(RunError, match=r"curve.jsonl, line 2: “step” is missing: remove this line"):
         run.points()
@@ -68,30 +68,30 @@ def test_line_without_a_step_is_refused_with_its_number(run):
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"version": 2, "start": 7}, "is of version 2, and this program reads version 1: update the program"),
-        ({"start": {"frm": 7}}, "config.json, start: “frm” is not a text"),
+        ({"version": 2, "start": 7}, "has version 2, but this program reads version 1: update the program"),
+        ({"start": {"frm": 7}}, "config.json, start: “frm” is not a string"),
         ({"created": "yesterday"}, "config.json: “created” is not a time"),
     ],
 )
-def test_config_that_does_not_fit_is_refused_by_name(run, keys, words):
+def test_config_of_wrong_version_or_type_is_refused(run, keys, words):
     changed(run, **keys)
     with pytest.raises(RunError, match=words):
         run.description()
 
 
-def test_reconfigured_run_keeps_keys_of_other_programs(run):
+def test_reconfigured_run_keeps_unknown_keys(run):
     changed(run, note="kept")
     run.reconfigure(Config(seed=1))
     assert run.description().config == {"seed": 1}
     assert json.loads((run.folder / "config.json").read_text())["note"] == "kept"
 
 
-def test_figures_of_a_wrong_type_are_left_out(run):
+def test_figures_of_wrong_type_are_left_out(run):
     run.curve.write_text('{"step": 1, "loss": true, "reward": 2, "terms": {"reg": 3}}\n')
     assert run.points() == [ReflPoint(step=1, reward=2.0, terms={})]
 
 
-def test_schema_loads_no_torch():
+def test_schema_does_not_load_torch():
     loaded = (
         "import sys, rewardlab.training.run_schema, rewardlab.training.evaluation_schema\nprint('torch' in sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Labels within an error: the bound against published values, and at its nominal rate over simulated campaigns."""
+"""Selective labelling: the bound against published values, and its rate over simulated campaigns."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from rewardlab.predictor import selective_labelling
 from rewardlab.predictor.learning_curve import JudgedPairs, last_doubling, measure, shares
 
 
-def test_the_bound_is_clopper_and_pearsons():
-    # The rule of three, exactly: no error in 29 pairs bounds the error by 9.8% with 95%.
+def test_upper_bound_equals_clopper_pearson():
+    # Exact rule of three: no error in 29 pairs bounds the error by 9.8% with 95% confidence.
     assert selective_labelling.upper_bound(0, 29, risk=0.05) == pytest.approx(1 - 0.05 ** (1 / 29))
     assert selective_labelling.upper_bound(0, 28, risk=0.05) > 0.1 > selective_labelling.upper_bound(0, 29, risk=0.05)
     # Clopper and Pearson (1934): 3 of 10, 95% two-sided, 6.7% to 65.2%.
@@ -16,10 +16,10 @@ def test_the_bound_is_clopper_and_pearsons():
     assert selective_labelling.upper_bound(4, 4, risk=0.05) == 1.0
 
 
-def test_levels_are_nested_and_the_widest_that_may_is_chosen():
+def test_levels_are_nested_and_widest_allowed_is_chosen():
     p_first = np.linspace(0.51, 0.99, 100)
     first_wins = np.ones(100, bool)
-    first_wins[:20] = False  # the least sure fifth is wrong
+    first_wins[:20] = False  # the least confident fifth is wrong
     found = selective_labelling.levels(p_first, first_wins)
     assert [level.pairs for level in found] == list(range(10, 101, 10))
     assert [level.errors for level in found] == [0] * 8 + [10, 20]
@@ -28,19 +28,24 @@ def test_levels_are_nested_and_the_widest_that_may_is_chosen():
     swapped = selective_labelling.levels(1 - p_first, ~first_wins)
     assert [(level.pairs, level.errors) for level in swapped] == [(level.pairs, level.errors) for level in found]
     assert selective_labelling.levels(np.array([]), np.array([], bool)) == []
-    assert selective_labelling.levels(np.full(5, 0.5), np.ones(5, bool))[0].errors == 5  # it prefers nobody
+    assert (
+        selective_labelling.levels(np.full(5, 0.5), np.ones(5, bool))[0].errors == 5
+    )  # the predictor prefers neither image
 
 
-def test_it_takes_at_least_so_many_pairs():
+def test_least_pairs_is_the_smallest_sufficient_number():
     enough = selective_labelling.least_pairs(0.1)
-    for pairs, may in ((enough, True), (enough - 1, False)):
+    for pairs, suffices in ((enough, True), (enough - 1, False)):
         level = selective_labelling.levels(np.full(pairs, 0.9), np.ones(pairs, bool))[-1]
-        assert (level.bound <= 0.1) == may
+        assert (level.bound <= 0.1) == suffices
 
 
-def test_the_bounds_hold_at_their_nominal_rate_over_500_campaigns():
-    """A campaign: audit pairs of faces of different difficulty, a predictor whose sureness says something of its
-    error. The true error of a level is that of a million fresh pairs that are as sure. All bounds hold at once."""
+def test_bounds_hold_at_nominal_rate_over_500_campaigns():
+    """Simulate audit pairs of varying difficulty and a predictor whose confidence correlates with its error.
+
+    The true error of a level is measured on a million new pairs of the same confidence. All bounds of a campaign must
+    hold simultaneously.
+    """
     random = np.random.default_rng(0)
 
     def draw(pairs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,11 +76,11 @@ def test_the_bounds_hold_at_their_nominal_rate_over_500_campaigns():
             for levels in (selective_labelling.levels(*draw(120)) for _ in range(50))
         ]
     )
-    assert naive > 25  # without the bound every second campaign would be misled: the test can fail
+    assert naive > 25  # the observed error rate without a bound fails in half of the campaigns
 
 
-def test_several_pairs_of_a_face_would_break_the_bound():
-    """Why the audit takes one pair a face: six that stand or fall together feign a sample six times as large."""
+def test_bound_fails_with_several_pairs_per_face():
+    """Show why the audit takes one pair per face: six identical results mimic a sample six times as large."""
     random = np.random.default_rng(0)
     broken = {1: 0, 6: 0}
     for _ in range(500):
@@ -88,7 +93,7 @@ def test_several_pairs_of_a_face_would_break_the_bound():
 
 
 def judged(pairs: int, seed: int = 0) -> JudgedPairs:
-    """Three pairs a face; the first metric decides, with noise."""
+    """Generate three pairs per face; the first metric decides, with noise."""
     random = np.random.default_rng(seed)
     first, second = random.normal(size=(2, pairs, 2))
     wins = first[:, 0] - second[:, 0] + random.normal(0, 0.5, pairs) > 0
@@ -98,7 +103,7 @@ def judged(pairs: int, seed: int = 0) -> JudgedPairs:
     )
 
 
-def test_the_learning_curve_rises_where_there_is_something_to_learn():
+def test_learning_curve_rises_for_learnable_labels():
     pairs = judged(150)
     found = list(measure(pairs, parameters={"svc__kernel": "linear", "svc__C": 1.0}, points=2))
     assert {point.method for point in found} == {"svm", "mlp3", "mlp4", "tree", "constant-order"}

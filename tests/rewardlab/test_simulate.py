@@ -1,4 +1,4 @@
-"""Simulated annotators: calibrated, balanced, bound to the order of the rules, and the same every time."""
+"""Simulated annotators: calibrated, balanced, rules applied in order, deterministic."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ RESTORERS = ("sharp", "soft", "strange")
 
 
 def utility_table(count=200, seed=0):
-    """Restorers with very different means, faces of very different difficulty, unequal spreads."""
+    """Generate restorers with different means, faces of different difficulty, and unequal variances."""
     random = np.random.default_rng(seed)
     difficulty = random.gamma(2, 3, (count, 1, 3))
     means = np.array([[0, 4, -3], [2, -5, 1], [-6, 0, 0]], float)
@@ -36,7 +36,7 @@ def panel(table):
 
 
 def answers(panel, table, annotator):
-    """(face, first restorer, second restorer, left_is_first, answer) of every contested pair."""
+    """Return (face, first restorer, second restorer, left_is_first, answer) of every contested pair."""
     sides = np.random.default_rng([1, annotator])
     given = []
     for face, row in enumerate(table):
@@ -48,7 +48,7 @@ def answers(panel, table, annotator):
     return given
 
 
-def test_two_annotators_agree_as_often_as_asked(panel, table):
+def test_two_annotators_agree_at_configured_rate(panel, table):
     choices = np.array([[a.choice for *_, a in answers(panel, table, number)] for number in range(8)])
     chosen = choices != "cant_tell"
     agreements = [(choices[a] == choices[b])[chosen[a] & chosen[b]].mean() for a, b in combinations(range(8), 2)]
@@ -68,14 +68,14 @@ def constant_order_accuracy(given):
     return best / sum(map(len, wins.values()))
 
 
-def test_balanced_means_that_the_restorer_predicts_nothing(panel, table):
+def test_balanced_panel_makes_restorer_unpredictive(panel, table):
     assert constant_order_accuracy(answers(panel, table, 0)) < 0.55
     raw = TastePanel.fit(table, RESTORERS, TasteConfig(balanced=False))
     assert constant_order_accuracy(answers(raw, table, 0)) > 0.8
 
 
-def test_rules_decide_in_their_order(panel):
-    sober = replace(panel, noise=1e-9, config=replace(panel.config, lapse=0.0, cant_tell=1.0))
+def test_rules_are_applied_in_order(panel):
+    noiseless = replace(panel, noise=1e-9, config=replace(panel.config, lapse=0.0, cant_tell=1.0))
     cases = {
         ((1.0, -9.0, -9.0), "first", "realism"),
         ((-1.0, 9.0, 9.0), "second", "realism"),
@@ -84,13 +84,13 @@ def test_rules_decide_in_their_order(panel):
         ((0.3, 0.3, -0.3), "cant_tell", None),
     }
     for difference, choice, criterion in cases:
-        answer = sober.judge(0, Utility(*difference), Utility(0, 0, 0), True, "pair")
+        answer = noiseless.judge(0, Utility(*difference), Utility(0, 0, 0), True, "pair")
         assert (answer.choice, answer.criterion) == (choice, criterion)
-        mirrored = sober.judge(0, Utility(0, 0, 0), Utility(*difference), True, "pair")
+        mirrored = noiseless.judge(0, Utility(0, 0, 0), Utility(*difference), True, "pair")
         assert mirrored.choice == {"first": "second", "second": "first"}.get(choice, choice)
 
 
-def test_left_is_favoured_at_ties_and_the_photograph_wins(panel):
+def test_left_is_favoured_at_ties_and_photograph_wins(panel):
     tie = Utility(0, 0, 0)
     side = [bool(number % 2) for number in range(20_000)]
     at_tie = [panel.judge(0, tie, tie, left, f"tie{number}") for number, left in enumerate(side)]
@@ -107,7 +107,7 @@ def test_left_is_favoured_at_ties_and_the_photograph_wins(panel):
     assert 0.5 < min(seconds) < np.median(seconds) < max(seconds) < 60
 
 
-def test_answers_depend_on_annotator_pair_side_and_seed_and_on_nothing_else(panel, table):
+def test_answers_depend_only_on_annotator_pair_side_and_seed(panel, table):
     def choices(panel, number):
         return [answer for *_, answer in answers(panel, table[:60], number)]
 
@@ -134,7 +134,7 @@ def test_answers_depend_on_annotator_pair_side_and_seed_and_on_nothing_else(pane
     assert json.loads(elsewhere.stdout) == [asdict(answer) for answer in choices(panel, 3)]
 
 
-def test_utilities_of_real_faces_fall_with_damage():
+def test_utilities_of_real_faces_decrease_with_damage():
     paths = sorted(assets.find("demo-faces").glob("*.jpg"))[:2]
     hq, stranger = (face_alignment.align(images.read(path), 128, allow_upscale=True) for path in paths)
     blurred = [cv2.GaussianBlur(hq.image, (0, 0), sigma) for sigma in (1.0, 2.0, 4.0)]
@@ -152,7 +152,7 @@ def test_utilities_of_real_faces_fall_with_damage():
         utilities([hq.image[:64, :64]], hq.image, hq.landmarks)
 
 
-def test_unusable_tables_are_named(table):
+def test_unusable_utility_table_is_refused(table):
     with pytest.raises(ValueError, match="is needed"):
         TastePanel.fit(table, RESTORERS[:2])
     with pytest.raises(ValueError, match="not finite"):
@@ -161,5 +161,5 @@ def test_unusable_tables_are_named(table):
         TastePanel.fit(table[:1], RESTORERS)
     with pytest.raises(ValueError, match="cannot agree"):
         TastePanel.fit(table, RESTORERS, TasteConfig(agreement=0.999))
-    with pytest.raises(KeyError, match="sharp, soft, strange but not blurry"):
+    with pytest.raises(KeyError, match="sharp, soft, strange, not on blurry"):
         TastePanel.fit(table, RESTORERS).appeal(Utility(0, 0, 0), "blurry")

@@ -1,4 +1,4 @@
-"""Tables in every format: what is escaped, and what is left as it is."""
+"""Tables in every format: escaping, and cells that are not changed."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_latex_escapes_all_but_raw_cells():
         r"\toprule",
         r"a \& b & $p$ \\",
         r"\midrule",
-        r"{}[50\%]\_x & -0.5 \\",  # a bare [ or * would be an option of the line before
+        r"{}[50\%]\_x & -0.5 \\",  # a bare [ or * would be an option of the previous line
         r"{}* & -- \\",
         r"line feed [31m & **1** \\",
         r"\bottomrule",
@@ -35,7 +35,7 @@ def test_latex_escapes_all_but_raw_cells():
     [
         ("a--b", "a-{}-b"),
         ("---", "-{}-{}-"),
-        ("-–", "-{}--"),  # a dash of two hyphens after a hyphen is not one of three
+        ("-–", "-{}--"),  # a hyphen and an en dash must not merge into an em dash
         ("`x`", r"\textasciigrave{}x\textasciigrave{}"),
         ("it''s", "it'{}'s"),
         ("'\"", "'{}''"),
@@ -55,11 +55,11 @@ def test_latex_head_is_not_an_option_of_the_rule(head):
         assert lines[lines.index(r"\toprule") + 1].startswith("{}" + head[0])
 
 
-def test_csv_heads_are_neutralised_as_cells_are():
+def test_csv_head_that_is_a_formula_gets_an_apostrophe():
     assert tables.to_csv(["=1+1", "b"], [["@c", -1]]) == "'=1+1,b\n'@c,-1\n"
 
 
-def test_markdown_and_text_keep_a_line_a_row():
+def test_markdown_and_text_rows_stay_on_one_line():
     assert squeezed(tables.markdown(HEADS, ROWS)).splitlines()[2:] == [
         r"| \[50%\]\_x | -0.5 |",
         r"| \* | – |",
@@ -74,7 +74,7 @@ def test_csv_formula_gets_an_apostrophe(cell):
 
 
 @pytest.mark.parametrize("cell", [-0.5, None, True, "-0.5", "+.5e-3", "a=b", "", "'=1"])
-def test_csv_number_or_harmless_text_stays(cell):
+def test_csv_number_or_harmless_text_is_unchanged(cell):
     assert tables.spreadsheet_safe(cell) is cell
 
 

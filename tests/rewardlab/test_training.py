@@ -1,4 +1,4 @@
-"""Training: shared encodings equal pairwise ones, a killed run goes on bit for bit, two processes equal one."""
+"""Training: shared encodings equal pairwise ones, killed runs resume exactly, two processes equal one."""
 
 import json
 import math
@@ -30,7 +30,7 @@ from tests.support.preferences import TINY, write_preferences
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A manifest, its images, and a tiny checkpoint of HPSv2's layout."""
+    """A folder with a manifest, its images, and a tiny checkpoint in HPSv2's layout."""
     folder = tmp_path_factory.mktemp("training")
     write_preferences(folder, train=10)
     torch.manual_seed(0)
@@ -68,11 +68,11 @@ def losses_of(run) -> list[float]:
     return [point.loss for point in run.points_of(FrmPoint)]
 
 
-# The batch by face
+# Batches by face
 
 
 def gradients(model, groups, folder):
-    """Loss and gradients of one step over these groups."""
+    """Return loss, gradients and batch of one step over these groups."""
     tokens = model.tokenize([group.caption for group in groups])
     dataset = batches.FaceDataset(groups, folder, model.preprocess, tokens)
     batch = batches.collate(dataset.__getitems__([schedule.Item(index) for index in range(len(groups))]))
@@ -85,7 +85,7 @@ def gradients(model, groups, folder):
 
 
 @pytest.mark.parametrize("backbone", ["hpsv2", "compact"])
-def test_each_image_and_caption_once_gives_the_pairwise_loss_and_gradients(place, backbone):
+def test_shared_encodings_give_pairwise_loss_and_gradients(place, backbone):
     rows = manifest.read(place / "manifest.jsonl")[1][:12]  # two faces
     if backbone == "hpsv2":
         model = backbones.open_hpsv2(place / "hps.pt", str(place / "tiny.json"))
@@ -103,7 +103,7 @@ def test_each_image_and_caption_once_gives_the_pairwise_loss_and_gradients(place
         assert torch.allclose(gradient, pairwise[name], atol=1e-5), name
 
 
-def test_frozen_layers_keep_nothing_for_a_gradient(place):
+def test_frozen_layers_do_not_track_gradients(place):
     model = backbones.open_hpsv2(place / "hps.pt", str(place / "tiny.json"))
     backbones.lock(model, image_layers=2, text_layers=1)
     kept = {}
@@ -116,7 +116,7 @@ def test_frozen_layers_keep_nothing_for_a_gradient(place):
     assert kept == {(tower, number): number == 2 for tower in ("image", "text") for number in range(3)}
 
 
-def test_the_loss_is_the_cross_entropy_of_the_softmax_of_both_scores():
+def test_loss_equals_cross_entropy_of_both_scores():
     scores = torch.tensor([[1.2, 0.3], [-0.4, 2.0]])
     labels = torch.tensor([1.0, 0.75])
     expected = torch.nn.functional.cross_entropy(scores, torch.stack([labels, 1 - labels], 1), reduction="none")
@@ -124,7 +124,7 @@ def test_the_loss_is_the_cross_entropy_of_the_softmax_of_both_scores():
     assert losses.agreements(torch.tensor([2.0, -1.0, 0.0]), torch.tensor([0.9, 0.8, 1.0])).tolist() == [1, 0, 0.5]
 
 
-def test_a_step_sees_the_same_faces_wherever_the_run_starts():
+def test_schedule_does_not_depend_on_starting_step():
     def steps(start, count):
         plan = schedule.plan(7, faces_per_step=3, seed=5, mirror=True, start=start)
         return [next(plan) for _ in range(count)]
@@ -136,10 +136,10 @@ def test_a_step_sees_the_same_faces_wherever_the_run_starts():
     assert 0 < sum(item.mirrored for items in whole for item in items) < 42
 
 
-# A whole run
+# Complete runs
 
 
-def test_a_run_learns_moves_only_what_trains_and_leaves_a_model_to_use(place, config):
+def test_run_learns_and_changes_only_trainable_weights(place, config):
     run = prepared(place, replace(config, iterations=40, evaluate_every=40, save_every=40, log_every=10), "learns")
     train.train(run, images=place / "images", device="cpu")
     assert run.is_done()
@@ -160,7 +160,7 @@ def test_a_run_learns_moves_only_what_trains_and_leaves_a_model_to_use(place, co
 @pytest.mark.parametrize(
     "option", [{"accumulation": 2}, {"checkpointing": True}], ids=["accumulation", "checkpointing"]
 )
-def test_saving_memory_changes_nothing(place, config, option):
+def test_memory_options_do_not_change_losses(place, config, option):
     traces = []
     for name, wanted in (("plain", config), ("saving", replace(config, **option))):
         run = prepared(place, wanted, name)
@@ -179,7 +179,7 @@ def command(place, name: str, *options: str) -> list[str]:
 
 
 def environment(place) -> dict[str, str]:
-    # A database that cannot be reached: a training machine has none.
+    # The database is unreachable, as on a training machine.
     return {
         **os.environ, "RUN_ROOT": str(place / "runs"), "DATA_ROOT": str(place),
         "DATABASE_URL": "postgres://nobody@127.0.0.1:9/nothing", "OMP_NUM_THREADS": "1",
@@ -192,7 +192,7 @@ def uninterrupted(place):
     return losses_of(runs.open_run(place / "runs", "whole"))
 
 
-def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupted):
+def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     run = runs.open_run(place / "runs", "killed")
     start = [sys.executable, *command(place, "killed")]
     process = subprocess.Popen(start, env=environment(place))
@@ -211,27 +211,27 @@ def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupte
     assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())
 
 
-def test_two_processes_see_the_loss_of_one(place, uninterrupted):
+def test_two_processes_have_the_losses_of_one(place, uninterrupted):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--main_process_port", "0", *command(place, "two")]
     subprocess.run(launch, env=environment(place), check=True, capture_output=True)
     assert losses_of(runs.open_run(place / "runs", "two")) == pytest.approx(uninterrupted, abs=1e-5)
 
 
-# What stops it
+# Errors
 
 
 def changed(place, tmp_path, change) -> list:
-    """The manifest with `change` made to its rows; a row that becomes None is left out."""
+    """Write the manifest with `change` applied to its rows; rows that become None are left out."""
     _, rows = manifest.read(place / "manifest.jsonl")
     manifest.write(tmp_path / "manifest.jsonl", filter(None, map(change, rows)), filters={})
     return tmp_path / "manifest.jsonl"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (lambda row: row if row.origin == "ground_truth" else None, "no human label yet.*Judge pairs"),
+        (lambda row: row if row.origin == "ground_truth" else None, "no human labels yet.*Judge pairs"),
         (lambda row: replace(row, p_first=1.0), "All 30 judged pairs prefer the first image"),
         (lambda row: replace(row, weight=0.0), "No training pair has a weight above 0"),
         (lambda row: replace(row, caption=""), "10 training faces have no caption.*manage.py caption.*--null-text"),
@@ -244,15 +244,15 @@ def changed(place, tmp_path, change) -> list:
     ],
     ids=["no-label", "one-way", "weightless", "captions", "gold-face", "gold-person", "moved"],
 )
-def test_what_must_not_be_trained_on_is_refused_by_name(place, tmp_path, config, change, said):
+def test_unusable_training_data_is_refused(place, tmp_path, config, change, message):
     run = runs.open_run(tmp_path, "refused")
     source = changed(place, tmp_path, change)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         prepare.prepare_run(run, config, source, images=place / "images", checkpoint_file=place / "hps.pt")
     assert not run.exists()
 
 
-def test_an_image_that_changed_after_the_snapshot_stops_the_run_with_the_last_good_state(place, tmp_path, config):
+def test_image_changed_after_snapshot_stops_the_run(place, tmp_path, config):
     folder = tmp_path / "images"
     shutil.copytree(place / "images", folder)
     run = prepared(place, replace(config, workers=1), "changed")
@@ -266,7 +266,7 @@ def test_an_image_that_changed_after_the_snapshot_stops_the_run_with_the_last_go
     assert run.is_done()
 
 
-def test_a_loss_that_is_no_number_stops_the_run(place, config):
+def test_nan_loss_stops_the_run(place, config):
     run = prepared(place, replace(config, iterations=4), "nan")
     train.train(run, images=place / "images", device="cpu")
     tensors = frm.load_file(run.checkpoint)
@@ -277,8 +277,8 @@ def test_a_loss_that_is_no_number_stops_the_run(place, config):
         train.train(run, images=place / "images", device="cpu")
 
 
-def test_a_full_disk_stops_the_run_and_keeps_the_last_good_state(place, config):
-    """A file-size limit stands for the disk: the checkpoint no longer fits."""
+def test_full_disk_stops_the_run_and_keeps_checkpoint(place, config):
+    """Simulate the full disk by a file-size limit that the checkpoint exceeds."""
     run = prepared(place, config, "full")
     script = (
         "import resource, signal, sys; from pathlib import Path;"
@@ -303,7 +303,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_state(place, config):
     assert run.is_done()
 
 
-def test_full_memory_is_told_from_other_errors():
+def test_out_of_memory_is_distinguished_from_other_errors():
     with pytest.raises(RuntimeError) as full:
         torch.empty(1 << 50)
     with pytest.raises(RuntimeError) as other:
@@ -312,7 +312,7 @@ def test_full_memory_is_told_from_other_errors():
     assert not loop.is_out_of_memory(other.value)
 
 
-def test_a_checkpoint_of_another_backbone_is_refused(place, config):
+def test_checkpoint_of_other_backbone_is_refused(place, config):
     run = prepared(place, config, "other")
     model = backbones.open_compact(seed=0)
     backbones.lock(model, image_layers=1, text_layers=1)
@@ -323,21 +323,21 @@ def test_a_checkpoint_of_another_backbone_is_refused(place, config):
         backbones.open_hpsv2(run.checkpoint, str(place / "tiny.json"))
 
 
-def test_faces_that_cannot_be_divided_and_settings_without_sense_say_so(place, config):
-    with pytest.raises(TrainError, match=r"2 faces a step cannot be divided.*multiple of 3"):
+def test_indivisible_faces_and_invalid_options_are_refused(place, config):
+    with pytest.raises(TrainError, match=r"2 faces per step cannot be divided.*multiple of 3"):
         train.train(prepared(place, replace(config, accumulation=3), "odd"), images=place / "images", device="cpu")
-    for wrong, said in (
+    for wrong, message in (
         ({"save_every": 25}, "save_every must be a multiple of log_every"),
         ({"weight_svm": -1.0}, "weights must be finite"),
         ({"weight_svm": math.nan}, "weights must be finite"),
         ({"seed": -1}, "must not be negative"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             TrainConfig(**wrong)
 
 
-def test_the_papers_defaults():
-    """App. A.2 and Sec. 3.1."""
+def test_hpsv2_preset_has_the_papers_values():
+    """See App. A.2 and Sec. 3.1."""
     config = PRESETS["hpsv2"]
     assert (config.architecture, config.iterations, config.learning_rate) == ("ViT-H-14", 20_000, 3.3e-6)
     assert (config.image_layers, config.text_layers) == (20, 11)

@@ -1,4 +1,4 @@
-"""What the reward model is compared with: learned from training labels alone, and the same in both orders."""
+"""Baselines of the reward model: fitted only on training labels, and antisymmetric."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def row(pair, *, p_first, split="train", sources=("a", "b"), origin="human", sco
 
 
 def judged(train=120, gold=60, seed=0):
-    """Contested pairs won by the lower LPIPS; SSIM is noise. Every tenth is a tie, every seventh the SVM's."""
+    """Generate contested pairs won by the lower LPIPS; SSIM is noise. Every tenth is tied, every seventh the SVM's."""
     random = np.random.default_rng(seed)
     rows = []
     for pair in range(train + gold):
@@ -61,8 +61,8 @@ def swapped(each):
 
 
 def fitted(rows, wanted):
-    found = baselines.all_rivals(rows, wanted, parameters=LINEAR, config=QUICK)
-    return {rival.name: rival for rival in found}
+    found = baselines.all_baselines(rows, wanted, parameters=LINEAR, config=QUICK)
+    return {method.name: method for method in found}
 
 
 @pytest.fixture(scope="module")
@@ -75,51 +75,51 @@ def found(rows):
     return fitted(rows, of(rows, "gold"))
 
 
-def accuracy(rival, wanted):
+def accuracy(method, wanted):
     decided = [
-        (margin, each.p_first) for margin, each in zip(rival.margins, wanted, strict=True) if each.p_first != 0.5
+        (margin, each.p_first) for margin, each in zip(method.margins, wanted, strict=True) if each.p_first != 0.5
     ]
     return np.mean([(margin > 0) == (p_first > 0.5) for margin, p_first in decided])
 
 
-def test_each_rival_does_what_its_data_allow(rows, found):
+def test_baselines_learn_the_signal_of_their_inputs(rows, found):
     gold = of(rows, "gold")
     assert accuracy(found["lpips"], gold) == 1.0
     assert {name for name in ("svm", "mlp3", "mlp4") if accuracy(found[name], gold) > 0.85} == {"svm", "mlp3", "mlp4"}
     assert 0.2 < accuracy(found["ssim"], gold) < 0.8
     assert 0.2 < accuracy(found["constant-order"], gold) < 0.8
-    assert {name: rival.group for name, rival in found.items()} == {
+    assert {name: method.group for name, method in found.items()} == {
         "svm": "predictor", "mlp3": "predictor", "mlp4": "predictor", "tree": "predictor", "constant-order": "baseline",
     } | dict.fromkeys(("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa"), "metric")  # fmt: skip
 
 
-def test_swapped_pairs_have_the_opposite_margin(rows):
+def test_swapped_pair_has_opposite_margin(rows):
     gold = of(rows, "gold")
-    for name, rival in fitted(rows, [*gold, *(swapped(each) for each in gold)]).items():
-        if rival.margins is not None:
-            there, back = np.split(rival.margins, 2)
-            np.testing.assert_allclose(back, -there, atol=1e-12, err_msg=name)
-            assert np.abs(there).max() > 0.05
+    for name, method in fitted(rows, [*gold, *(swapped(each) for each in gold)]).items():
+        if method.margins is not None:
+            forward, backward = np.split(method.margins, 2)
+            np.testing.assert_allclose(backward, -forward, atol=1e-12, err_msg=name)
+            assert np.abs(forward).max() > 0.05
 
 
-def test_gold_labels_reach_no_rival_and_training_labels_do(rows, found):
+def test_margins_depend_on_training_labels_not_gold_labels(rows, found):
     gold = of(rows, "gold")
     blind = fitted(flipped(rows, lambda each: each.split == "gold"), gold)
-    for name, rival in found.items():
-        np.testing.assert_array_equal(blind[name].margins, rival.margins, err_msg=name)
+    for name, method in found.items():
+        np.testing.assert_array_equal(blind[name].margins, method.margins, err_msg=name)
     turned = fitted(flipped(rows, lambda each: each.split == "train"), gold)
     for name in ("svm", "mlp3", "mlp4", "constant-order"):
         assert np.corrcoef(turned[name].margins, found[name].margins)[0, 1] < -0.9
 
 
-def test_labels_of_the_svm_teach_nobody(rows):
+def test_svm_labels_are_not_training_labels(rows):
     labels = manifest_labels.training_labels(rows)
     assert {each.origin for each in labels} == {"human", "simulated"}
     assert manifest_labels.training_labels([each for each in rows if each.origin != "svm"]) == labels
     assert len(manifest_labels.judged_pairs(rows).faces) == len(labels)
 
 
-def test_constant_order_is_the_majority_of_the_training_pairs():
+def test_constant_order_margin_is_share_of_training_wins():
     rows = [
         row(1, p_first=1.0, sources=("a", "b")),
         row(2, p_first=0.0, sources=("b", "a")),
@@ -138,32 +138,32 @@ def test_constant_order_is_the_majority_of_the_training_pairs():
     margins = baselines.constant_order(rows, wanted).margins
     np.testing.assert_allclose(margins, [2 / 3 - 0.5, 0.5 - 2 / 3, 0, 0, 0.5, -0.5])
     unjudged = baselines.constant_order(rows[6:], wanted)
-    assert unjudged.margins is None and "No training pair" in unjudged.reason
+    assert unjudged.margins is None and "No training pair" in unjudged.note
 
 
-def test_metrics_point_to_the_better_image():
+def test_metric_margin_is_positive_for_better_image():
     wanted = [
         row(1, p_first=1.0, scores={"psnr": (30.0, 20.0), "niqe": (4.0, 7.0), "ssim": (0.5, 0.75)}),
         row(2, p_first=1.0, scores={"psnr": (20.0, 21.0), "niqe": (7.0, 6.5)}),
     ]
-    found = {rival.name: rival for rival in baselines.metric_rivals(wanted)}
+    found = {method.name: method for method in baselines.metric_methods(wanted)}
     assert found["psnr"].margins.tolist() == [10, -1]
     assert found["niqe"].margins.tolist() == [3, -0.5]
-    assert found["ssim"].margins is None and "1 of 2 pairs have no SSIM" in found["ssim"].reason
-    assert found["musiq"].margins is None and "2 of 2 pairs" in found["musiq"].reason
+    assert found["ssim"].margins is None and "1 of 2 pairs have no SSIM" in found["ssim"].note
+    assert found["musiq"].margins is None and "2 of 2 pairs" in found["musiq"].note
 
 
-def test_predictors_are_absent_where_a_wanted_pair_lacks_their_metric(rows):
+def test_pair_without_metric_leaves_predictors_without_margins(rows):
     gold = of(rows, "gold")
     gold[3] = replace(gold[3], scores={"ssim": gold[3].scores["ssim"]})
     found = fitted(rows, gold)
     for name in ("svm", "mlp3", "mlp4", "lpips"):
         assert found[name].margins is None
-        assert "1 of 60 pairs have no LPIPS" in found[name].reason
+        assert "1 of 60 pairs have no LPIPS" in found[name].note
     assert len(found["ssim"].margins) == len(found["constant-order"].margins) == 60
 
 
-def test_predictors_use_the_metrics_that_nearly_all_judged_pairs_have(rows):
+def test_predictors_use_metrics_of_nearly_all_judged_pairs(rows):
     labels = manifest_labels.training_labels(rows)
     bare, some = {each.pair for each in labels[:5]}, {each.pair for each in labels[: len(labels) // 2]}
     changed = [
@@ -183,22 +183,22 @@ def test_predictors_use_the_metrics_that_nearly_all_judged_pairs_have(rows):
     assert manifest_labels.judged_pairs(rows).metrics == ("ssim", "lpips")  # the paper's order
 
 
-def test_without_enough_labels_or_any_metric(rows):
+def test_too_few_labels_or_no_metric_is_reported(rows):
     for few in (rows[:8], []):
-        found = {rival.name: rival for rival in baselines.all_rivals([*few, *of(rows, "gold")], of(rows, "gold"))}
+        found = {method.name: method for method in baselines.all_baselines([*few, *of(rows, "gold")], of(rows, "gold"))}
         assert found["svm"].margins is found["mlp3"].margins is None
-        assert "at least 12 pairs" in found["svm"].reason
+        assert "at least 12 pairs" in found["svm"].note
         assert found["ssim"].margins is not None
     with pytest.raises(TooFewLabels):
         manifest_labels.with_human_fraction(rows, 0.01, seed=0)
     bare = [replace(each, scores={}) for each in rows]
-    assert "No metric" in fitted(bare, of(rows, "gold"))["svm"].reason
+    assert "No metric" in fitted(bare, of(rows, "gold"))["svm"].note
     with pytest.raises(ValueError, match="No metric"):
         manifest_labels.with_human_fraction(bare, 0.5, 0)
 
 
-def test_mlp_layers_and_its_accuracy_on_faces_it_has_not_seen():
-    """One label a face and features that only tell the face: honest folds leave nothing to know."""
+def test_mlp_layers_count_weights_and_folds_keep_faces_apart():
+    """Use one label per face and features that identify only the face: without leakage nothing can be learned."""
     random = np.random.default_rng(0)
     faces = random.permutation(np.repeat(np.arange(24), 4))
     identity = random.normal(size=(24, 4))[faces] * 3
@@ -233,7 +233,7 @@ def test_smaller_fractions_are_nested(rows):
     assert human(fraction_of(rows[::-1], 0.5)) == kept[0.5]
 
 
-def test_the_rest_is_labelled_by_the_svm_of_what_is_left(rows):
+def test_svm_of_kept_labels_labels_the_rest(rows):
     rows = [*rows, row(900, p_first=1.0, sources=("hq", "a"), origin="ground_truth")]
     half = fraction_of(rows, 0.5)
     assert [each.pair for each in half] == [each.pair for each in rows]
@@ -251,7 +251,7 @@ def test_the_rest_is_labelled_by_the_svm_of_what_is_left(rows):
     assert fraction_of(rows, 1.0) == rows
 
 
-def test_labels_that_were_taken_away_and_gold_labels_leave_no_trace(rows):
+def test_dropped_and_gold_labels_do_not_affect_fraction(rows):
     half = fraction_of(rows, 0.5)
     kept = human(half)
     other = fraction_of(flipped(rows, lambda each: each.split == "train" and each.pair not in kept), 0.5)
@@ -263,7 +263,7 @@ def test_labels_that_were_taken_away_and_gold_labels_leave_no_trace(rows):
     assert of(taught, "train") != of(half, "train")
 
 
-def test_pairs_that_nobody_can_label_are_left_out(rows):
+def test_unscored_pairs_are_left_out_of_fraction(rows):
     lost = next(each.pair for each in rows if each.split == "train" and each.origin == "svm")
     bare = [replace(each, scores={}) if each.pair == lost else each for each in rows]
     half = fraction_of(bare, 0.5)
@@ -271,6 +271,6 @@ def test_pairs_that_nobody_can_label_are_left_out(rows):
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.01, float("nan")])
-def test_a_fraction_is_above_zero_and_at_most_one(rows, fraction):
+def test_fraction_outside_0_to_1_is_refused(rows, fraction):
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         manifest_labels.with_human_fraction(rows, fraction, 0)
