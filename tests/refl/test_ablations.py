@@ -7,7 +7,7 @@ from refl.evaluation.ablations import TABLES
 
 
 @pytest.mark.parametrize("base", ["diffbir", "osediff", "compact"])
-def test_the_marks_of_tables_4_and_8_are_what_is_switched_on(base):
+def test_marks_of_tables_4_and_8_match_the_enabled_terms(base):
     preset = PRESETS[base]
     for variant in TABLES["4"]:
         config = variant.of(preset)
@@ -23,7 +23,7 @@ def test_the_marks_of_tables_4_and_8_are_what_is_switched_on(base):
     assert [variant.title for variant in TABLES["4"]] == ["Variant 1", "Variant 2", "Variant 3", "Ours"]
 
 
-def test_tables_5_and_13_vary_what_the_paper_varies():
+def test_tables_5_and_13_vary_the_papers_settings():
     preset = PRESETS["diffbir"]
     assert [variant.of(preset).backprop_steps for variant in TABLES["5"]] == [1, 5, 20]
     weights = [(variant.of(preset).lambda_reward > 0, variant.of(preset).lambda_reg) for variant in TABLES["13"]]

@@ -32,7 +32,7 @@ def mean_difference(first, second):
     return np.abs(first.astype(float) - second.astype(float)).mean()
 
 
-def test_defaults_are_the_papers_scaling_keeps_the_severity_and_the_demo_is_milder():
+def test_config_has_paper_defaults_and_scales_severity():
     paper = PRESETS["paper"]
     assert (paper.size, paper.kernel_size, paper.sigma, paper.downsample) == (512, 41, (0.1, 12), (1, 12))
     assert (paper.noise, paper.jpeg, paper.isotropic_probability) == ((0, 15), (30, 100), 0.5)
@@ -42,7 +42,7 @@ def test_defaults_are_the_papers_scaling_keeps_the_severity_and_the_demo_is_mild
     assert (DEMO.noise, DEMO.jpeg) == (paper.noise, paper.jpeg)
 
 
-def test_parameters_fill_the_papers_ranges_and_survive_json():
+def test_parameters_cover_paper_ranges_and_survive_json():
     config = DegradeConfig()
     drawn = [sample_parameters(config, seed) for seed in range(2000)]
     for name, (low, high) in {
@@ -65,13 +65,13 @@ def test_parameters_fill_the_papers_ranges_and_survive_json():
     assert DegradeParameters(**json.loads(json.dumps(asdict(drawn[7])))) == drawn[7]
 
 
-def test_harmless_parameters_leave_the_photograph_alone():
+def test_identity_parameters_return_the_photograph():
     hq = photograph()
     assert mean_difference(degrade(hq, HARMLESS, DEMO), hq) < 1
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.5])
-def test_blur_agrees_with_scikit_image(sigma):
+def test_blur_matches_scikit_image(sigma):
     hq = photograph(1)
     wide = replace(DEMO, kernel_size=41)
     ours = degrade(hq, replace(HARMLESS, sigma_x=sigma, sigma_y=sigma), wide)
@@ -79,7 +79,7 @@ def test_blur_agrees_with_scikit_image(sigma):
     assert mean_difference(ours, reference) < 1
 
 
-def test_kernel_has_the_asked_covariance():
+def test_kernel_has_the_requested_covariance():
     sigma_x, sigma_y, theta = 3.0, 1.2, 0.7
     kernel = gaussian_kernel(41, sigma_x, sigma_y, theta).astype(float)
     offsets = np.arange(41) - 20
@@ -90,7 +90,7 @@ def test_kernel_has_the_asked_covariance():
     np.testing.assert_allclose(covariance, turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T, atol=0.01)
 
 
-def test_each_parameter_degrades_more_the_larger_it_is():
+def test_degradation_grows_with_each_parameter():
     hq = photograph(2)
     steps = {
         "downsample": (1.0, 2.0, 4.0, 6.0),
@@ -108,7 +108,7 @@ def test_each_parameter_degrades_more_the_larger_it_is():
     assert sharpness == sorted(sharpness, reverse=True)
 
 
-def test_noise_has_the_asked_strength_in_grey_levels():
+def test_noise_has_the_requested_deviation_in_grey_levels():
     grey = np.full((256, 256, 3), 128, np.uint8)
     noisy = degrade(grey, replace(HARMLESS, noise=15.0), DEMO)
     luma = cv2.cvtColor(noisy, cv2.COLOR_RGB2GRAY)
@@ -117,7 +117,7 @@ def test_noise_has_the_asked_strength_in_grey_levels():
     assert mean_difference(noisy, degrade(grey, replace(HARMLESS, noise=15.0, seed=1), DEMO)) > 5
 
 
-def test_same_parameters_give_the_same_bytes_in_another_process():
+def test_degrade_in_another_process_gives_the_same_bytes():
     program = (
         "import hashlib, tests.refl.test_degrade as t;"
         "lq = t.degrade(t.photograph(3), t.sample_parameters(t.DEMO, 11), t.DEMO);"

@@ -24,7 +24,7 @@ def columns(seed: int = 0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     return base, base + random.normal(shift, 0.1, FACES)
 
 
-def test_intervals_are_those_of_the_mean_and_of_the_paired_difference():
+def test_intervals_match_mean_and_paired_difference():
     base, tuned = columns(shift=0.05)
     found = summarise(
         {"base": {"m": base}, "tuned": {"m": tuned}}, higher_is_better={"m": True}, base="base", samples=4000
@@ -44,7 +44,7 @@ def test_intervals_are_those_of_the_mean_and_of_the_paired_difference():
     assert found.against_base["base"] == {}
 
 
-def test_the_draws_are_those_of_the_annotation_predictor(monkeypatch):
+def test_draws_match_bootstrap_interval(monkeypatch):
     base, _ = columns()
     known = bootstrap_interval(base, np.arange(FACES), samples=300, seed=3)
     for at_once in (10**9, 7 * FACES):
@@ -63,7 +63,7 @@ def test_the_draws_are_those_of_the_annotation_predictor(monkeypatch):
         (0, True, "unclear"),
     ],
 )
-def test_verdicts_know_which_way_is_good(shift, higher_is_better, expected):
+def test_verdict_follows_the_metrics_direction(shift, higher_is_better, expected):
     base, tuned = columns(seed=1, shift=shift)
     found = summarise(
         {"base": {"m": base}, "tuned": {"m": tuned}}, higher_is_better={"m": higher_is_better}, base="base"
@@ -71,7 +71,7 @@ def test_verdicts_know_which_way_is_good(shift, higher_is_better, expected):
     assert found.against_base["tuned"]["m"].verdict == expected
 
 
-def test_a_touched_zero_and_few_faces_decide_nothing():
+def test_verdict_at_zero_or_with_few_faces_is_unclear():
     assert verdict(0.0, 1.0, faces=100, higher_is_better=True) == "unclear"
     assert verdict(0.1, 1.0, faces=6, higher_is_better=True) == "better"
     assert verdict(0.1, 1.0, faces=5, higher_is_better=True) == "unclear"
@@ -79,7 +79,7 @@ def test_a_touched_zero_and_few_faces_decide_nothing():
     assert summarise(same, higher_is_better={"m": True}, base="a").against_base["b"]["m"].verdict == "unclear"
 
 
-def test_a_face_without_a_value_is_left_out_for_all_in_that_metric():
+def test_face_without_a_value_is_left_out_for_all_restorers():
     values = {
         "a": {"m": np.array([1.0, 2, 3, np.nan]), "n": np.arange(4.0)},
         "b": {"m": np.array([np.nan, 4, 6, 8]), "n": np.arange(4.0) + 1},
@@ -94,14 +94,14 @@ def test_a_face_without_a_value_is_left_out_for_all_in_that_metric():
     assert found.values["c"]["n"].n == 4
 
 
-def test_a_metric_that_no_face_has_in_every_row_has_no_figures():
+def test_metric_without_a_common_face_has_no_values():
     values = {"a": {"m": np.array([1.0, np.nan])}, "b": {"m": np.array([np.nan, 1.0])}}
     found = summarise(values, higher_is_better={"m": True}, base="a")
     assert found.left_out == {"m": 2}
     assert found.values == {"a": {}, "b": {}}
 
 
-def test_wrong_calls_are_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="the base c is not among a"):
         summarise({"a": {"m": np.ones(3)}}, higher_is_better={"m": True}, base="c")
     with pytest.raises(ValueError, match="of 2 and 3 faces"):
@@ -114,7 +114,7 @@ def sets(faces: int = 120, features: int = 4) -> dict[str, np.ndarray]:
     return {"hq": reference, "near": reference + 0.3, "far": reference + 2.0}
 
 
-def test_distances_of_sets():
+def test_set_distances_match_direct_computation():
     known = sets()
     reference = known.pop("hq")
     told = []
@@ -139,7 +139,7 @@ def test_distances_of_sets():
     )
 
 
-def test_the_estimate_lies_in_its_interval_with_fewer_faces_than_features():
+def test_set_estimate_with_few_faces_lies_in_its_interval():
     random = np.random.default_rng(2)
     reference, restored = random.normal(size=(12, 64)), random.normal(size=(12, 64))
     found = summarise_sets({"a": restored}, reference, distance=fid.frechet_distance, samples=60).values["a"]["fid"]
@@ -191,13 +191,13 @@ def results() -> dict:
     }
 
 
-def test_the_best_is_a_restorer_and_shared_where_the_figures_look_alike(results):
+def test_best_marks_all_restorers_with_equal_printed_values(results):
     assert tables.best(results) == {("tuned", "m"), ("base", "n"), ("tuned", "n")}
     results["rows"] = [row for row in results["rows"] if row["restorer"] not in ("base", "empty")]
     assert tables.best(results) == set()
 
 
-def test_text_for_the_terminal(results):
+def test_text_table_has_aligned_columns(results):
     results["rows"][3]["title"] = "em\x1b[31mpty"
     lines = tables.text(results).splitlines()
     assert "SSIM ↑" in lines[0]
@@ -214,7 +214,7 @@ def test_text_for_the_terminal(results):
     assert "With only 1 face, neither" in tables.text(results)
 
 
-def test_markdown_keeps_its_columns_whatever_the_names(results):
+def test_markdown_with_hostile_names_keeps_its_columns(results):
     lines = squeezed(tables.markdown(results)).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {4}
@@ -238,7 +238,7 @@ def test_latex_is_escaped_and_balanced(results):
     assert made.isascii()
 
 
-def test_the_csv_comes_back_as_it_was(results):
+def test_csv_round_trips_unrounded_values(results):
     rows = {(row["restorer"], row["metric"]): row for row in csv.DictReader(io.StringIO(tables.to_csv(results)))}
     assert len(rows) == 5 * 2
     tuned = rows["tuned", "n"]

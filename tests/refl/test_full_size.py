@@ -106,6 +106,6 @@ def test_full_size_swinir_is_recognised(tmp_path):
         assert network(torch.rand(1, 3, SIZE, SIZE)).shape == (1, 3, SIZE, SIZE)
 
 
-def test_licences_are_told():
+def test_restorers_state_their_licences():
     assert "Open RAIL" in ASSETS["sd-2.1-base"].licence
     assert "non-commercial" in ASSETS["diffbir-swinir-face"].licence

@@ -24,7 +24,7 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tor
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def test_the_reward_loss_is_minus_the_mean_score():
+def test_reward_loss_is_minus_the_mean_score():
     scores = torch.tensor([0.4, -0.1, 0.3], requires_grad=True)
     loss = losses.reward_loss(scores)
     assert loss.item() == pytest.approx(-0.2)
@@ -54,7 +54,7 @@ def portraits():
 
 
 @needs_demo
-def test_the_perceptual_loss_is_the_packages_own(vgg, portraits):
+def test_perceptual_loss_matches_the_lpips_package(vgg, portraits):
     photographs, blurred = portraits
     # The package takes [-1, 1], and images in [0, 1] only when told so.
     theirs = vgg.network(blurred, photographs, normalize=True)
@@ -65,7 +65,7 @@ def test_the_perceptual_loss_is_the_packages_own(vgg, portraits):
 
 
 @needs_demo
-def test_the_perceptual_loss_reaches_pixels_out_of_range(vgg, portraits):
+def test_perceptual_loss_has_gradient_out_of_range(vgg, portraits):
     photographs, _ = portraits
     restored = (3 * photographs - 1).requires_grad_()
     outside = (restored < 0) | (restored > 1)
@@ -87,7 +87,7 @@ QSHIFT_B = np.array(
 ).ravel()
 
 
-def test_the_filters_of_the_reference_are_what_their_names_say():
+def test_reference_filters_have_the_named_coefficients():
     assert NEAR_SYM_B.sum() == pytest.approx(1)
     for shift in range(0, 14, 2):  # orthonormal to its own even shifts
         product = QSHIFT_B[shift:] @ QSHIFT_B[: 14 - shift]
@@ -107,14 +107,14 @@ def dual_tree_low_pass(row: np.ndarray, levels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
-def test_haar_is_pywavelets(levels):
+def test_haar_matches_pywavelets(levels):
     pictures = noise(2, 3, 32, 48)
     theirs = pywt.wavedec2(pictures.numpy(), "haar", level=levels)[0]
     assert torch.allclose(losses.low_pass(pictures, "haar", levels), torch.from_numpy(theirs), atol=1e-12)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
-def test_the_dual_tree_is_its_definition(levels):
+def test_dual_tree_matches_its_definition(levels):
     pictures = noise(2, 3, 32, 48)
     expected = pictures.numpy()
     for axis in (2, 3):
@@ -124,14 +124,14 @@ def test_the_dual_tree_is_its_definition(levels):
 
 
 @pytest.mark.parametrize(("wavelet", "gain", "sides"), [("haar", 8, (3, 4)), ("dual-tree", 4, (6, 8))])
-def test_a_constant_difference_costs_the_bands_gain(wavelet, gain, sides):
+def test_constant_difference_costs_the_gain_of_the_band(wavelet, gain, sides):
     photographs = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(0))
     assert losses.low_pass(photographs, wavelet, 3).shape[-2:] == sides
     assert losses.structure_loss(photographs + 0.1, photographs, wavelet).item() == pytest.approx(0.1 * gain, rel=1e-4)
     assert losses.structure_loss(photographs, photographs, wavelet) == 0
 
 
-def test_structure_is_haars_three_levels_by_default_and_detail_is_free():
+def test_structure_loss_by_default_ignores_detail():
     photographs, restored = noise(1, 3, 16, 16), noise(1, 3, 16, 16, seed=1)
     bands = [pywt.wavedec2(pictures.numpy(), "haar", level=3)[0] for pictures in (restored, photographs)]
     expected = np.abs(bands[0] - bands[1]).mean()
@@ -143,7 +143,7 @@ def test_structure_is_haars_three_levels_by_default_and_detail_is_free():
     assert losses.structure_loss(photographs + checks, photographs, "dual-tree") < 0.04
 
 
-def test_the_dual_tree_hardly_minds_a_shift_and_haar_does():
+def test_dual_tree_is_nearly_shift_invariant_and_haar_is_not():
     kept = {}
     for wavelet in WAVELETS:
         energies = []
@@ -157,7 +157,7 @@ def test_the_dual_tree_hardly_minds_a_shift_and_haar_does():
 
 
 @pytest.mark.parametrize("wavelet", WAVELETS)
-def test_structure_reaches_pixels_out_of_range(wavelet):
+def test_structure_loss_has_gradient_out_of_range(wavelet):
     restored = noise(1, 3, 16, 16).requires_grad_()
     outside = (restored < 0) | (restored > 1)
     losses.structure_loss(restored, torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64), wavelet).backward()
@@ -166,7 +166,7 @@ def test_structure_reaches_pixels_out_of_range(wavelet):
 
 
 @pytest.mark.parametrize("wavelet", WAVELETS)
-def test_structure_is_exact_beside_mixed_precision(wavelet):
+def test_structure_loss_under_mixed_precision_is_exact(wavelet):
     restored, photographs = (noise(1, 3, 16, 16, seed=seed, dtype=torch.float32) for seed in (0, 1))
     exact = losses.structure_loss(restored, photographs, wavelet).item()
     restored.requires_grad_()
@@ -178,7 +178,7 @@ def test_structure_is_exact_beside_mixed_precision(wavelet):
 
 
 @pytest.mark.parametrize("wavelet", WAVELETS)
-def test_sides_that_do_not_fit_and_unknown_names_are_named(wavelet):
+def test_invalid_sides_and_unknown_wavelets_are_refused(wavelet):
     for height, width in ((60, 64), (64, 60)):
         with pytest.raises(ValueError, match=f"multiples of 8, not {height}x{width}"):
             losses.low_pass(torch.zeros(1, 3, height, width), wavelet, 3)
@@ -186,7 +186,7 @@ def test_sides_that_do_not_fit_and_unknown_names_are_named(wavelet):
         losses.low_pass(torch.zeros(1, 3, 8, 8), "coiflet", 3)
 
 
-def test_the_dual_tree_is_imported_late_and_without_a_warning():
+def test_dual_tree_is_imported_lazily_without_a_warning():
     program = """
 import sys, torch, warnings
 from refl import losses
@@ -204,7 +204,7 @@ assert warnings.filters == filters
 # --- weights
 
 
-def test_residuals_are_summed_and_steps_are_averaged():
+def test_residuals_are_summed_and_steps_averaged():
     frozen = [noise(2, 4, size, size, seed=size) for size in range(1, 14)]
     tuned = [residual + number for number, residual in enumerate(frozen, start=1)]
     squares = sum(number**2 for number in range(1, 14))
@@ -222,13 +222,13 @@ TUNED = [layer + 0.3 * noise(*layer.shape, seed=number) for number, layer in enu
 
 
 @pytest.mark.parametrize("sigma", [1.0, 0.25])
-def test_the_gaussian_kl_is_torchs(sigma):
+def test_gaussian_kl_matches_torch(sigma):
     pairs = zip(TUNED, BASE, strict=True)
     theirs = sum(kl_divergence(Normal(ours, sigma), Normal(base, sigma)).sum() for ours, base in pairs)
     assert losses.gaussian_kl(iter(TUNED), iter(BASE), sigma).item() == pytest.approx(theirs.item())
 
 
-def test_the_gaussian_kl_has_unit_variance_by_default():
+def test_gaussian_kl_by_default_has_unit_variance():
     assert losses.gaussian_kl([torch.tensor([3.0, 4.0])], [torch.zeros(2)]).item() == 12.5
 
 
@@ -237,14 +237,14 @@ def categorical(ours: torch.Tensor, base: torch.Tensor) -> float:
     return kl_divergence(*(Categorical(logits=layer.double().flatten()) for layer in (ours, base))).item()
 
 
-def test_the_softmax_kl_is_torchs():
+def test_softmax_kl_matches_torch():
     theirs = sum(categorical(ours, base) for ours, base in zip(TUNED, BASE, strict=True))
     assert losses.softmax_kl(iter(TUNED), iter(BASE)).item() == pytest.approx(theirs)
     # and it is the divergence of the tuned from the base weights, not the other way
     assert theirs != pytest.approx(sum(categorical(base, ours) for ours, base in zip(TUNED, BASE, strict=True)))
 
 
-def test_the_softmax_kl_sees_no_shift_and_half_the_variance_of_a_change():
+def test_softmax_kl_ignores_shifts_and_halves_the_variance():
     assert losses.softmax_kl([BASE[0] + 3], [BASE[0]]).item() == pytest.approx(0, abs=1e-12)
     base = 0.02 * noise(100_000, dtype=torch.float32)
     step = 1e-4 * noise(100_000, seed=1, dtype=torch.float32)
@@ -257,21 +257,21 @@ def test_the_softmax_kl_sees_no_shift_and_half_the_variance_of_a_change():
 # --- the reward model's update
 
 
-def test_equal_scores_cost_log_2_and_a_right_order_costs_less():
+def test_frm_loss_of_equal_scores_is_log_2():
     scores = torch.tensor([0.2, 0.4])
     assert losses.frm_loss(scores, scores, 100.0).item() == pytest.approx(math.log(2))
     loss = losses.frm_loss(torch.tensor([0.30]), torch.tensor([0.25]), torch.tensor(100.0))
     assert loss.item() == pytest.approx(-math.log(math.exp(30) / (math.exp(30) + math.exp(25))), rel=1e-4)
 
 
-def test_the_frm_loss_is_the_cross_entropy_of_the_scaled_pair():
+def test_frm_loss_matches_cross_entropy_of_scaled_scores():
     photographs, restored = noise(16), noise(16, seed=1)
     pairs = 7.0 * torch.stack([photographs, restored], dim=1)
     theirs = F.cross_entropy(pairs, torch.zeros(16, dtype=torch.long))
     assert losses.frm_loss(photographs, restored, 7.0).item() == pytest.approx(theirs.item())
 
 
-def test_the_frm_loss_is_stable():
+def test_frm_loss_with_extreme_scores_is_finite():
     photographs = torch.tensor([-1.0], requires_grad=True)
     loss = losses.frm_loss(photographs, torch.tensor([1.0]), 1000.0)
     loss.backward()
@@ -297,7 +297,7 @@ def test_the_frm_loss_is_stable():
     ],
     ids=["haar", "dual-tree 2", "dual-tree 3", "residual", "output", "gaussian", "softmax", "frm"],
 )
-def test_the_gradient_is_that_of_the_value(loss):
+def test_gradients_match_finite_differences(loss):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert torch.autograd.gradcheck(loss, noise(1, 1, 8, 16).requires_grad_())

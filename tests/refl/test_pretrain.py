@@ -58,7 +58,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.parametrize("variant", ["one-step", "multi-step"])
-def test_a_base_learns_and_is_a_restorer_that_diffusers_can_open(place, small, variant):
+def test_base_learns_and_opens_in_diffusers(place, small, variant):
     config = replace(
         CONFIG, variant=variant, iterations=60, learning_rate=4e-3, evaluate_every=60, save_every=10, log_every=10
     )
@@ -81,7 +81,7 @@ def test_a_base_learns_and_is_a_restorer_that_diffusers_can_open(place, small, v
     assert unet["_class_name"] == "UNet2DConditionModel"
 
 
-def test_the_one_step_target_is_what_makes_the_closed_form_give_the_photograph(place, small):
+def test_one_step_target_yields_the_photograph(place, small):
     """Eq. 1 with lq in the place of the noisy latent: a UNet that says the target has loss 0 and restores exactly."""
     from accelerate import Accelerator
 
@@ -98,7 +98,7 @@ def test_the_one_step_target_is_what_makes_the_closed_form_give_the_photograph(p
     assert torch.allclose(policy.decode(one_step_x0(condition, noise, policy.alpha_bar)), batch.hq, atol=1e-5)
 
 
-def test_faces_of_a_step_are_degraded_anew_and_alike_wherever_the_run_starts(place):
+def test_degradation_of_a_step_depends_on_seed_and_step_only(place):
     rows = [row for row in dataset.read(place / "faces.jsonl")[1] if row.split == "train"]
     source = dataset.TrainingFaces(rows, place / "images", 128, PRESETS["paper"], seed=3, mirror=True)
     stream = source.batches(4)
@@ -120,7 +120,7 @@ def command(place, name: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_killed_training_goes_on_bit_for_bit_without_a_database(place, settings):
+def test_killed_training_resumes_bit_for_bit_without_database(place, settings):
     environment = {
         **os.environ, "RUN_ROOT": str(place / "runs"), "DATA_ROOT": str(place),
         "DATABASE_URL": "postgres://nobody@127.0.0.1:9/nothing", "OMP_NUM_THREADS": "1",
@@ -147,7 +147,7 @@ def test_a_killed_training_goes_on_bit_for_bit_without_a_database(place, setting
         call_command(*command(place, "killed")[1:])
 
 
-def test_the_lora_of_a_compact_base_does_not_write_pixels(place):
+def test_compact_lora_skips_full_resolution_convolutions(place):
     """4 x 4 pixels are the channels of a latent: next to them it would learn to draw a grid, which rewards like."""
     trained = compact.load(stage_1(place).model).trainable()
     modules = {name.split(".lora_")[0] for name in trained}
@@ -155,7 +155,7 @@ def test_the_lora_of_a_compact_base_does_not_write_pixels(place):
     assert not [name for name in modules if name.startswith(("conv_in", "conv_out", "down_blocks.0.", "up_blocks.1."))]
 
 
-def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
+def test_multi_step_base_needs_a_one_step_base(place, small):
     config = replace(CONFIG, variant="multi-step")
     run = runs.open_run(place / "runs", "no-stage-1")
     dataset.write(run.faces, dataset.read(place / "faces.jsonl")[1])
@@ -173,7 +173,7 @@ def test_a_base_of_several_steps_needs_one_of_one_step(place, small):
     assert not run.exists()
 
 
-def test_without_faces_to_train_on_or_to_look_at_it_says_so(place, tmp_path):
+def test_missing_training_or_held_out_faces_are_reported(place, tmp_path):
     rows = dataset.read(place / "faces.jsonl")[1]
     for kept, said in (("test", "no training face"), ("train", "no test face.*degrade")):
         run = runs.open_run(tmp_path, f"only-{kept}")

@@ -11,7 +11,7 @@ Face = namedtuple("Face", "face caption")
 FACES = [Face(7, "An old man."), Face(2, "A child, smiling."), Face(7, "An old man.")]
 
 
-def test_prompts_come_from_nowhere_captions_or_a_file(tmp_path):
+def test_prompts_are_empty_captions_or_from_a_file(tmp_path):
     assert open_prompts("empty", None)(FACES) == ["", "", ""]
     assert open_prompts("caption", None)(FACES) == ["An old man.", "A child, smiling.", "An old man."]
     table, lines = tmp_path / "tags.csv", tmp_path / "tags.jsonl"
@@ -35,7 +35,7 @@ def test_prompts_come_from_nowhere_captions_or_a_file(tmp_path):
         ("tags.jsonl", "{", "not a list of prompts"),
     ],
 )
-def test_a_file_that_is_no_list_of_prompts_is_refused(name, content, message, tmp_path):
+def test_invalid_prompt_files_are_refused(name, content, message, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=rf"(?s){name}.*{message}"):
         open_prompts("file", tmp_path / name)

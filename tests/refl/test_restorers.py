@@ -56,13 +56,13 @@ def psnr(first, second):
     return -10 * torch.log10((first - second).square().mean(dim=(1, 2, 3)))
 
 
-def test_listing_restorers_loads_no_torch():
+def test_listing_restorers_imports_no_torch():
     program = "import sys, refl.restorers as r; assert r.RESTORERS and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True)
 
 
 @pytest.mark.parametrize("name", RESTORERS)
-def test_same_size_range_and_answer_alone_or_in_a_batch(name, degraded):
+def test_restorers_keep_size_and_range_in_any_batch(name, degraded):
     restorer = open_restorer(name)
     restored = restorer.restore(degraded)
     assert restored.shape == degraded.shape
@@ -86,7 +86,7 @@ def test_dat_beats_bicubic_on_clean_enlargement(clean):
     assert abs(psnr(lanczos, clean) - psnr(bicubic, clean)).max() < 0.5
 
 
-def test_realesrgan_cleans_and_sharpens_what_lanczos_only_enlarges(clean, degraded):
+def test_realesrgan_beats_lanczos_on_degraded_faces(clean, degraded):
     def gradient_energy(batch):
         return torch.stack([d.square().mean() for d in (batch.diff(dim=-1), batch.diff(dim=-2))]).sum()
 
@@ -149,7 +149,7 @@ def gfpgan(tmp_path_factory):
     return restorer
 
 
-def test_gfpgan_sees_512_pixels_in_minus_one_to_one_and_is_mapped_back(gfpgan, clean):
+def test_gfpgan_gets_512_pixels_in_minus_one_to_one(gfpgan, clean):
     seen = []
 
     def answer_with_the_input(module, arguments, options, output):
@@ -168,7 +168,7 @@ def test_gfpgan_sees_512_pixels_in_minus_one_to_one_and_is_mapped_back(gfpgan, c
     assert gfpgan.provenance["licence"] == "Apache-2.0"
 
 
-def test_codeformer_without_its_architecture_says_what_to_install(tmp_path):
+def test_codeformer_without_architecture_names_the_package(tmp_path):
     if find_spec("spandrel_extra_arches"):
         pytest.skip("its architecture is installed here")
     path = tmp_path / "codeformer.pth"
@@ -202,7 +202,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
-def test_a_checkpoint_that_could_run_code_is_refused_unopened(save, tmp_path):
+def test_checkpoint_with_code_is_refused_unopened(save, tmp_path):
     path, trace = tmp_path / "bomb.pth", tmp_path / "it_ran"
     save({"params": {"weight": torch.zeros(1)}, "extra": Bomb(trace)}, path)
     with pytest.raises(WeightsError, match=r"bomb\.pth.*could run code"):
@@ -210,7 +210,7 @@ def test_a_checkpoint_that_could_run_code_is_refused_unopened(save, tmp_path):
     assert not trace.exists()
 
 
-def test_other_unusable_files_are_named(tmp_path):
+def test_unusable_weights_files_are_named(tmp_path):
     noise = tmp_path / "noise.pth"
     noise.write_bytes(b"not a checkpoint" * 100)
     short = tmp_path / "short.safetensors"

@@ -82,7 +82,7 @@ def losses_of(run) -> list[float]:
 
 
 @pytest.mark.parametrize("base", ["one-step", "multi-step"])
-def test_after_three_updates_all_that_trains_has_moved_and_nothing_else(place, config, base, monkeypatch):
+def test_three_updates_change_exactly_the_trainable_weights(place, config, base, monkeypatch):
     trainers = []
     monkeypatch.setattr(ReflTrainer, "_finish", lambda self: trainers.append(self))
     run = prepared(place, config, f"moves-{base}", base=base)
@@ -102,7 +102,7 @@ def names_of(module) -> set[str]:
     return {name for name, value in module.named_parameters() if value.requires_grad}
 
 
-def test_every_term_is_logged_with_its_gradient_and_the_total_is_their_weighted_sum(place, config):
+def test_logged_total_is_the_weighted_sum_of_the_terms(place, config):
     run = tuned(place, replace(config, lambda_lpips=0.02, iterations=1), "terms")
     point = run.points_of(ReflPoint)[0]
     assert point.terms.keys() == {"reward", "lpips", "dwt", "reg"}
@@ -115,7 +115,7 @@ def test_every_term_is_logged_with_its_gradient_and_the_total_is_their_weighted_
 
 
 @pytest.mark.parametrize("reg", ["residual", "eps", "gauss_l2", "softmax_kl"])
-def test_each_reading_of_the_regularisation_starts_at_zero_and_grows(place, config, reg):
+def test_each_regularisation_starts_at_zero_and_grows(place, config, reg):
     run = tuned(place, replace(config, reg=reg, iterations=3), f"reg-{reg}", base="multi-step", judge=None)
     values = [point.terms["reg"].value for point in run.points_of(ReflPoint)]
     assert values[0] == pytest.approx(0, abs=1e-9)
@@ -126,14 +126,14 @@ def test_each_reading_of_the_regularisation_starts_at_zero_and_grows(place, conf
     "option", [{"accumulation": 2}, {"checkpointing": True}], ids=["accumulation", "checkpointing"]
 )
 @pytest.mark.parametrize("base", ["one-step", "multi-step"])
-def test_saving_memory_changes_nothing(place, config, option, base):
+def test_memory_options_leave_the_result_unchanged(place, config, option, base):
     plain = tuned(place, config, "plain", base=base, judge=None)
     saving = tuned(place, replace(config, **option), "saving", base=base, judge=None)
     assert losses_of(saving) == pytest.approx(losses_of(plain), abs=1e-5)
 
 
 @pytest.mark.parametrize("base", ["osediff", "diffbir"])
-def test_the_large_bases_go_the_same_way_on_tiny_checkpoints_of_their_layouts(place, tmp_path, base):
+def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
     """Nothing but the sizes differs from what is tuned on a GPU: App. B's settings, LPIPS and all."""
     config = replace(
         PRESETS[base], iterations=2, batch_size=2, accumulation=2, steps=5, frm_every=1, log_every=1, save_every=1,
@@ -188,7 +188,7 @@ def uninterrupted(place):
     return runs.open_run(place / "runs", "whole")
 
 
-def test_a_killed_run_goes_on_bit_for_bit_without_a_database(place, uninterrupted):
+def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     run = runs.open_run(place / "runs", "killed")
     begin = [sys.executable, *command(place, "killed")]
     process = subprocess.Popen(begin, env=environment(place))
@@ -218,7 +218,7 @@ def weights_of(run) -> dict[str, torch.Tensor]:
     return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
 
 
-def test_a_base_takes_the_defaults_that_fit_it(place, settings):
+def test_presets_apply_the_defaults_of_their_base(place, settings):
     """A learning rate for a LoRA would break a ControlNet."""
     words = command(place, "unfit")
     words[words.index("one-step")] = "multi-step"
@@ -232,7 +232,7 @@ def test_a_base_takes_the_defaults_that_fit_it(place, settings):
     assert (tuned["base"], tuned["lambda_reward"]) == ("compact", 0.02)
 
 
-def test_two_processes_see_the_loss_of_one(place, uninterrupted):
+def test_two_processes_have_the_loss_of_one(place, uninterrupted):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--main_process_port", "0", *command(place, "two")]
     done = subprocess.run(launch, env=environment(place), capture_output=True, text=True)
@@ -245,7 +245,7 @@ def test_two_processes_see_the_loss_of_one(place, uninterrupted):
     assert all(theirs[step] == pytest.approx(ours[step], rel=1e-3) for step in ours)
 
 
-def test_the_reward_models_update_learns_to_tell_photographs_from_what_is_restored_now(place, config):
+def test_frm_update_learns_to_prefer_photographs(place, config):
     run = tuned(place, replace(config, iterations=12, frm_learning_rate=3e-3, learning_rate=1e-6), "updates")
     told = [point.frm_loss for point in run.points_of(ReflPoint)]
     assert np.mean(told[-3:]) < 0.8 * np.mean(told[:3])
@@ -262,7 +262,7 @@ def test_the_reward_models_update_learns_to_tell_photographs_from_what_is_restor
 # What comes of it
 
 
-def test_the_result_restores_through_the_list_of_restorers_and_the_dial_walks_from_the_base(place, config):
+def test_tuned_restorer_opens_by_name_with_a_dial(place, config):
     run = tuned(place, config, "result")
     lq = dataset.held_out(dataset.read(place / "faces.jsonl")[1], place / "images", 128, 3).lq
     full, half, none = (
@@ -289,7 +289,7 @@ def test_the_result_restores_through_the_list_of_restorers_and_the_dial_walks_fr
     assert shown.shape == (128, 128, 3)
 
 
-def test_an_early_stop_keeps_the_weights_before_the_alarm(place, config, monkeypatch):
+def test_early_stop_keeps_the_weights_before_the_alarm(place, config, monkeypatch):
     told = iter([[], ["hacked"], ["hacked"]])
     monkeypatch.setattr("refl.train_refl.alarms", lambda differences: next(told))
     run = tuned(place, replace(config, iterations=9, evaluate_every=1, early_stop=2), "early")
@@ -316,7 +316,7 @@ def differences(**figures):
         ({"reward": 0.05, "judge": -0.2}, []),  # the reward did not rise
     ],
 )
-def test_the_guard_speaks_when_the_reward_rises_while_a_judge_falls(figures, said):
+def test_alarm_when_reward_rises_and_another_metric_falls(figures, said):
     spoken = held_out_monitor.alarms(differences(**figures))
     assert len(spoken) == len(said)
     assert all(word in sentence for word, sentence in zip(said, spoken, strict=True))
@@ -333,7 +333,7 @@ def test_differences_are_paired_by_face():
 # What stops it
 
 
-def test_what_cannot_start_is_refused_by_name(place, config, tmp_path):
+def test_invalid_inputs_are_refused_before_the_tuning(place, config, tmp_path):
     with pytest.raises(RunError, match="judge must differ from the reward model"):
         prepared(place, config, "no", judge="frm")
     with pytest.raises(RunError, match="--frm one-step: this run is of kind base, not frm"):
@@ -358,7 +358,7 @@ def test_gold_faces_and_people_are_refused(place, config, tmp_path):
         prepare.prepare(run, config, sources, images=place / "images")
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_the_last_good_state(place, config):
+def test_nonfinite_loss_stops_the_run_with_the_last_state(place, config):
     run = tuned(place, config, "nan")
     tensors = load_file(run.checkpoint)
     name = next(name for name in tensors if name.startswith("weight/policy/"))
@@ -370,7 +370,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_the_last_good_state(place, 
     assert json.loads((run.folder / "status.json").read_text())["state"] == "failed"
 
 
-def test_faces_that_cannot_be_divided_and_settings_without_sense_say_so(place, config):
+def test_indivisible_batches_and_invalid_settings_are_refused(place, config):
     with pytest.raises(TrainError, match=r"2 faces a step cannot be divided.*multiple of 3"):
         tuned(place, replace(config, accumulation=3), "odd")
     for wrong, said in (
@@ -383,7 +383,7 @@ def test_faces_that_cannot_be_divided_and_settings_without_sense_say_so(place, c
             ReflConfig(**wrong)
 
 
-def test_the_papers_defaults():
+def test_defaults_are_the_papers():
     """App. B."""
     diffbir, osediff = PRESETS["diffbir"], PRESETS["osediff"]
     names = ("lambda_lpips", "lambda_dwt", "lambda_reward", "lambda_reg")
@@ -393,7 +393,7 @@ def test_the_papers_defaults():
         assert (config.learning_rate, config.batch_size, config.frm_every, config.backprop_steps) == (5e-5, 12, 10, 1)
 
 
-def test_faces_that_were_changed_are_refused(place, tmp_path):
+def test_changed_faces_file_is_refused(place, tmp_path):
     path = Path(shutil.copy(place / "faces.jsonl", tmp_path))
     path.write_text(path.read_text().replace("number 1.", "number 2."))
     with pytest.raises(DataError, match="was changed or truncated"):

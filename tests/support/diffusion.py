@@ -251,3 +251,12 @@ def _save_text_encoder(folder: Path) -> None:
     save_file(
         {name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"}
     )
+
+
+def assert_same(found, expected, tolerance=1e-5):
+    """Check that two dictionaries of tensors agree within `tolerance` of the largest value."""
+    assert found.keys() == expected.keys()
+    scale = max(value.abs().max() for value in expected.values())
+    assert scale > 0
+    for name, value in expected.items():
+        assert (found[name] - value).abs().max() <= tolerance * scale, name
