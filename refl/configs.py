@@ -83,7 +83,9 @@ class ReflConfig:
     prompt: Literal["empty", "caption", "file"] = _option("empty", "what the restorer reads (the released code: empty)")
     degradation: Literal["paper", "demo"] = _option("paper", "ranges of Eq. 9 (App. B), scaled to the size")
     mirror: bool = _option(False, "mirror half of the faces (ours)")
-    early_stop: int = _option(0, "stop after so many alarms in a row, with the weights before them; 0: never")
+    early_stop: int = _option(
+        0, "number of consecutive alarms after which to stop, with the weights before them; 0: never"
+    )
     precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 where the device has it")
     checkpointing: bool = _option(True, "compute activations again instead of keeping them")
     log_every: int = _option(10, "steps between points of the curve")

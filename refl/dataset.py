@@ -155,8 +155,8 @@ def held_out(rows: Sequence[FaceRow], folder: Path, size: int, count: int) -> Ba
     chosen = monitored_rows(rows, count)
     if not chosen:
         raise DataError(
-            "There is no test face with a degraded image to watch the training by: ingest some with --split test, run "
-            "`degrade`, and start the run anew (with --faces: take a new snapshot)."
+            "There are no test faces with a degraded image to monitor the training. Ingest some with --split test, run "
+            "`degrade`, and start the run again (with --faces: take a new snapshot)."
         )
     hq, lq = (
         to_tensor([_resized(snapshot_images.read_image(folder, path), size) for path in paths])

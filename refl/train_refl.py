@@ -302,8 +302,8 @@ class ReflTrainer:
             points = self.loop.run.points_of(HeldOutPoint)
             alarmed = [bool(point.alarms) for point in points if point.alarms is not None]
             stops = len(alarmed) >= patience and all(alarmed[-patience:])
-        told = torch.tensor(float(stops), device=self.loop.accelerator.device)
-        return bool(self.loop.accelerator.reduce(told, "sum"))
+        stopping = torch.tensor(float(stops), device=self.loop.accelerator.device)
+        return bool(self.loop.accelerator.reduce(stopping, "sum"))
 
     def _good(self) -> Path:
         """Return the folder of the weights at the last evaluation without an alarm."""

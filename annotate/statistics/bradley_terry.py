@@ -153,11 +153,11 @@ def intervals(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, 
     tail = float(norm.cdf(-t.ppf(0.975, count - 1) * np.sqrt(count / (count - 1))))
     spread = []
     for one in range(len(ballots.restorers)):
-        told = ~np.isnan(strengths[:, one])
-        if 2 * told.sum() < draws:
+        defined = ~np.isnan(strengths[:, one])
+        if 2 * defined.sum() < draws:
             spread.append(Interval(None, None, f"more than half of the draws of {kind} have no vote on it"))
         else:
-            spread.append(_interval_of(strengths[told, one], places[told, one], tail, kind))
+            spread.append(_interval_of(strengths[defined, one], places[defined, one], tail, kind))
     return spread
 
 

@@ -17,7 +17,7 @@ from annotate.statistics.bootstrap import LEAST, Estimate, drawn_times, groups_o
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-RIGHT, WRONG = 1.0, 0.25  # the prior: as if everybody had given so many right and wrong answers before
+RIGHT, WRONG = 1.0, 0.25  # the prior, as numbers of right and wrong answers
 EXPECTED = RIGHT / (RIGHT + WRONG)
 MOST_SURE = 1 - 1e-6  # of the better image
 DRAWS = 300

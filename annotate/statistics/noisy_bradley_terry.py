@@ -13,7 +13,7 @@ from scipy.special import expit, log_expit
 from annotate.statistics.answer_arrays import Floats, Ints
 
 QUALITY_SPREAD = 2.0  # standard deviation of a quality beforehand
-RELIABLE, UNRELIABLE = 1.0, 0.25  # as if everybody had given so many answers by looking and by the coin before
+RELIABLE, UNRELIABLE = 1.0, 0.25  # the prior, as numbers of attentive and of random answers
 EITHER_SIDE = 2.0  # as if every coin had fallen so often to the left, and to the right
 MOST_ITERATIONS = 2000
 

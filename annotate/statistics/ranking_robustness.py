@@ -126,7 +126,7 @@ def sensitivities(ballots: Ballots) -> list[Sensitivity]:
     """Of each two neighbours of the ranking, the first first.
 
     Each vote's influence on the difference of the two strengths is its own gradient through the inverse Hessian; those
-    that hold the order most are dropped, the strengths are fitted anew, and so on until the two change places.
+    that hold the order most are dropped, the strengths are fitted again, until the two change places.
     """
     strengths = fit(ballots.wins())
     order = [int(one) for one in np.argsort(-strengths, kind="stable") if not np.isnan(strengths[one])]

@@ -58,8 +58,8 @@ def text(results: Results) -> str:
 def markdown(results: Results) -> str:
     """Format a table with mean and difference in each cell, and a list of notes."""
     table = tables.markdown(_heads(results), _rows(results, "markdown"))
-    told = [f"- {tables.markdown_escaped(note)}" for note in notes(results, "markdown")]
-    return "\n".join([table, "", *told]) + "\n"
+    lines = [f"- {tables.markdown_escaped(note)}" for note in notes(results, "markdown")]
+    return "\n".join([table, "", *lines]) + "\n"
 
 
 def latex(results: Results) -> str:

@@ -81,9 +81,9 @@ class Troublemaker(Client):
     def rubbish(self, item: dict) -> None:
         self.faults["malformed request"] += 1
         path = self.random.choice(("/api/v1/judgements", NEXT))
-        status, told = self.post(path, self.random.choice(RUBBISH) if path.endswith("judgements") else b"[]")
-        if not 400 <= status < 500 or not {"code", "detail"} <= set(told):
-            self.tally.unworded.append(f"{status} {told}")
+        status, answer = self.post(path, self.random.choice(RUBBISH) if path.endswith("judgements") else b"[]")
+        if not 400 <= status < 500 or not {"code", "detail"} <= set(answer):
+            self.tally.unworded.append(f"{status} {answer}")
 
 
 class Trouble(threading.Thread):
@@ -209,7 +209,7 @@ def small_disk(size: str) -> Iterator[Path]:
 
 
 def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: int = 0) -> dict:
-    """Judge all contested pairs of so many faces twice, and count what was acknowledged, stored, doubled and lost."""
+    """Judge all contested pairs of `faces` faces twice, and count what was acknowledged, stored, doubled and lost."""
     with small_disk(DISK[database]) as place, Deployment(database, place=place) as site:
         (place / "clock").write_text("+0\n")
         seeded = site.ask(
@@ -240,7 +240,7 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
         "of which": dict(sorted(faults.items())),
         "left out on this machine": left_out,
         "no answer or 503, sent again": sum(tally.retries + tally.server_errors for tally in tallies),
-        "refused in words": dict(Counter(code for tally in tallies for code in tally.refused)),
+        "refused with a message": dict(Counter(code for tally in tallies for code in tally.refused)),
         "wanted": seeded["items"] * 2,
         "mirrored repeats": stored["repeats"],
         "annotators in the last 20 answers": stored["annotators_at_the_end"],
@@ -250,11 +250,11 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
             "lost": len(set(acknowledged) - set(stored["keys"])),
             "stored but never acknowledged": len(set(stored["keys"]) - set(acknowledged)),
             "acknowledged twice": len(acknowledged) - len(set(acknowledged)),
-            "not answered in words": sum(len(tally.unworded) for tally in tallies),
+            "answered without a message": sum(len(tally.unworded) for tally in tallies),
             "unanswered items": seeded["items"] * 2 + stored["repeats"] - len(stored["keys"]),
             **{name: stored[name] for name in ("doubled", "over_assigned", "slots_wrong", "counters_wrong")},
         },
-        "first not in words": next((words for tally in tallies for words in tally.unworded), None),
+        "first without a message": next((words for tally in tallies for words in tally.unworded), None),
     }
 
 

@@ -1,7 +1,7 @@
 """The reward model on the whole demo, from photographs to tables: `python -m tests.bench.frm_demo [FOLDER]`.
 
 120 faces are gold (360 contested pairs), all others train. The labels are SIMULATED annotators'. The folder keeps
-everything: killed and called again, it goes on. On 2 cores: half an hour to restore and score, then the trainings.
+everything: killed and run again, it resumes. On 2 cores: half an hour to restore and score, then the trainings.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Reports and exports: `python -m tests.bench.reports [--pairs 117540 1000000] [--formats jsonl parquet ...]`.
 
-Exports without images of databases of so many pairs, each in a fresh process: seconds and peak memory, against
+Exports without images of databases of these numbers of pairs, each in a fresh process: seconds and peak memory, against
 every row in one list and json.dump of it in the same run. Every row has scores of six metrics; a simulated annotator
 has judged some thousand contested pairs, an SVM has labelled the others. Then the agreement report of 360 pairs x 20
 annotators (`tests.bench.reports_agreement`).

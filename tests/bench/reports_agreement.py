@@ -1,7 +1,7 @@
 """The agreement report of a gold set of 360 pairs x 20 annotators, asked for in the browser, and by the command.
 
 Against a baseline in the same run: the same coefficients and their intervals by calling the published libraries on
-every draw of faces (timed on a few draws, told for as many as the report takes).
+every draw of faces (timed on a few draws, scaled to the number of draws of the report).
 """
 
 import io

@@ -7,7 +7,7 @@ It needs neither Django nor a database nor a file of weights, only `rewardlab`, 
 fetches the packages that a machine without a registry lacks. Networks are of the published sizes with random weights.
 
 Stages run one after the other, each in a process of its own with a time limit, the most valuable first. A result is
-written as soon as it is known: results.jsonl (one line each) and report.md (tables, made anew after each stage). What
+written as soon as it is known: results.jsonl (one line each) and report.md (tables, rewritten after each stage). What
 was cut off, ran out of memory or failed is a result too. The exit code is 1 if a check does not hold or a stage fails.
 """
 
@@ -55,12 +55,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("var/gpu"), help="folder of the results")
     parser.add_argument(
         "--stages", nargs="+", choices=[stage.name for stage in STAGES],
-        help="measure only these anew, and keep what the folder holds of the others",
+        help="measure only these again, and keep the folder's results of the others",
     )  # fmt: skip
     parser.add_argument(
         "--seconds", type=int, help=f"for all stages together (default {SECONDS}; --tiny: {TINY_SECONDS})"
     )
-    parser.add_argument("--commit", default="", help="of the code, where there is no repository to ask")
+    parser.add_argument("--commit", default="", help="commit of the code, if there is no repository")
     options = parser.parse_args()
     device = options.device or ("cpu" if options.tiny else "cuda")
     if device == "cpu" and not options.tiny:

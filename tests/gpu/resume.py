@@ -63,10 +63,10 @@ class Training:
             function(self.run, images=self.world / "images", device=self.device)
         found = sorted({str(each.message).split(".")[0] for each in caught if "determinis" in str(each.message)})
         used = torch.cuda.max_memory_allocated(0) if self.device.startswith("cuda") else 0
-        self.told.write_text(json.dumps({"warnings": found, "bytes on cuda:0": used}))
+        self.notes.write_text(json.dumps({"warnings": found, "bytes on cuda:0": used}))
 
     @property
-    def told(self) -> Path:
+    def notes(self) -> Path:
         return self.world / f"{self.name}.json"
 
 
@@ -90,7 +90,7 @@ def resume(session: Session) -> None:
     for kind in KINDS:
         _compare(session, kind, whole[kind], killed[kind], died_at[kind])
     if session.on_gpu:
-        used = json.loads(whole["frm"].told.read_text())["bytes on cuda:0"]
+        used = json.loads(whole["frm"].notes.read_text())["bytes on cuda:0"]
         session.check("Device", used > 0, option="--device cuda:0", **{"peak MiB on cuda:0": used / 2**20})
 
 
@@ -98,7 +98,7 @@ def _compare(session: Session, kind: str, whole: Training, killed: Training, die
     unfinished = [each.name for each in (whole, killed) if not each.run.is_done()]
     if unfinished:
         said = "; ".join(f"{name}: {Training(whole.world, kind, name, '').run.status()}" for name in unfinished)
-        session.check("Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": died_at}, told=said)
+        session.check("Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": died_at}, output=said)
         return
     same = whole.losses == killed.losses
     weights = _weights(whole.run), _weights(killed.run)
@@ -115,7 +115,7 @@ def _compare(session: Session, kind: str, whole: Training, killed: Training, die
             "killed at": died_at,
             "same losses": same,
             "same weights": equal,
-            "not deterministic, says torch": "; ".join(json.loads(whole.told.read_text())["warnings"]) or "nothing",
+            "not deterministic, says torch": "; ".join(json.loads(whole.notes.read_text())["warnings"]) or "nothing",
         },
     )
 

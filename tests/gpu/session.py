@@ -69,7 +69,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def forget(folder: Path, stages: set[str]) -> None:
-    """Drop these stages' results, which are about to be measured anew."""
+    """Drop these stages' results, which will be measured again."""
     kept = [line for line in read(folder) if line["stage"] not in stages]
     (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in kept))
 

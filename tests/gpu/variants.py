@@ -110,7 +110,7 @@ def _compare(
 def _row(
     session: Session, work: str, variant: str, run: Callable[[], float], plain: float | None, began: float | None = None
 ) -> float | None:
-    """began: when compiling began, so that the first run's seconds are told. A variant that fails is told, too."""
+    """began: when compiling began, to report the seconds of the first run. A variant that fails is reported, too."""
     try:
         first = run()
         warm = time.perf_counter() - began if began else None

@@ -117,14 +117,14 @@ def sets(faces: int = 120, features: int = 4) -> dict[str, np.ndarray]:
 def test_set_distances_match_direct_computation():
     known = sets()
     reference = known.pop("hq")
-    told = []
+    calls = []
     found = summarise_sets(
         known | {"same": reference},
         reference,
         distance=fid.frechet_distance,
         base="far",
         samples=50,
-        tell=lambda done, all_: told.append((done, all_)),
+        tell=lambda done, all_: calls.append((done, all_)),
     )
     same, near, far = (found.values[name]["fid"] for name in ("same", "near", "far"))
     assert (same.mean, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-9)
@@ -133,7 +133,7 @@ def test_set_distances_match_direct_computation():
     assert far.n == 120
     assert found.against_base["near"]["fid"].verdict == "better"
     assert found.against_base["near"]["fid"].mean == pytest.approx(4 * (0.3**2 - 2.0**2))
-    assert told[-1] == (50, 50)
+    assert calls[-1] == (50, 50)
     assert found == summarise_sets(
         known | {"same": reference}, reference, distance=fid.frechet_distance, base="far", samples=50
     )

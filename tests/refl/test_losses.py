@@ -56,7 +56,7 @@ def portraits():
 @needs_demo
 def test_perceptual_loss_matches_the_lpips_package(vgg, portraits):
     photographs, blurred = portraits
-    # The package takes [-1, 1], and images in [0, 1] only when told so.
+    # The package takes [-1, 1], and images in [0, 1] only with normalize=True.
     theirs = vgg.network(blurred, photographs, normalize=True)
     assert theirs.shape == (2, 1, 1, 1)
     assert losses.perceptual_loss(vgg, blurred, photographs).item() == pytest.approx(theirs.mean().item(), rel=1e-5)

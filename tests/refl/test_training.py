@@ -247,8 +247,8 @@ def test_two_processes_have_the_loss_of_one(place, uninterrupted):
 
 def test_frm_update_learns_to_prefer_photographs(place, config):
     run = tuned(place, replace(config, iterations=12, frm_learning_rate=3e-3, learning_rate=1e-6), "updates")
-    told = [point.frm_loss for point in run.points_of(ReflPoint)]
-    assert np.mean(told[-3:]) < 0.8 * np.mean(told[:3])
+    losses_of_frm = [point.frm_loss for point in run.points_of(ReflPoint)]
+    assert np.mean(losses_of_frm[-3:]) < 0.8 * np.mean(losses_of_frm[:3])
     gold = run.points_of(GoldPoint)
     assert [point.gold["contested"].pairs for point in gold] == [6] * len(gold)
     card = squeezed((run.folder / "frm" / "README.md").read_text())
@@ -290,8 +290,8 @@ def test_tuned_restorer_opens_by_name_with_a_dial(place, config):
 
 
 def test_early_stop_keeps_the_weights_before_the_alarm(place, config, monkeypatch):
-    told = iter([[], ["hacked"], ["hacked"]])
-    monkeypatch.setattr("refl.train_refl.alarms", lambda differences: next(told))
+    found = iter([[], ["hacked"], ["hacked"]])
+    monkeypatch.setattr("refl.train_refl.alarms", lambda differences: next(found))
     run = tuned(place, replace(config, iterations=9, evaluate_every=1, early_stop=2), "early")
     assert run.status().step == 3
     assert run.status().state == "done"

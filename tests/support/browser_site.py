@@ -16,7 +16,7 @@ from annotate.models import Campaign, Pair, User  # noqa: E402
 from tests.support.servers import PASSWORD  # noqa: E402
 
 USERS = (
-    *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "hasty", "phone"),
+    *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "too-fast", "phone"),
     *("learner", "access", "touch", "learns"),
 )
 

@@ -235,7 +235,7 @@ def test_own_answer_is_shown_with_its_images_and_can_be_changed(site, sign_in):
 
 
 def test_desk_warns_of_fast_answers_and_long_sessions(site, sign_in):
-    page = sign_in("hasty")
+    page = sign_in("too-fast")
     for _ in range(6):
         page.wait_for_function("() => shownAt !== null")
         press_and_wait(page, "a")
