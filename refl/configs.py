@@ -117,7 +117,7 @@ class ReflConfig:
                 "backprop_steps, early_stop and seed must not be negative": (
                     min(self.backprop_steps, self.early_stop, self.seed) < 0
                 ),
-                "reg residual is of a ControlNet, which osediff has not: use eps": (
+                "reg residual needs a ControlNet, which osediff does not have: use eps": (
                     self.base == "osediff" and self.reg == "residual"
                 ),
             }
