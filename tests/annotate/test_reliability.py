@@ -113,9 +113,9 @@ def test_what_is_undefined_is_told_in_words():
         annotator_pair.kappa,
     ):
         assert (found.value, found.low, found.count) == (None, None, 6)
-        assert "always gave the same answer" in found.why
+        assert "all answers are the same" in found.why
     assert (annotator_pair.share.value, annotator_pair.share.low) == (1, None)
-    assert "tells nothing of its spread" in annotator_pair.share.why
+    assert "every draw of faces gives the same value" in annotator_pair.share.why
     twice = Answers(np.array([7, 7]), np.array([1, 1]), np.array([3, 3]), np.array([0, 1]))
     with pytest.raises(ValueError, match="Annotator 3 answered pair 7 more than once"):
         agreement_coefficients.share(twice)
