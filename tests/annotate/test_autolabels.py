@@ -193,7 +193,7 @@ def test_a_rollback_brings_the_labels_back_and_holds(campaign):
     assert refitting.refit_while_labels_wait() == 0
     assert "pinned by a rollback" in RefitRequest.objects.get().note
     assert refitting.search_if_due() is None
-    late = versions.fit_predictor(grid=False, by_hand=False)  # the worker's fit that began before the rollback
+    late = versions.fit_predictor(grid=False, manual=False)  # the worker's fit that began before the rollback
     assert late.status == Predictor.Status.WITHDRAWN
     assert Preference.objects.filter(origin="svm").count() == 320  # still the first's, less what was judged since
     newest = versions.fit_predictor(grid=False)
@@ -217,7 +217,7 @@ def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings)
     path.unlink()
     with pytest.raises(CommandError, match="is missing"):
         run("rollback_predictor")
-    with pytest.raises(CommandError, match=f"no version 77 to go back to. Known: {first.pk}, {second.pk}"):
+    with pytest.raises(CommandError, match=f"no version 77 to roll back to. Known versions: {first.pk}, {second.pk}"):
         run("rollback_predictor", "77")
     assert labels_of(second) == before
     assert LabelPolicy.objects.get().pinned is None
@@ -255,7 +255,7 @@ def test_versions_stand_side_by_side_with_the_learning_curve(campaign, client):
     client.force_login(person)
     assert client.get("/predictors").status_code == 403
     client.force_login(make_user(is_staff=True))
-    assert "None has been fitted yet" in client.get("/predictors").content.decode()
+    assert "No version has been fitted yet" in client.get("/predictors").content.decode()
     versions.fit_predictor()
     run("autolabel", "--max-error", "0.3", "--audit-share", "0.4")
     told = run("learning_curve", "--points", "2")
@@ -286,7 +286,7 @@ def test_a_policy_that_changes_during_a_fit_does_not_audit_what_was_learned_from
     first = versions.fit_predictor()
     judge(campaign, 100)
     while_it_fits(monkeypatch, lambda: LabelPolicy.objects.update(max_error=0.3, audit_share=0.5))
-    late = versions.fit_predictor(grid=False, by_hand=False)
+    late = versions.fit_predictor(grid=False, manual=False)
     assert (late.labels, late.max_error, late.audit) == (200, None, {})
     assert late.status == Predictor.Status.WITHDRAWN  # or all of its labels would count, against the policy
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
@@ -352,7 +352,7 @@ def test_the_page_promises_no_more_than_the_labels_keep(campaign, client):
     client.force_login(make_user(is_staff=True))
     page = client.get("/predictors").content.decode()
     assert "their error is at most 2.5%," in page
-    assert "another rule" not in page
+    assert "another policy" not in page
     rollback.roll_back(to=first.pk)
     page = client.get("/predictors").content.decode()
-    assert "fitted under another rule: <strong>all of its labels count" in page
+    assert "fitted under another policy: <strong>all of its labels count" in page
