@@ -10,11 +10,11 @@ SITE_FILES = ("templates", "static", "locale")
 
 
 class BuildWithSiteFiles(build_py):
-    """In a checkout these folders lie beside the packages, where a wheel cannot carry them."""
+    """Copy folders into the wheel that a checkout keeps outside the packages."""
 
     def run(self) -> None:
         if not self.editable_mode:
-            # Files of an earlier build, deleted modules included, would enter the wheel.
+            # Otherwise files of an earlier build, including deleted modules, would end up in the wheel.
             shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
         if not self.editable_mode:

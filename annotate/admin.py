@@ -1,4 +1,4 @@
-"""A read-mostly admin: labels and images cannot be edited; actions call services."""
+"""A mostly read-only admin: labels and images cannot be edited, and actions call the same functions as the pages."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ admin.site.index_title = "Campaigns, labels and runs"
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """To look at. Rows are made by the chain and by annotators, not here."""
+    """Read-only: the pipeline and annotators create the rows."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -42,7 +42,7 @@ def picture(candidate: models.Candidate, size: int = 96) -> str:
 
 
 class AuditedAdmin(admin.ModelAdmin):
-    """What is edited here stands in the audit log, with what it was before."""
+    """Records each edit in the audit log, with old and new values."""
 
     def action_of(self, changed: set[str], *, is_new: bool) -> str:
         return "edit"
@@ -59,7 +59,7 @@ class AuditedAdmin(admin.ModelAdmin):
 
 
 def _person(request: HttpRequest) -> models.User:
-    return request.user  # type: ignore[return-value]  # the admin lets nobody in who is not signed in
+    return request.user  # type: ignore[return-value]  # the admin requires sign-in
 
 
 ROLE = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -67,7 +67,7 @@ ROLE = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 @admin.register(models.User)
 class PeopleAdmin(AuditedAdmin, UserAdmin):
-    """Leads add annotators and reset their passwords; only admins touch leads, admins and roles."""
+    """Leads add annotators and reset their passwords; only admins edit leads, admins and roles."""
 
     list_display = ("username", "role", "simulated", "guest", "is_active", "last_login")
     list_filter = ("simulated", "guest", *UserAdmin.list_filter)
@@ -83,7 +83,7 @@ class PeopleAdmin(AuditedAdmin, UserAdmin):
         return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # their answers stay; make them inactive instead
+        return False  # answers are kept; deactivate the person instead
 
     def action_of(self, changed: set[str], *, is_new: bool) -> str:
         return "add-person" if is_new else "change-role" if changed & set(ROLE) else "change-person"
@@ -155,10 +155,10 @@ class MembershipInline(admin.TabularInline):
 
 @admin.register(models.Campaign)
 class CampaignAdmin(AuditedAdmin):
-    """To edit texts and limits. A campaign is made, paused, extended and filled with people on its own page."""
+    """Edits texts and limits. The campaign's own page creates, pauses and extends it and invites people."""
 
     list_display = ("name", "open", "overlap", "item_count", "page", "agreement")
-    # The slots, the order and the audit sample of existing items were made from the first ones.
+    # Slots, order and audit sample of existing items were derived from the first of these.
     readonly_fields = (
         "slug", "kind", "overlap", "order", "random_share", "seed", "open", "item_count", "page", "created_at",
     )  # fmt: skip
@@ -169,7 +169,7 @@ class CampaignAdmin(AuditedAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # its answers stay; pause it instead
+        return False  # answers are kept; pause the campaign instead
 
     @admin.display
     def page(self, campaign: models.Campaign) -> str:
@@ -193,7 +193,7 @@ class CampaignAdmin(AuditedAdmin):
             else:
                 self.message_user(request, f"{campaign}: {added} items added.", messages.SUCCESS)
 
-    @admin.action(description="Pause: no more items are given out")
+    @admin.action(description="Pause: assign no more items")
     def pause(self, request: HttpRequest, queryset: QuerySet) -> None:
         for campaign in queryset:
             lifecycle.set_open(campaign=campaign, is_open=False, actor=_person(request))
@@ -212,12 +212,12 @@ class CampaignAdmin(AuditedAdmin):
     @admin.action(description="Release all held items")
     def release(self, request: HttpRequest, queryset: QuerySet) -> None:
         released = sum(lifecycle.release_leases(campaign=campaign, actor=_person(request)) for campaign in queryset)
-        self.message_user(request, f"{released} items were given back.", messages.SUCCESS)
+        self.message_user(request, f"{released} items were released.", messages.SUCCESS)
 
 
 @admin.register(models.GoldSet)
 class GoldSetAdmin(ReadOnlyAdmin):
-    """Made by `make_gold`, frozen by `freeze_gold`."""
+    """Created by `make_gold`, frozen by `freeze_gold`."""
 
     list_display = ("campaign", "frozen_at", "pairs_sha256", "answers_sha256", "report")
     list_select_related = ("campaign",)
@@ -275,7 +275,7 @@ class JudgementAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Preference)
 class PreferenceAdmin(ReadOnlyAdmin):
-    """The curated preferences: one row a pair, with where its label comes from."""
+    """The labels that training reads: one row per pair, with the origin of the label."""
 
     list_display = ("pair", "images", "p_first", "origin", "judgements", "weight")
     list_filter = ("origin", "pair__face__split")
@@ -296,10 +296,10 @@ class PredictorAdmin(ReadOnlyAdmin):
     list_filter = ("status", "grid_searched")
     actions = ("refit",)
 
-    @admin.action(description="Ask the worker for a refit", permissions=["view"])
+    @admin.action(description="Queue a refit", permissions=["view"])
     def refit(self, request: HttpRequest, queryset: QuerySet) -> None:
         refit_requests.request_refit()
-        self.message_user(request, "A refit is queued. It runs if there are answers it has not seen.")
+        self.message_user(request, "A refit is queued. It runs if there are answers newer than the current version.")
 
 
 @admin.register(models.AutoLabel)
@@ -307,7 +307,7 @@ class AutoLabelAdmin(ReadOnlyAdmin):
     list_display = ("pair", "p_first", "predictor", "counts")
     list_select_related = ("pair", "predictor")
 
-    @admin.display(boolean=True, description="sure enough to count")
+    @admin.display(boolean=True, description="certain enough to count")
     def counts(self, label: models.AutoLabel) -> bool:
         return abs(label.p_first - 0.5) >= label.predictor.least_margin
 
@@ -337,7 +337,7 @@ class StageRunAdmin(ReadOnlyAdmin):
 
 @admin.register(models.AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    """Who did what. The database itself refuses to change or remove a row."""
+    """Who did what. Database triggers reject changes and deletions."""
 
     list_display = ("id", "created_at", "actor", "action", "target", "details_in_words")
     list_filter = ("action",)

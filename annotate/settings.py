@@ -1,6 +1,6 @@
 """Settings. Everything that differs between machines is an environment variable with a working default.
 
-DEPLOYMENT=production refuses to start with DEBUG, without a secret of its own, or with any host allowed.
+DEPLOYMENT=production refuses to start with DEBUG on, with a missing or weak SECRET_KEY, or with any host allowed.
 """
 
 import secrets
@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 PACKAGE = Path(__file__).resolve().parent
 INSTALLED_SITE_FILES = PACKAGE / "site_files"
 if INSTALLED_SITE_FILES.is_dir():  # in an installation from a wheel, made by setup.py; a checkout has no such folder
-    BASE_DIR = Path.cwd()  # nothing is written among the installed packages
+    BASE_DIR = Path.cwd()  # never write into the installed packages
     SITE_FILES = INSTALLED_SITE_FILES
 else:
     BASE_DIR = SITE_FILES = PACKAGE.parent
@@ -30,7 +30,7 @@ RUN_ROOT = Path(env("RUN_ROOT", default=str(DATA_ROOT / "runs")))
 
 
 def _installation_secret() -> str:
-    """A random secret of this installation, made on first use and kept beside its data."""
+    """Return the random secret of this installation, created on first use and stored in DATA_ROOT."""
     path = DATA_ROOT / "secret_key"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def _installation_secret() -> str:
                 path.chmod(0o600)
                 file.write(secrets.token_urlsafe(50))
         except FileExistsError:
-            pass  # another process of this installation made it between the check and the write
+            pass  # another process has just created it
     return path.read_text()
 
 
@@ -47,10 +47,10 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env("SECRET_KEY", default="") or ("" if PRODUCTION else _installation_secret())
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# Salts the hashes that stand for file and identity names, which are themselves never stored.
+# Salts the hashes of file and identity names; the names themselves are never stored.
 NAME_SALT = env("NAME_SALT", default="") or SECRET_KEY
 
-# Then the last hop in X-Forwarded-For, which that proxy writes, is the client address.
+# If on, the client's address is the last entry of X-Forwarded-For, which the proxy appends.
 BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", default=False)
 
 if PRODUCTION:
@@ -135,13 +135,13 @@ TEMPLATES = [
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_ROOT / 'db.sqlite3'}")}
 if "ENGINE" not in DATABASES["default"]:
     raise ImproperlyConfigured(
-        "DATABASE_URL is not the address of a database, such as postgres://user:password@host/name."
+        "DATABASE_URL is not a database URL. Set it to one such as postgres://user:password@host/name."
     )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATA_ROOT.mkdir(parents=True, exist_ok=True)
     DATABASES["default"]["OPTIONS"] = {
-        # Writers queue instead of failing, readers never wait, and a commit survives a power cut:
-        # an acknowledged label must be on the disk, hence FULL and not NORMAL.
+        # Writers queue instead of failing, and readers never wait. FULL, not NORMAL: an acknowledged label must
+        # survive a power cut.
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
@@ -179,7 +179,7 @@ WHITENOISE_MANIFEST_STRICT = True
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",  # first: its refusal is a 401
+        "rest_framework.authentication.TokenAuthentication",  # first, so that a refusal is a 401
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -199,8 +199,8 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# The broker is the database unless BROKER_URL names a Redis server. A task that dies is given out
-# again after `retry` seconds, which must exceed `timeout`; every task can be run twice.
+# The broker is the database unless BROKER_URL names a Redis server. A task that dies is delivered again after `retry`
+# seconds, which must exceed `timeout`; every task may safely run twice.
 BROKER_URL = env("BROKER_URL", default="")
 Q_CLUSTER = {
     "name": "diffusionreward",

@@ -1,4 +1,4 @@
-"""Entry points of background tasks. Heavy imports are inside the functions, so only the worker loads them."""
+"""Entry points of background tasks. Heavy modules are imported inside functions, so that only the worker loads them."""
 
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
@@ -36,7 +36,8 @@ def prepare_demo() -> None:
 
 
 def queue_leftover_work() -> None:
-    """Empty and refill the queue: interrupted tasks stay locked for an hour, and every task can safely run again."""
+    """Purge the queue and queue unfinished work again: interrupted tasks would stay locked for an hour, and every task
+    may safely run twice."""
     get_broker().purge_queue()
     RefitRequest.objects.update_or_create(
         pk=1, defaults={"queued_at": None, "running_until": None, "searching_until": None}

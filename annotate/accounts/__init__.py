@@ -1,1 +1,1 @@
-"""Accounts: sign-in with a limit on wrong passwords, and the permissions of each role."""
+"""Accounts: sign-in with a limit on wrong passwords, and roles."""

@@ -1,5 +1,5 @@
 """Permissions of leads in the admin: view everything, edit a campaign's texts, add annotators, reset their passwords.
-Everything else, roles included, needs an admin."""
+Everything else, including roles, needs an admin."""
 
 from typing import Any
 

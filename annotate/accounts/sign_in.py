@@ -1,8 +1,8 @@
 """Sign-in by name and password, for the page and for the API's tokens, with a limit on wrong passwords.
 
-An attempt is counted before the password is checked and removed if it was right, so concurrent requests to any number
-of processes get no more attempts than sequential ones. Once a limit is reached, the right password is refused as well,
-so a guesser learns nothing. Names and addresses are stored as keyed hashes only.
+An attempt is counted before the password is checked, and deleted if the password is right, so concurrent requests get
+no more attempts than sequential ones, in any number of processes. Once a limit is reached, even the right password is
+refused, so an attacker learns nothing. Names and addresses are stored as keyed hashes only.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from annotate.common.refusals import Refused
 from annotate.models import FailedSignIn, User
 
 WINDOW = timedelta(minutes=5)
-SHORTENED = 16  # hex digits of an address's hash in the audit log
+HASH_DIGITS = 16  # of an address's hash in the audit log
 
 
 class TooManyTries(Refused):
@@ -91,7 +91,7 @@ def _wait(limit: Limit, earlier: QuerySet[FailedSignIn], attempt: FailedSignIn) 
 
 
 def _record_locks(attempt: FailedSignIn, name: str) -> None:
-    """Write to the audit log once, when an attempt reaches a limit. Attempts refused after it are not counted."""
+    """Write to the audit log once, when an attempt reaches a limit. Attempts refused afterwards are not counted."""
     known = User.objects.filter(username=unicodedata.normalize("NFKC", name)).first()
     for limit in LIMITS:
         tries = FailedSignIn.objects.filter(limit.matching(attempt.name, attempt.address), at__gt=attempt.at - WINDOW)
@@ -102,7 +102,7 @@ def _record_locks(attempt: FailedSignIn, name: str) -> None:
                 target=known or "",
                 limit=limit.of,
                 tries=limit.tries,
-                address=attempt.address[:SHORTENED],
+                address=attempt.address[:HASH_DIGITS],
             )
 
 
@@ -112,10 +112,10 @@ def _hashed(kind: str, text: str) -> str:
 
 def address(request: HttpRequest) -> str:
     """Return the client's address: the peer, or behind our own proxy the address that the proxy reports. IPv6 is
-    reduced to the /64 network, since one customer holds all of its addresses."""
+    reduced to the /64 network, since one client usually holds all of its addresses."""
     seen = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_TLS_PROXY:
-        # Earlier entries are set by the client.
+        # The client controls the earlier entries.
         seen = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or seen
     try:
         parsed = ipaddress.ip_address(seen)

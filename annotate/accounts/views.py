@@ -13,7 +13,7 @@ from annotate.accounts import sign_in
 
 
 class SignInForm(AuthenticationForm):
-    """Name and password, with the limit on wrong ones. The message is the same for known and unknown names."""
+    """Name and password, with a limit on failed attempts. The message is the same for known and unknown names."""
 
     request: HttpRequest  # always passed by the view
 
@@ -41,6 +41,6 @@ class SignIn(LoginView):
 
 
 def from_admin(request: HttpRequest) -> HttpResponse:
-    """Redirect from the admin's own sign-in, which would have no limit."""
+    """Redirect from the admin's own sign-in page, which has no limit on attempts."""
     wanted = request.GET.get("next", reverse("admin:index"))
     return redirect(f"{reverse('login')}?{urlencode({'next': wanted})}")

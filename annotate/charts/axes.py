@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]  # step, value
 
-
-SMALLEST = 1e-12  # beyond it all is zero to a plot
+SMALLEST = 1e-12  # smaller values are plotted as zero
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def value_axis(values: Sequence[float], least: float = 0) -> Axis:
 
 
 def decades_axis(values: Sequence[float]) -> Axis:
-    """Return a logarithmic axis if positive values span more than a decade. Zeros lie on the lower edge."""
+    """Return a logarithmic axis if positive values span more than a decade. Zeros are drawn on the lower edge."""
     positive = [max(value, SMALLEST) for value in values if value > 0]
     if not positive or max(positive) < 10 * min(positive):
         return value_axis(values)
@@ -69,7 +68,7 @@ def decades_axis(values: Sequence[float]) -> Axis:
 
 
 def share_axis(lines: Iterable[Sequence[Point]]) -> Axis:
-    """Return an axis from 50%, or from the tenth below the lowest share, to 100%."""
+    """Return an axis to 100%, from 50% or from the multiple of 10% below the lowest share."""
     lowest = min([0.5, *(value for points in lines for _, value in points)])
     return Axis("", math.floor(lowest * 10 + 1e-6) / 10, 1.0, 0.1, percent)
 

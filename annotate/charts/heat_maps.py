@@ -37,7 +37,7 @@ def counted(title: str, corner: str, labels: Sequence[str], counts: Sequence[Seq
 
 
 def symmetric(title: str, labels: Sequence[str], values: dict[tuple[str, str], tuple[str, float | None]]) -> HeatMap:
-    """Build a symmetric map: for each two labels the text and the value in [0, 1] that shades the cell."""
+    """Build a symmetric map. values: for two labels, the cell's text and the value in [0, 1] for its shade."""
     rows = []
     for one in labels:
         cells = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from annotate.charts.axes import Axis
 from annotate.charts.lines import WIDTH, Mark
 
-EDGE, ROW = 26, 46  # beside the axis, and a row: its words with its interval below
+EDGE, ROW = 26, 46  # margin on both sides; height of a row, with its text above the interval
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class IntervalPlot:
     label: str
     rows: list[Interval]
     ticks: list[Mark]
-    people: Mark | None  # x and, as y, the width of the band
+    people: Mark | None  # a band: x, and its width as y
     height: int
     bottom: int
     title: str = ""

@@ -1,6 +1,6 @@
 """Line charts: coordinates of an inline SVG, without scripts or inline styles.
 
-Units are about the pixels of a phone. Lines differ in dashes as well as in colour: see `.curve` in style.css.
+Units are roughly a phone's pixels. Lines differ in dashes as well as in colour: see `.curve` in style.css.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from annotate.charts.axes import Axis, Point
 
 WIDTH, HEIGHT = 480, 260
-LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # what the labels take; the left side gives longer ones more
-LETTER = 10  # the width of a digit as large as on a phone: see style.css
+LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # margins for labels; the left one grows with them
+DIGIT_WIDTH = 10  # on a phone, where digits are largest: see style.css
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Dot:
 @dataclass(frozen=True)
 class Plot:
     title: str
-    label: str  # what is said to those who do not see it
+    label: str  # text for screen readers
     x_title: str
     y_title: str
     lines: list[PlottedLine]
@@ -60,7 +60,7 @@ class Plot:
     alarms: list[Mark] = field(default_factory=list)  # at their steps
     zero: Mark | None = None
     note: str = ""
-    folded: bool = False  # shown only when it is asked for
+    folded: bool = False  # collapsed until opened
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -80,7 +80,7 @@ def plot(
 ) -> Plot:
     """Build a line chart. bands: filled outlines; dots: (x, y, radius)."""
     grid = [(y.text(value), value) for value in y.ticks()]
-    left = max(LEFT, 8 + LETTER * max((len(words) for words, _ in grid), default=0))
+    left = max(LEFT, 8 + DIGIT_WIDTH * max((len(words) for words, _ in grid), default=0))
 
     def at(point: Point) -> tuple[float, float]:
         return x.place(point[0], left, WIDTH - RIGHT), y.place(point[1], HEIGHT - BOTTOM, TOP)

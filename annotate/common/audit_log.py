@@ -1,4 +1,4 @@
-"""The audit log. An entry is written in the transaction it records; the database rejects later changes."""
+"""The audit log. An entry is written in the same transaction as the change it records; triggers reject later edits."""
 
 from typing import Any
 

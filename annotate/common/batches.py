@@ -1,4 +1,4 @@
-"""Split rows into batches."""
+"""Split an iterable into batches."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -7,8 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(elements: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield lists of up to `size` elements, in order."""
-    iterator = iter(things)
+    iterator = iter(elements)
     while batch := list(islice(iterator, size)):
         yield batch

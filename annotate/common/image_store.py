@@ -1,4 +1,4 @@
-"""Image files on disk, named by their content and written atomically, once."""
+"""Content-addressed image files on disk, written atomically."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class BrokenImage(RuntimeError):
 
 
 def store_png(array: NDArray[np.uint8]) -> str:
-    """Store uint8 (H, W, 3) RGB as PNG and return its sha256. The file exists before any row refers to it."""
+    """Store uint8 (H, W, 3) RGB as PNG and return its sha256. Create rows that refer to the file only afterwards."""
     data = images.encode_png(array)
     sha256 = rewardlab_files.sha256(data)
     path = Path(settings.MEDIA_ROOT) / sha256[:2] / f"{sha256}.png"
@@ -31,7 +31,9 @@ def load(candidate: Candidate) -> NDArray[np.uint8]:
     try:
         data = candidate.path.read_bytes()
     except OSError as error:
-        raise BrokenImage(f"{candidate}: {candidate.path} cannot be read ({error.strerror}).") from error
+        raise BrokenImage(
+            f"{candidate}: {candidate.path} cannot be read ({error.strerror}). Restore it from a backup."
+        ) from error
     if rewardlab_files.sha256(data) != candidate.sha256:
         raise BrokenImage(f"{candidate}: {candidate.path} was changed or damaged. Restore it from a backup.")
     return images.decode(data)

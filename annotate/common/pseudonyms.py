@@ -7,7 +7,7 @@ from django.conf import settings
 
 
 def hashed(name: str) -> str:
-    """Return 32 hex digits: the same for the same name in this installation (NAME_SALT), unrelated in any other."""
+    """Return 32 hex digits: stable within this installation (salt NAME_SALT), unrelated to those of any other."""
     return hmac.new(settings.NAME_SALT.encode(), name.encode(), hashlib.sha256).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""Reproducible random numbers: each is a function of its argument."""
+"""Reproducible random numbers: pure functions of their arguments."""
 
 import hashlib
 

@@ -1,3 +1,5 @@
+"""Refused requests and their HTTP status."""
+
 from rest_framework import status
 
 FORBIDDEN = {"not_a_member", "consent_needed", "tutorial_needed", "qualification_needed"}

@@ -1,4 +1,4 @@
-"""Left and right, as an annotator sees a pair; first and second, as it is stored."""
+"""Convert between left/right, as an annotator sees a pair, and first/second, as it is stored."""
 
 LEFT, RIGHT, FIRST, SECOND, CANT_TELL = "left", "right", "first", "second", "cant_tell"
 SIDES = (LEFT, RIGHT, CANT_TELL)

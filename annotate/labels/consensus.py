@@ -12,8 +12,8 @@ from annotate.labels.votes import FOR_FIRST, Vote, share_for_first
 class Consensus:
     """p_first: by pair, in [0, 1]. details: method and settings, for a snapshot's header.
 
-    By majority p_first is the share of votes, by Dawid-Skene the probability that the first image is the better one, by
-    Bradley-Terry the probability that an attentive annotator prefers it.
+    p_first is the share of votes (majority), the probability that the first image is the better one (Dawid-Skene), or
+    the probability that an attentive annotator prefers it (Bradley-Terry).
     details (JSON values): method, settings; votes, pairs, voters (counts); annotators (id -> accuracy or reliability
     that weighted their votes, in [0, 1]; empty for majority); for iterative methods also iterations and converged.
     """
@@ -26,9 +26,9 @@ class Consensus:
 def consensus(method: str, votes: Sequence[Vote]) -> Consensus:
     """Aggregate `votes`, which must be those that count (`annotate.labels.votes.counted`). Raises `ValueError` for an
     unknown method."""
-    if method not in FOUND_BY:
-        raise ValueError(f"There is no consensus method {method!r}; choose one of {', '.join(METHODS)}.")
-    p_first, found = FOUND_BY[method](votes)
+    if method not in AGGREGATORS:
+        raise ValueError(f"Unknown consensus method {method!r}; choose one of {', '.join(METHODS)}.")
+    p_first, found = AGGREGATORS[method](votes)
     counts = {
         "votes": len(votes),
         "pairs": len(p_first),
@@ -88,15 +88,15 @@ def _bradley_terry(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, A
             "prior_unreliable": noisy.UNRELIABLE,
             "prior_either_side": noisy.EITHER_SIDE,
         },
-        "annotators": {annotator: float(found.reliabilities[place]) for annotator, place in annotators.items()},
+        "annotators": {annotator: float(found.reliabilities[index]) for annotator, index in annotators.items()},
         "iterations": found.iterations,
         "converged": found.converged,
     }
 
 
-FOUND_BY: dict[str, Callable[[Sequence[Vote]], tuple[dict[int, float], dict[str, Any]]]] = {
+AGGREGATORS: dict[str, Callable[[Sequence[Vote]], tuple[dict[int, float], dict[str, Any]]]] = {
     "majority": _majority,
     "dawid-skene": _dawid_skene,
     "bradley-terry": _bradley_terry,
 }
-METHODS = tuple(FOUND_BY)
+METHODS = tuple(AGGREGATORS)

@@ -16,13 +16,13 @@ FIELDS = (
 def judged_pairs(
     campaign: Campaign, given: Iterable[Vote], *, scores: Mapping[int, Mapping[str, float]] | None = None
 ) -> list[PreferenceRow]:
-    """Return a row for each pair of the campaign. p_first is the share of votes, for anchored pairs as well, and
-    one half without votes. scores: by candidate and metric, as returned by `scores_of`."""
-    cast: dict[int, list[Vote]] = defaultdict(list)
+    """Return a row for each pair of the campaign. p_first is the share of votes, even for anchored pairs, and one
+    half without votes. scores: by candidate and metric, as returned by `scores_of`."""
+    by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in given:
-        cast[vote.pair].append(vote)
+        by_pair[vote.pair].append(vote)
     pairs = Pair.objects.filter(items__campaign=campaign).order_by("pk").distinct()
-    return [_row(pair, cast[pair["pk"]], scores or {}) for pair in pairs.values(*FIELDS).iterator(chunk_size=5000)]
+    return [_row(pair, by_pair[pair["pk"]], scores or {}) for pair in pairs.values(*FIELDS).iterator(chunk_size=5000)]
 
 
 def _row(pair: dict, votes: list[Vote], scores: Mapping[int, Mapping[str, float]]) -> PreferenceRow:

@@ -13,17 +13,14 @@ from typing import NamedTuple
 from annotate.models import Campaign, Lease
 from annotate.models.campaigns import Question
 
-AT_ONCE = 5000
-FOR_FIRST = {
-    "first": 1.0,
-    "second": 0.0,
-    "cant_tell": 0.5,
-}  # a vote's value for the first image: can't tell counts half
+ROWS_AT_ONCE = 5000
+# What a vote counts for the first image; “can't tell” counts half.
+FOR_FIRST = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}
 SIMULATED, PERSON, ADJUDICATOR = 0, 1, 2
 
 
 class Vote(NamedTuple):
-    """One annotator's answer to one pair. rank: see the module's rule."""
+    """One annotator's answer to one pair. rank: see the module docstring."""
 
     annotator: int
     pair: int
@@ -69,14 +66,14 @@ def votes(
         found = found.filter(annotator__in=annotators)
     if criteria := list(criteria):
         found = found.filter(judgement__criterion__in=criteria)
-    for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=AT_ONCE):
+    for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=ROWS_AT_ONCE):
         *known, simulated, adjudicates, given_at = row
         rank = SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR
         yield Vote._make((*known, rank, given_at))
 
 
 def counted(given: Iterable[Vote]) -> list[Vote]:
-    """Return the votes that count, in the given order of pairs and annotators. Pass no repeats."""
+    """Return the votes that count, in the given order of pairs and annotators. `given` must not contain repeats."""
     highest: dict[int, int] = {}
     newest: dict[tuple[int, int, int], Vote] = {}
     for vote in given:

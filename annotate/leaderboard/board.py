@@ -18,12 +18,12 @@ from annotate.statistics.bradley_terry import (
     PRIOR,
     Ballots,
     Interval,
+    connected_groups,
     fit,
     intervals,
     limitations,
     ranks,
     signed,
-    unconnected,
 )
 from annotate.statistics.ranking_robustness import Sensitivity, Triads, sensitivities, triads
 
@@ -190,7 +190,7 @@ def _board(empty: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
         limitations=tuple(limitations(cast.restorers, wins)),
         face_triads=triads(cast, cast.faces),
         annotator_triads=triads(cast, cast.annotators, cast.faces),
-        sensitivities=tuple(sensitivities(cast)) if len(unconnected(wins)) == 1 else (),
+        sensitivities=tuple(sensitivities(cast)) if len(connected_groups(wins)) == 1 else (),
     )
 
 

@@ -43,7 +43,7 @@ def _rows(board: Leaderboard) -> Iterator[tuple]:
             yield ("rank correlation", scorer.title, figure, value, None, None, scorer.pairs, note)
     for section, triads in (("face", board.face_triads), ("annotator on a face", board.annotator_triads)):
         low, high = triads.interval or (None, None)
-        yield ("intransitive triads", section, "share", triads.share, low, high, triads.threes, triads.words)
+        yield ("intransitive triads", section, "share", triads.share, low, high, triads.decided, triads.words)
     for pair in board.sensitivities:
         yield (
             "votes that decide the order",

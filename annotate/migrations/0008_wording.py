@@ -1,4 +1,3 @@
-
 import annotate.models.campaigns
 import django.db.models.deletion
 import uuid
@@ -30,7 +29,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='campaign',
             name='qualification_share',
-            field=models.FloatField(default=0.8, help_text='share of them that must be right, 0 to 1'),
+            field=models.FloatField(default=0.8, help_text='share that must be answered correctly, 0 to 1'),
         ),
         migrations.AlterField(
             model_name='campaign',
@@ -40,17 +39,17 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='campaign',
             name='quiet_hours',
-            field=models.PositiveSmallIntegerField(default=24, help_text='hours without an answer after which the lead of an open campaign is warned'),
+            field=models.PositiveSmallIntegerField(default=24, help_text='warn the lead of an open campaign after this many hours without an answer'),
         ),
         migrations.AlterField(
             model_name='campaign',
             name='random_share',
-            field=models.FloatField(default=0.2, help_text='share of items drawn at random although the order is uncertain first: for unbiased estimates'),
+            field=models.FloatField(default=0.2, help_text='share of items drawn at random even in uncertain-first order, for unbiased estimates'),
         ),
         migrations.AlterField(
             model_name='campaign',
             name='repeat_share',
-            field=models.FloatField(default=0, help_text='share of answers asked again later, mirrored, of the same annotator'),
+            field=models.FloatField(default=0, help_text='share of answered pairs shown again later, mirrored, to the same annotator'),
         ),
         migrations.AlterField(
             model_name='campaign',
@@ -65,7 +64,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='campaign',
             name='show_reference',
-            field=models.BooleanField(default=False, help_text='the photograph is shown beside the two images'),
+            field=models.BooleanField(default=False, help_text='the photograph is shown next to the two images'),
         ),
         migrations.AlterField(
             model_name='candidate',
@@ -80,7 +79,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='face',
             name='source_sha256',
-            field=models.CharField(help_text='of the original file', max_length=64, unique=True),
+            field=models.CharField(help_text='sha256 of the original file', max_length=64, unique=True),
         ),
         migrations.AlterField(
             model_name='failedsignin',
@@ -89,13 +88,18 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField(
             model_name='goldset',
+            name='answers_sha256',
+            field=models.CharField(blank=True, help_text='hash of pairs and answers at the freeze', max_length=64),
+        ),
+        migrations.AlterField(
+            model_name='goldset',
             name='pairs_sha256',
-            field=models.CharField(help_text='of the pictures and identities of its pairs, when it was created', max_length=64),
+            field=models.CharField(help_text="hash of its pairs' pictures and identities at creation", max_length=64),
         ),
         migrations.AlterField(
             model_name='goldset',
             name='seed',
-            field=models.BigIntegerField(help_text='seed that its faces are drawn with'),
+            field=models.BigIntegerField(help_text='seed for drawing its faces'),
         ),
         migrations.AlterField(
             model_name='item',
@@ -106,6 +110,11 @@ class Migration(migrations.Migration):
             model_name='item',
             name='given_back',
             field=models.BooleanField(default=False, help_text='a slot was returned: members whose cursor has passed the item must check it again'),
+        ),
+        migrations.AlterField(
+            model_name='item',
+            name='rank',
+            field=models.PositiveIntegerField(help_text='rank by uncertainty of the newest SVM, most uncertain first', null=True),
         ),
         migrations.AlterField(
             model_name='judgement',
@@ -155,17 +164,32 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='lease',
             name='left_is_first',
-            field=models.BooleanField(help_text='sides as shown: drawn once, so that a reload shows the same'),
+            field=models.BooleanField(help_text='sides as shown; drawn once, so a reload shows the same'),
+        ),
+        migrations.AlterField(
+            model_name='membership',
+            name='answered',
+            field=models.PositiveIntegerField(default=0, help_text='items answered, without mirrored repeats'),
         ),
         migrations.AlterField(
             model_name='membership',
             name='audit_cursor',
-            field=models.BigIntegerField(default=-1, help_text='the same among the items kept for unbiased estimates'),
+            field=models.BigIntegerField(default=-1, help_text='the same, for items reserved for unbiased estimates'),
         ),
         migrations.AlterField(
             model_name='membership',
             name='consent_sha256',
             field=models.CharField(blank=True, help_text='of the text they agreed to', max_length=64),
+        ),
+        migrations.AlterField(
+            model_name='membership',
+            name='cursor',
+            field=models.BigIntegerField(default=-1, help_text='position of the last item leased to them'),
+        ),
+        migrations.AlterField(
+            model_name='membership',
+            name='given',
+            field=models.PositiveIntegerField(default=0, help_text='items leased to them'),
         ),
         migrations.AlterField(
             model_name='predictor',
@@ -176,6 +200,11 @@ class Migration(migrations.Migration):
             model_name='predictor',
             name='grid_searched',
             field=models.BooleanField(default=False, help_text='if not, the parameters of the last grid search were used'),
+        ),
+        migrations.AlterField(
+            model_name='predictor',
+            name='last_judgement_id',
+            field=models.BigIntegerField(default=0, help_text='newest judgement included'),
         ),
         migrations.AlterField(
             model_name='predictor',
@@ -214,6 +243,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField(
             model_name='scoreranswers',
+            name='margins',
+            field=models.JSONField(default=dict, help_text='pair -> margin, positive if the first image is preferred'),
+        ),
+        migrations.AlterField(
+            model_name='scoreranswers',
             name='reason',
             field=models.TextField(blank=True, help_text='why there are no answers, and what to do'),
         ),
@@ -226,5 +260,25 @@ class Migration(migrations.Migration):
             model_name='trial',
             name='choice',
             field=models.CharField(blank=True, help_text='left, right or cant_tell; empty if not answered yet', max_length=9),
+        ),
+        migrations.AlterField(
+            model_name='trial',
+            name='number',
+            field=models.PositiveSmallIntegerField(help_text='index within the round, from 0'),
+        ),
+        migrations.AlterField(
+            model_name='user',
+            name='guest',
+            field=models.BooleanField(default=False, help_text='joined through an invitation link; has no password'),
+        ),
+        migrations.AlterField(
+            model_name='user',
+            name='imported',
+            field=models.BooleanField(default=False, help_text='represents an annotator whose answers were imported from a file'),
+        ),
+        migrations.AlterField(
+            model_name='user',
+            name='simulated',
+            field=models.BooleanField(default=False, help_text='Answers come from a program and are marked as simulated everywhere.'),
         ),
     ]

@@ -3,7 +3,7 @@ from django.db import models
 
 
 class AuditEntry(models.Model):
-    """Who did what to what. Append-only: database triggers reject changes and deletions."""
+    """A recorded action: actor, action, target. Append-only: database triggers reject changes and deletions."""
 
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     action = models.SlugField(max_length=40)
@@ -24,7 +24,7 @@ class AuditEntry(models.Model):
 
 
 class FailedSignIn(models.Model):
-    """A wrong password, counted to limit guessing. Deleted once it no longer counts."""
+    """A failed sign-in, counted to limit password guessing. Deleted once it no longer counts."""
 
     name = models.CharField(max_length=64, help_text="hash of the name entered")
     address = models.CharField(max_length=64, help_text="hash of the network address")

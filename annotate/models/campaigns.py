@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from .faces import Candidate
 from .pairs import Pair
 
-RESERVED_SLUGS = ("new", "count", "preferences")  # paths of pages
+RESERVED_SLUGS = ("new", "count", "preferences")  # used as page paths
 
 
 def random_seed() -> int:
@@ -58,19 +58,19 @@ class Campaign(models.Model):
     qualification_size = models.PositiveSmallIntegerField(
         default=0, help_text="pairs with a known answer (one image is the photograph) to judge first; 0: none"
     )
-    qualification_share = models.FloatField(default=0.8, help_text="share of them that must be right, 0 to 1")
+    qualification_share = models.FloatField(default=0.8, help_text="share that must be answered correctly, 0 to 1")
     qualification_rounds = models.PositiveSmallIntegerField(default=3, help_text="number of attempts")
     overlap = models.PositiveSmallIntegerField(default=1)
     order = models.CharField(max_length=9, choices=Order, default=Order.BALANCED)
     random_share = models.FloatField(
         default=0.2,
-        help_text="share of items drawn at random although the order is uncertain first: for unbiased estimates",
+        help_text="share of items drawn at random even in uncertain-first order, for unbiased estimates",
     )
     repeat_share = models.FloatField(
-        default=0, help_text="share of answers asked again later, mirrored, of the same annotator"
+        default=0, help_text="share of answered pairs shown again later, mirrored, to the same annotator"
     )
     show_input = models.BooleanField(default=True, help_text="annotators can view the low-quality input")
-    show_reference = models.BooleanField(default=False, help_text="the photograph is shown beside the two images")
+    show_reference = models.BooleanField(default=False, help_text="the photograph is shown next to the two images")
     adjudicates = models.ForeignKey(
         "self",
         models.PROTECT,
@@ -81,7 +81,7 @@ class Campaign(models.Model):
         help_text="the campaign whose disagreements these answers resolve",
     )
     quiet_hours = models.PositiveSmallIntegerField(
-        default=24, help_text="hours without an answer after which the lead of an open campaign is warned"
+        default=24, help_text="warn the lead of an open campaign after this many hours without an answer"
     )
     lease_seconds = models.PositiveIntegerField(default=900)
     seed = models.PositiveBigIntegerField(default=random_seed, help_text="determines the order of items and the sides")
@@ -113,14 +113,14 @@ class Campaign(models.Model):
 
 
 class Membership(models.Model):
-    """An annotator of a campaign and their progress."""
+    """An annotator's membership of a campaign, and their progress."""
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="memberships")
     annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
-    cursor = models.BigIntegerField(default=-1, help_text="position of the last item given out to them")
-    audit_cursor = models.BigIntegerField(default=-1, help_text="the same among the items kept for unbiased estimates")
-    given = models.PositiveIntegerField(default=0, help_text="items given out to them")
-    answered = models.PositiveIntegerField(default=0, help_text="items; mirrored repeats are counted apart")
+    cursor = models.BigIntegerField(default=-1, help_text="position of the last item leased to them")
+    audit_cursor = models.BigIntegerField(default=-1, help_text="the same, for items reserved for unbiased estimates")
+    given = models.PositiveIntegerField(default=0, help_text="items leased to them")
+    answered = models.PositiveIntegerField(default=0, help_text="items answered, without mirrored repeats")
     repeated = models.PositiveIntegerField(default=0, help_text="mirrored repeats answered")
     skipped = models.PositiveIntegerField(default=0)
     consented_at = models.DateTimeField(null=True, blank=True)
@@ -165,15 +165,17 @@ class Item(models.Model):
     audit = models.BooleanField(
         default=False, help_text="drawn at random for unbiased estimates: never chosen for its small margin"
     )
-    rank = models.PositiveIntegerField(null=True, help_text="among the SVM's most uncertain, by its newest version")
+    rank = models.PositiveIntegerField(
+        null=True, help_text="rank by uncertainty of the newest SVM, most uncertain first"
+    )
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["campaign", "pair", "question"], name="item_once_per_question"),
-            # The database itself refuses to give an item to more annotators than its overlap.
+            # An item is never leased to more annotators than its overlap.
             models.CheckConstraint(condition=Q(open_slots__gte=0), name="item_never_over_assigned"),
         ]
-        # One index for each query for the next item, so that each reads only a few rows of any number.
+        # One index for each query for the next item, so that each reads only a few rows, however many there are.
         indexes = [
             models.Index(fields=["campaign", "position"], condition=Q(open_slots__gt=0), name="item_open_idx"),
             models.Index(
@@ -194,7 +196,7 @@ class Item(models.Model):
 
 
 class Lease(models.Model):
-    """An item assigned to an annotator until a time; once answered, it refers to the judgement.
+    """An item assigned to an annotator until it expires; once answered, it refers to the judgement.
 
     Held and answered leases occupy a slot of the item; skipped and expired ones have returned it. A mirrored repeat is
     planned when its first answer is given and never occupies a slot.
@@ -208,7 +210,7 @@ class Lease(models.Model):
         EXPIRED = "expired"
 
     class Drawn(models.TextChoices):
-        """How the item was chosen for this annotator. Unbiased estimates use `random` ones only."""
+        """How the item was chosen for this annotator. Unbiased estimates use only `random`."""
 
         RANDOM = "random"
         UNCERTAIN = "uncertain", "uncertain first"
@@ -222,7 +224,7 @@ class Lease(models.Model):
     drawn = models.CharField(max_length=9, choices=Drawn, default=Drawn.RANDOM)
     is_repeat = models.BooleanField(default=False)
     due_after = models.PositiveIntegerField(null=True, help_text="number of answers after which the repeat is due")
-    left_is_first = models.BooleanField(help_text="sides as shown: drawn once, so that a reload shows the same")
+    left_is_first = models.BooleanField(help_text="sides as shown; drawn once, so a reload shows the same")
     issued_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -269,7 +271,7 @@ class Trial(models.Model):
 
     membership = models.ForeignKey(Membership, models.CASCADE, related_name="trials")
     round = models.PositiveSmallIntegerField(help_text="attempt number, from 1")
-    number = models.PositiveSmallIntegerField(help_text="place in the round, from 0")
+    number = models.PositiveSmallIntegerField(help_text="index within the round, from 0")
     pair = models.ForeignKey(Pair, models.PROTECT, related_name="+")
     left_is_first = models.BooleanField()
     choice = models.CharField(max_length=9, blank=True, help_text="left, right or cant_tell; empty if not answered yet")
@@ -302,7 +304,7 @@ class Trial(models.Model):
 
 
 class Invitation(models.Model):
-    """A link by which up to `places` people join a campaign without an account."""
+    """A link through which up to `places` people can join a campaign without an account."""
 
     token = models.CharField(max_length=43, unique=True, default=invitation_token, editable=False)
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="invitations")

@@ -20,7 +20,7 @@ class Face(models.Model):
         TEMPLATE = "template"
         LLAVA = "llava"
 
-    source_sha256 = models.CharField(max_length=64, unique=True, help_text="of the original file")
+    source_sha256 = models.CharField(max_length=64, unique=True, help_text="sha256 of the original file")
     source_key = models.CharField(max_length=32, db_index=True, help_text="salted hash of the file's stem")
     identity = models.CharField(max_length=32, db_index=True, help_text="salted hash of the identity's name")
     split = models.CharField(max_length=5, choices=Split, db_index=True)
@@ -36,7 +36,7 @@ class Face(models.Model):
 
 
 class Restorer(models.Model):
-    """A restorer: turns the lq image into a candidate. `provenance` says where it comes from."""
+    """A restorer: turns the lq image into a candidate. `provenance` records its origin."""
 
     class Kind(models.TextChoices):
         CLASSICAL = "classical"
@@ -83,7 +83,7 @@ class Candidate(models.Model):
 
     @property
     def relative_path(self) -> str:
-        """The path under MEDIA_ROOT, named by content alone: it reveals neither person nor restorer."""
+        """The path under MEDIA_ROOT, derived from the content alone, so it reveals neither person nor restorer."""
         return f"{self.sha256[:2]}/{self.sha256}.png"
 
     @property

@@ -8,11 +8,9 @@ class GoldSet(models.Model):
     in a separate campaign. Nothing is trained, tuned or thresholded on them."""
 
     campaign = models.OneToOneField(Campaign, models.PROTECT, related_name="gold_set")
-    seed = models.BigIntegerField(help_text="seed that its faces are drawn with")
-    pairs_sha256 = models.CharField(
-        max_length=64, help_text="of the pictures and identities of its pairs, when it was created"
-    )
-    answers_sha256 = models.CharField(max_length=64, blank=True, help_text="of pairs and answers, when it was frozen")
+    seed = models.BigIntegerField(help_text="seed for drawing its faces")
+    pairs_sha256 = models.CharField(max_length=64, help_text="hash of its pairs' pictures and identities at creation")
+    answers_sha256 = models.CharField(max_length=64, blank=True, help_text="hash of pairs and answers at the freeze")
     frozen_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -30,7 +28,7 @@ class GoldSet(models.Model):
 
 
 class ScorerAnswers(models.Model):
-    """What one scorer (a metric, a predictor, a reward model) prefers on the pairs of a gold set."""
+    """The preferences of one scorer (a metric, a predictor, a reward model) on the pairs of a gold set."""
 
     class Group(models.TextChoices):
         BASELINE = "baseline"
@@ -43,7 +41,7 @@ class ScorerAnswers(models.Model):
     name = models.SlugField(max_length=100)
     title = models.CharField(max_length=200)
     group = models.CharField(max_length=9, choices=Group)
-    margins = models.JSONField(default=dict, help_text="pair -> margin, above 0 where the first image is preferred")
+    margins = models.JSONField(default=dict, help_text="pair -> margin, positive if the first image is preferred")
     is_log_odds = models.BooleanField(
         default=False, help_text="the margins are log-odds, so they predict a probability"
     )

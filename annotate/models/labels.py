@@ -51,7 +51,7 @@ class Predictor(models.Model):
     )
     labels = models.PositiveIntegerField(default=0, help_text="judged pairs with a majority, used in the fit")
     simulated_labels = models.PositiveIntegerField(default=0, help_text="of these, from simulated annotators")
-    last_judgement_id = models.BigIntegerField(default=0, help_text="newest judgement seen")
+    last_judgement_id = models.BigIntegerField(default=0, help_text="newest judgement included")
     cv_accuracy = models.FloatField(null=True, help_text="5 folds by face, on judged pairs")
     cv_low = models.FloatField(null=True, help_text="95% interval, bootstrap over faces")
     cv_high = models.FloatField(null=True)
@@ -97,7 +97,7 @@ class AutoLabel(models.Model):
 
 
 class LabelPolicy(models.Model):
-    """A single row: the condition under which labels of the current and future predictors count."""
+    """The single row that decides which labels of the current and future predictors count."""
 
     max_error = models.FloatField(null=True, blank=True, help_text="bound on the labels' error; empty: all count")
     confidence = models.FloatField(default=0.95, help_text="confidence level of the bound")
@@ -127,7 +127,7 @@ class LabelPolicy(models.Model):
 
 
 class LearningCurve(models.Model):
-    """Accuracy of predictors by number of human labels, measured once: it shows whether more labels would help."""
+    """Accuracy of predictors by number of human labels, measured once, to show whether more labels would help."""
 
     results = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True)
@@ -137,7 +137,7 @@ class LearningCurve(models.Model):
 
 
 class RefitRequest(models.Model):
-    """A single row: whether a refit is queued or running, so that many answers cause one refit."""
+    """The single row that records whether a refit is queued or running, so that many answers cause one refit."""
 
     queued_at = models.DateTimeField(null=True)
     running_until = models.DateTimeField(null=True, help_text="a refit still running after this time was killed")

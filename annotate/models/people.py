@@ -3,19 +3,21 @@ from django.db import models
 
 
 class User(AbstractUser):
-    """A person, or an annotator that a program plays: the two are never confused."""
+    """A person or, if `simulated`, a program that answers as an annotator."""
 
     simulated = models.BooleanField(
-        default=False, help_text="Answers come from a program. Marked wherever they appear."
+        default=False, help_text="Answers come from a program and are marked as simulated everywhere."
     )
 
-    guest = models.BooleanField(default=False, help_text="joined a campaign by an invitation link; has no password")
+    guest = models.BooleanField(default=False, help_text="joined through an invitation link; has no password")
 
-    imported = models.BooleanField(default=False, help_text="stands for an annotator whose answers came from a file")
+    imported = models.BooleanField(
+        default=False, help_text="represents an annotator whose answers were imported from a file"
+    )
 
     @property
     def role(self) -> str:
-        """annotator: judges. lead: runs campaigns, reads reports. admin: all, people's roles included."""
+        """annotator: judges. lead: runs campaigns, reads reports. admin: everything, including roles."""
         if self.is_superuser:
             return "admin"
         return "lead" if self.is_staff else "annotator"

@@ -1,6 +1,6 @@
-"""The random audit sample: judged pairs that no predictor trains on, used to bound the error of its labels.
+"""The random audit sample: judged pairs that no predictor is trained on, used to bound the error of its labels.
 
-Its faces are drawn by a hash of the identity, so they stay the same while labels grow. Each identity contributes one
+Faces are drawn by a hash of the identity, so they stay the same as labels are added. Each identity contributes one
 pair, drawn from those that annotators received at random: pairs of one identity are not independent, and pairs chosen
 for their small margin are harder. Gold and test faces are excluded.
 """
@@ -19,12 +19,12 @@ from annotate.models.faces import Split
 
 @dataclass(frozen=True)
 class AuditSample:
-    """N judged pairs, one per identity: ids and winners (N,). `simulated`: judged by simulated annotators only."""
+    """N judged pairs, one per identity: ids and winners (N,). simulated: only simulated annotators judged them."""
 
     pairs: NDArray[np.int64]
     first_wins: NDArray[np.bool_]
     simulated: bool
-    ties: int  # identities left out because their pair has as many votes for either image
+    ties: int  # identities left out because their pair is tied
 
 
 def policy() -> LabelPolicy:
@@ -38,7 +38,7 @@ def audit_faces(share: float) -> NDArray[np.int64]:
 
 
 def audit_sample(faces: NDArray[np.int64]) -> AuditSample:
-    """Draw the sample. faces: reserved for the audit. Raises `GoldLeak` if a gold face is among the training faces."""
+    """Draw the sample from the audit's faces. Raises `GoldLeak` if a gold face is among the training faces."""
     refuse_gold_in_training()
     other_draws = Lease.objects.filter(
         item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False

@@ -1,4 +1,4 @@
-"""Metric vectors of pairs as arrays, for the predictor. Used only by the worker and commands, as it needs numpy."""
+"""Metric vectors of pairs as arrays, for the predictor. Needs numpy, so only the worker and commands import it."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class PairFeatures:
 
 @dataclass(frozen=True)
 class Labels:
-    """Judged contested pairs with a majority: pair ids (M,), winners and “simulated only” (M,)."""
+    """Judged contested pairs with a majority: pair ids and winners (M,). simulated (M,): no person judged the pair."""
 
     pairs: NDArray[np.int64]
     first_wins: NDArray[np.bool_]
@@ -41,7 +41,7 @@ class Labels:
 
 
 def training_labels(*, without: NDArray[np.int64] | None = None) -> Labels:
-    """Return majority answers on pairs of training faces. Gold and test faces never train the predictor.
+    """Return the majority answers on pairs of training faces. The predictor never trains on gold or test faces.
 
     without: ids of faces to leave out, for the audit. Raises `GoldLeak` if a gold face is among the training faces.
     """
@@ -64,7 +64,8 @@ def training_labels(*, without: NDArray[np.int64] | None = None) -> Labels:
 
 
 def pair_features(labels: Labels, *, metric_order: tuple[str, ...]) -> PairFeatures:
-    """Return features of all contested pairs. A metric is included once nearly all judged pairs have it."""
+    """Return the features of all contested pairs that have every metric. A metric is used once nearly all judged pairs
+    have it."""
     candidates, values = _score_table(metric_order)
     pairs = np.array(
         list(
@@ -77,11 +78,11 @@ def pair_features(labels: Labels, *, metric_order: tuple[str, ...]) -> PairFeatu
     first = _lookup(candidates, values, pairs[:, 2])
     second = _lookup(candidates, values, pairs[:, 3])
     judged = np.isin(pairs[:, 0], labels.pairs)
-    there = ~np.isnan(first) & ~np.isnan(second)
+    present = ~np.isnan(first) & ~np.isnan(second)
     complete: NDArray[np.bool_] = np.asarray(
-        there[judged].mean(axis=0) >= COMPLETE_SHARE if judged.any() else there.any(axis=0)
+        present[judged].mean(axis=0) >= COMPLETE_SHARE if judged.any() else present.any(axis=0)
     )
-    rows = there[:, complete].all(axis=1) & bool(complete.any())
+    rows = present[:, complete].all(axis=1) & bool(complete.any())
     sources = _sources(pairs[rows])
     return PairFeatures(
         metrics=tuple(metric for metric, use in zip(metric_order, complete, strict=True) if use),

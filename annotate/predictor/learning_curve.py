@@ -12,11 +12,11 @@ from rewardlab.predictor import learning_curve
 from rewardlab.predictor.learning_curve import TITLES, JudgedPairs
 from rewardlab.predictor.svm import Parameters
 
-UNSEARCHED: Parameters = {"svc__kernel": "rbf", "svc__C": 1.0, "svc__gamma": 0.03}
+DEFAULT_PARAMETERS: Parameters = {"svc__kernel": "rbf", "svc__C": 1.0, "svc__gamma": 0.03}
 
 
 def measure_learning_curve(*, points: int, seed: int, tell: Callable[[str], None]) -> LearningCurve:
-    """Measure and store the curve, with the SVM parameters of the last version. Raises `TooFewLabels`, `GoldLeak`."""
+    """Measure and store the curve, with the current version's SVM parameters. Raises `TooFewLabels`, `GoldLeak`."""
     labels = features.training_labels()
     table = features.pair_features(labels, metric_order=PAPER_METRICS)
     rows, known = table.rows_of(labels.pairs)
@@ -31,7 +31,7 @@ def measure_learning_curve(*, points: int, seed: int, tell: Callable[[str], None
     )
     version = predictor_status.current_predictor()
     found = []
-    parameters = version.parameters if version else UNSEARCHED
+    parameters = version.parameters if version else DEFAULT_PARAMETERS
     for point in learning_curve.measure(pairs, parameters=parameters, points=points, seed=seed):
         tell(f"{TITLES[point.method]}, {point.labels} labels: {point.accuracy:.3f}")
         found.append(point)

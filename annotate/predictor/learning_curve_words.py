@@ -1,15 +1,17 @@
-"""The learning curve in sentences and rows."""
+"""Format the learning curve as sentences and table rows."""
 
 from annotate.models import LearningCurve
 
 
-def in_words(curve: LearningCurve) -> list[str]:
-    """Return a sentence on the labels, and one on the last doubling for each method."""
+def summary(curve: LearningCurve) -> list[str]:
+    """Return a sentence on the labels, and for each method one on the last doubling of the labels."""
     found = curve.results
     simulated = f", {found['simulated']} of them by SIMULATED annotators" if found["simulated"] else ""
     sentences = [f"{found['labels']} labels{simulated}; metrics {', '.join(found['metrics'])}."]
     if not found["doublings"]:
-        sentences.append("Half of the labels are too few to train on, so it is not known yet whether more would help.")
+        sentences.append(
+            "There are too few labels to train on half of them, so it is unknown whether more labels would help."
+        )
     for doubling in found["doublings"]:
         gain = f"{100 * doubling['gain']:+.1f} points ({100 * doubling['low']:+.1f} to {100 * doubling['high']:+.1f})"
         verdict = (
@@ -24,7 +26,7 @@ def in_words(curve: LearningCurve) -> list[str]:
 
 
 def rows_of(curve: LearningCurve) -> list[tuple[int, list[dict]]]:
-    """Return each number of labels with the points of all methods, in a fixed order."""
+    """Return, for each number of labels, the points of all methods in a fixed order."""
     rows: dict[float, list[dict]] = {}
     for point in curve.results["points"]:
         rows.setdefault(point["share"], []).append(point)

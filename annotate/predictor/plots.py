@@ -1,4 +1,4 @@
-"""Plots of the predictor: coverage against error on the audit sample, accuracy against labels."""
+"""Plots of the predictor: error against coverage on the audit sample, accuracy against number of labels."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from annotate.charts.lines import Plot, Series, plot
 from annotate.models import Predictor
 
 LOW, HIGH = 0.3, 1.0
-
 
 CLASSES = {
     "svm": "line",
@@ -19,7 +18,7 @@ CLASSES = {
 
 
 def audit_plot(audit: dict[str, Any]) -> Plot | None:
-    """Plot the error, and its bound, of the most confident part of the audit sample against the size of the part."""
+    """Plot the error of the most confident part of the audit sample, and its bound, against the size of that part."""
     levels = audit.get("levels") or []
     if len(levels) < 2:
         return None
@@ -27,14 +26,14 @@ def audit_plot(audit: dict[str, Any]) -> Plot | None:
     bound = [(level["coverage"], level["bound"]) for level in levels]
     highest = max(value for _, value in bound)
     top = min(1.0, (int(highest * 10) + 1) / 10)
-    spoken = ", ".join(
+    listed = ", ".join(
         f"{level['coverage']:.0%}: {level['error']:.0%}, at most {level['bound']:.0%}" for level in levels
     )
     return plot(
         "Error by coverage",
-        f"Error of the most confident part of the sample, with its bound: {spoken}",
-        [Series("line", "error", error, percent(error[-1][1])), Series("base", "bound, all at once", bound)],
-        Axis("part of the sample, most confident first", 0, 1, 0.2, percent),
+        f"Error of the most confident share of the sample, with its bound: {listed}",
+        [Series("line", "error", error, percent(error[-1][1])), Series("base", "simultaneous bound", bound)],
+        Axis("share of the sample, most confident first", 0, 1, 0.2, percent),
         Axis("", 0, top, 0.1, percent),
         bands=[error + bound[::-1]],
     )
@@ -59,10 +58,10 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
     ]
     svm = lines.get("svm", [])
     band = [(p["labels"], p["low"]) for p in svm] + [(p["labels"], p["high"]) for p in svm][::-1]
-    spoken = ", ".join(f"{line.name} {line.newest}" for line in series)
+    listed = ", ".join(f"{line.name} {line.newest}" for line in series)
     return plot(
         "Accuracy by number of human labels",
-        f"Held-out accuracy with {labels[-1]} labels: {spoken}; the table has the figures",
+        f"Held-out accuracy with {labels[-1]} labels: {listed}; the table has the figures",
         series,
         count_axis("labels", 0, labels[-1]),
         share_axis([[(0, p["low"]) for p in results["points"]]]),
@@ -71,7 +70,7 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
 
 
 def accuracy_curve(limit: int = 500) -> Plot | None:
-    """Plot the cross-validated accuracy of versions against their number of labels; None below two versions."""
+    """Plot the cross-validated accuracy of versions against their number of labels; None for fewer than two."""
     newest = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk")
     rows = sorted(newest.values_list("labels", "cv_accuracy", "cv_low", "cv_high", "baseline_accuracy")[:limit])
     if len(rows) < 2 or rows[0][0] == rows[-1][0]:

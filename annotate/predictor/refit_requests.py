@@ -1,4 +1,4 @@
-"""Request a refit of the predictor: many answers cause one queued task."""
+"""Request refits of the predictor, so that many answers cause one queued task."""
 
 from datetime import timedelta
 

@@ -11,13 +11,14 @@ from annotate.predictor import status as predictor_status
 from annotate.predictor.versions import fit_predictor, grid_is_due, last_searched
 from rewardlab.predictor import svm
 
-# A refit or search that runs longer was killed, and another may start.
+# A refit or search that runs longer is considered killed, and another may start.
 REFITTING_FOR = timedelta(minutes=2)
 SEARCHING_FOR = timedelta(minutes=30)
 
 
 def refit_while_labels_wait() -> int:
-    """Refit until the newest answer is included; one refit runs at a time. Return the number of refits."""
+    """Refit until the newest answer is included; one refit runs at a time. Return the number of
+    refits."""
     refits = 0
     while predictor_status.labels_wait():
         policy = audit_sample.policy()
@@ -27,7 +28,7 @@ def refit_while_labels_wait() -> int:
         if not _acquire("running_until", REFITTING_FOR):
             return refits
         try:
-            fit_predictor(grid=False if last_searched(policy) else None, by_hand=False)
+            fit_predictor(grid=False if last_searched(policy) else None, manual=False)
             _note("")
         except svm.TooFewLabels as error:
             _note(str(error))
@@ -46,7 +47,7 @@ def search_if_due() -> Predictor | None:
     if audit_sample.policy().pinned_id or not grid_is_due() or not _acquire("searching_until", SEARCHING_FOR):
         return None
     try:
-        return fit_predictor(grid=True, by_hand=False)
+        return fit_predictor(grid=True, manual=False)
     except Exception as error:
         _note(f"The last grid search failed: {type(error).__name__}: {error}")
         raise

@@ -10,7 +10,7 @@ from annotate.models import Judgement, Predictor, RefitRequest
 @dataclass(frozen=True)
 class PredictorStatus:
     version: Predictor | None
-    waiting: bool  # there are answers that it was not fitted on
+    waiting: bool  # there are answers newer than this version
     refitting: bool
     note: str
     failed: Predictor | None  # a newer version that failed

@@ -7,12 +7,12 @@ from django.db.models.functions import Abs
 from annotate.common.batches import batches
 from annotate.models import AutoLabel, Campaign, Item, Predictor
 
-RANKED = 2000  # most uncertain items ranked at a time: more than are answered before the next refit
+RANKED = 2000  # items per campaign: more than are answered before the next refit
 
 
 def rank_uncertain(version: Predictor) -> int:
     """Rank the open items of campaigns in uncertain-first order by the margin |p - 1/2| of this version's labels.
-    Return the number of ranked items. Called by the worker."""
+    Return the number of ranked items."""
     return sum(
         rank_campaign(campaign, version)
         for campaign in Campaign.objects.filter(order=Campaign.Order.UNCERTAIN, open=True)

@@ -1,7 +1,7 @@
-"""Fitting the predictor on what people have judged and labelling all other contested pairs with it.
+"""Fit the predictor on judged pairs, and label all other contested pairs with it.
 
-A new version's labels are written in small transactions and become visible at once, when its status turns
-to ready; a version that was killed on the way is never seen and is swept away by the next.
+A new version's labels are written in small transactions and become visible together when its status becomes ready. The
+labels of a version whose fit was killed are never visible; the next fit deletes them.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ ABSTAINS = 1.0  # a margin that no label reaches
 
 
 def fit_predictor(
-    *, grid: bool | None = None, config: svm.PredictorConfig | None = None, by_hand: bool = True
+    *, grid: bool | None = None, config: svm.PredictorConfig | None = None, manual: bool = True
 ) -> Predictor:
     """Fit a new version (App. A.1). grid: whether to search the whole grid; None decides by growth of labels.
 
     If the label policy bounds the error, the audit's faces are kept out of the fit, and the version abstains where it
-    is too uncertain. by_hand: replace a version pinned by a rollback; the worker does not.
+    is too uncertain. manual: replace a version pinned by a rollback, which the worker does not.
     Raises `svm.TooFewLabels`, `GoldLeak`. Any other failure is stored on the version and raised.
     """
     started = time.monotonic()
@@ -51,9 +51,7 @@ def fit_predictor(
         grid = _is_due(policy)
     last = None if grid else last_searched(policy)
     parameters = last.parameters if last else _search(config, policy)
-    return _fit_version(
-        parameters, config=config, policy=policy, searched=last is None, started=started, by_hand=by_hand
-    )
+    return _fit_version(parameters, config=config, policy=policy, searched=last is None, started=started, manual=manual)
 
 
 def grid_is_due() -> bool:
@@ -105,7 +103,7 @@ def _fit_version(
     policy: LabelPolicy,
     searched: bool,
     started: float,
-    by_hand: bool,
+    manual: bool,
 ) -> Predictor:
     newest = predictor_status.newest_judgement_id()
     labels, table, data = _training_data(policy)
@@ -138,22 +136,22 @@ def _fit_version(
         version.save()
         raise
     version.ready_at, version.seconds = timezone.now(), time.monotonic() - started
-    _publish(version, policy, by_hand=by_hand)
+    _publish(version, policy, manual=manual)
     if version.status == Predictor.Status.READY:
         uncertainty_ranking.rank_uncertain(version)
-    sweep()
+    delete_stale_labels()
     return version
 
 
 @transaction.atomic
-def _publish(version: Predictor, policy: LabelPolicy, *, by_hand: bool) -> None:
+def _publish(version: Predictor, policy: LabelPolicy, *, manual: bool) -> None:
     """Make the version's labels count, unless a rollback pinned another version or the policy changed while the worker
-    fitted this one."""
+    was fitting this one."""
     now = LabelPolicy.objects.select_for_update().get(pk=1)
-    is_late = not by_hand and (now.pinned_id is not None or _rule(now) != _rule(policy))
+    is_late = not manual and (now.pinned_id is not None or _rule(now) != _rule(policy))
     version.status = Predictor.Status.WITHDRAWN if is_late else Predictor.Status.READY
     version.save()
-    if by_hand:
+    if manual:
         LabelPolicy.objects.filter(pk=1).update(pinned=None)
 
 
@@ -162,8 +160,10 @@ def _rule(policy: LabelPolicy) -> tuple[float | None, float, float]:
 
 
 def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, policy: LabelPolicy) -> None:
-    """Set the margin from which the version's labels count: the widest level whose bound the policy allows.
-    policy: the one in effect during the fit, so that the audit's faces are unseen."""
+    """Set the least margin of labels that count: that of the widest level whose bound the policy allows.
+
+    policy: the one in effect during the fit, which kept the audit's faces out of it.
+    """
     version.max_error = policy.max_error
     if policy.max_error is None:
         return
@@ -186,17 +186,18 @@ def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, polic
     }
 
 
-def _judged() -> NDArray[np.int64]:
+def _unlabelled(version: Predictor, table: PairFeatures) -> NDArray[np.bool_]:
+    """Return which pairs of the table are unjudged and have no label of this version."""
     judged = Preference.objects.filter(origin__in=[Preference.Origin.HUMAN, Preference.Origin.SIMULATED])
-    return np.fromiter(judged.values_list("pair_id", flat=True), np.int64)
+    labelled = AutoLabel.objects.filter(predictor=version)
+    done = [np.fromiter(rows.values_list("pair_id", flat=True), np.int64) for rows in (judged, labelled)]
+    return ~np.isin(table.pairs, np.concatenate(done))
 
 
 def write_labels(version: Predictor, fitted: svm.Predictor, table: PairFeatures) -> tuple[int, int]:
     """Write labels of `version` for every unjudged contested pair without one. Return the number of its labels, and
     on how many of them it abstains."""
-    own = AutoLabel.objects.filter(predictor=version)
-    there = np.fromiter(own.values_list("pair_id", flat=True), np.int64)
-    todo = ~np.isin(table.pairs, np.concatenate([_judged(), there]))
+    todo = _unlabelled(version, table)
     p_first = fitted.probability_first(table.first[todo], table.second[todo])
     for _ in _insert_labels(version, table.pairs[todo], p_first):
         pass
@@ -212,7 +213,7 @@ def label_counts(version: Predictor) -> tuple[int, int]:
 
 
 def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArray[np.floating]) -> Iterator[int]:
-    """Insert in small transactions and yield the size of each. The ORM took eight times as long."""
+    """Insert in small transactions and yield the size of each. The ORM takes eight times as long."""
     rows = zip(pairs.tolist(), p_first.tolist(), strict=True)
     statement = "INSERT INTO annotate_autolabel (predictor_id, pair_id, p_first) VALUES (%s, %s, %s)"
     for batch in batches(rows, ROWS_PER_TRANSACTION):
@@ -222,7 +223,7 @@ def _insert_labels(version: Predictor, pairs: NDArray[np.int64], p_first: NDArra
 
 
 def autolabel() -> Iterator[Step]:
-    """Label the pairs that the current predictor has not labelled: those built or scored after its fit."""
+    """Label the pairs that were built or scored after the current predictor's fit."""
     version = predictor_status.current_predictor()
     if version is None:
         yield Step(skipped="all pairs", reason="no_predictor", detail="Run fit_predictor first.")
@@ -231,11 +232,10 @@ def autolabel() -> Iterator[Step]:
     labels = pair_features.training_labels()
     table = pair_features.pair_features(labels, metric_order=fitted.features)
     if table.metrics != fitted.features:
-        lacking = ", ".join(sorted(set(fitted.features) - set(table.metrics)))
-        yield Step(skipped="all pairs", reason="no_scores", detail=f"Run score --metrics {lacking} first.")
+        missing = ", ".join(sorted(set(fitted.features) - set(table.metrics)))
+        yield Step(skipped="all pairs", reason="no_scores", detail=f"Run score --metrics {missing} first.")
         return
-    there = np.fromiter(AutoLabel.objects.filter(predictor=version).values_list("pair_id", flat=True), np.int64)
-    todo = ~np.isin(table.pairs, np.concatenate([_judged(), there]))
+    todo = _unlabelled(version, table)
     p_first = fitted.probability_first(table.first[todo], table.second[todo])
     for inserted in _insert_labels(version, table.pairs[todo], p_first):
         yield Step(done=inserted)
@@ -261,7 +261,7 @@ def load(version: Predictor) -> svm.Predictor:
 def fit_under_policy(*, max_error: float | None, confidence: float = 0.95, audit_share: float = 0.2) -> Predictor:
     """Bound the error of labels that count, or count all of them (None, as in the paper), and fit a new version.
 
-    If the fit fails, the policy is unchanged. Raises what `fit_predictor` raises.
+    If the fit fails, the policy is unchanged. Raises the same errors as `fit_predictor`.
     """
     before = audit_sample.policy()
     rule = {"max_error": max_error, "confidence": confidence, "audit_share": audit_share}
@@ -276,7 +276,7 @@ def fit_under_policy(*, max_error: float | None, confidence: float = 0.95, audit
     return version
 
 
-def sweep() -> None:
+def delete_stale_labels() -> None:
     """Delete the labels of all versions except the current one and those being fitted, in batches."""
     current = predictor_status.current_predictor()
     if current is None:

@@ -27,27 +27,27 @@ def predictors(request: Request) -> HttpResponse:
         "shown": SHOWN,
         "policy": policy,
         "allowed": _percent(policy.max_error),
-        "obeys_another_rule": current is not None and current.max_error != policy.max_error,
+        "fitted_under_another_policy": current is not None and current.max_error != policy.max_error,
         "allowed_now": _percent(current.max_error) if current else "",
         "predictor": predictor_status.predictor_status(),
         "audit_plot": predictor_plots.audit_plot(current.audit) if current else None,
         "curve": curve,
         "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
         "curve_rows": learning_curve_words.rows_of(curve) if curve else [],
-        "sentences": learning_curve_words.in_words(curve) if curve else [],
+        "sentences": learning_curve_words.summary(curve) if curve else [],
     }
     return render(request, "annotate/predictor/predictors.html", context)
 
 
 def _percent(share: float | None) -> str:
-    """Format exactly: a bound rounded down would promise too much."""
+    """Format with three digits: a bound of 2.5% must not read 2%."""
     return "" if share is None else f"{100 * share:.3g}%"
 
 
 @login_required
 @require_GET
 def live(request: Request, slug: str) -> HttpResponse:
-    """The fragment that shows the state of the SVM and of the demo without a reload."""
+    """Render the fragment that shows the state of the SVM and of the demo without a reload."""
     campaign = member_campaign(request, slug)
     return render(
         request,

@@ -1,1 +1,1 @@
-"""Statistics on plain numbers and arrays, independent of the database."""
+"""Statistics on arrays and plain values, independent of the database."""

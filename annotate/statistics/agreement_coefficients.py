@@ -1,7 +1,7 @@
 """Agreement among annotators, from arrays of answers.
 
-Pairs of one face are dependent, so every interval comes from a bootstrap over faces. A coefficient is a function of
-sums over faces: all draws are one product of the matrix of drawn faces and a table with one row per face.
+Pairs of one face are dependent, so every interval comes from a bootstrap over faces. Each coefficient is a function of
+sums over faces, so all draws are one product of the matrix of draws and a table with one row per face.
 """
 
 from collections import defaultdict
@@ -16,12 +16,12 @@ from annotate.statistics.answer_arrays import AT_ONCE, DRAWS, Answers, Floats, I
 from annotate.statistics.bootstrap import Estimate, drawn_times, groups_of, with_interval, without_value
 
 Label = TypeVar("Label", bound=Hashable)
-COMPLETE_CHANCE = "everybody always gave the same answer, so chance agreement is complete"
+NO_VARIATION = "all answers are the same, so agreement beyond chance is undefined"
 
 
 def share(answers: Answers, *, seed: int = 0) -> Estimate:
     """Return how often two annotators give the same answer, over all `count` pairs of answers to the same images."""
-    counts, faces = _answered_twice(answers)
+    counts, faces = _answered_by_several(answers)
     size = counts.sum(axis=1)
     same, pairs_of_answers = (counts * (counts - 1)).sum(axis=1) / 2, size * (size - 1) / 2
     return _estimate(
@@ -34,7 +34,7 @@ def krippendorff_alpha(answers: Answers, *, seed: int = 0) -> Estimate:
 
     Pairs with one answer do not count.
     """
-    counts, faces = _answered_twice(answers)
+    counts, faces = _answered_by_several(answers)
     size = counts.sum(axis=1)
     differing = (size**2 - (counts**2).sum(axis=1)) / np.maximum(size - 1, 1)
     return _estimate(np.column_stack([differing, counts]), faces, _alpha, len(counts), answers, seed)
@@ -43,11 +43,11 @@ def krippendorff_alpha(answers: Answers, *, seed: int = 0) -> Estimate:
 def fleiss_kappa(answers: Answers, *, seed: int = 0) -> Estimate:
     """Return Fleiss' kappa (1971), also for pairs with different numbers of answers. count: pairs.
 
-    Every pair has the same weight: observed agreement is the mean over pairs of the share of agreeing pairs of answers,
+    All pairs have the same weight: observed agreement is the mean over pairs of the share of agreeing pairs of answers,
     and the probability of an answer is the mean over pairs of its share. With equal numbers of answers this is Fleiss'
     definition. Pairs with one answer do not count.
     """
-    counts, faces = _answered_twice(answers)
+    counts, faces = _answered_by_several(answers)
     size = np.maximum(counts.sum(axis=1), 2)
     agreeing = (counts * (counts - 1)).sum(axis=1) / (size * (size - 1))
     table = np.column_stack([agreeing, np.ones(len(counts)), counts / size[:, None]])
@@ -55,23 +55,23 @@ def fleiss_kappa(answers: Answers, *, seed: int = 0) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Couple:
-    """Agreement and Cohen's kappa (1960) of two annotators on the pairs that both answered."""
+class PairAgreement:
+    """Agreement and Cohen's kappa (1960) of two annotators on the pairs both answered."""
 
     share: Estimate
     kappa: Estimate
 
 
-def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], Couple]:
+def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], PairAgreement]:
     """Return the agreement by (annotator, annotator), smaller id first, if they share pairs. count: shared pairs."""
     annotators, given, faces = _answer_sheet(answers)
-    several = (given >= 0).sum(axis=1) > 1
-    given, faces = given[several], faces[several]
+    answered_by_several = (given >= 0).sum(axis=1) > 1
+    given, faces = given[answered_by_several], faces[answered_by_several]
     groups, group_of = groups_of(faces)
     categories = int(given.max(initial=0)) + 1
     cells = categories**2
     draws = drawn_times(groups, DRAWS, seed)
-    found: dict[tuple[int, int], Couple] = {}
+    found: dict[tuple[int, int], PairAgreement] = {}
     annotator_pairs = list(combinations(range(len(annotators)), 2))
     at_once = max(1, AT_ONCE // (cells * (DRAWS + groups)))
     for some in (annotator_pairs[begin : begin + at_once] for begin in range(0, len(annotator_pairs), at_once)):
@@ -91,7 +91,7 @@ def cohen_kappas(answers: Answers, *, seed: int = 0) -> dict[tuple[int, int], Co
                     _defined(float(value[place]), spread[:, place], total, faces_shared[place])
                     for value, spread in values
                 )
-                found[int(annotators[one]), int(annotators[other])] = Couple(*estimates)
+                found[int(annotators[one]), int(annotators[other])] = PairAgreement(*estimates)
     return found
 
 
@@ -108,50 +108,53 @@ def by_group(
 
 
 def _answer_sheet(answers: Answers) -> tuple[Ints, Ints, Ints]:
-    """Return ids of annotators (A,), choices (P, A; -1: no answer), and the face of each pair (P,)."""
+    """Return annotator ids (A,), choices (P, A; -1: no answer), and each pair's face (P,).
+
+    Raises `ValueError` if an annotator answered a pair more than once.
+    """
     pairs, pair = np.unique(answers.pairs, return_inverse=True)
     annotators, annotator = np.unique(answers.annotators, return_inverse=True)
     given = np.full((len(pairs), len(annotators)), -1)
     given[pair, annotator] = answers.choices
     if (given >= 0).sum() < len(answers):
         cell, times = np.unique(pair * len(annotators) + annotator, return_counts=True)
-        twice, who = divmod(int(cell[times > 1][0]), len(annotators))
+        repeated, who = divmod(int(cell[times > 1][0]), len(annotators))
         raise ValueError(
-            f"Annotator {annotators[who]} answered pair {pairs[twice]} more than once: leave the repeats out, or take "
-            "one campaign."
+            f"Annotator {annotators[who]} answered pair {pairs[repeated]} more than once. Leave out the repeats, or "
+            "select one campaign."
         )
     faces = np.zeros(len(pairs), np.int64)
     faces[pair] = answers.faces
     return annotators, given, faces
 
 
-def _answered_twice(answers: Answers) -> tuple[Ints, Ints]:
+def _answered_by_several(answers: Answers) -> tuple[Ints, Ints]:
     """Return, for pairs with at least two answers, counts of each choice (P, C) and faces (P,)."""
     _, given, faces = _answer_sheet(answers)
     counts = np.stack([(given == choice).sum(axis=1) for choice in range(given.max(initial=0) + 1)], axis=1)
-    several = counts.sum(axis=1) > 1
-    return counts[several], faces[several]
+    kept = counts.sum(axis=1) > 1
+    return counts[kept], faces[kept]
 
 
 def _ratio(sums: Floats) -> Floats:
-    return _divided(sums[..., 0], sums[..., 1])
+    return _divide(sums[..., 0], sums[..., 1])
 
 
 def _alpha(sums: Floats) -> Floats:
     differing, counts = sums[..., 0], sums[..., 1:]
     total = counts.sum(axis=-1)
-    return 1 - _divided((total - 1) * differing, total**2 - (counts**2).sum(axis=-1))
+    return 1 - _divide((total - 1) * differing, total**2 - (counts**2).sum(axis=-1))
 
 
 def _fleiss(sums: Floats) -> Floats:
     agreeing, pairs = sums[..., 0], sums[..., 1]
     chance = (sums[..., 2:] ** 2).sum(axis=-1)
-    return _divided(agreeing * pairs - chance, pairs**2 - chance)
+    return _divide(agreeing * pairs - chance, pairs**2 - chance)
 
 
 def _cohen_share(sums: Floats) -> Floats:
     categories = round(sums.shape[-1] ** 0.5)
-    return _divided(sums[..., :: categories + 1].sum(axis=-1), sums.sum(axis=-1))
+    return _divide(sums[..., :: categories + 1].sum(axis=-1), sums.sum(axis=-1))
 
 
 def _cohen(sums: Floats) -> Floats:
@@ -159,12 +162,12 @@ def _cohen(sums: Floats) -> Floats:
     table = sums.reshape(*sums.shape[:-1], categories, categories)
     total = sums.sum(axis=-1)
     chance = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1)
-    return _divided(sums[..., :: categories + 1].sum(axis=-1) * total - chance, total**2 - chance)
+    return _divide(sums[..., :: categories + 1].sum(axis=-1) * total - chance, total**2 - chance)
 
 
-def _divided(above: Floats, below: Floats) -> Floats:
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, with NaN where the denominator is zero."""
-    return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+    return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
 
 
 def _estimate(
@@ -172,14 +175,14 @@ def _estimate(
 ) -> Estimate:
     """Estimate a statistic of the sums over all pairs. table: (P, K)."""
     if count == 0:
-        return without_value(_why_nothing(answers))
+        return without_value(_why_undefined(answers))
     groups, group_of = groups_of(faces)
     by_group = np.stack([np.bincount(group_of, column, minlength=groups) for column in table.T], axis=1)
     drawn = statistic(drawn_times(groups, DRAWS, seed) @ by_group)
     return _defined(float(statistic(table.sum(axis=0))), drawn, count, len(np.unique(faces)))
 
 
-def _why_nothing(answers: Answers) -> str:
+def _why_undefined(answers: Answers) -> str:
     if len(answers) == 0:
         return "there are no answers"
     if len(np.unique(answers.annotators)) == 1:
@@ -188,4 +191,4 @@ def _why_nothing(answers: Answers) -> str:
 
 
 def _defined(value: float, drawn: Floats, count: int, faces: int) -> Estimate:
-    return without_value(COMPLETE_CHANCE, count) if np.isnan(value) else with_interval(value, drawn, count, faces=faces)
+    return without_value(NO_VARIATION, count) if np.isnan(value) else with_interval(value, drawn, count, faces=faces)

@@ -1,7 +1,8 @@
-"""Describe how an annotator answers, and flag what a lead should check. It works on plain answers, without a database.
+"""Summarise how annotators answer, and flag what a lead should check.
 
-Every flag is a test against the answers expected of an attentive person. The p-values of all annotators and flags of a
-campaign are corrected together (Holm), so false flags are as rare among twenty honest annotators as for one.
+Almost every flag is a significance test against the answers expected of an attentive person. The p-values of all
+annotators and flags of a campaign are corrected together (Holm), so false flags are as rare among twenty honest
+annotators as for one.
 """
 
 from collections import Counter, defaultdict
@@ -16,12 +17,12 @@ from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
 
 LEVEL = 0.05
-TOO_FAST = 0.7  # seconds in which nobody can look at two faces: the desk warns at the same
-TOO_FAST_SHARE, LEAST_TIMED = 0.2, 20
+TOO_FAST = 0.7  # seconds, too short to compare two faces; the desk warns below the same limit
+TOO_FAST_SHARE, MIN_TIMED = 0.2, 20
 
 
 class CheckedAnswer(NamedTuple):
-    """One current answer. `first_question`: whether it is the pair's first; a study's second has the same sides."""
+    """One current answer. `first_question`: False for a study's second question, which keeps the sides of the first."""
 
     annotator: int
     item: int
@@ -46,14 +47,14 @@ class Behaviour:
     cant_tell: int = 0
     left: int = 0
     sided: int = 0  # first questions answered with a side
-    switches: int = 0  # changes of side between consecutive answers
+    switches: int = 0  # changes of side between consecutive such answers
     timed: int = 0
     too_fast: int = 0
     median_seconds: float | None = None
     repeats: int = 0
-    consistent: int = 0  # repeats that were answered as the first time
-    compared: int = 0  # items with a majority among the others
-    with_others: int = 0
+    consistent: int = 0  # repeats with the same answer as the first time
+    compared: int = 0  # items on which the other annotators have a majority
+    with_others: int = 0  # of these, answered like that majority
 
     @property
     def left_share(self) -> float | None:
@@ -88,7 +89,7 @@ def _behaviour(answers: list[CheckedAnswer], votes: dict[int, Counter[str]]) -> 
     seconds = sorted(answer.seconds for answer in first_time if answer.seconds is not None)
     earlier = {answer.item: answer.choice for answer in first_time}
     repeats = [answer for answer in answers if answer.is_repeat and answer.item in earlier]
-    beside = [(answer.choice, _majority(votes[answer.item], without=answer.choice)) for answer in first_time]
+    compared = [(answer.choice, _majority(votes[answer.item], without=answer.choice)) for answer in first_time]
     return Behaviour(
         answered=len(first_time),
         cant_tell=sum(answer.choice == "cant_tell" for answer in first_time),
@@ -100,13 +101,13 @@ def _behaviour(answers: list[CheckedAnswer], votes: dict[int, Counter[str]]) -> 
         median_seconds=seconds[len(seconds) // 2] if seconds else None,
         repeats=len(repeats),
         consistent=sum(answer.choice == earlier[answer.item] for answer in repeats),
-        compared=sum(majority is not None for _, majority in beside),
-        with_others=sum(own == majority for own, majority in beside),
+        compared=sum(majority is not None for _, majority in compared),
+        with_others=sum(own == majority for own, majority in compared),
     )
 
 
 def _majority(votes: Counter[str], *, without: str) -> str | None:
-    """Return the majority choice of the other annotators; None without one."""
+    """Return the majority choice of the other annotators, or None if there is none."""
     others = votes - Counter([without])
     ranked = others.most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
@@ -116,11 +117,11 @@ def _majority(votes: Counter[str], *, without: str) -> str | None:
 
 @dataclass(frozen=True)
 class Flag:
-    """Something a lead should check."""
+    """A pattern that a lead should check."""
 
     annotator: int
     words: str
-    p: float | None = None  # corrected; None: a fixed limit, not a test
+    p: float | None = None  # corrected; None if the flag is a fixed limit, not a test
 
 
 def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
@@ -131,7 +132,7 @@ def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
         if p < LEVEL:
             found_flags[annotator].append(Flag(annotator, words, p))
     for annotator, behaviour in found.items():
-        if behaviour.timed >= LEAST_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
+        if behaviour.timed >= MIN_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
             words = (
                 f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: "
                 "nobody can compare two images that fast."
@@ -149,10 +150,10 @@ def _tests(annotator: int, behaviour: Behaviour, found: dict[int, Behaviour]) ->
         yield annotator, words, binomial_two_sided(behaviour.left, behaviour.sided)
     if behaviour.sided > 1:
         steps = behaviour.sided - 1
-        seldom = "seldom" if behaviour.switches < steps / 2 else "often"
+        rarely = "rarely" if behaviour.switches < steps / 2 else "often"
         words = (
-            f"Went from one side to the other {behaviour.switches} times in {steps}, too {seldom} for sides drawn at "
-            "random: half are expected."
+            f"Switched sides {behaviour.switches} times in {steps}, too {rarely} for sides drawn at random: half are "
+            "expected."
         )
         yield annotator, words, binomial_two_sided(behaviour.switches, steps)
     others = [one for key, one in found.items() if key != annotator]
@@ -166,7 +167,7 @@ def _tests(annotator: int, behaviour: Behaviour, found: dict[int, Behaviour]) ->
     theirs = (sum(one.with_others for one in others), sum(one.compared for one in others))
     if behaviour.compared and theirs[1] and len(others) > 1:
         words = (
-            f"Answered like most of the others on {behaviour.with_others} of {behaviour.compared} pairs; the others on "
-            f"{theirs[0]} of {theirs[1]}."
+            f"Agreed with the majority of the others on {behaviour.with_others} of {behaviour.compared} pairs; the "
+            f"others on {theirs[0]} of {theirs[1]}."
         )
         yield annotator, words, fewer_than(behaviour.with_others, behaviour.compared, *theirs)

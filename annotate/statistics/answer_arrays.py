@@ -1,7 +1,4 @@
-"""Annotators' answers as arrays, and estimates from them.
-
-Pairs of one face are dependent, so every interval comes from a bootstrap over faces.
-"""
+"""Annotators' answers as arrays."""
 
 from dataclasses import dataclass
 
@@ -13,7 +10,7 @@ Floats = NDArray[np.float64]
 
 FIRST, SECOND, CANT_TELL = range(3)
 DRAWS = 2000
-AT_ONCE = 4_000_000  # numbers in memory
+AT_ONCE = 4_000_000  # array elements in memory
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,6 @@ class Answers:
         return len(self.pairs)
 
     def where(self, rows: ArrayLike) -> "Answers":
-        """Select rows by a mask (N,) or by indices."""
+        """Select rows by a mask (N,) or indices."""
         kept = np.asarray(rows)
         return Answers(self.pairs[kept], self.faces[kept], self.annotators[kept], self.choices[kept])

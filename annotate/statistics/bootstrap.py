@@ -8,13 +8,13 @@ import numpy as np
 from annotate.statistics.answer_arrays import Floats, Ints
 from rewardlab import bootstrap
 
-MOST_GROUPS = 1000  # more faces than that are drawn in as many groups, which are as independent as faces are
-LEAST = 5  # participants and faces: a bootstrap of fewer says nothing
+MOST_GROUPS = 1000  # more faces are merged into this many groups, which are as independent as faces
+LEAST = 5  # participants or faces: with fewer, a bootstrap is not informative
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval. Undefined ones are None, with the reason in `why`.
+    """A value with its 95% interval. Whatever is undefined is None, with the reason in `why`.
 
     count: number of comparisons, pairs or answers.
     """
@@ -31,7 +31,7 @@ def without_value(why: str, count: int = 0) -> Estimate:
 
 
 def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Estimate:
-    """Return the percentile interval of draws (D,), NaN if undefined, from this number of faces."""
+    """Return the value with the percentile interval of draws (D,), NaN if undefined, of this many faces."""
     defined = drawn[~np.isnan(drawn)]
     why = ""
     if faces < LEAST:
@@ -39,7 +39,7 @@ def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Est
     elif 2 * len(defined) < len(drawn):
         why = "undefined in more than half of the draws of faces: no interval"
     elif np.ptp(defined) < 1e-12:
-        why = "every draw of faces gives the same value, which tells nothing of its spread: no interval"
+        why = "every draw of faces gives the same value: no interval"
     if why:
         return Estimate(value, None, None, count, why)
     return Estimate(value, *bootstrap.percentile_interval(defined), count)
@@ -54,7 +54,7 @@ def groups_of(faces: Ints) -> tuple[int, Ints]:
 
 @lru_cache(maxsize=2)
 def drawn_times(groups: int, draws: int, seed: int) -> Floats:
-    """Return how often each draw contains each group: (draws, groups), shared by all estimates of the same faces."""
+    """Return how often each draw contains each group: (draws, groups). Cached for all estimates on the same faces."""
     if groups == 0:
         return np.zeros((draws, 0))
     times = bootstrap.drawn_times(groups, draws, np.random.default_rng(seed)).astype(np.float64)

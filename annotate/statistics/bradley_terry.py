@@ -2,8 +2,8 @@
 
 The probability that one restorer beats another is the sigmoid of the difference of their strengths; a can't tell is
 half a win for each. To keep strengths finite, every pair of restorers gets `PRIOR` additional wins in both directions:
-two restorers of which one won 30 of 40 votes are log((30 + PRIOR) / (10 + PRIOR)) apart. `choix` fits the strengths
-shown; the bootstrap draws are fitted together by Newton's method.
+if one of two restorers won 30 of 40 votes, their strengths differ by log((30 + PRIOR) / (10 + PRIOR)). `choix` fits the
+strengths shown; the bootstrap draws are fitted together by Newton's method.
 """
 
 from collections.abc import Sequence
@@ -24,16 +24,17 @@ Bools = NDArray[np.bool_]
 
 PRIOR = 0.1
 DRAWS = 1000
-SAME = 1e-7  # strengths that are nearer than that are tied
-MOST_STEPS, MOST_ITERATIONS = 200, 10_000  # of Newton, of choix
+SAME = 1e-7  # strengths closer than this are tied
+MOST_STEPS, MOST_ITERATIONS = 200, 10_000  # of Newton's method, of choix
 FEW_RESTORERS = 5
 
 
 @dataclass(frozen=True)
 class Ballots:
-    """N votes, each on two of M restorers: their indices (N,) in first and second, ids in pairs, faces, annotators.
+    """N votes, each on two of M restorers.
 
-    won (N,): 1 if the first was chosen, 0 if the second, 0.5 for can't tell.
+    first, second (N,): indices of the restorers; pairs, faces, annotators (N,): ids; won (N,): 1 if the first was
+    chosen, 0 if the second, 0.5 for can't tell.
     """
 
     restorers: tuple[str, ...]
@@ -53,7 +54,7 @@ class Ballots:
         return Ballots(self.restorers, self.first[kept], self.second[kept], self.won[kept], *numbers)
 
     def wins(self) -> Floats:
-        """Return (M, M): how often the row's restorer beat the column's."""
+        """Return wins (M, M) of the row's restorer over the column's."""
         return self.wins_by(np.zeros(len(self), np.int64), 1)[0]
 
     def wins_by(self, groups: Ints, count: int) -> Floats:
@@ -97,9 +98,9 @@ def fit(wins: Floats) -> Floats:
 
 
 def fit_many(wins: Floats, start: Floats | None = None) -> Floats:
-    """Fit strengths (D, M) to wins (D, M, M) together. start: (M,), near the solution.
+    """Fit strengths (D, M) to wins (D, M, M) together. start: initial strengths (M,).
 
-    Newton's method; a step that lowers the likelihood is halved. Raises `RuntimeError` without convergence.
+    Uses Newton's method, halving steps that lower the likelihood. Raises `RuntimeError` if it does not converge.
     """
     seen, with_prior = _seen(wins), _with_prior(wins)
     strengths = np.where(seen, np.zeros(wins.shape[:2]) if start is None else np.nan_to_num(start), 0.0)
@@ -116,9 +117,9 @@ def fit_many(wins: Floats, start: Floats | None = None) -> Floats:
         strengths[active] = now + share[:, None] * step
         active = active[np.abs(step).max(axis=1, initial=0) > SAME / 100]
         if not len(active):
-            alone = np.where(seen, strengths, np.nan)
-            return alone - np.nanmean(alone, axis=1, keepdims=True)
-    raise RuntimeError(f"Newton's method did not find the strengths of {len(active)} draws in {MOST_STEPS} steps")
+            found = np.where(seen, strengths, np.nan)
+            return found - np.nanmean(found, axis=1, keepdims=True)
+    raise RuntimeError(f"Newton's method did not converge for {len(active)} draws in {MOST_STEPS} steps")
 
 
 def information(strengths: Floats, wins: Floats) -> Floats:
@@ -135,49 +136,48 @@ def ranks(strengths: Floats) -> Ints:
     return 1 + (known[..., None, :] > known[..., :, None] + SAME).sum(axis=-1)
 
 
-def intervals(ballots: Ballots, owners: Ints, kind: str, *, draws: int = DRAWS, seed: int = 0) -> list[Interval]:
-    """Return the interval of each restorer from a bootstrap over owners. owners (N,): each vote's face or annotator.
+def intervals(ballots: Ballots, clusters: Ints, kind: str, *, draws: int = DRAWS, seed: int = 0) -> list[Interval]:
+    """Return each restorer's interval from a bootstrap over clusters. clusters (N,): each vote's face or annotator.
 
-    Percentile intervals, expanded for few owners (Hesterberg 2015), which vary too little among the draws. kind: the
-    name of owners in messages. A draw without votes on a restorer is ignored for it.
+    Percentile intervals, widened for few clusters, for which they are too narrow (Hesterberg 2015). kind: the name of
+    the clusters in messages. A draw without votes on a restorer is ignored for that restorer.
     """
-    known = len(np.unique(owners))
+    known = len(np.unique(clusters))
     if known < LEAST:
-        return [Interval(None, None, f"{known} {kind}: an interval needs {LEAST}")] * len(ballots.restorers)
-    count, groups = groups_of(owners)
+        return [Interval(None, None, f"{known} {kind}: an interval needs at least {LEAST}")] * len(ballots.restorers)
+    count, groups = groups_of(clusters)
     wins = ballots.wins_by(groups, count)
     drawn = np.tensordot(drawn_times(count, draws, seed), wins, axes=1)
     drawn = drawn[_seen(drawn).sum(axis=1) > 1]
     strengths = fit_many(drawn, fit(wins.sum(axis=0)))
     places = ranks(strengths)
     tail = float(norm.cdf(-t.ppf(0.975, count - 1) * np.sqrt(count / (count - 1))))
-    spread = []
+    found = []
     for one in range(len(ballots.restorers)):
         defined = ~np.isnan(strengths[:, one])
         if 2 * defined.sum() < draws:
-            spread.append(Interval(None, None, f"more than half of the draws of {kind} have no vote on it"))
+            found.append(Interval(None, None, f"more than half of the draws of {kind} have no vote on it"))
         else:
-            spread.append(_interval_of(strengths[defined, one], places[defined, one], tail, kind))
-    return spread
+            found.append(_interval_of(strengths[defined, one], places[defined, one], tail, kind))
+    return found
 
 
 def _interval_of(strengths: Floats, places: Ints, tail: float, kind: str) -> Interval:
     """Build the interval. tail: share of draws beyond each end."""
     if np.ptp(strengths) < SAME:
-        why = f"every draw of {kind} gives the same strength, which tells nothing of its spread"
-        return Interval(None, None, why)
+        return Interval(None, None, f"every draw of {kind} gives the same strength")
     low, high = np.quantile(strengths, (tail, 1 - tail))
     best = np.quantile(places, tail, method="lower")
     worst = np.quantile(places, 1 - tail, method="higher")
     return Interval((float(low), float(high)), (int(best), int(worst)))
 
 
-def unconnected(wins: Floats) -> list[list[int]]:
-    """Return the groups of restorers not connected by votes; a single group if all are connected."""
+def connected_groups(wins: Floats) -> list[list[int]]:
+    """Return the groups of restorers that votes connect; a single group if all are connected."""
     return _components(wins + wins.T, "weak")
 
 
-def undisputed(wins: Floats) -> list[list[int]]:
+def undisputed_groups(wins: Floats) -> list[list[int]]:
     """Return groups of restorers, strongest first, such that no vote prefers a later group to an earlier one.
 
     With more than one group, only the prior bounds the differences of strength between them.
@@ -196,19 +196,19 @@ def _components(wins: Floats, connection: str) -> list[list[int]]:
 
 def limitations(restorers: Sequence[str], wins: Floats) -> list[str]:
     """Return sentences on what the votes cannot determine about these restorers."""
-    named = [[restorers[one] for one in group] for group in unconnected(wins)]
+    named = [[restorers[one] for one in group] for group in connected_groups(wins)]
     if len(named) > 1:
         groups = "; ".join(", ".join(group) for group in named)
         return [
-            f"No vote connects these groups: {groups}. Their strengths can be compared within a group, not between "
-            f"groups: have pairs across them judged."
+            f"No vote connects these groups: {groups}. Strengths are comparable only within a group. To compare "
+            "groups, have pairs across them judged."
         ]
-    chain = [[restorers[one] for one in group] for group in undisputed(wins)]
+    chain = [[restorers[one] for one in group] for group in undisputed_groups(wins)]
     if len(chain) > 1:
         order = " over ".join(" and ".join(group) for group in chain)
         return [
-            f"No vote goes against the order {order}. How far these are apart is held finite only by an assumption: "
-            f"that each two restorers beat each other {PRIOR} times beside the votes."
+            f"No vote contradicts the order {order}. The distances between them are finite only because of the prior, "
+            f"which adds {PRIOR} wins in both directions to every restorer pair."
         ]
     return []
 
@@ -231,8 +231,8 @@ def rank_correlation(one: Floats, other: Floats) -> RankCorrelation:
     if count < 2:
         return RankCorrelation(None, None, count, "fewer than two restorers in common")
     if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return RankCorrelation(None, None, count, "one of the rankings has all restorers tied")
-    why = "" if count >= FEW_RESTORERS else f"of {count} restorers only: even chance often gives a high correlation"
+        return RankCorrelation(None, None, count, "all restorers are tied in one of the rankings")
+    why = "" if count >= FEW_RESTORERS else f"only {count} restorers: a high correlation is likely by chance"
     return RankCorrelation(
         float(kendalltau(first, second).statistic), float(spearmanr(first, second).statistic), count, why
     )

@@ -1,7 +1,7 @@
 """Accuracies of annotators without ground truth: Dawid and Skene (1979), with one accuracy per annotator.
 
-The order of a pair's images carries no meaning. So an annotator's confusion matrix is symmetric under a swap, the prior
-of the truth is one half, and one parameter is left: how often a decided answer names the better image. “Can't tell”
+The order of a pair's images carries no meaning, so an annotator's confusion matrix is symmetric under a swap and the
+prior of the truth is one half. One parameter is left: how often a decided answer names the better image. “Can't tell”
 carries no information.
 """
 
@@ -17,14 +17,14 @@ from annotate.statistics.bootstrap import LEAST, Estimate, drawn_times, groups_o
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-RIGHT, WRONG = 1.0, 0.25  # the prior, as numbers of right and wrong answers
+RIGHT, WRONG = 1.0, 0.25  # Beta prior: pseudo-counts of right and wrong answers
 EXPECTED = RIGHT / (RIGHT + WRONG)
-MOST_SURE = 1 - 1e-6  # of the better image
+MAX_BELIEF = 1 - 1e-6  # keeps p_first off 0 and 1
 DRAWS = 300
 MOST_ITERATIONS, TOLERANCE = 2000, 1e-6
 TOLERANCE_OF_DRAWS = 1e-5
 
-NOT_IDENTIFIED = "accuracy needs three annotators who share decided pairs with one another"
+NOT_IDENTIFIED = "not identified: needs three annotators who all share decided pairs"
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ class DawidSkene:
 def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> DawidSkene:
     """Find the posterior mode of the accuracies by EM, with a Beta prior that keeps them off 0 and 1.
 
-    The solution with all labels swapped and all accuracies complemented has the same likelihood; the one in which
-    annotators are better than chance on average is returned.
-
-    Intervals resample faces and start EM from the full solution.
+    Swapping all labels and complementing all accuracies gives the same likelihood; of the two solutions, the one in
+    which annotators are better than chance on average is returned. Intervals resample faces and start EM from it.
     """
     from scipy.sparse import csr_array
 
@@ -56,9 +54,9 @@ def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> D
     decided = answers.choices != CANT_TELL
     sign = np.where(answers.choices == FIRST, 1.0, -1.0)[decided]
     signs = csr_array((sign, (pair[decided], annotator[decided])), shape=(len(pairs), len(annotators)))
-    settled, component = _settled(signs)
+    identified, component = _identified(signs)
     weights, iterations, converged = _solve(signs, component)
-    belief = MOST_SURE * np.tanh(_votes(signs, weights) / 2)[:, 0]
+    belief = MAX_BELIEF * np.tanh(_votes(signs, weights) / 2)[:, 0]
     faces = np.zeros(len(pairs), np.int64)
     faces[pair] = answers.faces
     drawn = _drawn(signs, faces, weights, seed) if intervals else None
@@ -67,13 +65,13 @@ def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> D
         on_faces = answers.faces[decided & (annotator == place)]
         if not len(on_faces):
             accuracy[who] = without_value("never decided between the images")
-        elif not settled[place]:
+        elif not identified[place]:
             accuracy[who] = without_value(NOT_IDENTIFIED, len(on_faces))
         elif drawn is None:
-            accuracy[who] = Estimate(float(weights[place, 0]), None, None, len(on_faces), "no interval was asked for")
+            accuracy[who] = Estimate(float(weights[place, 0]), None, None, len(on_faces), "no interval was requested")
         else:
-            value, different = float(weights[place, 0]), len(np.unique(on_faces))
-            accuracy[who] = with_interval(value, drawn[place], len(on_faces), faces=different)
+            value, distinct = float(weights[place, 0]), len(np.unique(on_faces))
+            accuracy[who] = with_interval(value, drawn[place], len(on_faces), faces=distinct)
     return DawidSkene(
         p_first=dict(zip(pairs.tolist(), ((1 + belief) / 2).tolist(), strict=True)),
         accuracy=accuracy,
@@ -83,7 +81,7 @@ def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> D
     )
 
 
-def _settled(signs: "csr_array") -> tuple[NDArray[np.bool_], Ints]:
+def _identified(signs: "csr_array") -> tuple[NDArray[np.bool_], Ints]:
     """Return whose accuracy (A,) is identified, and the component (A,) of annotators who share decided pairs.
 
     The agreement of two annotators determines the product of their (2 accuracy - 1). The products determine the
@@ -110,7 +108,7 @@ def _settled(signs: "csr_array") -> tuple[NDArray[np.bool_], Ints]:
 
 def _solve(signs: "csr_array", component: Ints) -> tuple[Floats, int, bool]:
     weight = np.ones((signs.shape[0], 1))
-    several = np.diff(signs.indptr) > 2  # where a majority tells something of its members
+    several = np.diff(signs.indptr) > 2  # where the majority is informative about its members
     start = _better(signs, signs.T.tocsr(), several[:, None] * 1.0, np.full((signs.shape[1], 1), EXPECTED))
     accuracy, iterations, converged = _em(signs, weight, start, TOLERANCE)
     balance = np.bincount(component, accuracy[:, 0] - 0.5, minlength=signs.shape[1])

@@ -12,9 +12,9 @@ from scipy.special import expit, log_expit
 
 from annotate.statistics.answer_arrays import Floats, Ints
 
-QUALITY_SPREAD = 2.0  # standard deviation of a quality beforehand
-RELIABLE, UNRELIABLE = 1.0, 0.25  # the prior, as numbers of attentive and of random answers
-EITHER_SIDE = 2.0  # as if every coin had fallen so often to the left, and to the right
+QUALITY_SPREAD = 2.0  # prior standard deviation of a quality
+RELIABLE, UNRELIABLE = 1.0, 0.25  # Beta prior of a reliability: pseudo-counts of attentive and random answers
+EITHER_SIDE = 2.0  # Beta prior of a side bias: pseudo-count for each side
 MOST_ITERATIONS = 2000
 
 
@@ -47,8 +47,8 @@ class NoisyBradleyTerry:
 def noisy_bradley_terry(comparisons: Comparisons) -> NoisyBradleyTerry:
     """Find the posterior mode of qualities, reliabilities and side biases by L-BFGS, from equal qualities.
 
-    The prior shrinks the qualities and the reliabilities compensate: they rank annotators by attention but
-    overestimate it.
+    The prior shrinks the qualities and the reliabilities compensate: they are overestimated, but rank annotators by
+    attention.
     """
     images = int(max(comparisons.first.max(initial=-1), comparisons.second.max(initial=-1))) + 1
     annotators = int(comparisons.annotators.max(initial=-1)) + 1
@@ -65,7 +65,10 @@ def noisy_bradley_terry(comparisons: Comparisons) -> NoisyBradleyTerry:
 def loss_and_gradient(
     parameters: Floats, comparisons: Comparisons, images: int, annotators: int
 ) -> tuple[float, Floats]:
-    """Negative log posterior. parameters: qualities, then the log-odds of reliabilities and of side biases."""
+    """Return the negative log posterior and its gradient.
+
+    parameters: qualities, then the log-odds of reliabilities and of side biases.
+    """
     quality, reliable, left = np.split(parameters, [images, images + annotators])
     decided = ~comparisons.tied.astype(bool)
     who = comparisons.annotators[decided]
@@ -74,13 +77,13 @@ def loss_and_gradient(
     margin = quality[comparisons.first] - quality[comparisons.second]
 
     by_quality = expit(won * margin[decided])
-    by_coin = expit(side * left[who])
-    looked = expit(reliable)[who]
-    chance = looked * by_quality + (1 - looked) * by_coin
+    by_chance = expit(side * left[who])
+    attentive = expit(reliable)[who]
+    chance = attentive * by_quality + (1 - attentive) * by_chance
     to_margin = 0.5 - expit(margin)  # of a tie
-    to_margin[decided] = looked * by_quality * (1 - by_quality) * won / chance
-    to_reliable = looked * (1 - looked) * (by_quality - by_coin) / chance
-    to_left = (1 - looked) * by_coin * (1 - by_coin) * side / chance
+    to_margin[decided] = attentive * by_quality * (1 - by_quality) * won / chance
+    to_reliable = attentive * (1 - attentive) * (by_quality - by_chance) / chance
+    to_left = (1 - attentive) * by_chance * (1 - by_chance) * side / chance
 
     tie = margin[~decided]
     log_posterior = (

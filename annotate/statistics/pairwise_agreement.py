@@ -1,4 +1,4 @@
-"""Agreement between annotators, on plain lists: no database here."""
+"""Agreement between annotators, on plain lists and without numpy."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Agreement:
 
 
 def cohen_kappa(answers: list[tuple[str, str]]) -> float | None:
-    """Agreement beyond chance of two annotators' paired answers; None when chance agreement is complete."""
+    """Return the agreement beyond chance of two annotators' paired answers, or None if chance agreement is 1."""
     if not answers:
         return None
     total = len(answers)
@@ -37,7 +37,7 @@ def cohen_kappa(answers: list[tuple[str, str]]) -> float | None:
 
 
 def pairwise(votes: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], Agreement]:
-    """From (item, annotator, choice): agreement of every two annotators who share items."""
+    """Return the agreement of every two annotators who share items. votes: (item, annotator, choice)."""
     by_item: dict[int, dict[int, str]] = defaultdict(dict)
     for item, annotator, choice in votes:
         by_item[item][annotator] = choice
@@ -52,6 +52,6 @@ def pairwise(votes: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], Agr
 
 
 def overall(agreements: Iterable[Agreement]) -> Agreement:
-    """All comparisons together; kappa is left out, since it belongs to two annotators."""
+    """Pool all comparisons. Kappa is None: it is defined for two annotators only."""
     agreements = list(agreements)
     return Agreement(sum(a.compared for a in agreements), sum(a.same for a in agreements), None)

@@ -1,4 +1,4 @@
-"""Robustness of a ranking of restorers: intransitive triads, and votes that decide the order."""
+"""Robustness of a ranking of restorers: intransitive triads, and the votes on which its order depends."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,55 +10,54 @@ from annotate.statistics.answer_arrays import Floats, Ints
 from annotate.statistics.bradley_terry import SAME, Ballots, fit, fit_many, information
 from annotate.statistics.intervals import wilson
 
-CHANCE = 1 / 4  # two of the eight ways in which three coins order three restorers are circles
+CHANCE = 1 / 4  # two of the eight outcomes of three random comparisons are intransitive
 MOST_DROPPED = 0.1  # of the votes
-GROUPS_AT_ONCE = 2000  # in memory
-MOST_NAMED = 3  # kinds of votes in a sentence
-PARTS = 8  # while more than that many votes must go, as large a part of them goes at once
+CLUSTERS_AT_ONCE = 2000  # in memory
+MOST_NAMED = 3  # kinds of votes named in a sentence
+PARTS = 8  # each step drops an eighth of the votes that are estimated to be needed
 
 
 @dataclass(frozen=True)
 class Triads:
-    """Intransitive triads among the triads of restorers whose three pairs are all decided."""
+    """Counts of the triads of restorers whose three pairs are all decided, and of the intransitive ones among them."""
 
-    circles: int = 0
-    threes: int = 0
+    intransitive: int = 0
+    decided: int = 0
 
     @property
     def share(self) -> float | None:
-        return self.circles / self.threes if self.threes else None
+        return self.intransitive / self.decided if self.decided else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Wilson's interval, treating the triads as independent."""
-        return wilson(self.circles, self.threes) if self.threes else None
+        return wilson(self.intransitive, self.decided) if self.decided else None
 
     @property
     def words(self) -> str:
         if self.share is None or self.interval is None:
-            return "no three restorers have three decided pairs"
+            return "no three restorers have all three pairs decided"
         low, high = self.interval
         return (
-            f"{self.circles:,} of {self.threes:,} threes go round in a circle: {self.share:.1%} ({low:.1%} to "
-            f"{high:.1%}); coins would make {CHANCE:.0%}"
+            f"{self.intransitive:,} of {self.decided:,} triads are intransitive: {self.share:.1%} ({low:.1%} to "
+            f"{high:.1%}); {CHANCE:.0%} are expected by chance"
         )
 
 
-def triads(ballots: Ballots, *owners: Ints) -> Triads:
-    """Count triads within each owner by the majority of its votes. owners: (N,) each; a face, or with two columns one
-    annotator on one face. Triads with a tied or unjudged pair are left out.
-    """
-    own, groups = np.unique(np.stack(owners), axis=1, return_inverse=True)
+def triads(ballots: Ballots, *clusters: Ints) -> Triads:
+    """Count triads within each cluster, by the majority of its votes. clusters: columns (N,) whose values together name
+    a cluster: a face, or one annotator on one face. Triads with a tied or unjudged pair are left out."""
+    own, groups = np.unique(np.stack(clusters), axis=1, return_inverse=True)
     groups = groups.reshape(-1)
     order = np.argsort(groups, kind="stable")
-    circles = threes = 0
-    for start in range(0, own.shape[1], GROUPS_AT_ONCE):
-        rows = order[slice(*np.searchsorted(groups[order], (start, start + GROUPS_AT_ONCE)))]
-        wins = ballots.where(rows).wins_by(groups[rows] - start, min(GROUPS_AT_ONCE, own.shape[1] - start))
+    intransitive = decided = 0
+    for start in range(0, own.shape[1], CLUSTERS_AT_ONCE):
+        rows = order[slice(*np.searchsorted(groups[order], (start, start + CLUSTERS_AT_ONCE)))]
+        wins = ballots.where(rows).wins_by(groups[rows] - start, min(CLUSTERS_AT_ONCE, own.shape[1] - start))
         beats = (wins > np.swapaxes(wins, 1, 2)).astype(np.float64)
-        circles += round(_closed_walks(beats) / 3)
-        threes += round(_closed_walks(beats + np.swapaxes(beats, 1, 2)) / 6)
-    return Triads(circles, threes)
+        intransitive += round(_closed_walks(beats) / 3)
+        decided += round(_closed_walks(beats + np.swapaxes(beats, 1, 2)) / 6)
+    return Triads(intransitive, decided)
 
 
 def _closed_walks(edges: Floats) -> float:
@@ -68,7 +67,7 @@ def _closed_walks(edges: Floats) -> float:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A number of equal votes on a restorer pair: `winner` over `loser`, or, if tied, neither."""
+    """Dropped votes of one kind: for `winner` over `loser` or, if tied, for neither."""
 
     winner: str
     loser: str
@@ -88,9 +87,10 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Votes without which two neighbours of the ranking change places; `dropped` is None if no tenth of them does that.
+    """Votes without which two neighbours in the ranking swap places.
 
-    Found greedily: fewer may do, but no fewer of these.
+    `dropped` is None if dropping a tenth of all votes is not enough. Found greedily: another set may be smaller, but
+    no fewer of these votes suffice.
     """
 
     upper: str
@@ -109,7 +109,7 @@ class Sensitivity:
     @property
     def words(self) -> str:
         if self.dropped is None:
-            return f"Not within {MOST_DROPPED:.0%} of the votes do {self.upper} and {self.lower} change places."
+            return f"Dropping up to {MOST_DROPPED:.0%} of the votes does not swap {self.upper} and {self.lower}."
         if not self.dropped:
             return f"Tied: {self.upper} and {self.lower}."
         share = f"{self.share:.1%}" if (self.share or 0) >= 0.001 else "less than 0.1%"
@@ -117,16 +117,16 @@ class Sensitivity:
         if others := sum(drop.votes for drop in self.dropped[MOST_NAMED:]):
             named += f", {others} more on other restorer pairs"
         return (
-            f"Without {self.votes:,} of the {self.of:,} votes ({share}) {self.upper} and {self.lower} change places: "
+            f"Without {self.votes:,} of the {self.of:,} votes ({share}) {self.upper} and {self.lower} swap places: "
             f"{named}."
         )
 
 
 def sensitivities(ballots: Ballots) -> list[Sensitivity]:
-    """Of each two neighbours of the ranking, the first first.
+    """Return the sensitivity of each two neighbours in the ranking, from the top.
 
-    Each vote's influence on the difference of the two strengths is its own gradient through the inverse Hessian; those
-    that hold the order most are dropped, the strengths are fitted again, until the two change places.
+    A vote's influence on the difference of two strengths is its gradient times the inverse Hessian. The most
+    influential votes are dropped and the strengths refitted, repeatedly, until the two swap places.
     """
     strengths = fit(ballots.wins())
     order = [int(one) for one in np.argsort(-strengths, kind="stable") if not np.isnan(strengths[one])]
@@ -153,14 +153,14 @@ def _sensitivity(ballots: Ballots, strengths: Floats, upper: int, lower: int) ->
             found = fit_many(_wins(fewer)[None], strengths)[0]
             if found[upper] - found[lower] >= -SAME or at_once == 1:
                 break
-            at_once //= 2  # too many for “no fewer of these”
+            at_once //= 2  # overshot: find the fewest that suffice
         left, strengths, budget = fewer, found, budget - at_once
         gap = strengths[upper] - strengths[lower]
     return Sensitivity(names[upper], names[lower], _named(names, counts - left), len(ballots))
 
 
 def _counts(ballots: Ballots) -> Ints:
-    """(2, M, M): votes for the row's restorer over the column's; can't-tells, with the lower number as row."""
+    """Return (2, M, M): votes for the row's restorer over the column's; can't-tells, with the lower index as row."""
     size = len(ballots.restorers)
     counts = np.zeros((2, size, size), np.int64)
     tied, first_won = ballots.won == 0.5, ballots.won == 1
@@ -177,13 +177,13 @@ def _wins(counts: Ints) -> Floats:
 
 
 def _spare(left: Ints) -> Ints:
-    """How many of each kind may go so that every restorer keeps a vote."""
+    """Return how many votes of each kind can be dropped so that every restorer keeps a vote."""
     each = left.sum(axis=(0, 1)) + left.sum(axis=(0, 2)) - 1
     return np.minimum(left, np.minimum(each[:, None], each[None, :]))
 
 
 def _influence(strengths: Floats, left: Ints, upper: int, lower: int) -> Floats:
-    """(2, M, M): by how much the gap shrinks, to first order, without one vote of each kind."""
+    """Return (2, M, M): by how much the gap shrinks, to first order, without one vote of each kind."""
     apart = np.zeros(len(strengths))
     apart[upper], apart[lower] = 1, -1
     pull = np.linalg.solve(information(strengths, _wins(left)), apart)

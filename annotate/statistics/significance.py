@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def fewer_than(hits: int, of: int, their_hits: int, their_of: int) -> float:
-    """Fisher's exact one-sided p that so few hits, or fewer, come by chance if the two shares are one."""
+    """Return Fisher's exact one-sided p: the probability of at most `hits` if both shares are equal."""
     marked, total = hits + their_hits, of + their_of
     least = max(0, of - (total - marked))
     logs = [_log_choose(marked, k) + _log_choose(total - marked, of - k) for k in range(least, hits + 1)]
@@ -17,7 +17,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values, in the given order."""
+    """Return Holm's corrected p-values, in the given order."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -27,7 +27,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def binomial_two_sided(successes: int, trials: int) -> float:
-    """Exact p of a fair coin that shows this or something at least as far from the middle."""
+    """Return the exact two-sided p of this number of successes if each has probability one half."""
     far = max(successes, trials - successes)
     fair = math.lgamma(trials + 1) - trials * math.log(2)
     tail = sum(math.exp(fair - math.lgamma(k + 1) - math.lgamma(trials - k + 1)) for k in range(far, trials + 1))

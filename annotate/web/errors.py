@@ -1,4 +1,4 @@
-"""Error responses outside the views: plain text for people, JSON for programs."""
+"""Error responses outside the views: plain text for browsers, JSON for API clients."""
 
 import errno
 import sys
@@ -8,19 +8,19 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 
-FOR_PROGRAMS = ("/api/", "/images/")
+JSON_PATHS = ("/api/", "/images/")
 
 
 class RefusedWithMessage(SuspiciousOperation):
-    """Answered with status 400; the message is shown to the client."""
+    """A refusal answered with status 400, whose message is sent to the client."""
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """In place of Django's page that only says 400."""
+    """Replace Django's page, which only says 400."""
     if isinstance(exception, RequestDataTooBig):
         return too_large(request)
     has_message = isinstance(exception, RefusedWithMessage)
-    text = str(exception) if has_message else "The request is malformed. Nothing was done."
+    text = str(exception) if has_message else "The request is malformed. Nothing was changed."
     return refusal(request, 400, "malformed", text)
 
 
@@ -29,16 +29,16 @@ def too_large(request: HttpRequest) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path.startswith(FOR_PROGRAMS):
+    if request.path.startswith(JSON_PATHS):
         return refusal(request, 404, "not_found", "There is nothing at this address.")
     return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Handle an exception that no view caught. After an outage of the database it is unknown whether the last commit
-    was stored, so the client must send the answer again with the same key."""
+    """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
+    its answer was stored, and must resend it with the same key."""
     if not _is_outage(sys.exc_info()[1]):
-        return refusal(request, 500, "fault", "The server failed; the error is in its log. " + SEND_AGAIN)
+        return refusal(request, 500, "fault", "The server failed; the error is in the server's log. " + SEND_AGAIN)
     text = "The database is unavailable. "
     text += "Try again in a few seconds." if request.method in ("GET", "HEAD") else SEND_AGAIN
     response = refusal(request, 503, "unavailable", text)
@@ -46,19 +46,17 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return response
 
 
-SEND_AGAIN = (
-    "It is unknown whether the request was stored. Send it again, with the same key if it has one; it counts once."
-)
+SEND_AGAIN = "The request may already be stored. Send it again, with the same key if it has one: it counts only once."
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    """Whether the database or the disk is gone, locked or full: faults outside the application."""
+    """Return whether the database or the disk is unavailable, locked or full: a fault outside the application."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, (OperationalError, InterfaceError))
 
 
 def refusal(request: HttpRequest, status: int, code: str, text: str) -> HttpResponse:
-    if request.path.startswith(FOR_PROGRAMS):
+    if request.path.startswith(JSON_PATHS):
         return JsonResponse({"code": code, "detail": text}, status=status)
     return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")

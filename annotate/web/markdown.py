@@ -12,7 +12,7 @@ TAGS = {
     *("a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p", "pre"),
     *("strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 }
-OWN_IMAGE = re.compile(r"(/[\w.%-]+)+", re.ASCII)  # not //host/image
+OWN_IMAGE = re.compile(r"(/[\w.%-]+)+", re.ASCII)  # excludes //host/image
 
 
 def to_html(text: str) -> SafeString:

@@ -1,4 +1,4 @@
-"""Middleware: the content security policy, and htmx requests of an ended session."""
+"""Middleware: the content security policy, and sign-in for htmx requests after the session has ended."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from django_htmx.middleware import HtmxDetails
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "img-src 'self' data:",  # data: is what the browser's own form controls and the admin's icons use
+        "img-src 'self' data:",  # browsers' form controls and the admin's icons use data:
         "script-src 'self'",
         "style-src 'self'",
         "connect-src 'self'",

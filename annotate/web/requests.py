@@ -16,7 +16,7 @@ class Request(HttpRequest):
 
 
 def member_campaign(request: Request, slug: str) -> Campaign:
-    """Return the campaign for a member or a lead. Raises `Http404` for everybody else."""
+    """Return the campaign for a member or a lead. Raises `Http404` for anyone else."""
     campaigns = Campaign.objects.all()
     if not request.user.is_staff:
         campaigns = campaigns.filter(memberships__annotator=request.user)
@@ -24,5 +24,6 @@ def member_campaign(request: Request, slug: str) -> Campaign:
 
 
 def leads_only(request: Request, what: str) -> None:
+    """Raise `PermissionDenied` for anyone but leads. what: the start of the message, such as "Runs are"."""
     if not request.user.is_staff:
         raise PermissionDenied(f"{what} for leads.")

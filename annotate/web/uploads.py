@@ -1,4 +1,4 @@
-"""Refuse uploads and large bodies, which no page needs, before a form, a parser or the disk receives them."""
+"""Refuse file uploads and large request bodies, which no page needs, before they are parsed or stored."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ class RefuseFiles(FileUploadHandler):
 
 
 def small_bodies(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Apply the limit to the API as well, whose parser ignores Django's. A body without a length is not read."""
+    """Apply the size limit to the API too, whose parser ignores Django's. A body without Content-Length is not read."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"

@@ -1,4 +1,4 @@
-"""Auto-labels that can be believed: within an error, back to an earlier version, versions side by side."""
+"""Auto-labels with bounded error, rollback to earlier versions, and the page of versions."""
 
 import io
 import uuid
@@ -41,7 +41,7 @@ def run(command: str, *args: str) -> str:
 
 @pytest.fixture
 def campaign(db) -> Campaign:
-    """An image is better the higher its `lpips` (the names mean nothing here)."""
+    """150 faces; the image with the higher `lpips` is better (metric names are arbitrary here)."""
     campaign = make_campaign(slug="faces", faces=FACES, members=[make_user("ann")])
     random = np.random.default_rng(0)
     candidates = [c for face in Face.objects.all() for c in face.candidates.exclude(source="lq")]
@@ -68,35 +68,35 @@ def judge(campaign: Campaign, count: int, noise: float = 0.0, person=None) -> No
         )
 
 
-def kept_out() -> set[int]:
+def audited_faces() -> set[int]:
     return set(audit_sample.audit_faces(LabelPolicy.objects.get().audit_share).tolist())
 
 
-def test_it_labels_what_it_may_and_abstains_from_the_rest(campaign):
+def test_bound_selects_labels_and_abstains_from_rest(campaign):
     judge(campaign, 300, noise=0.3)
-    told = run("autolabel", "--max-error", "0.2", "--audit-share", "0.5")
+    output = run("autolabel", "--max-error", "0.2", "--audit-share", "0.5")
     version = Predictor.objects.get()
     audit = version.audit
     assert audit["chosen"]["bound"] <= 0.2 < audit["levels"][-1]["bound"] or audit["chosen"] == audit["levels"][-1]
     assert version.least_margin == audit["chosen"]["least_margin"]
-    assert f"labels are used, with an error of at most {audit['chosen']['bound']:.1%}" in told
+    assert f"labels are used, with an error of at most {audit['chosen']['bound']:.1%}" in output
     labels = AutoLabel.objects.filter(predictor=version)
     assert labels.count() == version.pairs_labelled == 3 * FACES - 300
     counting = Preference.objects.filter(origin="svm")
     assert counting.count() == version.pairs_labelled - version.pairs_abstained
     assert all(abs(p - 0.5) >= version.least_margin for p in counting.values_list("p_first", flat=True))
-    # One pair a face, none of them learned from.
-    faces = kept_out()
+    # One pair per face, and none is trained on.
+    faces = audited_faces()
     judged = Preference.objects.filter(origin="human", pair__face__in=faces)
     assert audit["pairs"] == judged.values("pair__face").distinct().count()
     assert version.labels == Preference.objects.filter(origin="human").exclude(pair__face__in=faces).count()
 
 
-def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missing(campaign):
+def test_too_few_audited_pairs_abstain_from_all_with_reason(campaign):
     judge(campaign, 60)
-    told = run("autolabel", "--max-error", "0.05")
-    assert "the version abstains from all 390 pairs. This needs at least 104 audited pairs without an error" in told
-    assert "No open campaign asks people about these pairs first" in told
+    output = run("autolabel", "--max-error", "0.05")
+    assert "the version abstains from all 390 pairs. This needs at least 104 audited pairs without an error" in output
+    assert "No open campaign asks people about these pairs first" in output
     assert not Preference.objects.filter(origin="svm").exists()
     assert "all 390 labels are used" in run("autolabel", "--all")
     assert Preference.objects.filter(origin="svm").count() == 390
@@ -111,7 +111,7 @@ def test_with_too_few_audited_pairs_it_abstains_from_all_and_says_what_is_missin
     assert LabelPolicy.objects.get().max_error is None
 
 
-def test_a_refit_by_the_worker_keeps_the_bound(campaign):
+def test_worker_refit_keeps_bound(campaign):
     judge(campaign, 60)
     run("autolabel", "--max-error", "0.05")
     judge(campaign, 20)
@@ -121,16 +121,16 @@ def test_a_refit_by_the_worker_keeps_the_bound(campaign):
     assert not Preference.objects.filter(origin="svm").exists()
 
 
-def test_a_policy_under_which_nothing_can_be_fitted_is_not_kept(campaign):
+def test_failed_fit_restores_policy(campaign):
     judge(campaign, 6)
     with pytest.raises(CommandError, match="Judged pairs"):
         run("autolabel", "--max-error", "0.1")
     assert LabelPolicy.objects.get().max_error is None
 
 
-def test_only_random_answers_of_training_faces_are_audited(campaign):
+def test_audit_uses_only_random_answers_on_training_faces(campaign):
     judge(campaign, 150)
-    faces = kept_out()
+    faces = audited_faces()
     before = set(audit_sample.audit_sample(np.array(list(faces))).pairs.tolist())
     assert before
     drawn = Lease.objects.filter(item__pair__in=before)
@@ -143,7 +143,7 @@ def test_only_random_answers_of_training_faces_are_audited(campaign):
 
 
 @pytest.mark.database
-def test_what_it_abstains_from_goes_to_people_first(campaign):
+def test_abstained_pairs_are_asked_first(campaign):
     judge(campaign, 200)
     lead = make_user(is_staff=True)
     uncertain = Campaign(slug="uncertain", name="Uncertain", order="uncertain", random_share=0)
@@ -155,7 +155,7 @@ def test_what_it_abstains_from_goes_to_people_first(campaign):
     unsure = lifecycle.abstained_pairs()
     assert 0 < len(unsure) < 250
     assert set(first[: len(unsure)]) == unsure
-    # Or a campaign of these alone, whose answers are never taken for random ones.
+    # In a campaign of these pairs alone, answers never count as randomly drawn.
     alone = Campaign(slug="alone", name="Alone")
     assert lifecycle.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(unsure)
     lifecycle.invite(campaign=alone, annotators=[lead])
@@ -163,7 +163,7 @@ def test_what_it_abstains_from_goes_to_people_first(campaign):
     assert {lease.drawn for lease in leases} == {Lease.Drawn.UNCERTAIN}
 
 
-def test_the_two_orders_of_a_pair_are_complements(campaign):
+def test_swapped_pair_has_complementary_probability(campaign):
     judge(campaign, 100)
     version = versions.fit_predictor()
     fitted = versions.load(version)
@@ -177,7 +177,7 @@ def labels_of(version: Predictor) -> dict[int, float]:
 
 
 @pytest.mark.database
-def test_a_rollback_brings_the_labels_back_and_holds(campaign):
+def test_rollback_restores_labels_and_pins_version(campaign):
     judge(campaign, 60)
     first = versions.fit_predictor()
     before = labels_of(first)
@@ -188,21 +188,21 @@ def test_a_rollback_brings_the_labels_back_and_holds(campaign):
     after = labels_of(first)
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
     assert {pair: after[pair] for pair in after} == pytest.approx({pair: before[pair] for pair in after}, abs=1e-4)
-    # The worker leaves it alone, and says so; by hand a new version takes over.
+    # The worker fits nothing and says why; a manual fit replaces the pinned version.
     judge(campaign, 10)
     assert refitting.refit_while_labels_wait() == 0
     assert "pinned by a rollback" in RefitRequest.objects.get().note
     assert refitting.search_if_due() is None
-    late = versions.fit_predictor(grid=False, by_hand=False)  # the worker's fit that began before the rollback
+    late = versions.fit_predictor(grid=False, manual=False)  # a worker's fit started before the rollback
     assert late.status == Predictor.Status.WITHDRAWN
-    assert Preference.objects.filter(origin="svm").count() == 320  # still the first's, less what was judged since
+    assert Preference.objects.filter(origin="svm").count() == 320  # the first version's, without pairs judged since
     newest = versions.fit_predictor(grid=False)
     assert LabelPolicy.objects.get().pinned is None
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {newest.pk}
     assert AuditEntry.objects.filter(action="roll-back", target=f"predictor {first.pk}").exists()
 
 
-def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings):
+def test_rollback_to_unloadable_version_changes_nothing(campaign, settings):
     judge(campaign, 60)
     with pytest.raises(CommandError, match="no version yet"):
         run("rollback_predictor")
@@ -210,21 +210,21 @@ def test_a_rollback_to_what_cannot_be_loaded_changes_nothing(campaign, settings)
     second = versions.fit_predictor(grid=False)
     before = labels_of(second)
     path = Path(settings.PREDICTOR_ROOT) / first.file
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + b"x")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
     with pytest.raises(CommandError, match="was changed or damaged"):
         run("rollback_predictor", str(first.pk))
     path.unlink()
     with pytest.raises(CommandError, match="is missing"):
         run("rollback_predictor")
-    with pytest.raises(CommandError, match=f"no version 77 to go back to. Known: {first.pk}, {second.pk}"):
+    with pytest.raises(CommandError, match=f"no version 77 to roll back to. Known versions: {first.pk}, {second.pk}"):
         run("rollback_predictor", "77")
     assert labels_of(second) == before
     assert LabelPolicy.objects.get().pinned is None
 
 
 @pytest.mark.database
-def test_a_rollback_that_is_killed_on_the_way_changes_nothing(campaign, monkeypatch):
+def test_killed_rollback_changes_nothing(campaign, monkeypatch):
     judge(campaign, 60)
     first = versions.fit_predictor()
     judge(campaign, 30)
@@ -234,7 +234,8 @@ def test_a_rollback_that_is_killed_on_the_way_changes_nothing(campaign, monkeypa
         return list(Preference.objects.order_by("pair").values_list("pair", "p_first", "origin"))
 
     before = current()
-    for module, function in ((versions, "_insert_labels"), (rollback.audit_log, "record")):  # before, and at the turn
+    # Kill it while it writes labels, then inside its final transaction.
+    for module, function in ((versions, "_insert_labels"), (rollback.audit_log, "record")):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(module, function, killed)
             rollback.roll_back()
@@ -249,27 +250,27 @@ def killed(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-def test_versions_stand_side_by_side_with_the_learning_curve(campaign, client):
+def test_versions_page_shows_audit_and_learning_curve(campaign, client):
     judge(campaign, 150)
     person = campaign.memberships.get().annotator
     client.force_login(person)
     assert client.get("/predictors").status_code == 403
     client.force_login(make_user(is_staff=True))
-    assert "None has been fitted yet" in client.get("/predictors").content.decode()
+    assert "No version has been fitted yet" in client.get("/predictors").content.decode()
     versions.fit_predictor()
     run("autolabel", "--max-error", "0.3", "--audit-share", "0.4")
-    told = run("learning_curve", "--points", "2")
-    assert "150 labels; metrics ssim, psnr, lpips, niqe." in told
-    assert "SVM: the last doubling of the labels gave" in told
+    output = run("learning_curve", "--points", "2")
+    assert "150 labels; metrics ssim, psnr, lpips, niqe." in output
+    assert "SVM: the last doubling of the labels gave" in output
     page = client.get("/predictors").content.decode()
     for shown in ("The audit of version", "gradient-boosted tree", "Table 9", "not audited", "current"):
         assert shown in page
     assert page.count("<tr>") >= 2 + 2 + 10
 
 
-def while_it_fits(monkeypatch, *happens) -> list:
-    """What happens in the middle of the first fits, one of them each; returns what has not happened yet."""
-    fit, left = svm.fit, list(happens)
+def during_fits(monkeypatch, *actions) -> list:
+    """Run one of the actions during each of the next fits. Return the list of actions that have not run yet."""
+    fit, left = svm.fit, list(actions)
 
     def interrupted(*args, **kwargs):
         if left:
@@ -281,20 +282,20 @@ def while_it_fits(monkeypatch, *happens) -> list:
 
 
 @pytest.mark.database
-def test_a_policy_that_changes_during_a_fit_does_not_audit_what_was_learned_from(campaign, monkeypatch):
+def test_policy_change_during_fit_withdraws_version(campaign, monkeypatch):
     judge(campaign, 100)
     first = versions.fit_predictor()
     judge(campaign, 100)
-    while_it_fits(monkeypatch, lambda: LabelPolicy.objects.update(max_error=0.3, audit_share=0.5))
-    late = versions.fit_predictor(grid=False, by_hand=False)
+    during_fits(monkeypatch, lambda: LabelPolicy.objects.update(max_error=0.3, audit_share=0.5))
+    late = versions.fit_predictor(grid=False, manual=False)
     assert (late.labels, late.max_error, late.audit) == (200, None, {})
-    assert late.status == Predictor.Status.WITHDRAWN  # or all of its labels would count, against the policy
+    assert late.status == Predictor.Status.WITHDRAWN  # else all of its labels would count, against the policy
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
     assert refitting.refit_while_labels_wait() == 1
     assert Predictor.objects.latest("pk").max_error == 0.3
 
 
-def test_the_audits_faces_choose_no_parameters_either(campaign):
+def test_grid_is_searched_again_without_newly_audited_faces(campaign):
     judge(campaign, 100)
     versions.fit_predictor()
     for share, searches in (("0.2", True), ("0.1", False), ("0.3", True)):
@@ -304,33 +305,33 @@ def test_the_audits_faces_choose_no_parameters_either(campaign):
 
 
 @pytest.mark.database
-def test_a_rollback_during_a_refit_ends_the_refitting(campaign, monkeypatch):
+def test_rollback_during_refit_stops_refitting(campaign, monkeypatch):
     judge(campaign, 60)
     first = versions.fit_predictor()
     versions.fit_predictor(grid=False)
     judge(campaign, 10)
 
     def never():
-        raise AssertionError("it went on")
+        raise AssertionError("refitting continued after the rollback")
 
-    left = while_it_fits(monkeypatch, lambda: rollback.roll_back(to=first.pk), never)
+    left = during_fits(monkeypatch, lambda: rollback.roll_back(to=first.pk), never)
     assert refitting.refit_while_labels_wait() == 1
     assert left == [never]
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {first.pk}
 
 
-def test_the_version_before_is_none_that_was_withdrawn(campaign):
+def test_default_rollback_skips_withdrawn_versions(campaign):
     judge(campaign, 60)
     first = versions.fit_predictor()
     bad = versions.fit_predictor(grid=False)
     rollback.roll_back()
     versions.fit_predictor(grid=False)
     assert rollback.roll_back() == first
-    assert rollback.roll_back(to=bad.pk) == bad  # one that is named can be had
+    assert rollback.roll_back(to=bad.pk) == bad  # a named version may be withdrawn
 
 
 @pytest.mark.database
-def test_a_campaign_asks_what_is_abstained_from_at_once_and_nothing_that_was_judged_since(campaign):
+def test_campaign_of_abstained_pairs_is_ranked_without_judged(campaign):
     judge(campaign, 60)
     versions.fit_predictor()
     Predictor.objects.update(least_margin=versions.ABSTAINS)
@@ -345,14 +346,14 @@ def test_a_campaign_asks_what_is_abstained_from_at_once_and_nothing_that_was_jud
     assert margins == sorted(margins)
 
 
-def test_the_page_promises_no_more_than_the_labels_keep(campaign, client):
+def test_versions_page_states_bound_of_current_labels(campaign, client):
     judge(campaign, 100)
     first = versions.fit_predictor()
     run("autolabel", "--max-error", "0.025")
     client.force_login(make_user(is_staff=True))
     page = client.get("/predictors").content.decode()
     assert "their error is at most 2.5%," in page
-    assert "another rule" not in page
+    assert "another policy" not in page
     rollback.roll_back(to=first.pk)
     page = client.get("/predictors").content.decode()
-    assert "fitted under another rule: <strong>all of its labels count" in page
+    assert "fitted under another policy: <strong>all of its labels count" in page

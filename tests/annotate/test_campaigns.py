@@ -63,7 +63,7 @@ def test_flags_name_careless_annotators_with_reason():
     assert set(reasons) == {10, 11, 12}
     assert "Chose the left image" in reasons[10]
     assert "mirrored repeats" in reasons[10]
-    assert "most of the others" in reasons[10]
+    assert "majority of the others" in reasons[10]
     assert "Chose the left" not in reasons[11]
     assert "too often" in reasons[11]
     assert reasons[12] == "200 of 200 answers came in under 0.7 s: nobody can compare two images that fast."

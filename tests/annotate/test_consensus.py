@@ -1,4 +1,4 @@
-"""Consensus of several annotators: the database's majority, planted truths, a second library."""
+"""Consensus among annotators, checked against the database's majority, planted truths and crowd-kit."""
 
 import json
 import uuid
@@ -20,9 +20,10 @@ from tests.support.factories import make_campaign, make_user
 
 
 def campaign_of(reliabilities, *, faces=60, sources="abcd", left=0.5, answered=1.0, cant_tell=0.1, seed=0):
-    """Votes on all pairs of the images of each face, and the true margin of each pair, in log-odds.
+    """Return votes on all pairs of each face's images, and the true margin of each pair in log-odds.
 
-    An annotator looks as often as the reliability says, or takes the left image as often as `left` says.
+    With the probability of their reliability, annotators answer by quality. Otherwise they choose the left image with
+    probability `left`.
     """
     random = np.random.default_rng(seed)
     given: list[Vote] = []
@@ -46,7 +47,7 @@ def campaign_of(reliabilities, *, faces=60, sources="abcd", left=0.5, answered=1
 
 
 def fitted(given) -> noisy.NoisyBradleyTerry:
-    """Images in the order of faces and sources."""
+    """Fit with the images in the order of faces and sources."""
     sides = [((one.face, one.first), (one.face, one.second)) for one in given]
     images = {image: number for number, image in enumerate(sorted({image for pair in sides for image in pair}))}
     return noisy.noisy_bradley_terry(
@@ -65,13 +66,13 @@ def vote(pair, face, first, second, choice, *, annotator=0, left_is_first=True) 
     return Vote(annotator, pair, face, "train", first, second, choice, "", left_is_first, None, False, None, PERSON)
 
 
-def right(found, margins) -> float:
-    """The share of pairs whose better image it names; half of those it leaves open."""
+def accuracy(found, margins) -> float:
+    """Return the share of pairs whose better image is found; an undecided pair counts half."""
     return float(np.mean([0.5 + np.sign(found.p_first[pair] - 0.5) * np.sign(margins[pair]) / 2 for pair in margins]))
 
 
 @pytest.mark.django_db
-def test_majority_is_what_the_database_counts():
+def test_majority_matches_database_view():
     people = [make_user() for _ in range(3)]
     campaign = make_campaign(faces=3, overlap=3, members=people)
     number = {pair: index for index, pair in enumerate(campaign.items.order_by("pair").values_list("pair", flat=True))}
@@ -97,13 +98,13 @@ def test_majority_is_what_the_database_counts():
     assert (found.details["votes"], found.details["pairs"], found.details["voters"]) == (27, 9, 3)
 
 
-def test_an_unknown_method_is_refused_with_the_known_ones():
+def test_unknown_method_error_lists_known_methods():
     with pytest.raises(ValueError, match="'mean'; choose one of majority, dawid-skene, bradley-terry"):
         consensus("mean", [])
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_which_image_is_first_changes_nothing_and_details_are_json(method):
+def test_order_of_images_is_irrelevant_and_details_are_json(method):
     given, _ = campaign_of((1, 0.8, 0.3), faces=10)
     other = {"first": "second", "second": "first", "cant_tell": "cant_tell"}
     swapped = [
@@ -118,16 +119,16 @@ def test_which_image_is_first_changes_nothing_and_details_are_json(method):
     assert all(0 <= p <= 1 for p in found.p_first.values())
 
 
-def test_weighing_annotators_beats_the_majority_when_few_of_them_look():
+def test_weighting_beats_majority_with_few_attentive_annotators():
     given, margins = campaign_of((1, 1, 0.15, 0.15, 0.1, 0.1, 0.1), faces=100)
-    shares = {method: right(consensus(method, given), margins) for method in METHODS}
+    shares = {method: accuracy(consensus(method, given), margins) for method in METHODS}
     # Three standard errors of a difference between two methods that differ in a tenth of the 600 pairs.
     margin = 3 * np.sqrt(0.1 / 600)
     assert shares["dawid-skene"] > shares["majority"] + margin
     assert shares["bradley-terry"] > shares["majority"] + margin
 
 
-def test_bradley_terry_finds_who_looks_who_does_not_and_who_always_goes_left():
+def test_bradley_terry_recovers_reliabilities_and_side_bias():
     planted = (1, 0.9, 0.7, 0.5, 0.1)
     given, _ = campaign_of(planted, faces=150, left=0.85)
     found = fitted(given)
@@ -135,14 +136,14 @@ def test_bradley_terry_finds_who_looks_who_does_not_and_who_always_goes_left():
     assert found.reliabilities[2:] == pytest.approx(sorted(found.reliabilities[2:], reverse=True))
     assert found.reliabilities[:2].min() > found.reliabilities[2] + 0.05
     assert found.reliabilities[-1] < 0.35
-    assert found.left[-1] == pytest.approx(0.85, abs=0.06)  # the others show their coin too seldom
+    assert found.left[-1] == pytest.approx(0.85, abs=0.06)  # the others answer at random too rarely
 
 
-def test_the_gradient_is_that_of_the_loss():
+def test_gradient_matches_finite_differences():
     random = np.random.default_rng(0)
     first, second = random.integers(0, 5, 80), random.integers(5, 10, 80)
-    coins = random.integers(2, size=(3, 80))
-    comparisons = noisy.Comparisons(first, second, random.integers(3, size=80), *coins)
+    answers = random.integers(2, size=(3, 80))
+    comparisons = noisy.Comparisons(first, second, random.integers(3, size=80), *answers)
     error = check_grad(
         lambda place: noisy.loss_and_gradient(place, comparisons, 10, 3)[0],
         lambda place: noisy.loss_and_gradient(place, comparisons, 10, 3)[1],
@@ -151,8 +152,8 @@ def test_the_gradient_is_that_of_the_loss():
     assert error < 1e-4
 
 
-def test_a_lone_vote_is_believed_as_far_as_the_prior_goes():
-    """Without a second annotator there is nothing to weigh by: every method follows the vote, none is sure of it."""
+def test_single_annotator_is_weighted_by_prior():
+    """Without a second annotator only the prior gives a weight: every method follows the vote, none with certainty."""
     given = [vote(1, 1, "a", "b", "first"), vote(2, 2, "a", "b", "cant_tell"), vote(3, 3, "a", "b", "second")]
     for method in ("dawid-skene", "bradley-terry"):
         found = consensus(method, given).p_first
@@ -160,8 +161,8 @@ def test_a_lone_vote_is_believed_as_far_as_the_prior_goes():
         assert (found[2], found[3]) == pytest.approx((0.5, 1 - found[1]), abs=1e-3)
 
 
-def test_bradley_terry_ranks_as_crowd_kit_does():
-    """Twenty images of one face, all against all."""
+def test_bradley_terry_ranks_like_crowd_kit():
+    """Compare on all pairs of twenty images of one face."""
     given, _ = campaign_of((1, 0.9, 0.7, 0.5, 0.1), faces=1, sources="abcdefghijklmnopqrst", cant_tell=0)
     rows = []
     for one in given:

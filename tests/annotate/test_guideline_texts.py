@@ -1,4 +1,4 @@
-"""Texts of leads in Markdown, as annotators see them."""
+"""Rendering of leads' Markdown texts for annotators."""
 
 import re
 
@@ -25,7 +25,7 @@ HARMFUL = """
 
 @pytest.fixture
 def page():
-    """The part of the guideline's page that shows a text."""
+    """A function that sets the guideline and returns its rendered HTML."""
     person = make_user()
     campaign = make_campaign(faces=1, members=[person])
     client = Client()
@@ -39,7 +39,7 @@ def page():
     return shown
 
 
-def test_plain_texts_render_as_paragraphs_and_emphasis(page):
+def test_text_renders_as_paragraphs_emphasis_and_lists(page):
     assert page("Judge what you see. **Look** *closely*.") == (
         "<p>Judge what you see. <strong>Look</strong> <em>closely</em>.</p>"
     )
@@ -48,13 +48,13 @@ def test_plain_texts_render_as_paragraphs_and_emphasis(page):
     )
 
 
-def test_code_shows_its_characters_once_escaped(page):
+def test_code_is_escaped_once(page):
     assert page("`a < b && c`") == "<p><code>a &lt; b &amp;&amp; c</code></p>"
     assert page('```html\n<b class="x">\n```') == '<pre><code>&lt;b class="x"&gt;\n</code></pre>'
     assert page("text\n\n    1 < 2") == "<p>text</p>\n<pre><code>1 &lt; 2\n</code></pre>"
 
 
-def test_quotes_and_tables_render(page):
+def test_quotes_and_tables_are_rendered(page):
     assert page("> as the paper says") == "<blockquote>\n<p>as the paper says</p>\n</blockquote>"
     table = page("| rule | first |\n|---|--:|\n| a\\|b | `1` |").replace("\n", "")
     assert table == (
@@ -63,7 +63,7 @@ def test_quotes_and_tables_render(page):
     )
 
 
-def test_links_of_the_web_mail_and_this_site_are_kept(page):
+def test_web_mail_and_site_links_are_kept(page):
     for address in (
         "https://example.org/a?b=c",
         "http://example.org",
@@ -75,7 +75,7 @@ def test_links_of_the_web_mail_and_this_site_are_kept(page):
     assert page("![tool](/static/icon.svg)") == '<p><img src="/static/icon.svg" alt="tool"></p>'
 
 
-def test_scripts_styles_and_foreign_images_are_harmless(page):
+def test_scripts_styles_and_foreign_images_are_neutralised(page):
     shown = page(HARMFUL)
     assert set(re.findall(r"<[^>]*>", shown)) == {
         "<p>", "</p>", '<a rel="noopener noreferrer">', "</a>", '<img alt="g">', '<img alt="h">', '<img alt="i">',

@@ -84,22 +84,22 @@ def test_page_ranks_restorers_by_people_and_scorers(campaign, lead):
     best = board.standings[0]
     assert best.by_face.rank == (1, 1)
     assert best.by_face.strength[0] <= best.strength <= best.by_face.strength[1]
-    assert best.by_annotator.why == "2 annotators: an interval needs 5"
+    assert best.by_annotator.why == "2 annotators: an interval needs at least 5"
     scorers = {scorer.name: scorer for scorer in board.scorers}
     assert scorers["metric-psnr"].ranks == dict(zip(ORDER, (1, 2, 3), strict=True))
     assert scorers["metric-niqe"].ranks == dict(zip(ORDER, (3, 2, 1), strict=True))  # lower is better
     assert scorers["metric-niqe"].kendall == scorers["metric-niqe"].spearman == pytest.approx(-1)
     assert (scorers["frm-one"].pairs, scorers["frm-one"].of) == (9, 18)
     assert scorers["frm-one"].kendall == pytest.approx(1)
-    assert "3 restorers only" in scorers["frm-one"].caution
+    assert "only 3 restorers" in scorers["frm-one"].caution
     assert scorers["svm"].pairs == 0
     assert "fit_predictor" in scorers["svm"].note
     assert "manage.py score --metrics ssim" in scorers["metric-ssim"].note
-    assert (board.face_triads.circles, board.face_triads.threes) == (0, 4)  # on two faces the best two tie
+    assert (board.face_triads.intransitive, board.face_triads.decided) == (0, 4)  # on two faces the best two tie
     page = response.content.decode()
     assert "9 of 18" in page
-    assert "No interval by annotator: 2 annotators: an interval needs 5." in page
-    assert "No vote goes against the order" in page
+    assert "No interval by annotator: 2 annotators: an interval needs at least 5." in page
+    assert "No vote contradicts the order" in page
     assert "SIMULATED" not in page
     assert "nan" not in page.lower().replace("annotator", "")
     assert 'href="/leaderboard"' in lead.get("/").content.decode()
@@ -134,7 +134,7 @@ def test_filter_by_annotator_and_invalid_filters(campaign, lead):
     board = lead.get(f"/leaderboard?annotator={bob.pk}").context["board"]
     assert (board.votes, board.annotators, board.filters) == (18, 1, "1 chosen annotator")
     assert [row.title for row in board.standings] == ["dat-light", "realesrgan-x4plus", "lanczos"]
-    assert "Not within 10% of the votes" in board.sensitivities[0].words
+    assert "Dropping up to 10% of the votes" in board.sensitivities[0].words
     for query in ("split=none", "campaign=none", "annotator=x"):
         assert lead.get(f"/leaderboard?{query}").status_code == 400
         assert lead.get(f"/leaderboard.csv?{query}").status_code == 400
@@ -151,7 +151,7 @@ def test_files_contain_no_names_and_match_command(campaign, lead, tmp_path):
     rows = {(row["item"], row["figure"]): row for row in csv.DictReader(io.StringIO(files["csv"].read_text()))}
     strongest = rows[ORDER[0], "strength, interval by face"]
     assert float(strongest["low"]) <= float(strongest["value"]) <= float(strongest["high"])
-    assert rows[ORDER[0], "strength, interval by annotator"]["note"] == "2 annotators: an interval needs 5"
+    assert rows[ORDER[0], "strength, interval by annotator"]["note"] == "2 annotators: an interval needs at least 5"
     assert rows["PSNR (dB)", "Kendall's tau-b"]["value"] == "1.0"
     assert rows["SVM", "Kendall's tau-b"]["value"] == ""
     latex = squeezed(files["tex"].read_text())

@@ -75,7 +75,7 @@ def test_paused_campaign_shows_message(client, campaign):
 
 def test_live_panel_shows_errors(client, campaign):
     page = client.get("/campaigns/faces/live").content.decode()
-    assert "has not learned yet" in page
+    assert "has not been fitted yet" in page
     Predictor.objects.create(status="failed", error="OSError: No space left on device")
     RefitRequest.objects.filter(pk=1).update(note="7 judged pairs of 4 faces; the predictor needs more.")
     StageRun.objects.create(stage="demo", state="failed", total=48, done=4, error="MissingAsset: yunet")

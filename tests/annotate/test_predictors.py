@@ -1,4 +1,4 @@
-"""From judgements to a fitted predictor to a label on every other pair."""
+"""Fits of the predictor on judgements, and its labels of all other pairs."""
 
 import uuid
 
@@ -18,7 +18,7 @@ METRICS = ("ssim", "psnr", "lpips", "niqe")
 
 @pytest.fixture
 def campaign():
-    """40 faces, 120 contested pairs; an image is better the higher its `lpips` (the names mean nothing here)."""
+    """40 faces, 120 contested pairs; the image with the higher `lpips` is better (metric names are arbitrary here)."""
     person = make_user("ann")
     campaign = make_campaign(slug="faces", faces=40, members=[person])
     random = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def judge(campaign, count: int) -> None:
 
 
 @pytest.mark.database
-def test_people_label_some_and_the_svm_all_others(campaign):
+def test_svm_labels_all_unjudged_pairs(campaign):
     judge(campaign, 60)
     version = versions.fit_predictor()
     assert (version.status, version.labels, version.pairs_labelled) == ("ready", 60, 60)
@@ -62,7 +62,7 @@ def test_people_label_some_and_the_svm_all_others(campaign):
 
 
 @pytest.mark.database
-def test_a_new_version_replaces_the_old_labels_and_only_when_complete(campaign):
+def test_new_version_replaces_labels_only_when_complete(campaign):
     judge(campaign, 40)
     first = versions.fit_predictor()
     judge(campaign, 20)
@@ -71,7 +71,7 @@ def test_a_new_version_replaces_the_old_labels_and_only_when_complete(campaign):
     assert not second.grid_searched
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {second.pk}
     assert Preference.objects.filter(origin="svm").count() == 60
-    # A version killed before it was ready is not seen.
+    # Labels of a version killed before it was ready do not count.
     killed = Predictor.objects.create()
     AutoLabel.objects.create(predictor=killed, pair=Pair.objects.filter(kind="contested").first(), p_first=0.123)
     assert not Preference.objects.filter(p_first=0.123).exists()
@@ -81,7 +81,7 @@ def test_a_new_version_replaces_the_old_labels_and_only_when_complete(campaign):
     assert set(AutoLabel.objects.values_list("predictor", flat=True)) == {third.pk}
 
 
-def test_gold_and_test_faces_never_train(campaign):
+def test_gold_and_test_faces_are_not_trained_on(campaign):
     Face.objects.filter(pk__in=Face.objects.values("pk")[:20]).update(split="gold")
     judge(campaign, 120)
     trained = Pair.objects.filter(kind="contested", face__split="train").count()
@@ -89,7 +89,7 @@ def test_gold_and_test_faces_never_train(campaign):
 
 
 @pytest.mark.database
-def test_refit_runs_once_for_many_answers_and_says_why_it_waits(campaign):
+def test_refit_runs_once_for_many_answers_or_states_why_not(campaign):
     judge(campaign, 6)
     assert refitting.refit_while_labels_wait() == 0
     assert "Judged pairs: 6," in RefitRequest.objects.get().note
@@ -103,7 +103,7 @@ def test_refit_runs_once_for_many_answers_and_says_why_it_waits(campaign):
     assert Predictor.objects.order_by("-pk").first().labels == 45
 
 
-def test_a_refit_that_fails_says_so_in_words(campaign, settings, tmp_path):
+def test_failed_refit_stores_reason(campaign, settings, tmp_path):
     judge(campaign, 40)
     settings.PREDICTOR_ROOT = tmp_path / "file"
     settings.PREDICTOR_ROOT.write_text("not a folder")
@@ -114,7 +114,7 @@ def test_a_refit_that_fails_says_so_in_words(campaign, settings, tmp_path):
     assert RefitRequest.objects.get().running_until is None
 
 
-def test_pairs_that_come_later_are_labelled_by_the_saved_predictor(campaign):
+def test_later_pairs_are_labelled_by_saved_predictor(campaign):
     judge(campaign, 60)
     versions.fit_predictor()
     AutoLabel.objects.filter(pk__in=AutoLabel.objects.values("pk")[:25]).delete()
@@ -124,7 +124,7 @@ def test_pairs_that_come_later_are_labelled_by_the_saved_predictor(campaign):
     assert Preference.objects.filter(origin="svm").count() == 60
 
 
-def test_a_metric_joins_once_judged_pairs_have_it_and_unscored_pairs_are_left_out(campaign):
+def test_incomplete_metrics_and_unscored_pairs_are_left_out(campaign):
     judge(campaign, 60)
     last = Face.objects.order_by("-pk").first()
     Score.objects.filter(candidate__face=last).delete()
@@ -138,7 +138,7 @@ def test_a_metric_joins_once_judged_pairs_have_it_and_unscored_pairs_are_left_ou
     assert last.pk not in labelled
 
 
-def test_too_few_labels(campaign):
+def test_too_few_labels_raise_error_and_store_no_version(campaign):
     judge(campaign, 3)
     with pytest.raises(svm.TooFewLabels, match="Judged pairs: 3,"):
         versions.fit_predictor()

@@ -93,11 +93,11 @@ def test_intervals_by_face_have_nominal_coverage():
     assert inside / trials == pytest.approx(0.95, abs=margin)
     assert naive / trials < 0.95 - margin
     assert intervals(make_ballots([(0, 1, 1, face) for face in range(9)], 2), np.arange(9), "faces")[0].why == (
-        "every draw of faces gives the same strength, which tells nothing of its spread"
+        "every draw of faces gives the same strength"
     )
     few = intervals(cast, cast.annotators, "annotators")
     assert few[0].strength is None
-    assert few[0].why == "2 annotators: an interval needs 5"
+    assert few[0].why == "2 annotators: an interval needs at least 5"
 
 
 def test_limitations_name_groups_and_undisputed_order():
@@ -106,7 +106,7 @@ def test_limitations_name_groups_and_undisputed_order():
     apart = limitations(names, make_ballots([(0, 1, 1), (3, 2, 1)], 4).wins())
     assert apart[0].startswith("No vote connects these groups: A, B; C, D.")
     never = limitations(names, make_ballots([(0, 1, 1), (0, 2, 1), (1, 2, 0.5), (3, 0, 1)], 4).wins())
-    assert never[0].startswith("No vote goes against the order D over A over B and C.")
+    assert never[0].startswith("No vote contradicts the order D over A over B and C.")
 
 
 def test_intransitive_triads_need_three_decided_pairs():
@@ -123,17 +123,17 @@ def test_intransitive_triads_need_three_decided_pairs():
     ]
     cast = make_ballots(votes)
     by_face, by_annotator = triads(cast, cast.faces), triads(cast, cast.annotators, cast.faces)
-    assert (by_face.circles, by_face.threes) == (1, 2)
-    assert (by_annotator.circles, by_annotator.threes) == (2, 4)
+    assert (by_face.intransitive, by_face.decided) == (1, 2)
+    assert (by_annotator.intransitive, by_annotator.decided) == (2, 4)
     assert by_annotator.interval == pytest.approx((0.150, 0.850), abs=1e-3)  # Wilson's of 2 in 4
-    assert "coins would make 25%" in by_face.words
+    assert "25% are expected by chance" in by_face.words
     random = np.random.default_rng(0)
     restorer_pairs = [(one, other) for one in range(5) for other in range(one)]
     coins = make_ballots(
         [(*restorer_pair, random.integers(2), face) for face in range(400) for restorer_pair in restorer_pairs], 5
     )
     found = triads(coins, coins.faces)
-    assert found.threes == 400 * 10
+    assert found.decided == 400 * 10
     assert found.share == pytest.approx(1 / 4, abs=3 * np.sqrt(0.25 * 0.75 / 4000))
 
 
@@ -164,7 +164,7 @@ def test_dropped_votes_reverse_order_and_one_fewer_does_not(seed):
     assert any(pair.dropped for pair in found)
     for pair in found:
         if pair.dropped is None:
-            assert "Not within 10% of the votes" in pair.words
+            assert "Dropping up to 10% of the votes" in pair.words
             continue
         upper, lower = cast.restorers.index(pair.upper), cast.restorers.index(pair.lower)
         without = fit(dropped_from(cast, pair.dropped).wins())
@@ -205,5 +205,5 @@ def test_rank_correlations_match_scipy_or_state_reason():
     assert found.kendall == pytest.approx(7 / np.sqrt(10 * 9))
     assert found.spearman == pytest.approx(np.corrcoef([1, 2, 3, 4, 5], [2, 1, 3, 4.5, 4.5])[0, 1])
     assert found.why == ""
-    assert "3 restorers only" in rank_correlation(one[:3], other[:3]).why
-    assert rank_correlation(one, np.zeros(6)).why == "one of the rankings has all restorers tied"
+    assert "only 3 restorers" in rank_correlation(one[:3], other[:3]).why
+    assert rank_correlation(one, np.zeros(6)).why == "all restorers are tied in one of the rankings"

@@ -1,4 +1,4 @@
-"""Agreement and accuracy of annotators: published examples, second libraries, planted truths."""
+"""Agreement and accuracy of annotators, checked against published examples, other libraries and planted truths."""
 
 import krippendorff
 import numpy as np
@@ -14,7 +14,7 @@ from annotate.statistics.dawid_skene import dawid_skene
 
 
 def from_sheet(sheet, faces=None) -> Answers:
-    """sheet (pairs, annotators) of choices, -1 for none; each pair is of a face of its own unless told."""
+    """Convert a sheet (pairs, annotators) of choices, -1 for none. By default each pair has its own face."""
     sheet = np.asarray(sheet)
     pair, annotator = np.nonzero(sheet >= 0)
     faces = np.arange(len(sheet)) if faces is None else np.asarray(faces)
@@ -22,7 +22,7 @@ def from_sheet(sheet, faces=None) -> Answers:
 
 
 def simulated(accuracies, *, faces=60, seed=0, cant_tell=0.1, answered=1.0):
-    """Three pairs a face; the better image of each and the answers of annotators who are so often right."""
+    """Return the better image of each of three pairs per face, and answers of annotators with these accuracies."""
     random = np.random.default_rng(seed)
     shape = (3 * faces, len(accuracies))
     better = random.integers(2, size=shape[0])
@@ -32,7 +32,7 @@ def simulated(accuracies, *, faces=60, seed=0, cant_tell=0.1, answered=1.0):
     return better, from_sheet(sheet, np.arange(shape[0]) // 3)
 
 
-def test_krippendorffs_four_observers():
+def test_krippendorff_alpha_matches_published_example():
     """Krippendorff (2011), section C: alpha for nominal data is .743."""
     rows = ("1 2 3 3 2 1 4 1 2 . . .", "1 2 3 3 2 2 4 1 2 5 . 3", ". 3 3 3 2 3 4 2 2 5 1 .", "1 2 3 3 2 4 4 1 2 5 1 .")
     sheet = np.array([[-1 if value == "." else int(value) for value in row.split()] for row in rows]).T
@@ -42,8 +42,8 @@ def test_krippendorffs_four_observers():
     assert found.count == 11
 
 
-def test_fourteen_raters_on_ten_subjects():
-    """The worked example of Fleiss' kappa: .210."""
+def test_fleiss_kappa_matches_published_example():
+    """Fourteen raters on ten subjects: kappa is .210."""
     table = """0 0 0 0 14  0 2 6 4 2  0 0 3 5 6  0 3 9 2 0  2 2 8 1 1  7 7 0 0 0  3 2 6 3 0  2 5 3 2 2  6 5 2 1 0
         0 2 2 3 7"""
     table = np.array(table.split(), int).reshape(10, 5)
@@ -52,26 +52,27 @@ def test_fourteen_raters_on_ten_subjects():
     assert found.value == pytest.approx(fleiss_kappa(table))
 
 
-def test_fleiss_counts_every_pair_the_same_whatever_its_number_of_answers():
-    """Of two pairs both answers are first; of three, one is: agreement (1 + 1/3) / 2, chance (2/3)^2 + (1/3)^2."""
+def test_fleiss_kappa_weights_pairs_equally():
+    """Two answers, both first, on one pair; one first of three on the other: agreement (1 + 1/3) / 2, chance
+    (2/3)^2 + (1/3)^2."""
     assert agreement_coefficients.fleiss_kappa(from_sheet([[0, 0, -1], [0, 1, 1], [0, -1, -1]])).value == pytest.approx(
         0.25
     )
 
 
-def test_two_readers_of_fifty_proposals():
-    """The worked example of Cohen's kappa: .40, at 35 of 50 agreed."""
+def test_cohen_kappa_matches_published_example():
+    """Two readers agree on 35 of 50 proposals: kappa is .40."""
     sheet = np.repeat([[0, 0], [0, 1], [1, 0], [1, 1]], [20, 5, 10, 15], axis=0)
     annotator_pair = agreement_coefficients.cohen_kappas(from_sheet(sheet))[0, 1]
     assert annotator_pair.share.value == pytest.approx(0.7)
     assert annotator_pair.kappa.value == pytest.approx(0.4)
     assert annotator_pair.kappa.count == 50
-    # Faces of one pair each: the interval is that of independent pairs (Cohen 1960, the standard error of kappa).
+    # With one pair per face, pairs are independent (Cohen 1960, the standard error of kappa).
     half = 1.96 * np.sqrt(0.7 * 0.3 / 50) / 0.5
     assert (annotator_pair.kappa.high - annotator_pair.kappa.low) / 2 == pytest.approx(half, rel=0.15)
 
 
-def test_other_libraries_say_the_same_of_answers_with_gaps():
+def test_coefficients_match_libraries_with_missing_answers():
     _, answers = simulated((0.9, 0.8, 0.7, 0.6), cant_tell=0.2, answered=0.7)
     sheet = np.full((180, 4), np.nan)
     sheet[answers.pairs, answers.annotators] = answers.choices
@@ -90,7 +91,7 @@ def test_other_libraries_say_the_same_of_answers_with_gaps():
     assert agreement_coefficients.share(answers).value == pytest.approx(weighted)
 
 
-def test_what_is_undefined_is_told_in_words():
+def test_undefined_coefficients_state_reason():
     alone, apart = from_sheet([[0], [1]]), from_sheet([[0, -1], [-1, 1]])
     alike = from_sheet(np.zeros((6, 2), int))
     for function in (
@@ -113,16 +114,16 @@ def test_what_is_undefined_is_told_in_words():
         annotator_pair.kappa,
     ):
         assert (found.value, found.low, found.count) == (None, None, 6)
-        assert "always gave the same answer" in found.why
+        assert "all answers are the same" in found.why
     assert (annotator_pair.share.value, annotator_pair.share.low) == (1, None)
-    assert "tells nothing of its spread" in annotator_pair.share.why
+    assert "every draw of faces gives the same value" in annotator_pair.share.why
     twice = Answers(np.array([7, 7]), np.array([1, 1]), np.array([3, 3]), np.array([0, 1]))
     with pytest.raises(ValueError, match="Annotator 3 answered pair 7 more than once"):
         agreement_coefficients.share(twice)
 
 
-def test_intervals_cover_the_truth_at_their_rate_when_faces_differ():
-    """On half of the faces all are right in .95 of the pairs, on the others in .6; either image is as often better."""
+def test_intervals_reach_nominal_coverage_when_faces_differ():
+    """Annotators are right in 95% of the pairs on half of the faces, and in 60% on the others."""
     right = np.array([0.95, 0.6])
     share = (right**2 + (1 - right) ** 2).mean()
     kappa = 2 * share - 1
@@ -143,7 +144,7 @@ def test_intervals_cover_the_truth_at_their_rate_when_faces_differ():
     assert (covered / times >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / times) - 0.01).all()
 
 
-def test_agreement_by_group():
+def test_by_group_splits_answers_by_label():
     answers = from_sheet([[0, 0], [0, 0], [0, 1], [1, 1]])
     found = agreement_coefficients.by_group(
         answers, [("lanczos", "easy" if pair < 2 else "hard") for pair in answers.pairs], agreement_coefficients.share
@@ -156,8 +157,8 @@ def test_agreement_by_group():
         agreement_coefficients.by_group(answers, ["one"], agreement_coefficients.share)
 
 
-def test_dawid_skene_finds_planted_accuracies_within_its_intervals():
-    """Among them one who answers at random and one who turns everything round."""
+def test_dawid_skene_intervals_cover_planted_accuracies():
+    """One annotator answers at random, and one mostly wrong."""
     planted, times = np.array([0.92, 0.85, 0.8, 0.7, 0.5, 0.2]), 100
     covered, found = np.zeros(len(planted)), np.zeros((times, len(planted)))
     for seed in range(times):
@@ -169,7 +170,7 @@ def test_dawid_skene_finds_planted_accuracies_within_its_intervals():
 
 
 @pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
-def test_dawid_skene_agrees_with_crowd_kit():
+def test_dawid_skene_matches_crowd_kit():
     better, answers = simulated((0.9, 0.85, 0.8, 0.7, 0.6, 0.5), faces=100, cant_tell=0)
     swapped = {"task": answers.pairs + 300, "worker": answers.annotators, "label": 1 - answers.choices}
     given = {"task": answers.pairs, "worker": answers.annotators, "label": answers.choices}
@@ -184,35 +185,35 @@ def test_dawid_skene_agrees_with_crowd_kit():
     assert 0 < p_first.min() < p_first.max() < 1
 
 
-@pytest.mark.parametrize(("liars", "met_at_once"), [(2, True), (3, False)])
-def test_dawid_skene_takes_most_annotators_to_be_better_than_chance(liars, met_at_once):
-    """Some turn everything round and answered most pairs among themselves; seven others met them on a few."""
+@pytest.mark.parametrize(("liars", "same_pairs"), [(2, True), (3, False)])
+def test_dawid_skene_assumes_most_annotators_beat_chance(liars, same_pairs):
+    """Always-wrong annotators answer all pairs; each of seven honest ones shares only a few pairs with them."""
     random = np.random.default_rng(0)
     better = random.integers(2, size=300)
     honest = np.where(random.random((300, 7)) < 0.95, better[:, None], 1 - better[:, None])
     pairs = np.arange(300)[:, None]
-    met = pairs < 40 if met_at_once else pairs // 30 == np.arange(7)
-    sheet = np.hstack([np.tile(1 - better[:, None], liars), np.where(met, honest, -1)])
+    shared = pairs < 40 if same_pairs else pairs // 30 == np.arange(7)
+    sheet = np.hstack([np.tile(1 - better[:, None], liars), np.where(shared, honest, -1)])
     found = dawid_skene(from_sheet(sheet))
     assert max(found.weights[who] for who in range(liars)) < 0.1
     assert min(found.weights[who] for who in range(liars, liars + 7)) > 0.8
     assert all((p > 0.5) == (better[pair] == 0) for pair, p in found.p_first.items())
 
 
-def test_accuracy_that_the_answers_do_not_settle_is_told_in_words():
+def test_unidentified_accuracy_states_reason():
     sheet = np.full((30, 6), -1)
     sheet[:, 0] = 0
-    sheet[:20, 1] = [0, 0, 0, 1] * 5  # two who meet, and no third
-    sheet[20:, 2] = 1  # meets the first only
+    sheet[:20, 1] = [0, 0, 0, 1] * 5  # shares pairs with annotator 0 only
+    sheet[20:, 2] = 1  # shares pairs with annotator 0 only
     sheet[:, 3] = 2  # never decides
     sheet = np.concatenate([sheet, np.full((5, 6), -1)])
-    sheet[30:, 4] = 1  # meets nobody
+    sheet[30:, 4] = 1  # shares pairs with nobody
     found = dawid_skene(from_sheet(sheet))
     assert all(found.accuracy[who].value is None for who in range(5))
     assert "three annotators" in found.accuracy[0].why
     assert "three annotators" in found.accuracy[4].why
     assert "never decided" in found.accuracy[3].why
-    # Their answers still count, as much as the prior believes them.
+    # Their answers still count, weighted by the prior.
     assert found.p_first[34] == pytest.approx(0.2, abs=1e-5)
     assert found.p_first[0] > found.p_first[3]
     assert dawid_skene(from_sheet(np.full((3, 2), 2))).p_first == {0: 0.5, 1: 0.5, 2: 0.5}

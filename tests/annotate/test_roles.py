@@ -1,4 +1,4 @@
-"""Annotator, lead, admin: each sees and does only what it may; what was done cannot be edited."""
+"""Permissions of annotators, leads and admins, and the append-only audit log."""
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -9,16 +9,16 @@ from annotate.models import AuditEntry, User
 from tests.support.factories import PASSWORD, make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
-OF_ALL = ("campaign_new", "campaign_count", "preference_counts", "runs", "leaderboard", "predictors")
-OF_ONE = ("campaign", "campaign_live", "study_report", "agreement")
+SITE_PAGES = ("campaign_new", "campaign_count", "preference_counts", "runs", "leaderboard", "predictors")
+CAMPAIGN_PAGES = ("campaign", "campaign_live", "study_report", "agreement")
 
 
 def addresses(campaign) -> list[str]:
-    return [*map(reverse, OF_ALL), *(reverse(name, args=[campaign.slug]) for name in OF_ONE)]
+    return [*map(reverse, SITE_PAGES), *(reverse(name, args=[campaign.slug]) for name in CAMPAIGN_PAGES)]
 
 
 @pytest.mark.parametrize("guest", [False, True], ids=["annotator", "guest"])
-def test_annotators_are_kept_out_of_every_page_and_action_of_leads(client, guest):
+def test_annotators_are_refused_leads_pages_and_actions(client, guest):
     campaign, person = make_campaign(kind="study"), make_user(guest=guest)
     campaign.memberships.create(annotator=person)
     client.force_login(person)
@@ -31,7 +31,7 @@ def test_annotators_are_kept_out_of_every_page_and_action_of_leads(client, guest
     assert "For the lead" not in client.get("/").content.decode()
 
 
-def test_a_lead_looks_at_everything_and_edits_texts_but_no_labels(client):
+def test_lead_views_everything_and_edits_only_texts(client):
     campaign, lead = make_campaign(), make_user("lead", is_staff=True)
     client.force_login(lead)
     assert {client.get(address).status_code for address in addresses(campaign)[:6]} == {200}
@@ -54,7 +54,7 @@ def test_a_lead_looks_at_everything_and_edits_texts_but_no_labels(client):
     assert (entry.actor, entry.details) == (lead, {"guideline": ["", "Look at the *eyes*."]})
 
 
-def test_a_lead_adds_annotators_and_resets_their_passwords_but_makes_no_leads(client):
+def test_lead_adds_annotators_and_resets_only_their_passwords(client):
     lead, ann, other = make_user("lead", is_staff=True), make_user("ann"), make_user("other", is_staff=True)
     client.force_login(lead)
     added = {"username": "bob", "password1": "eyes-and-hair-9", "password2": "eyes-and-hair-9"}
@@ -69,7 +69,7 @@ def test_a_lead_adds_annotators_and_resets_their_passwords_but_makes_no_leads(cl
     client.post(f"/admin/annotate/user/{ann.pk}/password/", new)
     ann.refresh_from_db()
     assert ann.check_password("skin-and-pores-7")
-    hidden = make_user("hidden", is_superuser=True)  # an admin who is kept out of the admin pages is one all the same
+    hidden = make_user("hidden", is_superuser=True)  # an admin without access to the admin pages
     for person in (other, lead, hidden):
         refused = client.post(f"/admin/annotate/user/{person.pk}/password/", new)
         assert refused.status_code == 403
@@ -80,7 +80,7 @@ def test_a_lead_adds_annotators_and_resets_their_passwords_but_makes_no_leads(cl
 
 
 @pytest.mark.database
-def test_only_an_admin_changes_roles_and_it_is_logged(client):
+def test_admin_changes_role_and_change_is_logged(client):
     boss, ann = make_user("boss", is_staff=True, is_superuser=True), make_user("ann")
     client.force_login(boss)
     change = f"/admin/annotate/user/{ann.pk}/change/"
@@ -94,7 +94,7 @@ def test_only_an_admin_changes_roles_and_it_is_logged(client):
 
 
 @pytest.mark.database
-def test_the_audit_log_cannot_be_edited_or_shortened_from_the_application():
+def test_audit_log_rejects_changes_and_deletions():
     entry = audit_log.record(actor=None, action="pause", target="campaign faces")
     for change in (
         lambda: AuditEntry.objects.filter(pk=entry.pk).update(action="reopen"),

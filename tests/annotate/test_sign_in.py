@@ -1,4 +1,4 @@
-"""Guessing passwords is slowed down wherever one can sign in, and no response reveals anything."""
+"""Limits on password guessing, on the sign-in page and in the API; no response reveals which names exist."""
 
 import json
 import re
@@ -15,15 +15,15 @@ from tests.support.factories import PASSWORD, make_user
 from tests.support.servers import POSTGRES_HINT, Deployment, has_postgres
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="\w+"')
-PAGE, DOOR = "/accounts/login/", "/api/v1/token"
+PAGE, API = "/accounts/login/", "/api/v1/token"
 
 
 def try_page(name: str, password: str = "wrong", **extra):
     return Client(**extra).post(PAGE, {"username": name, "password": password})
 
 
-def try_door(name: str, password: str = "wrong", **extra):
-    return Client(**extra).post(DOOR, {"username": name, "password": password}, content_type="application/json")
+def try_api(name: str, password: str = "wrong", **extra):
+    return Client(**extra).post(API, {"username": name, "password": password}, content_type="application/json")
 
 
 def later(minutes: float) -> None:
@@ -32,9 +32,9 @@ def later(minutes: float) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("attempt", [try_page, try_door])
+@pytest.mark.parametrize("attempt", [try_page, try_api])
 @pytest.mark.database
-def test_after_five_wrong_passwords_the_right_one_is_refused_too_until_time_has_passed(attempt):
+def test_five_wrong_passwords_block_right_one_for_five_minutes(attempt):
     make_user("ann")
     answers = [attempt("ann") for _ in range(5)]
     assert {answer.status_code for answer in answers} <= {200, 401}
@@ -43,16 +43,16 @@ def test_after_five_wrong_passwords_the_right_one_is_refused_too_until_time_has_
         assert refused.status_code == 429
         assert 290 <= int(refused["Retry-After"]) <= 300
         assert b"Wait 5 minutes" in refused.content
-    other_door = try_door if attempt is try_page else try_page
-    assert other_door("ann", PASSWORD).status_code == 429  # one count for both
-    assert attempt("ann", PASSWORD, REMOTE_ADDR="10.0.0.9").status_code in (200, 302)  # at home nothing is locked
+    other = try_api if attempt is try_page else try_page
+    assert other("ann", PASSWORD).status_code == 429  # page and API share one count
+    assert attempt("ann", PASSWORD, REMOTE_ADDR="10.0.0.9").status_code in (200, 302)  # other addresses are not blocked
     later(5.1)
     assert attempt("ann", PASSWORD).status_code in (200, 302)
     assert not FailedSignIn.objects.exists()
 
 
 @pytest.mark.django_db
-def test_one_who_remembers_in_time_starts_anew():
+def test_right_password_resets_count():
     make_user("ann")
     for _ in range(3):
         for _ in range(4):
@@ -61,9 +61,9 @@ def test_one_who_remembers_in_time_starts_anew():
 
 
 @pytest.mark.django_db
-def test_unknown_and_known_names_get_the_same_words_and_the_same_limit():
+def test_unknown_name_gets_same_response_and_limit():
     make_user("ann")
-    for attempt in (try_page, try_door):
+    for attempt in (try_page, try_api):
         texts = [CSRF.sub("", attempt(name).content.decode()) for name in ("ann", "nobody")]
         assert texts[0] == texts[1]
         assert "wrong" in texts[0]
@@ -73,7 +73,7 @@ def test_unknown_and_known_names_get_the_same_words_and_the_same_limit():
 
 
 @pytest.mark.django_db
-def test_many_names_from_one_address_and_one_name_from_many_addresses():
+def test_limits_apply_per_address_and_per_name():
     for number in range(30):
         assert try_page(f"name{number}").status_code == 200
     assert try_page("name31").status_code == 429
@@ -81,14 +81,14 @@ def test_many_names_from_one_address_and_one_name_from_many_addresses():
         assert try_page("ann", REMOTE_ADDR=f"10.0.1.{number}").status_code == 200
     assert try_page("ann", REMOTE_ADDR="10.0.2.1").status_code == 429
     assert try_page("ben", REMOTE_ADDR="10.0.2.1").status_code == 200
-    # Who has one address of an IPv6 network has all of them.
+    # All addresses of an IPv6 /64 network count as one.
     for number in range(5):
         try_page("eve", REMOTE_ADDR=f"2001:db8::{number}")
     assert try_page("eve", REMOTE_ADDR="2001:db8::9").status_code == 429
 
 
 @pytest.mark.django_db
-def test_a_lock_is_told_once_by_id_and_nothing_is_stored_in_clear():
+def test_lock_is_logged_once_without_clear_names_or_addresses():
     person = make_user("ann")
     for _ in range(9):
         try_page("ann", REMOTE_ADDR="10.1.2.3")
@@ -100,11 +100,11 @@ def test_a_lock_is_told_once_by_id_and_nothing_is_stored_in_clear():
     assert FailedSignIn.objects.count() == 5
     later(11)
     try_page("ben")
-    assert FailedSignIn.objects.count() == 1  # the old ones were swept away
+    assert FailedSignIn.objects.count() == 1  # expired ones are deleted
 
 
 @pytest.mark.django_db
-def test_only_our_own_proxy_is_believed_about_addresses(settings):
+def test_forwarded_address_is_trusted_only_behind_proxy(settings):
     def from_hops(hops: str) -> int:
         return try_page("ann", HTTP_X_FORWARDED_FOR=hops).status_code
 
@@ -115,26 +115,26 @@ def test_only_our_own_proxy_is_believed_about_addresses(settings):
 
 
 @pytest.mark.django_db
-def test_the_admin_has_no_door_of_its_own():
+def test_admin_sign_in_redirects_to_sign_in_page():
     answer = Client().post("/admin/login/?next=/admin/annotate/item/", {"username": "ann", "password": PASSWORD})
     assert (answer.status_code, answer["Location"]) == (302, f"{PAGE}?next=%2Fadmin%2Fannotate%2Fitem%2F")
 
 
 @pytest.mark.postgres
 @pytest.mark.skipif(not has_postgres(), reason=POSTGRES_HINT)
-def test_tries_that_arrive_together_get_no_more_than_one_after_the_other():
+def test_concurrent_attempts_get_no_more_than_limit():
     with Deployment("postgres") as site:
         site.start_web()
 
         def attempt(_) -> int:
             body = json.dumps({"username": "ann", "password": "wrong"}).encode()
-            wish = urllib.request.Request(site.address + DOOR, body, {"Content-Type": "application/json"})
+            request = urllib.request.Request(site.address + API, body, {"Content-Type": "application/json"})
             try:
-                return urllib.request.urlopen(wish).status
+                return urllib.request.urlopen(request).status
             except urllib.error.HTTPError as error:
                 return error.code
 
-        # Fewer at once than the limit, so that some get through.
+        # At most as many threads as the limit allows, so that some attempts are checked.
         with ThreadPoolExecutor(5) as pool:
             codes = list(pool.map(attempt, range(20)))
     assert set(codes) == {401, 429}

@@ -1,4 +1,4 @@
-"""The annotators' pages speak German as well, whole."""
+"""The German translation of the annotators' pages."""
 
 import re
 
@@ -12,17 +12,17 @@ CATALOGUE = ROOT / "locale" / "de" / "LC_MESSAGES" / "django.po"
 SIMPLE = re.compile(r"""{%\s*translate\s+(?:"([^"]+)"|'([^']+)')""")
 
 
-def test_the_catalogue_is_whole_and_what_is_compiled_is_what_is_written():
-    written = polib.pofile(str(CATALOGUE))
-    assert written.untranslated_entries() == []
-    assert written.fuzzy_entries() == []
+def test_catalogue_is_complete_and_compiled():
+    source = polib.pofile(str(CATALOGUE))
+    assert source.untranslated_entries() == []
+    assert source.fuzzy_entries() == []
     compiled = polib.mofile(str(CATALOGUE.with_suffix(".mo")))
     assert {entry.msgid: entry.msgstr for entry in compiled} == {
-        entry.msgid: entry.msgstr for entry in written if not entry.obsolete
+        entry.msgid: entry.msgstr for entry in source if not entry.obsolete
     }
 
 
-def test_every_phrase_of_the_templates_is_in_the_catalogue():
+def test_catalogue_contains_all_template_strings():
     known = {entry.msgid for entry in polib.pofile(str(CATALOGUE))}
     used = {
         (double or single, page.name)
@@ -34,7 +34,7 @@ def test_every_phrase_of_the_templates_is_in_the_catalogue():
 
 
 @pytest.mark.django_db
-def test_a_page_and_a_refusal_in_german_and_the_choice_of_language(client):
+def test_pages_and_refusals_follow_chosen_language(client):
     person = make_user()
     campaign = make_campaign(members=[person])
     client.force_login(person)

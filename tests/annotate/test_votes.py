@@ -1,4 +1,4 @@
-"""Which answers count: one awkward case through everything that reads votes."""
+"""Which answers count: one difficult case, checked in everything that reads votes."""
 
 import csv
 import json
@@ -21,16 +21,16 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def ask(campaign, person, pair) -> Lease:
-    """A lease on this pair, as the desk would issue it."""
+    """Return a lease on this pair, as the desk issues it."""
     while leases := leasing.lease_items(annotator=person, campaign=campaign):
         if leases[0].item.pair_id == pair.pk:
             return leases[0]
         judging.skip_item(annotator=person, lease_token=leases[0].token, reason="other")
-    raise AssertionError("the pair did not come")
+    raise AssertionError("the desk never issued the pair")
 
 
 def answer(lease, choice, *, change=False) -> None:
-    """choice: first, second or cant_tell."""
+    """Submit an answer. choice: first, second or cant_tell."""
     left = {"first": lease.left_is_first, "second": not lease.left_is_first}.get(choice)
     side = "cant_tell" if left is None else "left" if left else "right"
     judging.submit_judgement(
@@ -38,7 +38,7 @@ def answer(lease, choice, *, change=False) -> None:
     )
 
 
-def again(pairs, *people, **fields) -> Campaign:
+def second_campaign(pairs, *people, **fields) -> Campaign:
     campaign = Campaign.objects.create(slug=f"again{Campaign.objects.count()}", name="Again", overlap=3, **fields)
     items.add_items(campaign=campaign, pairs=[pair.pk for pair in pairs])
     lifecycle.invite(campaign=campaign, annotators=people)
@@ -47,17 +47,19 @@ def again(pairs, *people, **fields) -> Campaign:
 
 @pytest.fixture
 def pair():
-    """A pair that people answered thus: Ann the first image in one campaign, the second in another, and the first when
-    asked again mirrored; Bob the second, then cannot tell in the other, then went back to the first campaign and chose
-    the second after all; Cid the first, which he took back; a simulated annotator the first.
+    """A pair with these answers in two campaigns:
 
-    What counts: Ann's second, and Bob's second.
+    Ann: first; then second in the second campaign; then first in a mirrored repeat.
+    Bob: second; then can't tell in the second campaign; then, changing his first answer, second.
+    Cid: first, undone. A simulated annotator: first.
+
+    Two votes count: second by Ann and second by Bob.
     """
     ann, bob, cid = (make_user(name) for name in ("ann", "bob", "cid"))
     program = make_user("program", simulated=True)
     campaign = make_campaign(faces=1, overlap=4, members=(ann, bob, cid, program))
     pair = Pair.objects.filter(items__campaign=campaign).earliest("pk")
-    other = again([pair], ann, bob)
+    other = second_campaign([pair], ann, bob)
     answer(ask(campaign, program, pair), "first")
     asked = ask(campaign, ann, pair)
     answer(asked, "first")
@@ -77,10 +79,10 @@ def pair():
 
 
 @pytest.fixture
-def settled(pair):
-    """The same, after an adjudicator chose the first image of the pair on which the others disagree."""
+def adjudicated(pair):
+    """The same pair, after an adjudicator chose its first image."""
     judge = make_user("judge")
-    answer(ask(again([pair], judge, adjudicates=Campaign.objects.earliest("pk")), judge, pair), "first")
+    answer(ask(second_campaign([pair], judge, adjudicates=Campaign.objects.earliest("pk")), judge, pair), "first")
     return pair
 
 
@@ -90,8 +92,8 @@ def snapshot_row(folder, consensus, pair):
     return header, next(row for row in rows if row.pair == pair.pk)
 
 
-def assert_everything_says(pair, tmp_path, *, second, first=0):
-    """p_first, counts and winners, wherever votes are counted."""
+def assert_all_readers_count(pair, tmp_path, *, second, first=0):
+    """Check p_first, counts and winners wherever votes are counted."""
     total = first + second
     given = [vote for vote in counted(votes()) if vote.pair == pair.pk]
     assert (share_for_first(given), len(given)) == (first / total, total)
@@ -125,23 +127,23 @@ def assert_everything_says(pair, tmp_path, *, second, first=0):
     assert (sample.pairs.tolist(), sample.first_wins.tolist()) == ([pair.pk], [first > second])
 
 
-def test_person_asked_twice_votes_once_with_the_newest_answer(pair, tmp_path):
+def test_person_asked_twice_has_one_vote_the_newest_answer(pair, tmp_path):
     assert len(list(votes())) == 5
-    assert_everything_says(pair, tmp_path, second=2)
+    assert_all_readers_count(pair, tmp_path, second=2)
 
 
-def test_adjudication_outranks_every_other_vote(settled, tmp_path):
-    assert_everything_says(settled, tmp_path, first=1, second=0)
+def test_adjudication_outranks_all_other_votes(adjudicated, tmp_path):
+    assert_all_readers_count(adjudicated, tmp_path, first=1, second=0)
 
 
-def test_report_of_one_campaign_reads_its_own_answers(pair):
-    """Agreement is about what annotators said in that campaign, so its own answers count there."""
+def test_campaign_report_counts_its_own_answers(pair):
+    """Agreement describes one campaign's answers, so later answers in other campaigns do not replace them."""
     own = list(votes(campaign=Campaign.objects.earliest("pk")))
     assert sorted((vote.annotator, vote.choice) for vote in own if vote.rank) == sorted(
         (vote.annotator, vote.choice) for vote in counted(own)
     )
 
 
-def test_cant_tell_is_half_a_vote_for_either():
+def test_cant_tell_counts_half_for_either_image():
     assert FOR_FIRST == {"first": 1, "second": 0, "cant_tell": 0.5}
     assert share_for_first([]) == 0.5

@@ -283,7 +283,7 @@ def test_svm_learns_during_judging_and_desk_shows_versions(site, sign_in):
         timeout=60_000,
     )
     text = page.inner_text("#live")
-    assert "labels seen" in text
+    assert "labels used" in text
     assert "accuracy" in text
 
 

@@ -59,7 +59,7 @@ def test_production_refuses_unsafe_settings(environment, message):
 def test_invalid_database_url_is_refused_with_a_message():
     result = run("import django; django.setup()", DATABASE_URL="banana")
     assert result.returncode != 0
-    assert "DATABASE_URL is not the address of a database" in result.stderr.splitlines()[-1]
+    assert "DATABASE_URL is not a database URL" in result.stderr.splitlines()[-1]
 
 
 def test_production_starts_with_safe_settings():

@@ -1,4 +1,4 @@
-"""Numbers are written the same in every language: they stand in plots, tables and attributes that programs read."""
+"""Format numbers the same in every language, since scripts read them from plots, tables and attributes."""
 
 DECIMAL_SEPARATOR = "."
 THOUSAND_SEPARATOR = ","

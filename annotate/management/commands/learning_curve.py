@@ -4,7 +4,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import positive, require_migrated, seed
-from annotate.predictor.learning_curve_words import in_words
+from annotate.predictor.learning_curve_words import summary
 
 
 class Command(BaseCommand):
@@ -26,5 +26,5 @@ class Command(BaseCommand):
             curve = measure_learning_curve(points=options["points"], seed=options["seed"], tell=self.stderr.write)
         except (GoldLeak, TooFewLabels) as error:
             raise CommandError(str(error)) from error
-        for sentence in in_words(curve):
+        for sentence in summary(curve):
             self.stdout.write(sentence)
