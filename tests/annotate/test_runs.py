@@ -103,7 +103,7 @@ def test_unreadable_folders_are_listed_with_reason(lead, run_root):
         (
             "config.json",
             '{"version": 2, "kind": {}}',
-            "config.json is of version 2, and this program reads version 1: up",
+            "config.json has version 2, but this program reads version 1: up",
         ),
         ("config.json", '{"version": "new"}', "config.json: “version” is not a count"),
         ("config.json", '{"kind": "frm"}', "config.json: “created” is missing"),
