@@ -4,6 +4,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.models import Campaign, Candidate
@@ -13,7 +14,7 @@ from annotate.web.requests import Request, leads_only
 @login_required
 @require_GET
 def agreement(request: Request, slug: str) -> HttpResponse:
-    leads_only(request, "The agreement report is")
+    leads_only(request, _("The agreement report is for leads."))
     from annotate.agreement import files as agreement_files
     from annotate.agreement.report import agreement_report
 
@@ -24,7 +25,7 @@ def agreement(request: Request, slug: str) -> HttpResponse:
 @login_required
 @require_GET
 def agreement_file(request: Request, slug: str, form: str) -> HttpResponse:
-    leads_only(request, "The agreement report is")
+    leads_only(request, _("The agreement report is for leads."))
     from annotate.agreement import files as agreement_files
 
     written = agreement_files.render(_campaign(slug), form)

@@ -6,13 +6,14 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.utils.text import slugify
+from django.utils.translation import gettext_lazy as _
 
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, Selection
 from annotate.models import Campaign, Candidate, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
 
-SPLITS = {Split.TRAIN: "training faces", Split.GOLD: "gold faces"}
+SPLITS = {Split.TRAIN: _("training faces"), Split.GOLD: _("gold faces")}
 LIMITS = {  # field: (minimum, maximum)
     "overlap": (1, 100),
     "qualification_size": (0, 50),
@@ -41,25 +42,25 @@ class SelectionForm(forms.Form):
         choices=[(split.value, label) for split, label in SPLITS.items()],
         initial=[split.value for split in CAMPAIGN_SPLITS],
         widget=forms.CheckboxSelectMultiple,
-        label="Faces",
-        error_messages={"required": "Choose training faces, gold faces or both."},
+        label=_("Faces"),
+        error_messages={"required": _("Choose training faces, gold faces or both.")},
     )
     restorer_pairs = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        label="Restorer pairs",
-        help_text="None selected: all pairs of two restorers. Pairs with the photograph have a known answer.",
+        label=_("Restorer pairs"),
+        help_text=_("None selected: all pairs of two restorers. Pairs with the photograph have a known answer."),
     )
     pairs = forms.IntegerField(
         required=False,
         min_value=1,
-        label="Number of pairs",
-        help_text="Faces are drawn at random, each with all its restorer pairs. Leave empty for all.",
+        label=_("Number of pairs"),
+        help_text=_("Faces are drawn at random, each with all its restorer pairs. Leave empty for all."),
     )
     abstained = forms.BooleanField(
         required=False,
-        label="Only pairs on which the SVM abstains",
-        help_text="Pairs whose SVM label is not used (autolabel --max-error), the most uncertain first.",
+        label=_("Only pairs on which the SVM abstains"),
+        help_text=_("Pairs whose SVM label is not used (autolabel --max-error), the most uncertain first."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,13 +85,17 @@ class SelectionForm(forms.Form):
 
 def _pair_label(restorer_pair: tuple[str, str]) -> str:
     one, other = restorer_pair
-    return f"{one} and {'the photograph' if other == Candidate.HQ else other}"
+    if other == Candidate.HQ:
+        return _("%(restorer)s and the photograph") % {"restorer": one}
+    return _("%(one)s and %(other)s") % {"one": one, "other": other}
 
 
 class CampaignForm(forms.ModelForm):
     """Settings of a new campaign: questions, annotators, order, and the texts before the first pair."""
 
-    annotators = People(User.objects.none(), required=False, label="Invite", help_text="More can be invited later.")
+    annotators = People(
+        User.objects.none(), required=False, label=_("Invite"), help_text=_("More can be invited later.")
+    )
 
     class Meta:
         model = Campaign
@@ -100,21 +105,30 @@ class CampaignForm(forms.ModelForm):
             "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
         labels = {
-            "slug": "Address",
-            "overlap": "Annotators per pair",
-            "repeat_share": "Share of answers to repeat",
-            "show_input": "Show the low-quality input",
-            "show_reference": "Show the photograph",
-            "qualification_size": "Pairs in a round",
-            "qualification_share": "Required share of correct answers",
-            "qualification_rounds": "Maximum rounds",
-            "quiet_hours": "Quiet hours",
-            "lease_seconds": "Seconds a pair is reserved",
+            "name": _("Name"),
+            "kind": _("Kind"),
+            "order": _("Order"),
+            "random_share": _("Random share"),
+            "guideline": _("Guideline"),
+            "consent": _("Consent"),
+            "tutorial": _("Tutorial"),
+            "slug": _("Address"),
+            "overlap": _("Annotators per pair"),
+            "repeat_share": _("Share of answers to repeat"),
+            "show_input": _("Show the low-quality input"),
+            "show_reference": _("Show the photograph"),
+            "qualification_size": _("Pairs in a round"),
+            "qualification_share": _("Required share of correct answers"),
+            "qualification_rounds": _("Maximum rounds"),
+            "quiet_hours": _("Quiet hours"),
+            "lease_seconds": _("Seconds a pair is reserved"),
         }
         help_texts = {
-            "slug": "Part of the campaign's address: letters, digits, hyphens. Leave empty to derive it from the name.",
-            "overlap": "How many annotators answer each pair. Can be raised later, but not lowered.",
-            "show_reference": "Show the photograph next to the two images. A study always shows it.",
+            "slug": _(
+                "Part of the campaign's address: letters, digits, hyphens. Leave empty to derive it from the name."
+            ),
+            "overlap": _("How many annotators answer each pair. Can be raised later, but not lowered."),
+            "show_reference": _("Show the photograph next to the two images. A study always shows it."),
         }
         widgets = {
             **{name: forms.Textarea({"rows": 4}) for name in ("guideline", "consent", "tutorial")},
@@ -123,11 +137,11 @@ class CampaignForm(forms.ModelForm):
         }
 
     GROUPS = (
-        ("Questions", ("name", "slug", "kind", "show_input", "show_reference")),
-        ("Answers", ("overlap", "repeat_share", "order", "random_share")),
-        ("Texts before the first pair", ("guideline", "consent", "tutorial")),
-        ("Qualification", ("qualification_size", "qualification_share", "qualification_rounds")),
-        ("Operation", ("annotators", "quiet_hours", "lease_seconds")),
+        (_("Questions"), ("name", "slug", "kind", "show_input", "show_reference")),
+        (_("Answers"), ("overlap", "repeat_share", "order", "random_share")),
+        (_("Texts before the first pair"), ("guideline", "consent", "tutorial")),
+        (_("Qualification"), ("qualification_size", "qualification_share", "qualification_rounds")),
+        (_("Operation"), ("annotators", "quiet_hours", "lease_seconds")),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -156,9 +170,11 @@ class CampaignForm(forms.ModelForm):
     def clean_slug(self) -> str:
         slug = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))[:50]
         if not slug:
-            raise forms.ValidationError("Enter an address: none can be derived from this name.")
+            raise forms.ValidationError(_("Enter an address: none can be derived from this name."))
         if slug in RESERVED_SLUGS:
-            raise forms.ValidationError(f"“{slug}” is reserved for a page; choose another address.")
+            raise forms.ValidationError(
+                _("“%(slug)s” is reserved for a page; choose another address.") % {"slug": slug}
+            )
         return slug
 
     def clean(self) -> dict[str, Any]:
@@ -169,13 +185,15 @@ class CampaignForm(forms.ModelForm):
 
 
 class ExtendForm(forms.Form):
-    by = forms.IntegerField(min_value=1, max_value=100, initial=1, label="More annotators per pair")
+    by = forms.IntegerField(min_value=1, max_value=100, initial=1, label=_("More annotators per pair"))
 
 
 class PeopleForm(forms.Form):
     """Choose some of the given people."""
 
-    people = People(User.objects.none(), error_messages={"required": "Choose at least one person."})
+    people = People(
+        User.objects.none(), label=_("People"), error_messages={"required": _("Choose at least one person.")}
+    )
 
     def __init__(self, *args: Any, people: QuerySet[User], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -183,8 +201,8 @@ class PeopleForm(forms.Form):
 
 
 class InvitationForm(forms.Form):
-    places = forms.IntegerField(min_value=1, max_value=1000, initial=20, label="Participants")
-    days = forms.IntegerField(min_value=1, max_value=365, initial=30, label="Valid for days")
+    places = forms.IntegerField(min_value=1, max_value=1000, initial=20, label=_("Participants"))
+    days = forms.IntegerField(min_value=1, max_value=365, initial=30, label=_("Valid for days"))
 
 
 class ReleaseForm(forms.Form):

@@ -5,15 +5,10 @@ import re
 from django.db import transaction
 from django.db.models import Avg
 
+from annotate.desk.example_notes import NOTES
 from annotate.models import Campaign, Candidate, Example, Face, Score
 from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
-
-NOTES = {
-    Criterion.REALISM: "One has grain and structure that no photograph of a face has: compare skin, eyes and mouth.",
-    Criterion.DETAIL: "Neither has artefacts, but one is smooth where skin texture, hair and lashes should be.",
-    Criterion.TEXT: "Suppose rules 1 and 2 leave you undecided. The text says: “{caption}” One image matches it less.",
-}
 
 
 @transaction.atomic

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from annotate.common import randomness
 from annotate.common.batches import batches
@@ -20,7 +21,9 @@ def add_items(*, campaign: Campaign, pairs: Iterable[int]) -> int:
     set, whose pairs are fixed.
     """
     if GoldSet.objects.filter(campaign=campaign).exists():
-        raise Refused("is_gold_set", "The pairs of a gold set are fixed: create another gold set or another campaign.")
+        raise Refused(
+            "is_gold_set", _("The pairs of a gold set are fixed: create another gold set or another campaign.")
+        )
     added = 0
     for batch in batches(pairs, 5000):
         items = [

@@ -10,6 +10,7 @@ from django.core.validators import slug_re
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Abs
+from django.utils.translation import gettext as _
 
 from annotate.campaigns import guideline_examples, items
 from annotate.common import audit_log
@@ -92,8 +93,10 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     if not added:
         raise Refused(
             "no_pairs",
-            "No pairs match this selection, so the campaign was not created. Choose more splits or restorers, "
-            "or run restore and build_pairs first.",
+            _(
+                "No pairs match this selection, so the campaign was not created. Choose more splits or restorers, "
+                "or run restore and build_pairs first."
+            ),
         )
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
@@ -141,7 +144,9 @@ def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int
 @transaction.atomic
 def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) -> None:
     if is_open and GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
-        raise Refused("frozen", "This gold set is frozen, so its campaign stays closed. Create a new gold set instead.")
+        raise Refused(
+            "frozen", _("This gold set is frozen, so its campaign stays closed. Create a new gold set instead.")
+        )
     Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
     audit_log.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)
 
@@ -150,7 +155,7 @@ def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) ->
 def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) -> None:
     """Ask `by` more annotators about every item. Resets the cursors of all members."""
     if by < 1:
-        raise Refused("overlap_shrinks", "The overlap can only be raised: stored answers are never discarded.")
+        raise Refused("overlap_shrinks", _("The overlap can only be raised: stored answers are never discarded."))
     Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + by)
     campaign.items.update(open_slots=F("open_slots") + by)
     campaign.memberships.update(cursor=-1, audit_cursor=-1)
@@ -190,14 +195,16 @@ def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User)
     """
     adjudication = Campaign.objects.filter(adjudicates=campaign).first()
     if campaign.adjudicates_id:
-        raise Refused("is_adjudication", "This campaign is an adjudication itself; its answers are final.")
+        raise Refused("is_adjudication", _("This campaign is an adjudication itself; its answers are final."))
     disputed = list(disputed_items(campaign).values_list("pair_id", flat=True).distinct())
     if not disputed and adjudication is None:
-        raise Refused("no_disagreement", "There are no disputed items: annotators agree wherever all answers are in.")
+        raise Refused(
+            "no_disagreement", _("There are no disputed items: annotators agree wherever all answers are in.")
+        )
     if adjudication is None:
         adjudication = Campaign.objects.create(
             slug=f"{campaign.slug[:37]}-adjudication",
-            name=f"{campaign.name[:100]}: adjudication",
+            name=_("%(name)s: adjudication") % {"name": campaign.name[:100]},
             kind=campaign.kind,
             guideline=campaign.guideline,
             show_input=campaign.show_input,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, User
 from annotate.statistics import pairwise_agreement
@@ -14,6 +15,11 @@ from annotate.statistics.pairwise_agreement import Agreement
 
 OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds between refreshes of the page, which reads every answer
 LATEST = 20  # entries of the audit log
+ITEM_STATES = {
+    "complete": _("items complete"),
+    "in progress": _("items in progress"),
+    "untouched": _("items untouched"),
+}
 
 
 @dataclass(frozen=True)

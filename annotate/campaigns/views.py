@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.campaigns import forms as campaigns_forms
@@ -28,7 +29,7 @@ SECONDS_PER_ANSWER = 5  # assumed for a campaign without answers
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: Request) -> HttpResponse:
-    leads_only(request, "New campaigns are")
+    leads_only(request, _("New campaigns are for leads."))
     sent = request.POST if request.method == "POST" else None
     selection, form = campaigns_forms.SelectionForm(sent), campaigns_forms.CampaignForm(sent)
     if sent is not None and selection.is_valid() and form.is_valid():
@@ -40,7 +41,7 @@ def new(request: Request) -> HttpResponse:
         else:
             if invited := form.cleaned_data["annotators"]:
                 lifecycle.invite(campaign=campaign, annotators=invited, actor=request.user)
-            messages.success(request, f"The campaign is open, with {added:,} items.")
+            messages.success(request, _("The campaign is open, with %(n)s items.") % {"n": f"{added:,}"})
             return redirect("campaign", slug=campaign.slug)
     status = 200 if sent is None else 400
     return render(
@@ -52,7 +53,7 @@ def new(request: Request) -> HttpResponse:
 @require_GET
 def count(request: Request) -> HttpResponse:
     """Count the selected pairs while the lead fills in the form."""
-    leads_only(request, "This is")
+    leads_only(request, _("This is for leads."))
     selection = campaigns_forms.SelectionForm(request.GET)
     overlap = _overlap(request.GET.get("overlap", ""))
     questions = 2 if request.GET.get("kind") == Campaign.Kind.STUDY else 1
@@ -72,7 +73,7 @@ def _overlap(text: str) -> int:
 @login_required
 @require_GET
 def campaign(request: Request, slug: str) -> HttpResponse:
-    leads_only(request, "The campaign's page is")
+    leads_only(request, _("The campaign's page is for leads."))
     found = get_object_or_404(Campaign, slug=slug)
     outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
     adjudication = found.adjudications.first()
@@ -102,7 +103,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
 @login_required
 @require_GET
 def campaign_live(request: Request, slug: str) -> HttpResponse:
-    leads_only(request, "This is")
+    leads_only(request, _("This is for leads."))
     return render(request, "annotate/campaigns/campaign_live.html", _live(get_object_or_404(Campaign, slug=slug)))
 
 
@@ -114,7 +115,7 @@ def _live(found: Campaign) -> dict:
         "campaign": found,
         "pace": pace,
         "overview": overview,
-        "items": oversight.item_counts(found),
+        "items": [(oversight.ITEM_STATES[state], n) for state, n in oversight.item_counts(found).items()],
         "holders": oversight.holders(found),
         "hours_left": pace.remaining * middle / 3600 if middle else None,
         "middle": middle,
@@ -125,7 +126,7 @@ def _live(found: Campaign) -> dict:
 @login_required
 @require_GET
 def preference_counts(request: Request) -> HttpResponse:
-    leads_only(request, "This is")
+    leads_only(request, _("This is for leads."))
     return render(request, "annotate/campaigns/preference_counts.html", {"preferences": oversight.preference_counts()})
 
 
@@ -133,7 +134,7 @@ def preference_counts(request: Request) -> HttpResponse:
 @require_POST
 def act(request: Request, slug: str, action: str) -> HttpResponse:
     """Run a lead's action on a campaign. The page then shows the result, or why the action was refused."""
-    leads_only(request, "This is")
+    leads_only(request, _("This is for leads."))
     found = get_object_or_404(Campaign, slug=slug)
     if action not in ACTIONS:
         raise Http404("There is no such action.")
@@ -147,51 +148,54 @@ def act(request: Request, slug: str, action: str) -> HttpResponse:
 def _valid(form: forms.Form) -> dict:
     if not form.is_valid():
         fault = next(iter(form.errors.values()))[0]
-        raise Refused("malformed", f"Nothing was done: {fault}")
+        raise Refused("malformed", _("Nothing was done: %(fault)s") % {"fault": fault})
     return form.cleaned_data
 
 
 def _pause(request: Request, found: Campaign) -> str:
     lifecycle.set_open(campaign=found, is_open=False, actor=request.user)
-    return "Paused: no pairs are issued and no answers accepted until you reopen the campaign. All answers are kept."
+    return _("Paused: no pairs are issued and no answers accepted until you reopen the campaign. All answers are kept.")
 
 
 def _reopen(request: Request, found: Campaign) -> str:
     lifecycle.set_open(campaign=found, is_open=True, actor=request.user)
-    return "Reopened."
+    return _("Reopened.")
 
 
 def _extend(request: Request, found: Campaign) -> str:
     by = _valid(campaigns_forms.ExtendForm(request.POST))["by"]
     lifecycle.extend_overlap(campaign=found, by=by, actor=request.user)
-    return f"Each pair is now answered by {found.overlap} annotators."
+    return _("Each pair is now answered by %(n)s annotators.") % {"n": found.overlap}
 
 
 def _invite(request: Request, found: Campaign) -> str:
     outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
     people = _valid(campaigns_forms.PeopleForm(request.POST, people=outside))["people"]
     lifecycle.invite(campaign=found, annotators=people, actor=request.user)
-    return "Invited: " + ", ".join(str(person) for person in people) + "."
+    return _("Invited: %(people)s.") % {"people": ", ".join(str(person) for person in people)}
 
 
 def _invitation(request: Request, found: Campaign) -> str:
     data = _valid(campaigns_forms.InvitationForm(request.POST))
     expires_at = timezone.now() + timedelta(days=data["days"])
     lifecycle.create_invitation(campaign=found, places=data["places"], expires_at=expires_at, actor=request.user)
-    return "Invitation link created: see “Invitation links” below."
+    return _("Invitation link created: see “Invitation links” below.")
 
 
 def _release(request: Request, found: Campaign) -> str:
     annotator = _valid(campaigns_forms.ReleaseForm(request.POST))["annotator"]
     released = lifecycle.release_leases(campaign=found, annotator=annotator, actor=request.user)
-    return f"Released {released} held items for other annotators. Answers are unchanged."
+    return _("Released %(n)s held items for other annotators. Answers are unchanged.") % {"n": released}
 
 
 def _adjudicate(request: Request, found: Campaign) -> str:
     form = campaigns_forms.PeopleForm(request.POST, people=campaigns_forms.annotators(), prefix="adjudicate")
     people = _valid(form)["people"]
     adjudication = lifecycle.adjudicate(campaign=found, adjudicators=people, actor=request.user)
-    return f"“{adjudication}” has {adjudication.item_count:,} disputed items. Its answers override the disputed ones."
+    return _("“%(name)s” has %(n)s disputed items. Its answers override the disputed ones.") % {
+        "name": adjudication,
+        "n": f"{adjudication.item_count:,}",
+    }
 
 
 ACTIONS: dict[str, Callable[[Request, Campaign], str]] = {

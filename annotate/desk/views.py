@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.common.refusals import Refused, status_of
-from annotate.desk import judging, leasing, onboarding, progress, shown_pairs
+from annotate.desk import example_notes, judging, leasing, onboarding, progress, shown_pairs
 from annotate.desk.forms import SKIP_REASONS, AnswerForm, SkipForm
 from annotate.models import Campaign
 from annotate.models.campaigns import Criterion
@@ -183,13 +183,19 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
 @require_GET
 def guideline(request: Request, slug: str) -> HttpResponse:
     campaign = member_campaign(request, slug)
-    examples = {example.criterion: example for example in campaign.examples.select_related("better", "worse")}
+    examples = {
+        example.criterion: example for example in campaign.examples.select_related("better__face", "worse__face")
+    }
     return render(
         request,
         "annotate/desk/guideline.html",
         {
             "campaign": campaign,
-            "rules": [(criterion, examples.get(criterion.value)) for criterion in Criterion],
+            "rules": [
+                (criterion, example, example_notes.note_of(example) if example else "")
+                for criterion in Criterion
+                for example in (examples.get(criterion.value),)
+            ],
             "text": to_html(campaign.guideline),
         },
     )

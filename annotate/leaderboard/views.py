@@ -8,6 +8,7 @@ from django.core.exceptions import BadRequest
 from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.models import Campaign, Lease, User
@@ -54,7 +55,7 @@ class FilterForm(forms.Form):
 @login_required
 @require_GET
 def leaderboard(request: Request) -> HttpResponse:
-    leads_only(request, "The leaderboard is")
+    leads_only(request, _("The leaderboard is for leads."))
     from annotate.leaderboard.board import leaderboard
     from annotate.leaderboard.files import FORMS
     from annotate.leaderboard.plots import strength_plot
@@ -79,7 +80,7 @@ def leaderboard(request: Request) -> HttpResponse:
 @login_required
 @require_GET
 def leaderboard_file(request: Request, form: str) -> HttpResponse:
-    leads_only(request, "The leaderboard is")
+    leads_only(request, _("The leaderboard is for leads."))
     from annotate.leaderboard.board import leaderboard
     from annotate.leaderboard.files import CONTENT_TYPES, WRITERS
 

@@ -1,5 +1,6 @@
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from .campaigns import Criterion, Lease
 from .pairs import Pair
@@ -38,10 +39,10 @@ class Predictor(models.Model):
     """One fitted version of the SVM (App. A.1), with its parameters and accuracy."""
 
     class Status(models.TextChoices):
-        FITTING = "fitting"
-        READY = "ready"
-        FAILED = "failed"
-        WITHDRAWN = "withdrawn", "withdrawn by a rollback"
+        FITTING = "fitting", _("Fitting")
+        READY = "ready", _("Ready")
+        FAILED = "failed", _("Failed")
+        WITHDRAWN = "withdrawn", _("withdrawn by a rollback")
 
     status = models.CharField(max_length=9, choices=Status, default=Status.FITTING)
     features = models.JSONField(default=list, help_text="metrics, in the order of the feature vector")
@@ -156,9 +157,9 @@ class Preference(models.Model):
     """
 
     class Origin(models.TextChoices):
-        GROUND_TRUTH = "ground_truth", "ground truth"
-        HUMAN = "human"
-        SIMULATED = "simulated"
+        GROUND_TRUTH = "ground_truth", _("ground truth")
+        HUMAN = "human", _("Human")
+        SIMULATED = "simulated", _("Simulated")
         SVM = "svm", "SVM"
 
     pair = models.OneToOneField(Pair, models.DO_NOTHING, primary_key=True, related_name="preference")

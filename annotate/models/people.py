@@ -1,5 +1,6 @@
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils.translation import gettext as _
 
 
 class User(AbstractUser):
@@ -23,4 +24,4 @@ class User(AbstractUser):
         return "lead" if self.is_staff else "annotator"
 
     def __str__(self) -> str:
-        return f"{self.username} (simulated)" if self.simulated else self.username
+        return _("%(name)s (simulated)") % {"name": self.username} if self.simulated else self.username

@@ -1,26 +1,47 @@
 """Format the learning curve as sentences and table rows."""
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from annotate.models import LearningCurve
+
+# By the title that is stored with the curve.
+TITLES = {
+    "MLP (3-layer)": gettext_lazy("MLP (3-layer)"),
+    "MLP (4-layer)": gettext_lazy("MLP (4-layer)"),
+    "gradient-boosted tree": gettext_lazy("gradient-boosted tree"),
+    "constant order of restorers": gettext_lazy("constant order of restorers"),
+}
+
+
+def translated(title: str) -> str:
+    """Return a method's title in the reader's language."""
+    return str(TITLES.get(title, title))
 
 
 def summary(curve: LearningCurve) -> list[str]:
     """Return a sentence on the labels, and for each method one on the last doubling of the labels."""
     found = curve.results
-    simulated = f", {found['simulated']} of them by SIMULATED annotators" if found["simulated"] else ""
-    sentences = [f"{found['labels']} labels{simulated}; metrics {', '.join(found['metrics'])}."]
+    counts = {"n": found["labels"], "simulated": found["simulated"], "metrics": ", ".join(found["metrics"])}
+    if found["simulated"]:
+        sentences = [_("%(n)s labels, %(simulated)s of them by SIMULATED annotators; metrics %(metrics)s.") % counts]
+    else:
+        sentences = [_("%(n)s labels; metrics %(metrics)s.") % counts]
     if not found["doublings"]:
         sentences.append(
-            "There are too few labels to train on half of them, so it is unknown whether more labels would help."
+            _("Half of the labels are too few to train on, so it is not known yet whether more would help.")
         )
     for doubling in found["doublings"]:
-        gain = f"{100 * doubling['gain']:+.1f} points ({100 * doubling['low']:+.1f} to {100 * doubling['high']:+.1f})"
+        points = {name: f"{100 * doubling[name]:+.1f}".replace("-", "−") for name in ("gain", "low", "high")}
+        gain = _("%(gain)s points (%(low)s to %(high)s)") % points
         verdict = (
-            "more labels help" if doubling["low"] > 0
-            else "fewer labels would be enough" if doubling["high"] < 0
-            else "no clear further gain"
+            _("more labels help") if doubling["low"] > 0
+            else _("fewer labels would be enough") if doubling["high"] < 0
+            else _("no clear further gain")
         )  # fmt: skip
         sentences.append(
-            f"{doubling['title']}: the last doubling of the labels gave {gain.replace('-', '−')}: {verdict}."
+            _("%(method)s: the last doubling of the labels gave %(gain)s: %(verdict)s.")
+            % {"method": translated(doubling["title"]), "gain": gain, "verdict": verdict}
         )
     return sentences
 
@@ -29,8 +50,13 @@ def rows_of(curve: LearningCurve) -> list[tuple[int, list[dict]]]:
     """Return, for each number of labels, the points of all methods in a fixed order."""
     rows: dict[float, list[dict]] = {}
     for point in curve.results["points"]:
-        rows.setdefault(point["share"], []).append(point)
+        rows.setdefault(point["share"], []).append(point | {"title": translated(point["title"])})
     return [(points[0]["labels"], points) for points in rows.values()]
+
+
+def paper_figures(curve: LearningCurve) -> list[tuple[str, float]]:
+    """Return the paper's accuracy of each method."""
+    return [(translated(title), figure) for title, figure in curve.results["paper"].items()]
 
 
 def newest_curve() -> LearningCurve | None:

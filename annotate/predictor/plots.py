@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from annotate.charts.axes import Axis, Point, count_axis, percent, share_axis
 from annotate.charts.lines import Plot, Series, plot
 from annotate.models import Predictor
+from annotate.predictor.learning_curve_words import translated
 
 LOW, HIGH = 0.3, 1.0
 
@@ -26,14 +29,16 @@ def audit_plot(audit: dict[str, Any]) -> Plot | None:
     bound = [(level["coverage"], level["bound"]) for level in levels]
     highest = max(value for _, value in bound)
     top = min(1.0, (int(highest * 10) + 1) / 10)
-    listed = ", ".join(
-        f"{level['coverage']:.0%}: {level['error']:.0%}, at most {level['bound']:.0%}" for level in levels
+    spoken = ", ".join(
+        _("%(coverage)s: %(error)s, at most %(bound)s")
+        % {name: percent(level[name]) for name in ("coverage", "error", "bound")}
+        for level in levels
     )
     return plot(
-        "Error by coverage",
-        f"Error of the most confident share of the sample, with its bound: {listed}",
-        [Series("line", "error", error, percent(error[-1][1])), Series("base", "simultaneous bound", bound)],
-        Axis("share of the sample, most confident first", 0, 1, 0.2, percent),
+        _("Error by coverage"),
+        _("Error of the most confident part of the sample, with its bound: %(levels)s") % {"levels": spoken},
+        [Series("line", _("error"), error, percent(error[-1][1])), Series("base", _("bound, all at once"), bound)],
+        Axis(_("part of the sample, most confident first"), 0, 1, 0.2, percent),
         Axis("", 0, top, 0.1, percent),
         bands=[error + bound[::-1]],
     )
@@ -50,7 +55,7 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
     series = [
         Series(
             CLASSES[method],
-            points[0]["title"],
+            translated(points[0]["title"]),
             [(p["labels"], p["accuracy"]) for p in points],
             percent(points[-1]["accuracy"]),
         )
@@ -60,10 +65,11 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
     band = [(p["labels"], p["low"]) for p in svm] + [(p["labels"], p["high"]) for p in svm][::-1]
     listed = ", ".join(f"{line.name} {line.newest}" for line in series)
     return plot(
-        "Accuracy by number of human labels",
-        f"Held-out accuracy with {labels[-1]} labels: {listed}; the table has the figures",
+        _("Accuracy by number of human labels"),
+        _("Held-out accuracy with %(n)s labels: %(figures)s; the table has the figures")
+        % {"n": labels[-1], "figures": spoken},
         series,
-        count_axis("labels", 0, labels[-1]),
+        count_axis(_("labels"), 0, labels[-1]),
         share_axis([[(0, p["low"]) for p in results["points"]]]),
         bands=[band] if band else [],
     )
@@ -80,14 +86,16 @@ def accuracy_curve(limit: int = 500) -> Plot | None:
         return [(row[0], row[number] or 0.0) for row in rows]
 
     return plot(
-        "Accuracy by number of labels",
-        "Cross-validated accuracy of each version against the number of labels; the figures are in the table of "
-        "predictors in the admin",
+        _("Accuracy by number of labels"),
+        _(
+            "Cross-validated accuracy of each version against the number of labels; the figures are in the table of "
+            "predictors in the admin"
+        ),
         [
-            Series("line", "accuracy, with its 95% interval", column(1), f"{rows[-1][1] or 0:.0%}"),
-            Series("base", "a constant order of the restorers", column(4), f"{rows[-1][4] or 0:.0%}"),
+            Series("line", _("accuracy, with its 95% interval"), column(1), f"{rows[-1][1] or 0:.0%}"),
+            Series("base", _("a constant order of the restorers"), column(4), f"{rows[-1][4] or 0:.0%}"),
         ],
-        count_axis("labels", rows[0][0], rows[-1][0]),
+        count_axis(_("labels"), rows[0][0], rows[-1][0]),
         Axis("", LOW, HIGH, 0.1, percent),
         bands=[column(3) + column(2)[::-1]],
     )

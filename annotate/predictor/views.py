@@ -3,6 +3,7 @@
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.models import LabelPolicy, Predictor
@@ -18,7 +19,7 @@ SHOWN = 30
 @login_required
 @require_GET
 def predictors(request: Request) -> HttpResponse:
-    leads_only(request, "The predictor's versions are")
+    leads_only(request, _("The predictor's versions are for leads."))
     current, curve = predictor_status.current_predictor(), learning_curve_words.newest_curve()
     policy = LabelPolicy.objects.select_related("pinned").get(pk=1)
     context = {
@@ -34,7 +35,8 @@ def predictors(request: Request) -> HttpResponse:
         "curve": curve,
         "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
         "curve_rows": learning_curve_words.rows_of(curve) if curve else [],
-        "sentences": learning_curve_words.summary(curve) if curve else [],
+        "paper": learning_curve_words.paper_figures(curve) if curve else [],
+        "sentences": learning_curve_words.in_words(curve) if curve else [],
     }
     return render(request, "annotate/predictor/predictors.html", context)
 

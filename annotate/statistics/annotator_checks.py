@@ -12,6 +12,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from annotate.common.sides import CANT_TELL, side_of
 from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
@@ -128,46 +130,54 @@ def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
     """Return for each annotator the patterns that are unlikely for an attentive person."""
     tests = [test for annotator, behaviour in found.items() for test in _tests(annotator, behaviour, found)]
     found_flags: dict[int, list[Flag]] = defaultdict(list)
-    for (annotator, words, _), p in zip(tests, holm([test[2] for test in tests]), strict=True):
+    for (annotator, words, _p), p in zip(tests, holm([test[2] for test in tests]), strict=True):
         if p < LEVEL:
             found_flags[annotator].append(Flag(annotator, words, p))
     for annotator, behaviour in found.items():
-        if behaviour.timed >= MIN_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
-            words = (
-                f"{behaviour.too_fast} of {behaviour.timed} answers came in under {TOO_FAST} s: "
-                "nobody can compare two images that fast."
-            )
+        if behaviour.timed >= LEAST_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
+            words = _(
+                "%(n)s of %(total)s answers came in under %(seconds)s s: nobody can compare two images that fast."
+            ) % {"n": behaviour.too_fast, "total": behaviour.timed, "seconds": TOO_FAST}
             found_flags[annotator].append(Flag(annotator, words))
     return dict(found_flags)
 
 
 def _tests(annotator: int, behaviour: Behaviour, found: dict[int, Behaviour]) -> Iterable[tuple[int, str, float]]:
     if behaviour.sided:
-        words = (
-            f"Chose the left image in {behaviour.left} of {behaviour.sided} answers; the sides are drawn at random, "
-            "so half are expected."
-        )
+        words = _(
+            "Chose the left image in %(n)s of %(total)s answers; the sides are drawn at random, so half are expected."
+        ) % {"n": behaviour.left, "total": behaviour.sided}
         yield annotator, words, binomial_two_sided(behaviour.left, behaviour.sided)
     if behaviour.sided > 1:
-        steps = behaviour.sided - 1
-        rarely = "rarely" if behaviour.switches < steps / 2 else "often"
-        words = (
-            f"Switched sides {behaviour.switches} times in {steps}, too {rarely} for sides drawn at random: half are "
-            "expected."
-        )
-        yield annotator, words, binomial_two_sided(behaviour.switches, steps)
+        yield _switching(annotator, behaviour)
     others = [one for key, one in found.items() if key != annotator]
     theirs = (sum(one.consistent for one in others), sum(one.repeats for one in others))
     if behaviour.repeats and theirs[1]:
-        words = (
-            f"Gave the same answer to {behaviour.consistent} of {behaviour.repeats} mirrored repeats; the others to "
-            f"{theirs[0]} of {theirs[1]}."
-        )
+        words = _(
+            "Gave the same answer to %(n)s of %(total)s mirrored repeats; the others to %(their_n)s of %(their_total)s."
+        ) % {"n": behaviour.consistent, "total": behaviour.repeats, "their_n": theirs[0], "their_total": theirs[1]}
         yield annotator, words, fewer_than(behaviour.consistent, behaviour.repeats, *theirs)
     theirs = (sum(one.with_others for one in others), sum(one.compared for one in others))
     if behaviour.compared and theirs[1] and len(others) > 1:
-        words = (
-            f"Agreed with the majority of the others on {behaviour.with_others} of {behaviour.compared} pairs; the "
-            f"others on {theirs[0]} of {theirs[1]}."
-        )
+        words = _(
+            "Answered like most of the others on %(n)s of %(total)s pairs; the others on %(their_n)s of "
+            "%(their_total)s."
+        ) % {"n": behaviour.with_others, "total": behaviour.compared, "their_n": theirs[0], "their_total": theirs[1]}
         yield annotator, words, fewer_than(behaviour.with_others, behaviour.compared, *theirs)
+
+
+def _switching(annotator: int, behaviour: Behaviour) -> tuple[int, str, float]:
+    """Test how often the annotator went from one side to the other."""
+    steps = behaviour.sided - 1
+    if behaviour.switches < steps / 2:
+        words = _(
+            "Went from one side to the other %(n)s times in %(steps)s, too seldom for sides drawn at random: half are "
+            "expected."
+        )
+    else:
+        words = _(
+            "Went from one side to the other %(n)s times in %(steps)s, too often for sides drawn at random: half are "
+            "expected."
+        )
+    words %= {"n": behaviour.switches, "steps": steps}
+    return annotator, words, binomial_two_sided(behaviour.switches, steps)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext as _
+
 from annotate.charts.axes import Axis
 from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
@@ -17,8 +19,18 @@ def preference_plot(question: Question, rows: Sequence[PreferenceRatio]) -> Inte
         ratio = row.found.ratio or 0.0
         low, high = row.found.interval or (ratio, ratio)
         verdict = "better" if low > 0.5 else "worse" if high < 0.5 else ""
-        entries.append((f"{row.one} over {row.other}", f"{ratio:.0%}", verdict, ratio, low, high))
+        entries.append(
+            (
+                _("%(one)s over %(other)s") % {"one": row.one, "other": row.other},
+                f"{ratio:.0%}",
+                verdict,
+                ratio,
+                low,
+                high,
+            )
+        )
     axis = Axis("", 0, 1, 0.25, lambda value: f"{value:.0%}")
     summary = ", ".join(f"{title} {value}" for title, value, *_ in entries)
-    intervals = plot_intervals(f"{question.label} Preference ratios with 95% intervals: {summary}", axis, entries)
-    return replace(intervals, zero=Mark("no preference", x=across(axis, 0.5)))
+    label = _("%(question)s Preference ratios with 95%% intervals: %(summary)s")
+    intervals = plot_intervals(label % {"question": question.label, "summary": summary}, axis, entries)
+    return replace(intervals, zero=Mark(_("no preference"), x=across(axis, 0.5)))

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
+
 from annotate.statistics.bootstrap import LEAST
 from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided
@@ -70,9 +72,13 @@ def preferred(votes: Sequence[StudyVote], *, seed: int = 0) -> Preferred:
     faces = len({vote.face for vote in votes})
     interval, why = None, ""
     if participants < LEAST or faces < LEAST:
-        why = f"{participants} participants and {faces} faces; an interval needs {LEAST} of each"
+        why = _("%(participants)s participants and %(faces)s faces; an interval needs %(least)s of each") % {
+            "participants": participants,
+            "faces": faces,
+            "least": LEAST,
+        }
     elif wins + losses == 0:
-        why = "all answers are “can't tell”"
+        why = _("all answers are “can't tell”")
     else:
         interval = _two_way_bootstrap(votes, seed)
     return Preferred(

@@ -3,6 +3,7 @@
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.models import Campaign
@@ -13,7 +14,7 @@ from rewardlab import paper, tables
 
 
 def _study(request: Request, slug: str) -> tuple[Campaign, studies_report.Study]:
-    leads_only(request, "The study's report is")
+    leads_only(request, _("The study's report is for leads."))
     campaign = get_object_or_404(Campaign, slug=slug)
     if campaign.kind != Campaign.Kind.STUDY:
         raise Http404("This campaign is not a study.")

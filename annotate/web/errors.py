@@ -6,6 +6,8 @@ import sys
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views import defaults
 
 JSON_PATHS = ("/api/", "/images/")
@@ -20,17 +22,17 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return too_large(request)
     has_message = isinstance(exception, RefusedWithMessage)
-    text = str(exception) if has_message else "The request is malformed. Nothing was changed."
+    text = str(exception) if has_message else _("The request is malformed. Nothing was done.")
     return refusal(request, 400, "malformed", text)
 
 
 def too_large(request: HttpRequest) -> HttpResponse:
-    return refusal(request, 413, "too_large", "The request is too large: the limit is one megabyte.")
+    return refusal(request, 413, "too_large", _("The request is too large: the limit is one megabyte."))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path.startswith(JSON_PATHS):
-        return refusal(request, 404, "not_found", "There is nothing at this address.")
+    if request.path.startswith(FOR_PROGRAMS):
+        return refusal(request, 404, "not_found", _("There is nothing at this address."))
     return defaults.page_not_found(request, exception)
 
 
@@ -38,15 +40,17 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
     its answer was stored, and must resend it with the same key."""
     if not _is_outage(sys.exc_info()[1]):
-        return refusal(request, 500, "fault", "The server failed; the error is in the server's log. " + SEND_AGAIN)
-    text = "The database is unavailable. "
-    text += "Try again in a few seconds." if request.method in ("GET", "HEAD") else SEND_AGAIN
+        return refusal(request, 500, "fault", " ".join((_("The server failed; the error is in its log."), SEND_AGAIN)))
+    advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else SEND_AGAIN
+    text = " ".join((_("The database is unavailable."), advice))
     response = refusal(request, 503, "unavailable", text)
     response["Retry-After"] = "5"
     return response
 
 
-SEND_AGAIN = "The request may already be stored. Send it again, with the same key if it has one: it counts only once."
+SEND_AGAIN = gettext_lazy(
+    "It is unknown whether the request was stored. Send it again, with the same key if it has one; it counts once."
+)
 
 
 def _is_outage(error: BaseException | None) -> bool:

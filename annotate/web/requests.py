@@ -23,7 +23,7 @@ def member_campaign(request: Request, slug: str) -> Campaign:
     return get_object_or_404(campaigns, slug=slug)
 
 
-def leads_only(request: Request, what: str) -> None:
-    """Raise `PermissionDenied` for anyone but leads. what: the start of the message, such as "Runs are"."""
+def leads_only(request: Request, refusal: str) -> None:
+    """Raise `PermissionDenied` with this sentence unless the person is a lead."""
     if not request.user.is_staff:
-        raise PermissionDenied(f"{what} for leads.")
+        raise PermissionDenied(refusal)

@@ -6,13 +6,15 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, HttpResponse
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 from annotate.web.errors import RefusedWithMessage, too_large
 
 
 class RefuseFiles(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
-        raise RefusedWithMessage("The site accepts no uploads. Add photographs with the command `ingest`.")
+        raise RefusedWithMessage(_("The site accepts no uploads. Add photographs with the command `ingest`."))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Never called: `new_file` refuses first."""
@@ -27,7 +29,8 @@ def small_bodies(get_response: Callable[[HttpRequest], HttpResponse]) -> Callabl
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"
         if length.isdigit() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return too_large(request)
+            with translation.override(translation.get_language_from_request(request)):  # LocaleMiddleware runs later
+                return too_large(request)
         return get_response(request)
 
     return middleware
