@@ -165,7 +165,7 @@ class CampaignForm(forms.ModelForm):
             )
 
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
-        return [(title, [self[name] for name in names]) for title, names in self.GROUPS]
+        return [(str(title), [self[name] for name in names]) for title, names in self.GROUPS]
 
     def clean_slug(self) -> str:
         slug = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))[:50]

@@ -182,7 +182,7 @@ def preference_counts() -> dict[str, int]:
     from annotate.models import Preference
 
     counts = dict(Preference.objects.order_by().values_list("origin").annotate(Count("pk")))
-    return {label: counts.get(value, 0) for value, label in Preference.Origin.choices}
+    return {str(label): counts.get(value, 0) for value, label in Preference.Origin.choices}
 
 
 def metric_columns() -> list[dict]:

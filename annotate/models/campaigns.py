@@ -58,19 +58,19 @@ class Campaign(models.Model):
     qualification_size = models.PositiveSmallIntegerField(
         default=0, help_text=_("pairs with a known answer (one image is the photograph) to judge first; 0: none")
     )
-    qualification_share = models.FloatField(default=0.8, help_text=_("share of them that must be right, 0 to 1"))
+    qualification_share = models.FloatField(default=0.8, help_text=_("share that must be answered correctly, 0 to 1"))
     qualification_rounds = models.PositiveSmallIntegerField(default=3, help_text=_("number of attempts"))
     overlap = models.PositiveSmallIntegerField(default=1)
     order = models.CharField(max_length=9, choices=Order, default=Order.BALANCED)
     random_share = models.FloatField(
         default=0.2,
-        help_text=_("share of items drawn at random although the order is uncertain first: for unbiased estimates"),
+        help_text=_("share of items drawn at random even in uncertain-first order, for unbiased estimates"),
     )
     repeat_share = models.FloatField(
-        default=0, help_text=_("share of answers asked again later, mirrored, of the same annotator")
+        default=0, help_text=_("share of answered pairs shown again later, mirrored, to the same annotator")
     )
     show_input = models.BooleanField(default=True, help_text=_("annotators can view the low-quality input"))
-    show_reference = models.BooleanField(default=False, help_text="the photograph is shown beside the two images")
+    show_reference = models.BooleanField(default=False, help_text="the photograph is shown next to the two images")
     adjudicates = models.ForeignKey(
         "self",
         models.PROTECT,
@@ -81,7 +81,7 @@ class Campaign(models.Model):
         help_text="the campaign whose disagreements these answers resolve",
     )
     quiet_hours = models.PositiveSmallIntegerField(
-        default=24, help_text=_("hours without an answer after which the lead of an open campaign is warned")
+        default=24, help_text=_("warn the lead of an open campaign after this many hours without an answer")
     )
     lease_seconds = models.PositiveIntegerField(default=900)
     seed = models.PositiveBigIntegerField(default=random_seed, help_text="determines the order of items and the sides")

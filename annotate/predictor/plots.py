@@ -67,7 +67,7 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
     return plot(
         _("Accuracy by number of human labels"),
         _("Held-out accuracy with %(n)s labels: %(figures)s; the table has the figures")
-        % {"n": labels[-1], "figures": spoken},
+        % {"n": labels[-1], "figures": listed},
         series,
         count_axis(_("labels"), 0, labels[-1]),
         share_axis([[(0, p["low"]) for p in results["points"]]]),

@@ -36,7 +36,7 @@ def predictors(request: Request) -> HttpResponse:
         "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
         "curve_rows": learning_curve_words.rows_of(curve) if curve else [],
         "paper": learning_curve_words.paper_figures(curve) if curve else [],
-        "sentences": learning_curve_words.in_words(curve) if curve else [],
+        "sentences": learning_curve_words.summary(curve) if curve else [],
     }
     return render(request, "annotate/predictor/predictors.html", context)
 

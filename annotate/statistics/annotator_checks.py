@@ -134,7 +134,7 @@ def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
         if p < LEVEL:
             found_flags[annotator].append(Flag(annotator, words, p))
     for annotator, behaviour in found.items():
-        if behaviour.timed >= LEAST_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
+        if behaviour.timed >= MIN_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
             words = _(
                 "%(n)s of %(total)s answers came in under %(seconds)s s: nobody can compare two images that fast."
             ) % {"n": behaviour.too_fast, "total": behaviour.timed, "seconds": TOO_FAST}

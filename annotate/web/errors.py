@@ -31,7 +31,7 @@ def too_large(request: HttpRequest) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path.startswith(FOR_PROGRAMS):
+    if request.path.startswith(JSON_PATHS):
         return refusal(request, 404, "not_found", _("There is nothing at this address."))
     return defaults.page_not_found(request, exception)
 
@@ -40,9 +40,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
     its answer was stored, and must resend it with the same key."""
     if not _is_outage(sys.exc_info()[1]):
-        return refusal(request, 500, "fault", " ".join((_("The server failed; the error is in its log."), SEND_AGAIN)))
+        return refusal(request, 500, "fault", f"{_('The server failed; the error is in its log.')} {SEND_AGAIN}")
     advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else SEND_AGAIN
-    text = " ".join((_("The database is unavailable."), advice))
+    text = f"{_('The database is unavailable.')} {advice}"
     response = refusal(request, 503, "unavailable", text)
     response["Retry-After"] = "5"
     return response
