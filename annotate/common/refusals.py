@@ -8,7 +8,7 @@ NOT_FOUND = {"no_such_lease"}
 
 
 class Refused(Exception):
-    """A request was refused. `message` says why and what to do; `code` is for programs."""
+    """A request was refused. `message` says why and what to do; `code` is for API clients."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

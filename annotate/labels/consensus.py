@@ -38,7 +38,7 @@ def consensus(method: str, votes: Sequence[Vote]) -> Consensus:
 
 
 def _majority(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
-    """The share of votes, with “can't tell” as half a vote for each side, as in the view behind `Preference`."""
+    """Compute the share of votes; “can't tell” is half a vote for each side, as in the view behind `Preference`."""
     by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in votes:
         by_pair[vote.pair].append(vote)

@@ -123,7 +123,7 @@ class Sensitivity:
 
 
 def sensitivities(ballots: Ballots) -> list[Sensitivity]:
-    """Return the sensitivity of each two neighbours in the ranking, from the top.
+    """Return the sensitivity of each pair of neighbours in the ranking, from the top.
 
     A vote's influence on the difference of two strengths is its gradient times the inverse Hessian. The most
     influential votes are dropped and the strengths refitted, repeatedly, until the two swap places.
@@ -134,7 +134,7 @@ def sensitivities(ballots: Ballots) -> list[Sensitivity]:
 
 
 def _sensitivity(ballots: Ballots, strengths: Floats, upper: int, lower: int) -> Sensitivity:
-    """Votes that chose the same on a restorer pair are alike: counts of them (2, M, M) stand for all, see `_counts`."""
+    """Find the votes that decide the order of two neighbours, on counts of equal votes (see `_counts`)."""
     names, counts = ballots.restorers, _counts(ballots)
     left, budget = counts, int(MOST_DROPPED * len(ballots))
     gap = strengths[upper] - strengths[lower]

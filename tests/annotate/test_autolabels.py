@@ -152,12 +152,12 @@ def test_abstained_pairs_are_asked_first(campaign):
     version = Predictor.objects.get()
     Predictor.objects.filter(pk=version.pk).update(least_margin=0.3)
     first = Item.objects.filter(campaign=uncertain, rank__isnull=False).order_by("rank").values_list("pair", flat=True)
-    unsure = lifecycle.abstained_pairs()
-    assert 0 < len(unsure) < 250
-    assert set(first[: len(unsure)]) == unsure
+    abstained = lifecycle.abstained_pairs()
+    assert 0 < len(abstained) < 250
+    assert set(first[: len(abstained)]) == abstained
     # In a campaign of these pairs alone, answers never count as randomly drawn.
     alone = Campaign(slug="alone", name="Alone")
-    assert lifecycle.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(unsure)
+    assert lifecycle.create_campaign(campaign=alone, selection=Selection(abstained=True), actor=lead) == len(abstained)
     lifecycle.invite(campaign=alone, annotators=[lead])
     leases = leasing.lease_items(annotator=lead, campaign=alone, depth=5)
     assert {lease.drawn for lease in leases} == {Lease.Drawn.UNCERTAIN}

@@ -92,7 +92,7 @@ def test_coefficients_match_libraries_with_missing_answers():
 
 
 def test_undefined_coefficients_state_reason():
-    alone, apart = from_sheet([[0], [1]]), from_sheet([[0, -1], [-1, 1]])
+    alone, disjoint = from_sheet([[0], [1]]), from_sheet([[0, -1], [-1, 1]])
     alike = from_sheet(np.zeros((6, 2), int))
     for function in (
         agreement_coefficients.share,
@@ -101,12 +101,12 @@ def test_undefined_coefficients_state_reason():
     ):
         assert function(from_sheet(np.zeros((0, 2), int))).why == "there are no answers"
         assert function(alone).why == "only one annotator"
-        assert function(apart).why == "no pair was answered by two annotators"
+        assert function(disjoint).why == "no pair was answered by two annotators"
         few = function(from_sheet([[0, 1], [0, 0], [1, 1], [1, 0]]))
         assert few.value is not None
         assert few.low is None
         assert few.why == "fewer than 5 faces: no interval"
-    assert agreement_coefficients.cohen_kappas(apart) == {}
+    assert agreement_coefficients.cohen_kappas(disjoint) == {}
     annotator_pair = agreement_coefficients.cohen_kappas(alike)[0, 1]
     for found in (
         agreement_coefficients.krippendorff_alpha(alike),
