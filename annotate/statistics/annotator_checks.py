@@ -160,7 +160,7 @@ def _tests(annotator: int, behaviour: Behaviour, found: dict[int, Behaviour]) ->
     theirs = (sum(one.with_others for one in others), sum(one.compared for one in others))
     if behaviour.compared and theirs[1] and len(others) > 1:
         words = _(
-            "Answered like most of the others on %(n)s of %(total)s pairs; the others on %(their_n)s of "
+            "Agreed with the majority of the others on %(n)s of %(total)s pairs; the others on %(their_n)s of "
             "%(their_total)s."
         ) % {"n": behaviour.with_others, "total": behaviour.compared, "their_n": theirs[0], "their_total": theirs[1]}
         yield annotator, words, fewer_than(behaviour.with_others, behaviour.compared, *theirs)
