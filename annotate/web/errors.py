@@ -40,9 +40,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
     its answer was stored, and must resend it with the same key."""
     if not _is_outage(sys.exc_info()[1]):
-        return refusal(request, 500, "fault", f"{_('The server failed; the error is in its log.')} {SEND_AGAIN}")
-    advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else SEND_AGAIN
-    text = f"{_('The database is unavailable.')} {advice}"
+        return refusal(
+            request, 500, "fault", " ".join((_("The server failed; the error is in its log."), str(SEND_AGAIN)))
+        )
+    advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else str(SEND_AGAIN)
+    text = " ".join((_("The database is unavailable."), advice))
     response = refusal(request, 503, "unavailable", text)
     response["Retry-After"] = "5"
     return response
