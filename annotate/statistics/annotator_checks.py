@@ -160,7 +160,7 @@ def _tests(annotator: int, behaviour: Behaviour, found: dict[int, Behaviour]) ->
     theirs = (sum(one.with_others for one in others), sum(one.compared for one in others))
     if behaviour.compared and theirs[1] and len(others) > 1:
         words = _(
-            "Answered like most of the others on %(n)s of %(total)s pairs; the others on %(their_n)s of "
+            "Agreed with the majority of the others on %(n)s of %(total)s pairs; the others on %(their_n)s of "
             "%(their_total)s."
         ) % {"n": behaviour.with_others, "total": behaviour.compared, "their_n": theirs[0], "their_total": theirs[1]}
         yield annotator, words, fewer_than(behaviour.with_others, behaviour.compared, *theirs)
@@ -170,14 +170,8 @@ def _switching(annotator: int, behaviour: Behaviour) -> tuple[int, str, float]:
     """Test how often the annotator went from one side to the other."""
     steps = behaviour.sided - 1
     if behaviour.switches < steps / 2:
-        words = _(
-            "Went from one side to the other %(n)s times in %(steps)s, too seldom for sides drawn at random: half are "
-            "expected."
-        )
+        words = _("Switched sides %(n)s times in %(steps)s, too rarely for sides drawn at random: half are expected.")
     else:
-        words = _(
-            "Went from one side to the other %(n)s times in %(steps)s, too often for sides drawn at random: half are "
-            "expected."
-        )
+        words = _("Switched sides %(n)s times in %(steps)s, too often for sides drawn at random: half are expected.")
     words %= {"n": behaviour.switches, "steps": steps}
     return annotator, words, binomial_two_sided(behaviour.switches, steps)

@@ -22,7 +22,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return too_large(request)
     has_message = isinstance(exception, RefusedWithMessage)
-    text = str(exception) if has_message else _("The request is malformed. Nothing was done.")
+    text = str(exception) if has_message else _("The request is malformed. Nothing was changed.")
     return refusal(request, 400, "malformed", text)
 
 
@@ -41,7 +41,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     its answer was stored, and must resend it with the same key."""
     if not _is_outage(sys.exc_info()[1]):
         return refusal(
-            request, 500, "fault", " ".join((_("The server failed; the error is in its log."), str(SEND_AGAIN)))
+            request,
+            500,
+            "fault",
+            " ".join((_("The server failed; the error is in the server's log."), str(SEND_AGAIN))),
         )
     advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else str(SEND_AGAIN)
     text = " ".join((_("The database is unavailable."), advice))
@@ -51,7 +54,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 SEND_AGAIN = gettext_lazy(
-    "It is unknown whether the request was stored. Send it again, with the same key if it has one; it counts once."
+    "The request may already be stored. Send it again, with the same key if it has one: it counts only once."
 )
 
 

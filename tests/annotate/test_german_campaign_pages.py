@@ -25,7 +25,7 @@ from annotate.models import (
     Score,
 )
 from annotate.models.campaigns import Criterion
-from annotate.predictor.learning_curve_words import in_words
+from annotate.predictor.learning_curve_words import summary
 from annotate.statistics.annotator_checks import Behaviour, flags
 from tests.support.factories import make_campaign, make_user
 from tests.support.page_phrases import untranslated
@@ -293,7 +293,7 @@ def test_predictor_page_german(lead):
     curve.save()
     assert same_in_german(lead, reverse("predictors"), {"OSError"}) == []
     with translation.override("en"):
-        assert in_words(curve)[0] == "80 labels; metrics ssim."  # what the command prints
+        assert summary(curve)[0] == "80 labels; metrics ssim."  # what the command prints
 
 
 # Studies
