@@ -29,7 +29,7 @@ def summary(curve: LearningCurve) -> list[str]:
         sentences = [_("%(n)s labels; metrics %(metrics)s.") % counts]
     if not found["doublings"]:
         sentences.append(
-            _("Half of the labels are too few to train on, so it is not known yet whether more would help.")
+            _("There are too few labels to train on half of them, so it is unknown whether more labels would help.")
         )
     for doubling in found["doublings"]:
         points = {name: f"{100 * doubling[name]:+.1f}".replace("-", "−") for name in ("gain", "low", "high")}

@@ -36,9 +36,9 @@ def audit_plot(audit: dict[str, Any]) -> Plot | None:
     )
     return plot(
         _("Error by coverage"),
-        _("Error of the most confident part of the sample, with its bound: %(levels)s") % {"levels": spoken},
-        [Series("line", _("error"), error, percent(error[-1][1])), Series("base", _("bound, all at once"), bound)],
-        Axis(_("part of the sample, most confident first"), 0, 1, 0.2, percent),
+        _("Error of the most confident share of the sample, with its bound: %(levels)s") % {"levels": spoken},
+        [Series("line", _("error"), error, percent(error[-1][1])), Series("base", _("simultaneous bound"), bound)],
+        Axis(_("share of the sample, most confident first"), 0, 1, 0.2, percent),
         Axis("", 0, top, 0.1, percent),
         bands=[error + bound[::-1]],
     )

@@ -170,14 +170,8 @@ def _switching(annotator: int, behaviour: Behaviour) -> tuple[int, str, float]:
     """Test how often the annotator went from one side to the other."""
     steps = behaviour.sided - 1
     if behaviour.switches < steps / 2:
-        words = _(
-            "Went from one side to the other %(n)s times in %(steps)s, too seldom for sides drawn at random: half are "
-            "expected."
-        )
+        words = _("Switched sides %(n)s times in %(steps)s, too rarely for sides drawn at random: half are expected.")
     else:
-        words = _(
-            "Went from one side to the other %(n)s times in %(steps)s, too often for sides drawn at random: half are "
-            "expected."
-        )
+        words = _("Switched sides %(n)s times in %(steps)s, too often for sides drawn at random: half are expected.")
     words %= {"n": behaviour.switches, "steps": steps}
     return annotator, words, binomial_two_sided(behaviour.switches, steps)

@@ -22,7 +22,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return too_large(request)
     has_message = isinstance(exception, RefusedWithMessage)
-    text = str(exception) if has_message else _("The request is malformed. Nothing was done.")
+    text = str(exception) if has_message else _("The request is malformed. Nothing was changed.")
     return refusal(request, 400, "malformed", text)
 
 
@@ -40,16 +40,21 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
     its answer was stored, and must resend it with the same key."""
     if not _is_outage(sys.exc_info()[1]):
-        return refusal(request, 500, "fault", f"{_('The server failed; the error is in its log.')} {SEND_AGAIN}")
-    advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else SEND_AGAIN
-    text = f"{_('The database is unavailable.')} {advice}"
+        return refusal(
+            request,
+            500,
+            "fault",
+            " ".join((_("The server failed; the error is in the server's log."), str(SEND_AGAIN))),
+        )
+    advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else str(SEND_AGAIN)
+    text = " ".join((_("The database is unavailable."), advice))
     response = refusal(request, 503, "unavailable", text)
     response["Retry-After"] = "5"
     return response
 
 
 SEND_AGAIN = gettext_lazy(
-    "It is unknown whether the request was stored. Send it again, with the same key if it has one; it counts once."
+    "The request may already be stored. Send it again, with the same key if it has one: it counts only once."
 )
 
 

@@ -55,7 +55,9 @@ def same_in_german(client, address: str, data: set[str] = frozenset(), **fields)
     english, german = (client.get(address, fields, headers=headers) for headers in ({}, GERMAN))
     assert english.status_code == german.status_code
     # From rewardlab, which knows no languages: titles of metrics and what to do where one is unavailable.
-    metrics = {text.rstrip(".)") for row in oversight.metric_columns() for text in (row["metric"].title, row["remedy"])}
+    metrics = {
+        text.rstrip(".)") for row in oversight.metric_columns() for text in (row["metric"].title, row["remedy"] or "")
+    }
     links = {invitation.token.strip("-_") for invitation in Invitation.objects.all()}
     return untranslated(english.content.decode(), german.content.decode(), (DATA | data | metrics | links) - {""})
 
@@ -189,6 +191,7 @@ def test_campaign_with_disputes_german(lead, campaign):
     assert adjudication.name == "Test: Schlichtung"
     codes = {"adjudicate", "invite", "extend-overlap", "create-invitation", "Schlichtung", "annotators"}
     codes |= {"campaign", "items", "places", "by", "adjudication"}
+    codes |= {campaign.slug, adjudication.slug}
     for one in (campaign, adjudication):
         assert same_in_german(lead, reverse("campaign", args=[one.slug]), codes) == []
 
