@@ -19,15 +19,15 @@ def _refuse(faults: dict[str, bool]) -> None:
 class BaseConfig:
     """Training of a compact base by Eq. 1 on faces degraded by Eq. 9 (`manage.py train_base`). Not in the paper."""
 
-    variant: Literal["one-step", "multi-step"] = _option("one-step", "OSEDiff's form or DiffBIR's")
-    degradation: Literal["paper", "demo"] = _option("demo", "ranges of Eq. 9, scaled to the size")
+    variant: Literal["one-step", "multi-step"] = _option("one-step", "one step as in OSEDiff, or DDIM as in DiffBIR")
+    degradation: Literal["paper", "demo"] = _option("demo", "ranges of Eq. 9, scaled to the image size")
     iterations: int = _option(2000, "optimizer steps")
-    learning_rate: float = _option(4e-4, "of Adam; it falls to 0 along a cosine")
-    batch_size: int = _option(8, "faces a step")
+    learning_rate: float = _option(4e-4, "Adam learning rate; cosine decay to 0")
+    batch_size: int = _option(8, "faces per step")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(250, "steps between evaluations on the held-out faces")
     save_every: int = _option(50, "steps between checkpoints, a multiple of log_every")
-    held_out: int = _option(16, "test faces to look at; nothing is chosen by them")
+    held_out: int = _option(16, "test faces that monitor the training; not used to select anything")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -39,59 +39,57 @@ class BaseConfig:
                 < 1,
                 "save_every must be a multiple of log_every": self.log_every > 0
                 and (self.save_every < 1 or self.save_every % self.log_every != 0),
-                "learning_rate must be above 0": not 0 < self.learning_rate < math.inf,
+                "learning_rate must be finite and above 0": not 0 < self.learning_rate < math.inf,
                 "seed must not be negative": self.seed < 0,
             }
         )
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        rising = min(1.0, (step + 1) / 50)
-        return self.learning_rate * rising * (1 + math.cos(math.pi * step / self.iterations)) / 2
+        """Return the learning rate of a step, counted from 0: 50 warm-up steps, cosine decay."""
+        warm_up = min(1.0, (step + 1) / 50)
+        return self.learning_rate * warm_up * (1 + math.cos(math.pi * step / self.iterations)) / 2
 
 
-# These change how the result is computed, not the result: a run may be resumed with other values.
+# Options that do not affect the result: a run may be resumed with different values.
 FREE_TO_CHANGE = ("accumulation", "checkpointing")
 
 
 @dataclass(frozen=True)
 class ReflConfig:
-    """Reward feedback learning (Sec. 3.3). The defaults are the paper's for DiffBIR (App. B) unless noted."""
+    """Reward feedback learning (Sec. 3.3). Defaults are the paper's for DiffBIR (App. B) unless noted."""
 
     base: Literal["osediff", "diffbir", "compact"] = "diffbir"
     iterations: int = _option(3500, "optimizer steps (the released code; Table 10 goes to 3,000)")
-    learning_rate: float = _option(5e-5, "of Adam (App. B)")
-    batch_size: int = _option(12, "faces a step (App. B)")
-    accumulation: int = _option(12, "micro-batches that a step is divided into, to save memory")
-    backprop_steps: int = _option(1, "last denoising steps that keep their gradient, N (Table 5); 0: all of them")
-    steps: int = _option(50, "DDIM steps of the whole schedule; a one-step base has one")
-    eta: float = _option(
-        1.0, "of DDIM: 0 deterministic, 1 as noisy as ancestral sampling (the released code's inference)"
-    )
+    learning_rate: float = _option(5e-5, "Adam learning rate (App. B)")
+    batch_size: int = _option(12, "faces per step (App. B)")
+    accumulation: int = _option(12, "micro-batches per step, to save memory")
+    backprop_steps: int = _option(1, "N (Table 5): backpropagate through the last N denoising steps; 0: through all")
+    steps: int = _option(50, "DDIM steps of the full schedule; 1 for a one-step base")
+    eta: float = _option(1.0, "DDIM eta: 0 is deterministic, 1 is ancestral sampling (the released code's inference)")
     lambda_reward: float = _option(0.005, "weight of Eq. 2 (App. B)")
     lambda_lpips: float = _option(0.01, "weight of Eq. 3 (App. B; OSEDiff: .02)")
     lambda_dwt: float = _option(0.01, "weight of Eq. 4 (App. B)")
     lambda_reg: float = _option(1e-4, "weight of Eq. 5 (App. B; OSEDiff: 1)")
     reg: Literal["residual", "eps", "gauss_l2", "softmax_kl"] = _option(
-        "residual", "reading of Eq. 5: ControlNet's residuals (released code), UNet's output, or the weights themselves"
+        "residual", "variant of Eq. 5: on the ControlNet's residuals (released code), the UNet's output, or the weights"
     )
-    wavelet: Literal["haar", "dual-tree"] = _option("haar", "of Eq. 4 (dual-tree: the released code)")
-    wavelet_levels: int = _option(3, "of Eq. 4 (the released code)")
-    frm_update: bool = _option(True, "update the reward model while tuning (Eq. 7, 8); without: it is frozen")
-    frm_every: int = _option(10, "steps between its updates, n (App. B)")
-    frm_learning_rate: float = _option(3.3e-6, "of its Adam (A.2)")
-    prompt: Literal["empty", "caption", "file"] = _option("empty", "what the restorer reads (the released code: empty)")
-    degradation: Literal["paper", "demo"] = _option("paper", "ranges of Eq. 9 (App. B), scaled to the size")
-    mirror: bool = _option(False, "mirror half of the faces (ours)")
+    wavelet: Literal["haar", "dual-tree"] = _option("haar", "wavelet of Eq. 4 (the released code: dual-tree)")
+    wavelet_levels: int = _option(3, "levels of Eq. 4 (the released code)")
+    frm_update: bool = _option(True, "update the reward model while tuning (Eq. 7, 8); off: keep it frozen")
+    frm_every: int = _option(10, "n (App. B): steps between updates of the reward model")
+    frm_learning_rate: float = _option(3.3e-6, "Adam learning rate of the reward model (A.2)")
+    prompt: Literal["empty", "caption", "file"] = _option("empty", "the restorer's prompt (the released code: empty)")
+    degradation: Literal["paper", "demo"] = _option("paper", "ranges of Eq. 9 (App. B), scaled to the image size")
+    mirror: bool = _option(False, "mirror half of the faces (not in the paper)")
     early_stop: int = _option(
-        0, "number of consecutive alarms after which to stop, with the weights before them; 0: never"
+        0, "stop after this many consecutive alarms and keep the weights from before them; 0: never"
     )
-    precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 where the device has it")
-    checkpointing: bool = _option(True, "compute activations again instead of keeping them")
+    precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 if the device supports it")
+    checkpointing: bool = _option(True, "recompute activations instead of storing them")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(500, "steps between evaluations on the held-out faces and the gold set (Table 10)")
     save_every: int = _option(100, "steps between checkpoints, a multiple of log_every")
-    held_out: int = _option(16, "test faces to look at")
+    held_out: int = _option(16, "test faces that monitor the tuning")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -108,11 +106,11 @@ class ReflConfig:
                 **{f"{name} must be at least 1": value < 1 for name, value in counts.items()},
                 "save_every must be a multiple of log_every": self.log_every > 0
                 and self.save_every % self.log_every != 0,
-                "learning rates must be above 0": not (
+                "learning rates must be finite and above 0": not (
                     0 < self.learning_rate < math.inf and 0 < self.frm_learning_rate < math.inf
                 ),
                 "the lambdas must be finite and not negative": not all(0 <= value < math.inf for value in weights),
-                "one of the lambdas must be above 0": not any(weights),
+                "at least one lambda must be above 0": not any(weights),
                 "eta must be in [0, 1]": not 0 <= self.eta <= 1,
                 "backprop_steps, early_stop and seed must not be negative": (
                     min(self.backprop_steps, self.early_stop, self.seed) < 0
@@ -130,7 +128,7 @@ PRESETS = {
     # For 128 px faces on a CPU: a LoRA of a one-step base, the ControlNet of a multi-step one.
     "compact": ReflConfig(
         base="compact",
-        iterations=150,  # with more steps the judge's score still rises while identity is lost
+        iterations=150,  # more steps still raise the judge's score, but lose identity
         learning_rate=6e-4,
         batch_size=8,
         accumulation=1,
@@ -138,10 +136,10 @@ PRESETS = {
         eta=0.0,
         lambda_reward=0.008,
         lambda_lpips=0.02,
-        lambda_dwt=2.5,  # with a lower weight, identity drifts more for each unit of reward
+        lambda_dwt=2.5,  # a lower weight loses more identity per unit of reward
         lambda_reg=0.01,
         reg="eps",
-        wavelet_levels=1,  # a band of 64 px, as three levels of 512 px give
+        wavelet_levels=1,  # a low-pass band of 64 px, the same as three levels at 512 px
         mirror=True,
         checkpointing=False,
         evaluate_every=50,

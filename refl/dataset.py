@@ -1,6 +1,6 @@
-"""The faces of a restorer's training and monitoring: photographs and their degraded images.
+"""Faces that train and monitor a restorer: photographs and their degraded versions.
 
-`faces.jsonl` is for restorers what the manifest is for the reward model: with the images it is all that training needs.
+`faces.jsonl` corresponds to the reward model's manifest: training needs only this file and the images.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class FaceRow:
-    """Image paths are relative to the image folder and end in the content's sha256; lq is empty if there is none."""
+    """A face. hq, lq: paths relative to the image folder, which contain the content's sha256; lq may be empty."""
 
     face: int
     identity: str
@@ -44,14 +44,14 @@ class FaceRow:
 
 def write(path: Path, rows: Iterable[FaceRow]) -> dict[str, Any]:
     """Write the file atomically and return its header."""
-    kept = sorted(rows, key=lambda row: row.face)
-    body = "".join(json.dumps(asdict(row), ensure_ascii=False, sort_keys=True) + "\n" for row in kept).encode()
+    rows = sorted(rows, key=lambda row: row.face)
+    body = "".join(json.dumps(asdict(row), ensure_ascii=False, sort_keys=True) + "\n" for row in rows).encode()
     header = {
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": len(kept),
-        "counts": dict(sorted(Counter(row.split for row in kept).items())),
+        "rows": len(rows),
+        "counts": dict(sorted(Counter(row.split for row in rows).items())),
         "sha256": hashlib.sha256(body).hexdigest(),
     }
     write_atomic(path, json.dumps(header).encode() + b"\n" + body)
@@ -59,7 +59,7 @@ def write(path: Path, rows: Iterable[FaceRow]) -> dict[str, Any]:
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[FaceRow]]:
-    """Return header and rows. Raises `DataError` unless the content matches the header's sha256."""
+    """Return the header and the rows. Raises `DataError` unless the content matches the header's sha256."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         header = json.loads(head)
@@ -69,7 +69,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[FaceRow]]:
             f"{path} is not a list of faces ({error}). Pass a faces.jsonl written by `snapshot`."
         ) from error
     if not is_ours or header["version"] != VERSION:
-        raise DataError(f"{path} is not a list of faces of version {VERSION}: take a new snapshot.")
+        raise DataError(f"{path} is not a list of faces of version {VERSION}. Take a new snapshot.")
     if hashlib.sha256(body).hexdigest() != header["sha256"]:
         raise DataError(f"{path} was changed or truncated after it was written. Take a new snapshot.")
     return header, [FaceRow(**json.loads(line)) for line in body.splitlines()]
@@ -77,7 +77,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[FaceRow]]:
 
 @dataclass(frozen=True)
 class Batch:
-    """hq, lq: float (B, 3, S, S) in [0, 1]; faces and noise seeds in the same order."""
+    """A batch of faces. hq, lq: float (B, 3, S, S) in [0, 1]; seeds: of the noise. All in the same order."""
 
     faces: tuple[FaceRow, ...]
     hq: Tensor
@@ -89,16 +89,16 @@ class Batch:
         return [face.caption for face in self.faces]
 
     def part(self, number: int, parts: int) -> "Batch":
-        """Return the `number`-th of equal parts."""
+        """Return part `number` (from 0) of `parts` equal parts."""
         size = len(self.faces) // parts
         where = slice(number * size, (number + 1) * size)
         return Batch(self.faces[where], self.hq[where], self.lq[where], self.seeds[where])
 
 
 class TrainingFaces:
-    """Photographs of side `size`, with a new degradation (Eq. 9) each time.
+    """Photographs resized to side `size`, with a new random degradation (Eq. 9) at every use.
 
-    The faces of a step and their degradation depend only on the seed and the step.
+    The faces of a step and their degradations depend only on the seed and the step.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class TrainingFaces:
 
     def _load(self, items: Sequence[schedule.Item], first: int) -> Batch:
         rows, hq, lq, seeds = [], [], [], []
-        for place, item in enumerate(items, start=first):
+        for position, item in enumerate(items, start=first):
             row = self.rows[item.group]
             photograph = _resized(snapshot_images.read_image(self.folder, row.hq), self.size)
             if item.mirrored:
                 photograph = np.ascontiguousarray(photograph[:, ::-1])
-            seed = int(np.random.default_rng([self.seed, place]).integers(1 << 31))
+            seed = int(np.random.default_rng([self.seed, position]).integers(1 << 31))
             rows.append(row)
             hq.append(photograph)
             lq.append(degrade(photograph, sample_parameters(self.degradation, seed), self.degradation))
@@ -129,8 +129,8 @@ class TrainingFaces:
 
 
 def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
-    """Return the rows of split train. Raises `DataError` without any, or if one shows a person or photograph of the
-    gold set."""
+    """Return the rows of split train. Raises `DataError` if there are none, or if one shows a person or photograph of
+    the gold set."""
     training = [row for row in rows if row.split == "train"]
     if not training:
         raise DataError("There are no training faces. Ingest some with --split train.")
@@ -140,23 +140,23 @@ def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
 
 
 def subject_of(row: FaceRow) -> Subject:
-    """Return what the row shows, for the gold guard."""
+    """Return the row's face, person and photograph for the gold guard."""
     return Subject(row.face, row.identity, (row.hq,))
 
 
 def monitored_rows(rows: Sequence[FaceRow], count: int) -> list[FaceRow]:
-    """Return the first `count` test faces with a stored lq, the same for every run. Settings may be chosen by them, so
+    """Return the first `count` test faces with a stored lq, the same for every run. Settings may be tuned on them, so
     results on them are biased."""
     return list(islice((row for row in rows if row.split == "test" and row.lq), count))
 
 
 def held_out(rows: Sequence[FaceRow], folder: Path, size: int, count: int) -> Batch:
-    """Load the faces used to monitor training. Raises `DataError` without any."""
+    """Load the faces that monitor a training. Raises `DataError` if there are none."""
     chosen = monitored_rows(rows, count)
     if not chosen:
         raise DataError(
             "There are no test faces with a degraded image to monitor the training. Ingest some with --split test, run "
-            "`degrade`, and start the run again (with --faces: take a new snapshot)."
+            "`degrade`, and repeat the command (with --faces: take a new snapshot first)."
         )
     hq, lq = (
         to_tensor([_resized(snapshot_images.read_image(folder, path), size) for path in paths])

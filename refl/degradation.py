@@ -2,9 +2,8 @@
 
     LQ = { [ (HQ * k_sigma) down r + n_delta ] JPEG_q } up r
 
-The order of the operations, the mixed isotropic / anisotropic kernel, the bilinear resampling and the
-untouched fractional values between the steps follow DiffBIR (stage 2), the source of the paper's
-ranges. NumPy and OpenCV only.
+Operation order, the mix of isotropic and anisotropic kernels, bilinear resampling, and unrounded values
+between the operations follow DiffBIR (stage 2), the source of the paper's ranges. NumPy and OpenCV only.
 """
 
 import math
@@ -16,19 +15,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-PARAMETER_STREAM, NOISE_STREAM = 0, 1  # both are derived from the stored seed, independently
+PARAMETER_STREAM, NOISE_STREAM = 0, 1  # independent random streams of one stored seed
 
 
 @dataclass(frozen=True)
 class DegradeConfig:
-    """Ranges from which the degradation of an image is drawn; the defaults are the paper's (App. B).
+    """Ranges from which an image's degradation is drawn. Defaults are the paper's (App. B).
 
     size: side of the square images in pixels (512).
-    kernel_size: side of the blur kernel, odd (41, not in the paper: DiffBIR's value).
-    isotropic_probability: share of round kernels; the others are elliptic and rotated (.5, DiffBIR's value).
+    kernel_size: side of the blur kernel, odd (41, DiffBIR's value; the paper states none).
+    isotropic_probability: share of isotropic kernels; the rest are rotated ellipses (.5, DiffBIR's value).
     sigma: standard deviation of the blur in pixels, [.1, 12].
     downsample: factor r, [1, 12].
-    noise: standard deviation delta of the Gaussian noise in grey levels of 255, [0, 15].
+    noise: standard deviation delta of the Gaussian noise in grey levels (0 to 255), [0, 15].
     jpeg: quality q, integers in [30, 100].
     """
 
@@ -57,10 +56,10 @@ class DegradeConfig:
                 raise ValueError(f"{name} must be an ordered range in [{lowest}, {highest}], not ({low}, {high})")
 
     def scaled_to(self, size: int) -> "DegradeConfig":
-        """Return ranges of the same severity for another working size.
+        """Return ranges of the same severity for another image size.
 
-        Quantities in pixels (kernel, upper ends of sigma and downsampling) scale with the image; noise and JPEG act
-        on the downsampled image and stay the same.
+        The kernel size and the upper bounds of sigma and downsampling scale with the image. Noise and JPEG quality
+        apply to the downsampled image and do not change.
         """
         ratio = size / self.size
         return replace(
@@ -72,18 +71,18 @@ class DegradeConfig:
         )
 
 
-# At 256 px the paper's severity leaves a face of 20 px, which only a face restoration network can recover. The demo
-# uses general networks, so the upper ends of sigma and r are halved once more.
+# At 256 px the paper's severity leaves a face of about 20 px, which only a face restoration network can recover. The
+# demo uses general networks, so the upper bounds of sigma and r are halved again.
 DEMO = replace(DegradeConfig().scaled_to(256), sigma=(0.1, 3.0), downsample=(1.0, 4.0))
 PRESETS = {"paper": DegradeConfig(), "demo": DEMO}
 
 
 @dataclass(frozen=True)
 class DegradeParameters:
-    """The degradation of one image. With the sizes in the config it reproduces the bytes.
+    """The degradation of one image. With the config's sizes it reproduces the image byte for byte.
 
-    sigma_x, sigma_y: blur in pixels along the kernel's axes; theta: their rotation in radians, [-pi, pi];
-    downsample: r; noise: delta in grey levels; jpeg: q; seed: of the parameters and of the noise.
+    sigma_x, sigma_y: blur in pixels along the kernel's axes; theta: rotation of the axes in radians, [-pi, pi];
+    downsample: r; noise: delta in grey levels; jpeg: q; seed: of the parameters and the noise.
     """
 
     sigma_x: float
@@ -128,14 +127,14 @@ def sample_parameters(config: DegradeConfig, seed: int) -> DegradeParameters:
 def degrade(image: Array, parameters: DegradeParameters, config: DegradeConfig) -> Array:
     """Degrade one photograph (Eq. 9).
 
-    image: uint8 RGB of shape (S, S, 3) with S = config.size. Returns the same shape and type; the same
-    parameters give the same bytes in every process (with the same OpenCV and NumPy).
-    Raises ValueError for any other input: the ranges are valid at this size only.
+    image: uint8 RGB (S, S, 3) with S = config.size. Returns the same shape and dtype. The same parameters give the
+    same bytes in every process (with the same OpenCV and NumPy). Raises ValueError for other inputs, as the ranges
+    hold only for this size.
     """
     if image.dtype != np.uint8 or image.shape != (config.size, config.size, 3):
         raise ValueError(
             f"degrade expects uint8 RGB of {config.size}x{config.size}x3, not {image.dtype} {image.shape}: "
-            f"resize the image, or use config.scaled_to(side)"
+            f"resize the image or use config.scaled_to(side)"
         )
     kernel = gaussian_kernel(config.kernel_size, parameters.sigma_x, parameters.sigma_y, parameters.theta)
     blurred = cv2.filter2D(image.astype(np.float32) / 255, -1, kernel)
@@ -150,7 +149,7 @@ def resize(image: np.ndarray, side: int) -> Floats:
 
 
 def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> Floats:
-    """Return a bivariate normal density (size, size) on the pixel grid, rotated by theta, with sum 1."""
+    """Return a bivariate normal density on the pixel grid (size, size), rotated by theta, with sum 1."""
     offsets = np.arange(size) - size // 2
     across, down = np.meshgrid(offsets, offsets)
     along_x = across * math.cos(theta) + down * math.sin(theta)
@@ -170,7 +169,7 @@ def jpeg(image: Floats, quality: int) -> Floats:
     is_encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if is_encoded else None
     if decoded is None:
-        raise RuntimeError(f"OpenCV could not pass an image of {image.shape} through JPEG {quality}")
+        raise RuntimeError(f"OpenCV could not encode an image of shape {image.shape} as JPEG with quality {quality}")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.float32) / np.float32(255)
 
 

@@ -6,4 +6,4 @@ class UnknownRestorerError(ValueError):
 
 
 class WeightsError(ValueError):
-    """A weights file cannot be used. The message names the file, the fault and the remedy."""
+    """A weights file cannot be used. The message names the file, the fault and the fix."""

@@ -1,8 +1,8 @@
 """Monitor a restorer on fixed held-out faces during training: metrics, pictures, and alarms.
 
-Reward hacking (App. F) is a rising reward with falling quality. So the training reward is compared with metrics that
-are not trained on: a second reward model, no-reference quality, identity distance (SFace), each as a paired difference
-from the restorer before training.
+Reward hacking (App. F) means that the reward rises while quality falls. The training reward is therefore compared with
+metrics that are not trained on: a second reward model, no-reference quality (NIQE), and identity distance (SFace), each
+as a paired difference from the restorer before training.
 """
 
 from collections.abc import Callable
@@ -23,20 +23,20 @@ from rewardlab.images import encode_png, to_arrays
 from rewardlab.reward_model.model import FaceRewardModel
 
 METRICS = ("psnr", "lpips", "niqe", "sface")
-RISE_IS_BETTER = {"judge": True, "niqe": False, "sface": False, "lpips": False, "psnr": True}
+HIGHER_IS_BETTER = {"judge": True, "niqe": False, "sface": False, "lpips": False, "psnr": True}
 GUARDS = {
-    "judge": "the held-out judge's score falls",
-    "niqe": "NIQE, which no reward has seen, gets worse",
-    "sface": "the faces move away from the persons (SFace angle)",
+    "judge": "the score of the held-out judge fell",
+    "niqe": "NIQE, which is not a training objective, got worse",
+    "sface": "the faces lost identity (larger SFace angle)",
 }
-AT_ONCE = 4
-PICTURES = 6
+BATCH_SIZE = 4
+PICTURES = 6  # saved faces
 
-Values = dict[str, NDArray[np.float64]]  # metric -> value of each face
+Values = dict[str, NDArray[np.float64]]  # metric -> one value per face
 
 
-class Watch:
-    """Evaluates a policy on a fixed batch of faces, always with the same noise."""
+class Monitor:
+    """Evaluator of a policy on a fixed batch of faces with fixed noise."""
 
     def __init__(
         self,
@@ -47,25 +47,25 @@ class Watch:
         judge: FaceRewardModel | None = None,
         null_text: bool = False,
     ) -> None:
-        """folder: for the pictures."""
+        """folder: where pictures are saved. null_text: score without captions."""
         self.batch, self.folder, self.prompts, self.judge = batch, folder, prompts, judge
         self.captions = ["" if null_text else caption for caption in batch.captions]
         self.measures = {name: metrics.load(name) for name in METRICS if metrics.availability(name) is None}
 
-    def keep_pictures(self, images: Tensor, name: str) -> None:
-        """Save PNGs of the first faces in pictures/NAME."""
+    def save_pictures(self, images: Tensor, name: str) -> None:
+        """Save the first faces as PNG files in the subfolder `name`."""
         for number, array in enumerate(to_arrays(images[:PICTURES])):
             write_atomic(self.folder / name / f"{number:02}.png", encode_png(array))
 
-    def keep_inputs(self) -> None:
-        self.keep_pictures(self.batch.lq, "lq")
-        self.keep_pictures(self.batch.hq, "hq")
+    def save_inputs(self) -> None:
+        self.save_pictures(self.batch.lq, "lq")
+        self.save_pictures(self.batch.hq, "hq")
 
     def restore(self, policy: Policy, tell: Callable[[], None] = lambda: None) -> Tensor:
-        """(B, 3, S, S) in [0, 1], on the CPU."""
+        """Return the restored faces, (B, 3, S, S) in [0, 1], on the CPU. tell: called after each batch."""
         parts = []
-        for first in range(0, len(self.batch.faces), AT_ONCE):
-            where = slice(first, first + AT_ONCE)
+        for first in range(0, len(self.batch.faces), BATCH_SIZE):
+            where = slice(first, first + BATCH_SIZE)
             lq = self.batch.lq[where].to(policy.device)
             parts.append(policy.restore(lq, self.prompts[where], self.batch.seeds[where]).float().cpu())
             tell()
@@ -73,7 +73,7 @@ class Watch:
 
     @torch.no_grad()
     def measure(self, images: Tensor, reward: FaceRewardModel | None = None) -> Values:
-        """Return every metric of every face; NaN if it has no value."""
+        """Return every metric of every face; NaN if undefined."""
         found = {name: _measured(measure, images, self.batch.hq) for name, measure in self.measures.items()}
         if reward is not None:
             found["reward"] = self.rewards(images, reward)
@@ -92,17 +92,17 @@ def _measured(measure: metrics.Measure, images: Tensor, hq: Tensor) -> NDArray[n
     except metrics.UndefinedMetric:
         if len(images) == 1:
             return np.array([np.nan])
-        # A missing value affects its face only.
+        # An undefined value must not affect other faces.
         return np.concatenate([_measured(measure, images[[n]], hq[[n]]) for n in range(len(images))])
 
 
 def means(values: Values) -> dict[str, float]:
-    """Return means over the faces with a value; a metric without any value is omitted."""
+    """Return means over the faces with a defined value. Metrics without any are omitted."""
     return {name: float(np.nanmean(each)) for name, each in values.items() if not np.isnan(each).all()}
 
 
 def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
-    """Return paired differences now - start: means and 95% intervals by a bootstrap over faces."""
+    """Return paired differences now - start: means, and 95% intervals from a bootstrap over faces."""
     found = {}
     for name in now.keys() & start.keys():
         difference = now[name] - start[name]
@@ -115,17 +115,17 @@ def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
 
 
 def alarms(differences: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a sentence for each metric that gets significantly worse while the reward gets better."""
+    """Return a warning for each metric that got significantly worse while the reward got better."""
     reward = differences.get("reward")
     if reward is None or reward["low"] <= 0:
         return []
     return [
-        f"Reward hacking? The training reward rose by {reward['mean']:.3f}, but {words} "
+        f"Possible reward hacking: the training reward rose by {reward['mean']:.3f}, but {change} "
         f"({differences[name]['mean']:+.3f}, 95% {differences[name]['low']:+.3f} to {differences[name]['high']:+.3f})."
-        for name, words in GUARDS.items()
+        for name, change in GUARDS.items()
         if name in differences and _is_worse(name, differences[name])
     ]
 
 
 def _is_worse(name: str, difference: dict[str, float]) -> bool:
-    return difference["high"] < 0 if RISE_IS_BETTER[name] else difference["low"] > 0
+    return difference["high"] < 0 if HIGHER_IS_BETTER[name] else difference["low"] > 0

@@ -1,4 +1,4 @@
-"""Model cards of a tuning: the tuned restorer, and the reward model updated during it."""
+"""Model cards of a tuning run: the tuned restorer and the reward model updated during the run."""
 
 from refl.configs import ReflConfig
 from rewardlab import cards, tables
@@ -6,11 +6,11 @@ from rewardlab.reward_model.model_card import AGREEMENT, LOADING, last_agreement
 from rewardlab.training.run_schema import Change, Description, HeldOutPoint
 from rewardlab.training.runs import Run
 
-SIMULATED = "**The reward model learned in part from SIMULATED annotators: this says nothing of people's taste.**"
+SIMULATED = "**The reward model was trained in part on SIMULATED annotators: results do not show what people prefer.**"
 
 
 def write(run: Run, note: str = "") -> str:
-    """Write the card of the tuned weights: their origin, and metrics on the held-out faces."""
+    """Return the card of the tuned weights: data, configuration, and metrics on the held-out faces."""
     description = run.description()
     config = ReflConfig(**description.config)
     header = {
@@ -27,10 +27,10 @@ def write(run: Run, note: str = "") -> str:
         cards.LICENCE,
         "## Data",
         _data(description),
-        "## Figures on the held-out faces",
+        "## Metrics on the held-out faces",
         _held_out(run),
         "## Configuration",
-        "The sections named are those of the paper.",
+        "Section, equation and table numbers refer to the paper.",
         cards.settings(config),
         "## Versions",
         cards.versions(description.code),
@@ -39,7 +39,7 @@ def write(run: Run, note: str = "") -> str:
 
 
 def write_reward_model(run: Run) -> str:
-    """Write the card of the reward model at the end of the tuning."""
+    """Return the card of the reward model at the end of the tuning run."""
     description = run.description()
     config = ReflConfig(**description.config)
     header = {
@@ -50,18 +50,18 @@ def write_reward_model(run: Run) -> str:
     }
     blocks = [
         "A Face Reward Model that was updated while it tuned the restorer of this run: every "
-        f"{config.frm_every} steps it learned to prefer photographs to what was restored (Eq. 7, 8).",
+        f"{config.frm_every} steps it was trained to prefer photographs to restored images (Eq. 7, 8).",
         SIMULATED if cards.has_simulated(description.manifest.counts) else "",
         "## Licence",
         cards.LICENCE,
         "## Data",
         _data(description),
         AGREEMENT,
-        last_agreement(run, "It is not measured for a reward model of a tuning."),
+        last_agreement(run, "It was not measured for this reward model."),
         "## Limits",
-        "- It is not a measure of identity or of fidelity, and it must not judge the restorer of this run, which was "
-        "tuned to please it.\n- Its training goal moved from preferences to photographs: for other uses take the "
-        "reward model that it began as.",
+        "- It does not measure identity or fidelity, and it must not evaluate the restorer of this run, which was "
+        "tuned to maximise its score.\n- Its training objective changed from preferences to photographs. For other "
+        "uses, take the initial reward model.",
         LOADING,
         "## Versions",
         cards.versions(description.code),
@@ -70,8 +70,8 @@ def write_reward_model(run: Run) -> str:
 
 
 def _data(description: Description) -> str:
-    """Return the initial models of the tuning, its faces, and the preferences its reward model was trained on."""
-    facts = {f"start: {name}": cards.without_folder(value) for name, value in description.start.items()}
+    """Return the initial models, the faces, and the preferences that the reward model was trained on."""
+    facts = {f"initial {name}": cards.without_folder(value) for name, value in description.start.items()}
     counts = ", ".join(f"{split} {number}" for split, number in description.faces.counts.items())
     facts |= {
         "faces": f"{counts or 'not counted'}, sha256 {description.faces.sha256 or 'not recorded'}",
@@ -83,7 +83,7 @@ def _data(description: Description) -> str:
 def _held_out(run: Run) -> str:
     points = run.points_of(HeldOutPoint)
     if not points:
-        return "None were measured."
+        return "No metrics were measured."
     names = sorted({name for point in points for name in point.held_out})
     rows: list[list[tables.Cell]] = [
         [point.step, *(tables.decimals(point.held_out.get(name), 4) for name in names)] for point in points
@@ -91,8 +91,8 @@ def _held_out(run: Run) -> str:
     parts = [tables.markdown(["step", *names], rows, "r" * (len(names) + 1))]
     if changes := points[-1].against_start:
         parts += [
-            f"Changes from the start to step {points[-1].step}, on the same faces:",
-            tables.markdown(["figure", "change", "95% interval"], [_change(*each) for each in sorted(changes.items())]),
+            f"Changes from step 0 to step {points[-1].step}, on the same faces:",
+            tables.markdown(["metric", "change", "95% interval"], [_change(*each) for each in sorted(changes.items())]),
         ]
     return "\n\n".join(parts)
 

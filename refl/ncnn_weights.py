@@ -1,8 +1,8 @@
 """Read the weights of an ncnn `.bin` file as a PyTorch state dict, without ncnn.
 
-For every convolution, in the order of the network, the file holds a 4-byte tag, the weights
-(out, in, height, width) in half precision padded to 4 bytes or in single precision, and the biases in
-single precision. It holds no shapes, so the reader needs the list of layers.
+For every convolution, in network order, the file contains a 4-byte tag, the weights (out, in, height, width) in half
+precision padded to 4 bytes or in single precision, and the biases in single precision. It does not contain shapes, so
+the reader needs the list of layers.
 """
 
 import math
@@ -25,15 +25,15 @@ Shape = tuple[int, int, int, int]
 def read_rrdbnet(
     path: Path, *, features: int = 64, growth: int = 32, blocks: int = 23, upsamplings: int = 2
 ) -> dict[str, Tensor]:
-    """Return the state dict (float32, Real-ESRGAN's key names) of an RRDBNet; the defaults are the sizes of x4plus.
+    """Return the state dict (float32, Real-ESRGAN's key names) of an RRDBNet. Defaults are the sizes of x4plus.
 
-    Raises `WeightsError` unless the layers consume every byte of the file.
+    Raises `WeightsError` unless the layers use every byte of the file.
     """
     return read_convolutions(path, dict(rrdbnet_layers(features, growth, blocks, upsamplings)))
 
 
 def rrdbnet_layers(features: int, growth: int, blocks: int, upsamplings: int) -> Iterator[tuple[str, Shape]]:
-    """Return (name, weight shape) of each convolution, in the order in which the network runs them."""
+    """Yield (name, weight shape) of each convolution, in the order of execution."""
     yield "conv_first", (features, 3, 3, 3)
     for block in range(blocks):
         for dense in range(1, 4):
@@ -84,21 +84,21 @@ class _Reader:
 
     def expect_end(self) -> None:
         if self.position != len(self.data):
-            raise self._corrupt(f"{len(self.data) - self.position} bytes are left over after the last layer")
+            raise self._corrupt(f"{len(self.data) - self.position} bytes follow the last layer")
 
     def _take(self, layer: str, count: int) -> bytes:
         taken = self.data[self.position : self.position + count]
         if len(taken) < count:
             raise self._corrupt(
-                f"the file ends inside layer {layer}: {count} bytes wanted at byte {self.position} of {len(self.data)}"
+                f"the file ends inside layer {layer}: {count} bytes expected at {self.position} of {len(self.data)}"
             )
         self.position += count
         return taken
 
     def _finite(self, layer: str, values: np.ndarray) -> Tensor:
         if not np.isfinite(values).all():
-            raise self._corrupt(f"layer {layer} before byte {self.position} holds infinite values or NaN")
+            raise self._corrupt(f"layer {layer} before byte {self.position} contains infinite values or NaN")
         return torch.from_numpy(values.astype(np.float32))
 
     def _corrupt(self, what: str) -> WeightsError:
-        return WeightsError(f"{self.path}: {what}. The file is damaged or of another network; fetch it again.")
+        return WeightsError(f"{self.path}: {what}. The file is damaged or of another network. Download it again.")

@@ -1,4 +1,4 @@
-"""Prepare a tuning: find and check its initial models and write them to the run's folder."""
+"""Prepare a tuning run: find and check its initial models, and record them in the run's folder."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,7 +27,10 @@ Prompts = Callable[[Sequence[FaceRow]], list[str]]
 
 @dataclass(frozen=True)
 class Sources:
-    """Inputs named by the user: runs of reward models and a compact base, files of the large bases (None: asset)."""
+    """Inputs chosen by the user: runs of reward models and of a compact base, and files of the large bases.
+
+    None for a file: use the registered asset.
+    """
 
     frm: Run | None
     judge: Run | None = None
@@ -40,6 +43,8 @@ class Sources:
 
 @dataclass(frozen=True)
 class Opened:
+    """The models and settings of a prepared run, loaded."""
+
     policy: Policy
     frm: FaceRewardModel
     judge: FaceRewardModel | None
@@ -50,8 +55,10 @@ class Opened:
 
 
 def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> None:
-    """Create the run in its folder, which holds faces.jsonl already. Everything is opened once, so that faults are
-    found before the tuning starts. Raises `DataError`, `MissingAsset`, `RunError`, `WeightsError`, ...
+    """Create the run in its folder, which must contain faces.jsonl.
+
+    Every input is opened once, so that faults are found before the tuning starts. Raises `DataError`, `MissingAsset`,
+    `RunError`, `WeightsError`, ...
     """
     try:
         _prepare(run, config, sources, images)
@@ -82,7 +89,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
         start["swinir"] = _file(sources.swinir, "diffbir-swinir-face")
     if config.prompt == "file":
         if not sources.prompts:
-            raise DataError("--prompt file needs a table of tags. Pass it with --prompts FILE.")
+            raise DataError("--prompt file needs a file of tags. Pass it with --prompts FILE.")
         start["prompts"] = str(sources.prompts.resolve())
     manifest_header = None
     if reward.manifest.exists():
@@ -98,26 +105,26 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
 
 
 def open_all(run: Run, config: ReflConfig) -> Opened:
-    """Open what `prepare` found."""
+    """Load the models that `prepare` recorded."""
     return _open(run.description().start, run, config)
 
 
 def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
     reward = Run(Path(start["frm"]))
-    learned = reward.description().config
+    trained_with = reward.description().config
     return Opened(
         policy=open_policy.open_base(start, run.start, seed=config.seed, steps=config.steps, eta=config.eta),
         frm=model.load(reward.model),
         judge=model.load(Run(Path(start["judge"])).model) if start.get("judge") else None,
         prompts=open_prompts(config.prompt, Path(start["prompts"]) if start.get("prompts") else None),
-        null_text=learned["null_text"],
-        image_layers=learned["image_layers"],
-        text_layers=learned["text_layers"],
+        null_text=trained_with["null_text"],
+        image_layers=trained_with["image_layers"],
+        text_layers=trained_with["text_layers"],
     )
 
 
 def frm_images(run: Run) -> Path:
-    """Return the folder of the gold pairs' images: the one that the reward model was trained with."""
+    """Return the folder of the gold pairs' images: the image folder of the reward model's training."""
     return Path(Run(Path(run.description().start["frm"])).description().images)
 
 
@@ -125,9 +132,9 @@ def _file(given: Path | None, asset: str) -> str:
     try:
         path = given or find(asset)
     except MissingAsset as error:
-        raise MissingAsset(f"{error} Or pass it with an option: see manage.py refl --help.") from error
+        raise MissingAsset(f"{error} Or pass its path: see manage.py refl --help.") from error
     if not path.exists():
-        raise MissingAsset(f"There is no {path}.")
+        raise MissingAsset(f"{path} does not exist. Pass an existing path: see manage.py refl --help.")
     return str(path.resolve())
 
 
@@ -137,4 +144,8 @@ def _refuse_gold(training: Sequence[FaceRow], reward: Run) -> None:
     # The reward model may come from another database, with other face numbers.
     rows = gold_rows(manifest.read(reward.manifest)[1])
     gold = (manifest.subject_of(row)._replace(face=-1) for row in rows)
-    refuse_gold(map(dataset.subject_of, training), gold, where=f"would train the restorer: {reward.name} knows it")
+    refuse_gold(
+        map(dataset.subject_of, training),
+        gold,
+        where=f"would train the restorer (gold set of {reward.name})",
+    )

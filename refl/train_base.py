@@ -13,7 +13,7 @@ from refl import dataset, held_out_monitor
 from refl.configs import BaseConfig
 from refl.dataset import Batch
 from refl.degradation import PRESETS
-from refl.held_out_monitor import Watch
+from refl.held_out_monitor import Monitor
 from refl.policies import compact
 from refl.policies.diffusion import OneStepPolicy
 from refl.policies.noise import Noise
@@ -22,11 +22,11 @@ from rewardlab.training.loop import Loop, Tell, holding
 from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from rewardlab.training.runs import Run, RunError, finished
 
-OUT_OF_MEMORY = "The memory is full. Lower --batch-size."
+OUT_OF_MEMORY = "Out of memory. Lower --batch-size."
 
 
 def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None = None) -> None:
-    """Create the run in its folder, which holds faces.jsonl already. Raises `DataError` or `RunError`.
+    """Create the run in its folder, which must contain faces.jsonl. Raises `DataError` or `RunError`.
 
     stage_1: the one-step base that a multi-step base uses as stage 1.
     """
@@ -34,11 +34,11 @@ def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None =
     if config.variant == "multi-step":
         first = finished(stage_1, "base", "--stage-1", "a one-step base: manage.py train_base")
         if compact.variant_of(first.model) != "one-step":
-            raise RunError(f"--stage-1 {first.name}: this is a multi-step base itself. Pass a one-step base.")
+            raise RunError(f"--stage-1 {first.name} is a multi-step base. Pass a one-step base.")
         shutil.copytree(first.model, run.start, dirs_exist_ok=True)
         start["stage_1"] = first.name
     elif stage_1:
-        raise RunError("--stage-1 applies to --variant multi-step only.")
+        raise RunError("--stage-1 applies to --variant multi-step only. Remove it.")
     header, rows = dataset.read(run.faces)
     dataset.training_rows(rows)
     dataset.held_out(rows, images, compact.SIZE, config.held_out)
@@ -46,9 +46,9 @@ def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None =
 
 
 def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
-    """Train a prepared run to its end, from its checkpoint if it has one. Raises `TrainError`.
+    """Train a prepared run to its end; resume from its checkpoint if it has one. Raises `TrainError`.
 
-    Single process: the base is small.
+    Uses one process, as the base is small.
     """
     config = BaseConfig(**run.description().config)
     loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), tell, unit="images")
@@ -57,6 +57,8 @@ def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lam
 
 
 class BaseTrainer:
+    """Trainer of one run, in one process."""
+
     def __init__(self, loop: Loop, config: BaseConfig, images: Path) -> None:
         self.loop, self.config, self.images = loop, config, images
         torch.manual_seed(config.seed)
@@ -70,13 +72,13 @@ class BaseTrainer:
             mirror=True,
         )
         batch = dataset.held_out(rows, images, compact.SIZE, config.held_out)
-        self.watch = Watch(batch, loop.run.folder / "pictures", prompts=[""] * len(batch.faces))
+        self.monitor = Monitor(batch, loop.run.folder / "pictures", prompts=[""] * len(batch.faces))
         self.networks = nn.ModuleDict(compact.networks(config.variant)).to(loop.accelerator.device)
-        self.parts_of_base = dict(self.networks.items())
+        self.base_networks = dict(self.networks.items())
         if config.variant == "multi-step":
-            self.parts_of_base["stage_1"] = compact.load_unet(loop.run.start).to(loop.accelerator.device)
-        self.policy = compact.assemble(self.parts_of_base)
-        self.networks.requires_grad_(True)  # the whole network trains, not only the part that a tuning changes
+            self.base_networks["stage_1"] = compact.load_unet(loop.run.start).to(loop.accelerator.device)
+        self.policy = compact.assemble(self.base_networks)
+        self.networks.requires_grad_(True)  # train all weights, not only those that tuning changes
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.learning_rate)
         self.parts: checkpoint.Parts = {"": (self.networks, self.optimizer)}
         if loop.run.checkpoint.exists():
@@ -87,7 +89,7 @@ class BaseTrainer:
         loop.run.cut_curve(loop.step)
         loop.show()
         if loop.step == 0:
-            self.watch.keep_inputs()
+            self.monitor.save_inputs()
         losses, since = [], time.perf_counter()
         for batch in self.faces.batches(config.batch_size, start=loop.step):
             if loop.step == config.iterations:
@@ -111,36 +113,36 @@ class BaseTrainer:
                 checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
                 loop.saved = loop.step
             if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
-                self.look()
+                self.evaluate()
             loop.show(loss=loss.item())
-        compact.save(self.parts_of_base, config.variant, loop.run.model)
+        compact.save(self.base_networks, config.variant, loop.run.model)
         loop.finish()
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return Eq. 1. For one step the LQ latent takes the place of the noisy one: its difference from the photograph
-        is the noise, and the closed form of x0 gives the photograph."""
+        """Return Eq. 1. A one-step base takes the LQ latent as the noisy latent: the noise is its difference from the
+        photograph, so that the closed form of x0 yields the photograph."""
         policy, device = self.policy, self.loop.accelerator.device
         lq, clean = batch.lq.to(device), policy.codec.encode(batch.hq.to(device))
         if isinstance(policy, OneStepPolicy):
             condition = policy.codec.encode(lq)
             alpha_bar = policy.alpha_bar
             epsilon = (condition - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
-            said = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
-            return F.mse_loss(said, epsilon)
+            predicted = policy.unet(condition, policy.timestep, policy.texts([""] * len(clean), clean)).sample
+            return F.mse_loss(predicted, epsilon)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.loop.step)
-        walked = torch.tensor(policy.timesteps())  # a network this small learns no other times
-        times = walked[torch.randint(len(walked), (len(clean),), generator=generator)].to(device)
+        chain = torch.tensor(policy.timesteps())  # a network this small cannot learn all times
+        times = chain[torch.randint(len(chain), (len(clean),), generator=generator)].to(device)
         epsilon = Noise(batch.seeds).like(clean)
         noisy = policy.schedule.add_noise(clean, epsilon, times)
         with torch.no_grad():
             condition = policy.codec.encode(policy.cleaner(lq))
-        said = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).epsilon
-        return F.mse_loss(said, epsilon)
+        predicted = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).epsilon
+        return F.mse_loss(predicted, epsilon)
 
     @torch.no_grad()
-    def look(self) -> None:
-        restored = self.watch.restore(self.policy, self.loop.show_life)
-        self.watch.keep_pictures(restored, f"{self.loop.step:06}")
-        figures = held_out_monitor.means(self.watch.measure(restored))
+    def evaluate(self) -> None:
+        restored = self.monitor.restore(self.policy, self.loop.show_life)
+        self.monitor.save_pictures(restored, f"{self.loop.step:06}")
+        figures = held_out_monitor.means(self.monitor.measure(restored))
         self.loop.run.append(HeldOutPoint(step=self.loop.step, held_out=dict(figures)))
         self.loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})

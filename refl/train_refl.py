@@ -1,7 +1,7 @@
 """Reward feedback learning (Sec. 3.3): tune a restorer with the gradient of the Face Reward Model.
 
-A step restores a batch along the whole reverse trajectory, keeps the gradient of its last N denoising steps, and
-minimises Eq. 6. Every n steps the reward model is updated to prefer photographs to current restorations (Eq. 7, 8).
+A step restores a batch along the full reverse trajectory, backpropagates Eq. 6 through the last N denoising steps, and
+updates the policy. Every n steps the reward model is trained to prefer photographs to current restorations (Eq. 7, 8).
 """
 
 import time
@@ -18,7 +18,7 @@ from refl import dataset, losses, model_card, prepare
 from refl.configs import ReflConfig
 from refl.dataset import Batch
 from refl.degradation import PRESETS
-from refl.held_out_monitor import Watch, against, alarms, means
+from refl.held_out_monitor import Monitor, against, alarms, means
 from refl.policies import tuned_weights
 from refl.policies.diffusion import Trajectory
 from refl.policies.noise import Noise
@@ -32,16 +32,15 @@ from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflP
 from rewardlab.training.runs import Run
 
 OUT_OF_MEMORY = (
-    "The memory is full. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower "
-    "--backprop-steps."
+    "Out of memory. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower --backprop-steps."
 )
-FRM_STREAM = 1  # its faces are drawn independently of the restorer's
+FRM_STREAM = 1  # the reward model's faces are drawn independently of the restorer's
 
 
 def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
-    """Tune a prepared run to its end, from its checkpoint if it has one. All processes call this.
+    """Tune a prepared run to its end; resume from its checkpoint if it has one. Every process calls this.
 
-    Raises `TrainError`, whose message is also in the run's status.
+    Raises `TrainError`, whose message is also stored in the run's status.
     """
     config = ReflConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
@@ -51,7 +50,7 @@ def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lam
 
 
 class ReflTrainer:
-    """One process of a tuning."""
+    """Trainer of one process of a tuning run."""
 
     def __init__(self, loop: Loop, config: ReflConfig, images: Path) -> None:
         self.loop, self.config, self.images = loop, config, images
@@ -59,7 +58,7 @@ class ReflTrainer:
         self.shares = accelerator.num_processes * config.accumulation
         if config.batch_size % self.shares:
             raise loop.failed(
-                f"{config.batch_size} faces a step cannot be divided into {accelerator.num_processes} processes x "
+                f"{config.batch_size} faces per step cannot be divided into {accelerator.num_processes} processes x "
                 f"{config.accumulation} micro-batches: choose --batch-size as a multiple of {self.shares}."
             )
         opened = prepare.open_all(run, config)
@@ -70,7 +69,7 @@ class ReflTrainer:
             self.policy.use_checkpointing()
             self.frm.clip.set_grad_checkpointing(True)
         self._load_faces(opened.judge)
-        self._look_at_start()
+        self._evaluate_base()
         self.parameters = list(self.policy.trainable().values())
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.parts: dict[str, tuple[torch.nn.Module, torch.optim.Optimizer]] = {
@@ -97,7 +96,7 @@ class ReflTrainer:
             for seed in (2 * config.seed, 2 * config.seed + FRM_STREAM)
         )
         monitored = dataset.held_out(rows, self.images, self.policy.size, config.held_out)
-        self.watch = Watch(
+        self.monitor = Monitor(
             monitored,
             run.folder / "pictures",
             prompts=self.prompts(monitored.faces),
@@ -108,11 +107,11 @@ class ReflTrainer:
         if run.manifest.exists():
             self.gold = [row for row in gold_rows(manifest.read(run.manifest)[1]) if row.origin != "svm"]
 
-    def _look_at_start(self) -> None:
-        """Evaluate the base before any checkpoint is read: the reference of all differences."""
+    def _evaluate_base(self) -> None:
+        """Evaluate the base, the reference of all differences, before a checkpoint is read."""
         if self.loop.is_main:
-            self.base_images = self.watch.restore(self.policy, self.loop.show_life)
-            self.base_values = self.watch.measure(self.base_images)
+            self.base_images = self.monitor.restore(self.policy, self.loop.show_life)
+            self.base_values = self.monitor.measure(self.base_images)
 
     def run_to_end(self) -> None:
         loop, config = self.loop, self.config
@@ -120,9 +119,9 @@ class ReflTrainer:
         if loop.is_main:
             loop.run.cut_curve(loop.step)
             if loop.step == 0:
-                self.watch.keep_inputs()
-                self.watch.keep_pictures(self.base_images, "base")
-                self.look()
+                self.monitor.save_inputs()
+                self.monitor.save_pictures(self.base_images, "base")
+                self.evaluate()
         batches = self.faces.batches(config.batch_size, start=loop.step)
         window = Window()
         stops = self._stops_early()
@@ -132,22 +131,22 @@ class ReflTrainer:
             loop.step += 1
             if self.frm_parameters and loop.step % config.frm_every == 0:
                 window.frm_loss = self.update_frm()
-            looked = self._after_step(window, will_log)
-            stops = looked and self._stops_early()
+            evaluated = self._after_step(window, will_log)
+            stops = evaluated and self._stops_early()
         self._finish()
 
     def tune(self, batch: Batch, window: "Window", *, with_norms: bool) -> None:
-        """Make one optimizer step on Eq. 6."""
-        # With checkpointing the backward pass runs the reward model again, so it must be unchanged.
+        """Take one optimizer step on Eq. 6."""
+        # With checkpointing the backward pass recomputes the reward model, so its frozen state must last until then.
         with self._frm_frozen():
             for number in range(self.config.accumulation):
-                terms, rewards = self.terms(self._mine(batch, number))
+                terms, rewards = self.terms(self._micro_batch(batch, number))
                 weighted = {name: self.weight(name) * term for name, term in terms.items()}
                 loss = torch.stack(list(weighted.values())).sum()
                 self.loop.require_finite(loss)
                 if with_norms and number == 0:
                     window.norms = {name: self._gradient_norm(term) for name, term in weighted.items()}
-                # Only the policy's gradients: the loss also depends on the reward model and the autoencoder.
+                # The loss also depends on the reward model and the autoencoder: compute only the policy's gradients.
                 torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
                 window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
         self._average_gradients(self.parameters)
@@ -178,7 +177,7 @@ class ReflTrainer:
         return terms, rewards
 
     def regularisation(self, trajectory: Trajectory) -> Tensor:
-        """Return Eq. 5 in the configured variant, over the steps that keep their gradient."""
+        """Return the configured variant of Eq. 5 over the steps with a gradient."""
         policy, reg = self.policy, self.config.reg
         if reg in ("gauss_l2", "softmax_kl"):
             distance = losses.gaussian_kl if reg == "gauss_l2" else losses.softmax_kl
@@ -192,12 +191,12 @@ class ReflTrainer:
         return torch.stack(each).mean()
 
     def update_frm(self) -> float:
-        """Update the reward model (Eq. 7 and 8) on new outputs of the current restorer against their photographs."""
+        """Train the reward model (Eq. 7, 8) on new restorations and their photographs. Return the loss."""
         step = self.loop.step // self.config.frm_every - 1
         batch = next(self.frm_faces.batches(self.config.batch_size, start=step))
         device, total = self.loop.accelerator.device, 0.0
         for number in range(self.config.accumulation):
-            part = self._mine(batch, number)
+            part = self._micro_batch(batch, number)
             with self.loop.accelerator.autocast():
                 restored = self.policy.restore(part.lq.to(device), self.prompts(part.faces), part.seeds)
                 captions = self._captions(part)
@@ -216,7 +215,7 @@ class ReflTrainer:
         weight: float = getattr(self.config, f"lambda_{term}")
         return weight
 
-    def _mine(self, batch: Batch, number: int) -> Batch:
+    def _micro_batch(self, batch: Batch, number: int) -> Batch:
         return batch.part(self.loop.accelerator.process_index * self.config.accumulation + number, self.shares)
 
     def _captions(self, batch: Batch) -> list[str]:
@@ -224,7 +223,7 @@ class ReflTrainer:
 
     @contextmanager
     def _frm_frozen(self) -> Iterator[None]:
-        """Disable gradients of the reward model's weights, to save memory."""
+        """Disable gradients of the reward model's weights to save memory."""
         for parameter in self.frm_parameters:
             parameter.requires_grad_(False)
         try:
@@ -238,7 +237,7 @@ class ReflTrainer:
         return float(torch.stack([each.float().norm() for each in gradients if each is not None]).norm())
 
     def _average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Average over processes; each has the mean of its share."""
+        """Average gradients over processes, each of which has the mean of its share."""
         if self.loop.accelerator.num_processes > 1:
             for parameter in parameters:
                 if parameter.grad is None:
@@ -246,7 +245,7 @@ class ReflTrainer:
                 parameter.grad = self.loop.accelerator.reduce(parameter.grad, "mean")
 
     def _after_step(self, window: "Window", will_log: bool) -> bool:
-        """Return whether the held-out faces were evaluated."""
+        """Log, evaluate and save if due. Return whether the held-out faces were evaluated."""
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
         evaluates = loop.step % config.evaluate_every == 0 or is_last
@@ -254,7 +253,7 @@ class ReflTrainer:
             if will_log:
                 self._log(window)
             if evaluates:
-                self.look()
+                self.evaluate()
             if loop.step % config.save_every == 0 or is_last:
                 checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
                 loop.saved = loop.step
@@ -269,23 +268,23 @@ class ReflTrainer:
         for name, term in (point.terms or {}).items():
             self.loop.tensorboard({f"{name}/value": term.value, f"{name}/gradient": term.gradient})
 
-    def look(self) -> None:
-        """Evaluate the held-out faces, and the reward model's agreement with people."""
+    def evaluate(self) -> None:
+        """Evaluate the held-out faces and the reward model's agreement with people."""
         loop = self.loop
-        restored = self.base_images if loop.step == 0 else self.watch.restore(self.policy, loop.show_life)
-        now = self.watch.measure(restored, self.frm)
-        # The reward model changes, so the base's images are scored again by the current one.
-        before = self.base_values | {"reward": self.watch.rewards(self.base_images, self.frm)}
+        restored = self.base_images if loop.step == 0 else self.monitor.restore(self.policy, loop.show_life)
+        now = self.monitor.measure(restored, self.frm)
+        # The reward model has changed, so the current one must score the base's images again.
+        before = self.base_values | {"reward": self.monitor.rewards(self.base_images, self.frm)}
         figures = means(now)
         point = HeldOutPoint(step=loop.step, held_out=dict(figures))
         if loop.step:
-            self.watch.keep_pictures(restored, f"{loop.step:06}")
+            self.monitor.save_pictures(restored, f"{loop.step:06}")
             differences = against(now, before)
             changes = {name: Change(**difference) for name, difference in differences.items()}
             raised = alarms(differences)
             point = msgspec.structs.replace(point, against_start=changes, alarms=raised)
             if not raised and self.config.early_stop:
-                tuned_weights.save(self.policy, self._good())
+                tuned_weights.save(self.policy, self._weights_before_alarm())
         loop.run.append(point)
         loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})
         if self.gold and self.config.lambda_reward:
@@ -296,7 +295,7 @@ class ReflTrainer:
             loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})
 
     def _stops_early(self) -> bool:
-        """Decide in the process that writes the curve, and return the same in all."""
+        """Return whether to stop early. The main process decides for all."""
         patience, stops = self.config.early_stop, False
         if patience and self.loop.is_main:
             points = self.loop.run.points_of(HeldOutPoint)
@@ -305,8 +304,8 @@ class ReflTrainer:
         stopping = torch.tensor(float(stops), device=self.loop.accelerator.device)
         return bool(self.loop.accelerator.reduce(stopping, "sum"))
 
-    def _good(self) -> Path:
-        """Return the folder of the weights at the last evaluation without an alarm."""
+    def _weights_before_alarm(self) -> Path:
+        """Return the folder with the weights of the last evaluation without an alarm."""
         return self.loop.run.folder / "good"
 
     def _finish(self) -> None:
@@ -316,12 +315,12 @@ class ReflTrainer:
             note = ""
             if loop.step < self.config.iterations:
                 note = f"Stopped early at step {loop.step}: {self.config.early_stop} alarms in a row."
-                if self._good().exists():
-                    tuned_weights.load(self.policy, self._good())
-                    note += " The weights are those of the last look without an alarm."
+                if self._weights_before_alarm().exists():
+                    tuned_weights.load(self.policy, self._weights_before_alarm())
+                    note += " The weights are from the last evaluation without an alarm."
                 else:
-                    self.policy.turn_dial(0)
-                    note += " No look was without an alarm: the weights are the base's."
+                    self.policy.interpolate(0)
+                    note += " Every evaluation raised an alarm, so the weights are the base's."
             tuned_weights.save(self.policy, loop.run.model, card=model_card.write(loop.run, note))
             if self.frm_parameters:
                 model.save(self.frm, loop.run.folder / "frm", card=model_card.write_reward_model(loop.run))
@@ -330,7 +329,7 @@ class ReflTrainer:
 
 
 class Window:
-    """Sums since the last point of the curve."""
+    """Values since the last logged point of the curve."""
 
     def __init__(self) -> None:
         self.last_loss: float | None = None
@@ -357,7 +356,7 @@ class Window:
             self.rewards.append(self.last_reward)
 
     def close(self, step: int, *, processes: int) -> ReflPoint:
-        """Return the point of this process (the rate is of all) and reset."""
+        """Return this process's point of the curve, with the rate of all processes, and reset."""
         point = ReflPoint(
             step=step,
             loss=_mean(self.losses),

@@ -1,4 +1,4 @@
-"""Open weights files as networks that spandrel recognises."""
+"""Read weights files, and build the networks that spandrel recognises in them."""
 
 import pickle
 from importlib.util import find_spec
@@ -28,11 +28,11 @@ LICENCES = {
 def read_state(path: Path) -> dict[str, Any]:
     """Return the state dict of a `.safetensors`, a PyTorch (`.pth`, `.pt`, `.ckpt`) or an ncnn `.bin` file.
 
-    PyTorch files are opened with `weights_only=True`: a file with anything but tensors is refused.
-    An ncnn file must be Real-ESRGAN x4plus. Raises FileNotFoundError or `WeightsError`.
+    PyTorch files are opened with `weights_only=True`, which refuses anything but tensors. An ncnn file must be
+    Real-ESRGAN x4plus. Raises FileNotFoundError or `WeightsError`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file {path}")
+        raise FileNotFoundError(f"weights file {path} does not exist")
     if path.suffix == ".bin":
         return read_rrdbnet(path)
     try:
@@ -48,12 +48,12 @@ def read_state(path: Path) -> dict[str, Any]:
         ValueError,
     ) as error:
         raise WeightsError(
-            f"{path} cannot be read as weights: it is damaged, or it holds more than tensors (such a file "
-            f"could run code and is not opened). Fetch it again, or save its state dict as .safetensors "
-            f"where you trust it. ({type(error).__name__}: {str(error).splitlines()[0]})"
+            f"{path} cannot be read as weights: it is damaged or contains more than tensors (such a file "
+            f"could run code, so it is not opened). Download it again, or convert its state dict to .safetensors "
+            f"on a machine where you trust the file. ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from error
     if not isinstance(state, dict):
-        raise WeightsError(f"{path} holds a {type(state).__name__} where a dictionary of tensors is expected")
+        raise WeightsError(f"{path} contains a {type(state).__name__}, not a dictionary of tensors. Save a state dict.")
     canonical: dict[str, Any] = spandrel.canonicalize_state_dict(state)
     return canonical
 
@@ -63,30 +63,30 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
     registry = architectures()
     if state.keys() >= CODEFORMER_KEYS and "CodeFormer" not in registry:
         raise WeightsError(
-            f"{path} is a CodeFormer. Install its architecture with `pip install spandrel_extra_arches`; "
+            f"{path} is a CodeFormer checkpoint. Install the architecture with `pip install spandrel_extra_arches`; "
             f"code and weights are under the {LICENCES['CodeFormer']}."
         )
     try:
         network = registry.load(state)
     except spandrel.UnsupportedModelError as error:
         raise WeightsError(
-            f"{path} holds no recognised network. Recognised are: "
+            f"{path} does not contain a supported network. Supported are: "
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
     except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:
         raise WeightsError(f"{path} resembles a known network, but its tensors do not fit: {error}") from error
     if not isinstance(network, spandrel.ImageModelDescriptor):
-        raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}): it needs a mask")
+        raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}), which needs a mask.")
     if (network.input_channels, network.output_channels) != (3, 3):
         raise WeightsError(
             f"{path} maps {network.input_channels} channels to {network.output_channels}; "
-            f"a restorer of RGB photographs maps 3 to 3"
+            f"a restorer of RGB images maps 3 to 3"
         )
     return network
 
 
 def architectures() -> spandrel.ArchRegistry:
-    """Return the networks that can be recognised: spandrel's, and those of spandrel_extra_arches if installed."""
+    """Return the supported architectures: spandrel's, and those of spandrel_extra_arches if installed."""
     registry = spandrel.MAIN_REGISTRY.copy()
     if find_spec("spandrel_extra_arches"):
         from spandrel_extra_arches import EXTRA_REGISTRY

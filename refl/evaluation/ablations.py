@@ -1,4 +1,4 @@
-"""The paper's variants of ReFL, each as changes to a configuration (Tables 4, 5, 8 and 13)."""
+"""The paper's variants of ReFL, as changes to a configuration (Tables 4, 5, 8 and 13)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from refl.configs import ReflConfig
 
 @dataclass(frozen=True)
 class Variant:
-    """name: suffix of the run's name. marks: cells in the paper's table. changes: to the configuration."""
+    """A variant. name: suffix of the run's name. marks: its cells in the paper's table. changes: to the config."""
 
     name: str
     title: str
@@ -33,7 +33,7 @@ def _without_regularisation(config: ReflConfig) -> dict[str, Any]:
 
 
 def _components(*present: str) -> dict[str, str]:
-    """SC: structural consistency, WR: weight regularisation, Rwd: reward, RU: its update."""
+    """Mark the components: structural consistency, weight regularisation, reward, reward model update."""
     return {part: "yes" if part in present else "" for part in ("SC", "WR", "Rwd", "RU")}
 
 
@@ -53,7 +53,7 @@ def _back(steps: int) -> Variant:
 
 
 def _weighted(variant: Variant, factor: float) -> Variant:
-    """The paper's 1e-3, 1e-4 and 1e-5 are 10, 1 and .1 times what it uses."""
+    """Scale lambda_reg. The paper's 1e-3, 1e-4 and 1e-5 are 10, 1 and .1 times its default."""
     return Variant(
         f"{variant.name}-reg-x{factor:g}",
         f"{variant.title}, lambda_reg x {factor:g}",

@@ -1,7 +1,7 @@
-"""Compare restorers on the same faces: means with intervals, and differences from a base.
+"""Compare restorers on the same faces: means with intervals, and paired differences from a base.
 
-Every value is a mean over faces, and the bootstrap is over faces. All restorers use the same draws, so the interval of
-a difference is that of the paired difference, in which the difficulty of a face cancels.
+Every value is a mean over faces, and the bootstrap resamples faces. All restorers use the same resamples, so
+differences are paired and the difficulty of a face cancels.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +17,9 @@ Array = NDArray[np.float64]
 Verdict = Literal["better", "worse", "unclear"]
 
 SAMPLES = 2000
-SET_SAMPLES = 200  # for values of a whole set, each of which needs a matrix decomposition
-FEWEST_FACES = 6  # with five, all differences have the same sign by chance in 2 of 32 cases, more than 5%
-DRAWN_AT_ONCE = 4_000_000  # numbers
+SET_SAMPLES = 200  # for values of a set, each of which needs a matrix decomposition
+MIN_FACES = 6  # with five, all differences share a sign by chance in 2 of 32 cases, more than 5%
+DRAWN_AT_ONCE = 4_000_000  # numbers in memory
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A restorer minus the base on the same faces, and its 95% interval. The verdict takes the metric's direction
-    into account."""
+    """Restorer minus base on the same faces, with its 95% interval.
+
+    The verdict takes into account whether higher is better.
+    """
 
     mean: float
     low: float
@@ -45,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Summary:
-    """Restorer -> metric -> figures. left_out: metric -> faces that lack a value for one of the restorers."""
+    """Restorer -> metric -> figures. left_out: metric -> number of faces without a value for one of the restorers."""
 
     values: dict[str, dict[str, Estimate]]
     against_base: dict[str, dict[str, Difference]]
@@ -62,14 +64,16 @@ def summarise(
 ) -> Summary:
     """Summarise values[restorer][metric]: (F,) each, in the same order of faces, NaN if missing.
 
-    higher_is_better names the metrics. A face without a value for one restorer is left out for all of them in that
-    metric, and counted. A restorer without any value has no result, and does not exclude faces. Raises
-    `ValueError` for a base that is not among the restorers, and for values of differing numbers of faces.
+    higher_is_better: names the metrics. A face without a value for one restorer is left out of that metric for all
+    restorers, and counted. A restorer without any value gets no result and does not exclude faces. Raises `ValueError`
+    if the base is not among the restorers or the numbers of faces differ.
     """
     if base is not None and base not in values:
-        raise ValueError(f"the base {base} is not among {', '.join(values)}")
+        raise ValueError(f"the base {base} is not among the restorers: {', '.join(values)}")
     if len(numbers := {len(column) for columns in values.values() for column in columns.values()}) > 1:
-        raise ValueError(f"the values are of {' and '.join(map(str, sorted(numbers)))} faces, not of the same ones")
+        raise ValueError(
+            f"the restorers have values for {' and '.join(map(str, sorted(numbers)))} faces: pass the same faces"
+        )
     summary = Summary({name: {} for name in values}, {name: {} for name in values}, {})
     for metric, is_higher in higher_is_better.items():
         columns = {
@@ -80,15 +84,15 @@ def summarise(
         if not columns:
             continue
         table = np.stack(list(columns.values()), axis=1)
-        whole = ~np.isnan(table).any(axis=1)
-        summary.left_out[metric] = int((~whole).sum())
-        if whole.any():
-            table = table[whole]
+        complete = ~np.isnan(table).any(axis=1)
+        summary.left_out[metric] = int((~complete).sum())
+        if complete.any():
+            table = table[complete]
             replicates = np.concatenate(
                 [draws @ table for draws in _shares(len(table), samples=samples, seed=seed)], axis=0
             )
             figures = dict(zip(columns, zip(table.mean(axis=0), replicates.T, strict=True), strict=True))
-            _enter(summary, metric, figures, base=base, faces=len(table), higher_is_better=is_higher)
+            _add_figures(summary, metric, figures, base=base, faces=len(table), higher_is_better=is_higher)
     return summary
 
 
@@ -103,12 +107,12 @@ def summarise_sets(
     seed: int = 0,
     tell: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Summary:
-    """Summarise distances of whole sets, such as FID: lower is better.
+    """Summarise distances between sets, such as FID; lower is better.
 
-    features[restorer] and reference: (F, D), rows of the same faces; distance: of two such sets. The bootstrap draws
-    faces and takes their rows of both sets. Drawn sets repeat rows, which biases the distance upwards, so the
-    replicates are shifted to have the estimate as their mean: the interval reflects the choice of faces only. tell:
-    called with the number of draws done and in total. There is no value for fewer than two faces.
+    features[restorer] and reference: (F, D), rows of the same faces. distance: of two such sets. The bootstrap
+    resamples faces, with their rows of both sets. Resampled sets repeat rows, which biases the distance upwards, so the
+    replicates are shifted to have the estimate as their mean; the interval reflects the choice of faces only. tell:
+    called with the number of resamples done and in total. Fewer than two faces give no value.
     """
     summary = Summary({name: {} for name in features}, {name: {} for name in features}, {})
     faces = len(reference)
@@ -121,13 +125,13 @@ def summarise_sets(
         tell(number + 1, samples)
     replicates += estimates - replicates.mean(axis=0)
     figures = dict(zip(features, zip(estimates, replicates.T, strict=True), strict=True))
-    _enter(summary, metric, figures, base=base, faces=faces, higher_is_better=False, lowest=0.0)
+    _add_figures(summary, metric, figures, base=base, faces=faces, higher_is_better=False, lowest=0.0)
     summary.left_out[metric] = 0
     return summary
 
 
 def merged(*summaries: Summary) -> Summary:
-    """Merge the values of several summaries; later ones win."""
+    """Merge summaries. Later ones take precedence."""
     values: dict[str, dict[str, Estimate]] = {}
     against_base: dict[str, dict[str, Difference]] = {}
     left_out: dict[str, int] = {}
@@ -140,13 +144,13 @@ def merged(*summaries: Summary) -> Summary:
 
 
 def verdict(low: float, high: float, *, faces: int, higher_is_better: bool) -> Verdict:
-    """Return the verdict on a difference with the 95% interval [low, high]; unclear for fewer than six faces."""
-    if faces < FEWEST_FACES or low <= 0 <= high:
+    """Return the verdict on a difference with 95% interval [low, high]; unclear with fewer than six faces."""
+    if faces < MIN_FACES or low <= 0 <= high:
         return "unclear"
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
-def _enter(
+def _add_figures(
     summary: Summary,
     metric: str,
     figures: Mapping[str, tuple[float, NDArray[np.float64]]],
@@ -156,24 +160,26 @@ def _enter(
     higher_is_better: bool,
     lowest: float = -np.inf,
 ) -> None:
-    """Add values. figures: restorer -> value and replicates (samples,), from the same draws for all."""
+    """Add a metric's figures: restorer -> value and replicates (samples,), from the same resamples for all."""
     for restorer, (mean, replicates) in figures.items():
         low, high = percentile_interval(replicates)
         summary.values[restorer][metric] = Estimate(float(mean), max(low, lowest), high, faces)
         if base is not None and base in figures and restorer != base:
             base_mean, base_replicates = figures[base]
             low, high = percentile_interval(replicates - base_replicates)
-            judged = verdict(low, high, faces=faces, higher_is_better=higher_is_better)
-            summary.against_base[restorer][metric] = Difference(float(mean - base_mean), low, high, judged)
+            found = verdict(low, high, faces=faces, higher_is_better=higher_is_better)
+            summary.against_base[restorer][metric] = Difference(float(mean - base_mean), low, high, found)
 
 
 def _shares(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the share of each face in each draw, (part of the samples, faces): the draws of
-    `rewardlab.bootstrap.bootstrap_interval`, in parts."""
+    """Yield the share of each face in each resample, (chunk of the samples, faces).
+
+    The resamples equal those of `rewardlab.bootstrap.bootstrap_interval`.
+    """
     random = np.random.default_rng(seed)
-    part = max(1, DRAWN_AT_ONCE // faces)
-    for start in range(0, samples, part):
-        yield drawn_times(faces, min(part, samples - start), random) / faces
+    chunk = max(1, DRAWN_AT_ONCE // faces)
+    for start in range(0, samples, chunk):
+        yield drawn_times(faces, min(chunk, samples - start), random) / faces
 
 
 def _drawn_rows(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:

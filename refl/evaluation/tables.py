@@ -1,14 +1,14 @@
-"""The results of `manage.py evaluate` in the layout of the paper's Table 1: text, Markdown, LaTeX, and CSV.
+"""Tables of `manage.py evaluate` in the layout of the paper's Table 1: text, Markdown, LaTeX, and CSV.
 
-A row is a restorer, a column a metric with an arrow for its good direction. The best restorer of a column is marked
-(the degraded input and the original do not compete). Below a restorer's means are its differences from the base in
-parentheses, as in Table 1, but as value minus base in every column, where the paper's plus means better.
+Rows are restorers. Columns are metrics, with an arrow that shows which direction is better. The best restorer of a
+column is marked; the degraded input and the original are not compared. As in Table 1, differences from the base are in
+parentheses below the means, but always as value minus base, while a plus in the paper means better.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from refl.evaluation.paired_differences import FEWEST_FACES
+from refl.evaluation.paired_differences import MIN_FACES
 from rewardlab import tables
 from rewardlab.bootstrap import FEW_FACES
 
@@ -17,7 +17,7 @@ Style = Literal["text", "markdown", "latex"]
 
 REFERENCES = ("lq", "hq")  # rows that are not restorers
 HEADER_WIDTH = 14
-# Formats of a best mean, another mean and a difference, and their escape function.
+# Formats of the best mean, other means and differences, and the escape function.
 MARKS: dict[Style, tuple[str, str, str, Callable[[str], str]]] = {
     "text": ("{}*", "{} ", "{} ", tables.plain),
     "markdown": ("**{}**", "{}", "<br>{}", tables.markdown_escaped),
@@ -30,8 +30,10 @@ FIELDS = (
 
 
 def best(results: Results) -> set[tuple[str, str]]:
-    """Return (restorer, metric) of every best mean. Equal printed values are all best; a single restorer is never
-    best."""
+    """Return (restorer, metric) of every best mean.
+
+    Restorers with equal printed values are all best. A single restorer is never best.
+    """
     marked: set[tuple[str, str]] = set()
     for metric in results["metrics"]:
         shown = {
@@ -50,13 +52,13 @@ def best(results: Results) -> set[tuple[str, str]]:
 
 
 def text(results: Results) -> str:
-    """Format aligned columns for the terminal; the best of a column has an asterisk."""
+    """Format aligned columns for the terminal, with an asterisk on the best value of a column."""
     table = tables.text(_heads(results), _rows(results, "text"), head_width=HEADER_WIDTH)
     return "\n".join([table, "", *(tables.plain(note) for note in notes(results, "text"))]) + "\n"
 
 
 def markdown(results: Results) -> str:
-    """Format a table with mean and difference in each cell, and a list of notes."""
+    """Format a table with the mean and the difference in each cell, and a list of notes."""
     table = tables.markdown(_heads(results), _rows(results, "markdown"))
     lines = [f"- {tables.markdown_escaped(note)}" for note in notes(results, "markdown")]
     return "\n".join([table, "", *lines]) + "\n"
@@ -69,7 +71,7 @@ def latex(results: Results) -> str:
 
 
 def to_csv(results: Results) -> str:
-    """Format a line for each restorer and metric with unrounded numbers; empty if missing."""
+    """Format a line per restorer and metric, with unrounded numbers and empty fields for missing values."""
     return tables.to_csv(FIELDS, _csv_rows(results))
 
 
@@ -91,32 +93,34 @@ def _csv_rows(results: Results) -> Iterator[list[tables.Cell]]:
 
 
 def notes(results: Results, style: Style = "text") -> list[str]:
-    """Return sentences on what the table was measured on and how to read it."""
+    """Return notes on the data of the table and how to read it."""
     faces, base = results["faces"], results["base"]
     count = "1 face" if faces["count"] == 1 else f"{faces['count']} faces"
     found = [f"Means over {count} of split {faces['split']} (sha256 {faces['sha256'][:12]})."]
     if faces.get("monitored_left_out"):
-        found.append(f"Without the {faces['monitored_left_out']} used to monitor training: settings may fit those.")
+        found.append(
+            f"Excludes the {faces['monitored_left_out']} used to monitor training: settings may be tuned on them."
+        )
     if faces.get("with_monitored"):
-        found.append("Includes faces used to monitor training: settings may fit those.")
+        found.append("Includes faces used to monitor training, on which settings may have been tuned.")
     if faces["split"] == "train":
-        found.append("These are training faces: whatever was trained on them has seen them.")
+        found.append("These are training faces: results of models trained on them are biased.")
     if results["simulated"]:
-        found.append("A reward model here learned from labels by SIMULATED annotators.")
+        found.append("A reward model in this table was trained on labels by SIMULATED annotators.")
     if best(results):
         mark = "has an asterisk" if style == "text" else "is bold"
-        found.append(f"The best restorer {mark}; the input and the original do not compete.")
+        found.append(f"The best restorer {mark}; the input and the original are not compared.")
     if base is not None:
         title = next((row["title"] for row in results["rows"] if row["restorer"] == base), base)
         found.append(
             f"In parentheses: the difference from {title} on the same faces, value minus base; "
-            "≈ where its 95% interval includes 0 or the faces are too few."
+            "≈ if its 95% interval includes 0 or there are too few faces."
         )
     if any(metric["trained_on"] for metric in results["metrics"]):
-        found.append("†: restorers here were trained on it, so it does not judge them independently.")
+        found.append("†: restorers in this table were trained on it, so it does not measure them independently.")
     if faces["count"] < FEW_FACES:
-        unclear = "; every difference counts as unclear" if base is not None and faces["count"] < FEWEST_FACES else ""
-        found.append(f"With only {count}, neither means nor intervals mean much{unclear}.")
+        unclear = "; all differences are unclear" if base is not None and faces["count"] < MIN_FACES else ""
+        found.append(f"With only {count}, means and intervals are unreliable{unclear}.")
     found += [f"{metric['title']}: {metric['note'].rstrip('.')}." for metric in results["metrics"] if metric["note"]]
     if style != "latex":
         found += [f"Not measured: {_with_title(title, remedy)}" for title, remedy in results["unavailable"].items()]
@@ -139,7 +143,7 @@ def _heads(results: Results) -> list[str]:
 
 
 def _rows(results: Results, style: Style) -> Iterator[list[tables.Cell]]:
-    """Yield a restorer's means, with its differences below them: in Markdown in the same cells, else as a row."""
+    """Yield each restorer's means and, in the same cells (Markdown) or the next row, its differences."""
     marked = best(results)
     best_mean, other_mean, difference, escape = MARKS[style]
     for row in results["rows"]:

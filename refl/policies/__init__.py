@@ -1,1 +1,1 @@
-"""Restorers that can be tuned: diffusion bases with a marked set of trainable parameters (Sec. 3.2)."""
+"""Policies: diffusion restorers of which some parameters are trained (Sec. 3.2)."""

@@ -23,7 +23,7 @@ class UnshuffleCodec(nn.Module):
         self.channels = 3 * factor**2
 
     def encode(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3 f^2, H / f, W / f)."""
+        """Encode (B, 3, H, W) in [0, 1] to (B, 3 f^2, H / f, W / f)."""
         return F.pixel_unshuffle(2 * images - 1, self.factor) * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -35,23 +35,23 @@ class KLCodec(nn.Module):
     """Stable Diffusion's autoencoder (AutoencoderKL of diffusers) with its scaling factor."""
 
     def __init__(self, vae: "AutoencoderKL", *, sample: bool) -> None:
-        """sample: encode to a sample of the posterior (OSEDiff) instead of its mode (DiffBIR)."""
+        """sample: encode to a sample of the posterior (OSEDiff), not to its mode (DiffBIR)."""
         super().__init__()
         self.vae = vae
         self.sample = sample
 
     def encode(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 4, H / 8, W / 8). Sampling needs `noise`."""
+        """Encode (B, 3, H, W) in [0, 1] to (B, 4, H / 8, W / 8). Sampling needs `noise`."""
         posterior = self.vae.encode(2 * images - 1).latent_dist
         latents = posterior.mode()
         if self.sample:
             if noise is None:
-                raise ValueError("this autoencoder samples its latents: pass the images' noise")
+                raise ValueError("this autoencoder samples its latents: pass noise")
             latents = posterior.mean + posterior.std * noise.like(latents)
         scaled: Tensor = latents * self.vae.config.scaling_factor
         return scaled
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, 4, h, w) -> (B, 3, 8h, 8w), about [0, 1]. Not clamped, to keep all gradients."""
+        """Decode (B, 4, h, w) to (B, 3, 8h, 8w), roughly in [0, 1]. Not clamped, so that every pixel has a gradient."""
         images: Tensor = (self.vae.decode(latents / self.vae.config.scaling_factor).sample + 1) / 2
         return images

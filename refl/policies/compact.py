@@ -1,4 +1,4 @@
-"""The compact bases: the policies of OSEDiff and DiffBIR, small enough to train on a CPU (`manage.py train_base`)."""
+"""Compact bases: small versions of OSEDiff and DiffBIR, which a CPU can train (`manage.py train_base`)."""
 
 import json
 from collections.abc import Sequence
@@ -23,12 +23,10 @@ from peft import LoraConfig  # noqa: E402
 Variant = Literal["one-step", "multi-step"]
 CHANNELS = (96, 128, 192)
 SIZE = 128
-TIMESTEP = 100  # of the one step: sqrt(1 - abar) / sqrt(abar) = .34, so that the UNet adds a residual to lq
-STEPS, START, ETA = (
-    100,
-    0.06,
-    0.0,
-)  # t = 51, 41, ..., 1; a network this small leaves noise when it starts from noisier images
+# sqrt(1 - abar) / sqrt(abar) = .34, so the one-step UNet adds a residual to lq.
+TIMESTEP = 100
+# t = 51, 41, ..., 1. From noisier starts a network this small does not remove all noise.
+STEPS, START, ETA = 100, 0.06, 0.0
 ADAPTER = "refl"
 RANK = 16
 
@@ -48,14 +46,15 @@ def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str
     unet = UNet2DConditionModel(
         sample_size=SIZE // 4, out_channels=latent, up_block_types=("UpBlock2D",) * len(channels), **shared
     )
-    nn.init.zeros_(unet.conv_out.weight)  # no checkerboard to unlearn: the initial prediction is no noise
+    # Predict zero noise at first: a random last layer would start from a checkerboard.
+    nn.init.zeros_(unet.conv_out.weight)
     if variant == "one-step":
         return {"unet": unet}
     return {"unet": unet, "controlnet": IRControlNet(**shared)}
 
 
 def save(parts: dict[str, Any], variant: Variant, folder: Path) -> None:
-    """Save one diffusers folder per network."""
+    """Save each network as a diffusers folder."""
     for name, network in parts.items():
         network.save_pretrained(folder / name)
     (folder / "compact.json").write_text(json.dumps({"variant": variant, "size": SIZE}))
@@ -71,20 +70,20 @@ def load_unet(folder: Path, part: str = "unet") -> UNet2DConditionModel:
 
 
 class Cleaner(nn.Module):
-    """A one-step base as stage 1 of a multi-step one."""
+    """Stage 1 of a multi-step base: a one-step base."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.policy = assemble({"unet": unet})
 
     def forward(self, lq: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] to about the same range."""
-        drawn_from = Noise(range(len(lq)))  # deterministic: neither the codec nor the one step samples
-        return self.policy.decode(self.policy.trajectory(lq, [""] * len(lq), drawn_from).latents)
+        """Restore (B, 3, S, S) in [0, 1]. Not clamped."""
+        unused = Noise(range(len(lq)))  # neither the codec nor the single step samples
+        return self.policy.decode(self.policy.trajectory(lq, [""] * len(lq), unused).latents)
 
 
 def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepPolicy | MultiStepPolicy:
-    """Build a policy from networks: `unet`, and for multi-step `controlnet` and `stage_1`, a one-step base's UNet."""
+    """Build a policy from `unet` and, for multi-step, `controlnet` and `stage_1` (a one-step base's UNet)."""
     shared: dict[str, Any] = {
         "unet": parts["unet"],
         "codec": UnshuffleCodec(),
@@ -101,7 +100,7 @@ def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepP
 
 
 def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
-    """Load the policy saved in a folder. A one-step policy gets a new LoRA, which has no effect before training."""
+    """Load a saved policy. A one-step policy gets a new LoRA, which has no effect until it is trained."""
     unet = load_unet(folder)
     if variant_of(folder) == "multi-step":
         stage_1 = load_unet(folder, "stage_1")
@@ -116,8 +115,8 @@ def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
 def _deep_convolutions(unet: UNet2DConditionModel) -> list[str]:
     """Return the names of the convolutions below the highest resolution.
 
-    Convolutions close to the output could add the same 4 x 4 pattern everywhere, since no autoencoder is between these
-    latents and the pixels: a grid that raises the reward but not the quality.
+    Convolutions near the output could repeat one 4 x 4 pattern over the image, as no autoencoder separates these
+    latents from the pixels. Such a grid raises the reward but not the quality.
     """
     highest = ("conv_in", "conv_out", "down_blocks.0.", f"up_blocks.{len(unet.up_blocks) - 1}.")
     modules = unet.named_modules()

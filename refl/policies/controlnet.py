@@ -13,11 +13,13 @@ from diffusers import ControlNetModel  # noqa: E402
 
 
 class IRControlNet(ControlNetModel):  # type: ignore[misc]  # mypy does not follow diffusers: see pyproject.toml
-    """A ControlNet whose first convolution takes cat(z_t, c_LQ), split in two: `conv_in` for z_t, and a convolution
-    without bias in place of the hint network for c_LQ. The forward pass of diffusers adds the two, which is
-    equivalent."""
+    """A ControlNet whose first convolution takes cat(z_t, c_LQ).
 
-    @wraps(ControlNetModel.__init__)  # type: ignore[misc]  # diffusers reads the names of the options from the signature
+    It is split into `conv_in` for z_t and, in place of the hint network, a convolution without bias for c_LQ. The
+    forward pass of diffusers adds the two, which is equivalent.
+    """
+
+    @wraps(ControlNetModel.__init__)  # type: ignore[misc]  # diffusers reads the option names from the signature
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         latent, width = self.config["in_channels"], self.config["block_out_channels"][0]

@@ -22,30 +22,32 @@ from diffusers import UNet2DConditionModel  # noqa: E402
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint  # noqa: E402
 
 ASSET, SWINIR_ASSET = "diffbir-face", "diffbir-swinir-face"
-LEVELS = 5  # of the colour fix
-CONDITION = "controlnet_cond_embedding.weight"  # of IRControlNet; in the file it is part of the first convolution
+LEVELS = 5  # wavelet levels of the colour fix
+CONDITION = "controlnet_cond_embedding.weight"  # key in IRControlNet; in the file it is part of the first convolution
 
 
 class DiffBIRPolicy(MultiStepPolicy):
-    """A `MultiStepPolicy` whose stage 1 is SwinIR. Sides are multiples of 64: the product of
-    its unshuffling factor (8) and its window size (8)."""
+    """A `MultiStepPolicy` with SwinIR as stage 1.
+
+    Sides must be multiples of 64, SwinIR's unshuffling factor (8) times its window size (8).
+    """
 
     def finish(self, images: Tensor, clean: Tensor) -> Tensor:
-        """Fix colours: combine the high bands of `images` with the low band of `clean`, both (B, 3, S, S)."""
+        """Fix the colours: return the high bands of `images` plus the low band of `clean`, both (B, 3, S, S)."""
         return images + low_band(clean - images)
 
 
 def open_diffbir(
     sd_folder: Path, controlnet_file: Path, swinir_file: Path, *, steps: int = 50, eta: float = 1.0
 ) -> DiffBIRPolicy:
-    """DiffBIR on SD-2.1-base, with a trainable ControlNet (App. B).
+    """Open DiffBIR on SD-2.1-base, with a trainable ControlNet (App. B).
 
-    sd_folder: see `open_stable_diffusion`. controlnet_file: `v1_face.pth` (asset "diffbir-face"), in the layout of
-    the latent-diffusion code. swinir_file: `face_swinir_v1.ckpt` (asset "diffbir-swinir-face"). steps, eta: see
-    `MultiStepPolicy`. The condition is the mode of the VAE's posterior. Raises `MissingAsset` or `WeightsError`.
+    sd_folder: see `open_stable_diffusion`. controlnet_file: `v1_face.pth` (asset "diffbir-face"), with the key
+    names of the latent-diffusion code. swinir_file: `face_swinir_v1.ckpt` (asset "diffbir-swinir-face"). steps, eta:
+    see `MultiStepPolicy`. The condition is the mode of the VAE's posterior. Raises `MissingAsset` or `WeightsError`.
     """
     require(controlnet_file, ASSET)
-    with torch.random.fork_rng(devices=[]):  # networks are initialised at random before loading
+    with torch.random.fork_rng(devices=[]):  # networks are randomly initialised before their weights are loaded
         cleaner = open_swinir(swinir_file)
         base = open_stable_diffusion(sd_folder)
         controlnet = open_controlnet(controlnet_file, base.unet)
@@ -63,19 +65,19 @@ def open_diffbir(
 
 
 def open_swinir(file: Path) -> nn.Module:
-    """Open stage 1: (B, 3, S, S) in [0, 1] to about the same range."""
+    """Open stage 1, which maps (B, 3, S, S) in [0, 1] to roughly the same range."""
     network = recognise(read_state(require(file, SWINIR_ASSET)), file)
     if network.architecture.id != "SwinIR" or network.scale != 1:
         raise WeightsError(
-            f"{file} holds {network.architecture.id} that enlarges by {network.scale}; DiffBIR's first stage is a "
-            f"SwinIR that keeps the size ({SWINIR_ASSET})."
+            f"{file} contains {network.architecture.id} with scale {network.scale}. DiffBIR's stage 1 is a SwinIR "
+            f"with scale 1. Pass the file of the asset {SWINIR_ASSET}."
         )
     stage_1: nn.Module = network.model.eval()
     return stage_1
 
 
 def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
-    """Create a ControlNet of the UNet's size and load a file in the layout of the latent-diffusion code."""
+    """Create a ControlNet of the UNet's size and load a file with the key names of the latent-diffusion code."""
     controlnet = IRControlNet.from_unet(unet, load_weights_from_unet=False)
     state = convert_controlnet(read_state(file), controlnet, file)
     controlnet.load_state_dict(state)
@@ -84,13 +86,13 @@ def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
 
 
 def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, file: Path) -> dict[str, Tensor]:
-    """Rename `stored` to the keys of `controlnet`. The first convolution, of cat(z_t, c_LQ), is split into two that
-    are added:
-    the weight of z_t's channels and the bias are `conv_in`, the weight of c_LQ's are the condition's convolution.
-    Raises `WeightsError` unless all tensors of both sides match.
+    """Rename `stored` to the keys of `controlnet`, and split the first convolution, which takes cat(z_t, c_LQ).
+
+    The bias and the weights of z_t's channels become `conv_in`; the weights of c_LQ's channels become the condition's
+    convolution. Raises `WeightsError` unless all tensors match.
     """
     wanted = controlnet.state_dict()
-    # The converter of diffusers only renames, so it accepts names in place of tensors.
+    # The converter of diffusers only renames keys, so it also works with names as values.
     renamed = convert_controlnet_checkpoint({name: name for name in stored}, controlnet.config)
     sources = {name: source for name, source in renamed.items() if source is not None}
     unused = [name for name in stored if name not in set(sources.values())]
@@ -108,13 +110,16 @@ def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, f
 
 
 def low_band(images: Tensor, levels: int = LEVELS) -> Tensor:
-    """Return the low band of the à-trous wavelet transform, (B, C, H, W): `levels` blurs with the kernel (1 2 1) / 4 in
-    both directions, with taps 1, 2, 4, ... pixels apart. The rest are the high bands. Linear."""
+    """Return the low band of the à-trous wavelet transform, (B, C, H, W). Linear.
+
+    It is the result of `levels` blurs with the separable kernel (1 2 1) / 4, whose taps are 1, 2, 4, ... pixels apart.
+    The remainder are the high bands.
+    """
     channels = images.shape[1]
     row = images.new_tensor([0.25, 0.5, 0.25])
     kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
     for level in range(levels):
-        apart = 2**level
-        padded = F.pad(images, (apart,) * 4, mode="replicate")
-        images = F.conv2d(padded, kernel, dilation=apart, groups=channels)
+        dilation = 2**level
+        padded = F.pad(images, (dilation,) * 4, mode="replicate")
+        images = F.conv2d(padded, kernel, dilation=dilation, groups=channels)
     return images

@@ -1,7 +1,7 @@
 """The denoising process as a trainable generator (Sec. 3.2): one step, or a chain of DDIM steps.
 
-A policy restores (B, 3, S, S) low-quality faces in [0, 1]. Only the marked weights of `tuned` are trained:
-a LoRA of the UNet, or a ControlNet. Their initial values are kept in `base`.
+A policy restores low-quality faces, (B, 3, S, S) in [0, 1]. Only some weights of the module `tuned` are trained: a LoRA
+of the UNet, or a ControlNet. `base` stores their initial values.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from diffusers import DDIMScheduler, UNet2DConditionModel  # noqa: E402
 
 from refl.policies.controlnet import IRControlNet  # noqa: E402
 
-WHOLE_CHAIN = 0  # in place of a number of steps
+ALL_STEPS = 0  # backpropagate through all steps
 
 
 def sd_schedule() -> DDIMScheduler:
-    """Return Stable Diffusion's noise schedule. 50 steps are t = 981, 961, ..., 1."""
+    """Return Stable Diffusion's noise schedule. With 50 steps, t = 981, 961, ..., 1."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -43,15 +43,15 @@ def sd_schedule() -> DDIMScheduler:
 def one_step_x0(latents: Tensor, epsilon: Tensor, alpha_bar: Tensor) -> Tensor:
     """Return x0 = (z - sqrt(1 - abar) eps) / sqrt(abar) in closed form, all (B, C, h, w), for any t.
 
-    Computed in float32 or higher, as the division amplifies rounding errors 15 times at OSEDiff's t = 999.
+    Computed in at least float32, as the division amplifies rounding errors 15 times at OSEDiff's t = 999.
     """
-    kind = torch.promote_types(latents.dtype, torch.float32)
-    return (latents.to(kind) - (1 - alpha_bar).sqrt() * epsilon.to(kind)) / alpha_bar.sqrt()
+    dtype = torch.promote_types(latents.dtype, torch.float32)
+    return (latents.to(dtype) - (1 - alpha_bar).sqrt() * epsilon.to(dtype)) / alpha_bar.sqrt()
 
 
 @dataclass(frozen=True)
 class Call:
-    """Inputs and outputs of the tuned module on a step that keeps its gradient, and the predicted noise."""
+    """Inputs and outputs of the tuned module on a step with a gradient, and the predicted noise."""
 
     inputs: dict[str, Any]
     outputs: tuple[Tensor, ...]
@@ -60,7 +60,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """z_0 (B, C, h, w), the calls that keep their gradient, and the condition's clean image (B, 3, S, S)."""
+    """z_0 (B, C, h, w), the calls with a gradient, and the condition's clean image (B, 3, S, S)."""
 
     latents: Tensor
     calls: tuple[Call, ...]
@@ -68,7 +68,7 @@ class Trajectory:
 
 
 class Policy(nn.Module):
-    """Base class of both kinds. `size`: the side it was trained at; sides must be multiples of `multiple`."""
+    """A tunable restorer. size: the image side it was trained at. Sides must be multiples of `multiple`."""
 
     multiple = 64
 
@@ -89,11 +89,11 @@ class Policy(nn.Module):
 
     @property
     def tuned(self) -> nn.Module:
-        """The module with the trainable parameters."""
+        """Return the module with the trainable parameters."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Policy":
-        """Stay in evaluation mode: without dropout, a step is reproducible."""
+        """Stay in evaluation mode, as dropout would make a step irreproducible."""
         return super().train(False)
 
     @property
@@ -102,7 +102,7 @@ class Policy(nn.Module):
         return device
 
     def mark(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Train only these from now on; their present values are the base of Eq. 5 and of the dial."""
+        """Make only these parameters trainable. Their current values are the base of Eq. 5 and of `interpolate`."""
         self.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -112,54 +112,52 @@ class Policy(nn.Module):
         return {name: value for name, value in self.tuned.named_parameters() if value.requires_grad}
 
     def use_checkpointing(self) -> None:
-        """Recompute activations of UNet, ControlNet and VAE in the backward pass instead of storing them."""
+        """Recompute activations of UNet, ControlNet and VAE in the backward pass to save memory."""
         self.unet.enable_gradient_checkpointing()
         if isinstance(self.codec, KLCodec):
             self.codec.vae.enable_gradient_checkpointing()
 
-    def turn_dial(self, share: float) -> None:
-        """Set weights to base + share * (tuned - base): 0 is the base, 1 the tuned restorer."""
+    def interpolate(self, share: float) -> None:
+        """Set the weights to base + share * (tuned - base): 0 is the base, 1 the tuned restorer."""
         with torch.no_grad():
             for name, value in self.trainable().items():
                 value.copy_(torch.lerp(self.base[name].to(value.device), value, share))
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
-        """Run from z_T to z_0 and keep the gradient of the last `backprop_steps` steps (`WHOLE_CHAIN`: of all)."""
+        """Run from z_T to z_0, with gradients through the last `backprop_steps` steps (or `ALL_STEPS`)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to images, about [0, 1]. Not clamped, to keep all gradients."""
+        """Decode latents to images, roughly in [0, 1]. Not clamped, so that every pixel has a gradient."""
         return self.codec.decode(latents)
 
     def finish(self, images: Tensor, clean: Tensor) -> Tensor:
-        """Post-process the image, at inference only."""
+        """Post-process the images. Applies at inference only."""
         return images
 
     @torch.no_grad()
     def restore(self, lq: Tensor, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """(B, 3, S, S) in [0, 1] to the same. seeds: (B,), of the noise, so results do not depend on the batch."""
+        """Restore (B, 3, S, S) in [0, 1]. seeds: (B,), one per image, so that results do not depend on the batch."""
         found = self.trajectory(lq, prompts, Noise(seeds))
         return self.finish(self.decode(found.latents), found.clean).clamp(0, 1)
 
     def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
-        """Return the outputs of the module before tuning."""
+        """Return the outputs of the tuned module with its initial weights."""
         raise NotImplementedError
 
     def frozen_epsilon(self, call: Call) -> Tensor:
-        """Return the noise predicted before tuning."""
+        """Return the noise predicted with the initial weights."""
         raise NotImplementedError
 
     @torch.no_grad()
     def _call_frozen(self, call: Call) -> Any:
-        self.base = {
-            name: value.to(self.device) for name, value in self.base.items()
-        }  # moved only once: it may be large
+        # It may be large: keep it on the device after the first call.
+        self.base = {name: value.to(self.device) for name, value in self.base.items()}
         return functional_call(self.tuned, self.base, (), _detached(call.inputs))
 
 
 class OneStepPolicy(Policy):
-    """One step, as OSEDiff: the LQ latent is the input at a fixed t, and x0 follows in closed form. A LoRA is
-    trained."""
+    """One step, as in OSEDiff: from the LQ latent at a fixed t to x0 in closed form. A LoRA is trained."""
 
     def __init__(self, *, timestep: int, adapters: Sequence[str], **parts: Any) -> None:
         super().__init__(**parts)
@@ -200,12 +198,11 @@ class OneStepPolicy(Policy):
 
 
 class MultiStepPolicy(Policy):
-    """Many steps, as DiffBIR: DDIM from noise, conditioned by a ControlNet at each step. The ControlNet is trained.
+    """Many steps, as in DiffBIR: DDIM from noise, conditioned by a ControlNet, which is trained.
 
-    cleaner: stage 1, which removes the degradation: (B, 3, S, S) in [0, 1] to about the same range; not clamped,
-    as in DiffBIR. steps: of the whole schedule. start: share of the schedule that is run; 1 starts from pure noise,
-    below 1 from the condition's latent with noise of that time. eta: 0 is deterministic, 1 adds as much noise as
-    ancestral sampling.
+    cleaner: stage 1, which removes the degradation of (B, 3, S, S) in [0, 1]; its output is not clamped, as in DiffBIR.
+    steps: of the full schedule. start: share of the schedule that is run; 1 starts from pure noise, less starts from
+    the condition's latent plus the noise of that time. eta: 0 is deterministic, 1 is ancestral sampling.
     """
 
     def __init__(
@@ -233,17 +230,17 @@ class MultiStepPolicy(Policy):
 
     def timesteps(self) -> list[int]:
         self.schedule.set_timesteps(self.steps)
-        whole: list[int] = self.schedule.timesteps.tolist()
-        return whole[len(whole) - max(1, round(self.start * len(whole))) :]
+        times: list[int] = self.schedule.timesteps.tolist()
+        return times[len(times) - max(1, round(self.start * len(times))) :]
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         times = self.timesteps()
-        kept = len(times) if backprop_steps == WHOLE_CHAIN else min(backprop_steps, len(times))
+        kept = len(times) if backprop_steps == ALL_STEPS else min(backprop_steps, len(times))
         with torch.no_grad():
             clean = self.cleaner(lq)
             condition = self.codec.encode(clean, noise)
             text = self.texts(prompts, condition)
-            latents = self._beginning(condition, times[0], noise)
+            latents = self._initial_latents(condition, times[0], noise)
         calls = []
         for number, time in enumerate(times):
             keeps_gradient = number >= len(times) - kept
@@ -256,7 +253,7 @@ class MultiStepPolicy(Policy):
                 calls.append(call)
         return Trajectory(latents, tuple(calls), clean)
 
-    def _beginning(self, condition: Tensor, time: int, noise: Noise) -> Tensor:
+    def _initial_latents(self, condition: Tensor, time: int, noise: Noise) -> Tensor:
         drawn = noise.like(condition)
         if self.start >= 1:
             return drawn
@@ -264,7 +261,7 @@ class MultiStepPolicy(Policy):
         return noisy
 
     def call(self, latents: Tensor, time: int | Tensor, condition: Tensor, text: Tensor) -> Call:
-        """Return the noise predicted at one time, or at one per image (B,)."""
+        """Call ControlNet and UNet. time: the same for all images, or one per image (B,)."""
         inputs = {
             "sample": latents,
             "timestep": time,

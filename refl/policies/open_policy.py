@@ -1,4 +1,4 @@
-"""Open a base by name, or a base with the tuned weights of a run."""
+"""Open a base, or a base with the tuned weights of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from rewardlab.training.runs import Run, RunError
 
 
 def open_base(start: dict[str, Any], folder: Path, *, seed: int, steps: int, eta: float) -> Policy:
-    """Open the base named by the configuration of a run.
+    """Open the base that a run starts from.
 
-    start: `base` and its files; a compact base is in `folder`. Raises `MissingAsset`, `WeightsError` or `OSError`.
+    start: `base` and its files. folder: contains a compact base. Raises `MissingAsset`, `WeightsError` or `OSError`.
     """
     name = start["base"]
     if name == "compact":
@@ -31,23 +31,25 @@ def open_base(start: dict[str, Any], folder: Path, *, seed: int, steps: int, eta
     return policy
 
 
-def open_run(run: Run, *, dial: float = 1.0) -> Policy:
-    """Open the restorer of a finished run of kind base or refl. dial: 0 is the base, 1 the tuned restorer.
+def open_run(run: Run, *, share: float = 1.0) -> Policy:
+    """Open the restorer of a finished run of kind base or refl. share: 0 is the base, 1 the tuned restorer.
 
-    Raises `RunError` for another run, and what `open_base` raises.
+    Raises `RunError` for other runs, and the errors of `open_base`.
     """
     description = run.description()
     if not run.is_done():
-        raise RunError(f"The run {run.name} is not finished. Run its command again.")
+        raise RunError(f"The run {run.name} is not finished. Repeat its command to resume it.")
     if description.kind == "base":
         from refl.policies import compact
 
         return compact.load(run.model)
     if description.kind != "refl":
-        raise RunError(f"The run {run.name} has no restorer: its kind is {description.kind}.")
+        raise RunError(
+            f"The run {run.name} of kind {description.kind} has no restorer. Name a run of train_base or refl."
+        )
     config = description.config
     policy = open_base(description.start, run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"])
     tuned_weights.load(policy, run.model)
-    if dial != 1:
-        policy.turn_dial(dial)
+    if share != 1:
+        policy.interpolate(share)
     return policy

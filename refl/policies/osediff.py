@@ -1,4 +1,4 @@
-"""OSEDiff (face): Stable Diffusion with LoRA in UNet and VAE encoder; restores in one step at t = 999."""
+"""OSEDiff (face): Stable Diffusion with LoRAs in the UNet and the VAE encoder. It restores in one step at t = 999."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ from peft import LoraConfig  # noqa: E402
 
 ASSET = "osediff-face"
 TIMESTEP = 999
-# Its authors left lora_alpha at peft's default, so the scaling is 8 / 4 = 2 at their rank.
+# OSEDiff uses peft's default lora_alpha, so the scaling is 8 / 4 = 2 at its rank.
 LORA_ALPHA = 8
-# The UNet's adapters and the entries of the file that list their modules.
+# The UNet's adapters, and the entries of the file that list their modules.
 ADAPTERS = {
     "default_encoder": "unet_lora_encoder_modules",
     "default_decoder": "unet_lora_decoder_modules",
@@ -35,21 +35,21 @@ ENTRIES = {*ADAPTERS.values(), VAE_MODULES, "rank_unet", "rank_vae", "state_dict
 
 
 def open_osediff(sd_folder: Path, checkpoint: Path) -> OneStepPolicy:
-    """OSEDiff on SD-2.1-base, with a trainable LoRA in the UNet (App. B).
+    """Open OSEDiff on SD-2.1-base, with a trainable LoRA in the UNet (App. B).
 
     sd_folder: see `open_stable_diffusion`. checkpoint: `osediff_face.pkl` (asset "osediff-face"): ranks, module
-    lists, and the tensors of the LoRA and of the UNet's first convolution. An image is encoded to a sample of the
+    lists, and the tensors of the LoRA and of the UNet's first convolution. Images are encoded to samples of the
     posterior. Raises `MissingAsset` or `WeightsError`.
     """
     stored = _read(checkpoint)
     base = open_stable_diffusion(sd_folder)
-    with torch.random.fork_rng(devices=[]):  # adapters are initialised at random before loading
+    with torch.random.fork_rng(devices=[]):  # adapters are randomly initialised before their weights are loaded
         for adapter, modules in ADAPTERS.items():
-            _add(base.unet, adapter, stored["rank_unet"], stored[modules], checkpoint)
-        _add(base.vae, VAE_ADAPTER, stored["rank_vae"], stored[VAE_MODULES], checkpoint)
+            _add_adapter(base.unet, adapter, stored["rank_unet"], stored[modules], checkpoint)
+        _add_adapter(base.vae, VAE_ADAPTER, stored["rank_vae"], stored[VAE_MODULES], checkpoint)
     base.unet.set_adapter(list(ADAPTERS))
-    _fill(base.unet, stored["state_dict_unet"], checkpoint, lambda name: "lora_" in name or name.startswith("conv_in."))
-    _fill(base.vae, stored["state_dict_vae"], checkpoint, lambda name: "lora_" in name)
+    _load(base.unet, stored["state_dict_unet"], checkpoint, lambda name: "lora_" in name or name.startswith("conv_in."))
+    _load(base.vae, stored["state_dict_vae"], checkpoint, lambda name: "lora_" in name)
     return OneStepPolicy(
         timestep=TIMESTEP,
         adapters=list(ADAPTERS),
@@ -65,16 +65,15 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     stored = read_state(require(checkpoint, ASSET))
     missing = sorted(ENTRIES - stored.keys())
     if missing:
-        raise WeightsError(f"{checkpoint} is not an OSEDiff checkpoint: it has no {', '.join(missing)}.")
+        raise WeightsError(f"{checkpoint} is not an OSEDiff checkpoint: it lacks {', '.join(missing)}.")
     return stored
 
 
-def _add(network: Any, adapter: str, rank: int, modules: Sequence[str], checkpoint: Path) -> None:
+def _add_adapter(network: Any, adapter: str, rank: int, modules: Sequence[str], checkpoint: Path) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Already found a `peft_config`", UserWarning
-            )  # several adapters are intended
+            # Several adapters are intended.
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
             network.add_adapter(LoraConfig(r=rank, lora_alpha=LORA_ALPHA, target_modules=list(modules)), adapter)
     except (ValueError, TypeError) as error:
         raise WeightsError(
@@ -82,7 +81,7 @@ def _add(network: Any, adapter: str, rank: int, modules: Sequence[str], checkpoi
         ) from error
 
 
-def _fill(network: nn.Module, stored: Mapping[str, Tensor], file: Path, is_stored: Callable[[str], bool]) -> None:
+def _load(network: nn.Module, stored: Mapping[str, Tensor], file: Path, is_stored: Callable[[str], bool]) -> None:
     wanted = {name: tensor for name, tensor in network.state_dict().items() if is_stored(name)}
     require_fit(file, misfits(wanted, stored))
     network.load_state_dict(stored, strict=False)

@@ -1,4 +1,4 @@
-"""The restorer's prompt: its source, and its encoding for the UNet's cross-attention."""
+"""The restorer's prompts: their sources, and their encoding for the UNet's cross-attention."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rewardlab.snapshot_images import DataError
 
 PromptSource = Literal["empty", "caption", "file"]
-NAMED_AT_MOST = 5
+MAX_LISTED = 5
 
 
 class FaceLike(Protocol):
@@ -31,12 +31,12 @@ Prompts = Callable[[Sequence[FaceLike]], list[str]]
 def open_prompts(kind: PromptSource, file: Path | None = None) -> Prompts:
     """Return a function from B faces to B prompts.
 
-    kind: "empty" (the released code of the paper), "caption" (the face's), or "file" (such as OSEDiff's tags).
-    file: of kind "file": a CSV with the columns `face` and `tags`, or JSON lines (`.jsonl`) with these names.
-    Raises `DataError` for an unreadable file and, when called, for a face that the file lacks.
+    kind: "empty" (the paper's released code), "caption" (the face's caption), or "file" (for example OSEDiff's tags).
+    file: for kind "file", a CSV with the columns `face` and `tags`, or JSON lines (`.jsonl`) with these keys.
+    Raises `DataError` for an unreadable file. The returned function raises it for a face that is not in the file.
     """
     if (kind == "file") != (file is not None):
-        raise DataError("the prompt 'file' needs a file of prompts, and no other prompt takes one")
+        raise DataError("the prompt 'file' needs a file of prompts, and other prompts do not take one")
     if file is not None:
         return _from_file(_read(file), file)
     if kind == "empty":
@@ -50,9 +50,9 @@ def _from_file(tags: dict[int, str], file: Path) -> Prompts:
     def prompts(faces: Sequence[FaceLike]) -> list[str]:
         missing = [str(face.face) for face in faces if face.face not in tags]
         if missing:
-            more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
+            more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
             raise DataError(
-                f"{file} has no tags for face {', '.join(missing[:NAMED_AT_MOST])}{more}. Add a row for each; empty "
+                f"{file} has no tags for face {', '.join(missing[:MAX_LISTED])}{more}. Add a row for each; empty "
                 f"tags are allowed."
             )
         return [tags[face.face] for face in faces]
@@ -66,7 +66,7 @@ def _read(file: Path) -> dict[int, str]:
         for line, row in _rows(file):
             face = int(row["face"])
             if not isinstance(row["tags"], str):
-                raise DataError(f"{file}, line {line}: the tags are not text")
+                raise DataError(f"{file}, line {line}: the tags are not a string")
             if face in tags:
                 raise DataError(f"{file}, line {line}: face {face} occurs twice")
             tags[face] = row["tags"]
@@ -76,8 +76,8 @@ def _read(file: Path) -> dict[int, str]:
         raise
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(
-            f"{file} is not a list of prompts ({type(error).__name__}: {error}). It is a CSV with the columns face (a "
-            f"number) and tags, or JSON lines (.jsonl) with these names."
+            f"{file} is not a list of prompts ({type(error).__name__}: {error}). Pass a CSV with the columns face (a "
+            f"number) and tags, or JSON lines (.jsonl) with these keys."
         ) from error
     return tags
 
@@ -95,12 +95,12 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 class NoText(nn.Module):
-    """For policies without cross-attention: accepts only the empty prompt."""
+    """Text encoder of policies without cross-attention: accepts only empty prompts."""
 
     def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
-        """Return unused zeros (B, 1, 1). Raises `ValueError` for a prompt that would be ignored."""
+        """Return unused zeros (B, 1, 1). Raises `ValueError` for a nonempty prompt, which would be ignored."""
         if any(prompts):
-            raise ValueError("this restorer uses no text: leave the prompt empty")
+            raise ValueError("this restorer does not use text: pass empty prompts")
         return latents.new_zeros(len(latents), 1, 1)
 
 
@@ -112,17 +112,19 @@ class TextEncoder(nn.Module):
         self.tokenizer, self.encoder = tokenizer, encoder
 
     def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
-        """Return the last hidden states (B, L, D) of B prompts on the device of `latents`; L = 77, longer prompts
-        are truncated."""
-        different = list(dict.fromkeys(prompts))  # usually all are empty
+        """Return the last hidden states (B, L, D) of B prompts on the device of `latents`.
+
+        L = 77; longer prompts are truncated.
+        """
+        unique = list(dict.fromkeys(prompts))  # usually all are empty
         tokens = self.tokenizer(
-            different,
+            unique,
             padding="max_length",
             max_length=self.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         ).input_ids
         states = self.encoder(tokens.to(latents.device))[0].to(latents.dtype)
-        places = torch.tensor([different.index(prompt) for prompt in prompts], device=latents.device)
-        repeated: Tensor = states[places]
+        indices = torch.tensor([unique.index(prompt) for prompt in prompts], device=latents.device)
+        repeated: Tensor = states[indices]
         return repeated

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1-base, the basis of OSEDiff and DiffBIR, from a folder in the layout of diffusers.
+"""Stable Diffusion 2.1-base, which OSEDiff and DiffBIR build on, from a folder in diffusers format.
 
 Only local files are read; nothing is downloaded.
 """
@@ -25,7 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
 
 ASSET = "sd-2.1-base"
 NETWORK = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-# Required files by sub-folder; of several names one is enough.
+# Required files by subfolder. One of the names in a tuple is enough.
 FILES = {
     "unet": (("config.json",), NETWORK),
     "vae": (("config.json",), NETWORK),
@@ -38,7 +38,7 @@ SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "t
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """The networks in float32 and evaluation mode. size: the side in pixels that the UNet was trained at."""
+    """The networks in float32 and evaluation mode. size: the image side in pixels that the UNet was trained at."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -49,9 +49,9 @@ class StableDiffusion:
 def open_stable_diffusion(folder: Path) -> StableDiffusion:
     """Open SD-2.1-base (asset "sd-2.1-base").
 
-    folder: with unet/, vae/, text_encoder/, tokenizer/ and scheduler/, each with its configuration.
-    Raises `MissingAsset` for a missing file, and `WeightsError` for one that does not fit or for another Stable
-    Diffusion: one that predicts v, or with another noise schedule.
+    folder: contains unet/, vae/, text_encoder/, tokenizer/ and scheduler/, each with its configuration.
+    Raises `MissingAsset` for a missing file, and `WeightsError` for a file that does not fit or for another version of
+    Stable Diffusion, which predicts v or has another noise schedule.
     """
     _check_files(folder)
     _check_schedule(folder / "scheduler" / "scheduler_config.json")
@@ -64,17 +64,17 @@ def open_stable_diffusion(folder: Path) -> StableDiffusion:
 
 
 def require(path: Path, asset: str) -> Path:
-    """Return `path` if it exists. Raises `MissingAsset` with the source of `asset`."""
+    """Return `path` if it exists. Raises `MissingAsset` naming the source of `asset`."""
     if not path.exists():
         known = ASSETS[asset]
-        raise MissingAsset(f"{asset}: there is no {path}. Get {known.file} from {known.source} and put it there.")
+        raise MissingAsset(f"{asset}: {path} does not exist. Get {known.file} from {known.source} and put it there.")
     return path
 
 
 def require_fit(file: Path, faults: str) -> None:
-    """Raise `WeightsError` naming `file` and its faults, as `weight_files.misfits` lists them, if any."""
+    """Raise `WeightsError` naming `file` if there are faults, as listed by `weight_files.misfits`."""
     if faults:
-        raise WeightsError(f"{file} does not fit its network. Tensors {faults}. Is it another model's file?")
+        raise WeightsError(f"{file} does not fit its network. Tensors {faults}. Check that it is the right file.")
 
 
 def _check_files(folder: Path) -> None:
@@ -93,15 +93,15 @@ def _check_schedule(file: Path) -> None:
     prediction = stored.get("prediction_type", "epsilon")
     if prediction != "epsilon":
         raise WeightsError(
-            f"{file} says {prediction}: this is not SD-2.1-base but a model that does not predict the noise (the "
-            f"SD-2.1 for 768 px predicts v), with which OSEDiff and DiffBIR give NaN. Get {ASSETS[ASSET].file} from "
+            f"{file} has prediction_type {prediction}, so it is not SD-2.1-base, which predicts the noise. (SD-2.1 for "
+            f"768 px predicts v.) OSEDiff and DiffBIR would give NaN. Get {ASSETS[ASSET].file} from "
             f"{ASSETS[ASSET].source}."
         )
     expected = sd_schedule().config
     other = [name for name in SCHEDULE if name in stored and stored[name] != expected[name]]
     if other:
         raise WeightsError(
-            f"{file} has another noise schedule than SD-2.1-base: "
+            f"{file} differs from the noise schedule of SD-2.1-base: "
             + ", ".join(f"{name} {stored[name]} instead of {expected[name]}" for name in other)
             + f". Get {ASSETS[ASSET].file} from {ASSETS[ASSET].source}."
         )
@@ -111,19 +111,20 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{file} cannot be read ({error}). Fetch it again from {ASSETS[ASSET].source}.") from error
+        raise WeightsError(f"{file} cannot be read: {error}. Get it again from {ASSETS[ASSET].source}.") from error
 
 
 def _load(network: Any, folder: Path, **options: Any) -> Any:
-    safe = (folder / FILES[folder.name][1][0]).is_file()  # otherwise both libraries warn before they use the other one
+    # Both libraries warn if use_safetensors is set and only the other format exists.
+    has_safetensors = (folder / FILES[folder.name][1][0]).is_file()
     try:
         loaded, report = network.from_pretrained(
-            folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, **options
+            folder, local_files_only=True, use_safetensors=has_safetensors, output_loading_info=True, **options
         )
     except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder} cannot be read as {network.__name__}: {str(error).splitlines()[0]} "
-            f"Fetch it again from {ASSETS[ASSET].source}."
+            f"Get it again from {ASSETS[ASSET].source}."
         ) from error
     faults = misfits_of(
         missing=report["missing_keys"], foreign=report["unexpected_keys"], misshapen=report["mismatched_keys"]

@@ -1,4 +1,4 @@
-"""The tuned weights of a run in common formats: LoRA as safetensors of peft, ControlNet as a folder of diffusers."""
+"""Tuned weights of a run in common formats: a LoRA as peft's safetensors, a ControlNet as a diffusers folder."""
 
 import logging
 import shutil
@@ -30,7 +30,7 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 def save(policy: Policy, folder: Path, *, card: str = "") -> None:
-    """Write the tuned weights and their model card to `folder` atomically, replacing an existing one."""
+    """Write the tuned weights and their model card to `folder` atomically, replacing it if it exists."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -54,7 +54,7 @@ def save(policy: Policy, folder: Path, *, card: str = "") -> None:
 
 @contextmanager
 def _without_dtype_warning() -> Iterator[None]:
-    """Silence a warning of diffusers about an empty list of layers kept in float32."""
+    """Silence a warning of diffusers about its empty list of float32 layers."""
     logger = logging.getLogger("diffusers.models.modeling_utils")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -65,30 +65,30 @@ def _without_dtype_warning() -> Iterator[None]:
 
 
 def load(policy: Policy, folder: Path) -> None:
-    """Load a base's trainable weights from `folder`. Raises `WeightsError` naming what does not fit."""
+    """Load a base's trainable weights from `folder`. Raises `WeightsError` naming tensors that do not fit."""
     try:
         if isinstance(policy, OneStepPolicy):
             for adapter in policy.adapters:
-                _fill_lora(policy, adapter, folder / adapter / LORA_FILE)
+                _load_lora(policy, adapter, folder / adapter / LORA_FILE)
         elif isinstance(policy, MultiStepPolicy):
             stored = IRControlNet.from_pretrained(folder / "controlnet")
             policy.controlnet.load_state_dict(stored.state_dict())
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"{folder} does not hold the weights of this base: {error}") from error
+        raise WeightsError(f"{folder} does not contain weights of this base: {error}") from error
 
 
-def _fill_lora(policy: OneStepPolicy, adapter: str, file: Path) -> None:
+def _load_lora(policy: OneStepPolicy, adapter: str, file: Path) -> None:
     stored = {key.removeprefix("unet."): value for key, value in load_file(file).items()}
     wanted = get_peft_model_state_dict(policy.unet, adapter_name=adapter)
     if stored.keys() != wanted.keys():
-        odd = sorted(stored.keys() ^ wanted.keys())[:5]
-        raise WeightsError(f"{file} is a LoRA for another network: {', '.join(odd)}")
+        unmatched = sorted(stored.keys() ^ wanted.keys())[:5]
+        raise WeightsError(f"{file} is a LoRA for another network: {', '.join(unmatched)}")
     set_peft_model_state_dict(policy.unet, stored, adapter_name=adapter)
 
 
 @torch.no_grad()
 def fuse(policy: Policy) -> None:
-    """Merge the LoRA into the UNet's weights, which makes it as fast as the base. It cannot be tuned afterwards."""
+    """Merge the LoRA into the UNet's weights, so that it is as fast as the base. It cannot be tuned afterwards."""
     if isinstance(policy, OneStepPolicy):
         policy.unet.fuse_lora(adapter_names=list(policy.adapters))
         policy.unet.unload_lora()

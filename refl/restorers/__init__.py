@@ -1,4 +1,4 @@
-"""Restorers, which turn a low-quality face into a candidate. Only opening one imports torch."""
+"""Restorers, which turn a low-quality face into a candidate. torch is imported only when one is opened."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ RESTORERS = {
         RestorerSpec(
             name="lanczos",
             kind="classical",
-            title="Lanczos enlargement x4 (baseline: the same information the x4 networks get)",
+            title="Lanczos upscaling x4 (baseline with the same input as the x4 networks)",
             licence="none needed",
             scale=4,
         ),
@@ -42,29 +42,29 @@ RESTORERS = {
 def open_restorer(
     name: str, weights: str | Path | None = None, device: str = "cpu", *, run_root: Path | None = None
 ) -> Restorer:
-    """Load a restorer.
+    """Open a restorer.
 
-    name: a key of `RESTORERS`; or a run of kind base or refl in `run_root`, with `@0.5` appended for the dial
-    between base and tuned; or any new name together with `weights`, a checkpoint of a network that
+    name: a key of `RESTORERS`; or a run of kind base or refl in `run_root`, where `RUN@0.5` interpolates halfway
+    between the base and the tuned restorer; or any new name together with `weights`, a checkpoint of a network that
     spandrel recognises (GFPGAN, CodeFormer, RestoreFormer, SwinIR, ...; see refl.restorers.spandrel_restorer).
-    weights: a file to use instead of the entry's own. Raises `UnknownRestorerError`,
+    weights: a file that replaces the entry's default weights. Raises `UnknownRestorerError`,
     rewardlab.assets.MissingAsset, FileNotFoundError, or `WeightsError` for a file that does not fit.
     """
     spec = RESTORERS.get(name)
     if spec is None and weights is None and run_root is not None and (found := _run_of(name, run_root)):
         from refl.restorers.policy_restorer import PolicyRestorer
 
-        run, dial = found
-        return PolicyRestorer(run, dial=dial, device=device)
+        run, share = found
+        return PolicyRestorer(run, share=share, device=device)
     if spec is None and weights is None:
         raise UnknownRestorerError(
-            f"there is no restorer {name!r}. Known are: {', '.join(RESTORERS)}, and the runs of "
-            f"train_base and refl. For another one (GFPGAN, "
-            f"CodeFormer, RestoreFormer, SwinIR, ...) download its checkpoint and pass the file with --weights PATH."
+            f"unknown restorer {name!r}. Choose from {', '.join(RESTORERS)} and the runs of train_base and refl. To "
+            f"use another network (GFPGAN, CodeFormer, RestoreFormer, SwinIR, ...), download its checkpoint and pass "
+            f"it with --weights PATH."
         )
     if spec is not None and spec.kind == "classical":
         if weights is not None:
-            raise WeightsError(f"{name} is a formula without weights: omit {weights}")
+            raise WeightsError(f"{name} does not use weights. Omit {weights}.")
         from refl.restorers.classical import LanczosRestorer
 
         return LanczosRestorer(spec)
@@ -73,22 +73,22 @@ def open_restorer(
 
     if weights is not None:
         path = Path(weights)
-        own = RestorerSpec(name, "network", f"{name} ({path.name})", "as its authors state", weights=path)
+        own = RestorerSpec(name, "network", f"{name} ({path.name})", "see its authors", weights=path)
         return CheckpointRestorer(own, path, device)
     if spec is None or spec.asset is None:
-        raise WeightsError(f"{name} has no default weights: pass the file with --weights PATH")
+        raise WeightsError(f"{name} has no default weights. Pass a file with --weights PATH.")
     return CheckpointRestorer(spec, assets.find(spec.asset), device)
 
 
 def _run_of(name: str, run_root: Path) -> tuple[Run, float] | None:
-    """Return the run of `name` or `name@dial`, if it exists."""
-    stem, at, dial = name.partition("@")
+    """Return the run and the share of `RUN` or `RUN@SHARE`, if the run exists."""
+    stem, at, number = name.partition("@")
     try:
-        run, share = open_run(run_root, stem), float(dial) if at else 1.0
+        run, share = open_run(run_root, stem), float(number) if at else 1.0
     except ValueError:
         return None
     if not run.exists():
         return None
     if not 0 <= share <= 1:
-        raise UnknownRestorerError(f"{name}: the dial must be from 0 (the base) to 1 (the tuned restorer).")
+        raise UnknownRestorerError(f"{name}: the share after @ must be from 0 (the base) to 1 (the tuned restorer).")
     return run, share

@@ -1,4 +1,4 @@
-"""The restorer of a run of `train_base` or `refl`."""
+"""Restorers from runs of `train_base` and `refl`."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ from rewardlab.training.runs import Run
 
 
 class PolicyRestorer:
-    """Works at its training size: an image of another size is resized there and back.
+    """The restorer of a run. Images of another size are resized to its training size and back.
 
     The LoRA is merged into the weights, so a tuned restorer is as fast as its base. The noise is seeded by the image's
-    content, so the result does not depend on the batch or on when it is run.
+    content, so results do not depend on the batch and are reproducible.
     """
 
-    def __init__(self, run: Run, *, dial: float = 1.0, device: str | torch.device = "cpu") -> None:
-        """dial: 0 is the base that was tuned, 1 the tuned restorer. Raises what `opening.open_run` raises."""
-        self.policy = open_policy.open_run(run, dial=dial)
+    def __init__(self, run: Run, *, share: float = 1.0, device: str | torch.device = "cpu") -> None:
+        """share: 0 is the base, 1 the tuned restorer. Raises the errors of `open_policy.open_run`."""
+        self.policy = open_policy.open_run(run, share=share)
         tuned_weights.fuse(self.policy)
         self.policy.to(torch.device(device)).requires_grad_(False)
-        self.name = run_restorer_name(run.name, dial)
+        self.name = run_restorer_name(run.name, share)
         description = run.description()
         kind, self.prompt = description.kind, description.config.get("prompt", "empty")
         table = description.start.get("prompts")
@@ -37,8 +37,8 @@ class PolicyRestorer:
             name=self.name,
             kind="network",
             title=f"{'Base' if kind == 'base' else 'Tuned by reward feedback'}: {run.name}",
-            licence="as of its base",
-            parameters={"run": run.name, "dial": dial, "prompt": self.prompt} | sampling(self.policy),
+            licence="as for its base",
+            parameters={"run": run.name, "dial": share, "prompt": self.prompt} | sampling(self.policy),
         )
         self._sha256 = _sha256(run)
 
@@ -59,7 +59,7 @@ class PolicyRestorer:
         }
 
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """Restore with the prompts used in tuning. Raises `DataError` for a missing prompt."""
+        """Restore with the same prompts as in tuning. Raises `DataError` for a missing prompt."""
         check_images(lq)
         if self.prompt != "empty" and len(subjects) != len(lq):
             raise ValueError(f"{self.name} was tuned with prompts ({self.prompt}): pass the subjects of the images")
@@ -69,9 +69,9 @@ class PolicyRestorer:
         return resize(restored.float(), lq.shape[-1]).clamp(0, 1).to(lq.device)
 
 
-def run_restorer_name(run: str, dial: float = 1.0) -> str:
-    """Return `run`, or `run@0.5` for a dial below 1."""
-    return run if dial == 1 else f"{run}@{dial:g}"
+def run_restorer_name(run: str, share: float = 1.0) -> str:
+    """Return `run`, or for example `run@0.5` for a share below 1."""
+    return run if share == 1 else f"{run}@{share:g}"
 
 
 def sampling(policy: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A restorer from a checkpoint of any network that spandrel recognises, with the input that network expects."""
+"""Restorers from checkpoints of any network that spandrel recognises, called with the inputs that it expects."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refl.restorers.classical import TORCH_VERSION, check_images, resize, shrink
+from refl.restorers.classical import TORCH_VERSION, check_images, downscale, resize
 from refl.restorers.spec import RestorerSpec, Subject
 from rewardlab.torchvision_stub import ensure_torchvision
 
@@ -19,11 +19,11 @@ import spandrel  # noqa: E402  (it imports torchvision)
 from refl.weights import LICENCES, read_state, recognise  # noqa: E402
 from rewardlab.files import sha256_of  # noqa: E402
 
-# spandrel's DAT omits an argument that a later torch will require; users cannot change that.
+# spandrel's DAT omits an argument that torch will require later. Users cannot fix that.
 warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
 
 FACE_SIZE = 512  # the training size of GFPGAN, CodeFormer and RestoreFormer
-CODEFORMER_FIDELITY = 0.5  # "w": 0 for quality, 1 for fidelity; .5 is its authors' default
+CODEFORMER_FIDELITY = 0.5  # "w": 0 favours quality, 1 fidelity; .5 is the authors' default
 
 
 def _call_gfpgan(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def _call_codeformer(network: spandrel.ImageModelDescriptor, images: Tensor) -> 
     return restored
 
 
-# spandrel passes the [0, 1] image to these two, which expect [-1, 1].
+# spandrel passes images in [0, 1] to these two networks, which expect [-1, 1].
 CALLS: dict[str, Callable[[spandrel.ImageModelDescriptor, Tensor], Tensor]] = {
     "GFPGAN": _call_gfpgan,
     "CodeFormer": _call_codeformer,
@@ -50,14 +50,13 @@ SIGNED_RANGE = {"GFPGAN", "CodeFormer", "RestoreFormer"}
 
 
 class CheckpointRestorer:
-    """A network with its weights, working at the size of the low-quality image.
+    """A network with its weights. The output has the size of the low-quality image.
 
-    A network that upscales by s gets the image shrunk by s with antialiasing, so its output has the working size.
-    A face network (GFPGAN, CodeFormer, RestoreFormer) gets the image at 512x512, and its output is resized back. All
-    others run at the working size.
+    A network that upscales by s gets the image downscaled by s with antialiasing. A face network (GFPGAN, CodeFormer,
+    RestoreFormer) gets the image at 512x512, and its output is resized back. Other networks get the image unchanged.
 
-    Results for an image alone and in a batch agree to 1e-4, except for CodeFormer and RestoreFormer, which choose
-    discrete codes: near ties between codes may be resolved differently.
+    An image gives the same result alone and in a batch, to 1e-4. Exceptions are CodeFormer and RestoreFormer, which
+    select discrete codes and may resolve near ties differently.
     """
 
     def __init__(self, spec: RestorerSpec, path: Path, device: str | torch.device = "cpu") -> None:
@@ -75,10 +74,10 @@ class CheckpointRestorer:
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """(B, 3, S, S) float32 in [0, 1] to the same. Raises ValueError if S is not a multiple of the scale."""
+        """Restore (B, 3, S, S) float32 in [0, 1]. Raises ValueError if S is not a multiple of the scale."""
         check_images(lq)
         is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1
-        images = resize(lq, FACE_SIZE) if is_face_network else shrink(lq, self.network.scale)
+        images = resize(lq, FACE_SIZE) if is_face_network else downscale(lq, self.network.scale)
         restored = self._call(images.to(self.network.device))
         return resize(restored, lq.shape[-1]).clamp(0, 1).to(lq.device)
 
@@ -86,7 +85,8 @@ class CheckpointRestorer:
         call = CALLS.get(self.architecture)
         if call is not None:
             return call(self.network, images)
-        restored: Tensor = self.network(images).clone()  # spandrel returns an inference tensor; make it an ordinary one
+        # spandrel returns an inference tensor: clone it to an ordinary one.
+        restored: Tensor = self.network(images).clone()
         return restored
 
     def _describe(self, path: Path) -> dict[str, Any]:

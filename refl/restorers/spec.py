@@ -1,4 +1,4 @@
-"""Interfaces: a named restorer entry, which needs no torch, and an opened restorer with its provenance."""
+"""Interfaces: the description of a restorer, which does not need torch, and an opened restorer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RestorerSpec:
-    """An entry in the list of restorers; only opening it takes time and memory.
+    """Description of a restorer. Only opening the restorer takes time and memory.
 
-    name: key in the database and in file names. kind: `classical` (a formula), `network` (weights), or
-    `folder` (results computed elsewhere). asset: entry of rewardlab.assets that
-    holds the weights; weights: a file given by the user instead. scale: factor by which the low-quality
-    image is shrunk before the restorer enlarges it again, 1 for the full size.
+    name: key in the database and in file names. kind: `classical` (no weights), `network`, or `folder` (results of
+    other software). asset: entry of rewardlab.assets with the weights; weights: a user's file instead. scale: the
+    factor by which the low-quality image is downscaled before the restorer upscales it; 1 for full size.
     """
 
     name: str
@@ -37,20 +36,20 @@ class Subject(NamedTuple):
 
 
 class Restorer(Protocol):
-    """An opened restorer. Results do not depend on the batch, to 1e-4 (see the classes)."""
+    """An opened restorer. Results do not depend on the batch, to 1e-4 (for exceptions see the classes)."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """JSON values: name, kind, title, version, weights_file, weights_sha256, architecture,
+        """Return JSON values: name, kind, title, version, weights_file, weights_sha256, architecture,
         scale, input_range, licence, parameters."""
         ...
 
     def restore(self, lq: "Tensor", subjects: Sequence[Subject] = ()) -> "Tensor":
-        """(B, 3, S, S) float32 RGB in [0, 1] to the same shape and range, without gradient.
+        """Restore (B, 3, S, S) float32 RGB in [0, 1] to the same shape and range, without gradient.
 
-        subjects: (B,), needed only by a restorer with a prompt.
+        subjects: (B,), required by restorers with prompts only.
         """
         ...

@@ -189,7 +189,7 @@ def test_faces_used_to_monitor_training_are_left_out(place):
     found = Score.objects.get(metric="psnr", candidate__face=last, candidate__source="monitored").value
     row = next(row for row in results["rows"] if row["restorer"] == "monitored")
     assert row["values"]["psnr"]["mean"] == pytest.approx(found)
-    assert f"Without the {FACES - 1} used to monitor training" in printed
+    assert f"Excludes the {FACES - 1} used to monitor training" in printed
 
     printed = evaluate("elsewhere", "monitored", "--metrics", "psnr", "--with-monitored")
     assert f"Means over {FACES} faces" in printed

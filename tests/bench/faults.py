@@ -34,13 +34,13 @@ from tests.support.servers import Deployment
 ANNOTATORS = 20
 LEASE_SECONDS = 2
 DISK = {"sqlite": "64m", "postgres": "400m"}
-RUBBISH = (
+MALFORMED = (
     b"", b"{", b"null", b"[]", b'{"lease": 1}', b'{"item": "x", "lease": [], "key": null}', b"\xff\xfe",
     b'{"item": 1e999, "choice": "left"}', b"{" * 5000, b'"' + b"a" * 70_000 + b'"',
 )  # fmt: skip
 
 
-class Troublemaker(Client):
+class FaultyClient(Client):
     """An annotator of whom every fourth answer goes wrong in some way of their own."""
 
     def __init__(self, port: int, token: str, *, seed: int) -> None:
@@ -81,12 +81,12 @@ class Troublemaker(Client):
     def rubbish(self, item: dict) -> None:
         self.faults["malformed request"] += 1
         path = self.random.choice(("/api/v1/judgements", NEXT))
-        status, answer = self.post(path, self.random.choice(RUBBISH) if path.endswith("judgements") else b"[]")
+        status, answer = self.post(path, self.random.choice(MALFORMED) if path.endswith("judgements") else b"[]")
         if not 400 <= status < 500 or not {"code", "detail"} <= set(answer):
             self.tally.unworded.append(f"{status} {answer}")
 
 
-class Trouble(threading.Thread):
+class FaultInjector(threading.Thread):
     """What happens to the machine, one thing after another, in a random order."""
 
     def __init__(self, site: Deployment, place: Path, *, seed: int, pause: float) -> None:
@@ -220,9 +220,9 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
             "GUNICORN_CMD_ARGS": "--config tests/bench/stepped_clock.py",
             "CLOCK_FILE": str(place / "clock"),
         }
-        trouble = Trouble(site, place, seed=seed, pause=pause)
+        trouble = FaultInjector(site, place, seed=seed, pause=pause)
         left_out = [] if os.path.ismount(place) else ["disk full"]
-        clients = [Troublemaker(site.port, token, seed=seed + n) for n, token in enumerate(seeded["tokens"])]
+        clients = [FaultyClient(site.port, token, seed=seed + n) for n, token in enumerate(seeded["tokens"])]
         started = time.monotonic()
         trouble.start()
         tallies = run_clients(clients)

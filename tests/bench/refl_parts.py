@@ -71,7 +71,7 @@ def total(step: Task, of_part: dict[Task, float]) -> float:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Measurement:
     """Bytes: above what lay there before; on a GPU also with it (`allocated`), and what the allocator took for it."""
 
     seconds: float
@@ -92,22 +92,22 @@ class Meter:
         else:
             with suppress(OSError):  # where this is forbidden, the mark stays where loading left it
                 Path("/proc/self/clear_refs").write_text("5")
-            self.before = _most_resident()
+            self.before = _peak_resident()
 
     def clock_from_here(self) -> None:
         if self.on_gpu:
             torch.cuda.synchronize()
         self.started = time.perf_counter()
 
-    def stop(self) -> Reading:
+    def stop(self) -> Measurement:
         if not self.on_gpu:
-            return Reading(time.perf_counter() - self.started, _most_resident() - self.before)
+            return Measurement(time.perf_counter() - self.started, _peak_resident() - self.before)
         torch.cuda.synchronize()
         seconds, most = time.perf_counter() - self.started, torch.cuda.max_memory_allocated()
-        return Reading(seconds, most - self.before, most, torch.cuda.max_memory_reserved())
+        return Measurement(seconds, most - self.before, most, torch.cuda.max_memory_reserved())
 
 
-def _most_resident() -> int:
+def _peak_resident() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -144,7 +144,7 @@ class Bench(ReflTrainer):
         self.frm_faces = SimpleNamespace(batches=lambda count, start: iter([self.batch]))
         self.batch = faces(config.batch_size, policy.size)
 
-    def run(self, task: Task, *, with_norms: bool = False) -> Reading:
+    def run(self, task: Task, *, with_norms: bool = False) -> Measurement:
         """Measure a task; with_norms: with the gradient norm of each term, which the trainer takes where it logs."""
         self.config = replace(
             self.base_config,
@@ -160,17 +160,17 @@ class Bench(ReflTrainer):
         else:
             getattr(self, f"_run_{task.name}")(meter)
         reading = meter.stop()
-        self._forget_gradients()
+        self._clear_gradients()
         return reading
 
-    def run_if_it_fits(self, task: Task, *, with_norms: bool = False) -> Reading | None:
+    def run_if_it_fits(self, task: Task, *, with_norms: bool = False) -> Measurement | None:
         try:
             return self.run(task, with_norms=with_norms)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._forget_gradients()  # out of the handler: the error holds the graph
-        give_back_memory()
+        self._clear_gradients()  # out of the handler: the error holds the graph
+        free_memory()
         return None
 
     def _run_step(self, meter: Meter, *, with_norms: bool = False) -> None:
@@ -198,7 +198,7 @@ class Bench(ReflTrainer):
 
     def _run_decoder(self, meter: Meter) -> None:
         with torch.no_grad(), self.loop.accelerator.autocast():
-            latents = self.policy.codec.encode(self._images(), Noise(self._mine(self.batch, 0).seeds)).float()
+            latents = self.policy.codec.encode(self._images(), Noise(self._micro_batch(self.batch, 0).seeds)).float()
         latents.requires_grad_()
         meter.memory_from_here()
         meter.clock_from_here()
@@ -207,7 +207,7 @@ class Bench(ReflTrainer):
         torch.autograd.grad(images, latents, torch.ones_like(images))
 
     def _run_reward(self, meter: Meter) -> None:
-        images, batch = self._images(), self._mine(self.batch, 0)
+        images, batch = self._images(), self._micro_batch(self.batch, 0)
         meter.memory_from_here()
         meter.clock_from_here()
         with self.loop.accelerator.autocast(), self._frm_frozen():
@@ -242,7 +242,7 @@ class Bench(ReflTrainer):
         self.optimizer.step()
 
     def _trajectory(self) -> Trajectory:
-        batch = self._mine(self.batch, 0)
+        batch = self._micro_batch(self.batch, 0)
         with self.loop.accelerator.autocast():
             return self.policy.trajectory(
                 batch.lq.to(self.device),
@@ -252,7 +252,7 @@ class Bench(ReflTrainer):
             )
 
     def _images(self) -> Tensor:
-        return self._mine(self.batch, 0).hq.to(self.device, copy=True).requires_grad_()
+        return self._micro_batch(self.batch, 0).hq.to(self.device, copy=True).requires_grad_()
 
     def _checkpoint(self, wanted: bool) -> None:
         if wanted:  # the trainer's constructor does the same
@@ -263,7 +263,7 @@ class Bench(ReflTrainer):
                     module.disable_gradient_checkpointing()
         self.frm.clip.set_grad_checkpointing(wanted)
 
-    def _forget_gradients(self) -> None:
+    def _clear_gradients(self) -> None:
         for parameter in [*self.parameters, *self.frm_parameters]:
             parameter.grad = None
 
@@ -275,7 +275,7 @@ def faces(count: int, size: int) -> Batch:
     return Batch(tuple(rows), drawn[0], drawn[1], tuple(range(count)))
 
 
-def give_back_memory() -> None:
+def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -32,12 +32,12 @@ import torch
 
 from refl import configs
 from refl.policies import compact
-from refl.policies.diffusion import WHOLE_CHAIN, MultiStepPolicy, Policy
+from refl.policies.diffusion import ALL_STEPS, MultiStepPolicy, Policy
 from rewardlab import tables
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones
 from tests.bench.machine import describe
-from tests.bench.refl_parts import LABELS, OF_KEPT, Bench, Task, faces, give_back_memory, parts_of, total
+from tests.bench.refl_parts import LABELS, OF_KEPT, Bench, Task, faces, free_memory, parts_of, total
 from tests.support import diffusion
 
 PACKAGES = ("torch", "diffusers", "peft", "open_clip_torch", "timm", "transformers", "accelerate")
@@ -68,7 +68,7 @@ def peaks_alone(base: str, tasks: Sequence[Task], batch: int) -> list[int]:
     for task in tasks:
         bench.batch = small
         bench.run(task)
-        give_back_memory()
+        free_memory()
         bench.batch = whole
         found.append(bench.run(task).peak)
     return found
@@ -116,7 +116,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def kept_label(kept: int, policy: Policy) -> str:
-    if kept != WHOLE_CHAIN:
+    if kept != ALL_STEPS:
         return str(kept)
     return f"all {len(policy.timesteps())}" if isinstance(policy, MultiStepPolicy) else "all 1"
 
@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--backprop-steps", type=int, nargs="+", default=(1, 5, WHOLE_CHAIN), help="N; 0: all")
+    parser.add_argument("--backprop-steps", type=int, nargs="+", default=(1, 5, ALL_STEPS), help="N; 0: all")
     options = parser.parse_args()
     print(describe(*PACKAGES) | {"device": f"cpu, {torch.get_num_threads()} threads"}, flush=True)
     started, load_before = time.perf_counter(), os.getloadavg()[0]

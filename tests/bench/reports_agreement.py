@@ -24,7 +24,7 @@ from annotate.pipeline import pairing
 from annotate.statistics.answer_arrays import DRAWS, Answers
 from tests.support.factories import make_face
 
-PAIRS, ANNOTATORS, MACHINES = 360, 20, 18
+PAIRS, ANNOTATORS, SCORERS = 360, 20, 18
 LIBRARY_DRAWS = 4
 
 
@@ -74,7 +74,7 @@ def seed() -> GoldSet:
         lease.judgement, lease.status = judgement, Lease.Status.ANSWERED
     Lease.objects.bulk_update(leases, ["judgement", "status"], batch_size=500)
     made.campaign.items.update(open_slots=0)
-    for number in range(MACHINES):
+    for number in range(SCORERS):
         signs = np.where(random.random(len(items)) < 0.7, 1, -1) * np.where(truth, 1, -1)
         margins = signs * random.exponential(1.5, len(items))
         ScorerAnswers.objects.create(
@@ -127,7 +127,7 @@ def measure() -> dict:
     return {
         "pairs": PAIRS,
         "annotators": ANNOTATORS,
-        "machines": MACHINES,
+        "machines": SCORERS,
         "page_first_seconds": round(seconds[0], 2),
         "page_seconds": round(page, 2),
         "command_seconds": round(command, 2),

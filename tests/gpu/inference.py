@@ -15,7 +15,7 @@ from refl.restorers.spec import RestorerSpec
 from rewardlab import metrics
 from rewardlab.images import to_tensor
 from rewardlab.training.loop import is_out_of_memory
-from tests.bench.refl_parts import give_back_memory
+from tests.bench.refl_parts import free_memory
 from tests.gpu.session import Session
 from tests.support import random_networks
 
@@ -32,7 +32,7 @@ def inference(session: Session) -> None:
     _checkpoints(session, pictures, batches)
     for base in ("osediff", "diffbir"):
         _policy(session, base, pictures, batches)
-        give_back_memory()
+        free_memory()
 
 
 def _rate(

@@ -27,12 +27,12 @@ from rewardlab.reward_model.losses import pair_logits, preference_losses
 from rewardlab.reward_model.model import Preprocess
 from tests.bench.refl_parts import Bench
 from tests.gpu.reward import FrmBench, frm_config
-from tests.gpu.session import Session, forget_accelerate
+from tests.gpu.session import Session, reset_accelerate
 from tests.support import preferences, random_networks
 
 FP64, FP32, BF16 = 1e-9, 1e-4, {"loss": 0.03, "gradient": 0.15}
 # Rounding can make max-pooling pick another pixel, and the gradient jumps: in float32 only the loss is judged.
-JUMPING = "Eq. 3, LPIPS (VGG-16)"
+UNSTABLE_GRADIENT = "Eq. 3, LPIPS (VGG-16)"
 POLICIES = ("compact one-step", "compact multi-step", "OSEDiff, tiny layout", "DiffBIR, tiny layout")
 FACES = 2
 
@@ -93,7 +93,7 @@ def losses_to_compare() -> Iterator[tuple[str, list[Tensor], Loss]]:
     network = deepcopy(_lpips())
     yield "Eq. 2, reward", [noise(8)], losses.reward_loss
     yield (
-        JUMPING,
+        UNSTABLE_GRADIENT,
         [restored],
         lambda images: losses.perceptual_loss(network.to(images), images, photographs.to(images)),
     )
@@ -141,7 +141,7 @@ def _compare_loss(session: Session, name: str, inputs: Sequence[Tensor], functio
     (expected, expected_gradients), (found, gradients) = outcomes
     errors = {"loss": error([found], [expected]), "gradient": error(gradients, expected_gradients)}
     bound = FP64 if kind == torch.float64 else FP32
-    judged = ["loss"] if (name, kind) == (JUMPING, torch.float32) else list(errors)
+    judged = ["loss"] if (name, kind) == (UNSTABLE_GRADIENT, torch.float32) else list(errors)
     cells = {"loss": name, "precision": str(kind).removeprefix("torch."), "value": found.item(), **_columns(errors)}
     session.check("Losses", all(errors[part] <= bound for part in judged), **cells, bound=bound)
 
@@ -173,7 +173,7 @@ def _compare_step(session: Session, name: str, precision: str, expected: Outcome
 
 def step(session: Session, name: str, device: str, mixed_precision: str) -> Outcome:
     """One optimizer step: what it minimised and the gradients that the optimizer was given."""
-    forget_accelerate()
+    reset_accelerate()
     if name == "reward model":
         return _reward_step(session, device, mixed_precision)
     bench = Bench(

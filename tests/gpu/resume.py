@@ -26,11 +26,11 @@ from rewardlab.reward_model.train import train as train_reward
 from rewardlab.training import runs
 from rewardlab.training.run_schema import FrmPoint, ReflPoint
 from rewardlab.training.runs import Run
-from tests.gpu.session import Session, forget_accelerate
+from tests.gpu.session import Session, reset_accelerate
 from tests.support import diffusion, random_networks
 from tests.support.restorers import make_world
 
-STARTS_WITHIN = 60  # seconds
+START_TIMEOUT = 60  # seconds
 KINDS = ("frm", "compact", "diffbir")  # a reward model, a LoRA, a ControlNet
 
 
@@ -53,7 +53,7 @@ class Training:
 
     def go(self) -> None:
         """Train in this process to the end; what torch warns of as not deterministic is kept beside the run."""
-        forget_accelerate()
+        reset_accelerate()
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS is not deterministic
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -82,37 +82,39 @@ def resume(session: Session) -> None:
         raise RuntimeError("the trainings could not be prepared: see the traceback in the output")
     processes = {each.name: _start(session, each) for each in (*whole.values(), *killed.values())}
     for each in killed.values():
-        _kill_on_the_way(each, processes.pop(each.name))
-    died_at = {kind: len(each.losses) for kind, each in killed.items()}
+        _kill_during_training(each, processes.pop(each.name))
+    killed_at = {kind: len(each.losses) for kind, each in killed.items()}
     processes |= {each.name: _start(session, each) for each in killed.values()}
     for process in processes.values():
         process.join()
     for kind in KINDS:
-        _compare(session, kind, whole[kind], killed[kind], died_at[kind])
+        _compare(session, kind, whole[kind], killed[kind], killed_at[kind])
     if session.on_gpu:
         used = json.loads(whole["frm"].notes.read_text())["bytes on cuda:0"]
         session.check("Device", used > 0, option="--device cuda:0", **{"peak MiB on cuda:0": used / 2**20})
 
 
-def _compare(session: Session, kind: str, whole: Training, killed: Training, died_at: int) -> None:
+def _compare(session: Session, kind: str, whole: Training, killed: Training, killed_at: int) -> None:
     unfinished = [each.name for each in (whole, killed) if not each.run.is_done()]
     if unfinished:
         said = "; ".join(f"{name}: {Training(whole.world, kind, name, '').run.status()}" for name in unfinished)
-        session.check("Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": died_at}, output=said)
+        session.check(
+            "Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": killed_at}, output=said
+        )
         return
     same = whole.losses == killed.losses
     weights = _weights(whole.run), _weights(killed.run)
     equal = weights[0].keys() == weights[1].keys() and all(
         torch.equal(value, weights[1][name]) for name, value in weights[0].items()
     )
-    on_the_way = 0 < died_at < len(whole.losses)
+    on_the_way = 0 < killed_at < len(whole.losses)
     session.check(
         "Trainings",
         same and equal and on_the_way,
         training=kind,
         steps=len(whole.losses),
         **{
-            "killed at": died_at,
+            "killed at": killed_at,
             "same losses": same,
             "same weights": equal,
             "not deterministic, says torch": "; ".join(json.loads(whole.notes.read_text())["warnings"]) or "nothing",
@@ -181,9 +183,9 @@ def _process(session: Session, function: Callable[..., None], *arguments: Any) -
     return process
 
 
-def _kill_on_the_way(training: Training, process: Any) -> None:
+def _kill_during_training(training: Training, process: Any) -> None:
     """After the third step, of which the checkpoint holds the second."""
-    given_up = time.monotonic() + STARTS_WITHIN
+    given_up = time.monotonic() + START_TIMEOUT
     while len(training.losses) < 3 and process.is_alive() and time.monotonic() < given_up:
         time.sleep(0.005)
     process.kill()

@@ -19,7 +19,7 @@ from rewardlab.training import schedule
 from rewardlab.training.loop import Loop, is_out_of_memory, precision
 from rewardlab.training.runs import Run
 from tests.bench.machine import matrix_peak
-from tests.bench.refl_parts import give_back_memory
+from tests.bench.refl_parts import free_memory
 from tests.gpu.session import Session
 from tests.support import random_networks
 from tests.support.preferences import write_preferences
@@ -151,7 +151,7 @@ def _measure(
         return
     finally:
         model.zero_grad(set_to_none=True)
-        give_back_memory()
+        free_memory()
     seconds = statistics.median(bench.seconds)
     whole_run = TrainConfig().iterations
     session.row(

@@ -16,7 +16,7 @@ from typing import Any
 from tests.gpu import session
 from tests.gpu.session import Session
 
-SHORTEST = 5  # seconds; with less, a stage is not begun
+MIN_SECONDS = 5  # seconds; with less, a stage is not begun
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def run(stages: list[tuple[Stage, Session]], commit: str) -> list[str]:
 
 def _start(stage: Stage, given: Session) -> Running:
     process = None
-    if given.seconds_left >= SHORTEST:
+    if given.seconds_left >= MIN_SECONDS:
         process = multiprocessing.get_context(given.start_method).Process(target=_in_process, args=(stage, given))
         process.start()
     return Running(stage, given, process, time.monotonic())

@@ -49,7 +49,7 @@ class Session:
         self.row(table, **cells, holds=bool(holds))
 
 
-def forget_accelerate() -> None:
+def reset_accelerate() -> None:
     """Accelerate keeps one device and precision a process, which a fork inherits; here several take turns."""
     from accelerate.state import AcceleratorState
 

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from refl.configs import ReflConfig
 from refl.policies.diffusion import MultiStepPolicy
-from tests.bench.refl_parts import LABELS, Bench, Reading, Task, give_back_memory, parts_of
+from tests.bench.refl_parts import LABELS, Bench, Measurement, Task, free_memory, parts_of
 from tests.gpu.session import Session
 from tests.support import random_networks
 
@@ -90,7 +90,7 @@ def _measure(session: Session, bench: Bench, micro: int, *, checkpointing: bool,
     known = {"micro-batch": micro, "checkpointing": checkpointing}
     bench.batch = bench.batch.part(0, config.batch_size // micro)
     task = Task("step", checkpointing=checkpointing)
-    give_back_memory()
+    free_memory()
     with short_chain(bench) as left_out:
         bench.run_if_it_fits(task)  # a warm-up
         logging = bench.run_if_it_fits(task, with_norms=True)
@@ -129,7 +129,7 @@ def _gib(session: Session, bytes_: int) -> float | None:
     return bytes_ / 2**30 if session.on_gpu else None
 
 
-def _fits(session: Session, *readings: Reading | None) -> str | None:
+def _fits(session: Session, *readings: Measurement | None) -> str | None:
     """Whether the allocator took no more than such a card has; a logging step is what takes most."""
     if not session.on_gpu:
         return None
@@ -141,7 +141,7 @@ def _parts(session: Session, bench: Bench) -> None:
     step = Task("step")
     measured = {}
     for part in parts_of(step):
-        give_back_memory()
+        free_memory()
         measured[part] = bench.run_if_it_fits(part)
     for part, reading in measured.items():
         session.row(

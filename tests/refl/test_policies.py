@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from refl.policies.diffbir import low_band, open_diffbir, open_swinir
-from refl.policies.diffusion import WHOLE_CHAIN, one_step_x0, sd_schedule
+from refl.policies.diffusion import ALL_STEPS, one_step_x0, sd_schedule
 from refl.policies.noise import Noise
 from refl.policies.osediff import ADAPTERS, open_osediff
 from tests.support.diffusion import SIZE, AutoencoderKL, assert_same
@@ -136,7 +136,7 @@ def ddim_by_hand(policy, lq, prompts, seeds, detach_before):
     return z
 
 
-@pytest.mark.parametrize("kept", [1, 2, WHOLE_CHAIN])
+@pytest.mark.parametrize("kept", [1, 2, ALL_STEPS])
 def test_gradient_of_the_last_steps_matches_plain_ddim(kept, multi_step, lq):
     weights = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(7))
     prompts = ["face", "", "a face"]
@@ -156,12 +156,12 @@ def test_gradient_depends_on_the_number_of_steps(multi_step, lq):
         kept: gradients(
             multi_step, multi_step.trajectory(lq, [""] * 3, Noise(SEEDS), backprop_steps=kept).latents.square().sum()
         )
-        for kept in (1, 2, WHOLE_CHAIN, STEPS, 99)
+        for kept in (1, 2, ALL_STEPS, STEPS, 99)
     }
     name = "conv_in.weight"
     assert not torch.allclose(found[1][name], found[2][name], rtol=0.05)
-    assert_same(found[STEPS], found[WHOLE_CHAIN])
-    assert_same(found[99], found[WHOLE_CHAIN])
+    assert_same(found[STEPS], found[ALL_STEPS])
+    assert_same(found[99], found[ALL_STEPS])
 
 
 @both
@@ -242,6 +242,6 @@ def test_only_trainable_weights_change_and_the_base_is_kept(name, files, lq):
     call = policy.trajectory(lq[:1], ["face"], Noise(SEEDS[:1])).calls[0]
     frozen = policy.frozen_epsilon(call)
     assert (frozen - call.epsilon).abs().max() > 1e-3
-    policy.turn_dial(0)
+    policy.interpolate(0)
     assert all(torch.equal(value, before[key]) for key, value in policy.state_dict().items())
     torch.testing.assert_close(policy.trajectory(lq[:1], ["face"], Noise(SEEDS[:1])).calls[0].epsilon, frozen)

@@ -182,7 +182,7 @@ def test_damaged_ncnn_files_are_refused(tmp_path):
     content = assets.find("realesrgan-x4plus").read_bytes()
     broken = {
         "the file ends inside layer conv_last": content[:-20],
-        "4 bytes are left over": content + bytes(4),
+        "4 bytes follow the last layer": content + bytes(4),
         "layer conv_first at byte 0 begins with 0xdeadbeef": b"\xef\xbe\xad\xde" + content[4:],
         "the file ends inside layer conv_first": b"",
     }
@@ -227,7 +227,7 @@ def test_unusable_weights_files_are_named(tmp_path):
     for path, message in {
         noise: "damaged",
         short: "damaged",
-        strange: "no recognised network.*GFPGAN",
+        strange: "does not contain a supported network.*GFPGAN",
         misfit: "tensors do not fit",
         grey: "1 channels",
     }.items():

@@ -95,7 +95,7 @@ def test_three_updates_change_exactly_the_trainable_weights(place, config, base,
     for name, value in trainer.frm.state_dict().items():
         assert torch.equal(value, untuned[name]) != (name in names_of(trainer.frm)), name
     judge = model.load(place / "runs" / "judge" / "model").state_dict()
-    assert all(torch.equal(value, judge[name]) for name, value in trainer.watch.judge.state_dict().items())
+    assert all(torch.equal(value, judge[name]) for name, value in trainer.monitor.judge.state_dict().items())
 
 
 def names_of(module) -> set[str]:
@@ -371,7 +371,7 @@ def test_nonfinite_loss_stops_the_run_with_the_last_state(place, config):
 
 
 def test_indivisible_batches_and_invalid_settings_are_refused(place, config):
-    with pytest.raises(TrainError, match=r"2 faces a step cannot be divided.*multiple of 3"):
+    with pytest.raises(TrainError, match=r"2 faces per step cannot be divided.*multiple of 3"):
         tuned(place, replace(config, accumulation=3), "odd")
     for wrong, said in (
         ({"eta": 2.0}, "eta must be in"),
