@@ -1,1 +1,1 @@
-"""`python -m tests.gpu`: what a trainer wants to know of a GPU, in one command of under 8 minutes."""
+"""`python -m tests.gpu`: correctness, speed and memory of all trainings on a GPU, in under 8 minutes."""

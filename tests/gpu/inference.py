@@ -1,4 +1,4 @@
-"""Images a second of restorers and metrics at 512 px, one at a time and in batches."""
+"""Images per second of restorers and metrics at 512 px, one at a time and in batches."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ from tests.gpu.session import Session
 from tests.support import random_networks
 
 BATCHES = (1, 16)
-SECONDS = 1.0  # of repetitions of one case
+SECONDS = 1.0  # of repetitions per case
 CAPTION = "The face of a smiling person."
 
 
@@ -38,7 +38,7 @@ def inference(session: Session) -> None:
 def _rate(
     session: Session, table: str, batches: tuple[int, ...], pictures: Tensor, run: Callable, **known: Any
 ) -> None:
-    """A row: the median of repetitions after a first one, for each batch."""
+    """Report a row: the median rate for each batch size."""
     cells: dict[str, Any] = {}
     if session.on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -55,7 +55,7 @@ def _rate(
 
 
 def _seconds(session: Session, run: Callable[[], Any]) -> float:
-    """Median; what takes long by itself is not repeated, and is its own warm-up but for the smallest batch."""
+    """Return the median after a warm-up. A call over 4 `SECONDS` is not repeated, and has no warm-up."""
     taken: list[float] = []
     while len(taken) < 2 or (sum(taken) < SECONDS and len(taken) < (3 if session.tiny else 20)):
         started = time.perf_counter()
@@ -69,7 +69,7 @@ def _seconds(session: Session, run: Callable[[], Any]) -> float:
 
 
 def _metrics(session: Session, pictures: Tensor, batches: tuple[int, ...]) -> None:
-    """Those whose files are here, LPIPS on a random trunk, and the reward model with random weights."""
+    """Measure available metrics, LPIPS with a random trunk, and the reward model with random weights."""
     reference = (pictures + 0.05 * torch.randn_like(pictures)).clamp(0, 1)
     for name in metrics.METRICS:
         if metrics.availability(name) is not None or name == "lpips":
@@ -77,7 +77,7 @@ def _metrics(session: Session, pictures: Tensor, batches: tuple[int, ...]) -> No
         measure = metrics.load(name, session.device)
 
         def run(batch: Tensor, measure: Callable = measure) -> None:
-            # A picture without a face has no identity; the time to find that out counts, too.
+            # Identity is undefined without a face. The time of the detection still counts.
             with suppress(metrics.UndefinedMetric):
                 measure(batch, reference[: len(batch)])
 
@@ -99,7 +99,7 @@ def _metrics(session: Session, pictures: Tensor, batches: tuple[int, ...]) -> No
 
 
 def _checkpoints(session: Session, pictures: Tensor, batches: tuple[int, ...]) -> None:
-    """Restorers that spandrel opens, from files with random weights."""
+    """Measure restorers that spandrel opens, from files with random weights."""
     from spandrel.architectures.ESRGAN import ESRGAN
     from spandrel.architectures.GFPGAN import GFPGAN
 

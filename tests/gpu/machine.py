@@ -1,4 +1,4 @@
-"""What the machine is, and its two ceilings: matrix products and device memory."""
+"""Description of the machine, and its limits: matrix products, memory bandwidth, kernel launches."""
 
 import os
 import platform
@@ -33,16 +33,16 @@ def machine(session: Session) -> None:
             "driver": _driver(),
         }
     for name, value in (facts | {package: _version(package) for package in PACKAGES}).items():
-        session.row("What it is", name=name, value=value)
+        session.row("Description", name=name, value=value)
     peak = matrix_peak(session.device)
-    session.row("Ceilings", name="matrix product, bf16 on a GPU, else float32 (TFLOP/s)", value=peak / 1e12)
-    session.row("Ceilings", name="copy, bytes read and written (GB/s)", value=_copy_rate(session) / 1e9)
-    session.row("Ceilings", name="empty kernels a second, launched one by one", value=_launch_rate(session))
+    session.row("Limits", name="matrix product, bf16 on a GPU, else float32 (TFLOP/s)", value=peak / 1e12)
+    session.row("Limits", name="memory copy, bytes read and written (GB/s)", value=_copy_rate(session) / 1e9)
+    session.row("Limits", name="kernel launches per second", value=_launch_rate(session))
     _precision(session)
 
 
 def _precision(session: Session) -> None:
-    """auto takes bf16 where the hardware has it, and never on a CPU."""
+    """Check that auto chooses bf16 on hardware that supports it, and never on a CPU."""
     native = session.on_gpu and torch.cuda.get_device_capability(0) >= (8, 0)
     for wanted, expected in (("auto", "bf16" if native else "no"), ("fp32", "no")):
         chosen = loop.precision(wanted, session.device)
@@ -62,7 +62,7 @@ def _copy_rate(session: Session) -> float:
 
 
 def _launch_rate(session: Session) -> float:
-    """What bounds a chain of small operations: a denoising step of DiffBIR dispatches some 1,800."""
+    """Return launches per second, which limit chains of small operations. A DiffBIR step launches about 1,800."""
     value, count = torch.zeros(1, device=session.device), 20_000 if session.on_gpu else 2_000
     _wait(session)
     started = time.perf_counter()

@@ -1,10 +1,9 @@
-"""Every loss and one step of everything that trains, on the device against the CPU in float32.
+"""Compare every loss and one step of every training on the device with the CPU in float32.
 
-Errors are ||found - expected|| / ||expected|| over all entries. In float32 without TF32 a loss, a step and their
-gradients must be within FP32, a loss in float64 within FP64, a step in bf16 (autocast, as the trainers run) within
-BF16, twice what rounding in so deep chains was seen to cost. torch's default lets convolutions use TF32 in float32 too:
-that row is reported, not judged. On a CPU the rows in full precision compare a computation with itself repeated, and
-only bf16 can be off.
+Errors are ||found - expected|| / ||expected|| over all entries. Bounds: FP32 for losses, steps and their gradients in
+float32 without TF32; FP64 for losses in float64; BF16 for steps in bf16 (autocast, as in the trainers), which is twice
+the observed rounding error of these deep networks. By default torch also lets convolutions in float32 use TF32; that
+row is reported without a bound. On a CPU the rows in full precision repeat the same computation, so only bf16 differs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +30,7 @@ from tests.gpu.session import Session, reset_accelerate
 from tests.support import preferences, random_networks
 
 FP64, FP32, BF16 = 1e-9, 1e-4, {"loss": 0.03, "gradient": 0.15}
-# Rounding can make max-pooling pick another pixel, and the gradient jumps: in float32 only the loss is judged.
+# Rounding can change the pixel that max-pooling selects, so in float32 only the loss is checked, not the gradient.
 UNSTABLE_GRADIENT = "Eq. 3, LPIPS (VGG-16)"
 POLICIES = ("compact one-step", "compact multi-step", "OSEDiff, tiny layout", "DiffBIR, tiny layout")
 FACES = 2
@@ -39,7 +38,7 @@ FACES = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """values: losses by name; gradients: by the same names, of what trains."""
+    """Losses by name, and by the same names the gradients of the trained parameters."""
 
     values: dict[str, float]
     gradients: dict[str, list[Tensor]]
@@ -60,7 +59,7 @@ def parity(session: Session) -> None:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether convolutions in float32 may round their inputs to TF32 (torch's default: yes)."""
+    """Set whether convolutions in float32 may round their inputs to TF32 (torch's default: yes)."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = allowed
     try:
@@ -82,7 +81,7 @@ Loss = Callable[..., Tensor]
 
 
 def losses_to_compare() -> Iterator[tuple[str, list[Tensor], Loss]]:
-    """Names, inputs with a gradient, and the function of them on their device."""
+    """Yield names, inputs with a gradient, and functions of them that run on their device."""
     drawn = torch.Generator().manual_seed(0)
 
     def noise(*shape: int, scale: float = 1.0) -> Tensor:
@@ -101,7 +100,7 @@ def losses_to_compare() -> Iterator[tuple[str, list[Tensor], Loss]]:
         try:
             losses.low_pass(photographs, wavelet, 3)
         except ValueError:
-            continue  # its package is optional
+            continue  # the package is optional
         yield (
             f"Eq. 4, {wavelet}",
             [restored],
@@ -141,9 +140,9 @@ def _compare_loss(session: Session, name: str, inputs: Sequence[Tensor], functio
     (expected, expected_gradients), (found, gradients) = outcomes
     errors = {"loss": error([found], [expected]), "gradient": error(gradients, expected_gradients)}
     bound = FP64 if kind == torch.float64 else FP32
-    judged = ["loss"] if (name, kind) == (UNSTABLE_GRADIENT, torch.float32) else list(errors)
+    checked = ["loss"] if (name, kind) == (UNSTABLE_GRADIENT, torch.float32) else list(errors)
     cells = {"loss": name, "precision": str(kind).removeprefix("torch."), "value": found.item(), **_columns(errors)}
-    session.check("Losses", all(errors[part] <= bound for part in judged), **cells, bound=bound)
+    session.check("Losses", all(errors[part] <= bound for part in checked), **cells, bound=bound)
 
 
 def _columns(errors: dict[str, float]) -> dict[str, float]:
@@ -172,7 +171,7 @@ def _compare_step(session: Session, name: str, precision: str, expected: Outcome
 
 
 def step(session: Session, name: str, device: str, mixed_precision: str) -> Outcome:
-    """One optimizer step: what it minimised and the gradients that the optimizer was given."""
+    """Take one optimizer step. Return the losses and the gradients that the optimizer received."""
     reset_accelerate()
     if name == "reward model":
         return _reward_step(session, device, mixed_precision)
@@ -186,7 +185,7 @@ def step(session: Session, name: str, device: str, mixed_precision: str) -> Outc
         device,
         mixed_precision=mixed_precision,
     )
-    policy_gradients, frm_gradients = _kept(bench.optimizer), _kept(bench.frm_optimizer)
+    policy_gradients, frm_gradients = _record_gradients(bench.optimizer), _record_gradients(bench.frm_optimizer)
     window = Window()
     bench.tune(bench.batch, window, with_norms=True)
     bench.loop.step = bench.config.frm_every
@@ -211,14 +210,14 @@ def _reward_step(session: Session, device: str, mixed_precision: str) -> Outcome
         mixed_precision=mixed_precision,
         folder=session.scratch / "run",
     )
-    gradients = _kept(bench.optimizer)
+    gradients = _record_gradients(bench.optimizer)
     bench.run_to_end()
     return Outcome({"App. A.2": bench.losses[0]}, {"App. A.2": gradients})
 
 
 @cache
 def _lpips() -> Lpips:
-    """Made once: its trunk takes seconds to draw."""
+    """Create LPIPS once, as its random trunk takes seconds."""
     return random_networks.lpips("cpu")
 
 
@@ -229,13 +228,15 @@ def _policy(session: Session, name: str) -> Policy:
     return random_networks.policy("osediff" if name.startswith("OSEDiff") else "diffbir", "cpu", tiny=True)
 
 
-def _kept(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """The gradients of the optimizer's first step: the list is filled when it takes it."""
-    kept: list[Tensor] = []
+def _record_gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return a list that will receive the gradients of the optimizer's next steps."""
+    recorded: list[Tensor] = []
 
-    def keep(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def record(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        kept.extend(torch.zeros_like(each) if each.grad is None else each.grad.detach().clone() for each in parameters)
+        recorded.extend(
+            torch.zeros_like(each) if each.grad is None else each.grad.detach().clone() for each in parameters
+        )
 
-    optimizer.register_step_pre_hook(keep)
-    return kept
+    optimizer.register_step_pre_hook(record)
+    return recorded

@@ -1,7 +1,7 @@
-"""Real trainings on the device: one left alone, one killed with SIGKILL and resumed, under deterministic algorithms.
+"""Trainings under deterministic algorithms: one uninterrupted, one killed with SIGKILL and resumed.
 
-Both must end with the same curve and the same weights, bit for bit. Each runs in a process of its own, from a manifest
-and a list of faces made here.
+Both must have the same curve and the same weights, bit for bit. Each runs in its own process, from a generated manifest
+and list of faces.
 """
 
 import json
@@ -31,12 +31,12 @@ from tests.support import diffusion, random_networks
 from tests.support.restorers import make_world
 
 START_TIMEOUT = 60  # seconds
-KINDS = ("frm", "compact", "diffbir")  # a reward model, a LoRA, a ControlNet
+KINDS = ("frm", "compact", "diffbir")  # trains a reward model, a LoRA, a ControlNet
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run of `kind` in `world`. device: as `--device` names it."""
+    """A run of `kind` in the folder `world`. device: as for `--device`."""
 
     world: Path
     kind: str
@@ -51,10 +51,10 @@ class Training:
     def losses(self) -> list[float]:
         return [point.loss for point in self.run.points() if isinstance(point, FrmPoint | ReflPoint)]
 
-    def go(self) -> None:
-        """Train in this process to the end; what torch warns of as not deterministic is kept beside the run."""
+    def train(self) -> None:
+        """Train to the end in this process. Save torch's warnings about nondeterministic operations in `notes`."""
         reset_accelerate()
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS is not deterministic
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # makes cuBLAS deterministic
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
         function: Callable[..., None] = train_reward if self.kind == "frm" else tune
@@ -75,11 +75,11 @@ def resume(session: Session) -> None:
     whole, killed = (
         {kind: Training(world, kind, f"{kind}-{fate}", device) for kind in KINDS} for fate in ("whole", "killed")
     )
-    # Elsewhere: autograd starts CUDA, and this process could then start no other that uses it.
+    # In a separate process: autograd initialises CUDA, after which forks of this process could not use it.
     preparation = _process(session, _prepare, world, [*whole.values(), *killed.values()])
     preparation.join()
     if preparation.exitcode:
-        raise RuntimeError("the trainings could not be prepared: see the traceback in the output")
+        raise RuntimeError("preparing the trainings failed: see the traceback in the output")
     processes = {each.name: _start(session, each) for each in (*whole.values(), *killed.values())}
     for each in killed.values():
         _kill_during_training(each, processes.pop(each.name))
@@ -97,9 +97,9 @@ def resume(session: Session) -> None:
 def _compare(session: Session, kind: str, whole: Training, killed: Training, killed_at: int) -> None:
     unfinished = [each.name for each in (whole, killed) if not each.run.is_done()]
     if unfinished:
-        said = "; ".join(f"{name}: {Training(whole.world, kind, name, '').run.status()}" for name in unfinished)
+        status = "; ".join(f"{name}: {Training(whole.world, kind, name, '').run.status()}" for name in unfinished)
         session.check(
-            "Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": killed_at}, output=said
+            "Trainings", False, training=kind, steps=len(whole.losses), **{"killed at": killed_at}, output=status
         )
         return
     same = whole.losses == killed.losses
@@ -107,17 +107,18 @@ def _compare(session: Session, kind: str, whole: Training, killed: Training, kil
     equal = weights[0].keys() == weights[1].keys() and all(
         torch.equal(value, weights[1][name]) for name, value in weights[0].items()
     )
-    on_the_way = 0 < killed_at < len(whole.losses)
+    was_interrupted = 0 < killed_at < len(whole.losses)
     session.check(
         "Trainings",
-        same and equal and on_the_way,
+        same and equal and was_interrupted,
         training=kind,
         steps=len(whole.losses),
         **{
             "killed at": killed_at,
             "same losses": same,
             "same weights": equal,
-            "not deterministic, says torch": "; ".join(json.loads(whole.notes.read_text())["warnings"]) or "nothing",
+            "nondeterministic according to torch": "; ".join(json.loads(whole.notes.read_text())["warnings"])
+            or "nothing",
         },
     )
 
@@ -148,16 +149,16 @@ def _prepare_run(training: Training) -> None:
         return
     run.folder.mkdir(parents=True)
     run.faces.write_bytes((world / "faces.jsonl").read_bytes())
-    named: dict[str, Any] = {"frm": runs.open_run(world / "runs", "frm")}
+    sources: dict[str, Any] = {"frm": runs.open_run(world / "runs", "frm")}
     if training.kind == "compact":
-        named["base"] = runs.open_run(world / "runs", "one-step")
+        sources["base"] = runs.open_run(world / "runs", "one-step")
     else:
-        named |= _diffbir_files(world)
-    refl_prepare.prepare(run, _refl_config(training.kind), refl_prepare.Sources(**named), images=images)
+        sources |= _diffbir_files(world)
+    refl_prepare.prepare(run, _refl_config(training.kind), refl_prepare.Sources(**sources), images=images)
 
 
 def _refl_config(kind: str) -> ReflConfig:
-    """Without LPIPS, whose VGG is not on every machine."""
+    """Return a short configuration, without LPIPS, whose VGG may not be installed."""
     return replace(
         PRESETS[kind], iterations=8, batch_size=2, accumulation=1, steps=5 if kind == "diffbir" else 100,
         lambda_lpips=0.0, frm_every=2, log_every=1, evaluate_every=8, save_every=2, held_out=1,
@@ -174,7 +175,7 @@ def _diffbir_files(world: Path) -> dict[str, Path]:
 
 
 def _start(session: Session, training: Training) -> Any:
-    return _process(session, training.go)
+    return _process(session, training.train)
 
 
 def _process(session: Session, function: Callable[..., None], *arguments: Any) -> Any:
@@ -184,9 +185,9 @@ def _process(session: Session, function: Callable[..., None], *arguments: Any) -
 
 
 def _kill_during_training(training: Training, process: Any) -> None:
-    """After the third step, of which the checkpoint holds the second."""
-    given_up = time.monotonic() + START_TIMEOUT
-    while len(training.losses) < 3 and process.is_alive() and time.monotonic() < given_up:
+    """Kill after the third step; the checkpoint is from the second."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while len(training.losses) < 3 and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     process.join()

@@ -1,4 +1,4 @@
-"""Training of the reward model as `train_frm` does it, from JPEG files to Adam, and its rate by how it is done."""
+"""Training of the reward model as in `train_frm`, from JPEG files to Adam, with its rate by configuration."""
 
 import statistics
 import time
@@ -30,7 +30,7 @@ WORKERS = (4, 12)
 
 
 def frm_config(*, tiny: bool, **changes: Any) -> TrainConfig:
-    """The paper's, on the tiny model with fewer layers that train; nothing is logged, saved or evaluated."""
+    """Return the paper's configuration without logs, checkpoints and evaluations. Tiny: train fewer layers."""
     never = 10**6
     settings = {"log_every": never, "save_every": never, "evaluate_every": never}
     smaller = {"image_layers": 3, "text_layers": 2, "faces_per_step": 2} if tiny else {}
@@ -38,7 +38,7 @@ def frm_config(*, tiny: bool, **changes: Any) -> TrainConfig:
 
 
 class FrmBench(Trainer):
-    """The trainer on a given model: only its constructor, and what it does after a step, are replaced."""
+    """The trainer on a given model. Only the constructor and the actions after a step are replaced."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class FrmBench(Trainer):
         folder: Path,
         mixed_precision: str | None = None,
     ) -> None:
-        """folder: of the run. mixed_precision: accelerate's word; None: what the trainer would choose."""
+        """folder: of the run. mixed_precision: accelerate's name; None: the trainer's choice."""
         mixed_precision = mixed_precision or precision(config.precision, device)
         accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,11 +65,11 @@ class FrmBench(Trainer):
         self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
         self.task = accelerator.prepare_model(PairTask(self.model))
         self.losses: list[float] = []
-        self.ended: list[float] = []  # seconds at which each step ended
-        self.waited: list[float] = []  # for data, since the start
+        self.ended: list[float] = []  # time at which each step ended
+        self.waited: list[float] = []  # seconds of waiting for data since the start
 
     def _after_step(self, window: Window) -> None:
-        self.losses.append(window.loss.item())  # waits for the device
+        self.losses.append(window.loss.item())  # synchronises with the device
         window.loss.zero_()
         self.ended.append(time.perf_counter())
         self.waited.append(window.waited)
@@ -79,12 +79,12 @@ class FrmBench(Trainer):
 
     @property
     def seconds(self) -> list[float]:
-        """Of each step after the warm-up, with the wait for its data."""
+        """Return the seconds of each step after the warm-up, including the wait for data."""
         return [end - begin for begin, end in zip(self.ended, self.ended[1:], strict=False)][WARM_UP - 1 :]
 
     @property
     def waiting(self) -> float:
-        """The share of the time in which the device had no data, after the warm-up."""
+        """Return the share of time after the warm-up that was spent waiting for data."""
         waited = self.waited[-1] - self.waited[WARM_UP - 1]
         return waited / (self.ended[-1] - self.ended[WARM_UP - 1])
 
@@ -104,15 +104,15 @@ def reward(session: Session) -> None:
     session.row(
         "Work",
         images=f"{len(files)} JPEG files, {size} px, {kilobytes:.0f} kB each",
-        **{"TFLOP a step": flops / 1e12, "matrix peak, TFLOP/s": peak / 1e12},
+        **{"TFLOP per step": flops / 1e12, "matrix peak, TFLOP/s": peak / 1e12},
     )
-    most = WORKERS[-1] if session.on_gpu else 0
+    max_workers = WORKERS[-1] if session.on_gpu else 0
     cases = [
-        ("shared", False, most),
+        ("shared", False, max_workers),
         ("shared", False, WORKERS[0] if session.on_gpu else 1),
-        ("pairwise", False, most),
-        ("shared", True, most),
-        ("pairwise", True, most),
+        ("pairwise", False, max_workers),
+        ("shared", True, max_workers),
+        ("pairwise", True, max_workers),
     ]
     for encodings, checkpointing, workers in cases:
         _measure(session, model, groups, encodings, checkpointing=checkpointing, workers=workers, work=(flops, peak))
@@ -128,12 +128,12 @@ def _measure(
     workers: int,
     work: tuple[float, float],
 ) -> None:
-    """work: FLOP of a step with shared encodings, and FLOP/s of the matrix peak."""
+    """Report the rate of one configuration. work: FLOP per step with shared encodings, and peak FLOP/s."""
     iterations = WARM_UP + (3 if session.tiny else 25)
     config = frm_config(tiny=session.tiny, iterations=iterations, checkpointing=checkpointing, workers=workers)
     faces = config.faces_per_step
     if encodings == "pairwise":
-        # As many pairs a step, each with images and a caption of its own.
+        # The same number of pairs per step, each with its own images and caption.
         config = replace(config, faces_per_step=faces * len(groups[0].pairs))
         groups = batches.pairwise(groups)
     known = {"encodings": encodings, "checkpointing": checkpointing, "loader workers": workers}
@@ -153,23 +153,23 @@ def _measure(
         model.zero_grad(set_to_none=True)
         free_memory()
     seconds = statistics.median(bench.seconds)
-    whole_run = TrainConfig().iterations
+    iterations_of_run = TrainConfig().iterations
     session.row(
         "Rates",
         **known,
         **{
             "pairs/s": 6 * faces / seconds,
-            "seconds a step": seconds,
+            "seconds per step": seconds,
             "waiting for data": bench.waiting,
-            "of the matrix peak": work[0] / seconds / work[1] if encodings == "shared" else None,
+            "share of the matrix peak": work[0] / seconds / work[1] if encodings == "shared" else None,
             "peak GiB": torch.cuda.max_memory_allocated() / 2**30 if session.on_gpu else None,
-            f"hours for {whole_run:,} steps": statistics.mean(bench.seconds) * whole_run / 3600,
+            f"hours for {iterations_of_run:,} steps": statistics.mean(bench.seconds) * iterations_of_run / 3600,
         },
     )
 
 
 def _flops_of_a_step(session: Session, model: FaceRewardModel, groups: list[batches.FaceGroup], images: Path) -> float:
-    """Forward and backward, counted by torch, without checkpointing."""
+    """Return the FLOP of forward and backward, as counted by torch, without checkpointing."""
     config = frm_config(tiny=session.tiny)
     backbones.lock(model, image_layers=config.image_layers, text_layers=config.text_layers)
     chosen = groups[: config.faces_per_step]

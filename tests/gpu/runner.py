@@ -1,4 +1,4 @@
-"""Stages in processes of their own: started, waited for until their time is up, and accounted for."""
+"""Run stages in their own processes, with a time limit, and record how they ended."""
 
 import multiprocessing
 import os
@@ -16,13 +16,15 @@ from typing import Any
 from tests.gpu import session
 from tests.gpu.session import Session
 
-MIN_SECONDS = 5  # seconds; with less, a stage is not begun
+MIN_SECONDS = 5  # with less time left, a stage is not started
 
 
 @dataclass(frozen=True)
 class Stage:
-    """function: `module:name`, called with a `Session`. seconds: when it is killed. measures_time: such stages run
-    alone; neighbours that measure none run side by side."""
+    """A stage. function: `module:name`, called with a `Session`. seconds: time limit. measures_time: run alone.
+
+    Adjacent stages that do not measure time run in parallel.
+    """
 
     name: str
     title: str
@@ -36,22 +38,23 @@ class Running:
     stage: Stage
     given: Session
     process: Any
-    began: float
+    started: float
 
 
 def preload(stages: list[Stage]) -> None:
-    """Import what the stages use, so that their processes, forked from this one, need not. Computes nothing."""
+    """Import the modules of the stages, so that forked processes do not have to."""
     for module in {stage.function.partition(":")[0] for stage in stages}:
         try:
             import_module(module)
-        except Exception:  # noqa: BLE001 - of a package that is missing or broken, anything
-            traceback.print_exc()  # the stages that need it fail and report it
+        except Exception:  # noqa: BLE001 - a broken package may raise anything
+            traceback.print_exc()  # stages that need the module will fail and report this
 
 
 def run(stages: list[tuple[Stage, Session]], commit: str) -> list[str]:
-    """Run stages side by side, and write how each ended: done, failed, killed or out of time.
+    """Run stages in parallel. Record and return how each ended: done, failed, killed or out of time.
 
-    commit: of the code that is measured."""
+    commit: of the measured code.
+    """
     return [_finish(running, commit) for running in [_start(stage, given) for stage, given in stages]]
 
 
@@ -65,17 +68,17 @@ def _start(stage: Stage, given: Session) -> Running:
 
 def _finish(running: Running, commit: str) -> str:
     given, process = running.given, running.process
-    ended, error = "not started: no time was left", ""
+    ended, error = "not started: out of time", ""
     if process:
         process.join(max(0.0, given.seconds_left))
         ended = _ending(process)
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with whatever it started
+            os.killpg(process.pid, signal.SIGKILL)  # including its child processes
         process.kill()
         process.join()
         if ended == "failed" and _error_file(given).exists():
             error = _error_file(given).read_text()
-    line = {"stage": running.stage.name, "ended": ended, "seconds": round(time.monotonic() - running.began, 1)}
+    line = {"stage": running.stage.name, "ended": ended, "seconds": round(time.monotonic() - running.started, 1)}
     line |= {"commit": commit, "date": f"{datetime.now(UTC):%Y-%m-%d}", **({"error": error} if error else {})}
     session.write(given.folder, line)
     return ended
@@ -94,7 +97,7 @@ def _in_process(stage: Stage, given: Session) -> None:
     module, function = stage.function.split(":")
     try:
         getattr(import_module(module), function)(given)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is this stage's result
+    except BaseException:  # noqa: BLE001 - any error is a result of this stage
         _error_file(given).write_text(traceback.format_exc())
         sys.stderr.write(traceback.format_exc())
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What a stage is given, and the results: a line of JSON each, written at once, and tables made of them."""
+"""The input of a stage, and the results: JSON lines, written immediately, and tables made from them."""
 
 import json
 import math
@@ -14,8 +14,10 @@ RESULTS, TABLES = "results.jsonl", "report.md"
 
 @dataclass(frozen=True)
 class Session:
-    """A stage's part of the run. folder: of the results. work: for files that nobody wants afterwards. deadline: of
-    `time.monotonic`, when the stage is killed."""
+    """A stage's part of the run. folder: for results. work: for temporary files.
+
+    deadline: value of `time.monotonic` at which the stage is killed.
+    """
 
     stage: str
     device: str
@@ -35,22 +37,22 @@ class Session:
 
     @property
     def scratch(self) -> Path:
-        """The stage's own folder in `work`."""
+        """Create and return the stage's folder in `work`."""
         folder = self.work / self.stage
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def row(self, table: str, **cells: Any) -> None:
-        """A row of a table of this stage: written and printed now."""
+        """Write and print a row of a table of this stage."""
         write(self.folder, {"stage": self.stage, "table": table, "row": cells})
 
     def check(self, table: str, holds: bool, **cells: Any) -> None:
-        """A row that must hold, or the whole run fails."""
+        """Write a row with a check. The run fails if it does not hold."""
         self.row(table, **cells, holds=bool(holds))
 
 
 def reset_accelerate() -> None:
-    """Accelerate keeps one device and precision a process, which a fork inherits; here several take turns."""
+    """Reset accelerate's device and precision, which are global and inherited by forks."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -63,19 +65,19 @@ def write(folder: Path, line: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The results so far; a last line that was cut off by a kill is left out."""
+    """Return the results so far, without a last line that a kill cut off."""
     file = folder / RESULTS
     return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
 
 
 def forget(folder: Path, stages: set[str]) -> None:
-    """Drop these stages' results, which will be measured again."""
+    """Remove the results of these stages."""
     kept = [line for line in read(folder) if line["stage"] not in stages]
     (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in kept))
 
 
 def failures(lines: list[dict[str, Any]]) -> list[str]:
-    """What went wrong, a sentence each."""
+    """Return a line for each failed stage and check."""
     ended = [
         f"{line['stage']}: {line['ended']} after {line['seconds']} s"
         for line in lines
@@ -90,7 +92,7 @@ def failures(lines: list[dict[str, Any]]) -> list[str]:
 
 
 def markdown(lines: list[dict[str, Any]], titles: dict[str, str]) -> str:
-    """The tables of all stages, in the order in which they were written."""
+    """Return the tables of all stages, in the order of `titles`."""
     found = []
     for stage, title in titles.items():
         mine = [line for line in lines if line["stage"] == stage]

@@ -1,8 +1,8 @@
-"""ReFL at the published sizes: seconds of an iteration and peak memory by micro-batch, and where the time goes.
+"""ReFL at the published sizes: seconds per iteration and peak memory by micro-batch, and a profile.
 
-One micro-batch is measured: an iteration's others do the same work. Memory does not depend on the number of denoising
-steps without gradient, so what only asks for memory walks `SHORT` of them; the seconds of an update of the reward model
-are those of a short one and of the steps that it leaves out.
+One micro-batch is measured, as all micro-batches of an iteration do the same work. Memory does not depend on the number
+of denoising steps without a gradient, so memory is measured with `SHORT` steps. The time of a reward model update is
+measured with `SHORT` steps, and the time of the omitted steps is added.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from tests.bench.refl_parts import LABELS, Bench, Measurement, Task, free_memory
 from tests.gpu.session import Session
 from tests.support import random_networks
 
-MICRO_BATCHES = (12, 3, 6, 1)  # the smallest last: they take the longest
+MICRO_BATCHES = (12, 3, 6, 1)  # smallest last, as they are the slowest
 PROFILED = 3  # faces
 SHORT = 5  # denoising steps
-CONTEXT = 0.6 * 2**30  # bytes of a card that CUDA takes beside torch's allocator, about
+CONTEXT = 0.6 * 2**30  # bytes that CUDA uses outside torch's allocator, approximately
 ROWS = 5  # of the profile
 
 
@@ -35,7 +35,7 @@ def osediff(session: Session) -> None:
 
 
 def open_bench(session: Session, base: str) -> Bench:
-    """Networks in float32 on the device, as the trainer has them, and the paper's batch."""
+    """Open the networks in float32, as the trainer does, with the paper's batch."""
     config = random_networks.refl_config(base, tiny=session.tiny, **({"batch_size": 4} if session.tiny else {}))
     return Bench(
         random_networks.policy(base, session.device, tiny=session.tiny),
@@ -51,11 +51,11 @@ def tuning(session: Session, base: str) -> None:
     whole, config = bench.batch, bench.base_config
     million = sum(value.numel() for value in bench.parameters) / 1e6
     session.row("Setting", name="side in pixels", value=bench.policy.size)
-    session.row("Setting", name="parameters that train, millions", value=million)
-    session.row("Setting", name="faces an iteration", value=config.batch_size)
+    session.row("Setting", name="trained parameters, millions", value=million)
+    session.row("Setting", name="faces per iteration", value=config.batch_size)
     bench.batch = whole.part(0, config.batch_size)
     with short_chain(bench):
-        for name in ("step", "update"):  # makes Adam's moments
+        for name in ("step", "update"):  # allocates Adam's moments
             bench.run(Task(name, checkpointing=True))
     if session.on_gpu:
         resident = torch.cuda.memory_allocated() / 2**30
@@ -73,7 +73,7 @@ def tuning(session: Session, base: str) -> None:
 
 @contextmanager
 def short_chain(bench: Bench) -> Iterator[int]:
-    """A walk of `SHORT` denoising steps, if the policy has more; gives how many steps it leaves out."""
+    """Limit the policy to `SHORT` denoising steps. Yield the number of omitted steps."""
     policy = bench.policy
     if not isinstance(policy, MultiStepPolicy) or policy.steps <= SHORT:
         yield 0
@@ -98,7 +98,7 @@ def _measure(session: Session, bench: Bench, micro: int, *, checkpointing: bool,
         short = bench.run_if_it_fits(task)
     step = bench.run_if_it_fits(task)
     if step is None or short is None:
-        session.row("Iterations", **known, **{"seconds an iteration": "out of memory"})
+        session.row("Iterations", **known, **{"seconds per iteration": "out of memory"})
         return
     scale = config.batch_size / micro
     seconds = scale * (step.seconds - adam) + adam
@@ -107,8 +107,8 @@ def _measure(session: Session, bench: Bench, micro: int, *, checkpointing: bool,
         "Iterations",
         **known,
         **{
-            "seconds an iteration": seconds,
-            "seconds an update of the reward model": updating or "out of memory",
+            "seconds per iteration": seconds,
+            "seconds per reward model update": updating or "out of memory",
             "peak GiB": _gib(session, step.allocated),
             "GiB reserved": _gib(session, step.reserved),
             "peak GiB of an update": _gib(session, update.allocated) if update else None,
@@ -130,7 +130,7 @@ def _gib(session: Session, bytes_: int) -> float | None:
 
 
 def _fits(session: Session, *readings: Measurement | None) -> str | None:
-    """Whether the allocator took no more than such a card has; a logging step is what takes most."""
+    """Return for each card size whether the reserved memory fits. Steps that log need the most."""
     if not session.on_gpu:
         return None
     needed = max(reading.reserved for reading in readings if reading) + CONTEXT
@@ -148,12 +148,12 @@ def _parts(session: Session, bench: Bench) -> None:
             f"Parts of a micro-batch of {len(bench.batch.faces)}, without checkpointing",
             part=LABELS[part.name],
             seconds=reading.seconds if reading else "out of memory",
-            **{"GiB above what lies there": _gib(session, reading.peak) if reading else None},
+            **{"GiB above resident": _gib(session, reading.peak) if reading else None},
         )
 
 
 def _profile(session: Session, bench: Bench) -> None:
-    """The operators that take most of the device's time in a micro-batch, and the share of the time it is busy."""
+    """Report the slowest operators of a micro-batch, and the share of time that the device is busy."""
     task = Task("step")
     if bench.run_if_it_fits(task) is None:
         return
@@ -165,11 +165,11 @@ def _profile(session: Session, bench: Bench) -> None:
             bench.run(task)
     events: list[Any] = [each for each in profiler.key_averages() if each.device_type.name == "CPU"]
     spent = {each.key: (getattr(each, on_device) / 1e6, each.count) for each in events}
-    everything = sum(seconds for seconds, _ in spent.values())
-    walked = f", {SHORT} of {SHORT + left_out} denoising steps" if left_out else ""
-    table = f"Profile of a micro-batch of {len(bench.batch.faces)}, without checkpointing{walked}"
+    total = sum(seconds for seconds, _ in spent.values())
+    omitted = f", {SHORT} of {SHORT + left_out} denoising steps" if left_out else ""
+    table = f"Profile of a micro-batch of {len(bench.batch.faces)}, without checkpointing{omitted}"
     for name, (seconds, count) in sorted(spent.items(), key=lambda item: -item[1][0])[:ROWS]:
-        session.row(table, operator=name, calls=count, seconds=seconds, share=seconds / everything)
+        session.row(table, operator=name, calls=count, seconds=seconds, share=seconds / total)
     calls = sum(count for _, count in spent.values())
-    session.row(table, operator="all", calls=calls, seconds=everything, share=1.0)
-    session.row(table, operator="the micro-batch without the profiler", seconds=wall, share=wall / everything)
+    session.row(table, operator="all", calls=calls, seconds=total, share=1.0)
+    session.row(table, operator="the micro-batch without the profiler", seconds=wall, share=wall / total)

@@ -1,4 +1,4 @@
-"""The same work with TF32, channels_last and torch.compile, as a ratio to the plain run beside it."""
+"""TF32, channels_last and torch.compile, as ratios to a plain run in the same process."""
 
 import statistics
 import time
@@ -19,11 +19,11 @@ from tests.gpu.tuning import open_bench
 from tests.support import random_networks
 from tests.support.preferences import write_preferences
 
-SECONDS = 2.0  # of repetitions of one variant
+SECONDS = 2.0  # of repetitions per variant
 MICRO_BATCH = 3
-COMPILING = 45  # seconds that compiling and measuring may take; with less time left, it is not begun
+COMPILE_SECONDS = 45  # with less time left, compiling is not started
 COMPILED = "torch.compile of the transformer blocks"
-TINY_BACKEND = "aot_eager"  # no compiler of C++ is needed, and none is waited for
+TINY_BACKEND = "aot_eager"  # fast, and does not need a C++ compiler
 
 
 def diffbir(session: Session) -> None:
@@ -43,7 +43,7 @@ def _tuning(session: Session, base: str) -> None:
         return bench.run(Task("step")).seconds
 
     def compile_blocks() -> None:
-        _compile(session, bench.policy, "BasicTransformerBlock")  # of four shapes; convolutions have many more
+        _compile(session, bench.policy, "BasicTransformerBlock")  # four shapes; convolutions have many more
 
     _compare(session, work, run, bench.policy, compile_blocks)
 
@@ -71,11 +71,11 @@ def reward(session: Session) -> None:
     def compile_blocks() -> None:
         _compile(session, model, "ResidualAttentionBlock")
 
-    _compare(session, f"reward model, {count} faces, all layers train, bf16", run, model, compile_blocks)
+    _compare(session, f"reward model, {count} faces, all layers trained, bf16", run, model, compile_blocks)
 
 
 def _compile(session: Session, network: nn.Module, block: str) -> None:
-    """Compile the blocks of this class one by one, so that those of one shape share the result. Tiny: the first."""
+    """Compile each block of this class, so that blocks of equal shape share the result. Tiny: only the first."""
     blocks = [module for module in network.modules() if type(module).__name__ == block]
     for module in blocks[: 1 if session.tiny else None]:
         module.compile(dynamic=False, **({"backend": TINY_BACKEND} if session.tiny else {}))
@@ -98,22 +98,27 @@ def _compare(
     _row(session, work, "channels_last", run, plain)
     module.to(memory_format=torch.contiguous_format)
     _row(session, work, "plain again", run, plain)
-    if session.seconds_left < COMPILING:
-        session.row("Variants", work=work, variant=COMPILED, seconds="no time was left")
+    if session.seconds_left < COMPILE_SECONDS:
+        session.row("Variants", work=work, variant=COMPILED, seconds="out of time")
         return
     torch._dynamo.config.cache_size_limit = 64
     started = time.perf_counter()
     compile_blocks()
-    _row(session, work, COMPILED, run, plain, began=started)
+    _row(session, work, COMPILED, run, plain, started=started)
 
 
 def _row(
-    session: Session, work: str, variant: str, run: Callable[[], float], plain: float | None, began: float | None = None
+    session: Session,
+    work: str,
+    variant: str,
+    run: Callable[[], float],
+    plain: float | None,
+    started: float | None = None,
 ) -> float | None:
-    """began: when compiling began, to report the seconds of the first run. A variant that fails is reported, too."""
+    """Report a variant, also if it fails. started: when compiling started, which the first run includes."""
     try:
         first = run()
-        warm = time.perf_counter() - began if began else None
+        warm = time.perf_counter() - started if started else None
         taken = [run()]
         while sum(taken) < SECONDS and len(taken) < (1 if session.tiny else 50):
             taken.append(run())
@@ -123,7 +128,7 @@ def _row(
         session.row("Variants", work=work, variant=variant, seconds=f"{type(error).__name__}: {str(error)[:200]}")
         return None
     seconds = statistics.median(taken)
-    cells: dict[str, Any] = {"seconds": seconds, "to plain": seconds / plain if plain else 1.0}
+    cells: dict[str, Any] = {"seconds": seconds, "ratio to plain": seconds / plain if plain else 1.0}
     session.row("Variants", work=work, variant=variant, **cells, **{"seconds of the first run": warm or first})
     return seconds
 

@@ -1,11 +1,11 @@
-"""`python -m tests.gpu.wheels FOLDER`: the packages that a GPU machine without a registry lacks, as wheels.
+"""Download the wheels that a GPU machine without access to a registry needs.
 
     python -m tests.gpu.wheels wheels
-    # there: python3 -m pip install --no-index --no-deps --target site wheels/*.whl
-    # there: PYTHONPATH=site:. python3 -m tests.gpu
+    # on that machine: python3 -m pip install --no-index --no-deps --target site wheels/*.whl
+    # on that machine: PYTHONPATH=site:. python3 -m tests.gpu
 
-The machine has CPython 3.12 on x86-64 Linux, torch 2.11 with its torchvision, transformers, accelerate, safetensors,
-scikit-learn, scipy, opencv and tensorboard. All other versions are those that this project pins.
+The machine must have CPython 3.12 on x86-64 Linux, torch 2.11 with torchvision, transformers, accelerate, safetensors,
+scikit-learn, scipy, opencv and tensorboard. All other packages have the versions that this project pins.
 """
 
 import argparse
@@ -28,7 +28,7 @@ MISSING = (
     "msgspec",
     "filelock",
 )
-# Not pinned by a requirements file: what skops prints its tables with.
+# A dependency of skops, not pinned by a requirements file.
 UNPINNED = ("prettytable",)
 OPTIONAL = ("pytorch-wavelets", "PyWavelets")  # the dual-tree wavelets of Eq. 4
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
@@ -36,7 +36,7 @@ FILES = ("requirements.txt", "requirements-pyiqa.txt")
 
 
 def pinned() -> list[str]:
-    """NAME==VERSION of everything that travels."""
+    """Return the requirements to download, as NAME==VERSION."""
     root = Path(__file__).parents[2]
     lines = [line for file in FILES for line in (root / file).read_text().splitlines()]
     pins = {match[1].lower(): match[0] for line in lines if (match := re.match(r"([\w.-]+)==[\w.+]+", line))}

@@ -1,4 +1,4 @@
-"""Tiny checkpoints in the layouts of OSEDiff and DiffBIR, and the policies opened from them."""
+"""Fixtures: tiny checkpoints in the formats of OSEDiff and DiffBIR, and policies opened from them."""
 
 import shutil
 from collections import namedtuple
@@ -17,6 +17,7 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def one_thread():
+    """Use one thread: several are slower on a shared machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""The paper's variants: what the marks of its tables say is what the configuration does."""
+"""The paper's variants: configurations match the marks in its tables."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Eq. 9: known values, the paper's ranges, and the same bytes everywhere."""
+"""The degradation (Eq. 9): known values, the paper's ranges, and reproducible bytes."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from rewardlab import assets, images
 
 ROOT = Path(__file__).parents[2]
 DEMO = PRESETS["demo"]
-HARMLESS = DegradeParameters(sigma_x=1e-3, sigma_y=1e-3, theta=0.0, downsample=1.0, noise=0.0, jpeg=100, seed=0)
+IDENTITY = DegradeParameters(sigma_x=1e-3, sigma_y=1e-3, theta=0.0, downsample=1.0, noise=0.0, jpeg=100, seed=0)
 
 
 def photograph(index=0, size=256):
@@ -67,14 +67,14 @@ def test_parameters_cover_paper_ranges_and_survive_json():
 
 def test_identity_parameters_return_the_photograph():
     hq = photograph()
-    assert mean_difference(degrade(hq, HARMLESS, DEMO), hq) < 1
+    assert mean_difference(degrade(hq, IDENTITY, DEMO), hq) < 1
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.5])
 def test_blur_matches_scikit_image(sigma):
     hq = photograph(1)
     wide = replace(DEMO, kernel_size=41)
-    ours = degrade(hq, replace(HARMLESS, sigma_x=sigma, sigma_y=sigma), wide)
+    ours = degrade(hq, replace(IDENTITY, sigma_x=sigma, sigma_y=sigma), wide)
     reference = gaussian(hq, sigma, mode="mirror", truncate=20 / sigma, channel_axis=2, preserve_range=True)
     assert mean_difference(ours, reference) < 1
 
@@ -85,9 +85,9 @@ def test_kernel_has_the_requested_covariance():
     offsets = np.arange(41) - 20
     x, y = np.meshgrid(offsets, offsets)
     covariance = [[(kernel * a * b).sum() for a in (x, y)] for b in (x, y)]
-    turn = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
+    rotation = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
-    np.testing.assert_allclose(covariance, turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T, atol=0.01)
+    np.testing.assert_allclose(covariance, rotation @ np.diag([sigma_x**2, sigma_y**2]) @ rotation.T, atol=0.01)
 
 
 def test_degradation_grows_with_each_parameter():
@@ -98,11 +98,11 @@ def test_degradation_grows_with_each_parameter():
         "jpeg": (100, 80, 50, 30),
     }
     for name, values in steps.items():
-        harm = [mean_difference(degrade(hq, replace(HARMLESS, **{name: v}), DEMO), hq) for v in values]
-        assert harm == sorted(harm), name
-        assert harm[-1] > harm[0] + 1, name
+        differences = [mean_difference(degrade(hq, replace(IDENTITY, **{name: v}), DEMO), hq) for v in values]
+        assert differences == sorted(differences), name
+        assert differences[-1] > differences[0] + 1, name
     sharpness = [
-        cv2.Laplacian(degrade(hq, replace(HARMLESS, sigma_x=s, sigma_y=s), DEMO), cv2.CV_64F).std()
+        cv2.Laplacian(degrade(hq, replace(IDENTITY, sigma_x=s, sigma_y=s), DEMO), cv2.CV_64F).std()
         for s in (0.1, 1.0, 3.0, 6.0)
     ]
     assert sharpness == sorted(sharpness, reverse=True)
@@ -110,11 +110,11 @@ def test_degradation_grows_with_each_parameter():
 
 def test_noise_has_the_requested_deviation_in_grey_levels():
     grey = np.full((256, 256, 3), 128, np.uint8)
-    noisy = degrade(grey, replace(HARMLESS, noise=15.0), DEMO)
+    noisy = degrade(grey, replace(IDENTITY, noise=15.0), DEMO)
     luma = cv2.cvtColor(noisy, cv2.COLOR_RGB2GRAY)
-    # Chroma is halved by JPEG; the luma of independent red, green and blue is sqrt(.299^2+.587^2+.114^2).
+    # JPEG subsamples chroma, so measure luma: its weights reduce independent noise by sqrt(.299^2+.587^2+.114^2).
     assert luma.std() == pytest.approx(15 * 0.668, rel=0.05)
-    assert mean_difference(noisy, degrade(grey, replace(HARMLESS, noise=15.0, seed=1), DEMO)) > 5
+    assert mean_difference(noisy, degrade(grey, replace(IDENTITY, noise=15.0, seed=1), DEMO)) > 5
 
 
 def test_degrade_in_another_process_gives_the_same_bytes():
@@ -128,12 +128,12 @@ def test_degrade_in_another_process_gives_the_same_bytes():
     assert elsewhere.stdout.strip() == hashlib.sha256(here.tobytes()).hexdigest()
 
 
-def test_misuse_is_named():
+def test_invalid_images_and_ranges_are_refused():
     with pytest.raises(ValueError, match=r"256x256x3, not uint8 \(128, 128, 3\).*scaled_to"):
-        degrade(photograph(size=128), HARMLESS, DEMO)
+        degrade(photograph(size=128), IDENTITY, DEMO)
     with pytest.raises(ValueError, match="float32"):
-        degrade(photograph().astype(np.float32), HARMLESS, DEMO)
+        degrade(photograph().astype(np.float32), IDENTITY, DEMO)
     with pytest.raises(ValueError, match="jpeg"):
-        replace(HARMLESS, jpeg=0)
+        replace(IDENTITY, jpeg=0)
     with pytest.raises(ValueError, match="sigma must be an ordered range"):
         DegradeConfig(sigma=(3, 1))

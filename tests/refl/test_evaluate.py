@@ -1,4 +1,4 @@
-"""Statistics of restorers against closed forms, and the tables made of them."""
+"""Summaries of restorers against closed forms, and their tables."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ FACES = 400
 
 
 def columns(seed: int = 0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """A base, and a restorer that differs from it by N(shift, .1) on faces that differ by N(0, 1)."""
+    """Return values of a base, N(5, 1) over faces, and of a restorer that differs from it by N(shift, .1)."""
     random = np.random.default_rng(seed)
     base = random.normal(5, 1, FACES)
     return base, base + random.normal(shift, 0.1, FACES)
@@ -40,7 +40,7 @@ def test_intervals_match_mean_and_paired_difference():
             assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=0.15 * width)
     assert difference.mean == pytest.approx((tuned - base).mean())
     assert difference.verdict == "better"
-    assert estimate.low < base.mean() < estimate.high  # unpaired, the same difference would not be seen
+    assert estimate.low < base.mean() < estimate.high  # an unpaired comparison would miss the difference
     assert found.against_base["base"] == {}
 
 
@@ -90,7 +90,7 @@ def test_face_without_a_value_is_left_out_for_all_restorers():
     assert (found.values["a"]["m"].mean, found.values["b"]["m"].mean) == (2.5, 5.0)
     assert found.values["a"]["m"].n == 2
     assert found.against_base["b"]["m"].mean == 2.5
-    assert "m" not in found.values["c"]  # which has none at all, and costs the others nothing
+    assert "m" not in found.values["c"]  # no values at all, and no effect on the others
     assert found.values["c"]["n"].n == 4
 
 
@@ -156,7 +156,7 @@ def value(mean: float, n: int = 40) -> dict:
     return {"mean": mean, "low": mean - 0.5, "high": mean + 0.5, "n": n}
 
 
-NASTY = r"R&D_50%|{x}*<b>\~^$#"
+HOSTILE = r"R&D_50%|{x}*<b>\~^$#"
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def results() -> dict:
         ],
         "rows": [
             row("lq", "Input", {"m": value(0.9), "n": value(0.01)}),
-            row("base", NASTY, {"m": value(0.25), "n": value(0.3004)}),
+            row("base", HOSTILE, {"m": value(0.25), "n": value(0.3004)}),
             row("tuned", "tuned", {"m": value(0.375), "n": value(0.3)}, against),
             row("empty", "empty", {}),
             row("hq", "Original", {"m": value(1.0), "n": value(0.0)}),
@@ -207,7 +207,7 @@ def test_text_table_has_aligned_columns(results):
     assert lines[tuned + 1].split() == ["(+0.1250)", "(≈+0.000)"]
     assert lines[tuned + 2].split() == ["em", "[31mpty", "–", "–"]
     printed = "\n".join(lines)
-    for words in ("SIMULATED", "MUSIQ: the file is missing", f"from {NASTY} on", "LPIPS: with a | in it", "40 faces"):
+    for words in ("SIMULATED", "MUSIQ: the file is missing", f"from {HOSTILE} on", "LPIPS: with a | in it", "40 faces"):
         assert words in printed
     assert "unreliable" not in printed
     results["faces"]["count"] = 1
@@ -247,6 +247,6 @@ def test_csv_round_trips_unrounded_values(results):
     assert (tuned["verdict"], tuned["best"], tuned["higher_is_better"], tuned["trained_on"]) == (
         "unclear", "True", "False", "True",
     )  # fmt: skip
-    assert rows["base", "m"]["title"] == NASTY
+    assert rows["base", "m"]["title"] == HOSTILE
     assert rows["base", "m"]["difference"] == ""
     assert rows["empty", "m"]["mean"] == ""

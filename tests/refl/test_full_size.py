@@ -1,4 +1,4 @@
-"""Checkpoints of the true sizes, without their memory."""
+"""Checkpoints of the published sizes, on the meta device where possible."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`", 
 
 
 def ldm_controlnet(width=320, multipliers=(1, 2, 4, 4), text=1024):
-    """Names and shapes of DiffBIR's ControlNet as its own configuration (configs/inference/cldm.yaml) makes them."""
+    """Return names and shapes of DiffBIR's ControlNet, as built by its configuration (configs/inference/cldm.yaml)."""
     shapes = {}
 
     def layer(name, *shape, bias=True):
@@ -80,7 +80,7 @@ def test_full_size_controlnet_has_the_layout_of_diffbir(tmp_path):
     assert len(network.controlnet_down_blocks) + 1 == 13
     heads = [block.attentions[0].transformer_blocks[0].attn1.heads for block in network.down_blocks[:3]]
     assert heads == [5, 10, 20]
-    # The tiny one is the same, shrunken.
+    # The tiny network has the same layout.
     with torch.device("meta"):
         tiny = UNet2DConditionModel(**diffusion.TINY_UNET)
     written = diffusion.ldm_layout(diffusion.plain_controlnet(tiny.to_empty(device="cpu")))

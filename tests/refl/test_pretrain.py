@@ -1,4 +1,4 @@
-"""Training of the compact base: Eq. 1 in both forms, the faces it sees, kill and go on."""
+"""Training of the compact bases: Eq. 1 in both variants, the training faces, resuming."""
 
 import json
 import os
@@ -53,8 +53,8 @@ def stage_1(place) -> runs.Run:
 
 @pytest.fixture
 def small(monkeypatch):
-    whole = compact.networks
-    monkeypatch.setattr(compact, "networks", lambda variant, channels=CHANNELS: whole(variant, channels))
+    original = compact.networks
+    monkeypatch.setattr(compact, "networks", lambda variant, channels=CHANNELS: original(variant, channels))
 
 
 @pytest.mark.parametrize("variant", ["one-step", "multi-step"])
@@ -66,7 +66,9 @@ def test_base_learns_and_opens_in_diffusers(place, small, variant):
     train_base.train(run, images=place / "images", device="cpu")
     assert run.is_done()
     losses = [point.loss for point in run.points_of(BasePoint)]
-    assert losses[-1] < 0.98 * losses[0]  # of ten steps' 20 faces, a million numbers: by chance less than .002 apart
+    assert (
+        losses[-1] < 0.98 * losses[0]
+    )  # means of 20 faces, a million numbers, which differ by less than .002 by chance
     seen = [point.held_out for point in run.points_of(HeldOutPoint)]
     assert len(seen) == 1
     assert {"psnr", "lpips", "niqe", "sface"} <= seen[0].keys()
@@ -76,13 +78,13 @@ def test_base_learns_and_opens_in_diffusers(place, small, variant):
     if variant == "multi-step":
         lq = dataset.held_out(dataset.read(run.faces)[1], place / "images", 128, 2).lq
         expected = compact.load(stage_1(place).model).restore(lq, ["", ""], [0, 0])
-        assert torch.allclose(opened.cleaner(lq).clamp(0, 1), expected, atol=1e-6), "its stage 1 is not the base given"
+        assert torch.allclose(opened.cleaner(lq).clamp(0, 1), expected, atol=1e-6), "stage 1 is not the given base"
     unet = json.loads((run.model / "unet" / "config.json").read_text())
     assert unet["_class_name"] == "UNet2DConditionModel"
 
 
 def test_one_step_target_yields_the_photograph(place, small):
-    """Eq. 1 with lq in the place of the noisy latent: a UNet that says the target has loss 0 and restores exactly."""
+    """In Eq. 1 lq replaces the noisy latent: a UNet that predicts the target has loss 0 and restores exactly."""
     from accelerate import Accelerator
 
     run = prepared(place, CONFIG, "target")
@@ -93,7 +95,7 @@ def test_one_step_target_yields_the_photograph(place, small):
     policy = trainer.policy
     clean, condition = policy.codec.encode(batch.hq), policy.codec.encode(batch.lq)
     noise = (condition - policy.alpha_bar.sqrt() * clean) / (1 - policy.alpha_bar).sqrt()
-    policy.unet.forward = lambda *given, **named: type("Said", (), {"sample": noise})()
+    policy.unet.forward = lambda *given, **named: type("Output", (), {"sample": noise})()
     assert trainer.loss(batch).item() == pytest.approx(0, abs=1e-10)
     assert torch.allclose(policy.decode(one_step_x0(condition, noise, policy.alpha_bar)), batch.hq, atol=1e-5)
 
@@ -133,7 +135,7 @@ def test_killed_training_resumes_bit_for_bit_without_database(place, settings):
     subprocess.run([sys.executable, *command(place, "whole")], env=environment, check=True)
     process = subprocess.Popen([sys.executable, *command(place, "killed")], env=environment)
     while len(trace(killed)) < 3:
-        assert process.poll() is None, "ended before it could be killed"
+        assert process.poll() is None, "the process ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -148,7 +150,7 @@ def test_killed_training_resumes_bit_for_bit_without_database(place, settings):
 
 
 def test_compact_lora_skips_full_resolution_convolutions(place):
-    """4 x 4 pixels are the channels of a latent: next to them it would learn to draw a grid, which rewards like."""
+    """The channels of a latent are 4 x 4 pixels: a LoRA next to them would learn a grid that raises the reward."""
     trained = compact.load(stage_1(place).model).trainable()
     modules = {name.split(".lora_")[0] for name in trained}
     assert any(name.startswith("mid_block.") for name in modules)
@@ -160,13 +162,13 @@ def test_multi_step_base_needs_a_one_step_base(place, small):
     run = runs.open_run(place / "runs", "no-stage-1")
     dataset.write(run.faces, dataset.read(place / "faces.jsonl")[1])
     make_base(runs.open_run(place / "runs", "several"), "multi-step")
-    for given, said in (
+    for given, message in (
         (None, "--stage-1 RUN is needed"),
         ("several", "Pass a one-step base"),
         ("none", "is not a run"),
     ):
         first = runs.open_run(place / "runs", given) if given else None
-        with pytest.raises(runs.RunError, match=said):
+        with pytest.raises(runs.RunError, match=message):
             train_base.prepare(run, config, images=place / "images", stage_1=first)
     with pytest.raises(runs.RunError, match="applies to --variant multi-step"):
         train_base.prepare(run, CONFIG, images=place / "images", stage_1=stage_1(place))
@@ -175,9 +177,9 @@ def test_multi_step_base_needs_a_one_step_base(place, small):
 
 def test_missing_training_or_held_out_faces_are_reported(place, tmp_path):
     rows = dataset.read(place / "faces.jsonl")[1]
-    for kept, said in (("test", "no training face"), ("train", "no test face.*degrade")):
+    for kept, message in (("test", "no training face"), ("train", "no test face.*degrade")):
         run = runs.open_run(tmp_path, f"only-{kept}")
         dataset.write(run.faces, [row for row in rows if row.split == kept])
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             train_base.prepare(run, CONFIG, images=place / "images")
         assert not run.exists()

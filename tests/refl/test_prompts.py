@@ -1,4 +1,4 @@
-"""Where a restorer's prompt comes from."""
+"""Sources of a restorer's prompts."""
 
 from collections import namedtuple
 

@@ -1,4 +1,4 @@
-"""Restorers on real faces with real networks, and what happens to files that are not what they should be."""
+"""Restorers on real faces with real networks, and invalid weights files."""
 
 import hashlib
 import json
@@ -21,15 +21,9 @@ from refl.restorers import RESTORERS, open_restorer
 from rewardlab import assets, images
 from rewardlab.torchvision_stub import ensure_torchvision
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = 128
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # several threads wait for one another where the machine is shared
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +74,7 @@ def test_restorers_keep_size_and_range_in_any_batch(name, degraded):
 def test_dat_beats_bicubic_on_clean_enlargement(clean):
     small = F.interpolate(clean, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
     bicubic = F.interpolate(small, scale_factor=4, mode="bicubic").clamp(0, 1)
-    lanczos = open_restorer("lanczos").restore(clean)  # shrinks to `small` itself, as DAT does
+    lanczos = open_restorer("lanczos").restore(clean)  # downscales to `small` internally, as DAT does
     dat = open_restorer("dat-light").restore(clean)
     assert (psnr(dat, clean) - psnr(bicubic, clean)).min() > 1.5
     assert abs(psnr(lanczos, clean) - psnr(bicubic, clean)).max() < 0.5
@@ -152,17 +146,17 @@ def gfpgan(tmp_path_factory):
 def test_gfpgan_gets_512_pixels_in_minus_one_to_one(gfpgan, clean):
     seen = []
 
-    def answer_with_the_input(module, arguments, options, output):
+    def return_the_input(module, arguments, options, output):
         assert output[0].shape == (1, 3, 512, 512)
         seen.append((arguments[0], options))
         return arguments[0], []
 
-    gfpgan.network.model.register_forward_hook(answer_with_the_input, with_kwargs=True)
+    gfpgan.network.model.register_forward_hook(return_the_input, with_kwargs=True)
     restored = gfpgan.restore(clean[:1])
     (images_seen, options), *_ = seen
     assert images_seen.shape == (1, 3, 512, 512)
     assert images_seen.min() < -0.8 and images_seen.max() > 0.8
-    assert options["randomize_noise"] is False  # the stored noise: the same face is restored alike
+    assert options["randomize_noise"] is False  # stored noise makes results reproducible
     assert (restored - clean[:1]).abs().mean() < 0.01
     assert gfpgan.provenance["input_range"] == "[-1, 1]"
     assert gfpgan.provenance["licence"] == "Apache-2.0"
@@ -170,7 +164,7 @@ def test_gfpgan_gets_512_pixels_in_minus_one_to_one(gfpgan, clean):
 
 def test_codeformer_without_architecture_names_the_package(tmp_path):
     if find_spec("spandrel_extra_arches"):
-        pytest.skip("its architecture is installed here")
+        pytest.skip("spandrel_extra_arches is installed, so the error cannot occur")
     path = tmp_path / "codeformer.pth"
     keys = ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight", "encoder.blocks.0.weight")
     torch.save({"params_ema": {key: torch.zeros(2) for key in keys}}, path)
@@ -203,14 +197,14 @@ class Bomb:
 
 @pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_checkpoint_with_code_is_refused_unopened(save, tmp_path):
-    path, trace = tmp_path / "bomb.pth", tmp_path / "it_ran"
+    path, trace = tmp_path / "bomb.pth", tmp_path / "executed"
     save({"params": {"weight": torch.zeros(1)}, "extra": Bomb(trace)}, path)
     with pytest.raises(WeightsError, match=r"bomb\.pth.*could run code"):
         open_restorer("bomb", weights=path)
     assert not trace.exists()
 
 
-def test_unusable_weights_files_are_named(tmp_path):
+def test_invalid_weights_files_are_refused(tmp_path):
     noise = tmp_path / "noise.pth"
     noise.write_bytes(b"not a checkpoint" * 100)
     short = tmp_path / "short.safetensors"
@@ -233,11 +227,11 @@ def test_unusable_weights_files_are_named(tmp_path):
     }.items():
         with pytest.raises(WeightsError, match=f"(?s){path.name}.*{message}"):
             open_restorer("mine", weights=path)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
-        open_restorer("mine", weights=tmp_path / "nowhere.pth")
+    with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
+        open_restorer("mine", weights=tmp_path / "missing.pth")
 
 
-def test_misuse_is_named(clean):
+def test_unknown_names_and_invalid_images_are_refused(clean):
     with pytest.raises(UnknownRestorerError, match=r"lanczos, dat-light.*--weights PATH"):
         open_restorer("gfpgan")
     restorer = open_restorer("lanczos")

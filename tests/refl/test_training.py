@@ -1,4 +1,4 @@
-"""Reward feedback learning: what moves, what memory costs, kill and go on, the reward model's update, the guard."""
+"""Reward feedback learning: trained weights, memory options, resuming, reward model updates, alarms, refusals."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def config():
-    """Without LPIPS, whose VGG costs most of a step. 50 steps: the multi-step base walks t = 41, 21, 1."""
+    """Return a fast configuration, without LPIPS, whose VGG is slow. The multi-step base runs t = 41, 21, 1."""
     return ReflConfig(
         base="compact", iterations=3, learning_rate=1e-3, batch_size=2, accumulation=1, steps=50, eta=0.0,
         lambda_reward=0.1, lambda_lpips=0.0, lambda_reg=0.1, reg="eps", frm_every=1, frm_learning_rate=1e-4,
@@ -63,11 +63,11 @@ def prepared(
     shutil.rmtree(run.folder, ignore_errors=True)
     run.folder.mkdir(parents=True)
     shutil.copy(place / "faces.jsonl", run.faces)
-    named = {
+    sources = {
         role: runs.open_run(place / "runs", which) if which else None
         for role, which in {"frm": frm, "judge": judge, "base": base}.items()
     }
-    prepare.prepare(run, config, prepare.Sources(**named, **(files or {})), images=place / "images")
+    prepare.prepare(run, config, prepare.Sources(**sources, **(files or {})), images=place / "images")
     return run
 
 
@@ -134,7 +134,7 @@ def test_memory_options_leave_the_result_unchanged(place, config, option, base):
 
 @pytest.mark.parametrize("base", ["osediff", "diffbir"])
 def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
-    """Nothing but the sizes differs from what is tuned on a GPU: App. B's settings, LPIPS and all."""
+    """Only the sizes differ from a tuning run on a GPU: settings of App. B, including LPIPS."""
     config = replace(
         PRESETS[base], iterations=2, batch_size=2, accumulation=2, steps=5, frm_every=1, log_every=1, save_every=1,
         evaluate_every=2, held_out=2, prompt="caption",
@@ -160,7 +160,7 @@ def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
     restored = [restorer.restore(lq, [Subject(1, caption)]) for caption in ("a man", "a woman of 40", "a man")]
     assert restored[0].shape == (1, 3, 64, 64)
     assert torch.equal(restored[0], restored[2])
-    assert not torch.equal(restored[0], restored[1]), "what it was tuned with, it must read"
+    assert not torch.equal(restored[0], restored[1]), "a restorer tuned with captions must use them"
     with pytest.raises(ValueError, match="pass the subjects"):
         restorer.restore(lq)
 
@@ -175,7 +175,7 @@ def command(place, name: str, *options: str) -> list[str]:
 
 
 def environment(place) -> dict[str, str]:
-    # A database that cannot be reached: a training machine has none.
+    # An unreachable database: training machines do not have one.
     return {
         **os.environ, "RUN_ROOT": str(place / "runs"), "DATA_ROOT": str(place),
         "DATABASE_URL": "postgres://nobody@127.0.0.1:9/nothing", "OMP_NUM_THREADS": "1",
@@ -190,16 +190,16 @@ def uninterrupted(place):
 
 def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     run = runs.open_run(place / "runs", "killed")
-    begin = [sys.executable, *command(place, "killed")]
-    process = subprocess.Popen(begin, env=environment(place))
+    start = [sys.executable, *command(place, "killed")]
+    process = subprocess.Popen(start, env=environment(place))
     while len(losses_of(run)) < 3:
-        assert process.poll() is None, "ended before it could be killed"
+        assert process.poll() is None, "the process ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 0 < len(losses_of(run)) < 12
     assert not run.is_done()
-    subprocess.run(begin, env=environment(place), check=True)
+    subprocess.run(start, env=environment(place), check=True)
 
     def trace(run):
         return [
@@ -208,7 +208,7 @@ def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
         ]
 
     assert trace(run) == trace(uninterrupted)
-    assert (weights_of(run).keys()) == weights_of(uninterrupted).keys()
+    assert weights_of(run).keys() == weights_of(uninterrupted).keys()
     assert all(torch.equal(value, weights_of(run)[name]) for name, value in weights_of(uninterrupted).items())
 
 
@@ -219,15 +219,15 @@ def weights_of(run) -> dict[str, torch.Tensor]:
 
 
 def test_presets_apply_the_defaults_of_their_base(place, settings):
-    """A learning rate for a LoRA would break a ControlNet."""
-    words = command(place, "unfit")
-    words[words.index("one-step")] = "multi-step"
+    """The learning rate of a LoRA is too high for a ControlNet."""
+    arguments = command(place, "unfit")
+    arguments[arguments.index("one-step")] = "multi-step"
     settings.RUN_ROOT = place / "runs"
     with pytest.raises(CommandError, match="--base-run multi-step needs --base compact-multi-step, not compact"):
-        call_command(*words[1:])
+        call_command(*arguments[1:])
     assert not (place / "runs" / "unfit" / "config.json").exists()
-    words[words.index("compact")] = "compact-multi-step"
-    subprocess.run([sys.executable, *words, "--iterations", "1"], env=environment(place), check=True)
+    arguments[arguments.index("compact")] = "compact-multi-step"
+    subprocess.run([sys.executable, *arguments, "--iterations", "1"], env=environment(place), check=True)
     tuned = runs.open_run(place / "runs", "unfit").description().config
     assert (tuned["base"], tuned["lambda_reward"]) == ("compact", 0.02)
 
@@ -259,7 +259,7 @@ def test_frm_update_learns_to_prefer_photographs(place, config):
     assert not (frozen.folder / "frm").exists()
 
 
-# What comes of it
+# Results
 
 
 def test_tuned_restorer_opens_by_name_with_a_dial(place, config):
@@ -307,19 +307,19 @@ def differences(**figures):
 
 
 @pytest.mark.parametrize(
-    ("figures", "said"),
+    ("figures", "alarmed"),
     [
         ({"reward": 0.5, "judge": 0.4, "sface": 0.0, "niqe": -0.5}, []),
-        ({"reward": 0.5, "judge": -0.05}, []),  # within its interval
+        ({"reward": 0.5, "judge": -0.05}, []),  # the interval includes 0
         ({"reward": 0.5, "judge": -0.2}, ["judge"]),
         ({"reward": 0.5, "sface": 0.2, "niqe": 0.3}, ["NIQE", "SFace"]),
         ({"reward": 0.05, "judge": -0.2}, []),  # the reward did not rise
     ],
 )
-def test_alarm_when_reward_rises_and_another_metric_falls(figures, said):
-    spoken = held_out_monitor.alarms(differences(**figures))
-    assert len(spoken) == len(said)
-    assert all(word in sentence for word, sentence in zip(said, spoken, strict=True))
+def test_alarm_when_reward_rises_and_another_metric_falls(figures, alarmed):
+    alarms = held_out_monitor.alarms(differences(**figures))
+    assert len(alarms) == len(alarmed)
+    assert all(metric in alarm for metric, alarm in zip(alarmed, alarms, strict=True))
 
 
 def test_differences_are_paired_by_face():
@@ -330,7 +330,7 @@ def test_differences_are_paired_by_face():
     assert 0.9 <= found["low"] < found["high"] <= 1.1
 
 
-# What stops it
+# Refusals and failures
 
 
 def test_invalid_inputs_are_refused_before_the_tuning(place, config, tmp_path):
@@ -373,18 +373,18 @@ def test_nonfinite_loss_stops_the_run_with_the_last_state(place, config):
 def test_indivisible_batches_and_invalid_settings_are_refused(place, config):
     with pytest.raises(TrainError, match=r"2 faces per step cannot be divided.*multiple of 3"):
         tuned(place, replace(config, accumulation=3), "odd")
-    for wrong, said in (
+    for wrong, message in (
         ({"eta": 2.0}, "eta must be in"),
         ({"lambda_reg": -1.0}, "lambdas must be finite and not negative"),
         ({"base": "osediff"}, "residual needs a ControlNet"),
         ({"held_out": 0}, "held_out must be at least 1"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             ReflConfig(**wrong)
 
 
 def test_defaults_are_the_papers():
-    """App. B."""
+    """Check the defaults against App. B."""
     diffbir, osediff = PRESETS["diffbir"], PRESETS["osediff"]
     names = ("lambda_lpips", "lambda_dwt", "lambda_reward", "lambda_reg")
     assert [getattr(diffbir, name) for name in names] == [0.01, 0.01, 0.005, 1e-4]

@@ -101,7 +101,7 @@ def test_gpu_script_without_gpu_or_django_says_what_is_missing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=hidden, cwd=ROOT)
     assert done.returncode == 1
     assert "ModuleNotFoundError" not in done.stderr
-    assert "cuda cannot be used here, so nothing was measured" in done.stdout
+    assert "cuda cannot be used on this machine, so nothing was measured" in done.stdout
 
 
 def test_wheels_for_the_gpu_are_the_pinned_ones():
