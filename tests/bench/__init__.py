@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tests.bench.<name>` prints JSON with the machine and the versions."""
+"""Benchmarks. `python -m tests.bench.<name>` prints the results with the machine and the versions."""

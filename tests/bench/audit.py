@@ -1,4 +1,4 @@
-"""What a database holds after a load: `python -m tests.bench.audit` prints JSON."""
+"""Check a database after a load: `python -m tests.bench.audit` prints the stored keys and violations as JSON."""
 
 import json
 

@@ -1,9 +1,9 @@
-"""Next and submit over HTTP: `python -m tests.bench.desk [--database postgres] [--pairs 117540 1000000]`.
+"""Latency of next and submit over HTTP: `python -m tests.bench.desk [--database postgres] [--pairs 117540 1000000]`.
 
-One annotator alone, 20 at a quick person's pace and 20 programs without pause, who ask for one pair or for four,
-against the same load on a campaign of 600 pairs in the same run: what the number of pairs adds. Beside it the queries
-of a request, the indexes that find the next item, the cost when nothing is left, the memory of a web process, and the
-count of doubled, lost and over-assigned judgements.
+Loads: one annotator; 20 at the pace of a fast person; 20 without pauses. They request one or four pairs at a time. The
+same loads run on a campaign of 600 pairs, to show how latency grows with the number of pairs. Also reported: queries
+per request, the indexes that find the next item, the time when no item is left, the memory of a web process, and the
+numbers of duplicate, lost and over-assigned judgements.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from tests.support.servers import Deployment
 PAIRS_PER_FACE = 6
 SMALL = 600
 ANNOTATORS = 20
-LOADS = (  # name, annotators, depth, answers of each, seconds before an answer
-    ("alone, 1 ahead", 1, 1, 60, 0),
-    ("alone, 4 ahead", 1, 4, 60, 0),
+LOADS = (  # name, annotators, depth, answers per annotator, seconds before an answer
+    ("1 annotator, 1 ahead", 1, 1, 60, 0),
+    ("1 annotator, 4 ahead", 1, 4, 60, 0),
     ("20, an answer every 2 s, 4 ahead", ANNOTATORS, 4, 10, 2),
     ("20 without pause, 1 ahead", ANNOTATORS, 1, 10, 0),
     ("20 without pause, 4 ahead", ANNOTATORS, 4, 10, 0),
@@ -72,14 +72,14 @@ def measure(database: str, pairs: int) -> dict:
 
 
 def peak_memory(pid: int) -> float:
-    """Most that a process ever held, in megabytes."""
+    """Return the peak resident memory of a process in megabytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return round(int(found[1]) / 1000, 1)
 
 
 def growth(small: dict, large: dict) -> dict:
-    """p50 on the large campaign over p50 on the small one."""
+    """Return the ratios of p50 on the large campaign to p50 on the small one."""
     ratios = {
         f"{name}, {what}": round(large[name][what]["p50"] / small[name][what]["p50"], 2)
         for name, *_ in LOADS

@@ -1,7 +1,7 @@
-"""From the key to the next pair on the screen, in Chromium: `python -m tests.bench.desk_browser [--latency 150]`.
+"""Time from the key to the next pair on the screen, in Chromium: `python -m tests.bench.desk_browser [--latency 150]`.
 
-200 answers at a quick annotator's pace over pictures of 512 pixels, with and without added latency. The baseline, in
-the same run, is the same desk with nothing fetched ahead: the next pair is asked for when the answer is given.
+200 answers at the pace of a fast annotator on pictures of 512 pixels, with and without added latency. The baseline in
+the same run is the same page without prefetching: the next pair is requested after the answer.
 """
 
 import argparse
@@ -14,24 +14,24 @@ from tests.support.servers import PASSWORD, Deployment, find_chromium
 
 BASELINE_ANSWERS = 30
 
-# From the key's own time stamp to the first task after the frame in which another pair, with both its images decoded,
-# is on the screen. A frame in which an image is still missing does not count.
-WATCH = """() => {
+# Measures from the key event's time stamp to the first task after the frame that shows another pair with both images
+# decoded. Frames without both images do not count.
+RECORD_PAINTS = """() => {
     window.painted = [];
     const onScreen = () => current()?.dataset.lease;
-    const isWhole = () => {
+    const isComplete = () => {
         const images = [...current().querySelectorAll(".pane:is(.left, .right) img")];
         return images.length === 2 && images.every((image) => image.complete && image.naturalWidth > 0);
     };
     document.addEventListener("keydown", (event) => {
         const before = onScreen();
-        const look = () => requestAnimationFrame(() => {
-            if (!onScreen() || onScreen() === before || !isWhole()) return look();
+        const check = () => requestAnimationFrame(() => {
+            if (!onScreen() || onScreen() === before || !isComplete()) return check();
             const channel = new MessageChannel();
             channel.port1.onmessage = () => window.painted.push(performance.now() - event.timeStamp);
             channel.port2.postMessage(null);
         });
-        look();
+        check();
     }, { capture: true });
 }"""
 
@@ -45,13 +45,13 @@ def open_desk(site: Deployment, browser, latency: float) -> Page:
     page.wait_for_selector("#pairs .item")
     conditions = {"offline": False, "latency": latency, "downloadThroughput": -1, "uploadThroughput": -1}
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", conditions)
-    page.evaluate(WATCH)
+    page.evaluate(RECORD_PAINTS)
     page.wait_for_timeout(2000)
     return page
 
 
 def judge(page: Page, answers: int, pause: float, *, ahead: bool) -> list[float]:
-    """Milliseconds of each answer."""
+    """Give answers. Return the milliseconds from each key to the next pair."""
     for number in range(answers):
         if not ahead:
             page.wait_for_function("() => !outbox.waiting()")
@@ -72,8 +72,10 @@ def measure(answers: int, pause: float, latency: float, size: int, database: str
         result = {"browser": browser.version}
         for added in (0.0, latency):
             ahead = judge(open_desk(site, browser, added), answers, pause, ahead=True)
-            asked = judge(open_desk(site, browser, added), BASELINE_ANSWERS, pause, ahead=False)
-            paint, baseline = (percentiles([milliseconds / 1000 for milliseconds in times]) for times in (ahead, asked))
+            on_request = judge(open_desk(site, browser, added), BASELINE_ANSWERS, pause, ahead=False)
+            paint, baseline = (
+                percentiles([milliseconds / 1000 for milliseconds in times]) for times in (ahead, on_request)
+            )
             result[f"{added:g} ms added"] = {
                 "key_to_paint_ms": paint,
                 "nothing_ahead_ms": baseline,

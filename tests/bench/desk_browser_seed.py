@@ -1,6 +1,6 @@
-"""A campaign with real pictures for the browser's benchmark: `python -m tests.bench.desk_browser_seed --help`.
+"""Create a campaign with real pictures for `desk_browser`: `python -m tests.bench.desk_browser_seed --help`.
 
-The portraits of the demo, resized, each restorer's with noise of its own so that no two files are alike.
+The pictures are portraits of the demo, resized, with different noise for each candidate so that all files differ.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""What one request asks of the database: `python -m tests.bench.desk_queries TOKEN` prints JSON.
+"""Database load of a request: `python -m tests.bench.desk_queries TOKEN` prints JSON.
 
-Queries of a request, the index that finds the next item, and the cost once the campaign has nothing left.
+It reports queries per request, the indexes that find the next item, and the time when no item is left.
 """
 
 import json
@@ -28,9 +28,9 @@ from tests.support.load import NEXT  # noqa: E402
 ROUNDS = 20
 
 
-def look(token: str) -> dict:
+def measure(token: str) -> dict:
     client = Client(headers={"Authorization": f"Token {token}"}, SERVER_NAME="localhost")
-    client.get("/health")  # the connection is there
+    client.get("/health")  # open the database connection
 
     def ask(path: str, body: dict) -> tuple[dict, list[str]]:
         with CaptureQueriesContext(connection) as queries:
@@ -46,7 +46,7 @@ def look(token: str) -> dict:
     item, first = ask(NEXT, {})
     answered = submit(item)
     _, four = ask(NEXT, {"depth": 4})
-    # Everything else is answered: what does it cost to find nothing?
+    # Close all other items, to measure a request that finds none.
     Lease.objects.filter(status="held").update(status="expired")
     Lease.objects.filter(status="planned").delete()
     Item.objects.update(open_slots=0)
@@ -63,7 +63,7 @@ def look(token: str) -> dict:
 
 
 def indexes() -> dict[str, str]:
-    """Of each way to the next item: the index that the database says it uses."""
+    """Return the index that the query planner uses for each way to find the next item."""
     open_items = Item.objects.filter(campaign=Campaign.objects.get(), open_slots__gt=0)
     ways = {
         "ahead": open_items.filter(position__gt=0).order_by("position"),
@@ -78,4 +78,4 @@ def indexes() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(sys.argv[1])))
+    print(json.dumps(measure(sys.argv[1])))

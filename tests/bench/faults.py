@@ -1,12 +1,13 @@
-"""20 annotators judge while everything fails: `python -m tests.bench.faults [--database postgres] [--faces 700]`.
+"""20 annotators judge during faults: `python -m tests.bench.faults [--database postgres] [--faces 700]`.
 
-Around them web processes are killed with -9, the whole server too, the database is restarted or its connections cut,
-a writer is killed in the middle or holds the lock, the disk runs full and the clock jumps; they themselves send one
-answer from two connections at once, hang up before the answer, answer after their lease has expired and send rubbish.
-Every item is answered as often as it must be, so that in the end all are at the last ones together.
+System faults: web processes or the server are killed with SIGKILL, the database is restarted or its connections are
+closed, a writer is killed during a transaction or holds the lock, the disk fills up, and the clock jumps. Client
+faults: an answer is sent on two connections at once, a connection is closed before the response, an answer comes after
+its lease expired, a request is malformed. Every item gets all its answers, so at the end all annotators compete for
+the last ones.
 
-Exits with 1 if a promise was broken. To fill a disk it needs one of its own, which only root can make; without it
-that is left out, and the report says so.
+The exit code is 1 if a guarantee was violated. Filling a disk needs a separate file system, which only root can mount;
+without root that fault is left out and reported as such.
 """
 
 import argparse
@@ -41,27 +42,27 @@ MALFORMED = (
 
 
 class FaultyClient(Client):
-    """An annotator of whom every fourth answer goes wrong in some way of their own."""
+    """An annotator who causes a random client fault with every fourth answer."""
 
     def __init__(self, port: int, token: str, *, seed: int) -> None:
         super().__init__(port, token, seed=seed)
         self.faults: Counter[str] = Counter()
 
     def judge(self, item: dict) -> None:
-        trouble = self.random.choice((self.from_two_connections, self.hang_up, self.too_late, self.rubbish))
+        fault = self.random.choice((self.send_twice, self.hang_up, self.answer_late, self.send_malformed))
         if self.random.random() < 0.25:
-            trouble(item)
+            fault(item)
         super().judge(item)
 
     def send_once(self, answer: dict) -> None:
-        """On a connection of its own, whose fate nobody looks at."""
+        """Send an answer on a new connection and ignore the outcome."""
         with suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
             connection.request("POST", "/api/v1/judgements", json.dumps(answer), self.headers)
             connection.getresponse().read()
             connection.close()
 
-    def from_two_connections(self, item: dict) -> None:
+    def send_twice(self, item: dict) -> None:
         self.faults["same key from two connections"] += 1
         twin = threading.Thread(target=self.send_once, args=(self.answer_to(item),))
         twin.start()
@@ -74,11 +75,11 @@ class FaultyClient(Client):
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(request.encode() + body[: self.random.choice((len(body), len(body) // 2))])
 
-    def too_late(self, item: dict) -> None:
+    def answer_late(self, item: dict) -> None:
         self.faults["answer after the lease expired"] += 1
         time.sleep(LEASE_SECONDS * self.random.uniform(0.9, 1.5))
 
-    def rubbish(self, item: dict) -> None:
+    def send_malformed(self, item: dict) -> None:
         self.faults["malformed request"] += 1
         path = self.random.choice(("/api/v1/judgements", NEXT))
         status, answer = self.post(path, self.random.choice(MALFORMED) if path.endswith("judgements") else b"[]")
@@ -87,13 +88,13 @@ class FaultyClient(Client):
 
 
 class FaultInjector(threading.Thread):
-    """What happens to the machine, one thing after another, in a random order."""
+    """Causes system faults one after another, in random order."""
 
     def __init__(self, site: Deployment, place: Path, *, seed: int, pause: float) -> None:
         super().__init__(daemon=True)
         self.site, self.place, self.pause = site, place, pause
         self.random = random.Random(seed)
-        self.over = threading.Event()
+        self.stopped = threading.Event()
         self.faults: Counter[str] = Counter()
         self.clock = place / "clock"
         self.web = site.start_web()
@@ -116,7 +117,7 @@ class FaultInjector(threading.Thread):
         kinds = self.kinds()
         while True:
             for name in self.random.sample(sorted(kinds), len(kinds)):
-                if self.over.wait(self.random.uniform(0.5, 1.5) * self.pause):
+                if self.stopped.wait(self.random.uniform(0.5, 1.5) * self.pause):
                     return
                 kinds[name]()
                 self.faults[name] += 1
@@ -156,7 +157,7 @@ class FaultInjector(threading.Thread):
         connection.close()
 
     def kill_writer(self) -> None:
-        """In the middle of a transaction that changes every item."""
+        """Kill a process during a transaction that changes every item."""
         code = (
             "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None);"
             "c.execute('PRAGMA cache_size=1'); c.execute('BEGIN IMMEDIATE');"
@@ -175,27 +176,27 @@ class FaultInjector(threading.Thread):
         time.sleep(self.random.uniform(0.3, 1))
         filler.unlink()
         if self.site.postgres and self.site.postgres.process.poll() is not None:
-            self.site.postgres.start()  # without room for its log it gives up
+            self.site.postgres.start()  # it exits if its log cannot grow
 
     def step_clock(self) -> None:
         self.set_clock(self.random.choice((-3600, -5, 0, 5, 3600)))
 
     def set_clock(self, seconds: int) -> None:
-        """Of the web processes: see `stepped_clock`."""
+        """Set the offset of the web processes' clock, see `stepped_clock`."""
         new = self.clock.with_suffix(".new")
-        with suppress(OSError):  # the disk is full: another time
+        with suppress(OSError):  # the disk may be full
             new.write_text(f"{seconds:+d}\n")
             new.replace(self.clock)
 
-    def end(self) -> None:
-        self.over.set()
+    def stop(self) -> None:
+        self.stopped.set()
         self.join()
         self.set_clock(0)
 
 
 @contextmanager
 def small_disk(size: str) -> Iterator[Path]:
-    """A disk of its own that can be filled, where this machine lets us make one; else a folder."""
+    """Mount a small file system that can be filled, if permitted. Otherwise use a folder."""
     place = Path(tempfile.mkdtemp(prefix="diffusionreward-disk-"))
     place.chmod(0o755)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(place)]
@@ -209,7 +210,7 @@ def small_disk(size: str) -> Iterator[Path]:
 
 
 def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: int = 0) -> dict:
-    """Judge all contested pairs of `faces` faces twice, and count what was acknowledged, stored, doubled and lost."""
+    """Judge all contested pairs of `faces` faces twice. Count acknowledged, stored, duplicate and lost answers."""
     with small_disk(DISK[database]) as place, Deployment(database, place=place) as site:
         (place / "clock").write_text("+0\n")
         seeded = site.ask(
@@ -220,17 +221,17 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
             "GUNICORN_CMD_ARGS": "--config tests/bench/stepped_clock.py",
             "CLOCK_FILE": str(place / "clock"),
         }
-        trouble = FaultInjector(site, place, seed=seed, pause=pause)
+        injector = FaultInjector(site, place, seed=seed, pause=pause)
         left_out = [] if os.path.ismount(place) else ["disk full"]
         clients = [FaultyClient(site.port, token, seed=seed + n) for n, token in enumerate(seeded["tokens"])]
         started = time.monotonic()
-        trouble.start()
+        injector.start()
         tallies = run_clients(clients)
         seconds = time.monotonic() - started
-        trouble.end()
+        injector.stop()
         stored = site.ask("tests.bench.audit")
     acknowledged = [key for tally in tallies for key in tally.acknowledged]
-    faults = sum((client.faults for client in clients), trouble.faults)
+    faults = sum((client.faults for client in clients), injector.faults)
     return {
         "database": database,
         "annotators": len(clients),

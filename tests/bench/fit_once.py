@@ -1,4 +1,4 @@
-"""One fit with the whole grid, timed: `python -m tests.bench.fit_once` prints JSON."""
+"""Time one fit with the full grid search: `python -m tests.bench.fit_once` prints JSON."""
 
 import json
 import time

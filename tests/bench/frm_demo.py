@@ -1,7 +1,8 @@
-"""The reward model on the whole demo, from photographs to tables: `python -m tests.bench.frm_demo [FOLDER]`.
+"""Train a reward model on the full demo, from photographs to tables: `python -m tests.bench.frm_demo [FOLDER]`.
 
-120 faces are gold (360 contested pairs), all others train. The labels are SIMULATED annotators'. The folder keeps
-everything: killed and run again, it resumes. On 2 cores: half an hour to restore and score, then the trainings.
+120 faces are gold (360 contested pairs); the others are for training. Labels are by SIMULATED annotators. All data is
+in FOLDER, so an interrupted run can be resumed. On 2 cores restoring and scoring take half an hour, before the
+trainings.
 """
 
 import os
@@ -31,7 +32,7 @@ GOLD_FACES = 120
 RUN = "demo"
 
 
-def take_in(sources: list[Source], split: str) -> None:
+def ingest_split(sources: list[Source], split: str) -> None:
     config = ingest.IngestConfig(size=portraits.SIZE, shares={split: 1.0})
     for _ in ingest.ingest(sources, config=config):
         pass
@@ -40,14 +41,14 @@ def take_in(sources: list[Source], split: str) -> None:
 def ingest_portraits() -> None:
     sources = portraits.demo_sources(609)
     while sources and (missing := GOLD_FACES - Face.objects.filter(split="gold").count()) > 0:
-        take_in(sources[:missing], "gold")
+        ingest_split(sources[:missing], "gold")
         sources = sources[missing:]
-    take_in(sources, "train")
+    ingest_split(sources, "train")
 
 
 def main() -> None:
     print(describe(), flush=True)
-    print(f"everything is kept in {FOLDER}", flush=True)
+    print(f"data folder: {FOLDER}", flush=True)
     train = ("train_frm", "--run", RUN, "--backbone", "compact")
     steps = (
         ("migrate", "--verbosity", "0"),

@@ -1,11 +1,11 @@
-"""Pairs per second of a training step, faces with shared encodings against the pairwise loader, in one run.
+"""Pairs per second of a training step, with shared encodings of whole faces and with a pairwise loader.
 
 `python -m tests.bench.frm_throughput [--backbone compact|hpsv2] [--checkpointing] [--faces N]`, on a CPU. A GPU:
 `python -m tests.gpu`.
 
-The pairwise loader is the paper's and HPSv2's: every pair brings its own two images and its own caption. Both read
-the same files, train the same layers and have the same number of images in memory at once. `hpsv2` has its full size
-and random weights: the time does not depend on them.
+The pairwise loader is the paper's and HPSv2's: every pair has its own two images and its own caption. Both loaders read
+the same files, train the same layers and have the same number of images in memory. `hpsv2` has its full size and random
+weights, which do not affect the time.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def open_backbone(name: str) -> FaceRewardModel:
 
 
 class Steps:
-    """Optimizer steps over whole faces, by one of the two loaders."""
+    """Optimizer steps over whole faces with one of the loaders."""
 
     def __init__(self, model, groups, folder, *, at_once: int, optimizer) -> None:
         tokens = model.tokenize([group.caption for group in groups])
@@ -45,7 +45,7 @@ class Steps:
         self.pairs = sum(len(group.pairs) for group in groups)
 
     def __call__(self) -> float:
-        """Seconds of one step over all groups, `at_once` of them at a time."""
+        """Take one step over all groups, `at_once` at a time. Return its seconds."""
         started = time.perf_counter()
         items = [schedule.Item(index) for index in range(len(self.dataset))]
         for start in range(0, len(items), self.at_once):
@@ -59,8 +59,8 @@ class Steps:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", choices=["compact", "hpsv2"], default="compact")
-    parser.add_argument("--faces", type=int, default=None, help="a step; default 4 (hpsv2: 1)")
-    parser.add_argument("--rounds", type=int, default=None, help="of both loaders in turn")
+    parser.add_argument("--faces", type=int, default=None, help="faces per step; default 4 (hpsv2: 1)")
+    parser.add_argument("--rounds", type=int, default=None, help="rounds of both loaders")
     parser.add_argument("--checkpointing", action="store_true")
     options = parser.parse_args()
     slow = options.backbone == "hpsv2"
@@ -76,7 +76,7 @@ def main() -> None:
         model.clip.set_grad_checkpointing(True)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trainable, lr=0.0)
-    at_once = 1 if slow else faces  # faces in memory; two pairs hold as many images
+    at_once = 1 if slow else faces  # faces in memory; two pairs have as many images
     shared, pairwise = (
         Steps(model, wanted, folder / "images", at_once=count, optimizer=optimizer)
         for wanted, count in ((groups, at_once), (batches.pairwise(groups), 2 * at_once))
@@ -95,10 +95,9 @@ def main() -> None:
     for loader, rate in rates.items():
         print(f"{options.backbone}, {loader}: {rate:.2f} pairs/s (median of {rounds})")
     print(
-        f"shared against pairwise: {statistics.median(ratios):.2f} times as fast "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
+        f"shared is {statistics.median(ratios):.2f} times as fast as pairwise ({min(ratios):.2f} to {max(ratios):.2f})"
     )
-    if options.backbone == "hpsv2":  # the counter takes depthwise convolutions for whole ones
+    if options.backbone == "hpsv2":  # for compact the counter counts depthwise convolutions as full ones
         achieved = flops / statistics.median(seconds["shared"])
         best = matrix_peak("cpu")
         print(f"a step: {flops / 1e12:.2f} TFLOP, {achieved / best:.0%} of the matrix peak, {best / 1e12:.2f} TFLOP/s")

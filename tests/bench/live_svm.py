@@ -1,4 +1,4 @@
-"""From a label to all pairs relabelled in the database, by the real worker, against searching the whole grid.
+"""Time from an answer until the worker has relabelled all pairs, compared with a full grid search.
 
 `python -m tests.bench.live_svm [--database postgres]`: 3,600 labels, 58,770 contested pairs, 12 features.
 """
@@ -15,8 +15,8 @@ from tests.support.load import Client, run_clients
 from tests.support.servers import ROOT, Deployment
 
 
-class Watcher:
-    """A process that stays connected to the deployment's database and answers when no label waits any more."""
+class LabelWaiter:
+    """A process with an open database connection that responds when the predictor has used every answer."""
 
     def __init__(self, site: Deployment) -> None:
         self.process = subprocess.Popen(
@@ -25,7 +25,7 @@ class Watcher:
         )  # fmt: skip
 
     def seconds_until_relabelled(self, client: Client) -> float:
-        """One answer over HTTP; the time from its acknowledgement to the last new label in the database."""
+        """Submit one answer over HTTP. Return the seconds from its acknowledgement to the last new label."""
         run_clients([client])
         started = time.monotonic()
         assert self.process.stdin
@@ -51,10 +51,10 @@ if __name__ == "__main__":
         grid = site.ask("tests.bench.fit_once")
         site.start_web()
         site.start_worker()
-        watcher, token = Watcher(site), seeded["tokens"][3]
-        watcher.seconds_until_relabelled(Client(site.port, token, answers=1))  # the worker loads scikit-learn
-        live = [watcher.seconds_until_relabelled(Client(site.port, token, answers=1)) for _ in range(options.repeats)]
-        watcher.process.kill()
+        waiter, token = LabelWaiter(site), seeded["tokens"][3]
+        waiter.seconds_until_relabelled(Client(site.port, token, answers=1))  # the worker loads scikit-learn
+        live = [waiter.seconds_until_relabelled(Client(site.port, token, answers=1)) for _ in range(options.repeats)]
+        waiter.process.kill()
     median = statistics.median(live)
     report = {
         "machine": describe("Django", "scikit-learn", "numpy"),

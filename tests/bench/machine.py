@@ -1,3 +1,5 @@
+"""Descriptions of the machine, and measurements that several benchmarks share."""
+
 import os
 import platform
 import time
@@ -6,6 +8,7 @@ from pathlib import Path
 
 
 def describe(*packages: str) -> dict:
+    """Return the CPU, the system, and the versions of Python and of these packages."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -20,7 +23,7 @@ def describe(*packages: str) -> dict:
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
-    """p50, p95 and p99 in milliseconds."""
+    """Return p50, p95 and p99 in milliseconds."""
     ordered = sorted(seconds)
     return {
         f"p{percent}": round(1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 2)
@@ -29,7 +32,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def matrix_peak(device: str) -> float:
-    """FLOP/s of a large product in the precision of training (bf16 on a GPU, else float32), the best of ten."""
+    """Return FLOP/s of a large matrix product in training precision (bf16 on a GPU, else float32), the best of ten."""
     import torch
 
     on_gpu = device.startswith("cuda")

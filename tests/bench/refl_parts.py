@@ -1,8 +1,7 @@
-"""A ReFL trainer of networks that it is given, and its step taken apart, for measurements.
+"""A ReFL trainer of given networks, which measures a step and its parts.
 
-The step is `ReflTrainer.tune` itself: `Bench` only replaces the constructor, which reads everything from a run's
-folder. Loading and degrading the images is not part of it. The learning rate is 0, so every repetition computes the
-same.
+The step is `ReflTrainer.tune`: `Bench` only replaces the constructor, which reads from a run's folder. Loading and
+degrading images is not included. The learning rate is 0, so every repetition computes the same.
 """
 
 import ctypes
@@ -33,13 +32,13 @@ from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.training.loop import Loop, is_out_of_memory, precision
 from rewardlab.training.runs import Run
 
-# open_clip says so to a text tower that never checkpoints, being in evaluation mode.
+# open_clip triggers this warning for the text tower.
 warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A step, a part of it on one micro-batch, or an update of the reward model (`Bench`'s methods)."""
+    """A step, a part of a step on one micro-batch, or an update of the reward model (`Bench._run_NAME`)."""
 
     name: str
     kept: int = 1
@@ -66,13 +65,17 @@ def parts_of(step: Task) -> list[Task]:
 
 
 def total(step: Task, of_part: dict[Task, float]) -> float:
-    """The sum of the parts: all but Adam happen once a micro-batch."""
+    """Return the sum of the parts. All but Adam run once per micro-batch."""
     return sum((1 if part.name == "adam" else step.accumulation) * of_part[part] for part in parts_of(step))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Bytes: above what lay there before; on a GPU also with it (`allocated`), and what the allocator took for it."""
+    """Seconds and bytes.
+
+    peak: above the memory in use before. On a GPU also allocated: the peak including that memory, and reserved: by the
+    allocator.
+    """
 
     seconds: float
     peak: int
@@ -81,6 +84,8 @@ class Measurement:
 
 
 class Meter:
+    """Measures time and peak memory, each from its own starting point."""
+
     def __init__(self, device: str) -> None:
         self.on_gpu = device.startswith("cuda")
 
@@ -90,7 +95,7 @@ class Meter:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         else:
-            with suppress(OSError):  # where this is forbidden, the mark stays where loading left it
+            with suppress(OSError):  # without permission, the peak includes that of loading
                 Path("/proc/self/clear_refs").write_text("5")
             self.before = _peak_resident()
 
@@ -112,7 +117,7 @@ def _peak_resident() -> int:
 
 
 class Bench(ReflTrainer):
-    """A trainer of given networks. Its methods named like a `Task` measure it."""
+    """A trainer of given networks. `run` measures a `Task` by the method `_run_NAME`."""
 
     def __init__(
         self,
@@ -124,28 +129,28 @@ class Bench(ReflTrainer):
         *,
         mixed_precision: str | None = None,
     ) -> None:
-        """mixed_precision: accelerate's word (no, bf16); None: what the trainer would choose for the device."""
+        """mixed_precision: accelerate's name (no, bf16); None: the trainer's choice for the device."""
         self.device, self.base_config, self.config = device, config, config
         self.shares = config.accumulation
         mixed_precision = mixed_precision or precision(config.precision, device)
         accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
-        nowhere = Run(Path(tempfile.gettempdir(), "refl_parts"))  # written to only to say that a loss is not finite
-        self.loop = Loop(nowhere, config.iterations, accelerator, lambda progress: None, unit="images")
+        unused = Run(Path(tempfile.gettempdir(), "refl_parts"))  # written to only if a loss is not finite
+        self.loop = Loop(unused, config.iterations, accelerator, lambda progress: None, unit="images")
         self.policy, self.frm, self.null_text = policy.to(device), reward_model.to(device), False
         self.prompts = lambda faces: [""] * len(faces)
         self.lpips = lpips.to(device)
         self.parameters = list(policy.trainable().values())
         self.optimizer = torch.optim.Adam(self.parameters, lr=0.0)
-        learned = FRM_PRESETS["compact" if config.base == "compact" else "hpsv2"]
+        preset = FRM_PRESETS["compact" if config.base == "compact" else "hpsv2"]
         self.frm.requires_grad_(False)
-        backbones.lock(self.frm, image_layers=learned.image_layers, text_layers=learned.text_layers)
+        backbones.lock(self.frm, image_layers=preset.image_layers, text_layers=preset.text_layers)
         self.frm_parameters = [value for value in self.frm.parameters() if value.requires_grad]
         self.frm_optimizer = torch.optim.Adam(self.frm_parameters, lr=0.0)
         self.frm_faces = SimpleNamespace(batches=lambda count, start: iter([self.batch]))
         self.batch = faces(config.batch_size, policy.size)
 
     def run(self, task: Task, *, with_norms: bool = False) -> Measurement:
-        """Measure a task; with_norms: with the gradient norm of each term, which the trainer takes where it logs."""
+        """Measure a task. with_norms: include the gradient norm of each term, as in a step that logs."""
         self.config = replace(
             self.base_config,
             backprop_steps=task.kept,
@@ -169,7 +174,7 @@ class Bench(ReflTrainer):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._clear_gradients()  # out of the handler: the error holds the graph
+        self._clear_gradients()  # outside the handler, as the error keeps the graph alive
         free_memory()
         return None
 
@@ -269,7 +274,7 @@ class Bench(ReflTrainer):
 
 
 def faces(count: int, size: int) -> Batch:
-    """Noise in place of photographs: the time does not depend on it."""
+    """Return noise in place of photographs. The content does not affect the time."""
     drawn = torch.rand(2, count, 3, size, size, generator=torch.Generator().manual_seed(0))
     rows = [FaceRow(number, "", "train", "The face of a smiling person.", size, "", "") for number in range(count)]
     return Batch(tuple(rows), drawn[0], drawn[1], tuple(range(count)))

@@ -1,20 +1,19 @@
-"""Seconds and peak memory of one ReFL step of the compact bases on a CPU, as a ratio to the sum of its parts.
+"""Time and peak memory of a ReFL step of the compact bases on a CPU, and their ratios to the sum of the parts.
 
-`python -m tests.bench.refl_step [--rounds N] [--batch N] [--backprop-steps N ...]`. A GPU: `python -m tests.gpu`.
+`python -m tests.bench.refl_step [--rounds N] [--batch N] [--backprop-steps N ...]`. On a GPU: `python -m tests.gpu`.
 
-Gradient norms, which the trainer takes every 10 steps, are not part of the step. The parts, all without
-checkpointing: the whole trajectory without gradient; the backward pass of the last N steps (and of the latents' update,
-not of the forward pass); decoder, reward model, LPIPS and wavelets forward and backward to their input; the frozen
-network's calls of Eq. 5; Adam. A step that wastes nothing has the ratio 1; checkpointing computes forward passes twice,
-and its ratio says what that costs.
+Gradient norms, which the trainer computes every 10 steps, are not included. The parts, all without checkpointing, are:
+the full trajectory without gradients; the backward pass of the last N steps (and of the latents' update, without the
+forward pass); forward and backward of decoder, reward model, LPIPS and wavelets; the frozen network's calls of Eq. 5;
+Adam. A step without overhead has the ratio 1. Checkpointing runs forward passes twice; its ratio shows the cost.
 
-Steps and parts are timed in turn, round by round; a ratio is of one round; the table has medians and, in brackets, the
-least and the greatest. Peak memory is what is needed above what lies there between steps (networks, their base, Adam's
-moments). Each kind of step runs once in a fresh process of one thread, and the parts of a base one after the other in
-another: `ru_maxrss` minus its value before. There a first run on one small face brings in libraries and makes Adam's
-moments, freed memory is given back, and the mark is set back to what is resident (loading had more). These processes
-return freed blocks at once (MALLOC_MMAP_THRESHOLD_), which makes the figure repeatable; as malloc comes, a step was
-seen to need up to a quarter more. The sum of the parts' peaks is what a step would need that held all at once.
+Steps and parts are timed alternately in rounds. A ratio compares times of one round. Tables have medians, with minimum
+and maximum in parentheses. Peak memory is measured above the memory that is resident between steps (networks, their
+base, Adam's moments), as the increase of `ru_maxrss`. Each kind of step runs once in a fresh process with one thread;
+the parts of a base run in sequence in another. First, a run on one small face loads libraries and allocates Adam's
+moments, free memory is returned to the system, and the peak is reset to the resident memory (loading needs more).
+MALLOC_MMAP_THRESHOLD_ makes these processes return freed blocks immediately, so that results are repeatable; with the
+default, a step needed up to a quarter more. The sum of the parts' peaks is the need of a step that keeps all in memory.
 """
 
 import argparse
@@ -42,7 +41,7 @@ from tests.support import diffusion
 
 PACKAGES = ("torch", "diffusers", "peft", "open_clip_torch", "timm", "transformers", "accelerate")
 COMPACT = ("multi-step", "one-step")
-CHAIN = 20  # steps of the compact chain here; its own six would hardly tell N = 5 from all
+CHAIN = 20  # steps of the compact chain; with its default of six, N = 5 would hardly differ from all
 
 
 def open_compact(base: str, batch: int) -> Bench:
@@ -59,12 +58,12 @@ def open_compact(base: str, batch: int) -> Bench:
 
 
 def peaks_alone(base: str, tasks: Sequence[Task], batch: int) -> list[int]:
-    """Bytes; to be called in a fresh process."""
+    """Return the peak bytes of each task. Call this in a fresh process."""
     torch.set_num_threads(1)
     bench = open_compact(base, batch)
     whole, small, found = bench.batch, faces(1, 64), []
     bench.batch = small
-    bench.run(Task("step"))  # makes Adam's moments
+    bench.run(Task("step"))  # allocates Adam's moments
     for task in tasks:
         bench.batch = small
         bench.run(task)
@@ -77,9 +76,9 @@ def peaks_alone(base: str, tasks: Sequence[Task], batch: int) -> list[int]:
 def all_peaks(wanted: Sequence[tuple[str, Task]], batch: int) -> dict[tuple[str, Task], int]:
     steps = [(base, [task]) for base, task in wanted if task.name == "step"]
     parts = [(base, [task for of, task in wanted if of == base and task.name != "step"]) for base in COMPACT]
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**17)  # of the processes that start now
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**17)  # for the processes started below
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refl.train_refl", "tests.support.diffusion"])  # imports once, computes nothing
+    context.set_forkserver_preload(["refl.train_refl", "tests.support.diffusion"])  # import once for all processes
     with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
         running = [(base, tasks, pool.submit(peaks_alone, base, tasks, batch)) for base, tasks in parts + steps]
         return {
@@ -89,8 +88,8 @@ def all_peaks(wanted: Sequence[tuple[str, Task]], batch: int) -> dict[tuple[str,
         }
 
 
-def in_turn(benches: dict[str, Bench], wanted: list[tuple[str, Task]], rounds: int) -> dict:
-    """Of each task the seconds of each round; what runs one after the other differs from round to round."""
+def time_in_rounds(benches: dict[str, Bench], wanted: list[tuple[str, Task]], rounds: int) -> dict:
+    """Return the seconds of each task in each round. The order of tasks rotates from round to round."""
     seconds: dict[tuple[str, Task], list[float]] = {key: [] for key in wanted}
     for number in range(rounds):
         shift = number * len(wanted) // rounds
@@ -122,7 +121,7 @@ def kept_label(kept: int, policy: Policy) -> str:
 
 
 def kept_of(policy: Policy, wanted: Sequence[int]) -> list[int]:
-    """A base of one step has one way only."""
+    """Return the values of N that apply to a policy: only 1 for a one-step base."""
     return list(wanted) if isinstance(policy, MultiStepPolicy) else [1]
 
 
@@ -137,11 +136,11 @@ def measure_compact(batch: int, wanted_kept: Sequence[int], rounds: int) -> None
     parts = list(dict.fromkeys((base, part) for base, step in steps for part in parts_of(step)))
     for base in benches:  # a warm-up
         benches[base].run(Task("step"))
-    seconds = in_turn(benches, steps + parts, rounds)
+    seconds = time_in_rounds(benches, steps + parts, rounds)
     peaks = all_peaks(steps + parts, batch)
     print(f"\nCompact bases, {benches[COMPACT[0]].policy.size} px, batch {batch}, {rounds} rounds.")
     print_table(
-        ("base", "N", "checkpointing", "seconds a step", "to the sum of parts", "peak MiB", "to the sum of parts"),
+        ("base", "N", "checkpointing", "seconds per step", "ratio to the parts", "peak MiB", "ratio to the parts"),
         [
             (
                 base,

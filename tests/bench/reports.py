@@ -1,9 +1,9 @@
-"""Reports and exports: `python -m tests.bench.reports [--pairs 117540 1000000] [--formats jsonl parquet ...]`.
+"""Time exports and reports: `python -m tests.bench.reports [--pairs 117540 1000000] [--formats jsonl parquet ...]`.
 
-Exports without images of databases of these numbers of pairs, each in a fresh process: seconds and peak memory, against
-every row in one list and json.dump of it in the same run. Every row has scores of six metrics; a simulated annotator
-has judged some thousand contested pairs, an SVM has labelled the others. Then the agreement report of 360 pairs x 20
-annotators (`tests.bench.reports_agreement`).
+Exports without images from databases with these numbers of pairs, each in a fresh process: seconds and peak memory,
+compared with a baseline that puts all rows in one list and calls json.dump. Every row has six metrics. A simulated
+annotator has judged 5,000 contested pairs, and an SVM has labelled the others. Then the agreement report of 360 pairs x
+20 annotators is timed (`tests.bench.reports_agreement`).
 """
 
 import argparse

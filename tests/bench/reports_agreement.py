@@ -1,7 +1,7 @@
-"""The agreement report of a gold set of 360 pairs x 20 annotators, asked for in the browser, and by the command.
+"""Time of the agreement report of a gold set of 360 pairs x 20 annotators, as a page and by the command.
 
-Against a baseline in the same run: the same coefficients and their intervals by calling the published libraries on
-every draw of faces (timed on a few draws, scaled to the number of draws of the report).
+The baseline in the same run computes the same coefficients and intervals with published libraries on every resample of
+faces (timed on a few resamples and scaled to the report's number of resamples).
 """
 
 import io
@@ -29,7 +29,7 @@ LIBRARY_DRAWS = 4
 
 
 def seed() -> GoldSet:
-    """Votes around a hidden truth, by annotators of different accuracy; machines that are right in 70%."""
+    """Create votes by annotators of different accuracy, and scorers that are correct for 70% of the pairs."""
     faces = [make_face(split="gold") for _ in range(PAIRS // 6)]
     for _ in pairing.build_pairs(Face.objects.filter(pk__in=[face.pk for face in faces])):
         pass
@@ -127,7 +127,7 @@ def measure() -> dict:
     return {
         "pairs": PAIRS,
         "annotators": ANNOTATORS,
-        "machines": SCORERS,
+        "scorers": SCORERS,
         "page_first_seconds": round(seconds[0], 2),
         "page_seconds": round(page, 2),
         "command_seconds": round(command, 2),

@@ -1,7 +1,7 @@
-"""One export in a process of its own: `python -m tests.bench.reports_exports FORMAT FOLDER`, or `baseline`.
+"""One export in a fresh process: `python -m tests.bench.reports_exports FORMAT FOLDER`, or `baseline` for FORMAT.
 
-The baseline is what a script would do: every row in one list, and json.dump of it. Prints seconds, the peak of its
-memory (VmHWM) and what it was before the first row, as JSON.
+The baseline is a naive script: all rows in one list, written by json.dump. Prints as JSON the seconds, the peak memory
+(VmHWM), and the memory before the first row.
 """
 
 import json

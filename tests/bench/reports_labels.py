@@ -1,4 +1,4 @@
-"""A label of an SVM for every contested pair that nobody has judged: `python -m tests.bench.reports_labels`."""
+"""Store an SVM label for every contested pair without an answer: `python -m tests.bench.reports_labels`."""
 
 import django
 

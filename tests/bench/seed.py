@@ -1,6 +1,6 @@
 """Fill a database with faces, pairs, scores and a campaign, without pictures: `python -m tests.bench.seed --help`.
 
-The scores follow a hidden quality, so that there is something for the SVM to learn. Prints the tokens as JSON.
+The scores depend on a hidden quality, which the SVM can learn. Prints the annotators' tokens as JSON.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def fill(
 
 
 def judge(campaign: Campaign, user: User, labels: int) -> None:
-    """So many answers at once by one simulated annotator, who likes the last metric with some noise."""
+    """Store `labels` answers of a simulated annotator, who prefers high values of the last metric, with noise."""
     random = np.random.default_rng(1)
     quality = dict(Score.objects.filter(metric=PAPER_METRICS[-1]).values_list("candidate_id", "value"))
     now = timezone.now()

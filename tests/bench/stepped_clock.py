@@ -1,4 +1,4 @@
-"""A configuration of gunicorn under which its web processes' clock jumps by the seconds that $CLOCK_FILE names."""
+"""A gunicorn configuration that shifts the clock of web processes by the number of seconds in $CLOCK_FILE."""
 
 import os
 import threading

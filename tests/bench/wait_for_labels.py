@@ -1,4 +1,4 @@
-"""For each line on standard input, answer with one once the predictor has seen every answer."""
+"""For each line on standard input, print a line as soon as the predictor has used every answer."""
 
 import sys
 import time
