@@ -12,6 +12,7 @@ from typing import Any
 
 from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
+from django.utils.translation import gettext, gettext_lazy, override
 
 from annotate.agreement import plots
 from annotate.agreement.people import NamedEstimate, PeopleReport
@@ -22,7 +23,7 @@ from annotate.runs.frm_evaluation import Share
 from annotate.statistics.bootstrap import Estimate
 from rewardlab import tables
 
-FORMS = {"html": "Download as one HTML file", "csv": "CSV", "tex": "LaTeX"}
+FORMS = {"html": gettext_lazy("Download as one HTML file"), "csv": "CSV", "tex": "LaTeX"}
 CONTENT_TYPES = {"html": "text/html", "csv": "text/csv", "tex": "application/x-tex"}
 HEADER = ("section", "item", "figure", "value", "low", "high", "count", "p", "note")
 
@@ -65,10 +66,14 @@ def context(report: AgreementReport, address: Address) -> dict[str, Any]:
 
 def _galleries(scorers: ScorersReport, address: Address) -> Iterator[tuple[str, str, list[DisputeView]]]:
     for title, note, disputes in (
-        ("Pairs on which people disagree most", "The most evenly divided first.", scorers.disputed_by_people),
         (
-            f"Pairs on which {scorers.reference} and people disagree",
-            "Sorted by how clearly people agree, then by the scorer's confidence.",
+            gettext("Pairs on which people disagree most"),
+            gettext("The most evenly divided first."),
+            scorers.disputed_by_people,
+        ),
+        (
+            gettext("Pairs on which %(scorer)s and people disagree") % {"scorer": scorers.reference},
+            gettext("Sorted by how clearly people agree, then by the scorer's confidence."),
             scorers.disputed_by_scorer,
         ),
     ):
@@ -80,17 +85,39 @@ def _dispute_view(dispute: Dispute, address: Address) -> DisputeView:
     first, second = dispute.pair.first, dispute.pair.second
     summary = f"{dispute.summary}."
     if dispute.scorer:
-        probability = "" if dispute.p is None else f" with probability {dispute.p:.0%}"
-        summary += f" {dispute.scorer} prefers the {dispute.preferred} image{probability}."
+        summary += f" {_preference(dispute)}"
     return DisputeView(dispute.pair.pk, address(first), address(second), _title(first), _title(second), summary)
 
 
+def _preference(dispute: Dispute) -> str:
+    prefers_first = dispute.preferred == "first"
+    values = {"scorer": dispute.scorer}
+    if dispute.p is None:
+        sentence = (
+            gettext("%(scorer)s prefers the first image.")
+            if prefers_first
+            else gettext("%(scorer)s prefers the second image.")
+        )
+        return sentence % values
+    sentence = (
+        gettext("%(scorer)s prefers the first image with probability %(p)s.")
+        if prefers_first
+        else gettext("%(scorer)s prefers the second image with probability %(p)s.")
+    )
+    return sentence % (values | {"p": f"{dispute.p:.0%}"})
+
+
 def _title(candidate: Candidate) -> str:
-    return "the photograph" if candidate.source == Candidate.HQ else candidate.source
+    return gettext("the photograph") if candidate.source == Candidate.HQ else candidate.source
 
 
 def render(campaign: Campaign, form: str, *, code: str = "") -> str:
-    """Render the report as `html`, `csv` or `tex`."""
+    """Render the report as `html`, `csv` or `tex`, in English: a file is the same for all readers."""
+    with override("en"):
+        return _render(campaign, form, code)
+
+
+def _render(campaign: Campaign, form: str, code: str) -> str:
     report = agreement_report(campaign, pseudonyms=True)
     if form == "csv":
         return _csv(report)

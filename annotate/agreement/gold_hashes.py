@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 
+from django.utils.translation import gettext as _
+
 from annotate.labels.votes import Vote, votes
 from annotate.models import GoldSet
 
@@ -42,11 +44,23 @@ def _hash(rows: Iterable[tuple]) -> str:
 
 def require_unchanged(gold_set: GoldSet) -> None:
     """Raise `GoldChanged` if the pairs, or the answers of a frozen gold set, do not match their hashes."""
-    remedy = "Restore the database from a backup, or make a new gold set."
+    name = gold_set.campaign.slug
     if pairs_hash(gold_set) != gold_set.pairs_sha256:
-        raise GoldChanged(f"The pairs of the {gold_set} have changed since it was made. {remedy}")
+        raise GoldChanged(
+            _(
+                "The pairs of the gold set %(name)s have changed since it was made. Restore the database from a "
+                "backup, or make a new gold set."
+            )
+            % {"name": name}
+        )
     if gold_set.frozen_at and answers_hash(gold_set) != gold_set.answers_sha256:
-        raise GoldChanged(f"The answers of the {gold_set} have changed since it was frozen. {remedy}")
+        raise GoldChanged(
+            _(
+                "The answers of the gold set %(name)s have changed since it was frozen. Restore the database from a "
+                "backup, or make a new gold set."
+            )
+            % {"name": name}
+        )
 
 
 def find_gold_set(slug: str | None = None) -> GoldSet:

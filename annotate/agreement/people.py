@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
 from annotate.common.sides import LEFT, side_of
+from annotate.common.stored_text import translated
 from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import Vote
 from annotate.models import Candidate
@@ -22,7 +24,7 @@ from annotate.statistics.significance import binomial_two_sided, holm
 from rewardlab.bootstrap import bootstrap_interval
 
 MAX_PARTS, MIN_PAIRS_PER_PART = 8, 10  # of the agreement over time
-NO_RULE = "no rule"
+NO_RULE = gettext_noop("no rule")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ class AnnotatorRow:
         """Share of equal answers with Wilson's interval."""
         return (self.same_again / self.retested, *wilson(self.same_again, self.retested)) if self.retested else None
 
+    @property
+    def left_text(self) -> str:
+        if self.left_share is None:
+            return "–"
+        return gettext("%(share)s of %(n)s") % {"share": f"{round(100 * self.left_share)}%", "n": f"{self.sided:,}"}
+
+    @property
+    def retest_text(self) -> str:
+        if self.retest is None:
+            return gettext("no repeats")
+        share = Estimate(*self.retest, self.retested).percent_text
+        return gettext("%(share)s of %(n)s") % {"share": share, "n": self.retested}
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -107,15 +122,17 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
         of_pair = {pair: label(of_this) for pair, of_this in by_pair.items()}
         labels = [of_pair[pair] for pair in answers.pairs.tolist()]
         found = agreement_coefficients.by_group(answers, labels, agreement_coefficients.share)
-        return [NamedEstimate(name, found[name]) for name in sorted(found, key=_order)]
+        return [NamedEstimate(title_of(name), found[name]) for name in sorted(found, key=_order)]
 
     accuracy = dawid_skene(answers).accuracy
     sides = _sides(first_time)
     return PeopleReport(
         overall=[
-            NamedEstimate("Two annotators give the same answer", agreement_coefficients.share(answers)),
-            NamedEstimate("Krippendorff's alpha (nominal)", agreement_coefficients.krippendorff_alpha(answers)),
-            NamedEstimate("Fleiss' kappa", agreement_coefficients.fleiss_kappa(answers)),
+            NamedEstimate(gettext("Two annotators give the same answer"), agreement_coefficients.share(answers)),
+            NamedEstimate(
+                gettext("Krippendorff's alpha (nominal)"), agreement_coefficients.krippendorff_alpha(answers)
+            ),
+            NamedEstimate(gettext("Fleiss' kappa"), agreement_coefficients.fleiss_kappa(answers)),
         ],
         strata=grouped(_stratum),
         rules=grouped(rule_of),
@@ -127,8 +144,8 @@ def people_report(given: Sequence[Vote], names: Mapping[int, str], simulated: se
         ],
         annotators=_annotators(given, names, simulated, accuracy),
         rules_confused=_rules_confused(by_pair),
-        retest=NamedEstimate("Same answer to a mirrored repeat", _retest(given)),
-        left=NamedEstimate("Left image chosen", _share(*_as_arrays(sides))),
+        retest=NamedEstimate(gettext("Same answer to a mirrored repeat"), _retest(given)),
+        left=NamedEstimate(gettext("Left image chosen"), _share(*_as_arrays(sides))),
         left_p=binomial_two_sided(sum(left for _, left in sides), len(sides)) if sides else None,
     )
 
@@ -139,7 +156,9 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _stratum(votes: list[Vote]) -> str:
-    return "against the photograph (anchored)" if Candidate.HQ in (votes[0].first, votes[0].second) else "contested"
+    if Candidate.HQ in (votes[0].first, votes[0].second):
+        return gettext("against the photograph (anchored)")
+    return gettext("contested")
 
 
 def rule_of(votes: list[Vote]) -> str:
@@ -148,10 +167,16 @@ def rule_of(votes: list[Vote]) -> str:
     return max(sorted(named), key=named.__getitem__) if named else NO_RULE
 
 
+def title_of(label: str) -> str:
+    """Return the title of a rule, in the reader's language; other labels are titles already."""
+    return gettext(NO_RULE) if label == NO_RULE else translated(label) if label in Criterion.values else label
+
+
 def restorer_pair_of(votes: list[Vote]) -> str:
     """Return the names of a pair's two restorers, the photograph last."""
     names = sorted((votes[0].first, votes[0].second), key=lambda name: (name == Candidate.HQ, name))
-    return " and ".join("the photograph" if name == Candidate.HQ else name for name in names)
+    one, other = (gettext("the photograph") if name == Candidate.HQ else name for name in names)
+    return gettext("%(one)s and %(other)s") % {"one": one, "other": other}
 
 
 def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tuple[datetime, NamedEstimate]]:
@@ -166,7 +191,10 @@ def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tupl
         lines.append(
             (
                 ended[int(part[-1])],
-                NamedEstimate(f"part {number} of {len(parts)}", agreement_coefficients.share(chosen)),
+                NamedEstimate(
+                    gettext("part %(n)s of %(total)s") % {"n": number, "total": len(parts)},
+                    agreement_coefficients.share(chosen),
+                ),
             )
         )
     return lines
@@ -189,9 +217,9 @@ def _as_arrays(rows: Sequence[tuple[int, bool]]) -> tuple[NDArray[np.bool_], NDA
 def _share(right: NDArray[np.bool_], faces: NDArray[np.int64]) -> Estimate:
     """Estimate a share with its interval over faces."""
     if not len(right):
-        return Estimate(None, None, None, 0, "no such answers")
+        return Estimate(None, None, None, 0, gettext("no such answers"))
     if len(np.unique(faces)) < LEAST:
-        return Estimate(float(right.mean()), None, None, len(right), "too few faces for an interval")
+        return Estimate(float(right.mean()), None, None, len(right), gettext("too few faces for an interval"))
     low, high = bootstrap_interval(right, faces, samples=2000, seed=0)
     return Estimate(float(right.mean()), low, high, len(right), "")
 
@@ -206,7 +234,8 @@ def _retests(given: Sequence[Vote]) -> list[tuple[Vote, bool]]:
 def _retest(given: Sequence[Vote]) -> Estimate:
     found = _share(*_as_arrays([(vote.face, same) for vote, same in _retests(given)]))
     if found.value is None:
-        return Estimate(None, None, None, 0, "no mirrored repeat was answered: set the campaign's repeat share above 0")
+        why = gettext("no mirrored repeat was answered: set the campaign's repeat share above 0")
+        return Estimate(None, None, None, 0, why)
     return found
 
 

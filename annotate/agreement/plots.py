@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext
+
 from annotate.agreement.people import PeopleReport
 from annotate.agreement.scorers import ScorersReport, Trace
 from annotate.charts import heat_maps
@@ -30,8 +32,8 @@ def reliability_plots(report: ScorersReport) -> list[tuple[str, Plot]]:
     found = []
     for scorer in report.answering:
         if scorer.calibration and (drawn := runs_plots.reliability(scorer.calibration)):
-            label = f"{scorer.answers.title}: predicted probability against observed share of the votes"
-            found.append((scorer.answers.title, replace(drawn, label=label)))
+            label = gettext("%(scorer)s: predicted probability against observed share of the votes")
+            found.append((scorer.title, replace(drawn, label=label % {"scorer": scorer.title})))
     return found
 
 
@@ -45,10 +47,11 @@ def over_time_plot(report: PeopleReport) -> Plot | None:
     high = [(float(number), e.high) for number, e in known if e.high is not None]
     listed = ", ".join(f"{value:.0%}" for _, value in points)
     return plot(
-        "Agreement over time",
-        f"Share of equal answers in {len(points)} parts of the campaign, from first to last: {listed}",
-        [Series("line", "two annotators give the same answer", points, f"{points[-1][1]:.0%}")],
-        Axis("parts of equal size, in the order of answers", 1, len(known), 1, lambda value: f"{value:.0f}"),
+        gettext("Agreement over time"),
+        gettext("Share of equal answers in %(n)s parts of the campaign, from first to last: %(shares)s")
+        % {"n": len(points), "shares": listed},
+        [Series("line", gettext("two annotators give the same answer"), points, f"{points[-1][1]:.0%}")],
+        Axis(gettext("parts of equal size, in the order of answers"), 1, len(known), 1, lambda value: f"{value:.0f}"),
         share_axis([points, low]),
         bands=[low + high[::-1]] if low else [],
     )
@@ -64,18 +67,22 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
     series = [
         Series(
             css,
-            f"{trace.run}{' (SIMULATED labels)' if trace.simulated else ''}",
+            gettext("%(run)s (SIMULATED labels)") % {"run": trace.run} if trace.simulated else trace.run,
             trace.points,
             f"{trace.points[-1][1]:.1%}",
         )
         for css, trace in zip(CLASSES, shown, strict=False)
     ]
-    listed = ", ".join(f"{trace.run} {trace.points[0][1]:.1%} to {trace.points[-1][1]:.1%}" for trace in shown)
+    listed = ", ".join(
+        gettext("%(run)s %(first)s to %(last)s")
+        % {"run": trace.run, "first": f"{trace.points[0][1]:.1%}", "last": f"{trace.points[-1][1]:.1%}"}
+        for trace in shown
+    )
     return plot(
-        "Agreement of the reward model during its updates",
-        f"By step of the tuning: {listed}; figures in the table",
-        [*series, Series("base", "Table 10 of the paper (other data)", theirs)],
-        replace(value_axis([0, max(last, theirs[-1][0])]), title="step"),
+        gettext("Agreement of the reward model during its updates"),
+        gettext("By step of the tuning: %(figures)s; figures in the table") % {"figures": listed},
+        [*series, Series("base", gettext("Table 10 of the paper (other data)"), theirs)],
+        replace(value_axis([0, max(last, theirs[-1][0])]), title=gettext("step")),
         share_axis([*(trace.points for trace in shown), theirs]),
     )
 
@@ -91,7 +98,9 @@ def kappa_map(report: PeopleReport) -> HeatMap | None:
         )
         for pair in report.annotator_pairs
     }
-    return heat_maps.symmetric("Cohen's kappa of every two annotators", [row.name for row in report.annotators], values)
+    return heat_maps.symmetric(
+        gettext("Cohen's kappa of every two annotators"), [row.name for row in report.annotators], values
+    )
 
 
 def rules_map(report: PeopleReport) -> HeatMap | None:
@@ -99,8 +108,10 @@ def rules_map(report: PeopleReport) -> HeatMap | None:
     found = report.rules_confused
     if not any(map(any, found.counts)):
         return None
-    title = "Rules that two annotators named for the same choice"
-    return heat_maps.counted(title, "one annotator, by the other", [str(label) for label in found.labels], found.counts)
+    title = gettext("Rules that two annotators named for the same choice")
+    return heat_maps.counted(
+        title, gettext("one annotator, by the other"), [str(label) for label in found.labels], found.counts
+    )
 
 
 def strata_map(report: ScorersReport) -> HeatMap | None:
@@ -111,9 +122,12 @@ def strata_map(report: ScorersReport) -> HeatMap | None:
             heat_maps.Cell("–")
             if share is None
             else heat_maps.Cell(
-                f"{percent(share.value)} of {share.count}", heat_maps.shade(share.value, 0.3, 1), str(share)
+                gettext("%(share)s of %(n)s") % {"share": percent(share.value), "n": share.count},
+                heat_maps.shade(share.value, 0.3, 1),
+                str(share),
             )
             for _, share in scorer.strata
         ]
-        rows.append((scorer.answers.title, cells))
-    return heat_maps.HeatMap("Agreement with people by kind of pair", "", report.strata, rows) if rows else None
+        rows.append((scorer.title, cells))
+    title = gettext("Agreement with people by kind of pair")
+    return heat_maps.HeatMap(title, "", report.strata, rows) if rows else None

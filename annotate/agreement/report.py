@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext as _
+
 from annotate.agreement import gold_hashes
 from annotate.agreement.people import PeopleReport, people_report
 from annotate.agreement.scorers import ScorersReport, Trace, scorers_report, traces
@@ -39,10 +41,13 @@ class AgreementReport:
     @property
     def state(self) -> str:
         if self.gold_set is None:
-            return "no gold set"
+            return _("no gold set")
         if self.gold_set.frozen_at is None:
-            return "not frozen yet: answers may still change"
-        return f"frozen on {self.gold_set.frozen_at:%Y-%m-%d %H:%M} UTC, sha256 {self.gold_set.answers_sha256}"
+            return _("not frozen yet: answers may still change")
+        return _("frozen on %(time)s UTC, sha256 %(hash)s") % {
+            "time": f"{self.gold_set.frozen_at:%Y-%m-%d %H:%M}",
+            "hash": self.gold_set.answers_sha256,
+        }
 
 
 def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport:

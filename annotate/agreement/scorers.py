@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from django.utils.translation import gettext
 from numpy.typing import NDArray
 
-from annotate.agreement.people import restorer_pair_of, rule_of
+from annotate.agreement.people import restorer_pair_of, rule_of, title_of
+from annotate.common.stored_text import translated
 from annotate.labels.judged_pairs import is_anchored
 from annotate.labels.votes import Vote
 from annotate.models import GoldSet, Pair, ScorerAnswers
 from annotate.runs import restorer_history, run_folders
 from annotate.runs.frm_evaluation import CalibrationCurve, CalibrationPoint, MethodRow, Share
-from annotate.runs.run_folders import STRATA
+from annotate.runs.run_folders import STRATA, pairs_title
 from annotate.statistics.bootstrap import LEAST
 from rewardlab import paper
 from rewardlab.evaluation import gold_agreement
@@ -41,8 +43,12 @@ class Scorer:
         return [(row, self.with_one.get(row.stratum)) for row in self.rows]
 
     @property
+    def title(self) -> str:
+        return translated(self.answers.title)
+
+    @property
     def note(self) -> str:
-        return self.answers.reason or self.answers.provenance.get("note", "")
+        return translated(self.answers.reason or self.answers.provenance.get("note", ""))
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,10 @@ class Dispute:
     @property
     def summary(self) -> str:
         first, second, undecided = self.votes
-        text = f"{first} chose the first image, {second} the second"
-        return text + (f", {undecided} could not tell" if undecided else "")
+        counts = {"first": first, "second": second, "undecided": undecided}
+        if not undecided:
+            return gettext("%(first)s chose the first image, %(second)s the second") % counts
+        return gettext("%(first)s chose the first image, %(second)s the second, %(undecided)s could not tell") % counts
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,22 @@ class Ceiling:
     stratum: str
     two_agree: Share | None
     one_against_rest: Share | None
+
+    @property
+    def words(self) -> str:
+        pairs = pairs_title(self.stratum)
+        if self.two_agree is None:
+            return gettext("%(pairs)s: no pair was answered by two annotators") % {"pairs": pairs}
+        shares = {"pairs": pairs, "two": str(self.two_agree), "one": str(self.one_against_rest)}
+        if self.one_against_rest is None:
+            return gettext("%(pairs)s: two annotators agree on %(two)s") % shares
+        return (
+            gettext(
+                "%(pairs)s: two annotators agree on %(two)s; one annotator agrees with the majority of the others on "
+                "%(one)s"
+            )
+            % shares
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +116,7 @@ class ScorersReport:
         found: dict[str, list[str]] = {}
         for scorer in self.answering:
             if note := scorer.answers.provenance.get("note"):
-                found.setdefault(note, []).append(scorer.answers.title)
+                found.setdefault(translated(note), []).append(scorer.title)
         return found
 
 
@@ -137,7 +161,7 @@ def scorers_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: Ite
     reference = _reference(found, margins)
     return ScorersReport(
         scorers=[_scorer(scorer, margins, compared, reference) for scorer in found],
-        reference=next((scorer.title for scorer in found if scorer.name == reference), ""),
+        reference=next((translated(scorer.title) for scorer in found if scorer.name == reference), ""),
         ceilings=[_ceiling(stratum, compared.of(stratum)) for stratum in STRATA if compared.of(stratum)],
         strata=list(compared.strata),
         disputed_by_people=_most_divided(compared.judged),
@@ -168,9 +192,9 @@ def _comparison_set(judged: list[PreferenceRow], given: Iterable[Vote]) -> Compa
     decided = np.array([row.p_first != 0.5 for row in judged], bool)
     rows = [row for row in judged if row.p_first != 0.5]
     unanimous = np.array([max(row.votes) == sum(row.votes) for row in rows], bool)
-    strata = {"annotators agree": unanimous, "annotators disagree": ~unanimous}
+    strata = {gettext("annotators agree"): unanimous, gettext("annotators disagree"): ~unanimous}
     for label_of in (restorer_pair_of, rule_of):
-        labels = [label_of(by_pair[row.pair]) for row in rows]
+        labels = [title_of(label_of(by_pair[row.pair])) for row in rows]
         strata |= {label: np.array([own == label for own in labels], bool) for label in sorted(set(labels))}
     return ComparisonSet(judged, decided, strata)
 
@@ -239,7 +263,7 @@ def _row(
     figure, place = known or (None, "")
     return MethodRow(
         name=answers.name,
-        title=answers.title,
+        title=translated(answers.title),
         group=answers.group,
         stratum=stratum,
         share=compared.share(own, mask, SAMPLES),
@@ -283,7 +307,7 @@ def _most_wrong(compared: ComparisonSet, margins: Mapping[str, Margins], scorer:
     chosen = wrong[:MAX_DISPUTED]
     preferences = [
         (
-            scorer.title,
+            translated(scorer.title),
             "first" if own[place] > 0 else "second",
             _probability(own[place]) if scorer.is_log_odds else None,
         )

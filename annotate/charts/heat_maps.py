@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+
 SHADES = 8
 
 
@@ -43,6 +45,7 @@ def symmetric(title: str, labels: Sequence[str], values: dict[tuple[str, str], t
         cells = []
         for other in labels:
             words, value = values.get((one, other)) or values.get((other, one)) or ("", None)
-            cells.append(Cell(words, None if value is None else shade(value, 0, 1), f"{one} and {other}"))
+            title = gettext("%(one)s and %(other)s") % {"one": one, "other": other}
+            cells.append(Cell(words, None if value is None else shade(value, 0, 1), title))
         rows.append((one, cells))
     return HeatMap(title, "", list(labels), rows)

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from annotate.common.stored_text import translated
 from annotate.labels.votes import FOR_FIRST, SIMULATED, Vote, counted, votes
 from annotate.leaderboard.scorers import PHOTOGRAPH, Scorer, scorers
 from annotate.models import Campaign, Candidate, ScorerAnswers
@@ -89,10 +92,10 @@ class Leaderboard:
 
     @property
     def simulated_notice(self) -> str:
-        return (
-            f"{self.simulated:,} of {self.votes:,} votes are from simulated annotators. The board tests the software; "
-            "it says nothing about people's preferences."
-        )
+        return _(
+            "%(n)s of %(total)s votes are from simulated annotators. The board tests the software; it says nothing "
+            "about people's preferences."
+        ) % {"n": f"{self.simulated:,}", "total": f"{self.votes:,}"}
 
     @property
     def any_model(self) -> bool:
@@ -106,22 +109,25 @@ class Leaderboard:
     @property
     def missing_intervals(self) -> list[str]:
         """Sentences on why restorers have no interval."""
-        sentences = []
-        for kind in ("face", "annotator"):
-            titles: dict[str, list[str]] = defaultdict(list)
-            for row in self.standings:
-                titles[(row.by_face if kind == "face" else row.by_annotator).why].append(row.title)
-            for why, own in titles.items():
-                names = "" if len(own) == len(self.standings) else f" for {', '.join(own)}"
-                sentences += [f"No interval by {kind}{names}: {why}."] if why else []
-        return sentences
+        by_face = [(row.title, row.by_face.why) for row in self.standings]
+        by_annotator = [(row.title, row.by_annotator.why) for row in self.standings]
+        return [
+            *_why_missing(
+                by_face, _("No interval by face: %(why)s."), _("No interval by face for %(names)s: %(why)s.")
+            ),
+            *_why_missing(
+                by_annotator,
+                _("No interval by annotator: %(why)s."),
+                _("No interval by annotator for %(names)s: %(why)s."),
+            ),
+        ]
 
     @property
     def notes(self) -> list[str]:
         """Cautions on the scorers' ranks, without the one on few restorers, which the page states once."""
         found = []
         for scorer in self.answering:
-            why = f"no rank correlation: {scorer.caution}" if scorer.kendall is None else scorer.caution
+            why = scorer.correlation_text if scorer.kendall is None else scorer.caution
             whys = [why] if why and (scorer.kendall is None or not self.has_few_restorers) else []
             found += [f"{scorer.title}: {note.rstrip('.')}." for note in (*whys, scorer.note) if note]
         return found
@@ -133,10 +139,16 @@ class Leaderboard:
     @property
     def filters(self) -> str:
         """Description of the filters, without names of annotators."""
-        parts = [f"campaign {self.campaign.slug}"] if self.campaign else []
-        parts += [f"{word} {', '.join(own)}" for word, own in (("split", self.splits), ("rule", self.criteria)) if own]
-        parts += [f"{self.chosen} chosen annotator{'s' if self.chosen > 1 else ''}"] if self.chosen else []
-        return "; ".join(parts) or "all votes"
+        parts = [_("campaign %(name)s") % {"name": self.campaign.slug}] if self.campaign else []
+        if self.splits:
+            parts.append(_("split %(names)s") % {"names": ", ".join(map(translated, self.splits))})
+        if self.criteria:
+            parts.append(_("rule %(names)s") % {"names": ", ".join(map(translated, self.criteria))})
+        if self.chosen:
+            parts.append(
+                ngettext("%(n)s chosen annotator", "%(n)s chosen annotators", self.chosen) % {"n": self.chosen}
+            )
+        return "; ".join(parts) or _("all votes")
 
     @property
     def why_empty(self) -> str:
@@ -144,11 +156,21 @@ class Leaderboard:
         if self.votes:
             return ""
         if self.is_filtered:
-            return f"No votes match these filters ({self.filters}). Remove some of them."
-        return (
+            return _("No votes match these filters (%(filters)s). Remove some of them.") % {"filters": self.filters}
+        return _(
             "No pair has been judged yet. Create a campaign (Home, New campaign) and invite annotators: the ranking "
             "starts with their first votes."
         )
+
+
+def _why_missing(whys: Iterable[tuple[str, str]], of_all: str, of_some: str) -> list[str]:
+    """Return a sentence for each reason. whys: title and reason of every restorer, which is empty for an interval."""
+    titles: dict[str, list[str]] = defaultdict(list)
+    for title, why in whys:
+        titles[why].append(title)
+    if len(titles) == 1:
+        return [of_all % {"why": why} for why in titles if why]
+    return [of_some % {"names": ", ".join(own), "why": why} for why, own in titles.items() if why]
 
 
 def leaderboard(
@@ -201,7 +223,7 @@ def ballots(given: Sequence[Vote]) -> Ballots:
     rows = [(number[vote.first], number[vote.second], vote.pair, vote.face, vote.annotator) for vote in given]
     first, second, pairs, faces, people = np.array(rows, np.int64).reshape(-1, 5).T
     won = np.array([FOR_FIRST[vote.choice] for vote in given], np.float64)
-    titles = tuple(PHOTOGRAPH if name == Candidate.HQ else name for name in restorers)
+    titles = tuple(_(PHOTOGRAPH) if name == Candidate.HQ else name for name in restorers)
     return Ballots(titles, first, second, won, pairs, faces, people)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext
+
 from annotate.charts.axes import value_axis
 from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
@@ -19,5 +21,6 @@ def strength_plot(standings: Sequence[Standing]) -> IntervalPlot:
     axis = value_axis([value for row in drawn for value in (*row[3:], 0.0)], 0.1)
     signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
     listed = ", ".join(f"{title} {value}" for title, value, *_ in drawn)
-    made = plot_intervals(f"Strengths in log-odds against the average restorer: {listed}", signed, drawn)
-    return replace(made, zero=Mark("average restorer", x=across(axis, 0)))
+    label = gettext("Strengths in log-odds against the average restorer: %(figures)s")
+    made = plot_intervals(label % {"figures": listed}, signed, drawn)
+    return replace(made, zero=Mark(gettext("average restorer"), x=across(axis, 0)))

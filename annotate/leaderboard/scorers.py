@@ -4,17 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from django.utils.translation import gettext, gettext_noop
 
+from annotate.common.stored_text import translated
 from annotate.models import Pair, Score, ScorerAnswers
 from annotate.statistics.answer_arrays import Floats
 from annotate.statistics.bradley_terry import Ballots, RankCorrelation, fit, rank_correlation, ranks, signed
 from rewardlab.metrics.registry import METRICS, Metric, availability
 
 ROWS_PER_QUERY = 5000
-PHOTOGRAPH = "the photograph"  # title of hq candidates
+PHOTOGRAPH = gettext_noop("the photograph")  # title of hq candidates
 GROUPS = (ScorerAnswers.Group.FRM, ScorerAnswers.Group.START, ScorerAnswers.Group.PREDICTOR)  # in the order of display
-SEES_ORIGINAL = "it is measured against the photograph, so it always prefers the photograph"
-OTHER_PAIRS = (
+SEES_ORIGINAL = gettext_noop("it is measured against the photograph, so it always prefers the photograph")
+OTHER_PAIRS = gettext_noop(
     "It was measured on other pairs, those of a gold set. Filter by that gold set's campaign, or measure it on the "
     "gold set of these pairs with manage.py agreement."
 )
@@ -60,7 +62,7 @@ class Scorer:
     @property
     def correlation_text(self) -> str:
         if self.kendall is None or self.spearman is None:
-            return f"no rank correlation: {self.caution}"
+            return gettext("no rank correlation: %(why)s") % {"why": self.caution}
         return f"with people: Kendall {self.kendall_text}, Spearman {self.spearman_text}"
 
 
@@ -104,20 +106,22 @@ def _models(board: BoardVotes) -> Iterator[Scorer]:
     for answers in sorted(newest.values(), key=lambda own: (GROUPS.index(ScorerAnswers.Group(own.group)), own.title)):
         own = margins[answers.name]
         found = np.array([own.get(str(pair), np.nan) for pair in board.pairs], np.float64)
-        info = ScorerInfo(answers.name, answers.title, answers.group, answers.provenance.get("note", ""))
-        yield _scorer(board, info, found, answers.reason or OTHER_PAIRS)
+        note = translated(answers.provenance.get("note", ""))
+        info = ScorerInfo(answers.name, translated(answers.title), answers.group, note)
+        yield _scorer(board, info, found, translated(answers.reason) or gettext(OTHER_PAIRS))
 
 
 def _metrics(board: BoardVotes) -> Iterator[Scorer]:
     images = _images(board.pairs)
     values = _scores(sorted({candidate for pair in images.values() for candidate in pair}))
-    has_photograph = PHOTOGRAPH in board.cast.restorers
+    has_photograph = gettext(PHOTOGRAPH) in board.cast.restorers
     for name, metric in METRICS.items():
         found = _margins(metric, values[name], (images[pair] for pair in board.pairs))
-        note = SEES_ORIGINAL if has_photograph and metric.needs_reference else ""
-        info = ScorerInfo(f"metric-{name}", metric.title, ScorerAnswers.Group.METRIC, note)
-        remedy = availability(name) or f"Run manage.py score --metrics {name}."
-        yield _scorer(board, info, found, f"Scores of these pairs are missing. {remedy}")
+        note = gettext(SEES_ORIGINAL) if has_photograph and metric.needs_reference else ""
+        info = ScorerInfo(f"metric-{name}", translated(metric.title), ScorerAnswers.Group.METRIC, note)
+        remedy = availability(name) or gettext("Run manage.py score --metrics %(name)s.") % {"name": name}
+        reason = gettext("Scores of these pairs are missing. %(remedy)s") % {"remedy": remedy}
+        yield _scorer(board, info, found, reason)
 
 
 def _margins(metric: Metric, values: Mapping[int, float], images: Iterable[tuple[int, int]]) -> Floats:

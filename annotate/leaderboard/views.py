@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, override
 from django.views.decorators.http import require_GET
 
 from annotate.models import Campaign, Lease, User
@@ -21,16 +22,26 @@ class FilterForm(forms.Form):
     """Filters of the votes that count. An empty filter keeps all votes."""
 
     campaign = forms.ModelChoiceField(
-        Campaign.objects.none(), required=False, to_field_name="slug", empty_label="all campaigns"
+        Campaign.objects.none(),
+        required=False,
+        label=gettext_lazy("Campaign"),
+        to_field_name="slug",
+        empty_label=gettext_lazy("all campaigns"),
     )
     split = forms.MultipleChoiceField(
-        required=False, choices=Split.choices, widget=forms.CheckboxSelectMultiple, label="Split of the faces"
+        required=False,
+        choices=Split.choices,
+        widget=forms.CheckboxSelectMultiple,
+        label=gettext_lazy("Split of the faces"),
     )
     rule = forms.MultipleChoiceField(
-        required=False, choices=Criterion.choices, widget=forms.CheckboxSelectMultiple, label="Deciding rule"
+        required=False,
+        choices=Criterion.choices,
+        widget=forms.CheckboxSelectMultiple,
+        label=gettext_lazy("Deciding rule"),
     )
     annotator = forms.ModelMultipleChoiceField(
-        User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label="Annotators"
+        User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label=gettext_lazy("Annotators")
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,10 +95,11 @@ def leaderboard_file(request: Request, form: str) -> HttpResponse:
     from annotate.leaderboard.board import leaderboard
     from annotate.leaderboard.files import CONTENT_TYPES, WRITERS
 
-    filters = FilterForm(request.GET)
-    if not filters.is_valid():
-        raise BadRequest(f"Invalid filters: {filters.errors.as_text()}")
-    written = WRITERS[form](leaderboard(**filters.filters()))
+    with override("en"):  # a file is the same for all readers
+        filters = FilterForm(request.GET)
+        if not filters.is_valid():
+            raise BadRequest(f"Invalid filters: {filters.errors.as_text()}")
+        written = WRITERS[form](leaderboard(**filters.filters()))
     response = HttpResponse(written, content_type=f"{CONTENT_TYPES[form]}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="leaderboard.{form}"'
     return response

@@ -3,12 +3,13 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class Split(models.TextChoices):
-    TRAIN = "train"
-    GOLD = "gold"
-    TEST = "test"
+    TRAIN = "train", _("Train")
+    GOLD = "gold", _("Gold")
+    TEST = "test", _("Test")
 
 
 class Face(models.Model):

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from django.utils.translation import gettext
+
+from annotate.common.stored_text import translated, translated_notes
 from annotate.runs.pictures import file_in
 from annotate.runs.run_folders import STRATA, RunFolder, aware
 from rewardlab.training.checked_json import Unreadable, read_what_fits
@@ -29,8 +32,13 @@ class Share:
     count: int
 
     def __str__(self) -> str:
-        interval = f" ({100 * self.low:.1f} to {100 * self.high:.1f})" if self.low < self.high else ""
-        return f"{self.value:.1%}{interval}"
+        if self.low >= self.high:
+            return f"{self.value:.1%}"
+        return gettext("%(value)s (%(low)s to %(high)s)") % {
+            "value": f"{self.value:.1%}",
+            "low": f"{100 * self.low:.1f}",
+            "high": f"{100 * self.high:.1f}",
+        }
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,14 @@ class MethodRow:
         if self.mcnemar_p is None:
             return ""
         return f"{self.mcnemar_p:.3f}" if self.mcnemar_p >= 0.001 else "< 0.001"
+
+    @property
+    def stratum_title(self) -> str:
+        return translated(self.stratum)
+
+    @property
+    def paper_place(self) -> str:
+        return translated(self.paper_where)
 
     @property
     def paper_figure(self) -> str:
@@ -135,7 +151,7 @@ def downloads_of(run: RunFolder) -> list[str]:
 def _evaluated(row: FrmRow) -> MethodRow:
     return MethodRow(
         name=row.name,
-        title=row.title or row.name or "unnamed",
+        title=translated(row.title or row.name) or gettext("unnamed"),
         group=row.group,
         stratum=row.stratum,
         share=_share(row.agreement, row.low, row.high, row.pairs),
@@ -144,7 +160,7 @@ def _evaluated(row: FrmRow) -> MethodRow:
         worse=row.worse,
         paper=row.paper,
         paper_where=row.paper_where,
-        note=row.note,
+        note=translated_notes(row.note),
     )
 
 

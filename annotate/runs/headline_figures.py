@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext, ngettext
+
 from annotate.runs.restorer_comparison import comparison
 from annotate.runs.restorer_history import MEASURES
 from annotate.runs.run_folders import RunFolder, curve_lines
@@ -27,17 +29,17 @@ def _figures(run: RunFolder) -> Iterator[Figure]:
     if run.kind == "evaluation":
         found = comparison(run)
         if found and not found.problem:
-            yield Figure("restorers", f"{len(found.rows):,}")
-            yield Figure("metrics", f"{len(found.metrics):,}", found.simulated)
-            yield Figure("faces", f"{found.faces:,}")
+            yield Figure(gettext("restorers"), f"{len(found.rows):,}")
+            yield Figure(gettext("metrics"), f"{len(found.metrics):,}", found.simulated)
+            yield Figure(gettext("faces"), f"{found.faces:,}")
         return
     lines = curve_lines(run)
     loss = _newest(lines, b'"loss"', lambda point: getattr(point, "loss", None))
     reward = _newest(lines, b'"reward"', lambda point: getattr(point, "reward", None)) if run.kind == "refl" else None
     if reward is not None:
-        yield Figure("reward", f"{reward:.3f}".replace("-", "−"))
+        yield Figure(gettext("reward"), f"{reward:.3f}".replace("-", "−"))
     if loss is not None:
-        yield Figure("loss", f"{loss:.3f}")
+        yield Figure(gettext("loss"), f"{loss:.3f}")
     if run.kind in ("base", "refl"):
         held_out = _newest(lines, b'"held_out"', lambda point: getattr(point, "held_out", None)) or {}
         for name in ("judge", "sface") if run.kind == "refl" else ("lpips", "psnr"):
@@ -45,12 +47,12 @@ def _figures(run: RunFolder) -> Iterator[Figure]:
                 yield Figure(MEASURES[name].title, f"{value:.3g} {MEASURES[name].unit}".strip().replace("-", "−"))
         alarming, evaluations = _count_alarms(lines)
         if alarming:
-            yield Figure(
-                "alarms", f"at {alarming:,} of {evaluations:,} evaluation{'s' if evaluations > 1 else ''}", warns=True
-            )
+            text = ngettext("at %(n)s of %(total)s evaluation", "at %(n)s of %(total)s evaluations", evaluations)
+            counts = {"n": f"{alarming:,}", "total": f"{evaluations:,}"}
+            yield Figure(gettext("alarms"), text % counts, warns=True)
     agreement = _newest(lines, b'"gold"', _agreement)
     if agreement is not None:
-        yield Figure("gold agreement", f"{agreement:.0%}", run.snapshot.gold_simulated)
+        yield Figure(gettext("gold agreement"), f"{agreement:.0%}", run.snapshot.gold_simulated)
 
 
 def _count_alarms(lines: list[bytes]) -> tuple[int, int]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.utils.translation import gettext, gettext_noop
+
 from annotate.runs.run_folders import RunFolder
 
 # Only files that match these patterns are served. The patterns exclude paths out of the folder.
@@ -20,7 +22,11 @@ PICTURES = (
 MAX_FACES = 48
 PNG = struct.Struct(">8s4x4sII")  # signature, length, the first chunk's name, width, height
 LARGEST_SIDE = 16_384  # pixels
-TITLES = {"lq": "degraded (lq)", "base": "before tuning (base)", "hq": "original (hq)"}
+TITLES = {
+    "lq": gettext_noop("degraded (lq)"),
+    "base": gettext_noop("before tuning (base)"),
+    "hq": gettext_noop("original (hq)"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        return f"face {self.face}, {self.title}"
+        return gettext("face %(face)s, %(title)s") % {"face": self.face, "title": self.title}
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,10 @@ def grid(run: RunFolder, chosen: str = "") -> Grid | None:
     newest = steps[-1] if steps else None
     wanted = int(chosen) if CHOSEN.fullmatch(chosen) else None
     step = wanted if wanted in by_step else newest
-    columns: dict[str, str] = {name: TITLES[name] for name in ("lq", "base") if name in folders}
+    columns: dict[str, str] = {name: gettext(TITLES[name]) for name in ("lq", "base") if name in folders}
     if step is not None:
-        columns[by_step[step]] = f"at step {step:,}"
-    columns |= {"hq": TITLES["hq"]} if "hq" in folders else {}
+        columns[by_step[step]] = gettext("at step %(step)s") % {"step": f"{step:,}"}
+    columns |= {"hq": gettext(TITLES["hq"])} if "hq" in folders else {}
     names = {path.stem for name in columns for path in _listed(place / name) if path.suffix == ".png"}
     faces = sorted(name for name in names if FACE.fullmatch(name))
     if not faces:

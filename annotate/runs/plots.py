@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from django.utils.translation import gettext
+
 from annotate.charts.axes import Axis, Point, count_axis, decades_axis, loss_axis, share_axis, value_axis
 from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import BOTTOM, HEIGHT, TOP, Mark, Plot, Series, plot
@@ -11,7 +13,7 @@ from annotate.runs.frm_evaluation import CalibrationCurve, FrmEvaluation
 from annotate.runs.restorer_charts import Chart, chart_groups
 from annotate.runs.restorer_comparison import Cell, Metric, RestorerComparison
 from annotate.runs.restorer_history import RestorerHistory
-from annotate.runs.run_folders import ORIGINS, STRATA, FrmHistory, means
+from annotate.runs.run_folders import STRATA, FrmHistory, means, origin_title, pairs_title
 
 MAX_POINTS = 400
 DASHED_POINTS = 60  # for lines that cross: with more points, noise makes the dash patterns indistinguishable
@@ -21,7 +23,7 @@ LABEL_WIDTH = 48  # of “alarm”: labels must not overlap
 def run_plots(history: FrmHistory, total: int) -> list[Plot]:
     """Plot loss, pair accuracy by origin and gold agreement of a run, where it has values."""
     last = max(history.last_step, total, 1)
-    steps = count_axis("step", 0, last)
+    steps = count_axis(gettext("step"), 0, last)
     loss = _thin(history.loss, last)
     accuracy = {origin: _thin(points, last, DASHED_POINTS) for origin, points in history.accuracy.items() if points}
     gold = {
@@ -31,32 +33,33 @@ def run_plots(history: FrmHistory, total: int) -> list[Plot]:
     plots = []
     if loss:
         newest = f"{history.loss[-1][1]:.3f}"
-        line = Series("line", "loss", loss, newest)
-        plots.append(plot("Loss", f"Loss by step, now {newest}", [line], steps, loss_axis(loss)))
+        line = Series("line", gettext("loss"), loss, newest)
+        label = gettext("Loss by step, now %(newest)s") % {"newest": newest}
+        plots.append(plot(gettext("Loss"), label, [line], steps, loss_axis(loss)))
     if accuracy:
         lines = [
-            Series(f"line {name}", ORIGINS[name], points, f"{points[-1][1]:.0%}") for name, points in accuracy.items()
+            Series(f"line {name}", origin_title(name), points, f"{points[-1][1]:.0%}")
+            for name, points in accuracy.items()
         ]
         plots.append(
             plot(
-                "Pair accuracy by origin",
-                _aria_label("Pair accuracy", lines),
+                gettext("Pair accuracy by origin"),
+                _aria_label(gettext("Pair accuracy"), lines),
                 lines,
                 steps,
                 share_axis(accuracy.values()),
             )
         )
     if any(gold.values()):
-        names = {"contested": "contested pairs", "anchored": "anchored pairs"}
         lines = [
-            Series(f"line {stratum}", names[stratum], points, f"{points[-1][1]:.1%}")
+            Series(f"line {stratum}", pairs_title(stratum), points, f"{points[-1][1]:.1%}")
             for stratum, points in gold.items()
             if points
         ]
         plots.append(
             plot(
-                "Agreement with the gold labels",
-                _aria_label("Gold agreement", lines),
+                gettext("Agreement with the gold labels"),
+                _aria_label(gettext("Gold agreement"), lines),
                 lines,
                 steps,
                 share_axis(gold.values()),
@@ -68,7 +71,7 @@ def run_plots(history: FrmHistory, total: int) -> list[Plot]:
 def restorer_plots(history: RestorerHistory, total: int) -> list[tuple[str, list[Plot]]]:
     """Plot a restorer's training, grouped by heading, with a mark at each step that raised an alarm."""
     last = max(history.last_step, total, 1)
-    steps, alarming = count_axis("step", 0, last), [row.step for row in reversed(history.alarming)]
+    steps, alarming = count_axis(gettext("step"), 0, last), [row.step for row in reversed(history.alarming)]
     groups = chart_groups(history)
     return [(heading, [_chart_plot(chart, steps, last, alarming) for chart in charts]) for heading, charts in groups]
 
@@ -103,12 +106,13 @@ def _alarm_marks(made: Plot, steps: Axis, alarming: list[int]) -> list[Mark]:
     for step in alarming:
         x = steps.place(step, made.left, made.right)
         labelled = [mark.x for mark in marks if mark.label]
-        marks.append(Mark("" if labelled and x - labelled[-1] < LABEL_WIDTH else "alarm", x=x))
+        marks.append(Mark("" if labelled and x - labelled[-1] < LABEL_WIDTH else gettext("alarm"), x=x))
     return marks
 
 
 def _aria_label(what: str, lines: list[Series]) -> str:
-    return f"{what} by step, now " + ", ".join(f"{line.name} {line.newest}" for line in lines)
+    newest = ", ".join(f"{line.name} {line.newest}" for line in lines)
+    return gettext("%(what)s by step, now %(newest)s") % {"what": what, "newest": newest}
 
 
 def _thin(points: Sequence[Point], last: int, limit: int = MAX_POINTS) -> list[Point]:
@@ -124,14 +128,14 @@ def reliability(calibration: CalibrationCurve) -> Plot | None:
     points = [(found.predicted, found.observed) for found in bins]
     shares = share_axis([points, [(observed, predicted) for predicted, observed in points]])
     return plot(
-        "Calibration",
-        "Predicted probability against observed share; figures in the table below",
+        gettext("Calibration"),
+        gettext("Predicted probability against observed share; figures in the table below"),
         [
-            Series("base", "perfectly calibrated", [(shares.low, shares.low), (shares.high, shares.high)]),
-            Series("line", "observed; a larger dot means more pairs", points),
+            Series("base", gettext("perfectly calibrated"), [(shares.low, shares.low), (shares.high, shares.high)]),
+            Series("line", gettext("observed; a larger dot means more pairs"), points),
         ],
-        replace(shares, title="predicted"),
-        replace(shares, title="observed"),
+        replace(shares, title=gettext("predicted")),
+        replace(shares, title=gettext("observed")),
         dots=[(found.predicted, found.observed, 2.5 + 5 * math.sqrt(found.pairs / largest)) for found in bins],
     )
 
@@ -149,7 +153,10 @@ def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
         low, high = across(axis, people.low), across(axis, people.high)
         band = Mark(str(people), low, round(high - low, 1))
     return plot_intervals(
-        "Agreement with the gold labels on contested pairs by method, with 95% intervals; figures in the table below",
+        gettext(
+            "Agreement with the gold labels on contested pairs by method, with 95% intervals; figures in the table "
+            "below"
+        ),
         axis,
         [(row.title, f"{share.value:.1%}", row.group, share.value, share.low, share.high) for row, share in found],
         people=band,
@@ -173,10 +180,11 @@ def _difference_plot(metric: Metric, base: str, found: list[tuple[str, Cell]]) -
         middle = cell.difference or 0.0
         low = middle if cell.difference_low is None else cell.difference_low
         high = middle if cell.difference_high is None else cell.difference_high
-        rows.append((title, f"{cell.change} {cell.verdict}".strip(), cell.verdict, middle, low, high))
+        rows.append((title, f"{cell.change} {cell.verdict_title}".strip(), cell.verdict, middle, low, high))
     axis = value_axis([value for row in rows for value in (*row[3:], 0.0)])
     signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
     listed = ", ".join(f"{title} {value}" for title, value, *_ in rows)
     better = f"; {metric.better}" if metric.better else ""
-    made = plot_intervals(f"{metric.title}, difference against {base}: {listed}", signed, rows)
+    label = gettext("%(metric)s, difference against %(base)s: %(figures)s")
+    made = plot_intervals(label % {"metric": metric.title, "base": base, "figures": listed}, signed, rows)
     return replace(made, title=f"{metric.title}{better}", zero=Mark(base, x=across(axis, 0)))

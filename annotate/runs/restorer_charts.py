@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 
+from django.utils.translation import gettext, pgettext
+
 from annotate.charts.axes import Point
-from annotate.runs.restorer_history import MEASURES, TERMS, HeldOutEvaluation, RestorerHistory, figure
-from annotate.runs.run_folders import STRATA, means, range_length
+from annotate.runs.restorer_history import MEASURES, HeldOutEvaluation, RestorerHistory, figure, term_title
+from annotate.runs.run_folders import STRATA, means, pairs_title, range_length
 
 STYLES = ("", "second", "third", "fourth")  # dashes and colours, in style.css
 MAX_ROWS = 20  # in a table of means
-STRATUM_TITLES = {"contested": "contested pairs", "anchored": "anchored pairs"}
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Table:
 def chart_groups(history: RestorerHistory) -> list[tuple[str, list[Chart]]]:
     """Group charts by heading; empty groups are left out."""
     groups = [
-        ("On the held-out faces", list(_held_out(history))),
-        ("In training", list(_training(history))),
-        ("Updates of the reward model", list(_reward_model(history))),
+        (gettext("On the held-out faces"), list(_held_out(history))),
+        (gettext("In training"), list(_training(history))),
+        (gettext("Updates of the reward model"), list(_reward_model(history))),
     ]
     return [(heading, charts) for heading, charts in groups if charts]
 
@@ -63,23 +64,33 @@ def _held_out(history: RestorerHistory) -> Iterator[Chart]:
         if points:
             title = f"{measure.title}, {measure.unit}" if measure.unit else measure.title
             newest = figure(points[-1][1])
-            yield Chart(title, [ChartLine(measure.title, points, newest)], f"Held-out faces; {measure.better}.")
+            note = gettext("Held-out faces; %(better)s.") % {"better": measure.better}
+            yield Chart(title, [ChartLine(measure.title, points, newest)], note)
 
 
 def _hacking(rows: list[HeldOutEvaluation]) -> Chart:
     """Chart the reward against the judge: a rising reward with a falling judge indicates reward hacking."""
-    names = {"judge": "judge, not trained on", "reward": "reward, trained on"}
+    names = {"judge": gettext("judge, not trained on"), "reward": gettext("reward, trained on")}
     changes = {name: list(_changes(rows, name)) for name in names}
     judge_changes = [(row.step, row.changes["judge"]) for row in rows if "judge" in row.changes]
+    notes = [
+        gettext(
+            "Held-out faces. If the reward rises while the judge falls, the restorer exploits the reward model (reward "
+            "hacking)."
+        )
+    ]
+    if judge_changes:
+        notes.append(gettext("The band is the judge's 95% interval."))
     return Chart(
-        "Reward against the judge, change since the start" if changes["judge"] else "Reward, change since the start",
+        gettext("Reward against the judge, change since the start")
+        if changes["judge"]
+        else gettext("Reward, change since the start"),
         [
             ChartLine(names[name], points, figure(points[-1][1], digits=3, signed=True), css)
             for name, css in (("reward", ""), ("judge", "second"))
             if (points := changes[name])
         ],
-        "Held-out faces. If the reward rises while the judge falls, the restorer exploits the reward model (reward "
-        "hacking)." + (" The band is the judge's 95% interval." if judge_changes else ""),
+        " ".join(notes),
         zero=True,
         band=(
             [(step, change.low) for step, change in judge_changes],
@@ -100,19 +111,26 @@ def _changes(rows: list[HeldOutEvaluation], name: str) -> Iterator[Point]:
 
 def _training(history: RestorerHistory) -> Iterator[Chart]:
     if history.reward:
-        yield _noisy("Reward", "mean of the batch", history.reward, "Training faces; higher is better.")
+        yield _noisy(
+            gettext("Reward"),
+            gettext("mean of the batch"),
+            history.reward,
+            gettext("Training faces; higher is better."),
+        )
     if history.loss:
-        several = "Sum of the weighted terms." if history.values else ""
-        yield _noisy("Loss" if not several else "Loss, total", "loss", history.loss, several)
+        several = gettext("Sum of the weighted terms.") if history.values else ""
+        title = gettext("Loss, total") if several else gettext("Loss")
+        yield _noisy(title, gettext("loss"), history.loss, several)
     if history.gradients:
         lines = [
-            ChartLine(TERMS.get(term, term), points, figure(points[-1][1]), css)
+            ChartLine(term_title(term), points, figure(points[-1][1]), css)
             for css, (term, points) in zip(cycle(STYLES), history.gradients.items(), strict=False)
         ]
-        note = "Of each weighted term: its influence on the restorer."
-        yield Chart("Norms of the gradients", lines, note, noisy=True, decades=True)
+        note = gettext("Of each weighted term: its influence on the restorer.")
+        yield Chart(gettext("Norms of the gradients"), lines, note, noisy=True, decades=True)
     for term, points in history.values.items():
-        chart = _noisy(f"Loss term: {TERMS.get(term, term)}", "value", points, "Before weighting.")
+        title = gettext("Loss term: %(term)s") % {"term": term_title(term)}
+        chart = _noisy(title, gettext("value"), points, gettext("Before weighting."))
         yield replace(chart, folded=True)
 
 
@@ -122,14 +140,16 @@ def _reward_model(history: RestorerHistory) -> Iterator[Chart]:
         for stratum in STRATA
     }
     lines = [
-        ChartLine(STRATUM_TITLES[stratum], points, f"{points[-1][1]:.1%}", stratum)
+        ChartLine(pairs_title(stratum), points, f"{points[-1][1]:.1%}", stratum)
         for stratum, points in gold.items()
         if points
     ]
     if lines:
-        yield Chart("Agreement with the gold labels", lines, "As in Table 10 of the paper.", shares=True)
+        title, note = gettext("Agreement with the gold labels"), gettext("As in Table 10 of the paper.")
+        yield Chart(title, lines, note, shares=True)
     if history.frm_loss:
-        yield _noisy("Loss of the update", "loss", history.frm_loss, "Original against restored (Eq. 7 and 8).")
+        note = gettext("Original against restored (Eq. 7 and 8).")
+        yield _noisy(gettext("Loss of the update"), gettext("loss"), history.frm_loss, note)
 
 
 def _noisy(title: str, name: str, points: Sequence[Point], note: str) -> Chart:
@@ -142,20 +162,27 @@ def tables(history: RestorerHistory) -> list[Table]:
 
 
 def _step_means(history: RestorerHistory) -> Table:
-    columns = {"Loss": history.loss, "Reward": history.reward, "Loss of the reward model": history.frm_loss}
-    columns |= {f"{TERMS.get(term, term)}, value": points for term, points in history.values.items()}
-    columns |= {f"{TERMS.get(term, term)}, gradient": points for term, points in history.gradients.items()}
+    columns = {
+        gettext("Loss"): history.loss,
+        gettext("Reward"): history.reward,
+        gettext("Loss of the reward model"): history.frm_loss,
+    }
+    for term, points in history.values.items():
+        columns[gettext("%(term)s, value") % {"term": term_title(term)}] = points
+    for term, points in history.gradients.items():
+        columns[gettext("%(term)s, gradient") % {"term": term_title(term)}] = points
     columns = {name: points for name, points in columns.items() if points}
     ends = [points[-1][0] for points in columns.values()]
     last = int(max(ends, default=0))
     length = range_length(last, MAX_ROWS)
     found = {name: means(points, last, MAX_ROWS) for name, points in columns.items()}
     return Table(
-        "Means over steps",
-        ["Steps", *columns],
+        gettext("Means over steps"),
+        [gettext("Steps"), *columns],
         [
             [
-                f"{number * length + 1:,} to {min((number + 1) * length, last):,}",
+                gettext("%(first)s to %(last)s")
+                % {"first": f"{number * length + 1:,}", "last": f"{min((number + 1) * length, last):,}"},
                 *(figure(points[number][1]) if number in points else "–" for points in found.values()),
             ]
             for number in sorted({number for points in found.values() for number in points})
@@ -167,15 +194,16 @@ def _evaluations(history: RestorerHistory) -> Table:
     rows = history.evaluations
     measures = [measure for name, measure in MEASURES.items() if any(name in row.values for row in rows)]
     several = len({row.strength for row in rows}) > 1
+    strength = [gettext("Strength")] if several else []
     return Table(
-        "Held-out faces",
-        ["Step", *(["Strength"] if several else []), *(measure.title for measure in measures), "Alarms"],
+        gettext("Held-out faces"),
+        [gettext("Step"), *strength, *(measure.title for measure in measures), gettext("Alarms")],
         [
             [
                 f"{row.step:,}",
                 *([figure(row.strength)] if several else []),
                 *(figure(row.values.get(measure.name)) for measure in measures),
-                " ".join(row.alarms) or "none",
+                " ".join(row.alarms) or pgettext("alarms", "none"),
             ]
             for row in rows
         ],
@@ -184,8 +212,8 @@ def _evaluations(history: RestorerHistory) -> Table:
 
 def _gold(history: RestorerHistory) -> Table:
     return Table(
-        "Agreement of the reward model with the gold labels",
-        ["Step", "Contested", "Pairs", "Anchored", "Pairs"],
+        gettext("Agreement of the reward model with the gold labels"),
+        [gettext("Step"), gettext("Contested"), gettext("Pairs"), gettext("Anchored"), gettext("Pairs")],
         [
             [f"{row.step:,}", *(cell for stratum in STRATA for cell in _share(row.agreement, row.pairs, stratum))]
             for row in history.gold

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from django.utils.translation import gettext, gettext_noop
+
+from annotate.common.stored_text import translated, translated_notes
 from annotate.runs.frm_evaluation import downloads_of
 from annotate.runs.pictures import FACE, NAMES, TITLES, Picture, picture
 from annotate.runs.run_folders import NAME as RUN
@@ -14,6 +17,11 @@ from rewardlab.training.evaluation_schema import ComparisonResults, Difference, 
 VERDICTS = ("better", "worse", "unclear")
 MAX_DIGITS = 6
 NO_RESTORERS = ("lq", "hq")  # never marked as best
+FACES = {"train": gettext_noop("train faces"), "gold": gettext_noop("gold faces"), "test": gettext_noop("test faces")}
+ROLES = {
+    "train": gettext_noop("reward model used in training"),
+    "judge": gettext_noop("held-out reward model (judge)"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Metric:
     def better(self) -> str:
         if self.higher_is_better is None:
             return ""
-        return "higher is better" if self.higher_is_better else "lower is better"
+        return gettext("higher is better") if self.higher_is_better else gettext("lower is better")
 
     def text(self, value: float, *, signed: bool = False) -> str:
         rounded = round(value, self.digits) + 0.0  # avoid -0.00
@@ -63,6 +71,10 @@ class Cell:
     @property
     def change(self) -> str:
         return "" if self.difference is None else self.metric.text(self.difference, signed=True)
+
+    @property
+    def verdict_title(self) -> str:
+        return translated(self.verdict)
 
     @property
     def change_interval(self) -> str:
@@ -101,8 +113,14 @@ class RestorerComparison:
     @property
     def frm_runs(self) -> list[tuple[str, str, bool]]:
         """Role and name of each reward model, and whether its run has a page."""
-        roles = {"train": "reward model used in training", "judge": "held-out reward model (judge)"}
-        return [(roles.get(role, role), name, bool(RUN.fullmatch(name))) for role, name in self.frm.items()]
+        titles = {role: gettext(title) for role, title in ROLES.items()}
+        return [(titles.get(role, role), name, bool(RUN.fullmatch(name))) for role, name in self.frm.items()]
+
+    @property
+    def faces_title(self) -> str:
+        if not self.split:
+            return gettext("unknown faces")
+        return gettext(FACES[self.split]) if self.split in FACES else gettext("%(split)s faces") % {"split": self.split}
 
     @property
     def base_title(self) -> str:
@@ -125,10 +143,10 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
         return RestorerComparison(problem=str(unreadable), downloads=downloads_of(run))
     is_simulated, base = results.simulated is True, results.base or ""
     if results.simulated is None:
-        problems.append("“simulated” is missing: whether the labels were simulated is unknown")
+        problems.append(gettext("“simulated” is missing: whether the labels were simulated is unknown"))
     metrics = [_metric(column, is_simulated) for column in results.metrics]
     rows = [_row(row, metrics, base) for row in results.rows]
-    titles = TITLES | {row.restorer: row.title for row in rows}
+    titles = {name: gettext(title) for name, title in TITLES.items()} | {row.restorer: row.title for row in rows}
     return RestorerComparison(
         created=aware(results.created),
         split=results.faces.split,
@@ -141,12 +159,16 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
         frm={role: name for role, name in results.frm.items() if name},
         metrics=metrics,
         rows=_mark_best(rows, metrics),
-        unavailable=results.unavailable,
+        unavailable={translated(title): translated(remedy) for title, remedy in results.unavailable.items()},
         code=results.code,
-        face_names=_valid_names(results.pictures.faces, FACE, "face", problems),
+        face_names=_valid_names(
+            results.pictures.faces, FACE, gettext("a face has an invalid name: %(name)s"), problems
+        ),
         columns={
             name: titles.get(name, name)
-            for name in _valid_names(results.pictures.columns, NAMES, "column of pictures", problems)
+            for name in _valid_names(
+                results.pictures.columns, NAMES, gettext("a column of pictures has an invalid name: %(name)s"), problems
+            )
         },
         downloads=downloads_of(run),
         problems=problems,
@@ -185,11 +207,11 @@ def image_comparison(
 def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
     return Metric(
         name=column.name,
-        title=column.title or column.name or "unnamed",
+        title=translated(column.title or column.name) or gettext("unnamed"),
         higher_is_better=column.higher_is_better,
         digits=min(3 if column.digits is None else column.digits, MAX_DIGITS),
         trained_on=column.trained_on,
-        note=column.note or "",
+        note=translated_notes(column.note or ""),
         simulated=is_simulated and (column.name in ("reward", "judge") or "frm" in column.name.lower()),
     )
 
@@ -197,7 +219,7 @@ def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
 def _row(row: RestorerRow, metrics: list[Metric], base: str) -> ComparedRestorer:
     return ComparedRestorer(
         restorer=row.restorer,
-        title=row.title or row.restorer or "unnamed",
+        title=translated(row.title or row.restorer) or gettext("unnamed"),
         is_base=bool(base) and row.restorer == base,
         cells=[_cell(metric, row.values.get(metric.name), row.against_base.get(metric.name)) for metric in metrics],
     )
@@ -247,10 +269,11 @@ def _mark_best(rows: list[ComparedRestorer], metrics: list[Metric]) -> list[Comp
 def _interval(metric: Metric, low: float | None, high: float | None, *, signed: bool = False) -> str:
     if low is None or high is None:
         return ""
-    return f"{metric.text(low, signed=signed)} to {metric.text(high, signed=signed)}"
+    ends = {"low": metric.text(low, signed=signed), "high": metric.text(high, signed=signed)}
+    return gettext("%(low)s to %(high)s") % ends
 
 
-def _valid_names(names: list[str], pattern: re.Pattern[str], what: str, problems: list[str]) -> list[str]:
+def _valid_names(names: list[str], pattern: re.Pattern[str], problem: str, problems: list[str]) -> list[str]:
     """Return the names that match the pattern, without duplicates, and report the others as problems."""
-    problems += [f"a {what} has an invalid name: {name[:40]}" for name in names if not pattern.fullmatch(name)]
+    problems += [problem % {"name": name[:40]} for name in names if not pattern.fullmatch(name)]
     return list(dict.fromkeys(name for name in names if pattern.fullmatch(name)))

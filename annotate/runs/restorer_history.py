@@ -4,16 +4,19 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from django.utils.translation import gettext, gettext_noop, ngettext
+
 from annotate.charts.axes import Point
+from annotate.common.stored_text import translated
 from annotate.runs.run_folders import GoldAgreement, RunFolder, curve_lines, gold_of
 from rewardlab.training import run_schema
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 
 TERMS = {
-    "reward": "reward",
-    "lpips": "structure: LPIPS",
-    "dwt": "structure: low wavelet frequencies",
-    "reg": "regularisation of the weights",
+    "reward": gettext_noop("reward"),
+    "lpips": gettext_noop("structure: LPIPS"),
+    "dwt": gettext_noop("structure: low wavelet frequencies"),
+    "reg": gettext_noop("regularisation of the weights"),
 }
 MAX_TERMS = 8
 MAX_PROBLEMS = 5  # shown on the page
@@ -33,27 +36,39 @@ def figure(value: float | None, *, digits: int = 4, signed: bool = False) -> str
     return text.replace("-", "−")
 
 
+def term_title(term: str) -> str:
+    return gettext(TERMS[term]) if term in TERMS else term
+
+
 @dataclass(frozen=True)
 class Measure:
     name: str
-    title: str
+    english_title: str
     higher_is_better: bool
-    unit: str = ""
+    english_unit: str = ""
+
+    @property
+    def title(self) -> str:
+        return gettext(self.english_title)
+
+    @property
+    def unit(self) -> str:
+        return gettext(self.english_unit) if self.english_unit else ""
 
     @property
     def better(self) -> str:
-        return "higher is better" if self.higher_is_better else "lower is better"
+        return gettext("higher is better") if self.higher_is_better else gettext("lower is better")
 
 
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("reward", "training reward", True),
-        Measure("judge", "judge", True),
-        Measure("sface", "SFace angle", False, "degrees"),
-        Measure("lpips", "LPIPS", False),
-        Measure("niqe", "NIQE", False),
-        Measure("psnr", "PSNR", True, "dB"),
+        Measure("reward", gettext_noop("training reward"), True),
+        Measure("judge", gettext_noop("judge"), True),
+        Measure("sface", gettext_noop("SFace angle"), False, gettext_noop("degrees")),
+        Measure("lpips", gettext_noop("LPIPS"), False),
+        Measure("niqe", gettext_noop("NIQE"), False),
+        Measure("psnr", gettext_noop("PSNR"), True, gettext_noop("dB")),
     )
 }
 
@@ -106,7 +121,7 @@ class Summary:
             return "–"
         parts = (self.change.mean, self.change.low, self.change.high)
         mean, low, high = (figure(part, digits=3, signed=True) for part in parts)
-        return f"{mean} ({low} to {high})"
+        return gettext("%(value)s (%(low)s to %(high)s)") % {"value": mean, "low": low, "high": high}
 
     @property
     def is_rescored(self) -> bool:
@@ -118,6 +133,10 @@ class Summary:
     @property
     def verdict(self) -> str:
         return self.change.verdict(self.measure) if self.change else ""
+
+    @property
+    def verdict_title(self) -> str:
+        return translated(self.verdict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +176,23 @@ class RestorerHistory:
     def evaluated_steps(self) -> int:
         """Number of steps evaluated after the initial one, which cannot raise an alarm."""
         return sum(row.step > 0 for row in self.by_step)
+
+    @property
+    def alarms_title(self) -> str:
+        counts = {"n": f"{self.alarming_steps:,}", "total": f"{self.evaluated_steps:,}"}
+        if self.newest and self.newest.alarms:
+            title = ngettext(
+                "Alarm at %(n)s of %(total)s evaluation",
+                "Alarm at %(n)s of %(total)s evaluations",
+                self.evaluated_steps,
+            )
+        else:
+            title = ngettext(
+                "Earlier alarms at %(n)s of %(total)s evaluation",
+                "Earlier alarms at %(n)s of %(total)s evaluations",
+                self.evaluated_steps,
+            )
+        return title % counts
 
     @property
     def alarms_to_show(self) -> list[HeldOutEvaluation]:
@@ -213,7 +249,7 @@ def history(run: RunFolder) -> RestorerHistory:
     gold: dict[int, GoldAgreement] = {}
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
-        where, found = f"line {number}", list[str]()
+        where, found = gettext("line %(n)s") % {"n": number}, list[str]()
         # Points of a base are points of a tuning without terms and reward.
         point = run_schema.decode_point(line, "refl", where, found) if line.strip() else None
         if point is None and number == len(lines):
@@ -225,7 +261,7 @@ def history(run: RunFolder) -> RestorerHistory:
             evaluations[point.step, evaluated.strength] = evaluated
         elif isinstance(point, ReflPoint):
             if point.loss is None and point.reward is None and not found:
-                found.append(f"{where} has neither a loss nor an evaluation")
+                found.append(gettext("%(line)s has neither a loss nor an evaluation") % {"line": where})
             else:
                 training[point.step] = point
         problems += found
@@ -258,7 +294,7 @@ def _held_out_evaluation(point: HeldOutPoint) -> HeldOutEvaluation:
         strength=1.0 if point.strength is None else point.strength,
         values={name: value for name in MEASURES if (value := point.held_out.get(name)) is not None},
         changes={name: found for name, change in changes.items() if (found := _change(change))},
-        alarms=point.alarms or [],
+        alarms=list(map(translated, point.alarms or [])),
     )
 
 

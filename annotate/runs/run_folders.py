@@ -14,8 +14,10 @@ from typing import Any, overload
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from annotate.charts.axes import Point
+from annotate.common.stored_text import translated
 from rewardlab.training import run_schema
 from rewardlab.training.checked_json import Unreadable
 from rewardlab.training.run_schema import Agreement, DataHeader, Description, FrmPoint, GoldPoint, Status
@@ -24,13 +26,27 @@ NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")  # the longest name of 
 STALE = timedelta(minutes=2)
 ORIGINS = {"ground_truth": "ground truth", "human": "human", "simulated": "simulated", "svm": "SVM"}
 STRATA = ("contested", "anchored")
+PAIRS_TITLES = {"contested": gettext_noop("contested pairs"), "anchored": gettext_noop("anchored pairs")}
 KINDS = {
-    "frm": "reward model",
-    "base": "base restorer",
-    "refl": "reward feedback learning",
-    "evaluation": "evaluation of restorers",
+    "frm": gettext_noop("reward model"),
+    "base": gettext_noop("base restorer"),
+    "refl": gettext_noop("reward feedback learning"),
+    "evaluation": gettext_noop("evaluation of restorers"),
 }
-SOURCES = {"base_run": "tuned from", "frm": "reward model", "judge": "judge, never trained"}
+SOURCES = {
+    "base_run": gettext_noop("tuned from"),
+    "frm": gettext_noop("reward model"),
+    "judge": gettext_noop("judge, never trained"),
+}
+RATES = {"pairs": gettext_noop("pairs per second"), "images": gettext_noop("images per second")}
+
+
+def pairs_title(stratum: str) -> str:
+    return gettext(PAIRS_TITLES[stratum])
+
+
+def origin_title(origin: str) -> str:
+    return translated(ORIGINS.get(origin, origin))
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,8 @@ class Count:
 
     @property
     def name(self) -> str:
-        return f"{self.split}, {ORIGINS.get(self.origin, self.origin)}" if self.origin else self.split
+        split = translated(self.split)
+        return f"{split}, {origin_title(self.origin)}" if self.origin else split
 
     @property
     def simulated(self) -> bool:
@@ -96,7 +113,22 @@ class RunFolder:
 
     @property
     def title(self) -> str:
-        return KINDS.get(self.kind, self.kind)
+        return gettext(KINDS[self.kind]) if self.kind in KINDS else self.kind
+
+    @property
+    def state_title(self) -> str:
+        return translated(self.state)
+
+    @property
+    def rate_title(self) -> str:
+        if self.unit in RATES:
+            return gettext(RATES[self.unit])
+        return gettext("%(unit)s per second") % {"unit": self.unit}
+
+    @property
+    def error_text(self) -> str:
+        """How the run ended, in the reader's language if it is a known sentence."""
+        return translated(self.error)
 
     @property
     def has_page(self) -> bool:
@@ -125,7 +157,9 @@ def get_run(name: str) -> RunFolder | None:
 def _read_run(folder: Path) -> RunFolder:
     try:
         if not NAME.fullmatch(folder.name):
-            raise Unreadable("rename the folder: only letters, digits, dots, dashes and underscores are allowed")
+            raise Unreadable(
+                gettext("rename the folder: only letters, digits, dots, dashes and underscores are allowed")
+            )
         config = run_schema.read_description(folder)
         has_status = (folder / "status.json").exists()
         return _described(folder, config, run_schema.read_status(folder) if has_status else Status(state="waiting"))
@@ -176,7 +210,7 @@ def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
         path = Path(run.start.get(key, ""))
         if path.name and path.name != "null":
             is_here = path.parent in (Path(), Path(settings.RUN_ROOT))
-            found.append((role, path.name, is_here and get_run(path.name) is not None))
+            found.append((gettext(role), path.name, is_here and get_run(path.name) is not None))
     return found
 
 
@@ -248,7 +282,7 @@ def history(run: RunFolder) -> FrmHistory:
         if not line.strip():
             continue
         problems: list[str] = []
-        point = run_schema.decode_point(line, "frm", f"line {number}", problems)
+        point = run_schema.decode_point(line, "frm", gettext("line %(n)s") % {"n": number}, problems)
         unreadable += bool(problems) and number < len(lines)
         if isinstance(point, GoldPoint):
             gold[point.step] = gold_of(point)
@@ -296,7 +330,7 @@ def as_text(value: object) -> str:
     try:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except RecursionError:
-        return "nested too deeply to be shown"
+        return gettext("nested too deeply to be shown")
 
 
 def as_texts(values: dict[str, Any]) -> dict[str, str]:

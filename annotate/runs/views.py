@@ -73,7 +73,7 @@ def run(request: Request, name: str) -> HttpResponse:
         "annotate/runs/run.html",
         context
         | {
-            "origins": run_folders.ORIGINS.values(),
+            "origins": [run_folders.origin_title(origin) for origin in run_folders.ORIGINS],
             "evaluation": evaluation,
             "intervals": runs_plots.interval_plot(evaluation) if evaluation else None,
             "reliability": runs_plots.reliability(calibration) if calibration else None,

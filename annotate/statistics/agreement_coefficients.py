@@ -11,12 +11,13 @@ from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
+from django.utils.translation import gettext, gettext_noop
 
 from annotate.statistics.answer_arrays import AT_ONCE, DRAWS, Answers, Floats, Ints
 from annotate.statistics.bootstrap import Estimate, drawn_times, groups_of, with_interval, without_value
 
 Label = TypeVar("Label", bound=Hashable)
-NO_VARIATION = "all answers are the same, so agreement beyond chance is undefined"
+NO_VARIATION = gettext_noop("all answers are the same, so agreement beyond chance is undefined")
 
 
 def share(answers: Answers, *, seed: int = 0) -> Estimate:
@@ -184,11 +185,15 @@ def _estimate(
 
 def _why_undefined(answers: Answers) -> str:
     if len(answers) == 0:
-        return "there are no answers"
+        return gettext("there are no answers")
     if len(np.unique(answers.annotators)) == 1:
-        return "only one annotator"
-    return "no pair was answered by two annotators"
+        return gettext("only one annotator")
+    return gettext("no pair was answered by two annotators")
 
 
 def _defined(value: float, drawn: Floats, count: int, faces: int) -> Estimate:
-    return without_value(NO_VARIATION, count) if np.isnan(value) else with_interval(value, drawn, count, faces=faces)
+    return (
+        without_value(gettext(NO_VARIATION), count)
+        if np.isnan(value)
+        else with_interval(value, drawn, count, faces=faces)
+    )

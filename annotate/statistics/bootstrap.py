@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from django.utils.translation import gettext as _
 
 from annotate.statistics.answer_arrays import Floats, Ints
 from rewardlab import bootstrap
@@ -25,6 +26,20 @@ class Estimate:
     count: int
     why: str = ""
 
+    @property
+    def percent_text(self) -> str:
+        """The value as a percentage, with its interval if it has one."""
+        if self.value is None:
+            return ""
+        value = f"{round(100 * self.value)}%"
+        if self.low is None or self.high is None:
+            return value
+        return _("%(value)s (%(low)s to %(high)s)") % {
+            "value": value,
+            "low": round(100 * self.low),
+            "high": round(100 * self.high),
+        }
+
 
 def without_value(why: str, count: int = 0) -> Estimate:
     return Estimate(None, None, None, count, why)
@@ -35,11 +50,11 @@ def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Est
     defined = drawn[~np.isnan(drawn)]
     why = ""
     if faces < LEAST:
-        why = f"fewer than {LEAST} faces: no interval"
+        why = _("fewer than %(least)s faces: no interval") % {"least": LEAST}
     elif 2 * len(defined) < len(drawn):
-        why = "undefined in more than half of the draws of faces: no interval"
+        why = _("undefined in more than half of the draws of faces: no interval")
     elif np.ptp(defined) < 1e-12:
-        why = "every draw of faces gives the same value: no interval"
+        why = _("every draw of faces gives the same value: no interval")
     if why:
         return Estimate(value, None, None, count, why)
     return Estimate(value, *bootstrap.percentile_interval(defined), count)

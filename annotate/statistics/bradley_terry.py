@@ -8,9 +8,12 @@ strengths shown; the bootstrap draws are fitted together by Newton's method.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
 
 import choix
 import numpy as np
+from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, log_expit
@@ -27,6 +30,28 @@ DRAWS = 1000
 SAME = 1e-7  # strengths closer than this are tied
 MOST_STEPS, MOST_ITERATIONS = 200, 10_000  # of Newton's method, of choix
 FEW_RESTORERS = 5
+
+
+class NoInterval(NamedTuple):
+    """Reasons why a bootstrap over one kind of clusters gives no interval."""
+
+    few: str
+    no_votes: str
+    same: str
+
+
+NO_INTERVAL = {
+    "faces": NoInterval(
+        gettext_noop("%(n)s faces: an interval needs at least %(least)s"),
+        gettext_noop("more than half of the draws of faces have no vote on it"),
+        gettext_noop("every draw of faces gives the same strength"),
+    ),
+    "annotators": NoInterval(
+        gettext_noop("%(n)s annotators: an interval needs at least %(least)s"),
+        gettext_noop("more than half of the draws of annotators have no vote on it"),
+        gettext_noop("every draw of annotators gives the same strength"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +101,10 @@ class Interval:
 
     @property
     def words(self) -> str:
-        return "–" if self.strength is None else " to ".join(map(signed, self.strength))
+        if self.strength is None:
+            return "–"
+        low, high = map(signed, self.strength)
+        return gettext("%(low)s to %(high)s") % {"low": low, "high": high}
 
 
 def signed(strength: float) -> str:
@@ -144,7 +172,8 @@ def intervals(ballots: Ballots, clusters: Ints, kind: str, *, draws: int = DRAWS
     """
     known = len(np.unique(clusters))
     if known < LEAST:
-        return [Interval(None, None, f"{known} {kind}: an interval needs at least {LEAST}")] * len(ballots.restorers)
+        why = gettext(NO_INTERVAL[kind].few) % {"n": known, "least": LEAST}
+        return [Interval(None, None, why)] * len(ballots.restorers)
     count, groups = groups_of(clusters)
     wins = ballots.wins_by(groups, count)
     drawn = np.tensordot(drawn_times(count, draws, seed), wins, axes=1)
@@ -156,7 +185,7 @@ def intervals(ballots: Ballots, clusters: Ints, kind: str, *, draws: int = DRAWS
     for one in range(len(ballots.restorers)):
         defined = ~np.isnan(strengths[:, one])
         if 2 * defined.sum() < draws:
-            found.append(Interval(None, None, f"more than half of the draws of {kind} have no vote on it"))
+            found.append(Interval(None, None, gettext(NO_INTERVAL[kind].no_votes)))
         else:
             found.append(_interval_of(strengths[defined, one], places[defined, one], tail, kind))
     return found
@@ -165,7 +194,7 @@ def intervals(ballots: Ballots, clusters: Ints, kind: str, *, draws: int = DRAWS
 def _interval_of(strengths: Floats, places: Ints, tail: float, kind: str) -> Interval:
     """Build the interval. tail: share of draws beyond each end."""
     if np.ptp(strengths) < SAME:
-        return Interval(None, None, f"every draw of {kind} gives the same strength")
+        return Interval(None, None, gettext(NO_INTERVAL[kind].same))
     low, high = np.quantile(strengths, (tail, 1 - tail))
     best = np.quantile(places, tail, method="lower")
     worst = np.quantile(places, 1 - tail, method="higher")
@@ -200,17 +229,28 @@ def limitations(restorers: Sequence[str], wins: Floats) -> list[str]:
     if len(named) > 1:
         groups = "; ".join(", ".join(group) for group in named)
         return [
-            f"No vote connects these groups: {groups}. Strengths are comparable only within a group. To compare "
-            "groups, have pairs across them judged."
+            gettext(
+                "No vote connects these groups: %(groups)s. Strengths are comparable only within a group. To compare "
+                "groups, have pairs across them judged."
+            )
+            % {"groups": groups}
         ]
     chain = [[restorers[one] for one in group] for group in undisputed_groups(wins)]
     if len(chain) > 1:
-        order = " over ".join(" and ".join(group) for group in chain)
+        equals = [_join(gettext("%(one)s and %(other)s"), group) for group in chain]
+        order = _join(gettext("%(one)s over %(other)s"), equals)
         return [
-            f"No vote contradicts the order {order}. The distances between them are finite only because of the prior, "
-            f"which adds {PRIOR} wins in both directions to every restorer pair."
+            gettext(
+                "No vote contradicts the order %(order)s. The distances between them are finite only because of the "
+                "prior, which adds %(prior)s wins in both directions to every restorer pair."
+            )
+            % {"order": order, "prior": PRIOR}
         ]
     return []
+
+
+def _join(pattern: str, names: Sequence[str]) -> str:
+    return reduce(lambda one, other: pattern % {"one": one, "other": other}, names)
 
 
 @dataclass(frozen=True)
@@ -229,10 +269,12 @@ def rank_correlation(one: Floats, other: Floats) -> RankCorrelation:
     first, second = (_levels(strengths[both]) for strengths in (one, other))
     count = len(first)
     if count < 2:
-        return RankCorrelation(None, None, count, "fewer than two restorers in common")
+        return RankCorrelation(None, None, count, gettext("fewer than two restorers in common"))
     if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return RankCorrelation(None, None, count, "all restorers are tied in one of the rankings")
-    why = "" if count >= FEW_RESTORERS else f"only {count} restorers: a high correlation is likely by chance"
+        return RankCorrelation(None, None, count, gettext("all restorers are tied in one of the rankings"))
+    why = ""
+    if count < FEW_RESTORERS:
+        why = gettext("only %(n)s restorers: a high correlation is likely by chance") % {"n": count}
     return RankCorrelation(
         float(kendalltau(first, second).statistic), float(spearmanr(first, second).statistic), count, why
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
 from annotate.statistics.answer_arrays import AT_ONCE, CANT_TELL, FIRST, Answers, Floats, Ints
@@ -24,7 +25,7 @@ DRAWS = 300
 MOST_ITERATIONS, TOLERANCE = 2000, 1e-6
 TOLERANCE_OF_DRAWS = 1e-5
 
-NOT_IDENTIFIED = "not identified: needs three annotators who all share decided pairs"
+NOT_IDENTIFIED = gettext_noop("not identified: needs three annotators who all share decided pairs")
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,13 @@ def dawid_skene(answers: Answers, *, intervals: bool = True, seed: int = 0) -> D
     for place, who in enumerate(annotators.tolist()):
         on_faces = answers.faces[decided & (annotator == place)]
         if not len(on_faces):
-            accuracy[who] = without_value("never decided between the images")
+            accuracy[who] = without_value(gettext("never decided between the images"))
         elif not identified[place]:
-            accuracy[who] = without_value(NOT_IDENTIFIED, len(on_faces))
+            accuracy[who] = without_value(gettext(NOT_IDENTIFIED), len(on_faces))
         elif drawn is None:
-            accuracy[who] = Estimate(float(weights[place, 0]), None, None, len(on_faces), "no interval was requested")
+            accuracy[who] = Estimate(
+                float(weights[place, 0]), None, None, len(on_faces), gettext("no interval was requested")
+            )
         else:
             value, distinct = float(weights[place, 0]), len(np.unique(on_faces))
             accuracy[who] = with_interval(value, drawn[place], len(on_faces), faces=distinct)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from django.utils.translation import gettext as _
 from scipy.special import expit
 
 from annotate.statistics.answer_arrays import Floats, Ints
@@ -36,12 +37,19 @@ class Triads:
     @property
     def words(self) -> str:
         if self.share is None or self.interval is None:
-            return "no three restorers have all three pairs decided"
+            return _("no three restorers have all three pairs decided")
         low, high = self.interval
-        return (
-            f"{self.intransitive:,} of {self.decided:,} triads are intransitive: {self.share:.1%} ({low:.1%} to "
-            f"{high:.1%}); {CHANCE:.0%} are expected by chance"
-        )
+        return _(
+            "%(n)s of %(total)s triads are intransitive: %(share)s (%(low)s to %(high)s); %(chance)s are expected by "
+            "chance"
+        ) % {
+            "n": f"{self.intransitive:,}",
+            "total": f"{self.decided:,}",
+            "share": f"{self.share:.1%}",
+            "low": f"{low:.1%}",
+            "high": f"{high:.1%}",
+            "chance": f"{CHANCE:.0%}",
+        }
 
 
 def triads(ballots: Ballots, *clusters: Ints) -> Triads:
@@ -78,11 +86,10 @@ class Dropped:
         return replace(self, votes=self.votes - votes)
 
     def __str__(self) -> str:
-        return f"{self.votes} {'for neither of' if self.tied else 'for'} {self._restorer_pair}"
-
-    @property
-    def _restorer_pair(self) -> str:
-        return f"{self.winner} and {self.loser}" if self.tied else f"{self.winner} over {self.loser}"
+        names = {"n": self.votes, "winner": self.winner, "loser": self.loser}
+        if self.tied:
+            return _("%(n)s for neither of %(winner)s and %(loser)s") % names
+        return _("%(n)s for %(winner)s over %(loser)s") % names
 
 
 @dataclass(frozen=True)
@@ -109,17 +116,25 @@ class Sensitivity:
     @property
     def words(self) -> str:
         if self.dropped is None:
-            return f"Dropping up to {MOST_DROPPED:.0%} of the votes does not swap {self.upper} and {self.lower}."
+            return _("Dropping up to %(share)s of the votes does not swap %(upper)s and %(lower)s.") % {
+                "share": f"{MOST_DROPPED:.0%}",
+                "upper": self.upper,
+                "lower": self.lower,
+            }
         if not self.dropped:
-            return f"Tied: {self.upper} and {self.lower}."
-        share = f"{self.share:.1%}" if (self.share or 0) >= 0.001 else "less than 0.1%"
+            return _("Tied: %(upper)s and %(lower)s.") % {"upper": self.upper, "lower": self.lower}
+        share = f"{self.share:.1%}" if (self.share or 0) >= 0.001 else _("less than %(share)s") % {"share": "0.1%"}
         named = ", ".join(map(str, self.dropped[:MOST_NAMED]))
         if others := sum(drop.votes for drop in self.dropped[MOST_NAMED:]):
-            named += f", {others} more on other restorer pairs"
-        return (
-            f"Without {self.votes:,} of the {self.of:,} votes ({share}) {self.upper} and {self.lower} swap places: "
-            f"{named}."
-        )
+            named = _("%(named)s, %(n)s more on other restorer pairs") % {"named": named, "n": others}
+        return _("Without %(n)s of the %(total)s votes (%(share)s) %(upper)s and %(lower)s swap places: %(named)s.") % {
+            "n": f"{self.votes:,}",
+            "total": f"{self.of:,}",
+            "share": share,
+            "upper": self.upper,
+            "lower": self.lower,
+            "named": named,
+        }
 
 
 def sensitivities(ballots: Ballots) -> list[Sensitivity]:

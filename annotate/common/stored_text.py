@@ -1,0 +1,134 @@
+"""Translation of words and sentences that are stored in English.
+
+Commands and trainings write them to the database and to run folders, in one language for all readers.
+"""
+
+import re
+from functools import lru_cache
+
+from django.utils.translation import gettext, gettext_noop
+
+REMEDY = "remedy"  # a placeholder for a sentence that is itself translated
+
+WORDS = (
+    # splits
+    gettext_noop("train"),
+    gettext_noop("gold"),
+    gettext_noop("test"),
+    # rules
+    gettext_noop("realism"),
+    gettext_noop("detail"),
+    gettext_noop("text"),
+    # kinds of pairs
+    gettext_noop("contested"),
+    gettext_noop("anchored"),
+    # origins of labels
+    gettext_noop("ground truth"),
+    gettext_noop("human"),
+    gettext_noop("simulated"),
+    # states of a run
+    gettext_noop("running"),
+    gettext_noop("done"),
+    gettext_noop("failed"),
+    gettext_noop("stopped"),
+    gettext_noop("interrupted"),
+    gettext_noop("waiting"),
+    # verdicts
+    gettext_noop("better"),
+    gettext_noop("worse"),
+    gettext_noop("unclear"),
+)
+
+TITLES = (
+    gettext_noop("Input"),
+    gettext_noop("Original"),
+    gettext_noop("Chance"),
+    gettext_noop("Constant order of restorers"),
+    gettext_noop("SVM on metrics"),
+    gettext_noop("SVM on metrics (version %(version)s)"),
+    gettext_noop("MLP on metrics (3-layer)"),
+    gettext_noop("MLP on metrics (4-layer)"),
+    gettext_noop("Gradient-boosted tree on metrics"),
+    gettext_noop("Backbone %(backbone)s of %(run)s, untuned"),
+    gettext_noop("Backbone %(backbone)s, untuned"),
+    gettext_noop("FRM, image and text"),
+    gettext_noop("FRM, image and null text"),
+    gettext_noop("FRM, %(share)s of the human labels"),
+    gettext_noop("FRM, %(share)s of the human labels: the untuned backbone"),
+    gettext_noop("FaceReward (%(run)s, trained with)"),
+    gettext_noop("FaceReward (%(run)s, held out)"),
+    gettext_noop("SFace angle (degrees)"),
+    gettext_noop("Deg. (ArcFace, degrees)"),
+    gettext_noop("landmark distance (68 points, px)"),
+    gettext_noop("LMD (98 points, px)"),
+    gettext_noop("CLIP Score (image to image, ViT-B/32)"),
+)
+
+SENTENCES = (
+    # why a scorer has no answers
+    gettext_noop("%(n)s of %(total)s pairs have no %(metric)s. %(remedy)s"),
+    gettext_noop("%(n)s of %(total)s pairs lack a metric: run %(command)s."),
+    gettext_noop("No version has been fitted: run manage.py fit_predictor."),
+    gettext_noop("No training pair has been judged."),
+    gettext_noop("It was trained on face %(face)s, which is in this gold set: train it again without that face."),
+    gettext_noop("Run manage.py score --metrics %(name)s."),
+    # notes on a scorer or a method
+    gettext_noop("it is trained on contested pairs only, so it extrapolates on pairs with the photograph"),
+    gettext_noop("it is measured against the photograph, so it is always right on pairs with the photograph"),
+    gettext_noop("trained on contested pairs only, so it extrapolates here"),
+    gettext_noop("the run itself"),
+    gettext_noop("the paper's own figure for 0%% equals that row's MUSIQ and is not a multiple of 1/360"),
+    # notes on a metric of an evaluation
+    gettext_noop("trained on labels by SIMULATED annotators"),
+    gettext_noop("scored without captions, as in its training"),
+    gettext_noop("for non-commercial use only"),
+    gettext_noop("no value for any face"),
+    gettext_noop("%(n)s of %(total)s faces left out: a row has no value for them"),
+    # places in the paper
+    gettext_noop("Table %(n)s"),
+    gettext_noop("Table %(n)s; App. G.2 says %(share)s"),
+    # alarms of a tuning
+    gettext_noop(
+        "Reward hacking? The training reward rose by %(rise)s, but the held-out judge's score falls (%(change)s, "
+        "95%% %(low)s to %(high)s)."
+    ),
+    gettext_noop(
+        "Reward hacking? The training reward rose by %(rise)s, but NIQE, which no reward has seen, gets worse "
+        "(%(change)s, 95%% %(low)s to %(high)s)."
+    ),
+    gettext_noop(
+        "Reward hacking? The training reward rose by %(rise)s, but the faces move away from the persons (SFace angle) "
+        "(%(change)s, 95%% %(low)s to %(high)s)."
+    ),
+    # how a run ended
+    gettext_noop("Interrupted. Run the same command to resume."),
+    gettext_noop("Interrupted. Run the same command to resume from step %(step)s."),
+)
+
+
+def translated(stored: str) -> str:
+    """Return the text in the reader's language, or as it is if it is not one of the known texts."""
+    for pattern, message in _patterns():
+        if found := pattern.fullmatch(stored):
+            values = {name: translated(text) if name == REMEDY else text for name, text in found.groupdict().items()}
+            return gettext(message) % values
+    return stored
+
+
+def translated_notes(stored: str) -> str:
+    """Translate notes that were joined by semicolons."""
+    return "; ".join(map(translated, stored.split("; ")))
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Return each known text as a pattern, the longest first, so that a placeholder does not swallow what follows."""
+    known = sorted((*WORDS, *TITLES, *SENTENCES), key=len, reverse=True)
+    return [(_pattern(message), message) for message in known]
+
+
+def _pattern(message: str) -> re.Pattern[str]:
+    parts = re.split(r"%\((\w+)\)s", message)
+    literals = [re.escape(part.replace("%%", "%")) for part in parts[::2]]
+    groups = [f"(?P<{name}>.+?)" for name in parts[1::2]]
+    return re.compile("".join(part for pair in zip(literals, [*groups, ""], strict=True) for part in pair), re.DOTALL)
