@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from django.utils.translation import gettext, gettext_noop
 
-REMEDY = "remedy"  # a placeholder for a sentence that is itself translated
+TRANSLATED = {"remedy", "where"}  # placeholders for texts that are themselves translated
 
 WORDS = (
     # splits
@@ -100,6 +100,20 @@ SENTENCES = (
         "Reward hacking? The training reward rose by %(rise)s, but the faces move away from the persons (SFace angle) "
         "(%(change)s, 95%% %(low)s to %(high)s)."
     ),
+    # what is wrong with a file
+    gettext_noop("%(where)s is missing"),
+    gettext_noop("%(where)s cannot be read: %(why)s"),
+    gettext_noop("%(where)s is not valid JSON, or is truncated"),
+    gettext_noop("%(where)s is not a finite number"),
+    gettext_noop("%(where)s is not a count"),
+    gettext_noop("%(where)s is not a string"),
+    gettext_noop("%(where)s is neither true nor false"),
+    gettext_noop("%(where)s is not a list"),
+    gettext_noop("%(where)s is not an object"),
+    gettext_noop("%(where)s is not a time"),
+    gettext_noop("%(where)s has an unknown value: %(value)s"),
+    gettext_noop("%(where)s has neither a loss nor an evaluation"),
+    gettext_noop("line %(n)s"),
     # how a run ended
     gettext_noop("Interrupted. Run the same command to resume."),
     gettext_noop("Interrupted. Run the same command to resume from step %(step)s."),
@@ -110,7 +124,9 @@ def translated(stored: str) -> str:
     """Return the text in the reader's language, or as it is if it is not one of the known texts."""
     for pattern, message in _patterns():
         if found := pattern.fullmatch(stored):
-            values = {name: translated(text) if name == REMEDY else text for name, text in found.groupdict().items()}
+            values = {
+                name: translated(text) if name in TRANSLATED else text for name, text in found.groupdict().items()
+            }
             return gettext(message) % values
     return stored
 

@@ -125,7 +125,7 @@ def evaluation(run: RunFolder) -> FrmEvaluation | None:
     try:
         results = read_what_fits(path, FrmResults, [])
     except Unreadable as unreadable:
-        return FrmEvaluation(problem=str(unreadable), downloads=downloads)
+        return FrmEvaluation(problem=translated(str(unreadable)), downloads=downloads)
     people = results.people or People()
     return FrmEvaluation(
         created=aware(results.created),

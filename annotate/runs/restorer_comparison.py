@@ -140,7 +140,8 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
     try:
         results = read_what_fits(path, ComparisonResults, problems)
     except Unreadable as unreadable:
-        return RestorerComparison(problem=str(unreadable), downloads=downloads_of(run))
+        return RestorerComparison(problem=translated(str(unreadable)), downloads=downloads_of(run))
+    problems = list(map(translated, problems))
     is_simulated, base = results.simulated is True, results.base or ""
     if results.simulated is None:
         problems.append(gettext("“simulated” is missing: whether the labels were simulated is unknown"))

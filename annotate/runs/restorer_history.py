@@ -249,7 +249,7 @@ def history(run: RunFolder) -> RestorerHistory:
     gold: dict[int, GoldAgreement] = {}
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
-        where, found = gettext("line %(n)s") % {"n": number}, list[str]()
+        where, found = f"line {number}", list[str]()
         # Points of a base are points of a tuning without terms and reward.
         point = run_schema.decode_point(line, "refl", where, found) if line.strip() else None
         if point is None and number == len(lines):
@@ -261,10 +261,10 @@ def history(run: RunFolder) -> RestorerHistory:
             evaluations[point.step, evaluated.strength] = evaluated
         elif isinstance(point, ReflPoint):
             if point.loss is None and point.reward is None and not found:
-                found.append(gettext("%(line)s has neither a loss nor an evaluation") % {"line": where})
+                found.append(f"{where} has neither a loss nor an evaluation")
             else:
                 training[point.step] = point
-        problems += found
+        problems += map(translated, found)
     rows = [point for _, point in sorted(training.items())]
     values, gradients = defaultdict[str, list[Point]](list), defaultdict[str, list[Point]](list)
     for point in rows:

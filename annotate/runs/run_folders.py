@@ -165,7 +165,7 @@ def _read_run(folder: Path) -> RunFolder:
         return _described(folder, config, run_schema.read_status(folder) if has_status else Status(state="waiting"))
     except Unreadable as unreadable:
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-        return RunFolder(name=folder.name, folder=folder, created=changed, problem=str(unreadable))
+        return RunFolder(name=folder.name, folder=folder, created=changed, problem=translated(str(unreadable)))
 
 
 def _described(folder: Path, config: Description, status: Status) -> RunFolder:
@@ -282,7 +282,7 @@ def history(run: RunFolder) -> FrmHistory:
         if not line.strip():
             continue
         problems: list[str] = []
-        point = run_schema.decode_point(line, "frm", gettext("line %(n)s") % {"n": number}, problems)
+        point = run_schema.decode_point(line, "frm", f"line {number}", problems)
         unreadable += bool(problems) and number < len(lines)
         if isinstance(point, GoldPoint):
             gold[point.step] = gold_of(point)

@@ -1,15 +1,21 @@
-"""The German translation of the annotators' pages."""
-
-import re
+"""The German translation of the pages."""
 
 import polib
 import pytest
 
+from annotate.common import stored_text
+from refl.held_out_monitor import GUARDS, alarms
+from rewardlab.evaluation import baselines
+from tests.support import messages
 from tests.support.factories import make_campaign, make_user
+from tests.support.messages import Message
 from tests.support.servers import ROOT
 
 CATALOGUE = ROOT / "locale" / "de" / "LC_MESSAGES" / "django.po"
-SIMPLE = re.compile(r"""{%\s*translate\s+(?:"([^"]+)"|'([^']+)')""")
+
+
+def entries(catalogue) -> dict[tuple[str | None, str], tuple[str, dict[int, str]]]:
+    return {(entry.msgctxt, entry.msgid): (entry.msgstr, entry.msgstr_plural) for entry in catalogue}
 
 
 def test_catalogue_is_complete_and_compiled():
@@ -17,20 +23,25 @@ def test_catalogue_is_complete_and_compiled():
     assert source.untranslated_entries() == []
     assert source.fuzzy_entries() == []
     compiled = polib.mofile(str(CATALOGUE.with_suffix(".mo")))
-    assert {entry.msgid: entry.msgstr for entry in compiled} == {
-        entry.msgid: entry.msgstr for entry in source if not entry.obsolete
-    }
+    assert entries(compiled) == entries(entry for entry in source if not entry.obsolete)
 
 
-def test_catalogue_contains_all_template_strings():
-    known = {entry.msgid for entry in polib.pofile(str(CATALOGUE))}
-    used = {
-        (double or single, page.name)
-        for page in (ROOT / "templates").rglob("*.html")
-        for double, single in SIMPLE.findall(page.read_text())
-    }
-    assert len(used) > 100
-    assert [phrase for phrase in sorted(used) if phrase[0] not in known] == []
+def missing(used: list[tuple[str, Message]]) -> list[tuple[str, Message]]:
+    known = {Message(entry.msgid, entry.msgid_plural, entry.msgctxt) for entry in polib.pofile(str(CATALOGUE))}
+    singular = {message._replace(plural="") for message in known}  # a plural message also serves without its plural
+    return [(place, message) for place, message in used if message not in known | singular]
+
+
+def test_catalogue_contains_all_messages_of_templates():
+    used = list(messages.of_templates())
+    assert len({message for _, message in used}) > 300
+    assert missing(used) == []
+
+
+def test_catalogue_contains_all_messages_of_python():
+    used = list(messages.of_python())
+    assert len({message for _, message in used}) > 300
+    assert missing(used) == []
 
 
 @pytest.mark.django_db
