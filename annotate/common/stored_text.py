@@ -113,6 +113,9 @@ SENTENCES = (
     gettext_noop("%(where)s is not a time"),
     gettext_noop("%(where)s has an unknown value: %(value)s"),
     gettext_noop("%(where)s has neither a loss nor an evaluation"),
+    gettext_noop(
+        "%(where)s has version %(found)s, but this program reads version %(known)s: update the program to read this run"
+    ),
     gettext_noop("line %(n)s"),
     # how a run ended
     gettext_noop("Interrupted. Run the same command to resume."),

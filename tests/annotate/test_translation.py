@@ -3,9 +3,6 @@
 import polib
 import pytest
 
-from annotate.common import stored_text
-from refl.held_out_monitor import GUARDS, alarms
-from rewardlab.evaluation import baselines
 from tests.support import messages
 from tests.support.factories import make_campaign, make_user
 from tests.support.messages import Message
