@@ -2,7 +2,16 @@
 
 import polib
 import pytest
+from django.utils import translation
 
+from annotate.agreement import ask_scorers
+from annotate.common import stored_text
+from annotate.runs.run_folders import ORIGINS
+from refl.held_out_monitor import alarms
+from rewardlab import paper
+from rewardlab.evaluation import baselines
+from rewardlab.metrics.registry import METRICS
+from rewardlab.training.checked_json import MEANINGS
 from tests.support import messages
 from tests.support.factories import make_campaign, make_user
 from tests.support.messages import Message
@@ -39,6 +48,35 @@ def test_catalogue_contains_all_messages_of_python():
     used = list(messages.of_python())
     assert len({message for _, message in used}) > 300
     assert missing(used) == []
+
+
+def stored_texts() -> list[str]:
+    """Texts as commands and trainings store them."""
+    fallen = {name: {"mean": -0.06, "low": -0.1, "high": -0.02} for name in ("judge",)}
+    risen = {name: {"mean": 0.5, "low": 0.1, "high": 0.9} for name in ("reward", "niqe", "sface")}
+    unknown = baselines.constant_order([], [])
+    return [
+        *alarms(fallen | risen),
+        *(f"status.json: “state” {meaning}" for meaning in MEANINGS.values()),
+        *(ask_scorers.EXTRAPOLATES, ask_scorers.SEES_ORIGINAL, unknown.title, unknown.note),
+        *(METRICS[name].title for name in ("sface", "arcface", "landmarks68", "landmarks98", "clipscore")),
+        *(paper.AGREEMENT["frm"][1], paper.AGREEMENT["human-0"][1], paper.AGREEMENT_NOTE),
+        *(ORIGINS[origin] for origin in ("ground_truth", "human", "simulated")),
+        *("FRM, 50% of the human labels", "FRM, 0% of the human labels: the untuned backbone"),
+        "line 3, terms, dwt: “value” is not a finite number",
+    ]
+
+
+def test_stored_texts_are_translated():
+    texts = stored_texts()
+    assert [stored_text.translated(text) for text in texts] == texts  # in English
+    with translation.override("de"):
+        assert [text for text in texts if stored_text.translated(text) == text] == []
+        assert stored_text.translated(texts[-1]) == "Zeile 3, terms, dwt: “value” ist keine endliche Zahl"
+        assert stored_text.translated("A note of a lead.") == "A note of a lead."
+        assert stored_text.translated_notes("the run itself; odd") == "der Lauf selbst; odd"
+        lacking = "2 of 9 pairs have no SSIM. Run manage.py score --metrics ssim."
+        assert stored_text.translated(lacking).endswith("kein SSIM. Führen Sie manage.py score --metrics ssim aus.")
 
 
 @pytest.mark.django_db
