@@ -1,5 +1,6 @@
 """The German translation of the pages."""
 
+import numpy as np
 import polib
 import pytest
 from django.utils import translation
@@ -7,11 +8,17 @@ from django.utils import translation
 from annotate.agreement import ask_scorers
 from annotate.common import stored_text
 from annotate.runs.run_folders import ORIGINS
+from annotate.statistics import bradley_terry
+from annotate.statistics.agreement_coefficients import krippendorff_alpha
+from annotate.statistics.answer_arrays import Answers
+from annotate.statistics.dawid_skene import dawid_skene
+from annotate.statistics.ranking_robustness import Dropped, Sensitivity, Triads
 from refl.held_out_monitor import alarms
 from rewardlab import paper
 from rewardlab.evaluation import baselines
 from rewardlab.metrics.registry import METRICS
 from rewardlab.training.checked_json import MEANINGS
+from tests.annotate.test_ranking_statistics import make_ballots
 from tests.support import messages
 from tests.support.factories import make_campaign, make_user
 from tests.support.messages import Message
@@ -77,6 +84,67 @@ def test_stored_texts_are_translated():
         assert stored_text.translated_notes("the run itself; odd") == "der Lauf selbst; odd"
         lacking = "2 of 9 pairs have no SSIM. Run manage.py score --metrics ssim."
         assert stored_text.translated(lacking).endswith("kein SSIM. Führen Sie manage.py score --metrics ssim aus.")
+
+
+def in_both_languages(sentences) -> tuple[list[str], list[str]]:
+    english = sentences()
+    with translation.override("de"):
+        return english, sentences()
+
+
+def test_sentences_on_ranking_translated():
+    cases = (
+        [(0, 1, 1), (3, 2, 1)],  # two groups
+        [(0, 1, 1), (0, 2, 1), (1, 2, 0.5), (3, 0, 1)],  # an undisputed order
+    )
+    casts = [make_ballots(votes, 4) for votes in cases]
+    strengths = np.array([1.0, 0.0, np.nan, np.nan]), np.array([0.0, 0.0, 1.0, np.nan]), np.array([1.0, 2.0, 3.0, 4.0])
+
+    def sentences() -> list[str]:
+        lone = make_ballots([(0, 1, 1, face) for face in range(9)], 3)
+        rare = make_ballots([*((0, 1, face % 2, face) for face in range(30)), (2, 0, 1, 30)], 3)
+        intervals = [
+            found
+            for kind in bradley_terry.NO_INTERVAL
+            for cast in (lone, rare)
+            for found in bradley_terry.intervals(cast, cast.faces, kind, draws=50)
+        ]
+        few = [bradley_terry.intervals(casts[0], casts[0].annotators, kind)[0] for kind in bradley_terry.NO_INTERVAL]
+        dropped = [Dropped("a", "b", 9 - number, tied=number == 0) for number in range(5)]
+        return [
+            *(sentence for cast in casts for sentence in bradley_terry.limitations(cast.restorers, cast.wins())),
+            *dict.fromkeys(interval.why for interval in (*intervals, *few) if interval.why),
+            *(bradley_terry.rank_correlation(strengths[0], other).why for other in strengths),
+            bradley_terry.Interval((0.1, 0.2), (1, 1)).words,
+            *(Sensitivity("a", "b", votes, 9999).words for votes in (None, [], dropped, dropped[:1])),
+            Triads().words,
+            Triads(1, 9).words,
+        ]
+
+    english, german = in_both_languages(sentences)
+    assert len(english) == len(german) == 18
+    assert not set(english) & set(german)
+
+
+def test_sentences_on_undefined_agreement_translated():
+    def rows(*answers: tuple[int, int, int, int]) -> Answers:
+        return Answers(*(np.array(column, np.int64) for column in zip(*answers, strict=True)))
+
+    cases = (
+        rows((0, 0, 0, 0)),  # one annotator
+        rows((0, 0, 0, 0), (1, 1, 1, 0)),  # no pair with two
+        rows((0, 0, 0, 0), (0, 0, 1, 0)),  # all the same, two annotators
+        rows(*((pair, pair, who, choice) for pair in range(9) for who, choice in ((0, 2), (1, pair % 2)))),
+    )
+
+    def sentences() -> list[str]:
+        found = [krippendorff_alpha(answers).why for answers in cases]
+        found += [share.why for answers in cases for share in dawid_skene(answers).accuracy.values()]
+        return list(dict.fromkeys(why for why in found if why))
+
+    english, german = in_both_languages(sentences)
+    assert len(english) == len(german) >= 5
+    assert not set(english) & set(german)
 
 
 @pytest.mark.django_db
