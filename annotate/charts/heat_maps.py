@@ -45,7 +45,7 @@ def symmetric(title: str, labels: Sequence[str], values: dict[tuple[str, str], t
         cells = []
         for other in labels:
             words, value = values.get((one, other)) or values.get((other, one)) or ("", None)
-            title = gettext("%(one)s and %(other)s") % {"one": one, "other": other}
-            cells.append(Cell(words, None if value is None else shade(value, 0, 1), title))
+            both = gettext("%(one)s and %(other)s") % {"one": one, "other": other}
+            cells.append(Cell(words, None if value is None else shade(value, 0, 1), both))
         rows.append((one, cells))
     return HeatMap(title, "", list(labels), rows)
