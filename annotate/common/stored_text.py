@@ -89,16 +89,16 @@ SENTENCES = (
     gettext_noop("Table %(n)s; App. G.2 says %(share)s"),
     # alarms of a tuning
     gettext_noop(
-        "Reward hacking? The training reward rose by %(rise)s, but the held-out judge's score falls (%(change)s, "
-        "95%% %(low)s to %(high)s)."
-    ),
-    gettext_noop(
-        "Reward hacking? The training reward rose by %(rise)s, but NIQE, which no reward has seen, gets worse "
+        "Possible reward hacking: the training reward rose by %(rise)s, but the score of the held-out judge fell "
         "(%(change)s, 95%% %(low)s to %(high)s)."
     ),
     gettext_noop(
-        "Reward hacking? The training reward rose by %(rise)s, but the faces move away from the persons (SFace angle) "
-        "(%(change)s, 95%% %(low)s to %(high)s)."
+        "Possible reward hacking: the training reward rose by %(rise)s, but NIQE, which is not a training objective, "
+        "got worse (%(change)s, 95%% %(low)s to %(high)s)."
+    ),
+    gettext_noop(
+        "Possible reward hacking: the training reward rose by %(rise)s, but the faces lost identity (larger SFace "
+        "angle) (%(change)s, 95%% %(low)s to %(high)s)."
     ),
     # what is wrong with a file
     gettext_noop("%(where)s is missing"),

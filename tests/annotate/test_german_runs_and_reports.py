@@ -146,7 +146,14 @@ def test_unreadable_run_german(lead, run_root):
 
 TUNING_DATA = {"refl-1", "base-1", "frm-1", "frm-2", "many", "odd", "lambda_lpips", "base_run", "copied"}
 TUNING_DATA |= {"judge", ALARM.rstrip(".")}
-HACKING = "Reward hacking? The training reward rose by 0.412, but {} (-0.061, 95% -0.100 to -0.020)."
+HACKING = held_out_monitor.alarms(
+    {
+        "reward": {"mean": 0.412, "low": 0.1, "high": 0.9},
+        "judge": {"mean": -0.061, "low": -0.1, "high": -0.02},
+        "niqe": {"mean": 0.3, "low": 0.1, "high": 0.5},
+        "sface": {"mean": 2.5, "low": 1.5, "high": 3.5},
+    }
+)
 
 
 def test_tuning_german(lead, run_root):
@@ -154,7 +161,7 @@ def test_tuning_german(lead, run_root):
     config = json.loads((folder / "config.json").read_text())
     config["start"] = {"base_run": "base-1", "frm": "frm-1", "judge": "/copied/frm-2"}
     (folder / "config.json").write_text(json.dumps(config))
-    last = held_out(2000, alarms=[HACKING.format(words) for words in held_out_monitor.GUARDS.values()])
+    last = held_out(2000, alarms=HACKING)
     last["against_start"]["reward"] = {"mean": 1.25, "low": 1.1, "high": 1.4}
     last["against_start"]["niqe"] = {"mean": 0.1, "low": -0.1, "high": 0.3}
     last["held_out"]["judge"] = 0.31
@@ -165,7 +172,7 @@ def test_tuning_german(lead, run_root):
     for address in ("/runs/refl-1/", "/runs/refl-1/live", "/runs/refl-1/faces", "/runs/refl-1/faces?step=500"):
         assert same_in_german(lead, address, TUNING_DATA) == []
     page = in_german(lead, "/runs/refl-1/")
-    assert "aber NIQE, das in keine Belohnung eingeht, wird schlechter (-0.061, 95 % -0.100 bis -0.020)." in page
+    assert "aber NIQE, das kein Trainingsziel ist, wurde schlechter (+0.300, 95 % +0.100 bis +0.500)." in page
     assert "Alarm bei 2 von 4 Auswertungen" in page
     assert "<dt>Feinabstimmung von</dt>" in page
 
@@ -275,8 +282,8 @@ def test_agreement_on_gold_set_german(gold_set, lead, run_root):
     assert same_in_german(lead, "/campaigns/gold/agreement", PEOPLE | {"one", "FRM two"}) == []
     page = in_german(lead, "/campaigns/gold/agreement")
     for words in ("SVM auf Metriken (Version 7)", "Paare: zwei Annotierende stimmen in 60.0% überein", "Echtheit",
-                  "extrapoliert also bei Paaren mit dem Foto", "<caption>Cohens Kappa von je zwei Annotierenden</caption>",
-                   "wurde mit Gesicht 3 trainiert", "nicht trainiert",
+                  "extrapoliert also bei Paaren mit dem Foto", "wurde mit Gesicht 3 trainiert", "nicht trainiert",
+                  "<caption>Cohens Kappa von je zwei Annotierenden</caption>",
                   "FRM one zieht das erste Bild mit Wahrscheinlichkeit", "haben kein SSIM. Führen Sie"):  # fmt: skip
         assert words in page
     with translation.override("de"):
