@@ -60,22 +60,7 @@ def test_demo_from_commands_to_snapshot_and_model(tmp_path, monkeypatch, setting
     run("snapshot", str(tmp_path / "out"), "--with-images")
     run("snapshot", str(tmp_path / "again"))
     assert Snapshot.objects.count() == 1  # unchanged data
-    header, rows = manifest.read(tmp_path / "out" / "manifest.jsonl")
-    assert header["rows"] == len(rows) == Preference.objects.count()
-    for row in rows:
-        assert (tmp_path / "out" / "images" / row.first).is_file()
-        assert (row.first_source == "hq", row.second_source == "hq") == (
-            (row.p_first == 1.0, row.p_first == 0.0) if row.origin == "ground_truth" else (False, False)
-        )
-        first, second, neither = row.votes
-        assert sum(row.votes) == (simulated.overlap if row.origin == "simulated" else 0)
-        if row.origin == "simulated":
-            assert row.p_first == (first + 0.5 * neither) / (first + second + neither)
-        assert {"ssim", "psnr", "lpips", "niqe"} <= set(row.scores)
-        assert (row.scores["ssim"][0] == 1.0) == (row.first_source == "hq")
-    listed = dataset.read(tmp_path / "out" / "faces.jsonl")[1]
-    assert len(listed) == Face.objects.count()
-    assert all((tmp_path / "out" / "images" / image).is_file() for face in listed for image in (face.hq, face.lq))
+    assert_complete_snapshot(tmp_path / "out", overlap=simulated.overlap)
     with pytest.raises(CommandError, match="is another snapshot"):
         run("snapshot", str(tmp_path / "out"), "--origin", "simulated")
     with pytest.raises(CommandError, match="No preference has"):
@@ -96,6 +81,25 @@ def test_demo_from_commands_to_snapshot_and_model(tmp_path, monkeypatch, setting
         run(*train_frm, "--seed", "1")
     client.force_login(User.objects.get(username="admin"))
     assert header["sha256"][:12] in client.get("/runs/first/").content.decode()
+
+
+def assert_complete_snapshot(folder, *, overlap):
+    header, rows = manifest.read(folder / "manifest.jsonl")
+    assert header["rows"] == len(rows) == Preference.objects.count()
+    for row in rows:
+        assert (folder / "images" / row.first).is_file()
+        assert (row.first_source == "hq", row.second_source == "hq") == (
+            (row.p_first == 1.0, row.p_first == 0.0) if row.origin == "ground_truth" else (False, False)
+        )
+        first, second, neither = row.votes
+        assert sum(row.votes) == (overlap if row.origin == "simulated" else 0)
+        if row.origin == "simulated":
+            assert row.p_first == (first + 0.5 * neither) / (first + second + neither)
+        assert {"ssim", "psnr", "lpips", "niqe"} <= set(row.scores)
+        assert (row.scores["ssim"][0] == 1.0) == (row.first_source == "hq")
+    listed = dataset.read(folder / "faces.jsonl")[1]
+    assert len(listed) == Face.objects.count()
+    assert all((folder / "images" / image).is_file() for face in listed for image in (face.hq, face.lq))
 
 
 def test_simulate_annotators_without_pairs_fails():

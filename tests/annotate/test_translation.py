@@ -155,6 +155,7 @@ def test_pages_and_refusals_follow_chosen_language(client):
     german = {"Accept-Language": "de-DE,de;q=0.9"}
     page = client.get(f"/campaigns/{campaign.slug}/judge", headers=german).content.decode()
     assert '<html lang="de">' in page
+    assert 'lang="en">English</button>' in page
     assert "Links ist besser: Echtheit" in page
     refused = client.post(f"/campaigns/{campaign.slug}/undo", headers=german).content.decode()
     assert "Es gibt keine Antwort von Ihnen zum Zurücknehmen." in refused

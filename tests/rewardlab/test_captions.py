@@ -72,18 +72,7 @@ def tiny_llava(tmp_path_factory):
         PreTrainedTokenizerFast,
     )
 
-    words = [
-        "<unk>",
-        "<s>",
-        "</s>",
-        "<pad>",
-        "<image>",
-        "USER",
-        "ASSISTANT",
-        ":",
-        "face",
-        *"abcdefghijklmnopqrst",
-    ]
+    words = ["<unk>", "<s>", "</s>", "<pad>", "<image>", "USER", "ASSISTANT", ":", "face", *"abcdefghijklmnopqrst"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 
 from rewardlab.training.run_schema import Change, HeldOutPoint, ReflPoint, Term
 from rewardlab.training.runs import Run, RunError
+from tests.support.servers import ROOT
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ def test_written_description_reads_back_equal(run):
     assert (found.kind, found.version, found.config, found.start) == ("refl", 1, {"seed": 0}, {"base": "compact"})
     assert (found.manifest.counts, found.manifest.predictor) == ({"train/svm": 2}, {"version": 5})
     assert found.code["torch"]
+
+
+def test_recorded_commit_of_untracked_code_is_unknown(tmp_path):
+    """An installation may lie in the repository of another project, whose commit says nothing about this code."""
+    site = shutil.copytree(ROOT / "rewardlab", tmp_path / "site" / "rewardlab").parent
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "other"], cwd=tmp_path, check=True)
+    code = "from rewardlab.training import runs; print(runs.__file__, runs.code_version()['commit'], sep='|')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=site, capture_output=True, text=True, check=True)
+    file, commit = result.stdout.strip().split("|")
+    assert file.startswith(str(site))
+    assert commit == "unknown (not a git checkout)"
 
 
 def test_written_points_read_back_equal(run):
