@@ -25,8 +25,9 @@ from annotate.predictor import versions
 from annotate.predictor.status import current_predictor
 from rewardlab import manifest
 from rewardlab.assets import MissingAsset
+from rewardlab.errors import ModelError
 from rewardlab.evaluation import baselines, report
-from rewardlab.manifest import PreferenceRow
+from rewardlab.manifest import ManifestError, PreferenceRow
 from rewardlab.metrics.registry import METRICS, availability
 from rewardlab.predictor import manifest_labels
 from rewardlab.reward_model import margins as reward_model_margins
@@ -83,7 +84,7 @@ def measure(gold_set: GoldSet, *, reward_models: Sequence[Run], device: str = "c
             if _has_answers(gold_set, scorer.origin):
                 yield Step(already=1)
             else:
-                answers = scorer.measure()
+                answers = scorer.answers()
                 known = {"run": run.name, "origin": scorer.origin}
                 yield _store(gold_set, gold_rows, replace(answers, provenance=answers.provenance | known))
 
@@ -198,39 +199,39 @@ class _Scorer:
     """A model of a run, opened only when it is measured. origin: identifies the model."""
 
     name: str
+    title: str
+    group: str
     origin: str
     measure: Callable[[], Answers]
+
+    def answers(self) -> Answers:
+        """Return its answers, or none with the reason if a file of the run or of its backbone cannot be used."""
+        try:
+            return self.measure()
+        except (MissingAsset, ModelError, ManifestError, OSError) as error:
+            return Answers(self.name, self.title, self.group, None, str(error))
 
 
 def _models_of(gold_rows: list[PreferenceRow], run: Run, device: str) -> list[_Scorer]:
     """Return the run's initial backbone and its trained model."""
-    described = run.description()
+    described, config = run.description(), report.run_config(run)
     start = json.dumps(described.start, sort_keys=True)
     trained = f"{run.name}, created {described.created.isoformat()}"
-    return [
-        _Scorer(f"start-{run.name}", start, lambda: _backbone(gold_rows, run, device)),
-        _Scorer(f"frm-{run.name}", trained, lambda: _reward_model(gold_rows, run, device)),
-    ]
 
+    def backbone() -> Answers:
+        opened = prepare.open_start(described.start, run, config)
+        return Answers(*of_backbone, _margins(opened, gold_rows, config, device), is_log_odds=True)
 
-def _backbone(gold_rows: list[PreferenceRow], run: Run, device: str) -> Answers:
-    config = report.run_config(run)
-    name, title = f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned"
-    try:
-        opened = prepare.open_start(run.description().start, run, config)
-    except (MissingAsset, OSError) as error:
-        return Answers(name, title, Group.START, None, str(error))
-    return Answers(name, title, Group.START, _margins(opened, gold_rows, config, device), is_log_odds=True)
+    def reward_model() -> Answers:
+        if leaked := _gold_leak(gold_rows, run):
+            return Answers(*of_model, None, leaked)
+        margins = _margins(frm.load(run.model), gold_rows, config, device)
+        snapshot = {"snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
+        return Answers(*of_model, margins, is_log_odds=True, provenance=snapshot)
 
-
-def _reward_model(gold_rows: list[PreferenceRow], run: Run, device: str) -> Answers:
-    config = report.run_config(run)
-    name, title = f"frm-{run.name}", f"FRM {run.name}"
-    if leaked := _gold_leak(gold_rows, run):
-        return Answers(name, title, Group.FRM, None, leaked)
-    margins = _margins(frm.load(run.model), gold_rows, config, device)
-    snapshot = {"snapshot": manifest.read_header(run.manifest)["sha256"], "backbone": config.backbone}
-    return Answers(name, title, Group.FRM, margins, is_log_odds=True, provenance=snapshot)
+    of_backbone = (f"start-{run.name}", f"Backbone {config.backbone} of {run.name}, untuned", Group.START)
+    of_model = (f"frm-{run.name}", f"FRM {run.name}", Group.FRM)
+    return [_Scorer(*of_backbone, start, backbone), _Scorer(*of_model, trained, reward_model)]
 
 
 def _margins(

@@ -29,7 +29,7 @@ from rewardlab import images, metrics
 from rewardlab.files import write_atomic
 from rewardlab.images import Pixels
 from rewardlab.metrics import fid
-from rewardlab.reward_model.model import WEIGHTS_FILE
+from rewardlab.reward_model.model import weights_file
 from rewardlab.training.runs import Run
 
 Values = NDArray[np.float64]
@@ -164,7 +164,7 @@ class RewardColumn(CachedColumn):
 
     def __init__(self, run: Run, *, is_null_text: bool, folder: Path, device: str) -> None:
         self.run, self.is_null_text = run, is_null_text
-        state = (run.model / WEIGHTS_FILE).stat()  # so that rewards of other weights are not reused
+        state = weights_file(run.model).stat()  # so that rewards of other weights are not reused
         version = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
         super().__init__(Cache(folder / f"frm-{run.name}-{version}.jsonl"), device)
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from refl.errors import WeightsError
 from refl.policies.codecs import UnshuffleCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, sd_schedule
@@ -66,7 +68,17 @@ def variant_of(folder: Path) -> Variant:
 
 
 def load_unet(folder: Path, part: str = "unet") -> UNet2DConditionModel:
-    return UNet2DConditionModel.from_pretrained(folder / part)
+    """Load the UNet of a saved base. Raises `WeightsError` if its folder is missing or damaged."""
+    return _load(UNet2DConditionModel, folder / part)
+
+
+def _load(network: Any, folder: Path) -> Any:
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder} has no config.json, so the base is incomplete. Copy the whole folder of its run.")
+    try:
+        return network.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{folder} cannot be read as {network.__name__}: {error}. Copy it again.") from error
 
 
 class Cleaner(nn.Module):
@@ -100,11 +112,14 @@ def assemble(parts: dict[str, Any], *, adapters: Sequence[str] = ()) -> OneStepP
 
 
 def load(folder: Path, *, seed: int = 0) -> OneStepPolicy | MultiStepPolicy:
-    """Load a saved policy. A one-step policy gets a new LoRA, which has no effect until it is trained."""
+    """Load a saved policy. A one-step policy gets a new LoRA, which has no effect until it is trained.
+
+    Raises `WeightsError` if a network is missing or damaged.
+    """
     unet = load_unet(folder)
     if variant_of(folder) == "multi-step":
         stage_1 = load_unet(folder, "stage_1")
-        controlnet = IRControlNet.from_pretrained(folder / "controlnet")
+        controlnet = _load(IRControlNet, folder / "controlnet")
         return assemble({"unet": unet, "controlnet": controlnet, "stage_1": stage_1})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

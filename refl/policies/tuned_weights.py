@@ -71,7 +71,7 @@ def load(policy: Policy, folder: Path) -> None:
             for adapter in policy.adapters:
                 _load_lora(policy, adapter, folder / adapter / LORA_FILE)
         elif isinstance(policy, MultiStepPolicy):
-            stored = IRControlNet.from_pretrained(folder / "controlnet")
+            stored = IRControlNet.from_pretrained(folder / "controlnet", local_files_only=True)
             policy.controlnet.load_state_dict(stored.state_dict())
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{folder} does not contain weights of this base: {error}") from error

@@ -173,6 +173,13 @@ def save(model: FaceRewardModel, folder: Path, *, card: str = "") -> None:
         raise
 
 
+def weights_file(folder: Path) -> Path:
+    """Return the weights file of a model folder. Raises `ModelError` if it is missing."""
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise ModelError(f"{folder} has no weights: the file {WEIGHTS_FILE} is missing. Copy the whole folder.")
+    return folder / WEIGHTS_FILE
+
+
 def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
     """Open a model folder. Raises `ModelError`, which states what is missing or wrong."""
     folder = Path(folder)
@@ -184,9 +191,7 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
         raise ModelError(
             f"{folder} is not a model folder in open_clip's format: {CONFIG_FILE} cannot be read ({error}){hint}"
         ) from error
-    weights = folder / WEIGHTS_FILE
-    if not weights.exists():
-        raise ModelError(f"{folder} has no weights: the file {WEIGHTS_FILE} is missing. Copy the whole folder.")
+    weights = weights_file(folder)
     clip = build(model_config, folder)
     try:
         fill(clip, load_file(weights), weights)

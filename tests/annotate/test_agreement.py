@@ -264,6 +264,18 @@ def test_reward_models_are_measured_unless_trained_on_gold_person(gold_set, clie
     shutil.copytree(settings.RUN_ROOT / "honest", settings.RUN_ROOT / "twin")
     call_command("agreement", "--frm", "twin", "--skip-bad", stdout=io.StringIO())
     assert set(ScorerAnswers.objects.filter(group="start").values_list("name", flat=True)) == {"start-honest"}
+    # A run that cannot be opened is skipped with its reason.
+    twin = settings.RUN_ROOT / "twin"
+    (twin / "model" / frm.WEIGHTS_FILE).write_bytes(b"damaged")
+    (tmp_path / "tiny.json").rename(tmp_path / "moved.json")
+    ScorerAnswers.objects.filter(group__in=["frm", "start"]).delete()
+    out = io.StringIO()
+    call_command("agreement", "--frm", "twin", "--skip-bad", stdout=out)
+    assert f"{twin / 'model' / frm.WEIGHTS_FILE} is damaged or truncated" in out.getvalue()
+    assert "tiny.json cannot be read" in out.getvalue()
+    (twin / "manifest.jsonl").unlink()
+    call_command("agreement", "--frm", "twin", "--skip-bad", stdout=out)
+    assert f"{twin / 'manifest.jsonl'} is not a manifest" in out.getvalue()
     with pytest.raises(CommandError, match="this run is not done"):
         (settings.RUN_ROOT / "honest" / "model").rename(tmp_path / "gone")
         call_command("agreement", "--frm", "honest", stdout=io.StringIO())

@@ -275,6 +275,10 @@ def test_invalid_options_are_refused_with_reason(place):
     }.items():
         with pytest.raises(CommandError, match=words):
             evaluate(*arguments)
+    copied = shutil.copytree(place / "runs" / "frm-1", place / "runs" / "copied")
+    (copied / "model" / frm.WEIGHTS_FILE).unlink()
+    with pytest.raises(CommandError, match=f"model has no weights: the file {frm.WEIGHTS_FILE} is missing"):
+        evaluate("lanczos", "--frm", "copied")
     Face.objects.update(caption="")
     with pytest.raises(CommandError, match=r"4 of 4 faces have no caption: run manage.py caption"):
         evaluate("lanczos", "--frm", "frm-1")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from django.core.management import CommandError, call_command
 from refl import dataset, train_base
 from refl.configs import BaseConfig
 from refl.degradation import PRESETS
+from refl.errors import WeightsError
 from refl.policies import compact
 from refl.policies.diffusion import one_step_x0
 from rewardlab.snapshot_images import DataError
@@ -155,6 +158,21 @@ def test_compact_lora_skips_full_resolution_convolutions(place):
     modules = {name.split(".lora_")[0] for name in trained}
     assert any(name.startswith("mid_block.") for name in modules)
     assert not [name for name in modules if name.startswith(("conv_in", "conv_out", "down_blocks.0.", "up_blocks.1."))]
+
+
+def test_incomplete_base_is_refused_without_network_access(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("a host was looked up"))
+    base = shutil.copytree(stage_1(place).model, tmp_path / "base")
+    weights = next((base / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=rf"{base / 'unet'} cannot be read as UNet2DConditionModel"):
+        compact.load(base)
+    weights.unlink()
+    with pytest.raises(WeightsError, match=rf"{base / 'unet'} cannot be read as UNet2DConditionModel"):
+        compact.load(base)
+    shutil.rmtree(base / "unet")
+    with pytest.raises(WeightsError, match=rf"{base / 'unet'} has no config\.json"):
+        compact.load(base)
 
 
 def test_multi_step_base_needs_a_one_step_base(place, small):
