@@ -270,7 +270,7 @@ def test_desk_on_a_dark_phone_fits_and_can_be_tapped(site, sign_in):
 def test_svm_learns_during_judging_and_desk_shows_versions(site, sign_in):
     page = sign_in("learner")
     page.wait_for_function("() => document.querySelector('#live').innerText.trim()")
-    assert "not learned yet" in page.inner_text("#live") or page.locator("[data-version]").count()
+    assert "not been fitted yet" in page.inner_text("#live") or page.locator("[data-version]").count()
     for _ in range(16):
         press_and_wait(page, "a")
     page.wait_for_selector("#live [data-version]", timeout=60_000)
