@@ -61,14 +61,14 @@ class Monitor:
         self.save_pictures(self.batch.lq, "lq")
         self.save_pictures(self.batch.hq, "hq")
 
-    def restore(self, policy: Policy, tell: Callable[[], None] = lambda: None) -> Tensor:
-        """Return the restored faces, (B, 3, S, S) in [0, 1], on the CPU. tell: called after each batch."""
+    def restore(self, policy: Policy, on_batch: Callable[[], None] = lambda: None) -> Tensor:
+        """Return the restored faces, (B, 3, S, S) in [0, 1], on the CPU. on_batch: called after each batch."""
         parts = []
         for first in range(0, len(self.batch.faces), BATCH_SIZE):
             where = slice(first, first + BATCH_SIZE)
             lq = self.batch.lq[where].to(policy.device)
             parts.append(policy.restore(lq, self.prompts[where], self.batch.seeds[where]).float().cpu())
-            tell()
+            on_batch()
         return torch.cat(parts)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from refl.policies import compact
 from refl.policies.diffusion import OneStepPolicy
 from refl.policies.noise import Noise
 from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, Tell, holding
+from rewardlab.training.loop import Loop, OnProgress, holding
 from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from rewardlab.training.runs import Run, RunError, finished
 
@@ -45,13 +45,15 @@ def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None =
     run.create(kind="base", config=config, start=start, faces=header, images=images.resolve())
 
 
-def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
+def train(
+    run: Run, *, images: Path, device: str | None = None, on_progress: OnProgress = lambda progress: None
+) -> None:
     """Train a prepared run to its end; resume from its checkpoint if it has one. Raises `TrainError`.
 
     Uses one process, as the base is small.
     """
     config = BaseConfig(**run.description().config)
-    loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), tell, unit="images")
+    loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), on_progress, unit="images")
     with holding(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         BaseTrainer(loop, config, images).run_to_end()
 

@@ -27,7 +27,7 @@ from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, Tell, holding, precision
+from rewardlab.training.loop import Loop, OnProgress, holding, precision
 from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
 from rewardlab.training.runs import Run
 
@@ -37,14 +37,16 @@ OUT_OF_MEMORY = (
 FRM_STREAM = 1  # the reward model's faces are drawn independently of the restorer's
 
 
-def train(run: Run, *, images: Path, device: str | None = None, tell: Tell = lambda progress: None) -> None:
+def train(
+    run: Run, *, images: Path, device: str | None = None, on_progress: OnProgress = lambda progress: None
+) -> None:
     """Tune a prepared run to its end; resume from its checkpoint if it has one. Every process calls this.
 
     Raises `TrainError`, whose message is also stored in the run's status.
     """
     config = ReflConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
-    loop = Loop(run, config.iterations, accelerator, tell, unit="images")
+    loop = Loop(run, config.iterations, accelerator, on_progress, unit="images")
     with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         ReflTrainer(loop, config, images).run_to_end()
 
@@ -289,7 +291,7 @@ class ReflTrainer:
         loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})
         if self.gold and self.config.lambda_reward:
             shares = margins.gold_agreement(
-                self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, tell=loop.show_life
+                self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, on_batch=loop.show_life
             )
             loop.run.append(GoldPoint(step=loop.step, gold=shares))
             loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})

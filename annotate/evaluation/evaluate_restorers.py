@@ -79,12 +79,12 @@ class Evaluation:
         for column in self.columns:
             yield from column.measure(column.todo(self.plan.subjects))
 
-    def finish(self, *, tell: Callable[[int, int], None] = lambda done, all_: None) -> dict[str, Any]:
+    def finish(self, *, on_progress: Callable[[int, int], None] = lambda done, all_: None) -> dict[str, Any]:
         """Write evaluation/ (pictures, tables, results.json last) and return the results.
 
-        tell: progress callback of FID's intervals (draws done, all draws); with many faces a draw takes seconds.
+        on_progress: progress callback of FID's intervals (draws done, all draws); with many faces a draw takes seconds.
         """
-        results = self._results(self._summary(tell))
+        results = self._results(self._summary(on_progress))
         folder = self.run.folder / "evaluation"
         self._write_pictures(folder / "pictures", results["pictures"])
         write_atomic(folder / "table.md", tables.markdown(results).encode())
@@ -93,7 +93,7 @@ class Evaluation:
         write_atomic(folder / "results.json", results_file.encode(results))
         return results
 
-    def _summary(self, tell: Callable[[int, int], None]) -> Summary:
+    def _summary(self, on_progress: Callable[[int, int], None]) -> Summary:
         config, subjects = self.plan.config, self.plan.subjects
         measured = {name: column.values(subjects) for name, column in (self.scores | self.rewards).items()}
         summary = summarise(
@@ -111,7 +111,7 @@ class Evaluation:
             distance=fid.frechet_distance,
             metric=FID,
             base=config.base,
-            tell=tell,
+            on_progress=on_progress,
         )
         return merged(summary, of_sets)
 

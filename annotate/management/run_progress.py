@@ -18,11 +18,11 @@ SECONDS_BETWEEN_LINES = 15.0
 
 @contextmanager
 def show_progress(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
-    """Yield the callback `tell` for a training. show: False in all processes except the main one."""
+    """Yield the callback `on_progress` for a training. show: False in all processes except the main one."""
     has_bar, written_at = show and command.stderr.isatty(), time.monotonic()
     with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=shutil.get_terminal_size().columns) as bar:
 
-        def tell(progress: "Progress") -> None:
+        def on_progress(progress: "Progress") -> None:
             nonlocal written_at
             shown = {name: f"{value:.3f}" for name, value in progress.shown.items() if value is not None}
             if not has_bar:
@@ -37,7 +37,7 @@ def show_progress(command: BaseCommand, run: Any, *, show: bool = True) -> Itera
             bar.update(progress.step - bar.n)
             bar.set_postfix(shown)
 
-        yield tell
+        yield on_progress
 
 
 @contextmanager

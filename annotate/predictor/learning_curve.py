@@ -15,7 +15,7 @@ from rewardlab.predictor.svm import Parameters
 DEFAULT_PARAMETERS: Parameters = {"svc__kernel": "rbf", "svc__C": 1.0, "svc__gamma": 0.03}
 
 
-def measure_learning_curve(*, points: int, seed: int, tell: Callable[[str], None]) -> LearningCurve:
+def measure_learning_curve(*, points: int, seed: int, log: Callable[[str], None]) -> LearningCurve:
     """Measure and store the curve, with the current version's SVM parameters. Raises `TooFewLabels`, `GoldLeak`."""
     labels = features.training_labels()
     table = features.pair_features(labels, metric_order=PAPER_METRICS)
@@ -33,7 +33,7 @@ def measure_learning_curve(*, points: int, seed: int, tell: Callable[[str], None
     found = []
     parameters = version.parameters if version else DEFAULT_PARAMETERS
     for point in learning_curve.measure(pairs, parameters=parameters, points=points, seed=seed):
-        tell(f"{TITLES[point.method]}, {point.labels} labels: {point.accuracy:.3f}")
+        log(f"{TITLES[point.method]}, {point.labels} labels: {point.accuracy:.3f}")
         found.append(point)
     doublings = learning_curve.last_doubling(found, pairs.faces)
     results = {

@@ -105,14 +105,14 @@ def summarise_sets(
     base: str | None = None,
     samples: int = SET_SAMPLES,
     seed: int = 0,
-    tell: Callable[[int, int], None] = lambda done, all_: None,
+    on_progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Summary:
     """Summarise distances between sets, such as FID; lower is better.
 
     features[restorer] and reference: (F, D), rows of the same faces. distance: of two such sets. The bootstrap
     resamples faces, with their rows of both sets. Resampled sets repeat rows, which biases the distance upwards, so the
-    replicates are shifted to have the estimate as their mean; the interval reflects the choice of faces only. tell:
-    called with the number of resamples done and in total. Fewer than two faces give no value.
+    replicates are shifted to have the estimate as their mean; the interval reflects the choice of faces only.
+    on_progress: called with the number of resamples done and in total. Fewer than two faces give no value.
     """
     summary = Summary({name: {} for name in features}, {name: {} for name in features}, {})
     faces = len(reference)
@@ -122,7 +122,7 @@ def summarise_sets(
     replicates = np.empty((samples, len(features)))
     for number, rows in enumerate(_drawn_rows(faces, samples=samples, seed=seed)):
         replicates[number] = [distance(of[rows], reference[rows]) for of in features.values()]
-        tell(number + 1, samples)
+        on_progress(number + 1, samples)
     replicates += estimates - replicates.mean(axis=0)
     figures = dict(zip(features, zip(estimates, replicates.T, strict=True), strict=True))
     _add_figures(summary, metric, figures, base=base, faces=faces, higher_is_better=False, lowest=0.0)

@@ -60,7 +60,7 @@ def evaluate_run(
     fractions: dict[float, Run | None] | None = None,
     others: Sequence[tuple[str, FaceRewardModel, bool]] = (),
     device: str = "cpu",
-    tell: Callable[[str], None] = lambda message: None,
+    log: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
     """Score all methods, write `evaluation/` (results.json, table.md, table.csv), update the model card, and return
     the results.
@@ -73,7 +73,7 @@ def evaluate_run(
     wanted = [*truth.contested.rows, *truth.anchored.rows]
 
     def margins(title: str, model: FaceRewardModel, is_null: bool) -> Margins:
-        tell(title)
+        log(title)
         return reward_model_margins.margins(model.to(device), wanted, images, null_text=is_null)
 
     config = run_config(run)
@@ -87,7 +87,7 @@ def evaluate_run(
         *_ablations(margins, trained, start, null_text, fractions or {}),
         *(Method(f"other-{title}", title, "frm", margins(title, other, is_null)) for title, other, is_null in others),
     ]
-    tell("predictors and metrics")
+    log("predictors and metrics")
     methods += baselines.all_baselines(rows, wanted, seed=config.seed)
     results = {
         "run": run.name,

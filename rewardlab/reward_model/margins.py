@@ -22,18 +22,18 @@ def margins(
     folder: Path,
     *,
     null_text: bool = False,
-    tell: Callable[[], None] = lambda: None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float64]:
     """Return s1 - s2 of every row's pair, (N,), in the order of `rows`; positive if the first image is preferred.
 
-    tell: called between batches, for example to refresh the run's status.
+    on_batch: called between batches, for example to refresh the run's status.
     """
     if not rows:
         return np.empty(0)
     found: dict[int, float] = {}
     for pairs, logits in _by_face(model, rows, folder, null_text):
         found |= dict(zip(pairs, logits, strict=True))
-        tell()
+        on_batch()
     return np.array([found[row.pair] for row in rows])
 
 
@@ -64,11 +64,11 @@ def gold_agreement(
     folder: Path,
     *,
     null_text: bool,
-    tell: Callable[[], None] = lambda: None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, Agreement]:
     """Return the share of decided pairs on which model and label agree, by stratum: contested and anchored."""
     decided = [row for row in rows if row.p_first != 0.5]
-    logits = margins(model, decided, folder, null_text=null_text, tell=tell)
+    logits = margins(model, decided, folder, null_text=null_text, on_batch=on_batch)
     right = np.sign(logits) == np.sign([row.p_first - 0.5 for row in decided])
     anchored = np.array([row.origin == "ground_truth" for row in decided])
     return {

@@ -20,7 +20,7 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
 from rewardlab.training import checkpoint, schedule
-from rewardlab.training.loop import Loop, Tell, holding, precision
+from rewardlab.training.loop import Loop, OnProgress, holding, precision
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 
@@ -48,7 +48,7 @@ def train(
     *,
     images: Path,
     device: str | None = None,
-    tell: Tell = lambda progress: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> None:
     """Train a prepared run to its end, from its checkpoint if there is one. Call this in every process.
 
@@ -56,7 +56,7 @@ def train(
     """
     config = TrainConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
-    loop = Loop(run, config.iterations, accelerator, tell, unit="pairs")
+    loop = Loop(run, config.iterations, accelerator, on_progress, unit="pairs")
     with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         Trainer(loop, config, images).run_to_end()
 
@@ -192,7 +192,7 @@ class Trainer:
         if not self.gold:
             return None
         shares = margins.gold_agreement(
-            self.model, self.gold, self.images, null_text=self.config.null_text, tell=self.loop.show_life
+            self.model, self.gold, self.images, null_text=self.config.null_text, on_batch=self.loop.show_life
         )
         self.loop.run.append(GoldPoint(step=self.step, gold=shares))
         self.loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})

@@ -28,14 +28,14 @@ class Progress:
     shown: dict[str, float | None]
 
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 class Loop:
     """Step and status of one training process; only the main process writes."""
 
-    def __init__(self, run: Run, total: int, accelerator: Accelerator, tell: Tell, *, unit: Unit) -> None:
-        self.run, self.total, self.accelerator, self.tell, self.unit = run, total, accelerator, tell, unit
+    def __init__(self, run: Run, total: int, accelerator: Accelerator, on_progress: OnProgress, *, unit: Unit) -> None:
+        self.run, self.total, self.accelerator, self.on_progress, self.unit = run, total, accelerator, on_progress, unit
         self.step = self.saved = 0
         self.rate: float | None = None
         self._status_at = 0.0
@@ -82,7 +82,7 @@ class Loop:
 
     def show(self, **shown: float | None) -> None:
         if self.is_main:
-            self.tell(Progress(self.step, self.total, shown))
+            self.on_progress(Progress(self.step, self.total, shown))
             self.show_life()
 
     def show_life(self) -> None:

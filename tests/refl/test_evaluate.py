@@ -124,7 +124,7 @@ def test_set_distances_match_direct_computation():
         distance=fid.frechet_distance,
         base="far",
         samples=50,
-        tell=lambda done, all_: calls.append((done, all_)),
+        on_progress=lambda done, all_: calls.append((done, all_)),
     )
     same, near, far = (found.values[name]["fid"] for name in ("same", "near", "far"))
     assert (same.mean, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-9)

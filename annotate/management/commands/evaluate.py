@@ -116,12 +116,12 @@ class Command(StageCommand):
                 raise CommandError(f"{broken} images are broken, see above. Restore the files and run it again.")
             with tqdm(desc="intervals", unit="draw", disable=not self.stderr.isatty()) as bar:
 
-                def tell(done: int, all_: int) -> None:
+                def on_progress(done: int, all_: int) -> None:
                     bar.total = all_
                     bar.update(done - bar.n)
                     status.write()
 
-                return evaluation.finish(tell=tell)
+                return evaluation.finish(on_progress=on_progress)
 
 
 class Status:

@@ -49,7 +49,7 @@ class Command(BaseCommand):
                 fractions=self.fractions(run, options),
                 others=[self.other(name) for name in options["baseline"]],
                 device=options["device"] or default_device(),
-                tell=lambda message: self.stderr.write(f"{run.name}: {message}"),
+                log=lambda message: self.stderr.write(f"{run.name}: {message}"),
             )
         except (TrainError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error

@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
         require_migrated()
         try:
-            curve = measure_learning_curve(points=options["points"], seed=options["seed"], tell=self.stderr.write)
+            curve = measure_learning_curve(points=options["points"], seed=options["seed"], log=self.stderr.write)
         except (GoldLeak, TooFewLabels) as error:
             raise CommandError(str(error)) from error
         for sentence in summary(curve):

@@ -57,8 +57,8 @@ class Command(BaseCommand):
                 if state.is_main_process:
                     with run.held():
                         self.create_or_resume(run, config, options)
-            with show_progress(self, run, show=state.is_main_process) as tell:
-                train(run, images=images_of(options, run), device=options["device"], tell=tell)
+            with show_progress(self, run, show=state.is_main_process) as on_progress:
+                train(run, images=images_of(options, run), device=options["device"], on_progress=on_progress)
         if state.is_main_process:
             status = run.status()
             self.stdout.write(f"{run.name}: done. {status.error if status else ''}".rstrip())

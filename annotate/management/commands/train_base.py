@@ -41,7 +41,7 @@ class Command(BaseCommand):
                     write_faces(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)
-            with show_progress(self, run) as tell:
-                train_base.train(run, images=images_of(options, run), device=options["device"], tell=tell)
+            with show_progress(self, run) as on_progress:
+                train_base.train(run, images=images_of(options, run), device=options["device"], on_progress=on_progress)
         self.stdout.write(f"{run.name}: done. The restorer is in {run.model}")
         self.stdout.write(f"To restore with it: manage.py restore --restorer {run.name}")

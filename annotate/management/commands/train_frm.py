@@ -132,5 +132,5 @@ def train_with_progress(command: BaseCommand, run: Any, options: dict[str, Any],
     """Train the run and show the progress. show: False in all processes except the main one."""
     from rewardlab.reward_model.train import train
 
-    with show_progress(command, run, show=show) as tell:
-        train(run, images=images_folder(options, run), device=options["device"], tell=tell)
+    with show_progress(command, run, show=show) as on_progress:
+        train(run, images=images_folder(options, run), device=options["device"], on_progress=on_progress)
