@@ -12,7 +12,15 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from _generate import ROOT, commands, files, http_api, networks, settings  # MkDocs finds modules beside a hook
+from _generate import (  # MkDocs finds modules beside a hook
+    ROOT,
+    architecture,
+    commands,
+    files,
+    http_api,
+    networks,
+    settings,
+)
 from _generate.cells import require_described
 from mkdocs.exceptions import PluginError
 
@@ -25,6 +33,7 @@ PARTS: dict[str, Callable[[], str]] = {
         files.preference_columns, files.face_columns, files.export_formats,
         networks.metrics, networks.restorers, networks.pretrained_files,
         http_api.http_api, http_api.api_objects,
+        architecture.architecture,
     )
 }  # fmt: skip
 

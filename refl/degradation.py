@@ -144,6 +144,7 @@ def degrade(image: Array, parameters: DegradeParameters, config: DegradeConfig) 
 
 
 def resize(image: np.ndarray, side: int) -> Floats:
+    """Resize float32 (H, W, 3) to (side, side, 3) bilinearly, as in Eq. 9; the value range is kept."""
     resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.float32)
 
@@ -160,11 +161,13 @@ def gaussian_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> 
 
 
 def add_noise(image: Floats, delta: float, seed: int) -> Floats:
+    """Add Gaussian noise to (H, W, 3) in [0, 1] and clip. delta: its standard deviation on the scale 0 to 255."""
     noise = np.random.default_rng([seed, NOISE_STREAM]).standard_normal(image.shape, dtype=np.float32)
     return np.clip(image + np.float32(delta / 255) * noise, 0, 1)
 
 
 def jpeg(image: Floats, quality: int) -> Floats:
+    """Compress RGB (H, W, 3) in [0, 1] as JPEG with quality 1 to 100, and decode it."""
     bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
     is_encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if is_encoded else None
@@ -174,4 +177,5 @@ def jpeg(image: Floats, quality: int) -> Floats:
 
 
 def to_uint8(image: Floats) -> Array:
+    """Clip [0, 1] and round to 0 to 255."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

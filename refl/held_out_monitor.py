@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refl.dataset import Batch
+from refl.evaluation.paired_differences import verdict
 from refl.policies.diffusion import Policy
 from rewardlab import metrics
 from rewardlab.bootstrap import bootstrap_interval
@@ -24,7 +25,7 @@ from rewardlab.reward_model.model import FaceRewardModel
 
 METRICS = ("psnr", "lpips", "niqe", "sface")
 HIGHER_IS_BETTER = {"judge": True, "niqe": False, "sface": False, "lpips": False, "psnr": True}
-GUARDS = {
+ALARM_TEXTS = {
     "judge": "the score of the held-out judge fell",
     "niqe": "NIQE, which is not a training objective, got worse",
     "sface": "the faces lost identity (larger SFace angle)",
@@ -73,7 +74,10 @@ class Monitor:
 
     @torch.no_grad()
     def measure(self, images: Tensor, reward: FaceRewardModel | None = None) -> Values:
-        """Return every metric of every face; NaN if undefined."""
+        """Return each metric of every face, (F,) each; NaN if undefined.
+
+        images: (F, 3, S, S) in [0, 1]. PSNR is in dB, SFace in degrees, reward and judge are cosines.
+        """
         found = {name: _measured(measure, images, self.batch.hq) for name, measure in self.measures.items()}
         if reward is not None:
             found["reward"] = self.rewards(images, reward)
@@ -83,6 +87,7 @@ class Monitor:
 
     @torch.no_grad()
     def rewards(self, images: Tensor, model: FaceRewardModel) -> NDArray[np.float64]:
+        """Score images (F, 3, S, S) in [0, 1] with the captions of their faces: (F,)."""
         return model.score(images, self.captions).double().cpu().numpy()
 
 
@@ -101,9 +106,12 @@ def means(values: Values) -> dict[str, float]:
     return {name: float(np.nanmean(each)) for name, each in values.items() if not np.isnan(each).all()}
 
 
-def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
-    """Return paired differences now - start: means, and 95% intervals from a bootstrap over faces."""
-    found = {}
+def paired_changes(now: Values, start: Values) -> dict[str, dict[str, float | None]]:
+    """Return paired differences now - start by metric: mean, and low and high of the 95% interval over faces.
+
+    With fewer than `MIN_CLUSTERS` faces low and high are None: they can all change in one direction by chance.
+    """
+    found: dict[str, dict[str, float | None]] = {}
     for name in now.keys() & start.keys():
         difference = now[name] - start[name]
         difference = difference[~np.isnan(difference)]
@@ -117,15 +125,16 @@ def against(now: Values, start: Values) -> dict[str, dict[str, float]]:
 def alarms(differences: dict[str, dict[str, Any]]) -> list[str]:
     """Return a warning for each metric that got significantly worse while the reward got better."""
     reward = differences.get("reward")
-    if reward is None or reward["low"] <= 0:
+    if reward is None or reward["low"] is None or reward["low"] <= 0:
         return []
     return [
         f"Possible reward hacking: the training reward rose by {reward['mean']:.3f}, but {change} "
         f"({differences[name]['mean']:+.3f}, 95% {differences[name]['low']:+.3f} to {differences[name]['high']:+.3f})."
-        for name, change in GUARDS.items()
+        for name, change in ALARM_TEXTS.items()
         if name in differences and _is_worse(name, differences[name])
     ]
 
 
-def _is_worse(name: str, difference: dict[str, float]) -> bool:
-    return difference["high"] < 0 if HIGHER_IS_BETTER[name] else difference["low"] > 0
+def _is_worse(name: str, difference: dict[str, Any]) -> bool:
+    low, high = difference["low"], difference["high"]
+    return verdict(low, high, higher_is_better=HIGHER_IS_BETTER[name]) == "worse"

@@ -98,5 +98,7 @@ def _held_out(run: Run) -> str:
 
 
 def _change(name: str, change: Change) -> list[tables.Cell]:
+    if change.low is None or change.high is None:
+        return [name, tables.decimals(change.mean, 4, signed=True), tables.NONE]
     low, high = (tables.decimals(bound, 4, signed=True) for bound in (change.low, change.high))
     return [name, tables.decimals(change.mean, 4, signed=True), f"{low} to {high}"]

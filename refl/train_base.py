@@ -18,7 +18,7 @@ from refl.policies import compact
 from refl.policies.diffusion import OneStepPolicy
 from refl.policies.noise import Noise
 from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, OnProgress, holding
+from rewardlab.training.loop import Loop, OnProgress, run_lock
 from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from rewardlab.training.runs import Run, RunError, finished
 
@@ -54,7 +54,7 @@ def train(
     """
     config = BaseConfig(**run.description().config)
     loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), on_progress, unit="images")
-    with holding(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+    with run_lock(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         BaseTrainer(loop, config, images).run_to_end()
 
 
@@ -143,7 +143,7 @@ class BaseTrainer:
 
     @torch.no_grad()
     def evaluate(self) -> None:
-        restored = self.monitor.restore(self.policy, self.loop.show_life)
+        restored = self.monitor.restore(self.policy, self.loop.heartbeat)
         self.monitor.save_pictures(restored, f"{self.loop.step:06}")
         figures = held_out_monitor.means(self.monitor.measure(restored))
         self.loop.run.append(HeldOutPoint(step=self.loop.step, held_out=dict(figures)))

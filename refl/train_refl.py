@@ -18,7 +18,7 @@ from refl import dataset, losses, model_card, prepare
 from refl.configs import ReflConfig
 from refl.dataset import Batch
 from refl.degradation import PRESETS
-from refl.held_out_monitor import Monitor, against, alarms, means
+from refl.held_out_monitor import Monitor, alarms, means, paired_changes
 from refl.policies import tuned_weights
 from refl.policies.diffusion import Trajectory
 from refl.policies.noise import Noise
@@ -27,7 +27,7 @@ from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, OnProgress, holding, precision
+from rewardlab.training.loop import Loop, OnProgress, precision, run_lock
 from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
 from rewardlab.training.runs import Run
 
@@ -47,7 +47,7 @@ def train(
     config = ReflConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="images")
-    with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+    with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         ReflTrainer(loop, config, images).run_to_end()
 
 
@@ -59,7 +59,7 @@ class ReflTrainer:
         run, accelerator = loop.run, loop.accelerator
         self.shares = accelerator.num_processes * config.accumulation
         if config.batch_size % self.shares:
-            raise loop.failed(
+            raise loop.failure(
                 f"{config.batch_size} faces per step cannot be divided into {accelerator.num_processes} processes x "
                 f"{config.accumulation} micro-batches: choose --batch-size as a multiple of {self.shares}."
             )
@@ -112,7 +112,7 @@ class ReflTrainer:
     def _evaluate_base(self) -> None:
         """Evaluate the base, the reference of all differences, before a checkpoint is read."""
         if self.loop.is_main:
-            self.base_images = self.monitor.restore(self.policy, self.loop.show_life)
+            self.base_images = self.monitor.restore(self.policy, self.loop.heartbeat)
             self.base_values = self.monitor.measure(self.base_images)
 
     def run_to_end(self) -> None:
@@ -179,7 +179,11 @@ class ReflTrainer:
         return terms, rewards
 
     def regularisation(self, trajectory: Trajectory) -> Tensor:
-        """Return the configured variant of Eq. 5 over the steps with a gradient."""
+        """Return the distance from the base (Eq. 5), a scalar, in the variant `--reg`.
+
+        `gauss_l2` and `softmax_kl` compare the trained weights with their initial values; `eps` compares the predicted
+        noise and `residual` (the default) the tuned module's outputs, as a mean over the steps with a gradient.
+        """
         policy, reg = self.policy, self.config.reg
         if reg in ("gauss_l2", "softmax_kl"):
             distance = losses.gaussian_kl if reg == "gauss_l2" else losses.softmax_kl
@@ -273,7 +277,7 @@ class ReflTrainer:
     def evaluate(self) -> None:
         """Evaluate the held-out faces and the reward model's agreement with people."""
         loop = self.loop
-        restored = self.base_images if loop.step == 0 else self.monitor.restore(self.policy, loop.show_life)
+        restored = self.base_images if loop.step == 0 else self.monitor.restore(self.policy, loop.heartbeat)
         now = self.monitor.measure(restored, self.frm)
         # The reward model has changed, so the current one must score the base's images again.
         before = self.base_values | {"reward": self.monitor.rewards(self.base_images, self.frm)}
@@ -281,7 +285,7 @@ class ReflTrainer:
         point = HeldOutPoint(step=loop.step, held_out=dict(figures))
         if loop.step:
             self.monitor.save_pictures(restored, f"{loop.step:06}")
-            differences = against(now, before)
+            differences = paired_changes(now, before)
             changes = {name: Change(**difference) for name, difference in differences.items()}
             raised = alarms(differences)
             point = msgspec.structs.replace(point, against_start=changes, alarms=raised)
@@ -290,8 +294,8 @@ class ReflTrainer:
         loop.run.append(point)
         loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})
         if self.gold and self.config.lambda_reward:
-            shares = margins.gold_agreement(
-                self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, on_batch=loop.show_life
+            shares = margins.agreement_by_stratum(
+                self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, on_batch=loop.heartbeat
             )
             loop.run.append(GoldPoint(step=loop.step, gold=shares))
             loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})

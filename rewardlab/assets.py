@@ -12,6 +12,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Asset:
+    """A pretrained file or folder that the project can use, where to get it, and its licence."""
+
     name: str
     file: str  # file (or folder) name inside the weights folder
     source: str  # where to get it

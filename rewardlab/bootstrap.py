@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
+MIN_CLUSTERS = 6  # with five, all differences share a sign by chance in 2 of 32 cases, more than 5%: no interval
 FEW_FACES = 30  # with fewer, means and intervals are unreliable
+
+Interval = tuple[float | None, float | None]
 
 
 def drawn_times(groups: int, samples: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -22,9 +25,12 @@ def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[float, 
 
 def bootstrap_interval(
     correct: NDArray[np.bool_] | Array, faces: NDArray[Any], *, samples: int, seed: int, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the percentile interval of mean(correct) when whole faces are resampled. correct (N,), in [0, 1]."""
+) -> Interval:
+    """Return the percentile interval of mean(correct) when whole faces are resampled; with fewer than `MIN_CLUSTERS`
+    faces (None, None). correct, faces: (N,)."""
     _, index = np.unique(faces, return_inverse=True)
+    if index.max(initial=-1) + 1 < MIN_CLUSTERS:
+        return None, None
     hits = np.bincount(index, weights=correct)
     pairs = np.bincount(index)
     draws = drawn_times(len(pairs), samples, np.random.default_rng(seed))

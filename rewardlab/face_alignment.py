@@ -50,6 +50,8 @@ class FaceError(ValueError):
 
 @dataclass(frozen=True)
 class Detection:
+    """A detected face, in pixels of the photograph. score: the detector's confidence, 0 to 1."""
+
     box: tuple[float, float, float, float]  # left, top, width, height
     landmarks: Floats  # (5, 2)
     score: float
@@ -61,6 +63,8 @@ class Detection:
 
 @dataclass(frozen=True)
 class AlignedFace:
+    """A face cropped to the FFHQ layout."""
+
     image: Pixels  # (size, size, 3)
     landmarks: Floats | None  # (5, 2) in pixels of `image`; None if no face is found (`align_prealigned` only)
     scale: float  # pixels of `image` per pixel of the photograph

@@ -46,11 +46,16 @@ class PreferenceRow:
     second: str
     second_source: str
     p_first: float
-    origin: str  # ground_truth, human, simulated or svm
+    origin: str  # one of `ORIGINS`
     weight: float
     votes: tuple[int, int, int] = (0, 0, 0)
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     predictor: int | None = None
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether one image is the photograph."""
+        return "hq" in (self.first_source, self.second_source)
 
 
 def write(
@@ -157,6 +162,7 @@ def _row(line: bytes) -> PreferenceRow:
 
 
 def gold_rows(rows: list[PreferenceRow]) -> list[PreferenceRow]:
+    """Return the rows of split gold, of every origin."""
     return [row for row in rows if row.split == "gold"]
 
 

@@ -27,6 +27,7 @@ from rewardlab import manifest
 from rewardlab.assets import MissingAsset
 from rewardlab.errors import ModelError
 from rewardlab.evaluation import baselines, report
+from rewardlab.gold_guard import Subject, first_leak
 from rewardlab.manifest import ManifestError, PreferenceRow
 from rewardlab.metrics.registry import METRICS, availability
 from rewardlab.predictor import manifest_labels
@@ -131,7 +132,7 @@ def _metrics(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
             yield Answers(f"metric-{name}", metric.title, Group.METRIC, None, reason)
             continue
         table = np.array(values, np.float64).reshape(-1, 2)
-        margins = (table[:, 0] - table[:, 1]) * (1 if metric.higher_is_better else -1)
+        margins = metric.margin(table[:, 0], table[:, 1])
         note = {"note": SEES_ORIGINAL} if metric.needs_reference else {}
         yield Answers(f"metric-{name}", metric.title, Group.METRIC, margins, provenance=note)
 
@@ -244,9 +245,9 @@ def _margins(
 
 def _gold_leak(gold_rows: list[PreferenceRow], run: Run) -> str:
     """Return why this model cannot be compared: it was trained on a person or picture of the gold set. Empty if not."""
-    people = {row.identity for row in gold_rows}
-    pictures = {path for row in gold_rows for path in (row.first, row.second)}
-    for row in manifest.read(run.manifest)[1]:
-        if row.split == "train" and (row.identity in people or not pictures.isdisjoint((row.first, row.second))):
-            return f"It was trained on face {row.face}, which is in this gold set: train it again without that face."
-    return ""
+    gold = [Subject(-1, row.identity, (row.first, row.second)) for row in gold_rows]  # may be of another database
+    training = (manifest.subject_of(row) for row in manifest.read(run.manifest)[1] if row.split == "train")
+    leaked = first_leak(training, gold)
+    if leaked is None:
+        return ""
+    return f"It was trained on face {leaked.face}, which is in this gold set: train it again without that face."

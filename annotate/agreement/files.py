@@ -223,9 +223,7 @@ def _values(estimate: Estimate) -> tuple:
 
 
 def _share(share: Share) -> tuple:
-    """Return value, low, high, count. low and high are None if the share has no interval, that is, low equals high."""
-    low, high = (share.low, share.high) if share.low < share.high else (None, None)
-    return share.value, low, high, share.count
+    return share.value, share.low, share.high, share.count
 
 
 def _csv(report: AgreementReport) -> str:

@@ -87,7 +87,7 @@ def freeze_gold_set(*, gold_set: GoldSet, actor: User | None = None) -> GoldSet:
     gold_hashes.require_unchanged(gold_set)
     if gold_set.frozen_at:
         raise Refused("already_frozen", f"The {gold_set} was frozen on {gold_set.frozen_at:%Y-%m-%d}.")
-    answered = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False)
+    answered = Lease.objects.answered_first().filter(item__campaign=campaign)
     missing = campaign.item_count * campaign.overlap - answered.count()
     if missing or answered.values("annotator").distinct().count() < MIN_ANNOTATORS:
         raise Refused(

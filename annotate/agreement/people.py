@@ -15,9 +15,11 @@ from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import Vote
 from annotate.models import Candidate
 from annotate.models.campaigns import Criterion
+from annotate.models.faces import photograph_last
 from annotate.statistics import agreement_coefficients
+from annotate.statistics.annotator_checks import CheckedAnswer, behaviours
 from annotate.statistics.answer_arrays import Answers
-from annotate.statistics.bootstrap import LEAST, Estimate
+from annotate.statistics.bootstrap import Estimate, few_faces
 from annotate.statistics.dawid_skene import dawid_skene
 from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided, holm
@@ -86,7 +88,7 @@ class AnnotatorRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of one annotator naming the row's rule and another the column's for the same choice on the same pair."""
+    """How often, for the same choice on the same pair, one annotator named the row's rule and another the column's."""
 
     labels: list[str]
     counts: list[list[int]]
@@ -174,7 +176,7 @@ def title_of(label: str) -> str:
 
 def restorer_pair_of(votes: list[Vote]) -> str:
     """Return the names of a pair's two restorers, the photograph last."""
-    names = sorted((votes[0].first, votes[0].second), key=lambda name: (name == Candidate.HQ, name))
+    names = photograph_last(votes[0].first, votes[0].second)
     one, other = (gettext("the photograph") if name == Candidate.HQ else name for name in names)
     return gettext("%(one)s and %(other)s") % {"one": one, "other": other}
 
@@ -218,10 +220,9 @@ def _share(right: NDArray[np.bool_], faces: NDArray[np.int64]) -> Estimate:
     """Estimate a share with its interval over faces."""
     if not len(right):
         return Estimate(None, None, None, 0, gettext("no such answers"))
-    if len(np.unique(faces)) < LEAST:
-        return Estimate(float(right.mean()), None, None, len(right), gettext("too few faces for an interval"))
     low, high = bootstrap_interval(right, faces, samples=2000, seed=0)
-    return Estimate(float(right.mean()), low, high, len(right), "")
+    why = few_faces() if low is None else ""
+    return Estimate(float(right.mean()), low, high, len(right), why)
 
 
 def _retests(given: Sequence[Vote]) -> list[tuple[Vote, bool]]:
@@ -242,31 +243,33 @@ def _retest(given: Sequence[Vote]) -> Estimate:
 def _annotators(
     given: Sequence[Vote], names: Mapping[int, str], simulated: set[int], accuracy: Mapping[int, Estimate]
 ) -> list[AnnotatorRow]:
-    own: dict[int, list[Vote]] = defaultdict(list)
-    retests: dict[int, list[bool]] = defaultdict(list)
-    for vote in given:
-        if not vote.is_repeat:
-            own[vote.annotator].append(vote)
-    for vote, same in _retests(given):
-        retests[vote.annotator].append(same)
-    people = sorted(own, key=names.__getitem__)
-    sides = [[left for _, left in _sides(own[person])] for person in people]
-    corrected = iter(holm([binomial_two_sided(sum(lefts), len(lefts)) for lefts in sides if lefts]))
+    own = behaviours(map(_checked, given))
+    people = sorted((person for person, behaviour in own.items() if behaviour.answered), key=names.__getitem__)
+    sided = [own[person] for person in people if own[person].sided]
+    corrected = iter(holm([binomial_two_sided(behaviour.left, behaviour.sided) for behaviour in sided]))
     return [
         AnnotatorRow(
             name=names[person],
             simulated=person in simulated,
-            answers=len(own[person]),
-            cant_tell=sum(vote.choice == "cant_tell" for vote in own[person]),
-            left=sum(lefts),
-            sided=len(lefts),
-            left_p=next(corrected) if lefts else None,
-            retested=len(retests[person]),
-            same_again=sum(retests[person]),
+            answers=own[person].answered,
+            cant_tell=own[person].cant_tell,
+            left=own[person].left,
+            sided=own[person].sided,
+            left_p=next(corrected) if own[person].sided else None,
+            retested=own[person].repeats,
+            same_again=own[person].consistent,
             accuracy=accuracy[person],
         )
-        for person, lefts in zip(people, sides, strict=True)
+        for person in people
     ]
+
+
+def _checked(vote: Vote) -> CheckedAnswer:
+    if vote.at is None:
+        raise AssertionError("An answer has no time.")
+    return CheckedAnswer(
+        vote.annotator, vote.pair, True, vote.choice, vote.left_is_first, vote.seconds, vote.is_repeat, vote.at
+    )
 
 
 def _rules_confused(by_pair: Mapping[int, list[Vote]]) -> Confusion:

@@ -88,7 +88,7 @@ def trace_plot(traces: Sequence[Trace]) -> Plot | None:
 
 
 def kappa_map(report: PeopleReport) -> HeatMap | None:
-    """Show Cohen's kappa of every two annotators."""
+    """Show Cohen's kappa of each pair of annotators."""
     if not report.annotator_pairs:
         return None
     values = {
@@ -99,7 +99,7 @@ def kappa_map(report: PeopleReport) -> HeatMap | None:
         for pair in report.annotator_pairs
     }
     return heat_maps.symmetric(
-        gettext("Cohen's kappa of every two annotators"), [row.name for row in report.annotators], values
+        gettext("Cohen's kappa of each pair of annotators"), [row.name for row in report.annotators], values
     )
 
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from annotate.agreement import gold_hashes
 from annotate.agreement.people import PeopleReport, people_report
 from annotate.agreement.scorers import ScorersReport, Trace, scorers_report, traces
-from annotate.labels.judged_pairs import is_anchored, judged_pairs
+from annotate.labels.judged_pairs import judged_pairs
 from annotate.labels.votes import votes
 from annotate.models import Campaign, GoldSet, User
 from rewardlab.bootstrap import FEW_FACES
@@ -71,7 +71,7 @@ def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport
         faces=len({row.face for row in pairs}),
         answered=sum(sum(row.votes) > 0 for row in pairs),
         answers=len(first_time),
-        anchored=sum(map(is_anchored, pairs)),
+        anchored=sum(pair.is_anchored for pair in pairs),
         simulated=sum(person.simulated for person in people.values()),
     )
     if changed or not first_time:

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from annotate.agreement.people import restorer_pair_of, rule_of, title_of
 from annotate.common.stored_text import translated
-from annotate.labels.judged_pairs import is_anchored
 from annotate.labels.votes import Vote
 from annotate.models import GoldSet, Pair, ScorerAnswers
 from annotate.runs import restorer_history, run_folders
 from annotate.runs.frm_evaluation import CalibrationCurve, CalibrationPoint, MethodRow, Share
 from annotate.runs.run_folders import STRATA, pairs_title
-from annotate.statistics.bootstrap import LEAST
 from rewardlab import paper
 from rewardlab.evaluation import gold_agreement
 from rewardlab.manifest import PreferenceRow
@@ -134,11 +132,11 @@ class ComparisonSet:
 
     def of(self, stratum: str) -> list[PreferenceRow]:
         """Select the judged pairs of the stratum, including tied ones."""
-        return [row for row in self.judged if is_anchored(row) == (stratum == "anchored")]
+        return [row for row in self.judged if row.is_anchored == (stratum == "anchored")]
 
     @property
     def anchored(self) -> NDArray[np.bool_]:
-        return np.array([is_anchored(row) for row in self.rows], bool)
+        return np.array([row.is_anchored for row in self.rows], bool)
 
     @property
     def faces(self) -> NDArray[np.int64]:
@@ -150,7 +148,7 @@ class ComparisonSet:
         return gold_agreement.agreement(margins[mask], first_wins[mask], self.faces[mask], samples=samples)
 
     def share(self, margins: Margins, mask: NDArray[np.bool_], samples: int) -> Share:
-        return _share(self.agreement(margins, mask, samples), len(np.unique(self.faces[mask])))
+        return _share(self.agreement(margins, mask, samples))
 
 
 def scorers_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: Iterable[Vote]) -> ScorersReport:
@@ -172,11 +170,11 @@ def scorers_report(gold_set: GoldSet, pairs: Sequence[PreferenceRow], given: Ite
 
 
 def _ceiling(stratum: str, rows: Sequence[PreferenceRow]) -> Ceiling:
-    people, faces = gold_agreement.people(rows), len({row.face for row in rows})
+    people = gold_agreement.people(rows)
     if people is None:
         return Ceiling(stratum, None, None)
-    rest = _share(people.majority, faces) if len(people.majority) else None
-    return Ceiling(stratum, _share(people.pairs_of_answers, faces), rest)
+    rest = _share(people.majority) if len(people.majority) else None
+    return Ceiling(stratum, _share(people.pairs_of_answers), rest)
 
 
 def _order(scorer: ScorerAnswers) -> tuple[int, str]:
@@ -240,10 +238,10 @@ def _with_one(margins: Margins, compared: ComparisonSet) -> dict[str, Share]:
     """Compute the agreement with single annotators by stratum. margins (judged,)."""
     found = {}
     for stratum in STRATA:
-        mask = np.array([is_anchored(row) == (stratum == "anchored") for row in compared.judged], bool)
+        mask = np.array([row.is_anchored == (stratum == "anchored") for row in compared.judged], bool)
         rows = compared.of(stratum)
         if single := gold_agreement.single_votes(margins[mask], rows):
-            found[stratum] = _share(single, len({row.face for row in rows}))
+            found[stratum] = _share(single)
     return found
 
 
@@ -276,10 +274,11 @@ def _row(
     )
 
 
-def _share(found: gold_agreement.Agreement, faces: int) -> Share:
-    """Convert to a share. With too few faces, it has no interval."""
-    low, high = (found.low, found.high) if faces >= LEAST else (found.mean, found.mean)
-    return Share(found.mean, low, high, len(found))
+def _share(found: gold_agreement.Agreement) -> Share:
+    """Convert to a share. Agreement on all pairs has no interval: resampling shows no uncertainty."""
+    if found.low is None or found.low == found.high:
+        return Share(found.mean, None, None, len(found))
+    return Share(found.mean, found.low, found.high, len(found))
 
 
 def _calibration(margins: Margins, decided: Sequence[PreferenceRow]) -> CalibrationCurve:

@@ -14,7 +14,7 @@ from annotate.web.requests import Request, leads_only
 @login_required
 @require_GET
 def agreement(request: Request, slug: str) -> HttpResponse:
-    leads_only(request, _("The agreement report is for leads."))
+    leads_only(request, _("Only leads can open the agreement report."))
     from annotate.agreement import files as agreement_files
     from annotate.agreement.report import agreement_report
 
@@ -25,7 +25,7 @@ def agreement(request: Request, slug: str) -> HttpResponse:
 @login_required
 @require_GET
 def agreement_file(request: Request, slug: str, form: str) -> HttpResponse:
-    leads_only(request, _("The agreement report is for leads."))
+    leads_only(request, _("Only leads can open the agreement report."))
     from annotate.agreement import files as agreement_files
 
     written = agreement_files.render(_campaign(slug), form)

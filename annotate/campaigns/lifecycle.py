@@ -74,10 +74,8 @@ def abstained_pairs() -> set[int]:
         return set()
     labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
     unsure = labels.filter(margin__lt=version.least_margin).values_list("pair", flat=True)
-    answered = Lease.objects.filter(
-        item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
-    ).values_list("item__pair", flat=True)
-    return set(unsure) - set(answered)
+    answered = Lease.objects.answered_first().filter(item__question=Question.PREFERENCE)
+    return set(unsure) - set(answered.values_list("item__pair", flat=True))
 
 
 @transaction.atomic

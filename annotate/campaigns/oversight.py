@@ -8,12 +8,14 @@ from django.db.models import Count, Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, User
+from annotate.common import audit_log
+from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, Preference, User
 from annotate.statistics import pairwise_agreement
 from annotate.statistics.annotator_checks import Behaviour, CheckedAnswer, Flag, behaviours, flags
 from annotate.statistics.pairwise_agreement import Agreement
 
-OFTEN, SELDOM, RARELY = 10, 60, 600  # seconds between refreshes of the page, which reads every answer
+# Seconds between refreshes of the page, which reads every answer.
+REFRESH_SMALL, REFRESH_MEDIUM, REFRESH_LARGE = 10, 60, 600
 LATEST = 20  # entries of the audit log
 ITEM_STATES = {
     "complete": _("items complete"),
@@ -49,7 +51,7 @@ class Pace:
 
     @property
     def refresh_seconds(self) -> int:
-        return OFTEN if self.answers < 5_000 else SELDOM if self.answers < 50_000 else RARELY
+        return REFRESH_SMALL if self.answers < 5_000 else REFRESH_MEDIUM if self.answers < 50_000 else REFRESH_LARGE
 
 
 def pace(campaign: Campaign, *, now: datetime | None = None) -> Pace:
@@ -60,9 +62,7 @@ def pace(campaign: Campaign, *, now: datetime | None = None) -> Pace:
     answers = sum(answered for answered, _ in given)
     last_at = max((at for _, at in given if at), default=None)
     people = campaign.memberships.values("annotator")
-    recent = Lease.objects.filter(
-        annotator__in=people, item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False
-    )
+    recent = Lease.objects.answered_first().filter(annotator__in=people, item__campaign=campaign)
     wanted = campaign.item_count * campaign.overlap
     silent = now - (last_at or campaign.created_at)
     unfinished = campaign.open and answers < wanted
@@ -78,7 +78,7 @@ def pace(campaign: Campaign, *, now: datetime | None = None) -> Pace:
 
 
 def _answered_by_member(campaign: Campaign) -> QuerySet[Lease]:
-    return Lease.objects.filter(annotator=OuterRef("annotator"), item__campaign=campaign, status=Lease.Status.ANSWERED)
+    return Lease.objects.answered().filter(annotator=OuterRef("annotator"), item__campaign=campaign)
 
 
 def item_counts(campaign: Campaign) -> dict[str, int]:
@@ -92,7 +92,7 @@ def item_counts(campaign: Campaign) -> dict[str, int]:
 
 def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:
     """Yield every answer in force, with mirrored repeats marked."""
-    in_force = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED)
+    in_force = Lease.objects.answered().filter(item__campaign=campaign)
     first = campaign.questions[0]
     rows = in_force.values_list(
         "annotator_id", "item_id", "item__question", "judgement__choice", "judgement__left_is_first",
@@ -174,26 +174,10 @@ def holders(campaign: Campaign) -> list[Holder]:
 
 def log(campaign: Campaign) -> list[AuditEntry]:
     """List the latest audit entries of the campaign, newest first."""
-    entries = AuditEntry.objects.filter(target=f"campaign {campaign.slug}").select_related("actor")
-    return list(entries.order_by("-pk")[:LATEST])
+    return list(audit_log.entries_of(campaign).select_related("actor")[:LATEST])
 
 
 def preference_counts() -> dict[str, int]:
-    from annotate.models import Preference
-
+    """Count the preferences of the whole site by origin."""
     counts = dict(Preference.objects.order_by().values_list("origin").annotate(Count("pk")))
     return {str(label): counts.get(value, 0) for value, label in Preference.Origin.choices}
-
-
-def metric_columns() -> list[dict]:
-    """List the paper's six metrics with their number of scored candidates, and a remedy for each unavailable one."""
-    from annotate.models import Candidate, Score
-    from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
-
-    in_pairs = Score.objects.exclude(candidate__source=Candidate.LQ)
-    scored = dict(in_pairs.order_by().values_list("metric").annotate(Count("pk")))
-    wanted = Candidate.objects.exclude(source=Candidate.LQ).count()
-    return [
-        {"metric": METRICS[name], "scored": scored.get(name, 0), "wanted": wanted, "remedy": availability(name)}
-        for name in PAPER_METRICS
-    ]

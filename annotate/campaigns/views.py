@@ -19,6 +19,7 @@ from annotate.common.refusals import Refused
 from annotate.desk import progress
 from annotate.models import Campaign
 from annotate.pipeline import stage as pipeline_stage
+from annotate.pipeline.scoring import metric_coverage
 from annotate.predictor import plots as predictor_plots
 from annotate.predictor import status as predictor_status
 from annotate.web.requests import Request, leads_only
@@ -29,7 +30,7 @@ SECONDS_PER_ANSWER = 5  # assumed for a campaign without answers
 @login_required
 @require_http_methods(["GET", "POST"])
 def new(request: Request) -> HttpResponse:
-    leads_only(request, _("New campaigns are for leads."))
+    leads_only(request, _("Only leads can create campaigns."))
     sent = request.POST if request.method == "POST" else None
     selection, form = campaigns_forms.SelectionForm(sent), campaigns_forms.CampaignForm(sent)
     if sent is not None and selection.is_valid() and form.is_valid():
@@ -53,7 +54,7 @@ def new(request: Request) -> HttpResponse:
 @require_GET
 def count(request: Request) -> HttpResponse:
     """Count the selected pairs while the lead fills in the form."""
-    leads_only(request, _("This is for leads."))
+    leads_only(request, _("Only leads can do this."))
     selection = campaigns_forms.SelectionForm(request.GET)
     overlap = _overlap(request.GET.get("overlap", ""))
     questions = 2 if request.GET.get("kind") == Campaign.Kind.STUDY else 1
@@ -73,7 +74,7 @@ def _overlap(text: str) -> int:
 @login_required
 @require_GET
 def campaign(request: Request, slug: str) -> HttpResponse:
-    leads_only(request, _("The campaign's page is for leads."))
+    leads_only(request, _("Only leads can open the campaign's page."))
     found = get_object_or_404(Campaign, slug=slug)
     outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
     adjudication = found.adjudications.first()
@@ -94,7 +95,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
         },
         "predictor": predictor_status.predictor_status(),
         "curve": predictor_plots.accuracy_curve(),
-        "metrics": oversight.metric_columns(),
+        "metrics": metric_coverage(),
         "demo": pipeline_stage.demo_run(),
     }
     return render(request, "annotate/campaigns/campaign.html", context)
@@ -103,7 +104,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
 @login_required
 @require_GET
 def campaign_live(request: Request, slug: str) -> HttpResponse:
-    leads_only(request, _("This is for leads."))
+    leads_only(request, _("Only leads can do this."))
     return render(request, "annotate/campaigns/campaign_live.html", _live(get_object_or_404(Campaign, slug=slug)))
 
 
@@ -126,7 +127,7 @@ def _live(found: Campaign) -> dict:
 @login_required
 @require_GET
 def preference_counts(request: Request) -> HttpResponse:
-    leads_only(request, _("This is for leads."))
+    leads_only(request, _("Only leads can do this."))
     return render(request, "annotate/campaigns/preference_counts.html", {"preferences": oversight.preference_counts()})
 
 
@@ -134,7 +135,7 @@ def preference_counts(request: Request) -> HttpResponse:
 @require_POST
 def act(request: Request, slug: str, action: str) -> HttpResponse:
     """Run a lead's action on a campaign. The page then shows the result, or why the action was refused."""
-    leads_only(request, _("This is for leads."))
+    leads_only(request, _("Only leads can do this."))
     found = get_object_or_404(Campaign, slug=slug)
     if action not in ACTIONS:
         raise Http404("There is no such action.")

@@ -24,7 +24,7 @@ from annotate.web.requests import Request, member_campaign
 # The pair on screen and those that the browser fetches and decodes in advance: enough for a slow connection.
 DEPTH = 4
 RULES = [
-    # (rule, key for left, key for right): one row of keys per hand
+    # (rule, key for left, key for right): A S D under the left hand, J K L under the right
     (criterion, left, right)
     for criterion, left, right in zip(Criterion, "asd", "jkl", strict=True)
 ]

@@ -28,7 +28,6 @@ FIELDS = (
 )  # fmt: skip
 
 ROWS_AT_ONCE = 5000
-JUDGED = (Preference.Origin.HUMAN, Preference.Origin.SIMULATED)
 
 RowFilter = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
 
@@ -173,7 +172,7 @@ def _rows(
         scores = scores_of({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
         for row in batch:
             first, second = scores[row["pair__first_id"]], scores[row["pair__second_id"]]
-            pair, judged = row["pair_id"], row["origin"] in JUDGED
+            pair, judged = row["pair_id"], row["origin"] in Preference.JUDGED
             yield PreferenceRow(
                 pair=pair,
                 face=row["pair__face_id"],

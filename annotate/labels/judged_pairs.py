@@ -54,7 +54,3 @@ def scores_of(candidates: Collection[int]) -> dict[int, dict[str, float]]:
     for candidate, metric, value in rows:
         found[candidate][metric] = value
     return found
-
-
-def is_anchored(row: PreferenceRow) -> bool:
-    return Candidate.HQ in (row.first_source, row.second_source)

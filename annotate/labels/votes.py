@@ -55,11 +55,10 @@ def votes(
     with_repeats: bool = False,
 ) -> Iterator[Vote]:
     """Yield votes ordered by pair. An empty filter matches everything. Answers in user studies are not votes."""
-    found = Lease.objects.filter(status=Lease.Status.ANSWERED, item__question=Question.PREFERENCE)
+    answered = Lease.objects.answered() if with_repeats else Lease.objects.answered_first()
+    found = answered.filter(item__question=Question.PREFERENCE)
     if campaign:
         found = found.filter(item__campaign=campaign)
-    if not with_repeats:
-        found = found.filter(is_repeat=False)
     if splits := list(splits):
         found = found.filter(item__pair__face__split__in=splits)
     if annotators := list(annotators):

@@ -126,8 +126,8 @@ def _metrics(board: BoardVotes) -> Iterator[Scorer]:
 
 def _margins(metric: Metric, values: Mapping[int, float], images: Iterable[tuple[int, int]]) -> Floats:
     missing = float("nan")
-    differences = [values.get(first, missing) - values.get(second, missing) for first, second in images]
-    return np.array(differences, np.float64) * (1 if metric.higher_is_better else -1)
+    found = [(values.get(first, missing), values.get(second, missing)) for first, second in images]
+    return metric.margin(*np.array(found, np.float64).reshape(-1, 2).T)
 
 
 def _images(pairs: Sequence[int]) -> dict[int, tuple[int, int]]:

@@ -66,7 +66,7 @@ class FilterForm(forms.Form):
 @login_required
 @require_GET
 def leaderboard(request: Request) -> HttpResponse:
-    leads_only(request, _("The leaderboard is for leads."))
+    leads_only(request, _("Only leads can open the leaderboard."))
     from annotate.leaderboard.board import leaderboard
     from annotate.leaderboard.files import FORMS
     from annotate.leaderboard.plots import strength_plot
@@ -91,7 +91,7 @@ def leaderboard(request: Request) -> HttpResponse:
 @login_required
 @require_GET
 def leaderboard_file(request: Request, form: str) -> HttpResponse:
-    leads_only(request, _("The leaderboard is for leads."))
+    leads_only(request, _("Only leads can open the leaderboard."))
     from annotate.leaderboard.board import leaderboard
     from annotate.leaderboard.files import CONTENT_TYPES, WRITERS
 

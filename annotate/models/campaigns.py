@@ -195,6 +195,16 @@ class Item(models.Model):
         return f"item {self.pk}"
 
 
+class LeaseQuerySet(models.QuerySet["Lease"]):
+    def answered(self) -> "LeaseQuerySet":
+        """Select leases with an answer in force, mirrored repeats included."""
+        return self.filter(status=Lease.Status.ANSWERED)
+
+    def answered_first(self) -> "LeaseQuerySet":
+        """Select leases with an answer in force, without mirrored repeats."""
+        return self.answered().filter(is_repeat=False)
+
+
 class Lease(models.Model):
     """An item assigned to an annotator until it expires; once answered, it refers to the judgement.
 
@@ -233,6 +243,8 @@ class Lease(models.Model):
         "Judgement", models.RESTRICT, null=True, blank=True, related_name="+", help_text="the current answer"
     )
 
+    objects = LeaseQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["item", "annotator", "is_repeat"], name="lease_once_per_annotator"),
@@ -257,13 +269,11 @@ class Lease(models.Model):
 
     @property
     def left(self) -> Candidate:
-        pair = self.item.pair
-        return pair.first if self.left_is_first else pair.second
+        return self.item.pair.sides(left_is_first=self.left_is_first)[0]
 
     @property
     def right(self) -> Candidate:
-        pair = self.item.pair
-        return pair.second if self.left_is_first else pair.first
+        return self.item.pair.sides(left_is_first=self.left_is_first)[1]
 
 
 class Trial(models.Model):
@@ -291,11 +301,11 @@ class Trial(models.Model):
 
     @property
     def left(self) -> Candidate:
-        return self.pair.first if self.left_is_first else self.pair.second
+        return self.pair.sides(left_is_first=self.left_is_first)[0]
 
     @property
     def right(self) -> Candidate:
-        return self.pair.second if self.left_is_first else self.pair.first
+        return self.pair.sides(left_is_first=self.left_is_first)[1]
 
     @property
     def is_right(self) -> bool:

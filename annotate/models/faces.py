@@ -53,6 +53,12 @@ class Restorer(models.Model):
         return self.name
 
 
+def photograph_last(first: str, second: str) -> tuple[str, str]:
+    """Order two sources by name, but the photograph last, as the reference."""
+    one, other = sorted((first, second), key=lambda source: (source == Candidate.HQ, source))
+    return one, other
+
+
 class Candidate(models.Model):
     """One image of a face: `hq`, `lq`, or a restoration of lq."""
 

@@ -162,6 +162,8 @@ class Preference(models.Model):
         SIMULATED = "simulated", _("Simulated")
         SVM = "svm", "SVM"
 
+    JUDGED = (Origin.HUMAN, Origin.SIMULATED)
+
     pair = models.OneToOneField(Pair, models.DO_NOTHING, primary_key=True, related_name="preference")
     p_first = models.FloatField()
     origin = models.CharField(max_length=12, choices=Origin)

@@ -30,6 +30,10 @@ class Pair(models.Model):
     def __str__(self) -> str:
         return f"pair {self.pk}"
 
+    def sides(self, *, left_is_first: bool) -> tuple[Candidate, Candidate]:
+        """Return the left and the right image."""
+        return (self.first, self.second) if left_is_first else (self.second, self.first)
+
 
 class Score(models.Model):
     """One metric of one candidate."""

@@ -1,14 +1,16 @@
 """Metric scores of candidates. Full-reference metrics compare with the face's hq image."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from annotate.common import image_store
 from annotate.common.batches import batches
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline.stage import Step
 from rewardlab import images, metrics
+from rewardlab.metrics.registry import METRICS, PAPER_METRICS
 
 Loaded = tuple[Candidate, images.Pixels, images.Pixels]  # a candidate, its image, its face's photograph
 
@@ -22,6 +24,18 @@ def score_candidates(
             yield Step(skipped=name, reason="unavailable", detail=remedy)
         else:
             yield from _score_metric(faces, name, batch_size, device)
+
+
+def metric_coverage() -> list[dict[str, Any]]:
+    """Return the paper's six metrics, their numbers of scored and of all images in pairs, and what to do if one is
+    unavailable."""
+    in_pairs = Score.objects.exclude(candidate__source=Candidate.LQ)
+    scored = dict(in_pairs.order_by().values_list("metric").annotate(Count("pk")))
+    wanted = Candidate.objects.exclude(source=Candidate.LQ).count()
+    return [
+        {"metric": METRICS[name], "scored": scored.get(name, 0), "wanted": wanted, "remedy": metrics.availability(name)}
+        for name in PAPER_METRICS
+    ]
 
 
 def unscored(faces: QuerySet[Face], name: str) -> QuerySet[Candidate]:

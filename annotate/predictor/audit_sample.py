@@ -40,13 +40,10 @@ def audit_faces(share: float) -> NDArray[np.int64]:
 def audit_sample(faces: NDArray[np.int64]) -> AuditSample:
     """Draw the sample from the audit's faces. Raises `GoldLeak` if a gold face is among the training faces."""
     refuse_gold_in_training()
-    other_draws = Lease.objects.filter(
-        item__question=Question.PREFERENCE, status=Lease.Status.ANSWERED, is_repeat=False
-    ).exclude(drawn=Lease.Drawn.RANDOM)
+    answered = Lease.objects.answered_first().filter(item__question=Question.PREFERENCE)
+    other_draws = answered.exclude(drawn=Lease.Drawn.RANDOM)
     chosen = set(other_draws.values_list("item__pair", flat=True))
-    judged = Preference.objects.filter(
-        origin__in=[Preference.Origin.HUMAN, Preference.Origin.SIMULATED], pair__face__split=Split.TRAIN
-    )
+    judged = Preference.objects.filter(origin__in=Preference.JUDGED, pair__face__split=Split.TRAIN)
     rows = list(
         judged.order_by("pair_id").values_list("pair_id", "pair__face", "p_first", "origin", "pair__face__identity")
     )

@@ -46,9 +46,8 @@ def training_labels(*, without: NDArray[np.int64] | None = None) -> Labels:
     without: ids of faces to leave out, for the audit. Raises `GoldLeak` if a gold face is among the training faces.
     """
     refuse_gold_in_training()
-    origins = [Preference.Origin.HUMAN, Preference.Origin.SIMULATED]
     rows = list(
-        Preference.objects.filter(origin__in=origins, pair__face__split=Split.TRAIN)
+        Preference.objects.filter(origin__in=Preference.JUDGED, pair__face__split=Split.TRAIN)
         .exclude(p_first=0.5)
         .order_by("pair_id")
         .values_list("pair_id", "p_first", "origin", "pair__face")

@@ -32,11 +32,16 @@ def summary(curve: LearningCurve) -> list[str]:
             _("There are too few labels to train on half of them, so it is unknown whether more labels would help.")
         )
     for doubling in found["doublings"]:
-        points = {name: f"{100 * doubling[name]:+.1f}".replace("-", "−") for name in ("gain", "low", "high")}
-        gain = _("%(gain)s points (%(low)s to %(high)s)") % points
+        points = {
+            name: f"{100 * doubling[name]:+.1f}".replace("-", "−")
+            for name in ("gain", "low", "high")
+            if doubling[name] is not None
+        }
+        has_interval = "low" in points
+        gain = (_("%(gain)s points (%(low)s to %(high)s)") if has_interval else _("%(gain)s points")) % points
         verdict = (
-            _("more labels help") if doubling["low"] > 0
-            else _("fewer labels would be enough") if doubling["high"] < 0
+            _("more labels help") if has_interval and doubling["low"] > 0
+            else _("fewer labels would be enough") if has_interval and doubling["high"] < 0
             else _("no clear further gain")
         )  # fmt: skip
         sentences.append(

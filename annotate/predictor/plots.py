@@ -61,7 +61,7 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
         )
         for method, points in lines.items()
     ]
-    svm = lines.get("svm", [])
+    svm = [point for point in lines.get("svm", []) if point["low"] is not None]
     band = [(p["labels"], p["low"]) for p in svm] + [(p["labels"], p["high"]) for p in svm][::-1]
     listed = ", ".join(f"{line.name} {line.newest}" for line in series)
     return plot(
@@ -70,7 +70,7 @@ def learning_plot(results: dict[str, Any]) -> Plot | None:
         % {"n": labels[-1], "figures": listed},
         series,
         count_axis(_("labels"), 0, labels[-1]),
-        share_axis([[(0, p["low"]) for p in results["points"]]]),
+        share_axis([[(0, p["accuracy"] if p["low"] is None else p["low"]) for p in results["points"]]]),
         bands=[band] if band else [],
     )
 
@@ -83,7 +83,7 @@ def accuracy_curve(limit: int = 500) -> Plot | None:
         return None
 
     def column(number: int) -> list[Point]:
-        return [(row[0], row[number] or 0.0) for row in rows]
+        return [(row[0], value) for row in rows if (value := row[number]) is not None]
 
     return plot(
         _("Accuracy by number of labels"),
@@ -97,5 +97,5 @@ def accuracy_curve(limit: int = 500) -> Plot | None:
         ],
         count_axis(_("labels"), rows[0][0], rows[-1][0]),
         Axis("", LOW, HIGH, 0.1, percent),
-        bands=[column(3) + column(2)[::-1]],
+        bands=[band] if (band := column(3) + column(2)[::-1]) else [],
     )

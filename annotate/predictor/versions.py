@@ -160,7 +160,7 @@ def _rule(policy: LabelPolicy) -> tuple[float | None, float, float]:
 
 
 def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, policy: LabelPolicy) -> None:
-    """Set the least margin of labels that count: that of the widest level whose bound the policy allows.
+    """Set the least margin of labels that count: that of the largest nested part whose bound the policy allows.
 
     policy: the one in effect during the fit, which kept the audit's faces out of it.
     """
@@ -188,7 +188,7 @@ def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, polic
 
 def _unlabelled(version: Predictor, table: PairFeatures) -> NDArray[np.bool_]:
     """Return which pairs of the table are unjudged and have no label of this version."""
-    judged = Preference.objects.filter(origin__in=[Preference.Origin.HUMAN, Preference.Origin.SIMULATED])
+    judged = Preference.objects.filter(origin__in=Preference.JUDGED)
     labelled = AutoLabel.objects.filter(predictor=version)
     done = [np.fromiter(rows.values_list("pair_id", flat=True), np.int64) for rows in (judged, labelled)]
     return ~np.isin(table.pairs, np.concatenate(done))

@@ -19,7 +19,7 @@ SHOWN = 30
 @login_required
 @require_GET
 def predictors(request: Request) -> HttpResponse:
-    leads_only(request, _("The predictor's versions are for leads."))
+    leads_only(request, _("Only leads can open the predictor's versions."))
     current, curve = predictor_status.current_predictor(), learning_curve_words.newest_curve()
     policy = LabelPolicy.objects.select_related("pinned").get(pk=1)
     context = {

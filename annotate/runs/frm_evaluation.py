@@ -24,15 +24,22 @@ DOWNLOADS = {"table.csv": "text/csv", "table.md": "text/markdown", "table.tex": 
 
 @dataclass(frozen=True)
 class Share:
-    """A share, its 95% interval and its number of comparisons. Without an interval, low and high equal the value."""
+    """A share, its 95% interval if it has one, and its number of comparisons."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     count: int
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval's ends in a plot; both are the value if there is no interval."""
+        if self.low is None or self.high is None:
+            return self.value, self.value
+        return self.low, self.high
+
     def __str__(self) -> str:
-        if self.low >= self.high:
+        if self.low is None or self.high is None:
             return f"{self.value:.1%}"
         return gettext("%(value)s (%(low)s to %(high)s)") % {
             "value": f"{self.value:.1%}",
@@ -167,7 +174,8 @@ def _evaluated(row: FrmRow) -> MethodRow:
 def _share(value: float | None, low: float | None, high: float | None, count: int) -> Share | None:
     if value is None:
         return None
-    return Share(value, value if low is None else low, value if high is None else high, count)
+    whole = low is not None and high is not None and low < high
+    return Share(value, low if whole else None, high if whole else None, count)
 
 
 def _share_of_people(found: AgreementOfPeople | None) -> Share | None:

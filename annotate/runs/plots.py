@@ -147,10 +147,10 @@ def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
         return None
     people = evaluation.two_agree
     shares = [share for _, share in found] + ([people] if people else [])
-    axis = share_axis([[(0, share.low), (0, share.high)] for share in shares])
+    axis = share_axis([[(0, end) for end in share.ends] for share in shares])
     band = None
     if people:
-        low, high = across(axis, people.low), across(axis, people.high)
+        low, high = (across(axis, end) for end in people.ends)
         band = Mark(str(people), low, round(high - low, 1))
     return plot_intervals(
         gettext(
@@ -158,7 +158,7 @@ def interval_plot(evaluation: FrmEvaluation) -> IntervalPlot | None:
             "below"
         ),
         axis,
-        [(row.title, f"{share.value:.1%}", row.group, share.value, share.low, share.high) for row, share in found],
+        [(row.title, f"{share.value:.1%}", row.group, share.value, *share.ends) for row, share in found],
         people=band,
     )
 

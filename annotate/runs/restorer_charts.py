@@ -93,8 +93,8 @@ def _hacking(rows: list[HeldOutEvaluation]) -> Chart:
         " ".join(notes),
         zero=True,
         band=(
-            [(step, change.low) for step, change in judge_changes],
-            [(step, change.high) for step, change in judge_changes],
+            [(step, change.low) for step, change in judge_changes if change.low is not None],
+            [(step, change.high) for step, change in judge_changes if change.high is not None],
         ),
     )
 

@@ -75,14 +75,14 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Change:
-    """Mean difference against the initial evaluation, with its 95% interval."""
+    """Mean difference against the initial evaluation, with its 95% interval if there are enough faces."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def verdict(self, measure: Measure) -> str:
-        if self.low <= 0 <= self.high:
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return "unclear"
         return "better" if (self.mean > 0) == measure.higher_is_better else "worse"
 
@@ -121,6 +121,8 @@ class Summary:
             return "–"
         parts = (self.change.mean, self.change.low, self.change.high)
         mean, low, high = (figure(part, digits=3, signed=True) for part in parts)
+        if self.change.low is None:
+            return mean
         return gettext("%(value)s (%(low)s to %(high)s)") % {"value": mean, "low": low, "high": high}
 
     @property
@@ -299,7 +301,7 @@ def _held_out_evaluation(point: HeldOutPoint) -> HeldOutEvaluation:
 
 
 def _change(change: run_schema.Change) -> Change | None:
-    mean, low, high = change.mean, change.low, change.high
-    if mean is None:
+    if change.mean is None:
         return None
-    return Change(mean, mean if low is None else low, mean if high is None else high)
+    whole = change.low is not None and change.high is not None
+    return Change(change.mean, change.low if whole else None, change.high if whole else None)

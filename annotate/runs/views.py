@@ -24,7 +24,7 @@ PICTURE_CACHE_SECONDS = 60  # a step repeated after an interruption writes its p
 
 
 def _run_or_404(request: Request, name: str) -> run_folders.RunFolder:
-    leads_only(request, _("Runs are for leads."))
+    leads_only(request, _("Only leads can open runs."))
     found = run_folders.get_run(name)
     if found is None:
         raise Http404(f"There is no run {name}.")
@@ -44,7 +44,7 @@ def _progress(found: run_folders.RunFolder) -> dict:
 @login_required
 @require_GET
 def runs(request: Request) -> HttpResponse:
-    leads_only(request, _("Runs are for leads."))
+    leads_only(request, _("Only leads can open runs."))
     found = [(run, headline_figures.figures(run)) for run in run_folders.list_runs()]
     return render(request, "annotate/runs/runs.html", {"runs": found})
 

@@ -135,9 +135,11 @@ def flags(found: dict[int, Behaviour]) -> dict[int, list[Flag]]:
             found_flags[annotator].append(Flag(annotator, words, p))
     for annotator, behaviour in found.items():
         if behaviour.timed >= MIN_TIMED and behaviour.too_fast > TOO_FAST_SHARE * behaviour.timed:
-            words = _(
-                "%(n)s of %(total)s answers came in under %(seconds)s s: nobody can compare two images that fast."
-            ) % {"n": behaviour.too_fast, "total": behaviour.timed, "seconds": TOO_FAST}
+            words = _("%(n)s of %(total)s answers came in under %(seconds)s s: too fast to compare two images.") % {
+                "n": behaviour.too_fast,
+                "total": behaviour.timed,
+                "seconds": TOO_FAST,
+            }
             found_flags[annotator].append(Flag(annotator, words))
     return dict(found_flags)
 

@@ -8,9 +8,9 @@ from django.utils.translation import gettext as _
 
 from annotate.statistics.answer_arrays import Floats, Ints
 from rewardlab import bootstrap
+from rewardlab.bootstrap import MIN_CLUSTERS
 
 MOST_GROUPS = 1000  # more faces are merged into this many groups, which are as independent as faces
-LEAST = 5  # participants or faces: with fewer, a bootstrap is not informative
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,17 @@ def without_value(why: str, count: int = 0) -> Estimate:
     return Estimate(None, None, None, count, why)
 
 
+def few_faces() -> str:
+    """Return the reason why an estimate over few faces has no interval."""
+    return _("fewer than %(least)s faces: no interval") % {"least": MIN_CLUSTERS}
+
+
 def with_interval(value: float, drawn: Floats, count: int, *, faces: int) -> Estimate:
     """Return the value with the percentile interval of draws (D,), NaN if undefined, of this many faces."""
     defined = drawn[~np.isnan(drawn)]
     why = ""
-    if faces < LEAST:
-        why = _("fewer than %(least)s faces: no interval") % {"least": LEAST}
+    if faces < MIN_CLUSTERS:
+        why = few_faces()
     elif 2 * len(defined) < len(drawn):
         why = _("undefined in more than half of the draws of faces: no interval")
     elif np.ptp(defined) < 1e-12:

@@ -20,7 +20,7 @@ from scipy.special import expit, log_expit
 from scipy.stats import kendalltau, norm, spearmanr, t
 
 from annotate.statistics.answer_arrays import Floats, Ints
-from annotate.statistics.bootstrap import LEAST, drawn_times, groups_of
+from annotate.statistics.bootstrap import MIN_CLUSTERS, drawn_times, groups_of
 from rewardlab.tables import decimals
 
 Bools = NDArray[np.bool_]
@@ -171,8 +171,8 @@ def intervals(ballots: Ballots, clusters: Ints, kind: str, *, draws: int = DRAWS
     the clusters in messages. A draw without votes on a restorer is ignored for that restorer.
     """
     known = len(np.unique(clusters))
-    if known < LEAST:
-        why = gettext(NO_INTERVAL[kind].few) % {"n": known, "least": LEAST}
+    if known < MIN_CLUSTERS:
+        why = gettext(NO_INTERVAL[kind].few) % {"n": known, "least": MIN_CLUSTERS}
         return [Interval(None, None, why)] * len(ballots.restorers)
     count, groups = groups_of(clusters)
     wins = ballots.wins_by(groups, count)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
 from annotate.statistics.answer_arrays import AT_ONCE, CANT_TELL, FIRST, Answers, Floats, Ints
-from annotate.statistics.bootstrap import LEAST, Estimate, drawn_times, groups_of, with_interval, without_value
+from annotate.statistics.bootstrap import MIN_CLUSTERS, Estimate, drawn_times, groups_of, with_interval, without_value
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -155,7 +155,7 @@ def _log_odds(accuracy: Floats) -> Floats:
 def _drawn(signs: "csr_array", faces: Ints, solution: Floats, seed: int) -> Floats:
     """Return accuracies (A, draws) on resampled faces; NaN without a decided answer on the drawn faces."""
     groups, group = groups_of(faces)
-    if groups < LEAST:
+    if groups < MIN_CLUSTERS:
         return np.full((signs.shape[1], DRAWS), np.nan)
     times = drawn_times(groups, DRAWS, seed)
     at_once = max(1, AT_ONCE // len(faces))

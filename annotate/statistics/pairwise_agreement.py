@@ -37,7 +37,7 @@ def cohen_kappa(answers: list[tuple[str, str]]) -> float | None:
 
 
 def pairwise(votes: Iterable[tuple[int, int, str]]) -> dict[tuple[int, int], Agreement]:
-    """Return the agreement of every two annotators who share items. votes: (item, annotator, choice)."""
+    """Return the agreement of each pair of annotators who share items. votes: (item, annotator, choice)."""
     by_item: dict[int, dict[int, str]] = defaultdict(dict)
     for item, annotator, choice in votes:
         by_item[item][annotator] = choice

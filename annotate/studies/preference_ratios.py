@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
-from annotate.statistics.bootstrap import LEAST
+from annotate.statistics.bootstrap import MIN_CLUSTERS
 from annotate.statistics.intervals import wilson
 from annotate.statistics.significance import binomial_two_sided
 
@@ -71,11 +71,11 @@ def preferred(votes: Sequence[StudyVote], *, seed: int = 0) -> Preferred:
     participants = len({vote.participant for vote in votes})
     faces = len({vote.face for vote in votes})
     interval, why = None, ""
-    if participants < LEAST or faces < LEAST:
+    if participants < MIN_CLUSTERS or faces < MIN_CLUSTERS:
         why = _("%(participants)s participants and %(faces)s faces; an interval needs %(least)s of each") % {
             "participants": participants,
             "faces": faces,
-            "least": LEAST,
+            "least": MIN_CLUSTERS,
         }
     elif wins + losses == 0:
         why = _("all answers are “can't tell”")

@@ -4,8 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from annotate.campaigns import oversight
-from annotate.models import Campaign, Candidate, Judgement, Lease, User
+from annotate.models import Campaign, Judgement, Lease, User
 from annotate.models.campaigns import Question
+from annotate.models.faces import photograph_last
 from annotate.statistics.annotator_checks import Behaviour, behaviours
 from annotate.studies.preference_ratios import Preferred, StudyVote, preferred
 
@@ -39,9 +40,7 @@ class Study:
 def study(campaign: Campaign) -> Study:
     """Compute the results from the answers in force."""
     answers = Judgement.objects.filter(
-        pk__in=Lease.objects.filter(item__campaign=campaign, status=Lease.Status.ANSWERED, is_repeat=False).values(
-            "judgement_id"
-        )
+        pk__in=Lease.objects.answered_first().filter(item__campaign=campaign).values("judgement_id")
     ).values_list(
         "lease__annotator_id",
         "lease__item__pair__face_id",
@@ -52,7 +51,7 @@ def study(campaign: Campaign) -> Study:
     )
     by_restorer_pair: dict[tuple[str, str], dict[str, list[StudyVote]]] = defaultdict(lambda: defaultdict(list))
     for person, face, first, second, question, choice in answers:
-        restorer_pair = _ordered_pair(first, second)
+        restorer_pair = photograph_last(first, second)
         prefers = None if choice == "cant_tell" else (choice == "first") == (restorer_pair[0] == first)
         by_restorer_pair[restorer_pair][question].append(StudyVote(person, face, prefers))
     rows = [
@@ -63,13 +62,6 @@ def study(campaign: Campaign) -> Study:
     found = behaviours(oversight.answers(campaign))
     people = User.objects.filter(pk__in=found).order_by("username")
     return Study(rows, [Participant(person, found[person.pk]) for person in people])
-
-
-def _ordered_pair(first: str, second: str) -> tuple[str, str]:
-    """Order two sources by name, but the photograph last, as the reference."""
-    if Candidate.HQ in (first, second):
-        return (second if first == Candidate.HQ else first), Candidate.HQ
-    return (first, second) if first < second else (second, first)
 
 
 def _row(restorer_pair: tuple[str, str], question: Question, votes: list[StudyVote]) -> PreferenceRatio:

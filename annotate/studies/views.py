@@ -14,7 +14,7 @@ from rewardlab import paper, tables
 
 
 def _study(request: Request, slug: str) -> tuple[Campaign, studies_report.Study]:
-    leads_only(request, _("The study's report is for leads."))
+    leads_only(request, _("Only leads can open the study's report."))
     campaign = get_object_or_404(Campaign, slug=slug)
     if campaign.kind != Campaign.Kind.STUDY:
         raise Http404("This campaign is not a study.")

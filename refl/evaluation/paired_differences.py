@@ -11,37 +11,36 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardlab.bootstrap import drawn_times, percentile_interval
+from rewardlab.bootstrap import MIN_CLUSTERS, Interval, drawn_times, percentile_interval
 
 Array = NDArray[np.float64]
 Verdict = Literal["better", "worse", "unclear"]
 
 SAMPLES = 2000
 SET_SAMPLES = 200  # for values of a set, each of which needs a matrix decomposition
-MIN_FACES = 6  # with five, all differences share a sign by chance in 2 of 32 cases, more than 5%
 DRAWN_AT_ONCE = 4_000_000  # numbers in memory
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n faces and its 95% interval."""
+    """A mean over n faces and its 95% interval; without one if n is less than `MIN_CLUSTERS`."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Restorer minus base on the same faces, with its 95% interval.
+    """Restorer minus base on the same faces, with its 95% interval, if it has one.
 
     The verdict takes into account whether higher is better.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     verdict: Verdict
 
 
@@ -143,9 +142,9 @@ def merged(*summaries: Summary) -> Summary:
     return Summary(values, against_base, left_out)
 
 
-def verdict(low: float, high: float, *, faces: int, higher_is_better: bool) -> Verdict:
-    """Return the verdict on a difference with 95% interval [low, high]; unclear with fewer than six faces."""
-    if faces < MIN_FACES or low <= 0 <= high:
+def verdict(low: float | None, high: float | None, *, higher_is_better: bool) -> Verdict:
+    """Return the verdict on a difference with 95% interval [low, high]; unclear without an interval."""
+    if low is None or high is None or low <= 0 <= high:
         return "unclear"
     return "better" if (low > 0) == higher_is_better else "worse"
 
@@ -162,13 +161,19 @@ def _add_figures(
 ) -> None:
     """Add a metric's figures: restorer -> value and replicates (samples,), from the same resamples for all."""
     for restorer, (mean, replicates) in figures.items():
-        low, high = percentile_interval(replicates)
-        summary.values[restorer][metric] = Estimate(float(mean), max(low, lowest), high, faces)
+        low, high = _interval(replicates, faces)
+        if low is not None:
+            low = max(low, lowest)
+        summary.values[restorer][metric] = Estimate(float(mean), low, high, faces)
         if base is not None and base in figures and restorer != base:
             base_mean, base_replicates = figures[base]
-            low, high = percentile_interval(replicates - base_replicates)
-            found = verdict(low, high, faces=faces, higher_is_better=higher_is_better)
+            low, high = _interval(replicates - base_replicates, faces)
+            found = verdict(low, high, higher_is_better=higher_is_better)
             summary.against_base[restorer][metric] = Difference(float(mean - base_mean), low, high, found)
+
+
+def _interval(replicates: NDArray[np.float64], faces: int) -> Interval:
+    return percentile_interval(replicates) if faces >= MIN_CLUSTERS else (None, None)
 
 
 def _shares(faces: int, *, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:

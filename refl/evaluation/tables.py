@@ -8,11 +8,10 @@ parentheses below the means, but always as value minus base, while a plus in the
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from refl.evaluation.paired_differences import MIN_FACES
 from rewardlab import tables
-from rewardlab.bootstrap import FEW_FACES
+from rewardlab.bootstrap import FEW_FACES, MIN_CLUSTERS
 
-Results = Mapping[str, Any]  # the content of evaluation/results.json
+Results = Mapping[str, Any]  # `ComparisonResults` of the schema as built-in types; the file on disk has older keys
 Style = Literal["text", "markdown", "latex"]
 
 REFERENCES = ("lq", "hq")  # rows that are not restorers
@@ -119,7 +118,7 @@ def notes(results: Results, style: Style = "text") -> list[str]:
     if any(metric["trained_on"] for metric in results["metrics"]):
         found.append("†: restorers in this table were trained on it, so it does not measure them independently.")
     if faces["count"] < FEW_FACES:
-        unclear = "; all differences are unclear" if base is not None and faces["count"] < MIN_FACES else ""
+        unclear = "; all differences are unclear" if base is not None and faces["count"] < MIN_CLUSTERS else ""
         found.append(f"With only {count}, means and intervals are unreliable{unclear}.")
     found += [f"{metric['title']}: {metric['note'].rstrip('.')}." for metric in results["metrics"] if metric["note"]]
     if style != "latex":

@@ -27,7 +27,7 @@ class UnshuffleCodec(nn.Module):
         return F.pixel_unshuffle(2 * images - 1, self.factor) * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Invert `encode`, without clamping."""
+        """Decode (B, 3 f^2, h, w) to (B, 3, h f, w f); inverts `encode`, without clamping."""
         return (F.pixel_shuffle(latents / self.scale, self.factor) + 1) / 2
 
 

@@ -27,7 +27,7 @@ CHANNELS = (96, 128, 192)
 SIZE = 128
 # sqrt(1 - abar) / sqrt(abar) = .34, so the one-step UNet adds a residual to lq.
 TIMESTEP = 100
-# t = 51, 41, ..., 1. From noisier starts a network this small does not remove all noise.
+# t = 51, 41, ..., 1. From a higher noise level, a network this small leaves residual noise.
 STEPS, START, ETA = 100, 0.06, 0.0
 ADAPTER = "refl"
 RANK = 16
@@ -48,7 +48,7 @@ def networks(variant: Variant, channels: tuple[int, ...] = CHANNELS) -> dict[str
     unet = UNet2DConditionModel(
         sample_size=SIZE // 4, out_channels=latent, up_block_types=("UpBlock2D",) * len(channels), **shared
     )
-    # Predict zero noise at first: a random last layer would start from a checkerboard.
+    # Predict zero noise at first: a random last layer would produce a checkerboard at first.
     nn.init.zeros_(unet.conv_out.weight)
     if variant == "one-step":
         return {"unet": unet}

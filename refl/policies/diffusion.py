@@ -101,7 +101,7 @@ class Policy(nn.Module):
         device: torch.device = next(self.unet.parameters()).device
         return device
 
-    def mark(self, parameters: Sequence[nn.Parameter]) -> None:
+    def set_trainable(self, parameters: Sequence[nn.Parameter]) -> None:
         """Make only these parameters trainable. Their current values are the base of Eq. 5 and of `interpolate`."""
         self.requires_grad_(False)
         for parameter in parameters:
@@ -109,6 +109,7 @@ class Policy(nn.Module):
         self.base = {name: value.detach().clone() for name, value in self.trainable().items()}
 
     def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that training changes, by their name in `tuned`."""
         return {name: value for name, value in self.tuned.named_parameters() if value.requires_grad}
 
     def use_checkpointing(self) -> None:
@@ -124,15 +125,24 @@ class Policy(nn.Module):
                 value.copy_(torch.lerp(self.base[name].to(value.device), value, share))
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
-        """Run from z_T to z_0, with gradients through the last `backprop_steps` steps (or `ALL_STEPS`)."""
+        """Run from z_T to z_0, with gradients through the last `backprop_steps` steps (or `ALL_STEPS`).
+
+        lq: (B, 3, S, S) in [0, 1]; S must fit the codec. prompts: B texts. noise: of B images.
+        """
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents to images, roughly in [0, 1]. Not clamped, so that every pixel has a gradient."""
+        """Decode latents (B, C, h, w) to images (B, 3, S, S), roughly in [0, 1].
+
+        Not clamped, so that every pixel has a gradient.
+        """
         return self.codec.decode(latents)
 
     def finish(self, images: Tensor, clean: Tensor) -> Tensor:
-        """Post-process the images. Applies at inference only."""
+        """Post-process decoded images (B, 3, S, S) at inference, for example to correct their colours.
+
+        clean: the images that the chain starts from, (B, 3, S, S) in [0, 1].
+        """
         return images
 
     @torch.no_grad()
@@ -142,11 +152,11 @@ class Policy(nn.Module):
         return self.finish(self.decode(found.latents), found.clean).clamp(0, 1)
 
     def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
-        """Return the outputs of the tuned module with its initial weights."""
+        """Return the outputs of the tuned module with its initial weights, in the shapes of `call.outputs`."""
         raise NotImplementedError
 
     def frozen_epsilon(self, call: Call) -> Tensor:
-        """Return the noise predicted with the initial weights."""
+        """Return the noise predicted with the initial weights, (B, C, h, w) as `call.epsilon`."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -163,7 +173,7 @@ class OneStepPolicy(Policy):
         super().__init__(**parts)
         self.timestep, self.adapters = timestep, tuple(adapters)
         marked = [value for name, value in self.unet.named_parameters() if _is_adapter(name, self.adapters)]
-        self.mark(marked)
+        self.set_trainable(marked)
 
     @property
     def tuned(self) -> nn.Module:
@@ -218,7 +228,7 @@ class MultiStepPolicy(Policy):
         super().__init__(**parts)
         self.cleaner = cleaner.eval().requires_grad_(False)
         self.controlnet, self.steps, self.start, self.eta = controlnet, steps, start, eta
-        self.mark(list(controlnet.parameters()))
+        self.set_trainable(list(controlnet.parameters()))
 
     @property
     def tuned(self) -> nn.Module:

@@ -25,7 +25,10 @@ def check_images(images: Tensor) -> None:
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Resize with an antialiased bicubic filter. Clamps to [0, 1], as the filter overshoots."""
+    """Resize (B, 3, S, S) in [0, 1] to (B, 3, side, side) with an antialiased bicubic filter.
+
+    Clamps to [0, 1], as the filter overshoots.
+    """
     if images.shape[-1] == side:
         return images
     return F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(0, 1)

@@ -72,7 +72,7 @@ def metric_methods(wanted: Sequence[PreferenceRow]) -> list[Method]:
         metric = METRICS[name]
         first, second = scores(wanted, (name,))
         reason = _missing(wanted, (name,))
-        margins = (first - second)[:, 0] * (1 if metric.higher_is_better else -1)
+        margins = metric.margin(first[:, 0], second[:, 0])
         methods.append(Method(name, metric.title, "metric", None if reason else margins, reason))
     return methods
 

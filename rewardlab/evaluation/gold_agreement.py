@@ -82,12 +82,12 @@ class Gold:
 
 @dataclass(frozen=True)
 class Agreement:
-    """correct (N,) in {0, .5, 1}, its mean, and the mean's 95% interval by a bootstrap over faces."""
+    """correct (N,) in {0, .5, 1}, its mean, and the mean's 95% interval by a bootstrap over faces, if it has one."""
 
     correct: NDArray[np.float64]
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -128,7 +128,8 @@ def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
     """Run McNemar's exact test of two methods on the same pairs: `correct` (N,) in {0, .5, 1} each.
 
     Pairs on which either is undecided (.5) are left out; without a discordant pair p is 1. The test assumes
-    independent pairs, but pairs of one face are correlated: prefer the intervals over faces.
+    independent pairs, but pairs of one face are correlated: prefer the intervals over faces. Raises `ValueError` for
+    arrays of different lengths.
     """
     a, b = np.asarray(correct_a, np.float64), np.asarray(correct_b, np.float64)
     if a.shape != b.shape:
@@ -141,7 +142,7 @@ def mcnemar(correct_a: Array, correct_b: Array) -> McNemar:
 
 @dataclass(frozen=True)
 class People:
-    """Agreement of annotators on a pair: of every two, and of each with the majority of the others."""
+    """Agreement of annotators on a pair: of two with each other, and of one with the majority of the others."""
 
     pairs_of_answers: Agreement
     majority: Agreement

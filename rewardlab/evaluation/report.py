@@ -44,6 +44,7 @@ CHANCE = Method("chance", "Chance", "baseline", None)
 
 
 def run_config(run: Run) -> TrainConfig:
+    """Return the configuration that the run was trained with."""
     return TrainConfig(**run.description().config)
 
 
@@ -127,6 +128,7 @@ def _ablations(
 
 
 def require_done(run: Run) -> None:
+    """Raise `RunError` unless the run's training is complete."""
     if not run.is_done():
         raise runs.RunError(f"The run {run.name} is not done: run its train_frm command again.")
 
@@ -247,9 +249,8 @@ def heading(results: dict[str, Any]) -> str:
     if people:
         two, rest, own = people["two_agree"], people["one_against_rest"], people["frm_against_one"]
         lines.append(
-            f"Two annotators agree on {two['value']:.1%} ({two['low']:.1%} to {two['high']:.1%}); one agrees with the "
-            f"majority of the others on {rest['value']:.1%} ({rest['low']:.1%} to {rest['high']:.1%}). The FRM agrees "
-            f"with one annotator on {own['value']:.1%} ({own['low']:.1%} to {own['high']:.1%})."
+            f"Two annotators agree on {_with_interval(two)}; one agrees with the majority of the others on "
+            f"{_with_interval(rest)}. The FRM agrees with one annotator on {_with_interval(own)}."
         )
     if truth["faces"] < FEW_FACES:
         lines.append(f"Only {truth['faces']} gold faces: with so few, shares and intervals are unreliable.")
@@ -259,3 +260,9 @@ def heading(results: dict[str, Any]) -> str:
         f"log loss {found['log_loss']:.3f}."
     )
     return "\n".join(lines) + "\n\n"
+
+
+def _with_interval(share: dict[str, Any]) -> str:
+    if share["low"] is None:
+        return f"{share['value']:.1%}"
+    return f"{share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%})"

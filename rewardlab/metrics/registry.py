@@ -9,6 +9,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rewardlab import assets
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Needs:
 
 @dataclass(frozen=True)
 class Metric(Needs):
+    """A metric: its direction, its range (None: unbounded), and the function that builds it."""
+
     name: str
     title: str
     higher_is_better: bool
@@ -57,6 +62,10 @@ class Metric(Needs):
     high: float | None
     needs_reference: bool
     builder: str  # module in this package: function(device) -> Measure, or FullReferenceMeasure if needs_reference
+
+    def margin(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how much better the first values are than the second, signed so that better is positive."""
+        return first - second if self.higher_is_better else second - first
 
 
 METRICS = {

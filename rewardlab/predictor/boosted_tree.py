@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from rewardlab.bootstrap import bootstrap_interval
+from rewardlab.bootstrap import Interval, bootstrap_interval
 from rewardlab.predictor.svm import Array, PredictorConfig, antisymmetric, both_orders, require_enough
 
 
@@ -18,7 +18,7 @@ class Tree:
     model: HistGradientBoostingClassifier
     labels: int
     accuracy: float  # cross-validated over faces, on pairs
-    interval: tuple[float, float]  # 95%, bootstrap over faces
+    interval: Interval  # 95%, bootstrap over faces
 
     def probability_first(self, first: Array, second: Array) -> Array:
         """Return p(first beats second) for metric vectors (N, K) each; 1 - p for the swapped pair. (N,)"""

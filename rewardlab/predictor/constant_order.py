@@ -35,7 +35,10 @@ def margins(
 def cross_validated_accuracy(
     first: Names, second: Names, first_wins: Bools, faces: NDArray[np.int64], *, folds: int = 5
 ) -> float:
-    """Measure how often the order learned from the other folds is right. No face is in two folds."""
+    """Measure how often the order learned from the other folds is right, in [0, 1]. No face is in two folds.
+
+    first, second: sources (N,); first_wins, faces: (N,). Raises `ValueError` for fewer faces than folds.
+    """
     correct = np.zeros(len(faces), bool)
     for train, test in GroupKFold(n_splits=folds).split(faces, groups=faces):
         found = margins(first[train], second[train], first_wins[train], first[test], second[test], ties_by_name=True)

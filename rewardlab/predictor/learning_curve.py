@@ -38,7 +38,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Point:
-    """Held-out accuracy after training on a share of the labels, with its 95% interval over faces.
+    """Held-out accuracy after training on a share of the labels, with its 95% interval over faces, if it has one.
 
     labels: mean over folds; correct (N,): for every pair.
     """
@@ -47,8 +47,8 @@ class Point:
     share: float
     labels: int
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     correct: Bools
 
 
@@ -58,8 +58,8 @@ class Doubling:
 
     method: str
     gain: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def judged_pairs(rows: Iterable[PreferenceRow]) -> ManifestPairs:
     )
 
 
-def scores(rows: Sequence[PreferenceRow], metrics: Sequence[str]) -> tuple[Array, Array]:
+def scores(rows: Sequence[PreferenceRow], metrics: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the values of the first and of the second image, (N, len(metrics)) each; NaN if missing."""
     values = [[row.scores.get(metric, (np.nan, np.nan)) for metric in metrics] for row in rows]
     table = np.array(values, np.float64).reshape(len(rows), len(metrics), 2)

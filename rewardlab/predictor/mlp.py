@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rewardlab.bootstrap import bootstrap_interval
+from rewardlab.bootstrap import Interval, bootstrap_interval
 from rewardlab.predictor.svm import Array, PredictorConfig, antisymmetric, both_orders, jobs, require_enough
 
 HIDDEN = {3: (64, 64), 4: (64, 64, 64)}
@@ -25,7 +25,7 @@ class Mlp:
     layers: int
     labels: int
     accuracy: float  # cross-validated over faces, on pairs: Table 9's prediction accuracy
-    interval: tuple[float, float]  # 95%, bootstrap over faces
+    interval: Interval  # 95%, bootstrap over faces
 
     def probability_first(self, first: Array, second: Array) -> Array:
         """Return p(first beats second) for metric vectors (N, K) each; 1 - p for the swapped pair. (N,)"""

@@ -5,7 +5,6 @@ paper's six metrics). The SVM is trained on every pair in both orders, with all 
 margin is made antisymmetric, so that p(first beats second) = 1 - p(second beats first) exactly.
 """
 
-import hashlib
 import math
 import os
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from rewardlab.bootstrap import bootstrap_interval
+from rewardlab.bootstrap import Interval, bootstrap_interval
+from rewardlab.files import sha256, write_atomic
 
 Array = NDArray[np.floating]
 Parameters = dict[str, str | float | int]
@@ -70,7 +70,7 @@ class Predictor:
     slope: float
     labels: int
     accuracy: float  # cross-validated, on pairs
-    interval: tuple[float, float]  # 95%, bootstrap over faces
+    interval: Interval  # 95%, bootstrap over faces
     grid_searched: bool
 
     def probability_first(self, first: Array, second: Array) -> Array:
@@ -195,7 +195,7 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
 
 
 def save(predictor: Predictor, path: Path) -> str:
-    """Write with skops under a temporary name, rename, and return the file's sha256."""
+    """Write atomically with skops, and return the file's sha256."""
     data = skops.io.dumps(
         {
             "pipeline": predictor.pipeline,
@@ -208,11 +208,8 @@ def save(predictor: Predictor, path: Path) -> str:
             "grid_searched": predictor.grid_searched,
         }
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-    return hashlib.sha256(data).hexdigest()
+    write_atomic(path, data)
+    return sha256(data)
 
 
 def load(path: Path) -> Predictor:

@@ -132,7 +132,10 @@ class FaceDataset(Dataset[tuple[FaceGroup, Tensor, Tensor]]):
 
 
 def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
-    """Concatenate faces; equal captions are encoded once."""
+    """Concatenate faces, each loaded as (group, images (n, 3, S, S), tokens of the caption (L,)).
+
+    Equal captions are encoded once. first, second and text of the batch are indices into its images and tokens.
+    """
     tokens, text = torch.unique(torch.stack([tokens for _, _, tokens in loaded]), dim=0, return_inverse=True)
     starts = np.cumsum([0, *(len(group.images) for group, _, _ in loaded)])
     pairs = [

@@ -58,7 +58,7 @@ def _by_face(
         yield [pair.pair for index in chunk for pair in groups[index].pairs], logits.tolist()
 
 
-def gold_agreement(
+def agreement_by_stratum(
     model: FaceRewardModel,
     rows: list[PreferenceRow],
     folder: Path,
@@ -66,10 +66,13 @@ def gold_agreement(
     null_text: bool,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, Agreement]:
-    """Return the share of decided pairs on which model and label agree, by stratum: contested and anchored."""
+    """Return the share of decided pairs on which model and label agree, by stratum: contested and anchored.
+
+    A margin of 0 counts half, as in `rewardlab.evaluation.gold_agreement.agreement`.
+    """
     decided = [row for row in rows if row.p_first != 0.5]
     logits = margins(model, decided, folder, null_text=null_text, on_batch=on_batch)
-    right = np.sign(logits) == np.sign([row.p_first - 0.5 for row in decided])
+    right = losses.agreements(torch.from_numpy(logits), torch.tensor([row.p_first for row in decided])).numpy()
     anchored = np.array([row.origin == "ground_truth" for row in decided])
     return {
         stratum: Agreement(float(right[mask].mean()) if mask.any() else None, int(mask.sum()))

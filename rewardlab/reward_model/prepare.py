@@ -109,7 +109,7 @@ def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: Tra
     photographs = {
         row.first if row.first_source == "hq" else row.second: row.caption
         for row in rows
-        if row.split == "train" and "hq" in (row.first_source, row.second_source)
+        if row.split == "train" and row.is_anchored
     }
     if not photographs:
         raise DataError(

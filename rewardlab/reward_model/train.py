@@ -20,7 +20,7 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
 from rewardlab.training import checkpoint, schedule
-from rewardlab.training.loop import Loop, OnProgress, holding, precision
+from rewardlab.training.loop import Loop, OnProgress, precision, run_lock
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 
@@ -57,7 +57,7 @@ def train(
     config = TrainConfig(**run.description().config)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="pairs")
-    with holding(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
+    with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         Trainer(loop, config, images).run_to_end()
 
 
@@ -72,7 +72,7 @@ class Trainer:
         self.groups = frm_batches.group_by_face(training_rows(rows, config))
         self.shares = accelerator.num_processes * config.accumulation
         if config.faces_per_step % self.shares:
-            raise loop.failed(
+            raise loop.failure(
                 f"{config.faces_per_step} faces per step cannot be divided into {accelerator.num_processes} processes "
                 f"x {config.accumulation} micro-batches: choose --faces-per-step as a multiple of {self.shares}."
             )
@@ -191,8 +191,8 @@ class Trainer:
         """Append the current agreement on the gold set to the curve. It is not used for selection."""
         if not self.gold:
             return None
-        shares = margins.gold_agreement(
-            self.model, self.gold, self.images, null_text=self.config.null_text, on_batch=self.loop.show_life
+        shares = margins.agreement_by_stratum(
+            self.model, self.gold, self.images, null_text=self.config.null_text, on_batch=self.loop.heartbeat
         )
         self.loop.run.append(GoldPoint(step=self.step, gold=shares))
         self.loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})

@@ -57,25 +57,25 @@ class Loop:
         except TrainError:
             raise
         except DataError as error:
-            raise self.failed(str(error).rpartition("DataError: ")[2].strip()) from error
+            raise self.failure(str(error).rpartition("DataError: ")[2].strip()) from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 self.write_status("failed", f"{type(error).__name__}: {error}")
                 raise
-            raise self.failed(when_full) from error
+            raise self.failure(when_full) from error
         except OSError as error:
             if runs.is_disk_full(error):
-                raise self.failed(
+                raise self.failure(
                     f"The disk of {self.run.folder} is full. Free space and run the same command again"
                 ) from error
-            raise self.failed(f"{error}. Fix this and run the same command again") from error
+            raise self.failure(f"{error}. Fix this and run the same command again") from error
         except Exception as error:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise
 
     def require_finite(self, loss: torch.Tensor) -> None:
         if not loss.isfinite():
-            raise self.failed(
+            raise self.failure(
                 f"The loss of step {self.step + 1} is not finite ({loss.item()}). Lower --learning-rate, or use "
                 "--precision fp32"
             )
@@ -83,9 +83,9 @@ class Loop:
     def show(self, **shown: float | None) -> None:
         if self.is_main:
             self.on_progress(Progress(self.step, self.total, shown))
-            self.show_life()
+            self.heartbeat()
 
-    def show_life(self) -> None:
+    def heartbeat(self) -> None:
         """Refresh the status: a run whose status is minutes old is shown as interrupted."""
         if time.monotonic() - self._status_at > STATUS_SECONDS:
             self._status_at = time.monotonic()
@@ -95,10 +95,10 @@ class Loop:
         if self.is_main:
             self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
 
-    def failed(self, reason: str) -> TrainError:
+    def failure(self, reason: str) -> TrainError:
         """Return the error to raise, after writing the status if possible."""
-        good = f"step {self.saved} in {self.run.checkpoint}" if self.saved else "the start: nothing was saved yet"
-        message = f"{reason.rstrip('.')}. The last good state is {good}."
+        saved = f"The last checkpoint is of step {self.saved}: {self.run.checkpoint}."
+        message = f"{reason.rstrip('.')}. {saved if self.saved else 'No checkpoint was saved yet.'}"
         try:
             self.write_status("failed", message)
         except OSError as error:
@@ -121,7 +121,7 @@ class Loop:
             self._writer.close()
 
 
-def holding(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
+def run_lock(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """Return the run's lock in the main process, and a null context in others."""
     return run.held() if accelerator.is_main_process else nullcontext()
 

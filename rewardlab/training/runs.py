@@ -36,6 +36,8 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
+    """The folder of a training or evaluation, with the paths of its files."""
+
     folder: Path
 
     @property

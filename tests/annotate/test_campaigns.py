@@ -66,7 +66,7 @@ def test_flags_name_careless_annotators_with_reason():
     assert "majority of the others" in reasons[10]
     assert "Chose the left" not in reasons[11]
     assert "too often" in reasons[11]
-    assert reasons[12] == "200 of 200 answers came in under 0.7 s: nobody can compare two images that fast."
+    assert reasons[12] == "200 of 200 answers came in under 0.7 s: too fast to compare two images."
 
 
 def test_flags_rare_for_attentive_annotators():

@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from annotate.campaigns import guideline_examples, lifecycle, oversight
+from annotate.campaigns import guideline_examples, lifecycle
 from annotate.campaigns.lifecycle import Selection
 from annotate.desk import judging, leasing
 from annotate.models import (
@@ -25,6 +25,7 @@ from annotate.models import (
     Score,
 )
 from annotate.models.campaigns import Criterion
+from annotate.pipeline import scoring
 from annotate.predictor.learning_curve_words import summary
 from annotate.statistics.annotator_checks import Behaviour, flags
 from tests.support.factories import make_campaign, make_user
@@ -54,9 +55,9 @@ def same_in_german(client, address: str, data: set[str] = frozenset(), **fields)
     """Return what a page says in English although the reader asks for German."""
     english, german = (client.get(address, fields, headers=headers) for headers in ({}, GERMAN))
     assert english.status_code == german.status_code
-    # From rewardlab, which knows no languages: titles of metrics and what to do where one is unavailable.
+    # From rewardlab, which is not translated: titles of metrics and what to do where one is unavailable.
     metrics = {
-        text.rstrip(".)") for row in oversight.metric_columns() for text in (row["metric"].title, row["remedy"] or "")
+        text.rstrip(".)") for row in scoring.metric_coverage() for text in (row["metric"].title, row["remedy"] or "")
     }
     links = {invitation.token.strip("-_") for invitation in Invitation.objects.all()}
     return untranslated(english.content.decode(), german.content.decode(), (DATA | data | metrics | links) - {""})

@@ -53,7 +53,7 @@ def same_in_german(client, address: str, data: set[str] = frozenset()) -> list[s
     assert english.status_code == german.status_code
     pages = english.content.decode(), german.content.decode()
     assert len(phrases(pages[0])) == len(phrases(pages[1]))
-    # From rewardlab, which knows no languages: titles of metrics and what to do where one is unavailable.
+    # From rewardlab, which is not translated: titles of metrics and what to do where one is unavailable.
     metrics = {metric.title for metric in METRICS.values()} | {availability(name) or "" for name in METRICS}
     return untranslated(*pages, (DATA | data | {text.rstrip(".)") for text in metrics}) - {""})
 

@@ -84,7 +84,7 @@ def test_page_ranks_restorers_by_people_and_scorers(campaign, lead):
     best = board.standings[0]
     assert best.by_face.rank == (1, 1)
     assert best.by_face.strength[0] <= best.strength <= best.by_face.strength[1]
-    assert best.by_annotator.why == "2 annotators: an interval needs at least 5"
+    assert best.by_annotator.why == "2 annotators: an interval needs at least 6"
     scorers = {scorer.name: scorer for scorer in board.scorers}
     assert scorers["metric-psnr"].ranks == dict(zip(ORDER, (1, 2, 3), strict=True))
     assert scorers["metric-niqe"].ranks == dict(zip(ORDER, (3, 2, 1), strict=True))  # lower is better
@@ -98,7 +98,7 @@ def test_page_ranks_restorers_by_people_and_scorers(campaign, lead):
     assert (board.face_triads.intransitive, board.face_triads.decided) == (0, 4)  # on two faces the best two tie
     page = response.content.decode()
     assert "9 of 18" in page
-    assert "No interval by annotator: 2 annotators: an interval needs at least 5." in page
+    assert "No interval by annotator: 2 annotators: an interval needs at least 6." in page
     assert "No vote contradicts the order" in page
     assert "SIMULATED" not in page
     assert "nan" not in page.lower().replace("annotator", "")
@@ -151,7 +151,7 @@ def test_files_contain_no_names_and_match_command(campaign, lead, tmp_path):
     rows = {(row["item"], row["figure"]): row for row in csv.DictReader(io.StringIO(files["csv"].read_text()))}
     strongest = rows[ORDER[0], "strength, interval by face"]
     assert float(strongest["low"]) <= float(strongest["value"]) <= float(strongest["high"])
-    assert rows[ORDER[0], "strength, interval by annotator"]["note"] == "2 annotators: an interval needs at least 5"
+    assert rows[ORDER[0], "strength, interval by annotator"]["note"] == "2 annotators: an interval needs at least 6"
     assert rows["PSNR (dB)", "Kendall's tau-b"]["value"] == "1.0"
     assert rows["SVM", "Kendall's tau-b"]["value"] == ""
     latex = squeezed(files["tex"].read_text())
@@ -197,7 +197,7 @@ def test_simulated_votes_are_marked_and_yield_to_people(lead):
     answer(campaign, program, against_order)
     response = lead.get("/leaderboard")
     assert [row.title for row in response.context["board"].standings] == ORDER[::-1]
-    assert "This board is SIMULATED" in response.content.decode()
+    assert "This leaderboard is SIMULATED" in response.content.decode()
     for form in ("csv", "tex"):
         assert "6 votes are SIMULATED" in lead.get(f"/leaderboard.{form}").content.decode()
     out = io.StringIO()

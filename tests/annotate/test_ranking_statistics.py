@@ -97,7 +97,7 @@ def test_intervals_by_face_have_nominal_coverage():
     )
     few = intervals(cast, cast.annotators, "annotators")
     assert few[0].strength is None
-    assert few[0].why == "2 annotators: an interval needs at least 5"
+    assert few[0].why == "2 annotators: an interval needs at least 6"
 
 
 def test_limitations_name_groups_and_undisputed_order():

@@ -8,7 +8,7 @@ from crowdkit.aggregation import OneCoinDawidSkene
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from annotate.statistics import agreement_coefficients
+from annotate.statistics import agreement_coefficients, pairwise_agreement
 from annotate.statistics.answer_arrays import Answers
 from annotate.statistics.dawid_skene import dawid_skene
 
@@ -86,6 +86,8 @@ def test_coefficients_match_libraries_with_missing_answers():
         assert annotator_pair.kappa.count == both.sum()
         assert annotator_pair.share.value == pytest.approx((sheet[both, one] == sheet[both, other]).mean())
         assert annotator_pair.kappa.value == pytest.approx(cohen_kappa_score(sheet[both, one], sheet[both, other]))
+        plain = [(str(a), str(b)) for a, b in zip(sheet[both, one], sheet[both, other], strict=True)]
+        assert annotator_pair.kappa.value == pytest.approx(pairwise_agreement.cohen_kappa(plain))  # campaign page
     total = sum(annotator_pair.share.count for annotator_pair in found.values())
     weighted = sum(annotator_pair.share.value * annotator_pair.share.count for annotator_pair in found.values()) / total
     assert agreement_coefficients.share(answers).value == pytest.approx(weighted)
@@ -105,7 +107,7 @@ def test_undefined_coefficients_state_reason():
         few = function(from_sheet([[0, 1], [0, 0], [1, 1], [1, 0]]))
         assert few.value is not None
         assert few.low is None
-        assert few.why == "fewer than 5 faces: no interval"
+        assert few.why == "fewer than 6 faces: no interval"
     assert agreement_coefficients.cohen_kappas(disjoint) == {}
     annotator_pair = agreement_coefficients.cohen_kappas(alike)[0, 1]
     for found in (

@@ -75,7 +75,7 @@ def test_study_from_invitation_to_report(client):
         assert (found.wins, found.losses, found.ties) == expected
     assert rows["realism"].ratio == 1
     assert rows["realism"].ties == 3
-    assert "an interval needs 5 of each" in page.content.decode()
+    assert "an interval needs 6 of each" in page.content.decode()
     table = list(csv.DictReader(io.StringIO(client.get("/campaigns/study/study.csv").content.decode())))
     assert [row["low"] for row in table] == ["", ""]
     assert table[1]["wins"] == "6"

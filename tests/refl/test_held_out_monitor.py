@@ -27,8 +27,16 @@ def test_alarm_when_reward_rises_and_another_metric_falls(figures, alarmed):
 
 
 def test_differences_are_paired_by_face():
-    start_values = {"judge": np.array([0.0, 10.0, 20.0, 30.0])}
-    now = {"judge": start_values["judge"] + [0.9, 1.1, 1.0, 1.0]}
-    found = held_out_monitor.against(now, start_values)["judge"]
+    start_values = {"judge": np.array([0.0, 10.0, 20.0, 30.0, 40.0, 50.0])}
+    now = {"judge": start_values["judge"] + [0.9, 1.1, 1.0, 1.0, 1.0, 1.0]}
+    found = held_out_monitor.paired_changes(now, start_values)["judge"]
     assert found["mean"] == pytest.approx(1.0)
     assert 0.9 <= found["low"] < found["high"] <= 1.1
+
+
+def test_five_faces_raise_no_alarm():
+    """With five faces, all change in one direction by chance more than 5% of the time."""
+    start_values = {name: np.zeros(5) for name in ("reward", "judge")}
+    found = held_out_monitor.paired_changes({"reward": np.full(5, 0.1), "judge": np.full(5, -0.1)}, start_values)
+    assert (found["judge"]["mean"], found["judge"]["low"], found["judge"]["high"]) == (pytest.approx(-0.1), None, None)
+    assert held_out_monitor.alarms(found) == []

@@ -283,8 +283,8 @@ def test_tuned_restorer_opens_by_name_and_share(place, config):
     assert header["sha256"] in written
     assert r"| lambda\_dwt | 0.01 |" in written
     change = run.points_of(HeldOutPoint)[-1].against_start["psnr"]
-    figures = (tables.decimals(value, 4, signed=True) for value in (change.mean, change.low, change.high))
-    assert "| psnr | {} | {} to {} |".format(*figures) in written
+    assert (change.low, change.high) == (None, None)  # fewer than six faces
+    assert f"| psnr | {tables.decimals(change.mean, 4, signed=True)} | – |" in written
     shown = images.read(run.folder / "pictures" / "000003" / "00.png")
     assert shown.shape == (128, 128, 3)
 
@@ -337,7 +337,7 @@ def test_nonfinite_loss_stops_the_run_with_the_last_state(place, config):
     tensors[name] = torch.full_like(tensors[name], math.nan)
     save_file(tensors, run.checkpoint, {"step": "2"})
     run.write_status("stopped", step=2, total=3)
-    with pytest.raises(TrainError, match=r"step 3 is not finite \(nan\).*last good state is step 2"):
+    with pytest.raises(TrainError, match=r"step 3 is not finite \(nan\).*last checkpoint is of step 2"):
         train(run, images=place / "images", device="cpu")
     assert json.loads((run.folder / "status.json").read_text())["state"] == "failed"
 

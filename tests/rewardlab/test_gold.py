@@ -57,7 +57,7 @@ def test_agreement_counts_zero_margin_as_half():
     found = gold_agreement.agreement(np.array([2.0, -0.1, 0.0, 3.0]), np.array([True, True, True, False]), np.arange(4))
     assert found.correct.tolist() == [1, 0, 0.5, 0]
     assert found.mean == 0.375
-    assert found.low <= 0.375 <= found.high
+    assert (found.low, found.high) == (None, None)  # fewer than six faces
     assert len(found) == 4
 
 

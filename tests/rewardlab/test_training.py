@@ -258,7 +258,7 @@ def test_image_changed_after_snapshot_stops_the_run(place, tmp_path, config):
     run = prepared(place, replace(config, workers=1), "changed")
     victim = next(iter(batches.group_by_face(manifest.read(run.manifest)[1]))).images[0]
     (folder / victim).write_bytes(b"other")
-    with pytest.raises(TrainError, match=f"^.*{victim} was changed after the snapshot.*last good state is"):
+    with pytest.raises(TrainError, match=f"^.*{victim} was changed after the snapshot.*last checkpoint is of step"):
         train.train(run, images=folder, device="cpu")
     assert run.status().state == "failed"
     assert "Traceback" not in run.status().error
@@ -273,7 +273,9 @@ def test_nan_loss_stops_the_run(place, config):
     run = prepared(place, config, "nan")
     tensors["weight/clip.logit_scale"] = torch.tensor(math.nan)
     frm.save_file(tensors, run.checkpoint, {"step": "4"})
-    with pytest.raises(TrainError, match=r"step 5 is not finite \(nan\).*--learning-rate.*last good state is step 4"):
+    with pytest.raises(
+        TrainError, match=r"step 5 is not finite \(nan\).*--learning-rate.*last checkpoint is of step 4"
+    ):
         train.train(run, images=place / "images", device="cpu")
 
 
@@ -296,7 +298,7 @@ def test_full_disk_stops_the_run_and_keeps_checkpoint(place, config):
     )  # fmt: skip
     assert done.returncode != 0
     assert "TrainError" in done.stderr
-    assert "last good state is step 2" in done.stderr.splitlines()[-1]
+    assert "last checkpoint is of step 2" in done.stderr.splitlines()[-1]
     assert run.checkpoint.read_bytes() == good
     assert [path.name for path in run.folder.iterdir() if path.name.endswith(".tmp")] == []
     train.train(run, images=place / "images", device="cpu")

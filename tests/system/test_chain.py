@@ -118,7 +118,7 @@ def test_ingest_of_every_image_type_gives_the_same_face(tmp_path):
     Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
     printed, error = run("ingest", str(tmp_path), "--size", "192", "--skip-bad")
     assert error is None
-    # The alpha copy has the very pixels of the plain one, the 16-bit copy those of the grey one.
+    # The alpha copy has exactly the pixels of the plain one, the 16-bit copy those of the grey one.
     assert Face.objects.count() == 4, printed
     crops = [images.read(c.path).astype(float).mean(axis=2) for c in Candidate.objects.filter(source="hq")]
     for crop in crops:

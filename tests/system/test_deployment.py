@@ -33,7 +33,7 @@ def test_web_processes_load_neither_torch_nor_scikit_learn():
     code = (
         "import sys; import annotate.wsgi; from django.urls import get_resolver;"
         "get_resolver().url_patterns; import annotate.admin, annotate.api.views;"
-        "from annotate.campaigns.oversight import metric_columns;"
+        "from annotate.pipeline.scoring import metric_coverage;"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'sklearn', 'cv2', 'spandrel'}))"
     )
     result = run(code)

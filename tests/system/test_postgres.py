@@ -16,7 +16,7 @@ SETTINGS = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
 }  # fmt: skip
 MARK = "mark.database"
-FEWEST = 70  # of about 85: the marker still selects tests
+FEWEST = 70  # about 85 tests are marked; a lower count means that the marker is broken
 
 
 @pytest.mark.postgres
