@@ -30,9 +30,14 @@ def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, b
         yield Step(done=len(loaded))
 
 
-def captions_from(faces: QuerySet[Face], *, sources: list[Source], file: Path) -> Iterator[Step]:
+def captions_from(faces: QuerySet[Face], *, sources: list[Source | Step], file: Path) -> Iterator[Step]:
     """Take captions from a table or text files, matched by the photograph's file name at ingest."""
-    captions = {pseudonyms.hashed(source.path.stem): source.caption for source in sources if source.caption}
+    captions = {}
+    for source in sources:
+        if isinstance(source, Step):
+            yield source
+        elif source.caption:
+            captions[pseudonyms.hashed(source.path.stem)] = source.caption
     for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
         if caption := captions.get(face.source_key):
             Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)

@@ -1,7 +1,7 @@
 """Ingest of photographs as faces: decode safely, align, crop, strip names and metadata."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from django.db import IntegrityError, transaction
@@ -31,9 +31,12 @@ class IngestConfig:
             raise ValueError(f"The working size must be {SMALLEST} to {LARGEST} pixels, not {self.size}.")
 
 
-def ingest(sources: list[Source], *, config: IngestConfig) -> Iterator[Step]:
+def ingest(sources: Iterable[Source | Step], *, config: IngestConfig) -> Iterator[Step]:
     """Store the face of each photograph. A rejected photograph is a skipped step with a reason."""
     for source in sources:
+        if isinstance(source, Step):
+            yield source
+            continue
         try:
             yield _ingest_one(source, config)
         except (images.ImageError, detector.FaceError) as error:

@@ -18,9 +18,9 @@ class Command(StageCommand):
     def add_stage_arguments(self, parser: CommandParser) -> None:
         config = IngestConfig()
         parser.add_argument(
-            "path", type=Path, help="a folder of photographs, or a CSV/JSONL with path,caption,identity"
+            "path", type=Path, help="a folder of photographs, or a CSV, JSON or JSONL with path, caption, identity"
         )
-        parser.add_argument("--captions", type=Path, help="CSV or JSONL with path (inside PATH), caption, identity")
+        parser.add_argument("--captions", type=Path, help="CSV, JSON or JSONL: path (inside PATH), caption, identity")
         parser.add_argument("--identity-from", choices=IDENTITY_RULES, default="file")
         parser.add_argument(
             "--split",
@@ -42,8 +42,11 @@ class Command(StageCommand):
                 size=options["size"], aligned=options["aligned"], shares=options["split"], seed=options["seed"]
             )
             sources = read_sources(
-                options["path"], captions=options["captions"], identity_from=options["identity_from"]
-            )[: options["limit"]]
+                options["path"],
+                captions=options["captions"],
+                identity_from=options["identity_from"],
+                limit=options["limit"],
+            )
             summary = self.run_stage("ingest", ingest(sources, config=config), total=len(sources))
         except (SourceError, MissingAsset, ValueError) as error:
             raise CommandError(str(error)) from error
