@@ -30,6 +30,7 @@ class Column:
     name: str  # in lower case; columns are found whatever their case
     kind: Kind = Kind.TEXT
     required: bool = False
+    may_be_empty: bool = False  # if required: the column or key must be there, but may hold nothing
 
 
 class CellError(ValueError):

@@ -91,7 +91,7 @@ class Table:
             value = by_name.get(column.name)
             if is_missing(value):
                 values[column.name] = "" if column.kind in (Kind.TEXT, Kind.NAME) else None
-                if column.required:
+                if column.required and not (column.may_be_empty and column.name in by_name):
                     wrong.append((f"no_{column.name}", f"the column {column.name} is empty or missing"))
                 continue
             try:

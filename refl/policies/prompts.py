@@ -1,8 +1,6 @@
 """The restorer's prompts: their sources, and their encoding for the UNet's cross-attention."""
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -10,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from rewardlab.snapshot_images import DataError
+from rewardlab.table_cells import Column, Kind
+from rewardlab.table_reader import BadRow, Table, TableError
 
 PromptSource = Literal["empty", "caption", "file"]
 MAX_LISTED = 5
+COLUMNS = (Column("face", Kind.COUNT, required=True), Column("tags", required=True, may_be_empty=True))
 
 
 class FaceLike(Protocol):
@@ -32,7 +33,7 @@ def open_prompts(kind: PromptSource, file: Path | None = None) -> Prompts:
     """Return a function from B faces to B prompts.
 
     kind: "empty" (the paper's released code), "caption" (the face's caption), or "file" (for example OSEDiff's tags).
-    file: for kind "file", a CSV with the columns `face` and `tags`, or JSON lines (`.jsonl`) with these keys.
+    file: for kind "file", a table with the columns `face` and `tags`: CSV, JSON or JSON lines.
     Raises `DataError` for an unreadable file. The returned function raises it for a face that is not in the file.
     """
     if (kind == "file") != (file is not None):
@@ -62,36 +63,22 @@ def _from_file(tags: dict[int, str], file: Path) -> Prompts:
 
 def _read(file: Path) -> dict[int, str]:
     tags: dict[int, str] = {}
+    places: dict[int, str] = {}
     try:
-        for line, row in _rows(file):
-            face = int(row["face"])
-            if not isinstance(row["tags"], str):
-                raise DataError(f"{file}, line {line}: the tags are not a string")
+        for row in Table(COLUMNS).read(file):
+            if isinstance(row, BadRow):
+                raise DataError(f"{file.parent / row.where}: {row.detail}")
+            face = row.values["face"]
             if face in tags:
-                raise DataError(f"{file}, line {line}: face {face} occurs twice")
-            tags[face] = row["tags"]
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise DataError(
+                    f"{file.parent / row.where}: face {face} already has tags in {places[face]}: remove one"
+                )
+            tags[face], places[face] = row.values["tags"], row.where
+    except TableError as error:
         raise DataError(
-            f"{file} is not a list of prompts ({type(error).__name__}: {error}). Pass a CSV with the columns face (a "
-            f"number) and tags, or JSON lines (.jsonl) with these keys."
+            f"{error} A list of prompts is a table with the columns face (a number) and tags: CSV, or JSON lines."
         ) from error
     return tags
-
-
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open(encoding="utf-8-sig", newline="") as content:
-        if file.suffix == ".jsonl":
-            for line, text in enumerate(content, start=1):
-                if text.strip():
-                    yield line, json.loads(text)
-        else:
-            reader = csv.DictReader(content)
-            for row in reader:
-                yield reader.line_num, row
 
 
 class NoText(nn.Module):

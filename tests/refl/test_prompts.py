@@ -26,13 +26,14 @@ def test_prompts_are_empty_captions_or_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("tags.csv", "face,words\n1,a\n", "not a list of prompts.*'tags'.*columns face"),
-        ("tags.csv", "face,tags\none,a\n", "not a list of prompts.*'one'"),
-        ("tags.csv", "face,tags\n1,a\n1,b\n", "line 3: face 1 occurs twice"),
-        ("tags.csv", "face,tags\n1\n", "line 2: the tags are not a string"),
-        ("tags.jsonl", '{"face": 1, "tags": ["a"]}', "line 1: the tags are not a string"),
-        ("tags.jsonl", "[1]", "not a list of prompts"),
-        ("tags.jsonl", "{", "not a list of prompts"),
+        ("tags.csv", "face,words\n1,a\n", "lacks the column tags.*columns face"),
+        ("tags.csv", "face,tags\none,a\n", "row 2: the column face is .*“one”"),
+        ("tags.csv", "face,tags\n1,a\n1,b\n", r"row 3: face 1 already has tags in tags\.csv, row 2"),
+        ("tags.csv", "face,tags\n1\n", "row 2: .*missing: tags"),
+        ("tags.jsonl", '{"face": 1, "tags": ["a"]}', "line 1: the column tags is a list"),
+        ("tags.jsonl", '{"face": 1, "tag": "a"}', "line 1: the column tags is empty or missing"),
+        ("tags.jsonl", "[1]", "entry 1: it is the number 1"),
+        ("tags.jsonl", "{", "line 1: it is not valid JSON"),
     ],
 )
 def test_invalid_prompt_files_are_refused(name, content, message, tmp_path):
