@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from itertools import chain
@@ -57,12 +58,16 @@ class _Object(dict[str, Any]):
 
 
 class Table:
-    """Reader of tables with these columns. zone: of times that state none; `naive_times` counts them."""
+    """Reader of tables with these columns. zone: of times that state none; `naive_times` counts them.
+
+    `found`: the columns of the CSV, or the keys of the first object, in lower case.
+    """
 
     def __init__(self, columns: Sequence[Column], *, zone: tzinfo = UTC) -> None:
         self.columns = columns
         self.zone = zone
         self.naive_times = 0
+        self.found: set[str] = set()
 
     def read(self, path: Path, *, any_of: Sequence[Sequence[str]] = ()) -> Iterator[Row | BadRow]:
         """Yield the rows of a file; its suffix names the format. Raises `TableError` before the first row.
@@ -71,16 +76,11 @@ class Table:
         """
         if path.suffix.lower() not in SUFFIXES:
             raise TableError(f"{printable(path)} is not a table: its name must end in {', '.join(SUFFIXES)}.")
-        try:
-            with open_text(path) as file:
-                if path.suffix.lower() in CSV_SUFFIXES:
-                    yield from self._read_csv(file, path, any_of)
-                else:
-                    yield from self._read_json(file, path)
-        except TextError as error:
-            raise TableError(str(error)) from error
-        except OSError as error:
-            raise TableError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+        with _opened(path) as file:
+            if path.suffix.lower() in CSV_SUFFIXES:
+                yield from self._read_csv(file, path, any_of)
+            else:
+                yield from self._read_json(file, path)
 
     def row(self, where: str, found: Mapping[str, Any], *, comma_is_decimal: bool = False) -> Row | BadRow:
         """Check one row. found: column or key -> value, with any case and surrounding spaces."""
@@ -164,10 +164,13 @@ class Table:
         known = {column.name for column in self.columns}
         lowered = {key: [name.strip().casefold() for name in names] for key, names in headers.items()}
         delimiter = max(lowered, key=lambda key: len(known & set(lowered[key])))
-        self._require_header(path, headers[delimiter], lowered[delimiter], any_of)
+        self.require_columns(path, headers[delimiter], any_of=any_of)
         return lowered[delimiter], delimiter, lines
 
-    def _require_header(self, path: Path, header: list[str], names: list[str], any_of: Sequence[Sequence[str]]) -> None:
+    def require_columns(self, path: Path, header: Sequence[str], *, any_of: Sequence[Sequence[str]] = ()) -> None:
+        """Raise `TableError` unless the header has the required columns, and each declared column once."""
+        names = [name.strip().casefold() for name in header]
+        self.found = set(names)
         found = ", ".join(shown(name.strip()) for name in header[:20]) or "none"
         if missing := [column.name for column in self.columns if column.required and column.name not in names]:
             raise TableError(
@@ -180,7 +183,7 @@ class Table:
             raise TableError(f"{printable(path)}: the header has the column {', '.join(repeated)} twice. Remove one.")
 
     def _read_json(self, file: IO[str], path: Path) -> Iterator[Row | BadRow]:
-        for where, value in read_json(file, path):
+        for where, value in _entries(file, path):
             if isinstance(value, BadRow):
                 yield value
             elif not isinstance(value, dict):
@@ -188,15 +191,32 @@ class Table:
             elif repeated := getattr(value, "repeated", ()):
                 yield BadRow(where, "bad_row", f"the key {', '.join(map(shown, repeated))} occurs twice: remove one")
             else:
+                self.found = self.found or {str(name).strip().casefold() for name in value}
                 yield self.row(where, value)
 
 
-def read_json(file: IO[str], path: Path) -> Iterator[tuple[str, Any]]:
+def read_entries(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the entries of a JSON list, or the lines of JSON lines, each with its place in the file.
 
     An entry that cannot be decoded is a `BadRow`. Nothing that follows a syntax error inside a list can be read.
-    Raises `TableError` if the file is empty or starts with neither.
+    Raises `TableError` if the file is not text, is empty, or starts with neither.
     """
+    with _opened(path) as file:
+        yield from _entries(file, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    try:
+        with open_text(path) as file:
+            yield file
+    except TextError as error:
+        raise TableError(str(error)) from error
+    except OSError as error:
+        raise TableError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+
+
+def _entries(file: IO[str], path: Path) -> Iterator[tuple[str, Any]]:
     name = printable(path.name)
     start = ""
     while not start.strip() and (line := file.readline()):

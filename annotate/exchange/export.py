@@ -21,6 +21,9 @@ FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # format -> w
     "imagereward": (json_and_csv.write_imagereward, ["imagereward.json", "imagereward.meta.json"]),
     "dpo": (json_and_csv.write_dpo, ["dpo.jsonl", "dpo.meta.json"]),
     "csv": (json_and_csv.write_csv, ["preferences.csv", "preferences.meta.json"]),
+    "answers-csv": (json_and_csv.write_answers_csv, ["answers.csv", "answers.meta.json"]),
+    "answers-jsonl": (json_and_csv.write_answers_jsonl, ["answers.jsonl", "answers.meta.json"]),
+    "answers-parquet": (parquet.write_answers_parquet, ["answers.parquet"]),
     "label-studio": (json_and_csv.write_label_studio, ["label-studio.json", "label-studio.meta.json"]),
 }
 MANIFEST = "jsonl"

@@ -20,10 +20,11 @@ from annotate.common import audit_log, pseudonyms
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
 from annotate.common.sides import choice_of
-from annotate.exchange.foreign_files import ForeignAnswer, Unusable
+from annotate.exchange.foreign_answers import ForeignAnswer
 from annotate.models import Campaign, Candidate, GoldSet, Item, Judgement, Lease, Membership, Pair, User
 from annotate.pipeline.stage import Step
 from annotate.predictor import refit_requests
+from rewardlab.table_reader import BadRow
 
 ANSWERS_PER_TRANSACTION = 500
 NAMESPACE = uuid.UUID("0f9d1c52-70f4-4c7b-9d0c-8d6f6d1c7a11")
@@ -36,6 +37,7 @@ class _Match:
     answer: ForeignAnswer
     pair: Pair
     left_is_first: bool
+    simulated: bool
 
     @property
     def choice(self) -> str:
@@ -44,6 +46,11 @@ class _Match:
     @property
     def username(self) -> str:
         return f"imported-{pseudonyms.hashed(self.answer.annotator)[:12]}"
+
+    def key(self, campaign: Campaign) -> uuid.UUID:
+        """Return the key of the stored answer: the one that it has where it was given, if that is known."""
+        name = f"{campaign.slug}/{self.username}/{self.pair.pk}/{self.choice}"
+        return self.answer.key or uuid.uuid5(NAMESPACE, name)
 
 
 def require_importable(slug: str) -> None:
@@ -63,47 +70,54 @@ def require_importable(slug: str) -> None:
         raise Refused("campaign_open", f"“{slug}” is open: pause it first, or choose another campaign.")
 
 
-def import_judgements(
-    found: Iterable[ForeignAnswer | Unusable], *, slug: str, simulated: bool = False
-) -> Iterator[Step]:
+def import_judgements(found: Iterable[ForeignAnswer | BadRow], *, slug: str, simulated: bool = False) -> Iterator[Step]:
     """Store the answers in the campaign, `ANSWERS_PER_TRANSACTION` at a time; create the campaign if it does not exist.
 
-    Call `require_importable` first. simulated: the answers come from programs and are marked as simulated everywhere.
+    Call `require_importable` first. simulated: all answers come from programs and are marked as simulated everywhere.
+    Memory grows with the answers: the place in the file of each is kept, to name both of two that differ.
     """
+    places: dict[int, str] = {}
     for batch in batches(found, ANSWERS_PER_TRANSACTION):
         yield from (
             Step(skipped=item.where, reason=item.reason, detail=item.detail)
             for item in batch
-            if isinstance(item, Unusable)
+            if isinstance(item, BadRow)
         )
-        yield from _import_batch(
-            [item for item in batch if isinstance(item, ForeignAnswer)], slug=slug, simulated=simulated
-        )
+        answers = [item for item in batch if isinstance(item, ForeignAnswer)]
+        yield from _import_batch(answers, slug=slug, simulated=simulated, places=places)
 
 
 @transaction.atomic
-def _import_batch(answers: list[ForeignAnswer], *, slug: str, simulated: bool) -> list[Step]:
-    steps, matches = _match(answers)
+def _import_batch(answers: list[ForeignAnswer], *, slug: str, simulated: bool, places: dict[int, str]) -> list[Step]:
+    steps, matches = _match(answers, simulated=simulated)
     if not matches:
         return steps
     require_importable(slug)
     Campaign.objects.get_or_create(slug=slug, defaults={"name": f"Imported: {slug}"[:120], "open": False})
     campaign = Campaign.objects.select_for_update().get(slug=slug)
-    people = _get_or_create_members({match.username for match in matches}, campaign, simulated=simulated)
+    people = _get_or_create_members({match.username: match.simulated for match in matches}, campaign)
     choices = _existing_choices(people.values(), campaign, {match.pair.pk for match in matches})
+    by_key = _existing_keys(matches)
     new = []
     for match in matches:
-        if match.username not in people:
-            steps.append(_skipped(match.answer, *_why_no_user(match.username, simulated=simulated)))
+        place = places.setdefault(hash((match.username, match.pair.pk)), match.answer.where)
+        if match.answer.key and match.answer.key in by_key:
+            steps.append(_known_key(match, by_key[match.answer.key]))
             continue
-        key = (people[match.username].pk, match.pair.pk)
+        person = people.get(match.username)
+        if person is None or person.simulated != match.simulated:
+            steps.append(_skipped(match.answer, *_why_no_user(match, person)))
+            continue
+        key = (person.pk, match.pair.pk)
         if key not in choices:
             choices[key] = match.choice
+            by_key[match.answer.key] = (match.pair.pk, match.choice)
             new.append(match)
         elif choices[key] == match.choice:
             steps.append(Step(already=1))
         else:
-            detail = "this annotator already has a different answer to this pair; the earlier one is kept"
+            earlier = "an earlier import" if place == match.answer.where else place
+            detail = f"this annotator has a different answer to this pair in {earlier}, which is kept"
             steps.append(_skipped(match.answer, "another_answer", detail))
     if new:
         _store(new, campaign, people)
@@ -111,11 +125,25 @@ def _import_batch(answers: list[ForeignAnswer], *, slug: str, simulated: bool) -
     return steps
 
 
+def _existing_keys(matches: list[_Match]) -> dict[uuid.UUID | None, tuple[int, str]]:
+    """Return key -> pair and choice of the answers that are already in this installation, in any campaign."""
+    wanted = [match.answer.key for match in matches if match.answer.key]
+    rows = Judgement.objects.filter(key__in=wanted).values_list("key", "lease__item__pair_id", "choice")
+    return {key: (pair, choice) for key, pair, choice in rows}
+
+
+def _known_key(match: _Match, known: tuple[int, str]) -> Step:
+    if known == (match.pair.pk, match.choice):
+        return Step(already=1)
+    detail = "its answer_id belongs to another answer of this installation: export the answers again"
+    return _skipped(match.answer, "key_taken", detail)
+
+
 def _skipped(answer: ForeignAnswer, reason: str, detail: str) -> Step:
     return Step(skipped=answer.where, reason=reason, detail=detail)
 
 
-def _match(answers: list[ForeignAnswer]) -> tuple[list[Step], list[_Match]]:
+def _match(answers: list[ForeignAnswer], *, simulated: bool) -> tuple[list[Step], list[_Match]]:
     """Find each answer's pair. Return a step for each skipped answer, and the other answers with their pairs."""
     named = {sha256 for answer in answers for sha256 in (answer.left, answer.right) if sha256}
     pairs = Pair.objects.select_related("first", "second")
@@ -135,11 +163,9 @@ def _match(answers: list[ForeignAnswer]) -> tuple[list[Step], list[_Match]]:
             steps.append(_skipped(answer, *_why_unknown(answer, faces)))
         elif pair.pk in gold:
             steps.append(_skipped(answer, "gold_pair", f"pair {pair.pk} is in a gold set, which accepts no imports"))
-        elif answer.left and {answer.left, answer.right} != {pair.first.sha256, pair.second.sha256}:
-            detail = f"its images differ from those of pair {pair.pk}; the file may come from another database"
-            steps.append(_skipped(answer, "other_images", detail))
         else:
-            matches.append(_Match(answer, pair, answer.left in ("", pair.first.sha256)))
+            left_is_first = answer.left in ("", pair.first.sha256)
+            matches.append(_Match(answer, pair, left_is_first, simulated or answer.simulated))
     return steps, matches
 
 
@@ -153,32 +179,34 @@ def _why_unknown(answer: ForeignAnswer, faces: dict[str, set[int]]) -> tuple[str
     return "no_pair", "no pair has these two images: run build_pairs (the degraded input is never part of a pair)"
 
 
-def _get_or_create_members(usernames: set[str], campaign: Campaign, *, simulated: bool) -> dict[str, User]:
+def _get_or_create_members(simulated: dict[str, bool], campaign: Campaign) -> dict[str, User]:
     """Return username -> user for the annotators of the file, as members of the campaign; lock their memberships.
 
-    A username is left out if it belongs to a user who was not imported, or was imported with the other `simulated`.
+    simulated: username -> whether a program gave the answers. A username is left out if it belongs to a user who was
+    not imported.
     """
-    existing = set(User.objects.filter(username__in=usernames).values_list("username", flat=True))
-    for username in sorted(usernames - existing):
-        person = User(username=username, imported=True, simulated=simulated)
+    existing = set(User.objects.filter(username__in=simulated).values_list("username", flat=True))
+    for username in sorted(simulated.keys() - existing):
+        person = User(username=username, imported=True, simulated=simulated[username])
         person.set_unusable_password()
         person.save()
-    imported = User.objects.filter(username__in=usernames, imported=True, simulated=simulated)
+    imported = User.objects.filter(username__in=simulated, imported=True)
     people = {person.username: person for person in imported}
+    marked = [person for person in people.values() if person.simulated == simulated[person.username]]
     Membership.objects.bulk_create(
-        (Membership(campaign=campaign, annotator=person) for person in people.values()), ignore_conflicts=True
+        (Membership(campaign=campaign, annotator=person) for person in marked), ignore_conflicts=True
     )
-    members = Membership.objects.select_for_update().filter(campaign=campaign, annotator__in=people.values())
+    members = Membership.objects.select_for_update().filter(campaign=campaign, annotator__in=marked)
     list(members.order_by("pk"))
     return people
 
 
-def _why_no_user(username: str, *, simulated: bool) -> tuple[str, str]:
-    if not User.objects.get(username=username).imported:
-        return "name_taken", f"another user of this site is already named {username}"
-    if simulated:
-        return "other_mark", f"{username} was imported before without --simulated, as a person"
-    return "other_mark", f"{username} was imported before with --simulated, as a program"
+def _why_no_user(match: _Match, person: User | None) -> tuple[str, str]:
+    if person is None:
+        return "name_taken", f"another user of this site is already named {match.username}"
+    if match.simulated:
+        return "other_mark", f"{match.username} was imported before without --simulated, as a person"
+    return "other_mark", f"{match.username} was imported before with --simulated, as a program"
 
 
 def _existing_choices(people: Iterable[User], campaign: Campaign, pairs: set[int]) -> dict[tuple[int, int], str]:
@@ -212,7 +240,7 @@ def _store(new: list[_Match], campaign: Campaign, people: dict[str, User]) -> No
     )
     judgements = Judgement.objects.bulk_create(
         Judgement(
-            key=uuid.uuid5(NAMESPACE, f"{campaign.slug}/{match.username}/{match.pair.pk}/{match.choice}"),
+            key=match.key(campaign),
             lease=lease,
             revision=0,
             choice=match.choice,

@@ -2,12 +2,14 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from annotate.exchange import record_formats
 from annotate.exchange.output_files import Exported, Tally, text_file
+from annotate.labels.votes import Vote
 from annotate.models import Score
 from rewardlab.manifest import PreferenceRow
 from rewardlab.tables import spreadsheet_safe
@@ -20,7 +22,8 @@ def metric_names() -> list[str]:
 
 
 def write_hpdv2(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
-    return _write_json(target, _with_votes(rows, tally), tally, ("[\n", ",\n", "\n]\n"))
+    records = ((row, record_formats.hpdv2(row, cast)) for row, cast in _with_votes(rows, tally))
+    return _write_json(target, records, tally, ("[\n", ",\n", "\n]\n"))
 
 
 def write_imagereward(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
@@ -35,6 +38,27 @@ def write_label_studio(target: Path, rows: Iterable[PreferenceRow], tally: Tally
 
 def write_dpo(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
     return _write_json(target, ((row, record_formats.dpo(row)) for row in rows), tally, ("", "\n", "\n"))
+
+
+def write_answers_jsonl(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
+    return _write_json(target, answer_records(rows, tally), tally, ("", "\n", "\n"))
+
+
+def write_answers_csv(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
+    with text_file(target, tally) as file:
+        writer = csv.writer(file)
+        writer.writerow(record_formats.ANSWER_COLUMNS)
+        for row, answer in answer_records(rows, tally):
+            writer.writerow(map(spreadsheet_safe, answer.values()))
+            tally.count(row)
+    return tally.exported(target)
+
+
+def answer_records(rows: Iterable[PreferenceRow], tally: Tally) -> Iterator[tuple[PreferenceRow, dict[str, Any]]]:
+    """Yield a record for each vote that counts, in the order of the rows."""
+    for row, cast in _with_votes(rows, tally, left_out=tally.left_out):
+        for vote in cast:
+            yield row, record_formats.answer(row, vote)
 
 
 def write_csv(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
@@ -66,11 +90,13 @@ def _write_json(target: Path, values: Values, tally: Tally, marks: tuple[str, st
     return tally.exported(target)
 
 
-def _with_votes(rows: Iterable[PreferenceRow], tally: Tally) -> Iterator[tuple[PreferenceRow, Any]]:
+def _with_votes(
+    rows: Iterable[PreferenceRow], tally: Tally, *, left_out: Counter[str] | None = None
+) -> Iterator[tuple[PreferenceRow, list[Vote]]]:
     """Merge the rows with their votes. Both come in the order of pairs, so neither is held in memory."""
-    by_pair = tally.source.votes_by_pair()
-    voted, votes = next(by_pair, (None, []))
+    by_pair = tally.source.votes_by_pair(left_out)
+    voted, cast = next(by_pair, (None, []))
     for row in rows:
         while voted is not None and voted < row.pair:
-            voted, votes = next(by_pair, (None, []))
-        yield row, record_formats.hpdv2(row, votes if voted == row.pair else [])
+            voted, cast = next(by_pair, (None, []))
+        yield row, cast if voted == row.pair else []

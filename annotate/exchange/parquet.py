@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from annotate.exchange.json_and_csv import metric_names
+from annotate.exchange.json_and_csv import answer_records, metric_names
 from annotate.exchange.output_files import Exported, HashedFile, Tally
-from annotate.exchange.record_formats import columns, flat
+from annotate.exchange.record_formats import ANSWER_COLUMNS, columns, flat
 from rewardlab import cards, tables
 from rewardlab.files import write_atomic
 from rewardlab.manifest import PreferenceRow
@@ -58,16 +58,16 @@ def _schema(metrics: Sequence[str], *, with_images: bool, for_datasets: bool) ->
 class ParquetFile:
     """Writes rows in groups of `rows_per_group`, compressed with zstd."""
 
-    def __init__(self, path: Path, schema: "pa.Schema", metrics: Sequence[str], rows_per_group: int) -> None:
+    def __init__(self, path: Path, schema: "pa.Schema", rows_per_group: int) -> None:
         from pyarrow import parquet
 
-        self.schema, self.metrics, self.rows_per_group = schema, metrics, rows_per_group
+        self.schema, self.rows_per_group = schema, rows_per_group
         self.file = HashedFile(path)
         self.writer = parquet.ParquetWriter(self.file, schema, compression="zstd")
         self.buffer: list[list[Any]] = []
 
-    def add(self, row: PreferenceRow) -> None:
-        self.buffer.append(flat(row, self.metrics))
+    def add(self, row: list[Any]) -> None:
+        self.buffer.append(row)
         if len(self.buffer) >= self.rows_per_group:
             self._write_group()
 
@@ -99,9 +99,25 @@ def write_parquet(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> 
     """Write one Parquet file. The key `diffusionreward` of its metadata holds the provenance of the rows."""
     metrics = metric_names()
     schema = _schema(metrics, with_images=False, for_datasets=False)
-    file = ParquetFile(target.with_name(target.name + ".part"), schema, metrics, ROWS_PER_GROUP)
-    for row in rows:
-        file.add(row)
+    return _write_file(target, schema, ((row, flat(row, metrics)) for row in rows), tally)
+
+
+def write_answers_parquet(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
+    """Write one Parquet file with a row for each answer."""
+    import pyarrow as pa
+
+    kinds = {"pair": pa.int64(), "seconds": pa.float64(), "simulated": pa.bool_(), "revision": pa.int64()}
+    schema = pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in ANSWER_COLUMNS])
+    answers = ((row, list(answer.values())) for row, answer in answer_records(rows, tally))
+    return _write_file(target, schema, answers, tally)
+
+
+def _write_file(
+    target: Path, schema: "pa.Schema", rows: Iterable[tuple[PreferenceRow, list[Any]]], tally: Tally
+) -> Exported:
+    file = ParquetFile(target.with_name(target.name + ".part"), schema, ROWS_PER_GROUP)
+    for row, values in rows:
+        file.add(values)
         tally.count(row)
     file.close({"diffusionreward": json.dumps(tally.metadata())})
     file.file.path.replace(target)
@@ -138,8 +154,8 @@ def write_shards(
             if of_split:
                 of_split[-1].close()
             path = folder / f"{row.split}-{len(of_split):05}"
-            of_split.append(ParquetFile(path, schema, metrics, rows_per_group))
-        of_split[-1].add(row)
+            of_split.append(ParquetFile(path, schema, rows_per_group))
+        of_split[-1].add(flat(row, metrics))
         tally.count(row)
     files = {}
     for of_split in shards.values():

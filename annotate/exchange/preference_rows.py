@@ -1,5 +1,6 @@
 """Read the database's preferences as rows, in batches, from a consistent state of the database."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ FIELDS = (
 )  # fmt: skip
 
 ROWS_AT_ONCE = 5000
+OUTRANKED = "answers that are not votes: the same person answered later, or an adjudicator did"
 
 RowFilter = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
 
@@ -74,10 +76,17 @@ class Source:
             raise NothingToFreeze(f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}.")
         return chain([first], rows)
 
-    def votes_by_pair(self) -> Iterator[tuple[int, list[Vote]]]:
-        """Yield each pair that has votes, in the order of pairs, with the votes that count."""
+    def votes_by_pair(self, left_out: Counter[str] | None = None) -> Iterator[tuple[int, list[Vote]]]:
+        """Yield each pair that has votes, in the order of pairs, with the votes that count.
+
+        left_out: counts the other answers under `OUTRANKED`.
+        """
         for pair, cast in groupby(votes(splits=self.splits or ()), key=lambda vote: vote.pair):
-            yield pair, counted(cast)
+            given = list(cast)
+            chosen = counted(given)
+            if left_out is not None and len(chosen) < len(given):
+                left_out[OUTRANKED] += len(given) - len(chosen)
+            yield pair, chosen
 
 
 def preference_rows(

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from annotate.common.pseudonyms import pseudonym
-from annotate.labels.votes import FOR_FIRST, Vote
+from annotate.common.sides import FIRST, SECOND
+from annotate.labels.votes import FOR_FIRST, SIMULATED, Vote
+from annotate.models.campaigns import Question
 from rewardlab.manifest import PreferenceRow
 
 TIE = "p_first is one half: neither is better"
@@ -26,7 +28,8 @@ def ranks(p_first: float) -> list[int]:
 def hpdv2(row: PreferenceRow, cast: Sequence[Vote]) -> dict[str, Any]:
     """Return a pair's record as in HPDv2's test.json: prompt, image_path, rank, and raw_annotations with user_hash.
 
-    human_preference is as in its train.json: 1 for the preferred image, two zeros for a tie.
+    Each annotation also has what `import_judgements` needs to import it as the same answer. human_preference is as in
+    its train.json: 1 for the preferred image, two zeros for a tie.
     """
     rank = ranks(row.p_first)
     return {
@@ -35,13 +38,44 @@ def hpdv2(row: PreferenceRow, cast: Sequence[Vote]) -> dict[str, Any]:
         "rank": rank,
         "human_preference": [int(rank[0] < rank[1]), int(rank[1] < rank[0])],
         "raw_annotations": [
-            {
-                "rank": ranks(FOR_FIRST[vote.choice]),
-                "user_hash": pseudonym(vote.annotator),
-            }
+            {"rank": ranks(FOR_FIRST[vote.choice]), "user_hash": pseudonym(vote.annotator)} | details(vote)
             for vote in cast
         ],
     } | provenance(row)
+
+
+# The columns of an answer, with those that `import_judgements` reads.
+ANSWER_COLUMNS = (
+    "answer_id", "annotator", "pair", "split", "first", "second", "choice", "left", "criterion", "seconds", "at",
+    "simulated", "question", "revision",
+)  # fmt: skip
+
+
+def answer(row: PreferenceRow, vote: Vote) -> dict[str, Any]:
+    """Return the record of a single answer, with the keys `ANSWER_COLUMNS`."""
+    found = {
+        "annotator": pseudonym(vote.annotator),
+        "pair": row.pair,
+        "split": row.split,
+        "first": row.first,
+        "second": row.second,
+        "choice": vote.choice,
+    } | details(vote)
+    return {name: found[name] for name in ANSWER_COLUMNS}
+
+
+def details(vote: Vote) -> dict[str, Any]:
+    """Return what is known of an answer apart from the annotator and the choice."""
+    return {
+        "answer_id": str(vote.key),
+        "left": FIRST if vote.left_is_first else SECOND,
+        "criterion": vote.criterion,
+        "seconds": vote.seconds,
+        "at": vote.given_at.isoformat() if vote.given_at else None,
+        "simulated": vote.rank == SIMULATED,
+        "question": Question.PREFERENCE.value,
+        "revision": vote.revision,
+    }
 
 
 def imagereward(row: PreferenceRow) -> dict[str, Any]:

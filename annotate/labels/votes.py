@@ -9,6 +9,7 @@ compares the two.
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from annotate.models import Campaign, Lease
 from annotate.models.campaigns import Question
@@ -36,13 +37,15 @@ class Vote(NamedTuple):
     at: datetime | None  # when the pair was first answered
     rank: int
     given_at: datetime | None = None  # when this answer was given: later than `at` if it was changed
+    key: UUID | None = None  # of the stored answer
+    revision: int = 0
 
 
 FIELDS = (
     "annotator_id", "item__pair_id", "item__pair__face_id", "item__pair__face__split", "item__pair__first__source",
     "item__pair__second__source", "judgement__choice", "judgement__criterion", "judgement__left_is_first",
     "judgement__seconds", "is_repeat", "closed_at", "annotator__simulated", "item__campaign__adjudicates_id",
-    "judgement__created_at",
+    "judgement__created_at", "judgement__key", "judgement__revision",
 )  # fmt: skip
 
 
@@ -66,9 +69,9 @@ def votes(
     if criteria := list(criteria):
         found = found.filter(judgement__criterion__in=criteria)
     for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=ROWS_AT_ONCE):
-        *known, simulated, adjudicates, given_at = row
+        *known, simulated, adjudicates, given_at, key, revision = row
         rank = SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR
-        yield Vote._make((*known, rank, given_at))
+        yield Vote._make((*known, rank, given_at, key, revision))
 
 
 def counted(given: Iterable[Vote]) -> list[Vote]:

@@ -286,9 +286,9 @@ def test_existing_export_is_replaced_only_with_overwrite(filled, tmp_path):
         with pytest.raises(CommandError, match=r"is a file\. OUT must be a folder"):
             run("export", str(tmp_path / "file"), "--format", form)
         out = tmp_path / form
-        first = export(out, form, origins=["human"])
+        first = export(out, form, origins=["human"], splits=["train"])
         if form == "jsonl":
-            export(out, form, origins=["human"])  # the same content is not a conflict
+            export(out, form, origins=["human"], splits=["train"])  # the same content is not a conflict
         with pytest.raises(CommandError, match=r"(already exists|is another snapshot).*--overwrite"):
             run("export", str(out), "--format", form)
         run("export", str(out), "--format", form, "--overwrite")

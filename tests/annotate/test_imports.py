@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import uuid
+from dataclasses import replace
+from datetime import UTC
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from annotate.common import pseudonyms
 from annotate.desk import judging, leasing
 from annotate.exchange import import_judgements
 from annotate.exchange.export import export
-from annotate.exchange.foreign_files import ForeignAnswer, ImportFileError, LabelStudio, Unusable, read_label_studio
+from annotate.exchange.foreign_answers import AnswerTable, ForeignAnswer, image_sha256
+from annotate.exchange.label_studio import LabelStudio, read_label_studio
 from annotate.models import (
     AuditEntry,
     Campaign,
@@ -32,6 +35,7 @@ from annotate.models import (
 )
 from annotate.pipeline import pairing
 from annotate.predictor.audit_sample import audit_sample
+from rewardlab.table_reader import BadRow
 from tests.support.factories import make_campaign, make_face, make_user
 
 pytestmark = pytest.mark.django_db
@@ -172,15 +176,21 @@ def test_label_studio_sides_criteria_and_choices_are_imported(pairs, tmp_path):
     ]  # fmt: skip
     file = written(tmp_path / "export.json", content)
     options = ("--format", "label-studio", "--campaign", "studio", "--choice", "No idea=cant_tell")
+    out = run(file, *options, "--skip-bad")
+    assert "done 1, skipped 3" in out and "unknown_server (2)" in out and "with --source-name, the same for all" in out
+    options = (*options, "--source-name", "studio.lab")
     with pytest.raises(CommandError, match="1 skipped"):
         run(file, *options)  # the third task has other keys for its images
     assert "done 1, already there 1, skipped 2" in run(file, *options, "--keys", "a", "b", "--skip-bad")
-    one = Lease.objects.get(item__pair=pairs[0], annotator__username=f"imported-{pseudonyms.hashed('7')[:12]}")
+    username = f"imported-{pseudonyms.hashed('studio.lab/7')[:12]}"
+    one = Lease.objects.get(item__pair=pairs[0], annotator__username=username)
     assert (one.left_is_first, one.judgement.choice, one.judgement.criterion) == (False, "second", "detail")
     assert one.judgement.seconds == 4.288
     choices = Judgement.objects.order_by("pk").values_list("choice", flat=True)
-    assert list(choices) == ["second", "first", "cant_tell", "first"]
+    assert list(choices) == ["cant_tell", "second", "first", "first"]
     assert User.objects.filter(imported=True).count() == 3  # 7, 8, and Ann by e-mail twice
+    run(file, *options[:-1], "another.lab", "--skip-bad")
+    assert User.objects.filter(imported=True).count() == 5  # 7 and 8 of another server are other people
     assert_invariants()
 
 
@@ -190,7 +200,9 @@ def test_label_studio_export_answered_can_be_imported(pairs, tmp_path):
     for number, exported in enumerate(tasks, start=1):
         exported |= task(number, exported["data"], annotation(1, pairwise("left" if number % 2 else "right")))
     file = written(tmp_path / "answered.json", tasks)
-    assert f"done {len(tasks)}, skipped 0" in run(file, "--format", "label-studio", "--campaign", "back")
+    assert f"done {len(tasks)}, skipped 0" in run(
+        file, "--format", "label-studio", "--campaign", "back", "--source-name", "lab"
+    )
     found = dict(Lease.objects.values_list("item__pair_id", "judgement__choice"))
     assert found == {
         exported["data"]["pair"]: "first" if number % 2 else "second" for number, exported in enumerate(tasks, 1)
@@ -205,19 +217,21 @@ def test_unusable_rows_are_skipped_with_reason_and_no_name(pairs, tmp_path):
         row(pair), row(pair, ANN, "second"), row(pair, ANN, "both"), row(pair, ""),
         row(pair, BOB, first="picture.png"), row(pair, BOB, first="f" * 64), row(pair, BOB, second=other.second.sha256),
         row(pair, BOB, first=pair.face.candidates.get(source="lq").sha256), row(pair, BOB, criterion="taste"),
-        row(pair, BOB, seconds="nan"), row(pair, BOB, at="yesterday"), row(pair, BOB, pair="0"),
-        row(pair, BOB, pair=str(other.pk)), row(pair, BOB, pair="9" * 30),
+        row(pair, BOB, seconds="nan"), row(pair, BOB, at="yesterday"), row(pair, BOB, pair="0", first=""),
+        row(pair, BOB, pair="9" * 30), row(pair, "7"), row(pair, BOB, left="right"), row(pair, BOB, seconds="-1"),
     ]  # fmt: skip
     file = table(tmp_path / "a.csv", *rows)
     out = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
     for reason, count in {
         "another_answer": 1, "unknown_choice": 1, "no_annotator": 1, "unknown_image": 2, "different_faces": 1,
-        "no_pair": 1, "unknown_criterion": 1, "bad_number": 1, "bad_time": 1, "unknown_pair": 2, "other_images": 1,
+        "no_pair": 1, "unknown_criterion": 1, "bad_number": 2, "bad_time": 1, "unknown_pair": 1, "bad_count": 1,
+        "unknown_server": 1, "unknown_side": 1,
     }.items():  # fmt: skip
         assert f"{reason} ({count})" in out
-    assert "done 1, skipped 13" in out and "line 3: this annotator already has a different answer" in out
+    assert "done 1, skipped 15" in out
+    assert "a.csv, row 3: this annotator has a different answer to this pair in a.csv, row 2, which is kept" in out
     assert ANN not in out and BOB not in out
-    with pytest.raises(CommandError, match="13 skipped"):
+    with pytest.raises(CommandError, match="15 skipped"):
         run(file, "--format", "csv", "--campaign", "lab")
 
 
@@ -227,31 +241,53 @@ def test_unusable_rows_are_skipped_with_reason_and_no_name(pairs, tmp_path):
      "[" + "9" * 5000, '[{"id": 1, "annotator": 1, "left": "x", "better": "left"}]', b"\xff\xfe\x00"],
 )  # fmt: skip
 def test_file_in_wrong_format_is_refused_by_name(content, pairs, tmp_path):
-    path = tmp_path / "invalid.json"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    for form in ("label-studio", "csv"):
-        with pytest.raises(CommandError, match=r"invalid\.json"):
+    for name, form in (("invalid.json", "label-studio"), ("invalid.json", "hpdv2"), ("invalid.csv", "table")):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(CommandError, match=name.replace(".", r"\.")):
             run(str(path), "--format", form, "--campaign", "lab")
     assert not Campaign.objects.exists()
+
+
+def read_tasks(path, content) -> list:
+    return list(read_label_studio(path.parent / written(path, content), AnswerTable(zone=UTC), LabelStudio()))
 
 
 def test_long_task_list_is_streamed_and_invalid_tasks_skipped(tmp_path):
     data = {"left": "a" * 64, "right": "b" * 64}
     content = [
-        task(1, data, annotation(1), annotation(None, pairwise("left")), annotation(1, pairwise("up")), "invalid"),
-        {"id": 2, "data": data}, task(3, data, annotation(1, pairwise("left"), was_cancelled=True)),
-        task(4, data, annotation(1, chosen("answer", "A", "left"), {"value": 3}, None)),
-        *(task(number, data | {"more": "ä€😀" * 50}, annotation(1, pairwise("left"))) for number in range(5, 400)),
+        task(1, data, annotation(ANN), annotation(None, pairwise("left")), annotation(ANN, pairwise("up")), "invalid"),
+        {"id": 2, "data": data}, task(3, data, annotation(ANN, pairwise("left"), was_cancelled=True)),
+        task(4, data, annotation(ANN, chosen("answer", "A", "left"), {"value": 3}, None)),
+        task(5, data, annotation(ANN, pairwise("left"), lead_time=[]), annotation(["a"], pairwise("left"))), 7,
+        *(task(number, data | {"more": "ä€😀" * 50}, annotation(ANN, pairwise("left"))) for number in range(6, 400)),
     ]  # fmt: skip
-    found = list(read_label_studio(tmp_path / written(tmp_path / "a.json", content), LabelStudio()))
-    bad = [one.reason for one in found if isinstance(one, Unusable)]
+    found = read_tasks(tmp_path / "a.json", content)
+    bad = [one.reason for one in found if isinstance(one, BadRow)]
     assert bad == ["no_answer", "no_annotator", "unknown_choice", "no_answer", "no_task", "skipped_there",
-                   "unknown_choice"]  # fmt: skip
+                   "unknown_choice", "bad_number", "bad_name", "no_task"]  # fmt: skip
     assert [one.where for one in found if isinstance(one, ForeignAnswer)] == [
-        f"task {number}, annotation 1" for number in range(5, 400)
+        f"a.json, task {number}, annotation 1" for number in range(6, 400)
     ]
-    with pytest.raises(ImportFileError, match="not a JSON list"):
-        list(read_label_studio(tmp_path / written(tmp_path / "cut.json", json.dumps(content)[:-1]), LabelStudio()))
+    cut = read_tasks(tmp_path / "cut.json", json.dumps(content)[:-1])
+    assert cut[:-1] == [replace(one, where=one.where.replace("a.json", "cut.json")) for one in found]
+    assert "cut.json, entry 401" in cut[-1].where and "cannot be read from here on" in cut[-1].detail
+
+
+@pytest.mark.parametrize(
+    ("name", "is_found"),
+    [
+        ("{a}", True), ("images/aa/{a}.png", True), ("https://h/x/{A}.PNG?X-Amz-Signature={b}#{b}", True),
+        ("/data/upload/3/1a2b3c4d-{a}.png", True), ("/data/local-files/?d=images/aa/{a}.png&s={b}", True),
+        ("s3://bucket/{b}/{a}.png", True), ("C:\\images\\{a}.png", True), ("https://h/{a}/image.png", True),
+        ("https://h/image.png?sha={a}", False), ("https://h/image.png#{a}", False), ("https://h/{a}/{b}/i.png", False),
+        ("x{a}.png", False), ("{a}0.png", False), ("1a2b3c4d5-{a}.png", False), ("http://[", False), ("", False),
+        ("https://{a}.example/image.png", False), ("/tasks/1/resolve/?fileuri={a}", False),
+    ],
+)  # fmt: skip
+def test_image_is_the_sha256_of_its_name_only(name, is_found):
+    a, b = "ab" * 32, "cd" * 32
+    assert image_sha256(name.format(a=a, A=a.upper(), b=b)) == (a if is_found else "")
 
 
 @pytest.mark.database
@@ -272,7 +308,7 @@ def test_gold_set_study_and_open_campaign_refuse_import(pairs, tmp_path):
     gold_file = table(tmp_path / "gold.csv", row(gold_pair))
     with pytest.raises(CommandError, match="1 skipped"):
         run(gold_file, "--format", "csv", "--campaign", "lab")
-    with pytest.raises(CommandError, match="No such file"):
+    with pytest.raises(CommandError, match=r"none\.csv cannot be read: No such file"):
         run(str(tmp_path / "none.csv"), "--format", "csv", "--campaign", "lab")
     with pytest.raises(CommandError, match="write VALUE=SIDE"):
         run(file, "--format", "label-studio", "--campaign", "lab", "--choice", "A=up")

@@ -18,7 +18,9 @@ class Command(BaseCommand):
     help = (
         "Write the preferences to the folder OUT in a format that other tools load: the manifest (jsonl), Parquet, a "
         "folder for Hugging Face datasets, HPDv2 JSON, ImageReward JSON, DPO (chosen / rejected), CSV, or Label Studio "
-        "tasks. Annotators appear by pseudonym. An interrupted export leaves no partial file; run it again."
+        "tasks. answers-csv, answers-jsonl and answers-parquet contain each single answer instead, and can be imported "
+        "with import_judgements in another installation. Annotators appear by pseudonym. An interrupted export leaves "
+        "no partial file; run it again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,7 +59,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("Interrupted. No partial file is left. Run the same command to start again.") from None
         counts = ", ".join(f"{name} {count}" for name, count in done.counts.items()) or "nothing"
-        self.stdout.write(f"{done.path}: {done.rows} preferences of {done.faces} faces ({counts})")
+        rows = "answers" if options["format"].startswith("answers-") else "preferences"
+        self.stdout.write(f"{done.path}: {done.rows} {rows} of {done.faces} faces ({counts})")
         for reason, count in done.left_out.items():
             self.stdout.write(f"left out: {count} ({reason})")
         if done.sha256:

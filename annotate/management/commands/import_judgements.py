@@ -2,25 +2,39 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
 
 from annotate.common.refusals import Refused
-from annotate.exchange.foreign_files import SIDES, ImportFileError, LabelStudio, read_csv, read_label_studio
+from annotate.common.sides import SIDES
+from annotate.exchange.answer_files import read_hpdv2, read_table
+from annotate.exchange.foreign_answers import AnswerTable
 from annotate.exchange.import_judgements import import_judgements, require_importable
+from annotate.exchange.label_studio import LabelStudio, read_label_studio
 from annotate.management.stage_command import StageCommand
+from rewardlab.table_reader import TableError
 
 
 class Command(StageCommand):
     help = (
-        "Import answers from another tool: Label Studio's JSON of a pairwise project, or a CSV with the columns "
-        "annotator, first, second (or pair) and choice. Images are identified by the sha256 in their names, as in "
-        "exports. The campaign stays closed. Annotators appear as imported-...; their names are not stored. Importing "
-        "the same file again changes nothing."
+        "Import answers: a table (CSV, JSON, JSON lines, Parquet) with the columns annotator, first, second (or pair) "
+        "and choice, such as an export with --format answers-csv; HPDv2's JSON; or Label Studio's JSON of a pairwise "
+        "project. Images are identified by the sha256 in their names. The campaign stays closed. "
+        "Annotators appear as imported-...; their names are not stored. Importing the same file again changes nothing."
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--format", required=True, choices=["label-studio", "csv"])
+        parser.add_argument(
+            "--format", default="table", choices=["table", "csv", "hpdv2", "label-studio"],
+            help="default: table, in the format that the file's name ends in; csv means the same",
+        )  # fmt: skip
         parser.add_argument("--campaign", required=True, metavar="SLUG", help="created if it does not exist")
+        parser.add_argument(
+            "--source-name",
+            default="",
+            metavar="NAME",
+            help="name of the server, project or lab that the file is from: needed if it calls annotators by numbers",
+        )
         parser.add_argument(
             "--choice", nargs="+", default=[], metavar="VALUE=SIDE",
             help=f"meaning of the values of a Choices tag; SIDE is one of {', '.join(SIDES)}",
@@ -37,16 +51,21 @@ class Command(StageCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         file, slug = options["file"], options["campaign"]
-        project = LabelStudio(self.choices(options["choice"]), tuple(options["keys"]) if options["keys"] else None)
-        answers = read_csv(file) if options["format"] == "csv" else read_label_studio(file, project)
+        table = AnswerTable(source=options["source_name"], zone=timezone.get_default_timezone())
+        if options["format"] == "label-studio":
+            keys = tuple(options["keys"]) if options["keys"] else None
+            answers = read_label_studio(file, table, LabelStudio(self.choices(options["choice"]), keys))
+        else:
+            answers = read_hpdv2(file, table) if options["format"] == "hpdv2" else read_table(file, table)
         try:
             require_importable(slug)
             steps = import_judgements(answers, slug=slug, simulated=options["simulated"])
             summary = self.run_stage("import-judgements", steps)
-        except ImportFileError as error:
-            raise CommandError(f"{file}: {error}") from error
-        except (Refused, OSError) as error:
+        except (TableError, Refused, OSError) as error:
             raise CommandError(str(error)) from error
+        if table.naive_times:
+            zone = timezone.get_default_timezone_name()
+            self.stdout.write(f"  times without a zone: {table.naive_times}; read as {zone}, the zone of this site")
         self.finish(summary, options=options)
 
     def choices(self, given: list[str]) -> dict[str, str]:
