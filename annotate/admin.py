@@ -314,9 +314,9 @@ class AutoLabelAdmin(ReadOnlyAdmin):
 
 @admin.register(models.LabelPolicy)
 class LabelPolicyAdmin(ReadOnlyAdmin):
-    """Set by `autolabel --max-error` and `rollback_predictor`."""
+    """Set by `autolabel --max-error`, `rollback_predictor` and `count_simulated`."""
 
-    list_display = ("max_error", "confidence", "audit_share", "pinned")
+    list_display = ("max_error", "confidence", "audit_share", "pinned", "count_simulated")
 
 
 @admin.register(models.LearningCurve)

@@ -111,14 +111,13 @@ def _title(candidate: Candidate) -> str:
     return gettext("the photograph") if candidate.source == Candidate.HQ else candidate.source
 
 
-def render(campaign: Campaign, form: str, *, code: str = "") -> str:
+def render(campaign: Campaign, form: str, *, code: str = "", with_simulated: bool | None = None) -> str:
     """Render the report as `html`, `csv` or `tex`, in English: a file is the same for all readers."""
     with override("en"):
-        return _render(campaign, form, code)
+        return _render(agreement_report(campaign, pseudonyms=True, with_simulated=with_simulated), form, code)
 
 
-def _render(campaign: Campaign, form: str, code: str) -> str:
-    report = agreement_report(campaign, pseudonyms=True)
+def _render(report: AgreementReport, form: str, code: str) -> str:
     if form == "csv":
         return _csv(report)
     if form == "tex":
@@ -233,7 +232,8 @@ def _csv(report: AgreementReport) -> str:
 
 def _provenance(report: AgreementReport) -> str:
     simulated = f"; {report.simulated} of {report.annotators} annotators are SIMULATED" if report.simulated else ""
-    return f"{report.state}{simulated}"
+    left_out = f"; {report.left_out} answers of simulated annotators are left out" if report.left_out else ""
+    return f"{report.state}{simulated}{left_out}"
 
 
 def _latex(report: AgreementReport) -> str:

@@ -23,7 +23,7 @@ def pairs_hash(gold_set: GoldSet) -> str:
 
 def answers_hash(gold_set: GoldSet) -> str:
     """Compute the sha256 over its pairs and all current answers, including mirrored repeats."""
-    given = sorted(votes(campaign=gold_set.campaign, with_repeats=True), key=_key)
+    given = sorted(votes(campaign=gold_set.campaign, with_repeats=True, with_simulated=True), key=_key)
     return _hash([(pairs_hash(gold_set),), *map(_fields, given)])
 
 

@@ -9,7 +9,7 @@ from annotate.agreement import gold_hashes
 from annotate.agreement.people import PeopleReport, people_report
 from annotate.agreement.scorers import ScorersReport, Trace, scorers_report, traces
 from annotate.labels.judged_pairs import judged_pairs
-from annotate.labels.votes import votes
+from annotate.labels.votes import counts_simulated, simulated_answers, votes
 from annotate.models import Campaign, GoldSet, User
 from rewardlab.bootstrap import FEW_FACES
 
@@ -25,6 +25,7 @@ class AgreementReport:
     answers: int
     anchored: int
     simulated: int  # annotators
+    left_out: int  # answers of simulated annotators that are not counted
     people: PeopleReport | None = None
     scorers: ScorersReport | None = None
     traces: tuple[Trace, ...] = ()
@@ -50,10 +51,16 @@ class AgreementReport:
         }
 
 
-def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport:
-    """Compute the report from the current answers. pseudonyms: name annotators A1, A2, ..., as in exports."""
+def agreement_report(campaign: Campaign, *, pseudonyms: bool, with_simulated: bool | None = None) -> AgreementReport:
+    """Compute the report from the current answers.
+
+    pseudonyms: name annotators A1, A2, ..., as in exports. with_simulated: include the answers of simulated annotators;
+    None: if they count as labels on this site.
+    """
+    if with_simulated is None:
+        with_simulated = counts_simulated()
     gold_set = GoldSet.objects.filter(campaign=campaign).first()
-    given = list(votes(campaign=campaign, with_repeats=True))
+    given = list(votes(campaign=campaign, with_repeats=True, with_simulated=with_simulated))
     first_time = [vote for vote in given if not vote.is_repeat]
     people = User.objects.in_bulk({vote.annotator for vote in given})
     pairs = judged_pairs(campaign, first_time)
@@ -73,6 +80,7 @@ def agreement_report(campaign: Campaign, *, pseudonyms: bool) -> AgreementReport
         answers=len(first_time),
         anchored=sum(pair.is_anchored for pair in pairs),
         simulated=sum(person.simulated for person in people.values()),
+        left_out=0 if with_simulated else simulated_answers(campaign=campaign),
     )
     if changed or not first_time:
         return known

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.models import Campaign, Candidate
+from annotate.web import simulated
 from annotate.web.requests import Request, leads_only
 
 
@@ -18,8 +19,9 @@ def agreement(request: Request, slug: str) -> HttpResponse:
     from annotate.agreement import files as agreement_files
     from annotate.agreement.report import agreement_report
 
-    report = agreement_report(_campaign(slug), pseudonyms=False)
-    return render(request, "annotate/agreement/agreement.html", agreement_files.context(report, _address))
+    report = agreement_report(_campaign(slug), pseudonyms=False, with_simulated=simulated.asked_for(request.GET))
+    query = {"query": request.GET.urlencode(), "switches": simulated.switches(request.GET)}
+    return render(request, "annotate/agreement/agreement.html", agreement_files.context(report, _address) | query)
 
 
 @login_required
@@ -28,7 +30,7 @@ def agreement_file(request: Request, slug: str, form: str) -> HttpResponse:
     leads_only(request, _("Only leads can open the agreement report."))
     from annotate.agreement import files as agreement_files
 
-    written = agreement_files.render(_campaign(slug), form)
+    written = agreement_files.render(_campaign(slug), form, with_simulated=simulated.asked_for(request.GET))
     response = HttpResponse(written, content_type=f"{agreement_files.CONTENT_TYPES[form]}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{slug}-agreement.{form}"'
     return response

@@ -107,7 +107,7 @@ def steps(size: TourSize) -> list[Step]:
         Step("restore", "restorations by three general restorers", ("restore",)),
         Step("pairs", "pairs", ("build_pairs",)),
         Step("score", "metrics of every image", ("score", "--metrics", "ssim", "psnr", "lpips", "niqe")),
-        Step("judge-pairs", "answers of SIMULATED annotators", ("simulate_annotators", *panel)),
+        Step("judge-pairs", "answers of SIMULATED annotators", ("simulate_annotators", "--as-labels", *panel)),
         Step("svm", "support vector machine", ("fit_predictor",)),
         frm(FRM, "reward model", seed=0),
         frm(JUDGE, "second reward model, used only as judge", seed=1),

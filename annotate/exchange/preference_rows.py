@@ -18,6 +18,7 @@ from annotate.labels.judged_pairs import scores_of
 from annotate.labels.votes import Vote, counted, votes
 from annotate.models import Face, Preference
 from annotate.models.faces import Split
+from annotate.predictor.simulated_labels import left_out_notice
 from annotate.predictor.status import current_predictor
 from rewardlab.manifest import PreferenceRow
 
@@ -73,7 +74,8 @@ class Source:
         rows = self.rows()
         first = next(rows, None)
         if first is None:
-            raise NothingToFreeze(f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}.")
+            found = f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}."
+            raise NothingToFreeze(" ".join(filter(None, (found, left_out_notice()))))
         return chain([first], rows)
 
     def votes_by_pair(self, left_out: Counter[str] | None = None) -> Iterator[tuple[int, list[Vote]]]:

@@ -1,9 +1,10 @@
 """Current answers to preference questions, and the one rule for which of them count.
 
-A pair's votes are the answers of the highest rank (adjudicators, else people, else simulated annotators). Each person
-has one vote per pair, their newest answer, even when several campaigns asked. A mirrored repeat is never a vote. The
-database view behind `Preference` (migration 0005) implements the same rule in SQL; `tests/annotate/test_votes.py`
-compares the two.
+A pair's votes are the answers of the highest rank (adjudicators, else people, else simulated annotators). Answers of
+simulated annotators are left out unless the label policy counts them, or the caller asks for them. Each person has one
+vote per pair, their newest answer, even when several campaigns asked. A mirrored repeat is never a vote. The database
+view behind `Preference` (migration 0009) implements the same rule in SQL; `tests/annotate/test_votes.py` compares the
+two.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -11,7 +12,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from annotate.models import Campaign, Lease
+from django.db.models import QuerySet
+
+from annotate.models import Campaign, LabelPolicy, Lease
 from annotate.models.campaigns import Question
 
 ROWS_AT_ONCE = 5000
@@ -49,6 +52,11 @@ FIELDS = (
 )  # fmt: skip
 
 
+def counts_simulated() -> bool:
+    """Check whether answers of simulated annotators count as labels on this site (`manage.py count_simulated`)."""
+    return LabelPolicy.objects.filter(pk=1, count_simulated=True).exists()
+
+
 def votes(
     *,
     campaign: Campaign | None = None,
@@ -56,9 +64,41 @@ def votes(
     annotators: Iterable[int] = (),
     criteria: Iterable[str] = (),
     with_repeats: bool = False,
+    with_simulated: bool | None = None,
 ) -> Iterator[Vote]:
-    """Yield votes ordered by pair. An empty filter matches everything. Answers in user studies are not votes."""
+    """Yield votes ordered by pair. An empty filter matches everything. Answers in user studies are not votes.
+
+    with_simulated: include the answers of simulated annotators; None: if they count as labels on this site.
+    """
     answered = Lease.objects.answered() if with_repeats else Lease.objects.answered_first()
+    found = _filtered(answered, campaign, splits, annotators, criteria)
+    if not (counts_simulated() if with_simulated is None else with_simulated):
+        found = found.filter(annotator__simulated=False)
+    for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=ROWS_AT_ONCE):
+        *known, simulated, adjudicates, given_at, key, revision = row
+        rank = SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR
+        yield Vote._make((*known, rank, given_at, key, revision))
+
+
+def simulated_answers(
+    *,
+    campaign: Campaign | None = None,
+    splits: Iterable[str] = (),
+    annotators: Iterable[int] = (),
+    criteria: Iterable[str] = (),
+) -> int:
+    """Count the answers of simulated annotators, for notices that they are left out. The filters are as for `votes`."""
+    found = _filtered(Lease.objects.answered_first(), campaign, splits, annotators, criteria)
+    return found.filter(annotator__simulated=True).count()
+
+
+def _filtered(
+    answered: QuerySet[Lease],
+    campaign: Campaign | None,
+    splits: Iterable[str],
+    annotators: Iterable[int],
+    criteria: Iterable[str],
+) -> QuerySet[Lease]:
     found = answered.filter(item__question=Question.PREFERENCE)
     if campaign:
         found = found.filter(item__campaign=campaign)
@@ -68,10 +108,7 @@ def votes(
         found = found.filter(annotator__in=annotators)
     if criteria := list(criteria):
         found = found.filter(judgement__criterion__in=criteria)
-    for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=ROWS_AT_ONCE):
-        *known, simulated, adjudicates, given_at, key, revision = row
-        rank = SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR
-        yield Vote._make((*known, rank, given_at, key, revision))
+    return found
 
 
 def counted(given: Iterable[Vote]) -> list[Vote]:

@@ -12,7 +12,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from annotate.common.stored_text import translated
-from annotate.labels.votes import FOR_FIRST, SIMULATED, Vote, counted, votes
+from annotate.labels.votes import (
+    FOR_FIRST,
+    SIMULATED,
+    Vote,
+    counted,
+    counts_simulated,
+    simulated_answers,
+    votes,
+)
 from annotate.leaderboard.scorers import PHOTOGRAPH, Scorer, scorers
 from annotate.models import Campaign, Candidate, ScorerAnswers
 from annotate.statistics.answer_arrays import Floats
@@ -70,6 +78,7 @@ class Leaderboard:
     chosen: int  # annotators; 0: all
     votes: int = 0
     simulated: int = 0  # votes
+    left_out: int = 0  # answers of simulated annotators that are not counted
     pairs: int = 0
     faces: int = 0
     annotators: int = 0
@@ -96,6 +105,15 @@ class Leaderboard:
             "%(n)s of %(total)s votes are from simulated annotators. The board tests the software; it says nothing "
             "about people's preferences."
         ) % {"n": f"{self.simulated:,}", "total": f"{self.votes:,}"}
+
+    @property
+    def by_people(self) -> bool:
+        return not self.simulated
+
+    @property
+    def by_programs(self) -> bool:
+        """Whether all votes are from simulated annotators."""
+        return 0 < self.simulated == self.votes
 
     @property
     def any_model(self) -> bool:
@@ -155,6 +173,8 @@ class Leaderboard:
         """Why the board has no votes and what to do; empty if it has votes."""
         if self.votes:
             return ""
+        if self.left_out:
+            return _("No person has voted on pairs that match: %(filters)s.") % {"filters": self.filters}
         if self.is_filtered:
             return _("No votes match these filters (%(filters)s). Remove some of them.") % {"filters": self.filters}
         return _(
@@ -179,15 +199,23 @@ def leaderboard(
     criteria: Iterable[str] = (),
     annotators: Iterable[int] = (),
     campaign: Campaign | None = None,
+    with_simulated: bool | None = None,
 ) -> Leaderboard:
     """Build the leaderboard of the votes that count. An empty filter keeps all votes.
+
+    with_simulated: include the votes of simulated annotators; None: if they count as labels on this site.
 
     Annotators are filtered before votes outrank one another, as if only these had answered. Rules are filtered
     afterwards; a can't-tell has no rule, so it is dropped.
     """
     splits, criteria, annotators = tuple(splits), tuple(criteria), tuple(annotators)
-    empty = Leaderboard(campaign, splits, criteria, len(annotators))
-    given = counted(votes(campaign=campaign, splits=splits, annotators=annotators))
+    if with_simulated is None:
+        with_simulated = counts_simulated()
+    left_out = 0
+    if not with_simulated:
+        left_out = simulated_answers(campaign=campaign, splits=splits, annotators=annotators, criteria=criteria)
+    empty = Leaderboard(campaign, splits, criteria, len(annotators), left_out=left_out)
+    given = counted(votes(campaign=campaign, splits=splits, annotators=annotators, with_simulated=with_simulated))
     if criteria:
         given = [vote for vote in given if vote.criterion in criteria]
     return _board(empty, given) if given else empty
@@ -204,6 +232,7 @@ def _board(empty: Leaderboard, given: Sequence[Vote]) -> Leaderboard:
         chosen=empty.chosen,
         votes=len(given),
         simulated=sum(vote.rank == SIMULATED for vote in given),
+        left_out=empty.left_out,
         pairs=len(np.unique(cast.pairs)),
         faces=len(np.unique(cast.faces)),
         annotators=len(np.unique(cast.annotators)),

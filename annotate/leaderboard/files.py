@@ -24,10 +24,22 @@ def as_csv(board: Leaderboard) -> str:
 def summary(board: Leaderboard) -> str:
     """Summarise the votes behind the board in one phrase."""
     simulated = f"; {board.simulated:,} votes are SIMULATED" if board.simulated else ""
+    left_out = f"; {board.left_out:,} answers of simulated annotators are left out" if board.left_out else ""
     return (
         f"{board.votes:,} votes on {board.pairs:,} pairs of {board.faces:,} faces by {board.annotators:,} annotators "
-        f"({board.filters}){simulated}"
+        f"({board.filters}){simulated}{left_out}"
     )
+
+
+def voters(board: Leaderboard) -> str:
+    """Say whose votes the board counts."""
+    if board.by_programs:
+        return "SIMULATED annotators"
+    return "people" if board.by_people else "people and SIMULATED annotators"
+
+
+def _capitalized(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _rows(board: Leaderboard) -> Iterator[tuple]:
@@ -85,7 +97,7 @@ def as_latex(board: Leaderboard) -> str:
     if not board.answering:
         return ranking
     titles = [row.title for row in board.standings]
-    people = ("People", board.pairs, *(row.rank for row in board.standings), None, None)
+    people = (_capitalized(voters(board)), board.pairs, *(row.rank for row in board.standings), None, None)
     scorers = tables.latex(
         ("", "Pairs", *titles, "Kendall", "Spearman"),
         [people, *(_scorer_cells(scorer, titles) for scorer in board.answering)],
@@ -114,7 +126,8 @@ def _scorer_cells(scorer: Scorer, titles: list[str]) -> tuple[tables.Cell, ...]:
 def as_text(board: Leaderboard) -> str:
     """Format the board for the command line."""
     if board.why_empty:
-        return board.why_empty
+        left_out = f" {board.left_out:,} answers of simulated annotators are left out." if board.left_out else ""
+        return f"{board.why_empty}{left_out}"
     lines = [f"SIMULATED: {board.simulated_notice}"] if board.simulated else []
     lines += [f"{summary(board)}.", *board.limitations, ""]
     lines.append(tables.text(RANKING, [_ranking_cells(row) for row in board.standings], "rlrrrrrr"))

@@ -6,16 +6,18 @@ from django import forms
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest
 from django.db.models import Exists, OuterRef
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
 from django.views.decorators.http import require_GET
 
+from annotate.labels.votes import counts_simulated
 from annotate.models import Campaign, Lease, User
 from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
 from annotate.web.requests import Request, leads_only
+from annotate.web.simulated import INCLUDE, LEAVE_OUT, PARAMETER, switches
 
 
 class FilterForm(forms.Form):
@@ -44,8 +46,19 @@ class FilterForm(forms.Form):
         User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label=gettext_lazy("Annotators")
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    simulated = forms.ChoiceField(
+        required=False,
+        choices=((LEAVE_OUT, gettext_lazy("leave out")), (INCLUDE, gettext_lazy("include"))),
+        widget=forms.RadioSelect,
+        label=gettext_lazy("Simulated annotators"),
+    )
+
+    def __init__(self, query: QueryDict) -> None:
+        data = query.copy()
+        if PARAMETER not in data:  # choosing a simulated annotator asks for them
+            chosen = User.objects.filter(pk__in=[pk for pk in query.getlist("annotator") if pk.isdecimal()][:500])
+            data[PARAMETER] = INCLUDE if counts_simulated() or chosen.filter(simulated=True).exists() else LEAVE_OUT
+        super().__init__(data)
         answered = Lease.objects.filter(annotator=OuterRef("pk"), status=Lease.Status.ANSWERED)
         campaigns = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE).order_by("name")
         self.fields["campaign"].queryset = campaigns  # type: ignore[attr-defined]
@@ -60,6 +73,7 @@ class FilterForm(forms.Form):
             "splits": data["split"],
             "criteria": data["rule"],
             "annotators": [person.pk for person in data["annotator"]],
+            "with_simulated": data["simulated"] == INCLUDE,
         }
 
 
@@ -84,6 +98,7 @@ def leaderboard(request: Request) -> HttpResponse:
         "plot": strength_plot(board.standings) if board.standings else None,
         "files": FORMS,
         "query": request.GET.urlencode(),
+        "switches": switches(request.GET),
     }
     return render(request, "annotate/leaderboard/leaderboard.html", context)
 

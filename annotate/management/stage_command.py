@@ -41,6 +41,16 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def add_simulated(parser: argparse.ArgumentParser) -> None:
+    """Add the option that includes the answers of simulated annotators, or leaves them out: True, False or None."""
+    parser.add_argument(
+        "--simulated",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="include the answers of simulated annotators, or leave them out (default: if they count as labels)",
+    )
+
+
 def find_preference_campaign(slug: str) -> Campaign:
     """Return the campaign, or raise `CommandError` with the known ones."""
     preferences = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE)

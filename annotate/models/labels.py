@@ -52,6 +52,9 @@ class Predictor(models.Model):
     )
     labels = models.PositiveIntegerField(default=0, help_text="judged pairs with a majority, used in the fit")
     simulated_labels = models.PositiveIntegerField(default=0, help_text="of these, from simulated annotators")
+    count_simulated = models.BooleanField(
+        default=False, help_text="fitted while answers of simulated annotators counted as labels"
+    )
     last_judgement_id = models.BigIntegerField(default=0, help_text="newest judgement included")
     cv_accuracy = models.FloatField(null=True, help_text="5 folds by face, on judged pairs")
     cv_low = models.FloatField(null=True, help_text="95% interval, bootstrap over faces")
@@ -105,6 +108,10 @@ class LabelPolicy(models.Model):
     audit_share = models.FloatField(
         default=0.2, help_text="share of training faces kept out of every fit while max_error is set"
     )
+    count_simulated = models.BooleanField(
+        default=False,
+        help_text="answers of simulated annotators count as labels where no person has answered: for demonstrations",
+    )
     pinned = models.ForeignKey(
         "Predictor", models.PROTECT, null=True, blank=True, related_name="+",
         help_text="the version chosen by a rollback; the worker fits no newer one",
@@ -152,8 +159,9 @@ class RefitRequest(models.Model):
 class Preference(models.Model):
     """The labels that training reads: a database view of anchored pairs, judgements and auto-labels.
 
-    People's answers outrank simulated ones, and any answer outranks the SVM. Split votes make a soft label. A pair
-    that the SVM abstains on has no preference.
+    People's answers outrank simulated ones, and any answer outranks the SVM. Simulated answers, and versions of the SVM
+    that learned from them, count only while the label policy says so. Split votes make a soft label. A pair that the
+    SVM abstains on has no preference.
     """
 
     class Origin(models.TextChoices):

@@ -8,6 +8,7 @@ from django.utils import timezone
 from annotate.models import Predictor, RefitRequest
 from annotate.predictor import audit_sample
 from annotate.predictor import status as predictor_status
+from annotate.predictor.simulated_labels import left_out_notice
 from annotate.predictor.versions import fit_predictor, grid_is_due, last_searched
 from rewardlab.predictor import svm
 
@@ -31,7 +32,7 @@ def refit_while_labels_wait() -> int:
             fit_predictor(grid=False if last_searched(policy) else None, manual=False)
             _note("")
         except svm.TooFewLabels as error:
-            _note(str(error))
+            _note(" ".join(filter(None, (str(error), left_out_notice()))))
             return refits
         except Exception as error:
             _note(f"The last refit failed: {type(error).__name__}: {error}")

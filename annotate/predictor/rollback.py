@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from annotate.common import audit_log
+from annotate.labels.votes import counts_simulated
 from annotate.models import LabelPolicy, Predictor
 from annotate.predictor import features as pair_features
 from annotate.predictor import status as predictor_status
@@ -28,6 +29,11 @@ def roll_back(*, to: int | None = None) -> Predictor:
         known = ", ".join(str(pk) for pk in done.order_by("pk").values_list("pk", flat=True))
         raise LookupError(
             f"There is no version {to or f'before {current.pk}'} to roll back to. Known versions: {known}."
+        )
+    if target.simulated_labels and not counts_simulated():
+        raise LookupError(
+            f"{target} learned from simulated annotators, whose answers do not count. To count them, run manage.py "
+            "count_simulated yes."
         )
     fitted = load(target)
     table = pair_features.pair_features(pair_features.training_labels(), metric_order=fitted.features)

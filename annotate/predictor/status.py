@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
+from annotate.labels.votes import counts_simulated
 from annotate.models import Judgement, Predictor, RefitRequest
 
 
@@ -17,16 +18,26 @@ class PredictorStatus:
 
 
 def current_predictor() -> Predictor | None:
-    return Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
+    """Return the newest version. One that learned from simulated annotators is not used unless these count."""
+    ready = Predictor.objects.filter(status=Predictor.Status.READY)
+    if not counts_simulated():
+        ready = ready.filter(simulated_labels=0)
+    return ready.order_by("-pk").first()
 
 
 def newest_judgement_id() -> int:
-    return Judgement.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    """Return the newest answer (or undo) that counts as a label."""
+    given = Judgement.objects.all()
+    if not counts_simulated():
+        given = given.filter(lease__annotator__simulated=False)
+    return given.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def labels_wait() -> bool:
-    """Whether there are answers (or undos) newer than the current predictor."""
+    """Whether there are answers (or undos) newer than the current predictor, or other answers count now."""
     current = current_predictor()
+    if current and current.count_simulated != counts_simulated():
+        return True
     return newest_judgement_id() > (current.last_judgement_id if current else 0)
 
 

@@ -64,8 +64,11 @@ def _is_due(policy: LabelPolicy) -> bool:
 
 
 def last_searched(policy: LabelPolicy) -> Predictor | None:
-    """Return the newest grid-searched version. With a bound, versions trained on the audit's faces do not count."""
+    """Return the newest grid-searched version. With a bound, versions trained on the audit's faces do not count, nor do
+    versions that learned from simulated annotators, unless the policy counts these."""
     searched = Predictor.objects.filter(status=Predictor.Status.READY, grid_searched=True)
+    if not policy.count_simulated:
+        searched = searched.filter(simulated_labels=0)
     if policy.max_error is not None:
         searched = searched.filter(audit__audit_share__gte=policy.audit_share)
     return searched.order_by("-pk").first()
@@ -115,6 +118,7 @@ def _fit_version(
         grid_searched=searched,
         labels=fitted.labels,
         simulated_labels=int(labels.simulated[known].sum()),
+        count_simulated=policy.count_simulated,
         last_judgement_id=newest,
         cv_accuracy=fitted.accuracy,
         cv_low=fitted.interval[0],
@@ -155,8 +159,8 @@ def _publish(version: Predictor, policy: LabelPolicy, *, manual: bool) -> None:
         LabelPolicy.objects.filter(pk=1).update(pinned=None)
 
 
-def _rule(policy: LabelPolicy) -> tuple[float | None, float, float]:
-    return policy.max_error, policy.confidence, policy.audit_share
+def _rule(policy: LabelPolicy) -> tuple[float | None, float, float, bool]:
+    return policy.max_error, policy.confidence, policy.audit_share, policy.count_simulated
 
 
 def _audit(version: Predictor, fitted: svm.Predictor, table: PairFeatures, policy: LabelPolicy) -> None:

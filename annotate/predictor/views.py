@@ -6,6 +6,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from annotate.labels.votes import simulated_answers
 from annotate.models import LabelPolicy, Predictor
 from annotate.pipeline import stage as pipeline_stage
 from annotate.predictor import learning_curve_words
@@ -27,6 +28,7 @@ def predictors(request: Request) -> HttpResponse:
         "versions": Predictor.objects.order_by("-pk")[:SHOWN],
         "shown": SHOWN,
         "policy": policy,
+        "simulated_answers": simulated_answers(),
         "allowed": _percent(policy.max_error),
         "fitted_under_another_policy": current is not None and current.max_error != policy.max_error,
         "allowed_now": _percent(current.max_error) if current else "",

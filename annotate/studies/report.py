@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from annotate.campaigns import oversight
+from annotate.labels.votes import counts_simulated
 from annotate.models import Campaign, Judgement, Lease, User
 from annotate.models.campaigns import Question
 from annotate.models.faces import photograph_last
@@ -31,17 +32,26 @@ class Participant:
 class Study:
     rows: list[PreferenceRatio]
     participants: list[Participant]
+    left_out: int = 0  # answers of simulated participants that are not counted
 
     @property
     def any_simulated(self) -> bool:
         return any(participant.person.simulated for participant in self.participants)
 
 
-def study(campaign: Campaign) -> Study:
-    """Compute the results from the answers in force."""
-    answers = Judgement.objects.filter(
-        pk__in=Lease.objects.answered_first().filter(item__campaign=campaign).values("judgement_id")
-    ).values_list(
+def study(campaign: Campaign, *, with_simulated: bool | None = None) -> Study:
+    """Compute the results from the answers in force.
+
+    with_simulated: include simulated participants; None: if simulated annotators count as labels on this site.
+    """
+    if with_simulated is None:
+        with_simulated = counts_simulated()
+    answered = Lease.objects.answered_first().filter(item__campaign=campaign)
+    by_programs = answered.filter(annotator__simulated=True)
+    left_out = 0 if with_simulated else by_programs.count()
+    if not with_simulated:
+        answered = answered.filter(annotator__simulated=False)
+    answers = Judgement.objects.filter(pk__in=answered.values("judgement_id")).values_list(
         "lease__annotator_id",
         "lease__item__pair__face_id",
         "lease__item__pair__first__source",
@@ -61,7 +71,9 @@ def study(campaign: Campaign) -> Study:
     ]
     found = behaviours(oversight.answers(campaign))
     people = User.objects.filter(pk__in=found).order_by("username")
-    return Study(rows, [Participant(person, found[person.pk]) for person in people])
+    if not with_simulated:
+        people = people.filter(simulated=False)
+    return Study(rows, [Participant(person, found[person.pk]) for person in people], left_out)
 
 
 def _row(restorer_pair: tuple[str, str], question: Question, votes: list[StudyVote]) -> PreferenceRatio:

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET
 from annotate.models import Campaign
 from annotate.studies import report as studies_report
 from annotate.studies.plots import preference_plot
+from annotate.web import simulated
 from annotate.web.requests import Request, leads_only
 from rewardlab import paper, tables
 
@@ -18,7 +19,7 @@ def _study(request: Request, slug: str) -> tuple[Campaign, studies_report.Study]
     campaign = get_object_or_404(Campaign, slug=slug)
     if campaign.kind != Campaign.Kind.STUDY:
         raise Http404("This campaign is not a study.")
-    return campaign, studies_report.study(campaign)
+    return campaign, studies_report.study(campaign, with_simulated=simulated.asked_for(request.GET))
 
 
 @login_required
@@ -31,6 +32,7 @@ def study_report(request: Request, slug: str) -> HttpResponse:
         if (rows := [row for row in study.rows if row.question == question and row.found.ratio is not None])
     ]
     context = {"campaign": campaign, "study": study, "plots": plots, "paper": _paper(campaign)}
+    context |= {"query": request.GET.urlencode(), "switches": simulated.switches(request.GET)}
     return render(request, "annotate/studies/study_report.html", context)
 
 
@@ -53,7 +55,7 @@ def study_table(request: Request, slug: str, form: str) -> HttpResponse:
     """Export the same figures as CSV or LaTeX. Undefined values are empty."""
     campaign, study = _study(request, slug)
     if form == "csv":
-        rows = (_cells(row, simulated=study.any_simulated) for row in study.rows)
+        rows = (_cells(row, any_simulated=study.any_simulated) for row in study.rows)
         response = HttpResponse(tables.to_csv(HEADER, rows), content_type="text/csv; charset=utf-8")
     else:
         response = HttpResponse(_latex(campaign, study), content_type="text/plain; charset=utf-8")
@@ -61,13 +63,13 @@ def study_table(request: Request, slug: str, form: str) -> HttpResponse:
     return response
 
 
-def _cells(row: studies_report.PreferenceRatio, *, simulated: bool) -> list[tables.Cell]:
+def _cells(row: studies_report.PreferenceRatio, *, any_simulated: bool) -> list[tables.Cell]:
     found = row.found
     return [
         *(row.one, row.other, row.question.value, found.ratio),
         *(found.interval or (None, None)),
         *(found.naive_interval or (None, None)),
-        *(found.wins, found.losses, found.ties, found.participants, found.faces, found.p_participants, simulated),
+        *(found.wins, found.losses, found.ties, found.participants, found.faces, found.p_participants, any_simulated),
     ]
 
 
@@ -83,6 +85,7 @@ def _latex(campaign: Campaign, study: studies_report.Study) -> str:
         for found in (row.found,)
     ]
     note = " The participants include SIMULATED ones." if study.any_simulated else ""
+    note += f" {study.left_out} answers of simulated participants are left out." if study.left_out else ""
     return tables.latex(
         ("Comparison", "Question", "Preference", "95% interval"),
         rows,

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand, find_preference_campaign, usable_device
+from annotate.management.stage_command import StageCommand, add_simulated, find_preference_campaign, usable_device
 from annotate.models import Campaign
 
 
@@ -24,6 +24,7 @@ class Command(StageCommand):
         parser.add_argument(
             "--out", type=Path, metavar="FOLDER", help="write agreement.html, .csv and .tex to this folder"
         )
+        add_simulated(parser)
         parser.add_argument("--device", default="cpu", help="device of the reward models: cpu, cuda, mps ...")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -39,10 +40,10 @@ class Command(StageCommand):
         if options["out"]:
             self.require_folder(options["out"])
         summaries = [] if options["people_only"] else self.run_scorers(campaign, options)
-        report = agreement_report(campaign, pseudonyms=True)
+        report = agreement_report(campaign, pseudonyms=True, with_simulated=options["simulated"])
         self.show(report)
         if options["out"]:
-            self.write(campaign, options["out"])
+            self.write(campaign, options["out"], with_simulated=options["simulated"])
         self.stdout.write(f"With plots and pictures: /campaigns/{campaign.slug}/agreement")
         self.finish(*summaries, options=options)
 
@@ -91,6 +92,10 @@ class Command(StageCommand):
         )
         if report.changed:
             raise CommandError(report.changed)
+        if report.left_out:
+            self.stdout.write(
+                f"{report.left_out} answers of simulated annotators are left out. Include them with --simulated."
+            )
         if not report.people:
             self.stdout.write("There are no answers yet.")
             return
@@ -107,13 +112,14 @@ class Command(StageCommand):
             shares = "; ".join(f"{row.stratum} {row.share} of {row.share.count}" for row in scorer.rows if row.share)
             self.stdout.write(f"  {scorer.answers.title}: {shares}")
 
-    def write(self, campaign: Campaign, folder: Path) -> None:
+    def write(self, campaign: Campaign, folder: Path, *, with_simulated: bool | None) -> None:
         from annotate.agreement.files import FORMS, render
         from rewardlab.files import write_atomic
         from rewardlab.training.runs import code_version
 
         for form in FORMS:
-            content = render(campaign, form, code=code_version().get("commit", ""))
+            code = code_version().get("commit", "")
+            content = render(campaign, form, code=code, with_simulated=with_simulated)
             write_atomic(folder / f"agreement.{form}", content.encode())
         self.stdout.write(f"Wrote {', '.join(f'agreement.{form}' for form in FORMS)} in {folder}")
 

@@ -12,6 +12,7 @@ from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import require_migrated
 from annotate.models import Pair, Preference
 from annotate.models.faces import Split
+from annotate.predictor.simulated_labels import left_out_notice
 
 
 class Command(BaseCommand):
@@ -66,7 +67,9 @@ class Command(BaseCommand):
         if done.sha256:
             self.stdout.write(f"sha256 {done.sha256}")
         if simulated := sum(count for name, count in done.counts.items() if name.endswith("/simulated")):
-            self.stdout.write(f"{simulated} of these are SIMULATED; to exclude them: --origin ground_truth human svm")
+            self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: manage.py count_simulated no")
+        elif notice := left_out_notice():
+            self.stdout.write(notice)
 
     def with_progress(self, rows: Iterator[Any], options: dict[str, Any]) -> Iterable[Any]:
         if not self.stderr.isatty():

@@ -3,6 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.labels.gold_guard import GoldLeak
+from annotate.predictor.simulated_labels import left_out_notice
 from annotate.predictor.versions import fit_predictor
 from rewardlab.predictor.svm import TooFewLabels
 
@@ -20,7 +21,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             version = fit_predictor(grid=not options["refit"])
-        except (GoldLeak, TooFewLabels) as error:
+        except TooFewLabels as error:
+            raise CommandError(" ".join(filter(None, (str(error), left_out_notice())))) from error
+        except GoldLeak as error:
             raise CommandError(str(error)) from error
         simulated = f", {version.simulated_labels} of them simulated" if version.simulated_labels else ""
         self.stdout.write(
@@ -32,3 +35,5 @@ class Command(BaseCommand):
             f"{version.pairs_labelled} pairs labelled in {version.seconds:.1f} s; "
             f"the version abstains from {version.pairs_abstained} of them"
         )
+        if notice := left_out_notice():
+            self.stdout.write(notice)

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.management.stage_command import find_preference_campaign, require_migrated
+from annotate.management.stage_command import add_simulated, find_preference_campaign, require_migrated
 from annotate.models import User
 from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
@@ -23,6 +23,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--annotator", nargs="+", default=[], metavar="NAME", help="only votes of these people")
         parser.add_argument("--campaign", metavar="SLUG", help="only votes of this campaign")
+        add_simulated(parser)
         parser.add_argument(
             "--csv", type=Path, metavar="FILE", help="write the figures to this file; it contains no names"
         )
@@ -39,6 +40,7 @@ class Command(BaseCommand):
             criteria=options["rule"],
             annotators=find_annotators(options["annotator"]),
             campaign=find_preference_campaign(options["campaign"]) if options["campaign"] else None,
+            with_simulated=options["simulated"],
         )
         self.stdout.write(as_text(board))
         for path, render in ((options["csv"], as_csv), (options["latex"], as_latex)):

@@ -5,6 +5,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import positive, require_migrated, seed
 from annotate.predictor.learning_curve_words import summary
+from annotate.predictor.simulated_labels import left_out_notice
 
 
 class Command(BaseCommand):
@@ -24,7 +25,11 @@ class Command(BaseCommand):
         require_migrated()
         try:
             curve = measure_learning_curve(points=options["points"], seed=options["seed"], log=self.stderr.write)
-        except (GoldLeak, TooFewLabels) as error:
+        except TooFewLabels as error:
+            raise CommandError(" ".join(filter(None, (str(error), left_out_notice())))) from error
+        except GoldLeak as error:
             raise CommandError(str(error)) from error
         for sentence in summary(curve):
             self.stdout.write(sentence)
+        if notice := left_out_notice():
+            self.stdout.write(notice)

@@ -10,6 +10,7 @@ from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import require_migrated
 from annotate.models import Preference
 from annotate.models.faces import Split
+from annotate.predictor.simulated_labels import left_out_notice
 
 
 class Command(BaseCommand):
@@ -49,4 +50,6 @@ class Command(BaseCommand):
         self.stdout.write(f"sha256 {row.sha256}")
         self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
         if simulated := sum(count for name, count in row.header["counts"].items() if name.endswith("/simulated")):
-            self.stdout.write(f"{simulated} of these are SIMULATED; to exclude them: --origin ground_truth human svm")
+            self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: manage.py count_simulated no")
+        elif notice := left_out_notice():
+            self.stdout.write(notice)
