@@ -55,15 +55,22 @@ class FilterForm(forms.Form):
 
     def __init__(self, query: QueryDict) -> None:
         data = query.copy()
-        if PARAMETER not in data:  # choosing a simulated annotator asks for them
-            chosen = User.objects.filter(pk__in=[pk for pk in query.getlist("annotator") if pk.isdecimal()][:500])
-            data[PARAMETER] = INCLUDE if counts_simulated() or chosen.filter(simulated=True).exists() else LEAVE_OUT
+        if PARAMETER not in data:
+            data[PARAMETER] = INCLUDE if counts_simulated() else LEAVE_OUT
         super().__init__(data)
+        self.is_asked = PARAMETER in query
         answered = Lease.objects.filter(annotator=OuterRef("pk"), status=Lease.Status.ANSWERED)
         campaigns = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE).order_by("name")
         self.fields["campaign"].queryset = campaigns  # type: ignore[attr-defined]
         people = User.objects.filter(Exists(answered)).order_by("username")
         self.fields["annotator"].queryset = people  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Include simulated annotators if one of them is chosen, unless the address says otherwise."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.is_asked and any(person.simulated for person in cleaned.get("annotator", ())):
+            self.data[PARAMETER] = cleaned["simulated"] = INCLUDE
+        return cleaned
 
     def filters(self) -> dict[str, Any]:
         """Return the filters as arguments of `board.leaderboard`."""

@@ -35,10 +35,10 @@ def newest_judgement_id() -> int:
 
 def labels_wait() -> bool:
     """Whether there are answers (or undos) newer than the current predictor, or other answers count now."""
-    current = current_predictor()
-    if current and current.count_simulated != counts_simulated():
+    newest = Predictor.objects.filter(status=Predictor.Status.READY).order_by("-pk").first()
+    if newest and newest.count_simulated != counts_simulated():
         return True
-    return newest_judgement_id() > (current.last_judgement_id if current else 0)
+    return newest_judgement_id() > (newest.last_judgement_id if newest else 0)
 
 
 def predictor_status() -> PredictorStatus:

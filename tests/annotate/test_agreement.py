@@ -198,8 +198,16 @@ def test_simulated_annotators_are_marked_and_side_bias_is_shown(client):
                 annotator=member.annotator, lease_token=lease.token, key=uuid.uuid4(), choice=choice, criterion="detail"
             )
     client.force_login(make_user(is_staff=True))
-    response = client.get(f"/campaigns/{campaign.slug}/agreement")
-    assert "1 of 2 annotators are SIMULATED" in response.content.decode()
+    address = f"/campaigns/{campaign.slug}/agreement"
+    response = client.get(address)
+    assert "36 answers of simulated annotators are left out." in response.content.decode()
+    assert [row.name for row in response.context["report"].people.annotators] == ["left-sider"]
+    assert "36 answers of simulated annotators are left out" in client.get(f"{address}.csv").content.decode()
+    assert client.get(f"{address}?simulated=perhaps").status_code == 400
+    response = client.get(f"{address}?simulated=include")
+    page = response.content.decode()
+    assert "1 of 2 annotators are SIMULATED" in page and 'href="?simulated=leave-out"' in page
+    assert "1 of 2 annotators are SIMULATED" in client.get(f"{address}.csv?simulated=include").content.decode()
     rows = {row.name: row for row in response.context["report"].people.annotators}
     assert (rows["left-sider"].left, rows["left-sider"].sided) == (36, 36)
     assert rows["left-sider"].left_p == pytest.approx(

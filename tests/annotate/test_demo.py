@@ -48,8 +48,9 @@ def test_demo_from_commands_to_snapshot_and_model(tmp_path, monkeypatch, setting
     assert passwords["admin"] not in renewed
 
     first = run("simulate_annotators", "--limit", "5")
-    assert "done 5" in first
-    rest = run("simulate_annotators")
+    assert "done 5" in first and "5 answers of simulated annotators are left out." in first
+    assert not Preference.objects.filter(judgements__gt=0).exists()
+    rest = run("simulate_annotators", "--as-labels")
     simulated = Campaign.objects.get(slug="simulated")
     assert Judgement.objects.count() == simulated.item_count * simulated.overlap, rest
     assert "done 0" in run("simulate_annotators")

@@ -12,7 +12,7 @@ from django.test import Client
 from annotate.campaigns import lifecycle
 from annotate.campaigns.lifecycle import Selection
 from annotate.desk import judging, leasing
-from annotate.models import Campaign, Candidate, Face
+from annotate.models import Campaign, Candidate, Face, Lease
 from tests.support.factories import RESTORERS, make_campaign, make_user
 from tests.support.tables import squeezed
 
@@ -104,10 +104,15 @@ def test_study_files_with_special_characters_are_safe(campaign, lead):
     lifecycle.invite(campaign=study, annotators=[make_user(simulated=True), make_user()])
     answer_all(study)
     latex = lead.get("/campaigns/study/study.tex").content.decode()
+    answers = Lease.objects.filter(item__campaign=study, annotator__simulated=True).count()
+    assert f"preferences of 1 participants. {answers} answers of simulated participants are left out." in latex
+    page = lead.get("/campaigns/study/study").content.decode()
+    assert f"{answers} answers of simulated annotators are left out." in page and 'href="?simulated=include"' in page
+    latex = lead.get("/campaigns/study/study.tex?simulated=include").content.decode()
     assert_safe(latex)
     assert rf"{IN_LATEX[1]} vs {IN_LATEX[0]} & fidelity & " in squeezed(latex)
     assert r"\caption{@SUM(A1) \#1\_\{x\}: preferences of 2 participants. The participants include SIMULATED" in latex
-    rows = rows_of(lead.get("/campaigns/study/study.csv").content.decode())
+    rows = rows_of(lead.get("/campaigns/study/study.csv?simulated=include").content.decode())
     assert [(row["preferred"], row["over"]) for row in rows] == [(IN_CSV[1], IN_CSV[0])] * 2
     assert {row["simulated"] for row in rows} == {"True"}
 

@@ -324,5 +324,8 @@ def test_simulated_labels_are_named_in_output_and_card(filled, tmp_path):
     lifecycle.invite(campaign=campaign, annotators=[robot := make_user("robot", simulated=True)])
     answer(robot, campaign, lambda lease: "left")
     out = run("export", str(tmp_path), "--format", "datasets")
+    assert "3 answers of simulated annotators are left out. To count them as labels, run manage.py" in out
+    run("count_simulated", "yes")
+    out = run("export", str(tmp_path), "--format", "datasets", "--overwrite")
     assert "3 of these are SIMULATED" in out
     assert "3 labels are SIMULATED" in (tmp_path / "README.md").read_text()

@@ -158,6 +158,8 @@ def test_simulated_import_marks_annotators_and_preferences(pairs, tmp_path):
     file = table(tmp_path / "a.csv", row(pairs[0]))
     run(file, "--format", "csv", "--campaign", "lab", "--simulated")
     assert User.objects.get(imported=True).simulated
+    assert not Preference.objects.filter(pair=pairs[0]).exists()
+    call_command("count_simulated", "yes", stdout=io.StringIO())
     assert Preference.objects.get(pair=pairs[0]).origin == "simulated"
     out = run(file, "--format", "csv", "--campaign", "lab", "--skip-bad")
     assert "was imported before with --simulated, as a program" in out

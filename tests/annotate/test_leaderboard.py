@@ -195,20 +195,32 @@ def test_simulated_votes_are_marked_and_yield_to_people(lead):
     program, person = make_user(simulated=True), make_user()
     campaign = make_campaign(faces=2, overlap=2, members=(program, person))
     answer(campaign, program, against_order)
-    response = lead.get("/leaderboard")
+    page = lead.get("/leaderboard").content.decode()
+    assert "6 answers of simulated annotators are left out." in page and "No person has voted" in page
+    assert 'href="?simulated=include"' in page
+    response = lead.get("/leaderboard?simulated=include")
     assert [row.title for row in response.context["board"].standings] == ORDER[::-1]
-    assert "This leaderboard is SIMULATED" in response.content.decode()
+    page = response.content.decode()
+    assert "This leaderboard is SIMULATED" in page and "Ranking by SIMULATED annotators" in page
+    assert 'href="?simulated=leave-out"' in page
     for form in ("csv", "tex"):
-        assert "6 votes are SIMULATED" in lead.get(f"/leaderboard.{form}").content.decode()
+        found = lead.get(f"/leaderboard.{form}?simulated=include").content.decode()
+        assert "6 votes are SIMULATED" in found
     out = io.StringIO()
-    call_command("leaderboard", stdout=out)
+    call_command("leaderboard", "--simulated", stdout=out)
     assert out.getvalue().startswith("SIMULATED: 6 of 6 votes")
+    call_command("leaderboard", stdout=out)
+    assert "6 answers of simulated annotators are left out." in out.getvalue()
     answer(campaign, person, by_order)
-    board = lead.get("/leaderboard").context["board"]
-    assert (board.votes, board.simulated) == (6, 0)
+    for query in ("", "?simulated=include"):
+        board = lead.get(f"/leaderboard{query}").context["board"]
+        assert (board.votes, board.simulated) == (6, 0)
     assert [row.title for row in board.standings] == ORDER
     board = lead.get(f"/leaderboard?annotator={program.pk}").context["board"]
     assert (board.votes, board.simulated) == (6, 6)
+    assert lead.get("/leaderboard?simulated=perhaps").status_code == 400
+    page = lead.get(f"/leaderboard?annotator={program.pk}").content.decode()
+    assert 'value="include" id="id_simulated_1" checked' in page
 
 
 def test_leaderboard_loads_neither_torch_nor_sklearn():
