@@ -278,6 +278,10 @@ def test_guideline_examples_stored_in_english_shown_in_german(lead, client):
 
 def test_predictor_page_german(lead):
     assert same_in_german(lead, reverse("predictors")) == []
+    program = make_user("program", simulated=True)
+    answer_all(program, make_campaign(faces=1, members=[program]), by_first)
+    assert same_in_german(lead, reverse("predictors")) == []
+    LabelPolicy.objects.update(count_simulated=True)
     make_version(10, status="failed", error="OSError", cv_accuracy=None, baseline_accuracy=None)
     make_version(20, status="withdrawn", audit=make_audit(chosen=False), max_error=0.1)
     version = make_version(40, audit=make_audit(chosen=True), max_error=0.1)
@@ -312,10 +316,11 @@ def test_study_report_german_and_its_files_unchanged(lead):
     names = {person.username for person in people}
     lifecycle.invite(campaign=study, annotators=people)
     answer_all(people[0], study, lambda lease: "cant_tell")
-    assert same_in_german(lead, address, names) == []
+    assert same_in_german(lead, f"{address}?simulated=include", names) == []
     for person in people[1:]:
         answer_all(person, study, by_first)
-    assert same_in_german(lead, address, names) == []
+    for query in ("", "?simulated=include"):
+        assert same_in_german(lead, f"{address}{query}", names) == []
     for form in ("csv", "tex"):
         english, other = (
             lead.get(reverse("study_table", args=["study", form]), headers=headers).content for headers in ({}, GERMAN)

@@ -301,7 +301,8 @@ def test_agreement_of_campaign_german(lead):
     test_leaderboard.answer(made, people[0], test_leaderboard.by_order)
     assert same_in_german(lead, address, {"left-sider"}) == []
     test_leaderboard.answer(made, people[1], lambda lease: ("cant_tell", None))
-    assert same_in_german(lead, address, {"left-sider", "program"}) == []
+    for query in ("", "?simulated=include"):
+        assert same_in_german(lead, f"{address}{query}", {"left-sider", "program"}) == []
 
 
 def test_agreement_report_is_for_leads_german(client):
@@ -339,7 +340,8 @@ def test_empty_and_simulated_leaderboard_german(lead):
     program = make_user("program", simulated=True)
     made = make_campaign(slug="faces", faces=12, members=(program,))
     test_leaderboard.answer(made, program, test_leaderboard.against_order)
-    assert same_in_german(lead, "/leaderboard", {"program"}) == []
+    for query in ("", "?simulated=include"):
+        assert same_in_german(lead, f"/leaderboard{query}", {"program"}) == []
 
 
 def files(client, addresses: tuple[str, ...], headers: dict[str, str]) -> list[str]:

@@ -58,7 +58,7 @@ def main() -> None:
         ("restore",),
         ("build_pairs",),
         ("score", "--metrics", "ssim", "psnr", "lpips", "niqe"),
-        ("simulate_annotators", "--annotators", "5", "--overlap", "3"),
+        ("simulate_annotators", "--as-labels", "--annotators", "5", "--overlap", "3"),
         ("fit_predictor",),
         None if runs.open_run(FOLDER / "runs", RUN).is_done() else train,
         ("evaluate_frm", RUN, "--null-text", "--human-fraction", "0", "0.5", "1"),

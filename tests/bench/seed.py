@@ -27,6 +27,7 @@ from annotate.models import (  # noqa: E402
     Face,
     Item,
     Judgement,
+    LabelPolicy,
     Lease,
     Membership,
     Pair,
@@ -78,6 +79,7 @@ def fill(
     items = campaign_items.add_items(campaign=campaign, pairs=pairs.values_list("pk", flat=True))
     users = [User.objects.create(username=f"bench{n}", simulated=True) for n in range(annotators)]
     lifecycle.invite(campaign=campaign, annotators=users)
+    LabelPolicy.objects.update(count_simulated=True)
     if labels:
         judge(campaign, users[0], labels)
     return {"items": items, "tokens": [Token.objects.create(user=user).key for user in users]}

@@ -26,7 +26,7 @@ def fill(folder: str) -> None:
     for command in ("degrade", "caption", "restore", "build_pairs"):
         call_command(command)
     call_command("score", "--metrics", "ssim", "psnr", "lpips", "niqe")
-    call_command("simulate_annotators", "--limit", "6")
+    call_command("simulate_annotators", "--as-labels", "--limit", "6")
     lead = User.objects.create_superuser("lead", password=PASSWORD)
     for name in USERS:
         make_campaign(name)
