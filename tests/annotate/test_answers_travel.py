@@ -86,7 +86,7 @@ def described() -> tuple[Counter, dict]:
         for vote in counted(votes(with_simulated=True))
     )  # fmt: skip
     found = {
-        frozenset(images[row.pair_id]): (1 - row.p_first if turned(row.pair_id) else row.p_first, row.origin)
+        frozenset(images[row.pair_id]): (round(abs(turned(row.pair_id) - row.p_first), 9), row.origin)
         for row in Preference.objects.all()
     }
     return given, found
