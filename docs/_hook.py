@@ -30,7 +30,7 @@ PARTS: dict[str, Callable[[], str]] = {
     for make in (
         commands.commands, commands.frm_presets, commands.refl_presets, commands.variants,
         settings.settings, settings.make_variables,
-        files.preference_columns, files.face_columns, files.export_formats,
+        files.preference_columns, files.face_columns, files.answer_columns, files.export_formats,
         networks.metrics, networks.restorers, networks.pretrained_files,
         http_api.http_api, http_api.api_objects,
         architecture.architecture,

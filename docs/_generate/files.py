@@ -33,6 +33,31 @@ FACE_COLUMNS = {
 }
 
 
+ANSWER_COLUMNS = {
+    "answer_id": "Identifies the answer in all installations. With it, a file is recognised as such an export.",
+    "annotator": "Pseudonym of the annotator.",
+    "pair": "Number of the pair in the exporting installation; not used by imports.",
+    "split": "`train`, `gold` or `test`.",
+    "first": "First image, relative to the image folder. The file name is the sha256 of the content.",
+    "second": "Second image.",
+    "choice": "`first`, `second` or `cant_tell`.",
+    "left": "Which image was shown on the left: `first` or `second`.",
+    "criterion": "`realism`, `detail` or `text`; empty for can't tell.",
+    "seconds": "Time from display to answer.",
+    "at": "When this answer was given, in ISO 8601.",
+    "simulated": "Whether a program gave the answer.",
+    "question": "`preference`.",
+    "revision": "How often the answer was changed before.",
+}
+
+
+def answer_columns() -> str:
+    from annotate.exchange.record_formats import ANSWER_COLUMNS as names
+
+    require_described("answers", names, ANSWER_COLUMNS)
+    return table(("column", "meaning"), [(code(name), ANSWER_COLUMNS[name]) for name in names])
+
+
 def preference_columns() -> str:
     from rewardlab.manifest import PreferenceRow
 
