@@ -52,8 +52,9 @@ ANSWER_COLUMNS = {
 
 
 def answer_columns() -> str:
-    from annotate.exchange.record_formats import ANSWER_COLUMNS as names
+    from annotate.exchange import record_formats
 
+    names = record_formats.ANSWER_COLUMNS
     require_described("answers", names, ANSWER_COLUMNS)
     return table(("column", "meaning"), [(code(name), ANSWER_COLUMNS[name]) for name in names])
 
