@@ -58,7 +58,7 @@ class FilterForm(forms.Form):
         if PARAMETER not in data:
             data[PARAMETER] = INCLUDE if counts_simulated() else LEAVE_OUT
         super().__init__(data)
-        self.is_asked = PARAMETER in query
+        self.shown, self.is_asked = data, PARAMETER in query
         answered = Lease.objects.filter(annotator=OuterRef("pk"), status=Lease.Status.ANSWERED)
         campaigns = Campaign.objects.filter(kind=Campaign.Kind.PREFERENCE).order_by("name")
         self.fields["campaign"].queryset = campaigns  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ class FilterForm(forms.Form):
         """Include simulated annotators if one of them is chosen, unless the address says otherwise."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if not self.is_asked and any(person.simulated for person in cleaned.get("annotator", ())):
-            self.data[PARAMETER] = cleaned["simulated"] = INCLUDE
+            self.shown[PARAMETER] = cleaned["simulated"] = INCLUDE
         return cleaned
 
     def filters(self) -> dict[str, Any]:
