@@ -30,7 +30,7 @@ FIELDS = (
 )  # fmt: skip
 
 ROWS_AT_ONCE = 5000
-OUTRANKED = "answers that are not votes: the same person answered later, or an adjudicator did"
+OUTRANKED = "answers that are not votes: replaced by a newer one, or outranked by people or an adjudicator"
 
 RowFilter = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
 

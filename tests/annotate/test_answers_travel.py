@@ -118,7 +118,7 @@ def test_answers_mean_the_same_in_another_installation(form, simulated, tmp_path
     assert len(wanted) > 10 and ("answers of simulated annotators are left out" in out) != simulated
     if form != "hpdv2":
         assert f"{wanted.total()} answers of {2 + simulated} faces" in out
-        assert "(answers that are not votes: the same person answered later, or an adjudicator did)" in out
+        assert "(answers that are not votes: replaced by a newer one, or outranked by people or an adjudicator)" in out
     exported = (tmp_path / FORMATS[form]).read_bytes()
     assert "done 0, already there" in import_again(tmp_path, form), "these answers were given here"
     transaction.savepoint_rollback(savepoint)

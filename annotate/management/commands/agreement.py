@@ -97,7 +97,7 @@ class Command(StageCommand):
                 f"{report.left_out} answers of simulated annotators are left out. Include them with --simulated."
             )
         if not report.people:
-            self.stdout.write("There are no answers yet.")
+            self.stdout.write("No person has answered yet." if report.left_out else "There are no answers yet.")
             return
         for line in [*report.people.overall, report.people.retest, report.people.left]:
             self.stdout.write(f"  {line.title}: {format_estimate(line.estimate)}")
