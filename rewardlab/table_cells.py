@@ -82,7 +82,7 @@ def _text(value: Any, *, integers: bool) -> str:
     if integers and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise CellError(f"is {type_of(value)}, not text: write text in quotation marks")
+        raise CellError(f"is {type_of(value)}, not text: write text in quotation marks, or null")
     if "\0" in value:
         raise CellError("contains a NUL character: remove it")
     try:

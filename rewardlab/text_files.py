@@ -12,6 +12,7 @@ CHUNK = 1 << 20
 UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 UTF32_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 SAMPLE = 4096
+TAB = 9  # text has no characters before it
 SHARE_OF_NULS = 0.2  # half of the bytes of ASCII text in UTF-16 are NUL
 
 
@@ -88,6 +89,8 @@ def _checked_encoding(path: Path) -> str:
                 lines += decoder.decode(chunk).count("\n")
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
+            if encoding != "utf-16" and min(sample) < TAB:
+                raise TextError(f"{printable(path)} is not text in UTF-8. It is not a text file.") from error
             raise TextError(_why_undecodable(path, encoding, error, lines)) from error
     return encoding
 

@@ -77,7 +77,7 @@ def test_cells_are_read_by_their_kind_or_named(tmp_path):
     ]  # fmt: skip
     found = read(tmp_path / "t.jsonl", "\n".join(lines))
     assert found[1].where == "t.jsonl, line 2"
-    assert found[1].detail == "the column caption is NaN, not text: write text in quotation marks"
+    assert found[1].detail == "the column caption is NaN, not text: write text in quotation marks, or null"
     assert "\\ud83d, half of a character" in found[6].detail
     assert "the key “path” occurs twice" in found[14].detail
 
@@ -147,6 +147,7 @@ def test_one_bad_row_does_not_end_the_reading(tmp_path):
         ("t.csv", "path,caption".encode("utf-32"), "It is UTF-32"),
         ("t.csv", "path,captions".encode("utf-16")[:-1], "cut off or damaged"),
         ("t.csv", b"PK\x03\x04rest", "a spreadsheet (.xlsx"),
+        ("t.csv", b"\xff\xd8\xff\xe0\x02JFIF" + bytes(range(1, 255)), "It is not a text file"),
         ("t.csv", b"", "lacks the column path. Columns found: none"),
         ("t.csv", b"file,caption\n", "lacks the column path. Columns found: “file”, “caption”"),
         ("t.csv", b"path,text\n", "lacks the column path and caption, or path and identity"),
