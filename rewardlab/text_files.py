@@ -4,7 +4,7 @@ import codecs
 import os
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -56,8 +56,9 @@ class FolderNames:
         folder = self.find(path.parent)
         if folder not in self._listed:
             names: dict[str, list[Path]] = {}
-            for entry in folder.iterdir() if folder.is_dir() else ():
-                names.setdefault(nfc(entry.name), []).append(entry)
+            with suppress(OSError):  # whoever opens the file reports it
+                for entry in folder.iterdir():
+                    names.setdefault(nfc(entry.name), []).append(entry)
             self._listed[folder] = names
         found = self._listed[folder].get(nfc(path.name), [])
         return found[0] if len(found) == 1 else path

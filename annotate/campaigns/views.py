@@ -17,6 +17,7 @@ from annotate.campaigns import lifecycle, oversight
 from annotate.campaigns import plots as campaigns_plots
 from annotate.common.refusals import Refused
 from annotate.desk import progress
+from annotate.labels.votes import answers_left_out
 from annotate.models import Campaign
 from annotate.pipeline import stage as pipeline_stage
 from annotate.pipeline.scoring import metric_coverage
@@ -94,6 +95,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
             ),
         },
         "predictor": predictor_status.predictor_status(),
+        "left_out": answers_left_out(),
         "curve": predictor_plots.accuracy_curve(),
         "metrics": metric_coverage(),
         "demo": pipeline_stage.demo_run(),
@@ -128,7 +130,8 @@ def _live(found: Campaign) -> dict:
 @require_GET
 def preference_counts(request: Request) -> HttpResponse:
     leads_only(request, _("Only leads can do this."))
-    return render(request, "annotate/campaigns/preference_counts.html", {"preferences": oversight.preference_counts()})
+    context = {"preferences": oversight.preference_counts(), "left_out": answers_left_out()}
+    return render(request, "annotate/campaigns/preference_counts.html", context)
 
 
 @login_required

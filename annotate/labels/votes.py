@@ -92,6 +92,11 @@ def simulated_answers(
     return found.filter(annotator__simulated=True).count()
 
 
+def answers_left_out() -> int:
+    """Count the answers of simulated annotators if they do not count as labels on this site; else return 0."""
+    return 0 if counts_simulated() else simulated_answers()
+
+
 def _filtered(
     answered: QuerySet[Lease],
     campaign: Campaign | None,

@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from annotate.common import audit_log
-from annotate.labels.votes import counts_simulated, simulated_answers
+from annotate.labels.votes import answers_left_out
 from annotate.models import LabelPolicy
 from annotate.predictor import refit_requests
 
@@ -30,6 +30,6 @@ def count_simulated(counted: bool) -> bool:
 
 def left_out_notice() -> str:
     """Say how many answers of simulated annotators are left out, and how to count them; empty if there are none."""
-    if counts_simulated() or not (answers := simulated_answers()):
+    if not (answers := answers_left_out()):
         return ""
     return f"{answers} answers of simulated annotators are left out. {HOW_TO_COUNT}"

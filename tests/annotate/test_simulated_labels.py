@@ -137,14 +137,16 @@ def test_version_pinned_with_simulated_labels_is_released(campaign):
     assert refitting.refit_while_labels_wait() == 1
 
 
-def test_predictor_page_says_whether_simulated_answers_count(campaign, lead):
+def test_pages_say_whether_simulated_answers_count(campaign, lead):
     page = lead.get("/predictors").content.decode()
     assert "60 answers of simulated annotators are left out." in page and "manage.py count_simulated yes" in page
+    for address in ("/campaigns/preferences", f"/campaigns/{campaign.slug}/"):
+        assert "60 answers of simulated annotators are left out." in lead.get(address).content.decode()
     count_simulated(True)
-    assert (
-        "<strong>60 answers of SIMULATED annotators count as labels</strong>"
-        in lead.get("/predictors").content.decode()
-    )
+    page = lead.get("/predictors").content.decode()
+    assert "<strong>60 answers of SIMULATED annotators count as labels</strong>" in page
+    for address in ("/campaigns/preferences", f"/campaigns/{campaign.slug}/"):
+        assert "left out" not in lead.get(address).content.decode()
     assert Predictor.objects.count() == 0
 
 
