@@ -77,7 +77,7 @@ class Command(StageCommand):
             "already there": summary.already,
             "skipped": len(summary.skipped),
             "left out": len(summary.left_out),
-            "captions": found.captions,
+            "caption files": found.captions,
         }
         shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         self.stdout.write(f"  data set {dataset}: {found.files} files ({shown})")
