@@ -5,6 +5,7 @@ eye, right eye, tip of the nose, left and right corner of the mouth, as seen in 
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab import assets
+from rewardlab.errors import ModelError
 from rewardlab.images import Pixels, require_rgb
 
 Floats = NDArray[np.float32]
@@ -173,16 +175,23 @@ def identity_angle(first: Floats, second: Floats) -> float:
 
 def _detector() -> Any:
     if not hasattr(_networks, "detector"):
-        _networks.detector = cv2.FaceDetectorYN.create(
-            str(assets.find("yunet")), "", (320, 320), SCORE_THRESHOLD, NMS_THRESHOLD, MAX_DETECTIONS
-        )
+        options = ("", (320, 320), SCORE_THRESHOLD, NMS_THRESHOLD, MAX_DETECTIONS)
+        _networks.detector = _open(cv2.FaceDetectorYN.create, "yunet", *options)
     return _networks.detector
 
 
 def _recogniser() -> Any:
     if not hasattr(_networks, "recogniser"):
-        _networks.recogniser = cv2.FaceRecognizerSF.create(str(assets.find("sface")), "")
+        _networks.recogniser = _open(cv2.FaceRecognizerSF.create, "sface", "")
     return _networks.recogniser
+
+
+def _open(create: Callable[..., Any], asset: str, *options: Any) -> Any:
+    path = assets.find(asset)
+    try:
+        return create(str(path), *options)
+    except cv2.error as error:
+        raise ModelError(f"{path} is not a network in ONNX format, or is damaged: download it again") from error
 
 
 def _bgr(array: Pixels) -> Pixels:

@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
+from rewardlab.errors import ModelError
 
 SHOWN_PER_REASON = 20
 SHOWN_OF_LEFT_OUT = 5
@@ -81,7 +82,10 @@ class StageCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         require_migrated()
-        return super().execute(*args, **options)
+        try:
+            return super().execute(*args, **options)
+        except (ModelError, OSError) as error:  # a weights file is damaged; a file cannot be read or written
+            raise CommandError(str(error)) from error
 
     def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None, already: int = 0) -> Summary:
         """Run the steps with a progress bar and print a summary. already: items that an earlier run processed."""

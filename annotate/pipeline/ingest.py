@@ -36,15 +36,17 @@ def ingest(sources: Iterable[Source], *, dataset: Dataset, config: IngestConfig)
     """Store the face of each photograph. A rejected photograph is a skipped step with a reason."""
     for source in sources:
         try:
-            yield _ingest_one(source, dataset, config)
-        except (images.ImageError, detector.FaceError) as error:
-            yield Step(skipped=str(source.path), reason=error.reason, detail=str(error))
+            data = source.path.read_bytes()
         except OSError as error:
             yield Step(skipped=str(source.path), reason="unreadable", detail=str(error))
+            continue
+        try:
+            yield _ingest_one(source, data, dataset, config)
+        except (images.ImageError, detector.FaceError) as error:
+            yield Step(skipped=str(source.path), reason=error.reason, detail=str(error))
 
 
-def _ingest_one(source: Source, dataset: Dataset, config: IngestConfig) -> Step:
-    data = source.path.read_bytes()
+def _ingest_one(source: Source, data: bytes, dataset: Dataset, config: IngestConfig) -> Step:
     source_sha256, keys = rewardlab_files.sha256(data), source.keys
     if known := Face.objects.filter(source_sha256=source_sha256).select_related("dataset").first():
         is_same_file = known.dataset_id == dataset.pk and _is_file_of(known, source)

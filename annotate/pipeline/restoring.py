@@ -61,14 +61,16 @@ def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restore
             yield Step(skipped=str(face), reason="broken_image", detail=str(error))
     if not loaded:
         return
-    restored = images.to_arrays(
-        restorer.restore(
-            images.to_tensor([lq for _, lq in loaded]), [Subject(face.pk, face.caption) for face, _ in loaded]
-        )
-    )
-    for (face, _), array in zip(loaded, restored, strict=True):
+    subjects = [Subject(face.pk, face.caption) for face, _ in loaded]
+    restored = restorer.restore(images.to_tensor([lq for _, lq in loaded]), subjects)
+    for (face, _), image in zip(loaded, restored, strict=True):
+        if not image.isfinite().all():
+            detail = f"{row.name} returned values that are not finite"
+            yield Step(skipped=str(face), reason="not_finite", detail=detail)
+            continue
+        (array,) = images.to_arrays(image[None])
         add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
-    yield Step(done=len(loaded))
+        yield Step(done=1)
 
 
 def exported_name(face_id: int) -> str:
