@@ -35,8 +35,7 @@ def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | Non
     captions = {source.path: source for source in found.sources if source.caption}
     relative = {path: source.relative for path, source in captions.items()}
     matches = match_files(relative, dataset=dataset, keeps_suffix=True)
-    yield from dict.fromkeys(matches.refused.values())
-    yield from matches.unmatched
+    yield from matches.steps
     for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
         if path := matches.files.get(face.pk):
             caption = captions[path].caption

@@ -15,12 +15,12 @@ SHOWN = 5  # candidates in a message
 
 @dataclass
 class Matches:
-    """files: face id -> the file that belongs to it. refused: Steps for the files that may belong to several faces, by
-    the ids of these faces, and for faces with several files. unmatched: Steps for files that belong to no face."""
+    """files: face id -> the file that belongs to it. refused: ids of faces whose file is not clear. steps: what was
+    refused, and the files that belong to no face."""
 
     files: dict[int, Path] = field(default_factory=dict)
-    refused: dict[int, Step] = field(default_factory=dict)
-    unmatched: list[Step] = field(default_factory=list)
+    refused: set[int] = field(default_factory=set)
+    steps: list[Step] = field(default_factory=list)
 
 
 def match_files(
@@ -45,16 +45,17 @@ def match_files(
         by_name = known.find(relative)
         candidates = sorted(by_number | by_name)
         if not candidates:
-            found.unmatched.append(left_out(path, "no_face", "no photograph of this path or name was ingested"))
+            found.steps.append(left_out(path, "no_face", "no photograph of this path or name was ingested"))
         elif len(candidates) > 1 or (by_name and known.is_unclear):
-            step = Step(skipped=str(path), reason="ambiguous", detail=known.why_ambiguous(candidates))
-            found.refused |= dict.fromkeys(candidates, step)
+            found.steps.append(Step(skipped=str(path), reason="ambiguous", detail=known.why_ambiguous(candidates)))
+            found.refused.update(candidates)
         else:
             claims[candidates[0]].append(path)
     for face, paths in claims.items():
         if len(paths) > 1:
             detail = f"several files have its name: {_shown(map(str, paths))}. Use a folder with one of them"
-            found.refused[face] = Step(skipped=f"face {face}", reason="ambiguous", detail=detail)
+            found.steps.append(Step(skipped=f"face {face}", reason="ambiguous", detail=detail))
+            found.refused.add(face)
         elif face not in found.refused:
             found.files[face] = paths[0]
     return found

@@ -95,8 +95,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path, dataset: Data
     relative = {path: relative_path(path, folder) for path in listing.photographs}
     matches = match_files(relative, dataset=dataset, keeps_suffix=False, number_of=number_of_exported)
     yield from listing.others
-    yield from dict.fromkeys(matches.refused.values())
-    yield from matches.unmatched
+    yield from matches.steps
     for face in without(name, faces).iterator(chunk_size=200):
         if file := matches.files.get(face.pk):
             yield _add_result(face, row, file)
