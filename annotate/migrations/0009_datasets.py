@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
+            options={"verbose_name": "data set"},
         ),
         migrations.AddField(
             "face",

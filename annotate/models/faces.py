@@ -28,6 +28,9 @@ class Dataset(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
+    class Meta:
+        verbose_name = "data set"
+
     def __str__(self) -> str:
         return self.name
 

@@ -1,5 +1,6 @@
 """Data sets: how one gets its name, and which faces a file belongs to."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def find_or_create_dataset(path: Path, options: DatasetOptions, *, names_a_perso
     Without a name it is called by the folder. names_a_person: the folder's name is the identity of its photographs, and
     names of people are never stored. Raises `DatasetError`.
     """
-    folder = (path if path.is_dir() else path.parent).resolve()
+    folder = Path(os.path.normpath((path if path.is_dir() else path.parent).absolute()))
     name, folder_key = options.name, ""
     if name is None:
         if names_a_person:
@@ -38,12 +39,12 @@ def find_or_create_dataset(path: Path, options: DatasetOptions, *, names_a_perso
                 f"The folder {folder} names a person here, and names of people are not stored. Name the data set with "
                 "--dataset."
             )
-        name, folder_key = slugify(folder.name)[:60], hashed(folder.as_posix())
+        name, folder_key = slugify(folder.name)[:60], hashed(folder.resolve().as_posix())
         if not name:
             raise DatasetError(f"No name can be derived from the folder {folder}. Name the data set with --dataset.")
-    elif name != slugify(name)[:60]:
+    elif not name or name != slugify(name)[:60]:
         raise DatasetError(
-            f"--dataset {name}: use at most 60 small letters, digits, hyphens and underscores, such as ffhq."
+            f"--dataset “{name}”: use at most 60 small letters, digits, hyphens and underscores, such as ffhq."
         )
     return _get_or_create(name, folder_key, folder, options)
 

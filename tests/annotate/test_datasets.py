@@ -151,7 +151,11 @@ def test_data_set_for_evaluation_is_never_trained_on(tmp_path):
     other = write_folder(tmp_path / "elsewhere" / "lfw test", "2.png", start=9)
     assert "There is a data set lfw-test already" in ingest(other)[1]
     assert ingest(other, "--dataset", "lfw-test")[1] == ""
-    assert "use at most 60 small letters" in ingest(other, "--dataset", "LFW Test")[1]
+    for name in ("LFW Test", "", "lfw/test"):
+        assert "use at most 60 small letters" in ingest(other, "--dataset", name)[1]
+    write_noise(tmp_path / "small" / "1.png", 3, size=8)
+    assert "too_small (1)" in ingest(tmp_path / "small")[0]
+    assert list(Dataset.objects.values_list("name", flat=True)) == ["lfw-test"]  # none without a face
 
 
 def test_photograph_in_two_sets_and_replaced_photograph(tmp_path):

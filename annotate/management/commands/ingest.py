@@ -67,6 +67,7 @@ class Command(StageCommand):
             summary = self.run_stage("ingest", steps, total=len(found.sources) + len(found.others))
         except (SourceError, DatasetError, MissingAsset, ValueError) as error:
             raise CommandError(str(error)) from error
+        Dataset.objects.filter(pk=dataset.pk, faces=None).delete()  # not even one photograph could be used
         self.print_files(dataset, found, summary)
         self.print_splits()
         self.finish(summary, options=options)
@@ -80,7 +81,8 @@ class Command(StageCommand):
             "caption files": found.captions,
         }
         shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        self.stdout.write(f"  data set {dataset}: {found.files} files ({shown})")
+        files = "1 file" if found.files == 1 else f"{found.files} files"
+        self.stdout.write(f"  data set {dataset}: {files} ({shown})")
 
     def print_splits(self) -> None:
         rows = Face.objects.values_list("split").annotate(faces=Count("pk"), people=Count("identity", distinct=True))
