@@ -95,10 +95,25 @@ class PeopleAdmin(AuditedAdmin, UserAdmin):
         return response
 
 
+@admin.register(models.Dataset)
+class DatasetAdmin(AuditedAdmin):
+    """Edits the licence note; `ingest` makes the data sets."""
+
+    list_display = ("name", "kind", "has_ground_truth", "licence", "created_at")
+    readonly_fields = ("name", "kind", "has_ground_truth", "created_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(models.Face)
 class FaceAdmin(ReadOnlyAdmin):
-    list_display = ("id", "photograph", "caption", "caption_source", "split", "size")
-    list_filter = ("split", "caption_source", "size")
+    list_display = ("id", "photograph", "dataset", "caption", "caption_source", "split", "size")
+    list_filter = ("dataset", "split", "caption_source", "size")
+    list_select_related = ("dataset",)
     search_fields = ("caption",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:

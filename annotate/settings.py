@@ -3,6 +3,7 @@
 DEPLOYMENT=production refuses to start with DEBUG on, with a missing or weak SECRET_KEY, or with any host allowed.
 """
 
+import os
 import secrets
 from pathlib import Path
 
@@ -24,6 +25,15 @@ if DEPLOYMENT not in ("development", "production"):
 PRODUCTION = DEPLOYMENT == "production"
 
 DATA_ROOT = Path(env("DATA_ROOT", default=str(BASE_DIR / "var")))
+try:
+    DATA_ROOT.mkdir(parents=True, exist_ok=True)
+    if not os.access(DATA_ROOT, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError("it cannot be read or written by this user")
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"DATA_ROOT is {DATA_ROOT}, which cannot be used: {error.strerror or error}. Set it to a folder that this user "
+        "can write."
+    ) from error
 MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(DATA_ROOT / "media")))
 PREDICTOR_ROOT = DATA_ROOT / "predictors"
 RUN_ROOT = Path(env("RUN_ROOT", default=str(DATA_ROOT / "runs")))
@@ -33,7 +43,6 @@ def _installation_secret() -> str:
     """Return the random secret of this installation, created on first use and stored in DATA_ROOT."""
     path = DATA_ROOT / "secret_key"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("x") as file:
                 path.chmod(0o600)
@@ -138,7 +147,6 @@ if "ENGINE" not in DATABASES["default"]:
         "DATABASE_URL is not a database URL. Set it to one such as postgres://user:password@host/name."
     )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATA_ROOT.mkdir(parents=True, exist_ok=True)
     DATABASES["default"]["OPTIONS"] = {
         # Writers queue instead of failing, and readers never wait. FULL, not NORMAL: an acknowledged label must
         # survive a power cut.

@@ -31,7 +31,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class FaceRow:
-    """A face. hq, lq: paths relative to the image folder, which contain the content's sha256; lq may be empty."""
+    """A face. hq, lq: paths relative to the image folder, which contain the content's sha256; lq may be empty.
+
+    dataset: the name of its data set; empty in files of versions before 0.3.
+    """
 
     face: int
     identity: str
@@ -40,6 +43,7 @@ class FaceRow:
     size: int  # side of the square images in pixels
     hq: str
     lq: str
+    dataset: str = ""
 
 
 def write(path: Path, rows: Iterable[FaceRow]) -> dict[str, Any]:

@@ -1,17 +1,14 @@
 """Read weights files, and build the networks that spandrel recognises in them."""
 
-import pickle
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from refl.errors import WeightsError
 from refl.ncnn_weights import read_rrdbnet
+from rewardlab.errors import ModelError
 from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import load_checkpoint, require_finite
 
 ensure_torchvision()
 
@@ -28,30 +25,16 @@ LICENCES = {
 def read_state(path: Path) -> dict[str, Any]:
     """Return the state dict of a `.safetensors`, a PyTorch (`.pth`, `.pt`, `.ckpt`) or an ncnn `.bin` file.
 
-    PyTorch files are opened with `weights_only=True`, which refuses anything but tensors. An ncnn file must be
-    Real-ESRGAN x4plus. Raises FileNotFoundError or `WeightsError`.
+    An ncnn file must be Real-ESRGAN x4plus. Raises FileNotFoundError or `WeightsError` (see `load_checkpoint`).
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"weights file {path} does not exist")
-    if path.suffix == ".bin":
-        return read_rrdbnet(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        EOFError,
-        RuntimeError,
-        LookupError,
-        ValueError,
-    ) as error:
-        raise WeightsError(
-            f"{path} cannot be read as weights: it is damaged or contains more than tensors (such a file "
-            f"could run code, so it is not opened). Download it again, or convert its state dict to .safetensors "
-            f"on a machine where you trust the file. ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+        if path.suffix == ".bin" and path.is_file():
+            weights = read_rrdbnet(path)
+            require_finite(weights, path)
+            return weights
+        state = load_checkpoint(path)
+    except ModelError as error:
+        raise WeightsError(str(error)) from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path} contains a {type(state).__name__}, not a dictionary of tensors. Save a state dict.")
     canonical: dict[str, Any] = spandrel.canonicalize_state_dict(state)

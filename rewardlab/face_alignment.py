@@ -5,6 +5,7 @@ eye, right eye, tip of the nose, left and right corner of the mouth, as seen in 
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab import assets
+from rewardlab.errors import ModelError
 from rewardlab.images import Pixels, require_rgb
 
 Floats = NDArray[np.float32]
@@ -34,7 +36,11 @@ NMS_THRESHOLD = 0.3
 MAX_DETECTIONS = 5000
 DETECTION_SIDE = 640  # YuNet is trained on faces of 10 to 300 px and misses larger ones
 
-Reason = Literal["no_face", "too_small", "not_square"]
+MIN_FACE_SIDE = 8  # in the searched image; on thin images the detector returns boxes without area, at infinity
+MAX_ASPECT = 2.5  # of a box; upright faces have about 1.3
+TURNS = (0, 1, 2, 3)  # quarter turns counter-clockwise
+
+Reason = Literal["no_face", "too_small", "not_square", "not_upright"]
 
 # OpenCV's detector and recogniser keep state during a call: one of each per thread.
 _networks = threading.local()
@@ -68,12 +74,14 @@ class AlignedFace:
     image: Pixels  # (size, size, 3)
     landmarks: Floats | None  # (5, 2) in pixels of `image`; None if no face is found (`align_prealigned` only)
     scale: float  # pixels of `image` per pixel of the photograph
+    turned: int = 0  # degrees counter-clockwise by which the photograph was turned to make the face upright
 
 
 def detect(array: Pixels) -> list[Detection]:
     """Detect the faces of a uint8 (H, W, 3) photograph, ordered by box area, largest first.
 
     Photographs with a side above `DETECTION_SIDE` are downscaled for detection; points refer to the original size.
+    Detections that are not finite, have no area, lie outside the photograph or are too long are dropped.
     """
     require_rgb(array)
     shrink = min(1.0, DETECTION_SIDE / max(array.shape[:2]))
@@ -84,19 +92,33 @@ def detect(array: Pixels) -> list[Detection]:
     detector = _detector()
     detector.setInputSize((width, height))
     _, rows = detector.detect(_bgr(searched))
-    found = [_detection(row, to_photograph) for row in (() if rows is None else rows)]
+    found = [_detection(row, to_photograph) for row in (() if rows is None else rows) if _plausible(row, width, height)]
     return sorted(found, key=lambda detection: detection.area, reverse=True)
+
+
+def detect_upright(array: Pixels) -> tuple[Pixels, list[Detection], int]:
+    """Detect the faces of a photograph that may lie on its side or upside down.
+
+    Returns the turned photograph, its faces as `detect` does, and the turn in degrees counter-clockwise. Of the four
+    turns that one counts in which the largest face has the highest score. A sideways face is often detected, but with
+    the points of an upright one and a lower score.
+    """
+    turned = [np.ascontiguousarray(np.rot90(array, turn)) for turn in TURNS]
+    detections = [detect(image) for image in turned]
+    best = max(TURNS, key=lambda turn: detections[turn][0].score if detections[turn] else 0.0)
+    return turned[best], detections[best], 90 * best
 
 
 def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
     """Crop the largest face of a uint8 (H, W, 3) photograph to size x size pixels in the FFHQ layout.
 
+    The photograph is turned by 90, 180 or 270 degrees if its face is upright then (`detect_upright`).
     A least-squares similarity transform maps the five points to the 512-pixel template, scaled by size / 512.
     Downscaling is antialiased. Areas outside the photograph are filled with the median colour of its border.
 
     Raises `FaceError`: `no_face`, or `too_small` if the crop would have to be upscaled and `allow_upscale` is not set.
     """
-    detections = detect(array)
+    array, detections, turned = detect_upright(array)
     if not detections:
         raise FaceError("no_face", "no face was found; use a photograph with a visible face")
     points = detections[0].landmarks.astype(np.float64)
@@ -105,7 +127,7 @@ def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
     if scale > 1 and not allow_upscale:
         raise _too_small("the face crop", size / scale, size)
     landmarks = points @ matrix[:, :2].T + matrix[:, 2]
-    return AlignedFace(_warp(array, matrix, scale, size), landmarks.astype(np.float32), scale)
+    return AlignedFace(_warp(array, matrix, scale, size), landmarks.astype(np.float32), scale, turned)
 
 
 def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:
@@ -113,7 +135,8 @@ def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> A
 
     The landmarks are detected in the result; None if no face is found.
 
-    Raises `FaceError`: `not_square`, or `too_small` as in `align`.
+    Raises `FaceError`: `not_square`, `too_small` as in `align`, or `not_upright` if the face lies on its side or upside
+    down.
     """
     require_rgb(array)
     height, width = array.shape[:2]
@@ -122,7 +145,13 @@ def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> A
     if width < size and not allow_upscale:
         raise _too_small("the image", width, size)
     image = array.copy() if size == width else _resized(array, (size, size))
-    detections = detect(image)
+    _, detections, turned = detect_upright(image)
+    if turned:
+        raise FaceError(
+            "not_upright",
+            f"the face is upright only if the image is turned by {turned} degrees counter-clockwise; an aligned image "
+            "must be upright: turn it, or ingest it without --aligned",
+        )
     return AlignedFace(image, detections[0].landmarks if detections else None, size / width)
 
 
@@ -146,16 +175,23 @@ def identity_angle(first: Floats, second: Floats) -> float:
 
 def _detector() -> Any:
     if not hasattr(_networks, "detector"):
-        _networks.detector = cv2.FaceDetectorYN.create(
-            str(assets.find("yunet")), "", (320, 320), SCORE_THRESHOLD, NMS_THRESHOLD, MAX_DETECTIONS
-        )
+        options = ("", (320, 320), SCORE_THRESHOLD, NMS_THRESHOLD, MAX_DETECTIONS)
+        _networks.detector = _open(cv2.FaceDetectorYN.create, "yunet", *options)
     return _networks.detector
 
 
 def _recogniser() -> Any:
     if not hasattr(_networks, "recogniser"):
-        _networks.recogniser = cv2.FaceRecognizerSF.create(str(assets.find("sface")), "")
+        _networks.recogniser = _open(cv2.FaceRecognizerSF.create, "sface", "")
     return _networks.recogniser
+
+
+def _open(create: Callable[..., Any], asset: str, *options: Any) -> Any:
+    path = assets.find(asset)
+    try:
+        return create(str(path), *options)
+    except cv2.error as error:
+        raise ModelError(f"{path} is not a network in ONNX format, or is damaged: download it again") from error
 
 
 def _bgr(array: Pixels) -> Pixels:
@@ -166,6 +202,14 @@ def _detection(row: Floats, to_photograph: NDArray[np.float64]) -> Detection:
     left, top, width, height = (row[:4].reshape(2, 2) * to_photograph).reshape(4).tolist()
     landmarks = (row[4:14].reshape(5, 2) * to_photograph).astype(np.float32)
     return Detection((left, top, width, height), landmarks, float(row[14]))
+
+
+def _plausible(row: Floats, width: int, height: int) -> bool:
+    left, top, wide, high = row[:4].tolist()
+    if not np.isfinite(row).all() or min(wide, high) < MIN_FACE_SIDE or max(wide, high) > MAX_ASPECT * min(wide, high):
+        return False
+    is_inside = 0 <= left + wide / 2 <= width and 0 <= top + high / 2 <= height
+    return bool(is_inside and wide <= 2 * width and high <= 2 * height)
 
 
 def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

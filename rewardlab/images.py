@@ -6,6 +6,9 @@ tensor (B, 3, H, W) in [0, 1].
 
 import io
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +21,22 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+SIGNATURES = (
+    b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
+    b"P1", b"P2", b"P3", b"P4", b"P5", b"P6",
+)  # fmt: skip
+HEIF_PACKAGES = ("pillow_heif", "pi_heif")  # optional: their wheels contain libraries under the LGPL or the GPL
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif"),
+}
+# Photographs that cannot be decoded. A raw file is often a TIFF that holds a thumbnail, which must not be taken for it.
+FOREIGN_SUFFIXES = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"),
+    *(".dds", ".exr", ".hdr", ".icns", ".ico", ".jxl", ".jxr", ".pcx", ".psd", ".qoi", ".sgi", ".svg", ".tga", ".xcf"),
+}
 MAX_PIXELS = 64_000_000  # enough for a 50-megapixel phone camera; 192 MB when decoded
 
 Reason = Literal["empty", "unsupported", "corrupt", "truncated", "bomb", "animated"]
@@ -38,9 +55,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
 
     EXIF rotation is applied. Transparent parts are composited over white. 16-bit grey is scaled (65535 becomes 255),
     not clipped; Pillow reads only the high byte of 16-bit colour. Grey, palette and CMYK images become RGB. Embedded
-    colour profiles are not applied. Animations and multi-page files are rejected, since the intended frame is
-    unknown; the second image of a camera's multi-picture JPEG is ignored. Damage that the JPEG decoder repairs
-    silently is not detected.
+    colour profiles are not applied. HEIF needs one of `HEIF_PACKAGES`. Animations and multi-page files are rejected,
+    since the intended frame is unknown; the second image of a camera's multi-picture JPEG is ignored. Damage that the
+    JPEG decoder repairs silently is not detected.
 
     Raises `ImageError`. The size is read from the header and checked before any pixel is decoded.
     """
@@ -52,6 +69,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
             # Pillow checks a PNG's checksums only in verify(), which makes the opened image unusable.
             image.verify()
             image = _open_checked(data, max_pixels)
+        if image.format == "JPEG2000" and data.rfind(b"\xff\xd9") < data.find(b"\xff\x4f\xff\x51"):
+            # Its decoder may take a header without data for a whole image. The end marker cannot occur inside the data.
+            raise EOFError("the end marker is missing")
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
     except (ImageError, MemoryError):
@@ -62,8 +82,31 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
         raise _why_unreadable(data, error) from error
 
 
+def has_image_suffix(path: Path) -> bool:
+    """Return whether the suffix is that of a photograph, decodable or not."""
+    return path.suffix.lower() in SUFFIXES | FOREIGN_SUFFIXES
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the file's content is an image of a supported format, whatever its name. Reads only its header."""
+    try:
+        with Image.open(path, formats=_formats()):
+            return True
+    except Exception:  # noqa: BLE001 - decoders raise errors of any class on arbitrary bytes
+        return False
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    for name in HEIF_PACKAGES:
+        if find_spec(name):
+            import_module(name).register_heif_opener()
+            return (*FORMATS, "HEIF")
+    return FORMATS
+
+
 def _open_checked(data: bytes, max_pixels: int) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    image = Image.open(io.BytesIO(data), formats=_formats())
     if image.width * image.height > max_pixels:
         raise ImageError(
             "bomb",
@@ -91,7 +134,10 @@ def _to_rgb(image: Image.Image) -> Pixels:
 
 
 def _why_unreadable(data: bytes, error: Exception) -> ImageError:
-    if not data.startswith(SIGNATURES):
+    box, brand = data[4:8], data[8:12]
+    if box == b"ftyp" and brand in HEIF_BRANDS and "HEIF" not in _formats():
+        return ImageError("unsupported", "HEIF (HEIC) images need a package: pip install pillow-heif")
+    if not data.startswith(SIGNATURES) and box != b"ftyp":
         return ImageError("unsupported", f"not an image in a supported format; use one of {', '.join(FORMATS)}")
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return ImageError("truncated", f"the file is truncated; copy it again ({error})")
@@ -100,10 +146,17 @@ def _why_unreadable(data: bytes, error: Exception) -> ImageError:
     return ImageError("corrupt", f"the file is damaged; copy it again ({detail})")
 
 
+def decode_file(path: Path, data: bytes) -> Pixels:
+    """Decode the content of a file as `decode` does. Refuses camera raw files, which may contain another image."""
+    if path.suffix.lower() in FOREIGN_SUFFIXES:
+        raise ImageError("unsupported", f"{path.suffix} files are not supported; save it as PNG, JPEG or TIFF")
+    return decode(data)
+
+
 def read(path: Path) -> Pixels:
     """Decode the image file at `path`. An `ImageError` names the file; a missing file raises `FileNotFoundError`."""
     try:
-        return decode(path.read_bytes())
+        return decode_file(path, path.read_bytes())
     except ImageError as error:
         raise ImageError(error.reason, f"{path}: {error}") from error
 

@@ -18,6 +18,7 @@ from rewardlab.gold_guard import Subject
 
 ORIGINS = ("ground_truth", "human", "simulated", "svm")
 JUDGED = ("human", "simulated")
+OPTIONAL = ("predictor", "dataset")  # fields that a row may lack
 
 FORMAT = "diffusionreward-preferences"
 VERSION = 1
@@ -33,7 +34,7 @@ class PreferenceRow:
 
     p_first: in [0, 1]; a split vote is a soft label. votes: numbers of annotators who chose the first image, the
     second, neither; they are simulated annotators if origin is simulated. scores: metric -> values of both images.
-    predictor: version of the SVM if origin is svm.
+    predictor: version of the SVM if origin is svm. dataset: empty in manifests of versions before 0.3.
     """
 
     pair: int
@@ -51,6 +52,7 @@ class PreferenceRow:
     votes: tuple[int, int, int] = (0, 0, 0)
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     predictor: int | None = None
+    dataset: str = ""  # name of the face's data set
 
     @property
     def is_anchored(self) -> bool:
@@ -150,7 +152,7 @@ def read_rows(path: Path) -> Iterator[PreferenceRow]:
 
 
 def _line(row: PreferenceRow) -> bytes:
-    values = {name: value for name, value in vars(row).items() if name != "predictor" or value is not None}
+    values = {name: value for name, value in vars(row).items() if not (name in OPTIONAL and value in (None, ""))}
     return json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
 

@@ -1,6 +1,5 @@
 """Loading of tensor checkpoints into networks; errors name missing and unexpected tensors."""
 
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,36 +14,69 @@ from rewardlab.errors import ModelError
 NAMED_AT_MOST = 5  # tensors per fault
 
 
+def load_checkpoint(path: Path) -> Any:
+    """Return the content of a .safetensors file or a PyTorch checkpoint on the CPU. Code in it is never executed.
+
+    Raises `FileNotFoundError`, or `ModelError` naming the file if it is damaged, contains anything but tensors, or has
+    values that are not finite.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"the weights file {path} does not exist")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty, so the file is damaged: download it again")
+    try:
+        if path.suffix == ".safetensors":
+            stored: Any = load_file(path)
+        else:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged or truncated ({error}): copy or download it again") from error
+    except Exception as error:  # the reader raises errors of any class on arbitrary bytes
+        # torch's own advice, to load it without weights_only, would execute code in the file.
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"{path} is not a checkpoint of plain tensors: it is damaged, or contains more than tensors. Such a file "
+            f"could run code, so it is not opened. Download it again, or convert its state dict to .safetensors on a "
+            f"machine where you trust the file. ({type(error).__name__}: {reason})"
+        ) from error
+    require_finite(stored, path)
+    return stored
+
+
+def require_finite(stored: Any, path: Path) -> None:
+    """Raise `ModelError`, naming the file and the tensor, if a tensor in (nested) dictionaries has a NaN or infinity.
+
+    Masks of attention may contain infinities.
+    """
+    for name, value in stored.items() if isinstance(stored, Mapping) else ():
+        if isinstance(value, Tensor):
+            if value.is_floating_point() and not value.isfinite().all() and not str(name).endswith("mask"):
+                raise ModelError(f"{path} has values that are not finite (in {name}): use another file")
+        else:
+            require_finite(value, path)
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors file or a checkpoint, bare or under `state_dict`, without `module.`.
 
-    Raises `FileNotFoundError`, or `ValueError` naming the file if it contains anything but tensors. Code in the file
-    is never executed.
+    Raises `FileNotFoundError`, or `ModelError` naming the file if it contains anything but tensors.
     """
-    try:
-        stored: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        # torch's own advice, to load it without weights_only, would execute code in the file.
-        raise ValueError(f"{path} is not a checkpoint of plain tensors, or is truncated: download it again") from error
+    stored = load_checkpoint(path)
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"{path} has no state_dict of tensors: it is not a checkpoint in the expected layout")
+        raise ModelError(f"{path} has no state_dict of tensors: it is not a checkpoint in the expected layout")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Load `tensors` into `network`, which must match; batch normalisation's counters may be missing (torch 0.4.0).
 
-    Raises `ValueError` naming the file and the tensors that are missing, unexpected or of the wrong shape.
+    Raises `ModelError` naming the file and the tensors that are missing, unexpected or of the wrong shape.
     """
     state = network.state_dict()
     wanted = {name: state[name] for name in state if name in tensors or not name.endswith("num_batches_tracked")}
     if faults := misfits(wanted, tensors):
-        raise ValueError(f"{source} does not fit {type(network).__name__}: {faults}")
+        raise ModelError(f"{source} does not fit {type(network).__name__}: {faults}")
     network.load_state_dict(tensors, strict=False)
 
 
@@ -83,7 +115,7 @@ def fill_in_order(trunk: nn.Module, path: Path) -> None:
 
     The classifier comes last in the file and is ignored. Raises `ModelError`.
     """
-    stored = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    stored = list(read_tensors(path).values())
     wanted = trunk.state_dict()
     pairs = list(zip(wanted.items(), stored, strict=False))
     if len(stored) < len(wanted) or any(mine.shape != theirs.shape for (_, mine), theirs in pairs):

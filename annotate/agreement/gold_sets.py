@@ -73,7 +73,7 @@ def _pairs_of_drawn_faces(wanted: int, seed: int) -> list[int]:
         if len(chosen) >= wanted:
             break
         if one_each[identity] == face:
-            chosen += Pair.objects.filter(face=face).order_by("pk").values_list("pk", flat=True)
+            chosen += Pair.objects.different().filter(face=face).order_by("pk").values_list("pk", flat=True)
     return chosen[:wanted]
 
 

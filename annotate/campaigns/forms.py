@@ -8,12 +8,12 @@ from django.db.models import QuerySet
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
-from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, Selection
-from annotate.models import Campaign, Candidate, Restorer, User
+from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, SPLIT_NAMES, Selection
+from annotate.models import Campaign, Candidate, Dataset, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
 
-SPLITS = {Split.TRAIN: _("training faces"), Split.GOLD: _("gold faces")}
+SPLITS = SPLIT_NAMES | {Split.TEST: _("test faces (user studies only)")}
 LIMITS = {  # field: (minimum, maximum)
     "overlap": (1, 100),
     "qualification_size": (0, 50),
@@ -43,7 +43,13 @@ class SelectionForm(forms.Form):
         initial=[split.value for split in CAMPAIGN_SPLITS],
         widget=forms.CheckboxSelectMultiple,
         label=_("Faces"),
-        error_messages={"required": _("Choose training faces, gold faces or both.")},
+        error_messages={"required": _("Choose training, gold or test faces.")},
+    )
+    datasets = forms.MultipleChoiceField(
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label=_("Data sets"),
+        help_text=_("None selected: all."),
     )
     restorer_pairs = forms.MultipleChoiceField(
         required=False,
@@ -69,11 +75,25 @@ class SelectionForm(forms.Form):
         restorer_pairs = [*combinations(restorers, 2), *((name, Candidate.HQ) for name in restorers)]
         choices = [("|".join(restorer_pair), _pair_label(restorer_pair)) for restorer_pair in restorer_pairs]
         self.fields["restorer_pairs"].choices = choices  # type: ignore[attr-defined]
+        names = Dataset.objects.filter(faces__pairs__isnull=False).order_by("name").distinct()
+        datasets = list(names.values_list("name", flat=True))
+        self.fields["datasets"].choices = [(name, name) for name in datasets]  # type: ignore[attr-defined]
+        if len(datasets) < 2:
+            del self.fields["datasets"]
+
+    def clean_splits(self) -> list[str]:
+        splits: list[str] = self.cleaned_data["splits"]
+        if Split.TEST in splits and self.data.get("kind") != Campaign.Kind.STUDY:
+            raise forms.ValidationError(
+                _("Test faces are held out for evaluation: choose the kind “user study”, or other faces.")
+            )
+        return splits
 
     def selection(self) -> Selection:
         data = self.cleaned_data
         return Selection(
             splits=tuple(data["splits"]),
+            datasets=tuple(data.get("datasets", ())),
             restorer_pairs=tuple(
                 (one, other)
                 for one, _, other in (restorer_pair.partition("|") for restorer_pair in data["restorer_pairs"])

@@ -3,7 +3,7 @@
 import re
 
 from django.db import transaction
-from django.db.models import Avg
+from django.db.models import Avg, Exists, OuterRef
 
 from annotate.desk.example_notes import NOTES
 from annotate.models import Campaign, Candidate, Example, Face, Score
@@ -24,7 +24,9 @@ def choose_examples(*, campaign: Campaign) -> int:
     faces = Face.objects.exclude(pairs__items__campaign=campaign)
     if faces.filter(split=Split.TEST).count() < len(Criterion):
         faces = Face.objects.all()
-    restored = Candidate.objects.filter(face__in=faces, restorer__isnull=False).select_related("face")
+    photograph = Candidate.objects.filter(face=OuterRef("face"), source=Candidate.HQ, sha256=OuterRef("sha256"))
+    restored = Candidate.objects.filter(~Exists(photograph), face__in=faces, restorer__isnull=False)
+    restored = restored.select_related("face")
     by_networks = restored.filter(restorer__kind="network")
     average = Score.objects.filter(candidate__in=by_networks, metric="niqe").aggregate(mean=Avg("value"))["mean"] or 0
     sharp = by_networks.filter(pk__in=Score.objects.filter(metric="niqe", value__lte=average).values("candidate"))

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Abs
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotate.campaigns import guideline_examples, items
 from annotate.common import audit_log
@@ -23,7 +24,12 @@ from annotate.models.faces import Split
 from annotate.predictor import status as predictor_status
 from annotate.predictor import uncertainty_ranking
 
-CAMPAIGN_SPLITS = (Split.TRAIN, Split.GOLD)  # test faces are held out for evaluation
+CAMPAIGN_SPLITS = (Split.TRAIN, Split.GOLD)  # test faces are held out for evaluation: only studies ask about them
+SPLIT_NAMES = {
+    Split.TRAIN: gettext_lazy("training faces"),
+    Split.GOLD: gettext_lazy("gold faces"),
+    Split.TEST: gettext_lazy("test faces"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Selection:
     """
 
     splits: tuple[str, ...] = CAMPAIGN_SPLITS
+    datasets: tuple[str, ...] = ()  # names; empty: all
     restorer_pairs: tuple[tuple[str, str], ...] = ()  # two restorers, or one and hq; empty: all contested
     pairs: int | None = None  # None: all
     abstained: bool = False  # only pairs on which the current predictor abstains
@@ -47,7 +54,10 @@ class Selection:
             return hashlib.blake2b(f"{seed}/face/{face}".encode(), digest_size=8).digest()
 
         allowed = abstained_pairs() if self.abstained else None
-        faces = sorted(Face.objects.filter(split__in=self.splits).values_list("pk", flat=True), key=draw)
+        chosen = Face.objects.filter(split__in=self.splits)
+        if self.datasets:
+            chosen = chosen.filter(dataset__name__in=self.datasets)
+        faces = sorted(chosen.values_list("pk", flat=True), key=draw)
         for batch in batches(faces, 500):
             rows = self._matching().filter(face__in=batch).values_list("face_id", "pk")
             by_face: dict[int, list[int]] = {}
@@ -61,7 +71,15 @@ class Selection:
         wanted = Q() if self.restorer_pairs else Q(kind=Pair.Kind.CONTESTED)
         for one, other in self.restorer_pairs:
             wanted |= Q(first__source=one, second__source=other) | Q(first__source=other, second__source=one)
-        return Pair.objects.filter(wanted)
+        return Pair.objects.different().filter(wanted)
+
+    def places(self) -> list[tuple[str, str, int]]:
+        """Return where these restorer pairs exist: data set, split in words, and number, whatever is selected."""
+        places = self._matching().values_list("face__dataset__name", "face__split").annotate(pairs=Count("pk"))
+        return [
+            (dataset, str(SPLIT_NAMES[Split(split)]), pairs)
+            for dataset, split, pairs in places.order_by("face__dataset__name", "face__split")
+        ]
 
 
 def abstained_pairs() -> set[int]:
@@ -89,13 +107,7 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     campaign.save()
     added = items.add_items(campaign=campaign, pairs=selection.ids(seed=campaign.seed))
     if not added:
-        raise Refused(
-            "no_pairs",
-            _(
-                "No pairs match this selection, so the campaign was not created. Choose more splits or restorers, "
-                "or run restore and build_pairs first."
-            ),
-        )
+        raise Refused("no_pairs", _no_pairs(selection))
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:
@@ -103,6 +115,18 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     audit_log.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
     campaign.refresh_from_db()
     return added
+
+
+def _no_pairs(selection: Selection) -> str:
+    places = "; ".join(f"{dataset}, {split}: {pairs:,}" for dataset, split, pairs in selection.places())
+    if not places:
+        return _(
+            "No pairs match this selection, so the campaign was not created. Choose other restorers, or run restore "
+            "and build_pairs first."
+        )
+    return _(
+        "No pairs match this selection, so the campaign was not created. Pairs of these restorers exist in: %(places)s."
+    ) % {"places": places}
 
 
 def require_slug(slug: str) -> None:

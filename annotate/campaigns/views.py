@@ -62,6 +62,7 @@ def count(request: Request) -> HttpResponse:
     context: dict = {"selection": selection, "overlap": overlap, "seconds": SECONDS_PER_ANSWER}
     if selection.is_valid():
         pairs = sum(1 for _ in selection.selection().ids(seed=0))
+        context["places"] = selection.selection().places()
         answers = pairs * overlap * questions
         context |= {"pairs": pairs, "answers": answers, "hours": answers * SECONDS_PER_ANSWER / 3600}
     return render(request, "annotate/campaigns/campaign_count.html", context)

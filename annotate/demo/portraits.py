@@ -7,13 +7,13 @@ from functools import cache
 
 from annotate.campaigns import guideline_examples, items
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS
-from annotate.common import pseudonyms
-from annotate.models import Campaign, Face, Pair, StageRun
+from annotate.models import Campaign, Dataset, Face, Pair, StageRun
 from annotate.pipeline import captioning, degrading, ingest, pairing, restoring, scoring
-from annotate.pipeline.sources import IMAGE_SUFFIXES, Source
+from annotate.pipeline.sources import Source
 from annotate.pipeline.stage import DEMO, Step
 from refl.degradation import PRESETS
-from rewardlab import assets, metrics
+from rewardlab import assets, images, metrics
+from rewardlab.files import sha256_of
 
 SIZE = 256
 BATCH = 4  # photographs: small enough that the first pair is ready within seconds
@@ -25,10 +25,15 @@ def demo_sources(count: int) -> list[Source]:
     stored."""
     folder = assets.find("demo-faces")
     files = sorted(
-        (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
+        (file for file in folder.iterdir() if images.has_image_suffix(file)),
         key=lambda file: hashlib.blake2b(file.stem.encode()).digest(),
     )
-    return [Source(path=file, caption="", identity=file.stem) for file in files[:count]]
+    return [Source(path=file, caption="", identity=file.stem, relative=file.name) for file in files[:count]]
+
+
+def demo_dataset() -> Dataset:
+    defaults = {"licence": assets.ASSETS["demo-faces"].licence}
+    return Dataset.objects.get_or_create(name=DEMO, defaults=defaults)[0]
 
 
 def demo_campaign() -> Campaign:
@@ -82,8 +87,8 @@ def prepare_next_part() -> bool:
 
 def _prepare(sources: list[Source]) -> Counter[str]:
     config = ingest.IngestConfig(size=SIZE, shares=SHARES)
-    skipped = _consume(ingest.ingest(sources, config=config))
-    faces = Face.objects.filter(source_key__in=[pseudonyms.hashed(source.path.stem) for source in sources])
+    skipped = _consume(ingest.ingest(sources, dataset=demo_dataset(), config=config))
+    faces = Face.objects.filter(source_sha256__in=[sha256_of(source.path) for source in sources])
     skipped += _consume(captioning.caption_faces(faces, captioner=_captioner(), source="template"))
     skipped += _consume(degrading.degrade_faces(faces, config=PRESETS["demo"]))
     for name in _restorer_names():
@@ -91,7 +96,7 @@ def _prepare(sources: list[Source]) -> Counter[str]:
     skipped += _consume(pairing.build_pairs(faces))
     usable = [name for name in metrics.PAPER_METRICS if metrics.availability(name) is None]
     skipped += _consume(scoring.score_candidates(faces, names=usable))
-    asked = Pair.objects.filter(face__in=faces, face__split__in=CAMPAIGN_SPLITS, kind=Pair.Kind.CONTESTED)
+    asked = Pair.objects.different().filter(face__in=faces, face__split__in=CAMPAIGN_SPLITS, kind=Pair.Kind.CONTESTED)
     items.add_items(campaign=demo_campaign(), pairs=asked.values_list("pk", flat=True))
     return skipped
 

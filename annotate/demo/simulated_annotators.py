@@ -58,7 +58,7 @@ def prepare(*, slug: str, annotators: int, overlap: int, seed: int) -> Simulatio
     table = np.array([[raw[face][name] for name in restorers] for face in sorted(raw)])
     panel = TastePanel.fit(table, restorers, TasteConfig(seed=seed))
     if gold_set is None:  # the pairs of a gold set are fixed
-        asked = Pair.objects.filter(
+        asked = Pair.objects.different().filter(
             kind=Pair.Kind.CONTESTED, face__in=list(raw), face__split__in=lifecycle.CAMPAIGN_SPLITS
         )
         items.add_items(campaign=campaign, pairs=asked.values_list("pk", flat=True))

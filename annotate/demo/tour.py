@@ -141,7 +141,7 @@ def ingest_faces(size: TourSize) -> Iterator[StageStep]:
         while (missing := wanted - Face.objects.filter(split=split).count()) > 0:
             if not sources:
                 raise TourError(f"The demo has {missing} faces too few for the {split} split. Choose a smaller --size.")
-            yield from ingest.ingest(sources[:missing], config=config)
+            yield from ingest.ingest(sources[:missing], dataset=portraits.demo_dataset(), config=config)
             sources = sources[missing:]
 
 

@@ -109,7 +109,7 @@ def known_pairs(campaign: Campaign) -> QuerySet[Pair]:
     Faces that the campaign asks about are used only if there are no others.
     """
     asked = campaign.items.values("pair__face")
-    anchored = Pair.objects.filter(kind=Pair.Kind.ANCHORED, face__split="train")
+    anchored = Pair.objects.different().filter(kind=Pair.Kind.ANCHORED, face__split="train")
     others = anchored.exclude(face__in=asked)
     return (others if others.exists() else anchored).order_by("pk")
 

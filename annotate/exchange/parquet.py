@@ -28,7 +28,7 @@ NOT_TEXT = {
     "pair": "int64", "face": "int64", "predictor": "int64", "votes_first": "int64", "votes_second": "int64",
     "votes_cant_tell": "int64",
 }  # fmt: skip
-TEXT = ("identity", "split", "caption", "first", "first_source", "second", "second_source", "origin")
+TEXT = ("identity", "dataset", "split", "caption", "first", "first_source", "second", "second_source", "origin")
 IMAGES = ("first", "second")
 
 

@@ -24,6 +24,7 @@ from rewardlab.manifest import PreferenceRow
 
 FIELDS = (
     "pair_id", "pair__face_id", "pair__face__identity", "pair__face__split", "pair__face__caption",
+    "pair__face__dataset__name",
     "pair__first_id", "pair__first__sha256", "pair__first__source",
     "pair__second_id", "pair__second__sha256", "pair__second__source",
     "p_first", "origin", "weight", "judgements", "votes_first", "votes_second",
@@ -204,4 +205,5 @@ def _rows(
                 ),
                 scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
                 predictor=version if row["origin"] == Preference.Origin.SVM else None,
+                dataset=row["pair__face__dataset__name"],
             )

@@ -17,7 +17,8 @@ TIE = "p_first is one half: neither is better"
 
 def provenance(row: PreferenceRow) -> dict[str, Any]:
     """Return the fields that every record gets in addition: the pair, and where its label is from."""
-    known = {"pair": row.pair, "split": row.split, "origin": row.origin, "p_first": row.p_first}
+    known: dict[str, Any] = {"pair": row.pair, "dataset": row.dataset, "split": row.split}
+    known |= {"origin": row.origin, "p_first": row.p_first}
     return known if row.predictor is None else known | {"predictor": row.predictor}
 
 
@@ -123,7 +124,7 @@ def label_studio(row: PreferenceRow) -> dict[str, Any]:
 def columns(metrics: Sequence[str]) -> Iterator[str]:
     """Yield the column names of `flat` in order."""
     yield from (
-        "pair", "face", "identity", "split", "caption", "first", "first_source", "second", "second_source",
+        "pair", "face", "identity", "dataset", "split", "caption", "first", "first_source", "second", "second_source",
         "p_first", "origin", "predictor", "weight", "votes_first", "votes_second", "votes_cant_tell",
     )  # fmt: skip
     for metric in metrics:
@@ -134,7 +135,7 @@ def columns(metrics: Sequence[str]) -> Iterator[str]:
 def flat(row: PreferenceRow, metrics: Sequence[str]) -> list[Any]:
     """Return one value per column; None where it is missing."""
     values: list[Any] = [
-        row.pair, row.face, row.identity, row.split, row.caption, row.first, row.first_source, row.second,
+        row.pair, row.face, row.identity, row.dataset, row.split, row.caption, row.first, row.first_source, row.second,
         row.second_source, row.p_first, row.origin, row.predictor, row.weight, *row.votes,
     ]  # fmt: skip
     for metric in metrics:

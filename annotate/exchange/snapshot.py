@@ -87,8 +87,9 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
             size=face.size,
             hq=images[face.pk][Candidate.HQ],
             lq=images[face.pk].get(Candidate.LQ, ""),
+            dataset=face.dataset.name,
         )
-        for face in Face.objects.iterator()
+        for face in Face.objects.select_related("dataset").iterator()
         if Candidate.HQ in images.get(face.pk, {})
     ]
     if not found:

@@ -1,6 +1,7 @@
 """Base class and option types of stage commands: progress bar, summary, and the exit code for skipped items."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,11 @@ from django.db.migrations.executor import MigrationExecutor
 
 from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
+from rewardlab.errors import ModelError
 
 SHOWN_PER_REASON = 20
+SHOWN_OF_LEFT_OUT = 5
+DATASET_HELP = "only faces of this data set; needed for files if there are several"
 
 
 def require_migrated() -> None:
@@ -88,7 +92,10 @@ class StageCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         require_migrated()
-        return super().execute(*args, **options)
+        try:
+            return super().execute(*args, **options)
+        except (ModelError, OSError) as error:  # a weights file is damaged; a file cannot be read or written
+            raise CommandError(str(error)) from error
 
     def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None, already: int = 0) -> Summary:
         """Run the steps with a progress bar and print a summary. already: items that an earlier run processed."""
@@ -98,16 +105,21 @@ class StageCommand(BaseCommand):
         return summary
 
     def report(self, summary: Summary) -> None:
-        """Print the counts, and the skipped items by reason."""
+        """Print the counts, and the items that were skipped or left out, by reason."""
         already = f", already there {summary.already}" if summary.already else ""
-        self.stdout.write(f"{summary.stage}: done {summary.done}{already}, skipped {len(summary.skipped)}")
-        for reason, count in summary.reasons().most_common():
-            self.stdout.write(f"  {reason} ({count})")
-            steps = [step for step in summary.skipped if step.reason == reason]
-            for step in steps[:SHOWN_PER_REASON]:
+        left_out = f", left out {len(summary.left_out)}" if summary.left_out else ""
+        self.stdout.write(f"{summary.stage}: done {summary.done}{already}, skipped {len(summary.skipped)}{left_out}")
+        self.list_by_reason(summary.skipped, most=SHOWN_PER_REASON)
+        self.list_by_reason(summary.left_out, most=SHOWN_OF_LEFT_OUT, prefix="left out: ")
+
+    def list_by_reason(self, steps: list[Step], *, most: int, prefix: str = "") -> None:
+        for reason, count in Counter(step.reason for step in steps).most_common():
+            self.stdout.write(f"  {prefix}{reason} ({count})")
+            of_reason = [step for step in steps if step.reason == reason]
+            for step in of_reason[:most]:
                 self.stdout.write(f"    {step.skipped}: {step.detail}")
-            if count > SHOWN_PER_REASON:
-                self.stdout.write(f"    ... and {count - SHOWN_PER_REASON} more")
+            if count > most:
+                self.stdout.write(f"    ... and {count - most} more")
 
     def finish(self, *summaries: Summary, options: dict[str, Any]) -> None:
         """Raise, and so exit non-zero, if anything was skipped and --skip-bad was not given."""

@@ -1,6 +1,6 @@
 from .audit import AuditEntry, FailedSignIn
 from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
-from .faces import Candidate, Face, Restorer
+from .faces import Candidate, Dataset, Face, Restorer
 from .gold import GoldSet, ScorerAnswers
 from .labels import (
     AutoLabel,
@@ -21,6 +21,7 @@ __all__ = [
     "AutoLabel",
     "Campaign",
     "Candidate",
+    "Dataset",
     "Example",
     "Face",
     "FailedSignIn",

@@ -12,8 +12,34 @@ class Split(models.TextChoices):
     TEST = "test", _("Test")
 
 
+class Dataset(models.Model):
+    """A named set of photographs. A file of it is identified by its path in the set, a person by set and name."""
+
+    class Kind(models.TextChoices):
+        TRAINING = "training", _("training")
+        EVALUATION = "evaluation", _("evaluation: never trained on")
+
+    name = models.SlugField(max_length=60, unique=True)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.TRAINING)
+    has_ground_truth = models.BooleanField(default=True, help_text="photographs of high quality exist")
+    licence = models.TextField(blank=True, help_text="note on the licence and the allowed use")
+    folder_key = models.CharField(
+        max_length=32, blank=True, editable=False, help_text="salted hash of the folder that gave it its name"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "data set"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Face(models.Model):
-    """One high-quality photograph. File and identity names are kept as salted hashes only."""
+    """One high-quality photograph. File and identity names are kept as salted hashes only.
+
+    `path_key` and `name_key` are empty for faces of versions before 0.3, which are found by the stem alone.
+    """
 
     class CaptionSource(models.TextChoices):
         NONE = "", "none"
@@ -22,6 +48,9 @@ class Face(models.Model):
         LLAVA = "llava"
 
     source_sha256 = models.CharField(max_length=64, unique=True, help_text="sha256 of the original file")
+    dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="faces")
+    path_key = models.CharField(max_length=32, blank=True, help_text="salted hash of the path in the data set")
+    name_key = models.CharField(max_length=32, blank=True, help_text="the same, of the path without its suffix")
     source_key = models.CharField(max_length=32, db_index=True, help_text="salted hash of the file's stem")
     identity = models.CharField(max_length=32, db_index=True, help_text="salted hash of the identity's name")
     split = models.CharField(max_length=5, choices=Split, db_index=True)
@@ -31,6 +60,13 @@ class Face(models.Model):
     caption = models.TextField(blank=True)
     caption_source = models.CharField(max_length=8, choices=CaptionSource, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["dataset", "path_key"], condition=~models.Q(path_key=""), name="face_once_per_path"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"face {self.pk}"

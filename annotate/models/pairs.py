@@ -4,6 +4,16 @@ from django.db.models.functions import Greatest, Least
 from .faces import Candidate, Face
 
 
+class PairQuerySet(models.QuerySet["Pair"]):
+    def identical(self) -> "PairQuerySet":
+        """Select the pairs of two identical images, about which nobody can be asked."""
+        return self.filter(first__sha256=models.F("second__sha256"))
+
+    def different(self) -> "PairQuerySet":
+        """Select all other pairs."""
+        return self.exclude(first__sha256=models.F("second__sha256"))
+
+
 class Pair(models.Model):
     """Two candidates of one face in a fixed order. Anchored: one is hq and the label is fixed (Sec. 3.1)."""
 
@@ -16,6 +26,8 @@ class Pair(models.Model):
     second = models.ForeignKey(Candidate, models.CASCADE, related_name="pairs_as_second")
     kind = models.CharField(max_length=9, choices=Kind, db_index=True)
     p_first = models.FloatField(null=True, blank=True, help_text="fixed label of an anchored pair: 1 or 0")
+
+    objects = PairQuerySet.as_manager()
 
     class Meta:
         constraints = [

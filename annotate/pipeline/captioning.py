@@ -1,15 +1,15 @@
 """Captioning of faces that have no caption (App. A.1)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from django.db.models import QuerySet
 
-from annotate.common import image_store, pseudonyms
+from annotate.common import image_store
 from annotate.common.batches import batches
-from annotate.models import Candidate, Face
-from annotate.pipeline.sources import Source
+from annotate.models import Candidate, Dataset, Face
+from annotate.pipeline.matching import match_files
+from annotate.pipeline.sources import Found
 from annotate.pipeline.stage import Step
 from rewardlab.captions import Captioner
 
@@ -30,17 +30,17 @@ def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, b
         yield Step(done=len(loaded))
 
 
-def captions_from(faces: QuerySet[Face], *, sources: list[Source | Step], file: Path) -> Iterator[Step]:
-    """Take captions from a table or text files, matched by the photograph's file name at ingest."""
-    captions = {}
-    for source in sources:
-        if isinstance(source, Step):
-            yield source
-        elif source.caption:
-            captions[pseudonyms.hashed(source.path.stem)] = source.caption
+def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | None) -> Iterator[Step]:
+    """Take captions from a table or text files, matched by the photograph's path in its data set."""
+    yield from (*found.unusable, *found.rows)
+    captions = {source.path: source for source in found.sources if source.caption}
+    relative = {path: source.relative for path, source in captions.items()}
+    matches = match_files(relative, dataset=dataset, keeps_suffix=True)
+    yield from matches.steps
     for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
-        if caption := captions.get(face.source_key):
+        if path := matches.files.get(face.pk):
+            caption = captions[path].caption
             Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)
             yield Step(done=1)
-        else:
-            yield Step(skipped=str(face), reason="no_caption", detail=f"{file} has no caption for this face")
+        elif face.pk not in matches.refused:
+            yield Step(skipped=str(face), reason="no_caption", detail="there is no caption for its photograph")

@@ -14,30 +14,45 @@ from annotate.pipeline.stage import Step
 FACES_PER_TRANSACTION = 500
 
 
-def build_pairs(faces: QuerySet[Face]) -> Iterator[Step]:
-    """Build all n(n-1)/2 pairs of each face's n hq and restored images (Sec. 3.1: six of four), without lq."""
+def build_pairs(faces: QuerySet[Face], *, with_identical: bool = False) -> Iterator[Step]:
+    """Build all n(n-1)/2 pairs of each face's n hq and restored images (Sec. 3.1: six of four), without lq.
+
+    with_identical: also pairs of identical images, which are left out otherwise.
+    """
     in_pairs = ~Q(candidates__source=Candidate.LQ)
     counted = faces.annotate(
         images=Count("candidates", filter=in_pairs, distinct=True), built=Count("pairs", distinct=True)
     )
     todo = counted.filter(built__lt=F("images") * (F("images") - 1) / 2).order_by("pk")
     for batch in batches(todo.iterator(chunk_size=FACES_PER_TRANSACTION), FACES_PER_TRANSACTION):
-        yield Step(done=_build_batch([face.pk for face in batch]))
+        yield from _build_batch([face.pk for face in batch], with_identical)
 
 
 @transaction.atomic
-def _build_batch(face_ids: list[int]) -> int:
+def _build_batch(face_ids: list[int], with_identical: bool) -> list[Step]:
     by_face: dict[int, list[Candidate]] = {}
     for candidate in Candidate.objects.filter(face__in=face_ids).exclude(source=Candidate.LQ).order_by("pk"):
         by_face.setdefault(candidate.face_id, []).append(candidate)
     existing = {frozenset(ends) for ends in Pair.objects.filter(face__in=face_ids).values_list("first_id", "second_id")}
-    pairs = [
-        _pair(one, other)
+    missing = [
+        (one, other)
         for candidates in by_face.values()
         for one, other in combinations(candidates, 2)
         if frozenset((one.pk, other.pk)) not in existing
     ]
-    return len(Pair.objects.bulk_create(pairs, ignore_conflicts=True))
+    pairs = [_pair(one, other) for one, other in missing if with_identical or one.sha256 != other.sha256]
+    left_out = [_identical(one, other) for one, other in missing if not with_identical and one.sha256 == other.sha256]
+    done = len(Pair.objects.bulk_create(pairs, ignore_conflicts=True))
+    return [Step(done=done), *left_out]
+
+
+def _identical(one: Candidate, other: Candidate) -> Step:
+    return Step(
+        skipped=f"face {one.face_id}, {one.source} and {other.source}",
+        reason="identical",
+        detail="the two images are identical; --with-identical makes a pair of them",
+        is_fault=False,
+    )
 
 
 def _pair(one: Candidate, other: Candidate) -> Pair:

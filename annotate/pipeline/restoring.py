@@ -7,14 +7,17 @@ import numpy as np
 from django.db.models import QuerySet
 from numpy.typing import NDArray
 
-from annotate.common import image_store, pseudonyms
+from annotate.common import image_store
 from annotate.common.batches import batches
-from annotate.models import Candidate, Face, Restorer
-from annotate.pipeline.sources import IMAGE_SUFFIXES
+from annotate.models import Candidate, Dataset, Face, Restorer
+from annotate.pipeline.folders import list_folder
+from annotate.pipeline.matching import match_files
+from annotate.pipeline.sources import relative_path
 from annotate.pipeline.stage import Step
 from refl.restorers.spec import Restorer as OpenedRestorer
 from refl.restorers.spec import Subject
 from rewardlab import images
+from rewardlab.files import sha256 as sha256_of_bytes
 
 
 class RestorerConflict(RuntimeError):
@@ -58,14 +61,16 @@ def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restore
             yield Step(skipped=str(face), reason="broken_image", detail=str(error))
     if not loaded:
         return
-    restored = images.to_arrays(
-        restorer.restore(
-            images.to_tensor([lq for _, lq in loaded]), [Subject(face.pk, face.caption) for face, _ in loaded]
-        )
-    )
-    for (face, _), array in zip(loaded, restored, strict=True):
+    subjects = [Subject(face.pk, face.caption) for face, _ in loaded]
+    restored = restorer.restore(images.to_tensor([lq for _, lq in loaded]), subjects)
+    for (face, _), image in zip(loaded, restored, strict=True):
+        if not image.isfinite().all():
+            detail = f"{row.name} returned values that are not finite"
+            yield Step(skipped=str(face), reason="not_finite", detail=detail)
+            continue
+        (array,) = images.to_arrays(image[None])
         add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
-    yield Step(done=len(loaded))
+        yield Step(done=1)
 
 
 def exported_name(face_id: int) -> str:
@@ -73,38 +78,48 @@ def exported_name(face_id: int) -> str:
     return f"face-{face_id:06d}"
 
 
-def add_results(faces: QuerySet[Face], *, name: str, folder: Path) -> Iterator[Step]:
+def number_of_exported(stem: str) -> int | None:
+    """Return the face of a file's name that `exported_name` gave; None for any other name."""
+    digits = stem.removeprefix("face-")
+    return int(digits) if digits.isascii() and digits.isdecimal() and exported_name(int(digits)) == stem else None
+
+
+def add_results(faces: QuerySet[Face], *, name: str, folder: Path, dataset: Dataset | None = None) -> Iterator[Step]:
     """Import results computed elsewhere from the lq images.
 
-    Files of any image type are matched by the names that `export_lq` gave or by the names of the ingested photographs.
+    Files of any image type are matched by the names that `export_lq` gave, or by the paths or names of the ingested
+    photographs. dataset: whose photographs; needed if there are several.
     """
     row = register_restorer(name, kind=Restorer.Kind.FOLDER, provenance={"kind": "folder"})
-    files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
-    results = {file.stem: file for file in files} | {pseudonyms.hashed(file.stem): file for file in files}
+    listing = list_folder(folder)
+    relative = {path: relative_path(path, folder) for path in listing.photographs}
+    matches = match_files(relative, dataset=dataset, keeps_suffix=False, number_of=number_of_exported)
+    yield from listing.others
+    yield from matches.steps
     for face in without(name, faces).iterator(chunk_size=200):
-        file = results.get(exported_name(face.pk)) or results.get(face.source_key)
-        if file is None:
-            yield Step(
-                skipped=str(face),
-                reason="no_result",
-                detail=f"{folder} has no file named after this photograph",
-            )
-            continue
-        try:
-            array = images.decode(file.read_bytes())
-        except (images.ImageError, OSError) as error:
-            yield Step(skipped=str(file), reason=getattr(error, "reason", "unreadable"), detail=str(error))
-            continue
-        if array.shape != (face.size, face.size, 3):
-            height, width = array.shape[:2]
-            yield Step(
-                skipped=str(file),
-                reason="wrong_size",
-                detail=f"{width}x{height}, not {face.size}x{face.size}: restore the files written by degrade --export",
-            )
-            continue
-        add_candidate(face, name, array, restorer=row, provenance={"restorer": name})
-        yield Step(done=1)
+        if file := matches.files.get(face.pk):
+            yield _add_result(face, row, file)
+        elif face.pk not in matches.refused:
+            detail = f"{folder} has no file named after this photograph"
+            yield Step(skipped=str(face), reason="no_result", detail=detail)
+
+
+def _add_result(face: Face, row: Restorer, file: Path) -> Step:
+    try:
+        array = images.read(file)
+    except (images.ImageError, OSError) as error:
+        return Step(skipped=str(file), reason=getattr(error, "reason", "unreadable"), detail=str(error))
+    if array.shape != (face.size, face.size, 3):
+        height, width = array.shape[:2]
+        detail = f"{width}x{height}, not {face.size}x{face.size}: restore the files written by degrade --export"
+        return Step(skipped=str(file), reason="wrong_size", detail=detail)
+    sha256 = sha256_of_bytes(images.encode_png(array))
+    for source, what in ((Candidate.LQ, "degraded input"), (Candidate.HQ, "photograph")):
+        if face.candidates.filter(source=source, sha256=sha256).exists():
+            detail = f"it is the {what} of {face} itself, not a restoration: use the folder with the results"
+            return Step(skipped=str(file), reason=f"identical_to_{source}", detail=detail)
+    add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
+    return Step(done=1)
 
 
 def add_candidate(

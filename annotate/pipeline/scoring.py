@@ -10,6 +10,7 @@ from annotate.common.batches import batches
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline.stage import Step
 from rewardlab import images, metrics
+from rewardlab.errors import ModelError
 from rewardlab.metrics.registry import METRICS, PAPER_METRICS
 
 Loaded = tuple[Candidate, images.Pixels, images.Pixels]  # a candidate, its image, its face's photograph
@@ -51,7 +52,11 @@ def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str
     todo = unscored(faces, name)
     if not todo.exists():
         return
-    measure = metrics.load(name, device)
+    try:
+        measure = metrics.load(name, device)
+    except ModelError as error:
+        yield Step(skipped=name, reason="damaged_weights", detail=str(error))
+        return
     for batch in batches(todo.iterator(chunk_size=200), batch_size):
         for size in sorted({candidate.face.size for candidate in batch}):
             yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)

@@ -3,15 +3,16 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from annotate.common.pseudonyms import FileKeys, file_keys
+from annotate.pipeline.folders import NOT_UTF8, Listing, left_out, list_folder
 from annotate.pipeline.stage import Step
 from rewardlab.table_cells import Column, Kind
 from rewardlab.table_reader import SUFFIXES, BadRow, Row, Table, TableError
 from rewardlab.text_files import FolderNames, TextError, is_utf8_name, nfc, printable, read_text
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 TABLE_SUFFIXES = set(SUFFIXES)
 COLUMNS = (Column("path", required=True), Column("caption"), Column("identity", Kind.NAME))
 NEEDED = (("path", "caption"), ("path", "identity"))  # of a table of captions
@@ -24,41 +25,83 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
+    """A photograph. relative: its path in the data set, by which it is recognised later."""
+
     path: Path
     caption: str
     identity: str
+    relative: str
+
+    @property
+    def keys(self) -> FileKeys:
+        return file_keys(self.relative)
 
 
-def read_sources(
-    path: Path, *, captions: Path | None = None, identity_from: str = "file", limit: int | None = None
-) -> list[Source | Step]:
+@dataclass(frozen=True)
+class Found:
+    """The photographs of an input.
+
+    unusable: Steps for photographs whose name, caption or identity cannot be used. others: Steps for all other files.
+    rows: Steps for rows of a table that match no photograph. captions: number of caption files used.
+    """
+
+    sources: list[Source]
+    unusable: list[Step] = field(default_factory=list)
+    others: list[Step] = field(default_factory=list)
+    rows: list[Step] = field(default_factory=list)
+    captions: int = 0
+
+    @property
+    def files(self) -> int:
+        return len(self.sources) + len(self.unusable) + len(self.others) + self.captions
+
+    @property
+    def steps(self) -> int:
+        return len(self.sources) + len(self.unusable) + len(self.others) + len(self.rows)
+
+    def limited(self, count: int | None) -> "Found":
+        """Keep the first `count` photographs; the others are left out."""
+        if count is None:
+            return self
+        rest = [left_out(source.path, "limit", f"after the first {count}") for source in self.sources[count:]]
+        return replace(self, sources=self.sources[:count], others=[*self.others, *rest])
+
+
+def read_sources(path: Path, *, captions: Path | None = None, identity_from: str = "file") -> Found:
     """List the photographs under `path` in sorted order, with captions and identities.
 
     Captions come from `captions` (CSV, JSON or JSONL with the columns path, caption, identity) or from a text file next
     to the image (`00001.txt` for `00001.png`). Names are compared in Unicode's form NFC. Identity rules: `file` (each
     file is a person), `folder`, `prefix` (the file name up to the first underscore) or `column` (the table's column
-    identity). limit: only this many photographs.
-    A photograph or row that cannot be used is a skipped step with the reason. Raises `SourceError`.
+    identity). A photograph or row that cannot be used is a skipped step with the reason. Raises `SourceError`.
     """
     if identity_from not in IDENTITY_RULES:
         raise SourceError(f"Unknown --identity-from {identity_from}: use one of {', '.join(IDENTITY_RULES)}.")
     if not path.exists():
         raise SourceError(f"{printable(path)} does not exist.")
-    is_table = path.suffix.lower() in TABLE_SUFFIXES
-    root = path.parent if is_table or path.is_file() else path
+    is_table = path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
+    root = path.parent if path.is_file() else path
     table = path if is_table else captions
-    rows, steps = _read_table(table, root, any_of=NEEDED if captions else ()) if table else ({}, [])
+    rows, bad_rows = _read_table(table, root, any_of=NEEDED if captions else ()) if table else ({}, [])
     names = FolderNames()
-    images = (
-        [names.find(_joined(root, row.values["path"])) for row in rows.values()] if is_table else _find_images(path)
-    )
-    if not images and not steps:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise SourceError(f"No photographs found in {printable(path)} or its subfolders. Supported types: {suffixes}.")
+    if is_table:
+        listing = Listing([names.find(_joined(root, row.values["path"])) for row in rows.values()])
+    else:
+        listing = _list(path, captions)
+    images = listing.photographs
+    if not images and not bad_rows:
+        raise SourceError(f"No photographs found in {printable(path)} or its subfolders. {_reasons(listing.others)}")
     keys = Counter(map(_key, images))
-    found = [_source(image, root, _row_of(image, rows, keys), identity_from, names) for image in images[:limit]]
+    found = Found([], others=listing.others, captions=len(listing.captions))
+    for image in images:
+        source = _source(image, root, _row_of(image, rows, keys), identity_from, names)
+        if isinstance(source, Step):
+            found.unusable.append(source)
+        else:
+            found.sources.append(source)
     unmatched = [row for key, row in rows.items() if key not in keys]
-    return [*found, *steps, *_unknown_files(unmatched, images, path)]
+    found.rows.extend([*bad_rows, *_unknown_files(unmatched, images, path)])
+    return found
 
 
 def _row_of(image: Path, rows: dict[str, Row | BadRow], keys: Counter[str]) -> Row | BadRow | None:
@@ -73,13 +116,14 @@ def _source(image: Path, root: Path, row: Row | BadRow | None, rule: str, names:
     """Describe one photograph, or say why it cannot be used."""
     name = printable(image)
     if not is_utf8_name(image):
-        detail = "its name is not valid UTF-8; rename it, for example with convmv"
-        return Step(skipped=name, reason="bad_file_name", detail=detail)
+        return Step(skipped=name, reason="bad_file_name", detail=NOT_UTF8)
     if isinstance(row, BadRow):
         return Step(skipped=name, reason=row.reason, detail=f"{row.where}: {row.detail}")
     values = row.values if row else None
     try:
-        return Source(image, _caption(image, values, names), _identity(image, root, values, rule))
+        return Source(
+            image, _caption(image, values, names), _identity(image, root, values, rule), relative_path(image, root)
+        )
     except TextError as error:
         return Step(skipped=name, reason="bad_caption_file", detail=str(error))
     except SourceError as error:
@@ -90,10 +134,26 @@ def _source(image: Path, root: Path, row: Row | BadRow | None, rule: str, names:
         return Step(skipped=name, reason="bad_file_name", detail=str(error))
 
 
-def _find_images(path: Path) -> list[Path]:
+def relative_path(path: Path, root: Path) -> str:
+    """Return the path of a file in its data set: relative to the root, or absolute for a file outside of it."""
+    path, root = (Path(os.path.normpath(each.absolute())) for each in (path, root))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _list(path: Path, captions: Path | None) -> Listing:
     if path.is_file():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        return Listing([path])
+    listing = list_folder(path)
+    if captions is not None:
+        others = [step for step in listing.others if step.skipped != str(captions)]
+        listing.captions += [captions] * (len(listing.others) - len(others))
+        listing.others = others
+    return listing
+
+
+def _reasons(others: list[Step]) -> str:
+    shown = [f"{step.skipped}: {step.detail}" for step in others[:3]]
+    return f"It has {len(others)} other files: {'; '.join(shown)}." if shown else "It has no files."
 
 
 def _read_table(
@@ -154,5 +214,5 @@ def _identity(image: Path, root: Path, row: dict[str, str] | None, rule: str) ->
             raise SourceError(f"The table has no identity for {image.name}: add it, or use another --identity-from.")
         return nfc(row["identity"])
     if rule == "file":
-        return image.relative_to(root).with_suffix("").as_posix()
+        return Path(relative_path(image, root)).with_suffix("").as_posix()
     return image.parent.name if rule == "folder" else image.stem.split("_")[0]

@@ -20,13 +20,17 @@ RECORD_EVERY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of a stage: `done` items, or one item skipped with a reason (a slug) and a readable detail."""
+    """Progress of a stage: `done` items, or one item skipped with a reason (a slug) and a readable detail.
+
+    is_fault: False for an item that is left out on purpose, which is reported but does not fail the command.
+    """
 
     done: int = 0
     already: int = 0
     skipped: str | None = None
     reason: str = ""
     detail: str = ""
+    is_fault: bool = True
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Summary:
     done: int = 0
     already: int = 0
     skipped: list[Step] = field(default_factory=list)
+    left_out: list[Step] = field(default_factory=list)  # on purpose
 
     def reasons(self) -> Counter[str]:
         return Counter(step.reason for step in self.skipped)
@@ -60,7 +65,7 @@ class Stage:
                 summary.done += step.done
                 summary.already += step.already
                 if step.skipped is not None:
-                    summary.skipped.append(step)
+                    (summary.skipped if step.is_fault else summary.left_out).append(step)
                 self._record(run, summary)
         except BaseException as error:
             reason = traceback.format_exception_only(error)[-1].strip()

@@ -20,6 +20,7 @@ PREFERENCE_COLUMNS = {
     "votes": "Votes for the first image, for the second, and can't tell.",
     "scores": "The values of each metric for both images.",
     "predictor": "Version of the SVM. Only in rows of origin `svm`.",
+    "dataset": "Name of the face's data set. Absent in manifests of versions before 0.3.",
 }
 
 FACE_COLUMNS = {
@@ -30,6 +31,7 @@ FACE_COLUMNS = {
     "size": "Side of the square image in pixels.",
     "hq": "Photograph, relative to the image folder.",
     "lq": "Degraded image. Empty if there is none.",
+    "dataset": "Name of the face's data set. Absent in files of versions before 0.3.",
 }
 
 

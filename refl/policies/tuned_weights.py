@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from rewardlab import cards
 from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import load_checkpoint
 
 ensure_torchvision()
 
@@ -78,7 +78,7 @@ def load(policy: Policy, folder: Path) -> None:
 
 
 def _load_lora(policy: OneStepPolicy, adapter: str, file: Path) -> None:
-    stored = {key.removeprefix("unet."): value for key, value in load_file(file).items()}
+    stored = {key.removeprefix("unet."): value for key, value in load_checkpoint(file).items()}
     wanted = get_peft_model_state_dict(policy.unet, adapter_name=adapter)
     if stored.keys() != wanted.keys():
         unmatched = sorted(stored.keys() ^ wanted.keys())[:5]

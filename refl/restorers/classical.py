@@ -35,14 +35,20 @@ def resize(images: Tensor, side: int) -> Tensor:
 
 
 def downscale(images: Tensor, factor: int) -> Tensor:
-    """Downscale (B, 3, S, S) to (B, 3, S / factor, S / factor). Raises ValueError if factor does not divide S."""
+    """Downscale (B, 3, S, S) to (B, 3, N, N) with N = S / factor, rounded up.
+
+    If the factor does not divide S, the images are first padded at the right and at the bottom, by repeating the edge.
+    The restorer's output then has N * factor pixels: crop it to S.
+    """
     side = images.shape[-1]
-    if side % factor:
-        raise ValueError(
-            f"the image size {side} is not a multiple of {factor}, the scale of this restorer: "
-            f"use {side // factor * factor or factor} pixels"
-        )
-    return resize(images, side // factor)
+    if missing := -side % factor:
+        images = F.pad(images, (0, missing, 0, missing), mode="replicate")
+    return resize(images, (side + missing) // factor)
+
+
+def crop(images: Tensor, side: int) -> Tensor:
+    """Remove the padding of `downscale`: (B, 3, N, N) -> (B, 3, side, side)."""
+    return images[..., :side, :side]
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,6 @@ class LanczosRestorer:
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         check_images(lq)
         small = downscale(lq.cpu(), self.spec.scale)
-        side = lq.shape[-1]
+        side = small.shape[-1] * self.spec.scale
         enlarged = F.interpolate(small, (side, side), mode="lanczos", antialias=True)
-        return enlarged.clamp(0, 1).to(lq.device)
+        return crop(enlarged, lq.shape[-1]).clamp(0, 1).to(lq.device)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refl.restorers.classical import TORCH_VERSION, check_images, downscale, resize
+from refl.restorers.classical import TORCH_VERSION, check_images, crop, downscale, resize
 from refl.restorers.spec import RestorerSpec, Subject
 from rewardlab.torchvision_stub import ensure_torchvision
 
@@ -74,12 +74,14 @@ class CheckpointRestorer:
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
-        """Restore (B, 3, S, S) float32 in [0, 1]. Raises ValueError if S is not a multiple of the scale."""
+        """Restore (B, 3, S, S) float32 in [0, 1]. S is padded to a multiple of the scale, and the result cropped."""
         check_images(lq)
         is_face_network = self.network.purpose == "FaceSR" and self.network.scale == 1
         images = resize(lq, FACE_SIZE) if is_face_network else downscale(lq, self.network.scale)
         restored = self._call(images.to(self.network.device))
-        return resize(restored, lq.shape[-1]).clamp(0, 1).to(lq.device)
+        side = lq.shape[-1]
+        whole = side if is_face_network else images.shape[-1] * self.network.scale
+        return crop(resize(restored, whole), side).clamp(0, 1).to(lq.device)
 
     def _call(self, images: Tensor) -> Tensor:
         call = CALLS.get(self.architecture)

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from rewardlab import assets
 from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, open_clip
+from rewardlab.errors import ModelError
 from rewardlab.metrics.registry import FullReferenceMeasure, Measure
-from rewardlab.weight_files import fill, read_tensors
+from rewardlab.weight_files import fill, read_tensors, require_finite
 
 
 class ImageTower(nn.Module):
@@ -60,9 +61,10 @@ def load_tower(path: Path, config: dict[str, Any]) -> ImageTower:
     try:
         stored = torch.jit.load(str(path), map_location="cpu").state_dict()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(
+        raise ModelError(
             f"{path} is not the TorchScript archive of OpenAI's CLIP, or is truncated: download it again"
         ) from error
+    require_finite(stored, path)
     with torch.device("meta"):
         visual = build(config).visual
     visual.to_empty(device="cpu")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewardlab import assets
+from rewardlab.errors import ModelError
 from rewardlab.face_alignment import Detection
 from rewardlab.images import Pixels, to_arrays
 from rewardlab.metrics.identity import reference_faces
@@ -41,7 +42,7 @@ def build_landmarks68(device: str) -> FullReferenceMeasure:
     try:
         predictor = dlib.shape_predictor(str(path))
     except RuntimeError as error:
-        raise ValueError(f"{path} is not dlib's 68-point shape predictor: {error}") from error
+        raise ModelError(f"{path} is not dlib's 68-point shape predictor: {error}") from error
 
     def measure(images: Tensor, reference: Tensor) -> Tensor:
         originals = to_arrays(reference)

@@ -5,6 +5,7 @@ pristine model. The estimate is coarse for few blocks: 256 x 256 pixels have fou
 """
 
 import functools
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.special import gamma
 from torch import Tensor
 
 from rewardlab import assets
+from rewardlab.errors import ModelError
 from rewardlab.metrics.registry import Measure, UndefinedMetric
 
 Array = NDArray[np.float64]
@@ -38,14 +40,17 @@ class Pristine:
 
 @functools.cache
 def load_pristine() -> Pristine:
-    """Load the pristine model. Raises `MissingAsset`, or `ValueError` for a file without the three arrays."""
+    """Load the pristine model. Raises `MissingAsset`, or `ModelError` for a file without the three arrays."""
     path = assets.find("niqe-pristine")
     try:
         with np.load(path, allow_pickle=False) as file:
             mean, covariance = file["mu_pris_param"].reshape(36), file["cov_pris_param"].reshape(36, 36)
-            return Pristine(mean, covariance, file["gaussian_window"].sum(axis=0))
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} does not contain NIQE's pristine model: {error}") from error
+            pristine = Pristine(mean, covariance, file["gaussian_window"].sum(axis=0))
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} does not contain NIQE's pristine model: {error}") from error
+    if not all(np.isfinite(array).all() for array in (pristine.mean, pristine.covariance, pristine.window)):
+        raise ModelError(f"{path} has values that are not finite. Use another file")
+    return pristine
 
 
 def build_niqe(device: str) -> Measure:

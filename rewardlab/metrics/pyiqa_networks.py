@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from rewardlab import assets
+from rewardlab.errors import ModelError
 from rewardlab.metrics.registry import Measure
 from rewardlab.torchvision_stub import ensure_torchvision
-from rewardlab.weight_files import fill, read_tensors
+from rewardlab.weight_files import fill, read_tensors, require_finite
 
 
 def build_musiq(device: str) -> Measure:
@@ -74,7 +75,8 @@ def build_clipiqa(device: str) -> Measure:
         # If given a file, pyiqa reads it as OpenAI's TorchScript archive and does not download.
         network = CLIPIQA(model_type="clipiqa", backbone=str(path))
     except (RuntimeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error!r}") from error
+        raise ModelError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error!r}") from error
+    require_finite(network.state_dict(), path)
     return _measure(network, device)
 
 

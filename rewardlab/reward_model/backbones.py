@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rewardlab import assets
 from rewardlab.clip import build, make_tokenizer, open_clip
 from rewardlab.errors import ModelError
 from rewardlab.reward_model.model import FaceRewardModel, Preprocess, fill
-from rewardlab.weight_files import fill_in_order, read_tensors
+from rewardlab.weight_files import fill_in_order, load_checkpoint, read_tensors
 
 COMPACT_SIZE = 160
 COMPACT_CONFIG: dict[str, Any] = {
@@ -71,8 +70,6 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)
     except FileNotFoundError as error:
         raise ModelError(f"The checkpoint {path} does not exist: check --checkpoint") from error
-    except ValueError as error:
-        raise ModelError(str(error)) from error
 
 
 def open_compact(seed: int) -> FaceRewardModel:
@@ -82,7 +79,7 @@ def open_compact(seed: int) -> FaceRewardModel:
         torch.manual_seed(seed)
         clip = build(COMPACT_CONFIG, text_folder)
     fill_in_order(clip.visual.trunk, assets.find("efficientnet-lite0"))
-    stored = load_file(text_folder / "model.safetensors")
+    stored = load_checkpoint(text_folder / "model.safetensors")
     text = clip.text.transformer
     wanted = {name: stored[name] for name in text.state_dict() if name in stored}
     text.load_state_dict(wanted)

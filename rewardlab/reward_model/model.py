@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +26,7 @@ ensure_torchvision()
 
 from rewardlab.clip import OPENAI_MEAN, OPENAI_STD, build, make_tokenizer  # noqa: E402
 from rewardlab.errors import ModelError  # noqa: E402
-from rewardlab.weight_files import misfits  # noqa: E402
+from rewardlab.weight_files import load_checkpoint, misfits  # noqa: E402
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -52,7 +51,7 @@ class Preprocess:
         """Convert float (B, 3, H, W) in [0, 1] to (B, 3, size, size), normalised. Differentiable."""
         height, width = images.shape[-2:]
         if (longest := max(height, width)) != self.size:
-            shape = [round(side * self.size / longest) for side in (height, width)]
+            shape = [max(1, round(side * self.size / longest)) for side in (height, width)]
             by_products = images.is_cuda and torch.are_deterministic_algorithms_enabled()
             images = (resize_by_products if by_products else resize)(images, shape, antialias=self.antialias)
         if height != width:
@@ -193,10 +192,7 @@ def load(folder: Path | str, device: str = "cpu") -> FaceRewardModel:
         ) from error
     weights = weights_file(folder)
     clip = build(model_config, folder)
-    try:
-        fill(clip, load_file(weights), weights)
-    except SafetensorError as error:
-        raise ModelError(f"{weights} is damaged or truncated: {error}. Copy it again.") from error
+    fill(clip, load_checkpoint(weights), weights)
     preprocess = Preprocess(
         size=_one_side(stored_preprocess.get("size", clip.visual.image_size)),
         mean=tuple(stored_preprocess["mean"]),

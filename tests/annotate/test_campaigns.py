@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from annotate.campaigns import oversight
 from annotate.desk import judging, leasing
-from annotate.models import AuditEntry, Campaign, Face, Judgement, Lease, Pair
+from annotate.models import AuditEntry, Campaign, Dataset, Face, Judgement, Lease, Pair
 from annotate.pipeline import pairing
 from annotate.statistics.annotator_checks import CheckedAnswer, behaviours, flags
 from annotate.statistics.significance import binomial_two_sided, fewer_than, holm
@@ -127,8 +127,9 @@ def test_create_campaign_uses_selected_pairs_as_counted(client, lead, faces):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"splits": []}, "Choose training faces, gold faces or both."),
-        ({"splits": ["test"]}, "Select a valid choice"),
+        ({"splits": []}, "Choose training, gold or test faces."),
+        ({"splits": ["test"]}, "Test faces are held out for evaluation: choose the kind “user study”"),
+        ({"splits": ["nowhere"]}, "Select a valid choice"),
         ({"overlap": 0}, "greater than or equal to 1"),
         ({"repeat_share": 0.9}, "less than or equal to 0.5"),
         ({"name": "New"}, "is reserved for a page"),
@@ -149,6 +150,28 @@ def test_create_campaign_without_pairs_refused(client, lead):
     assert response.status_code == 400
     assert "No pairs match this selection" in response.content.decode()
     assert not Campaign.objects.exists()
+
+
+@pytest.mark.database
+def test_study_of_test_faces_of_one_data_set(client, lead, faces):
+    """A restorer of test faces of one data set: the form says where its pairs are, and a study can ask about them."""
+    lfw = Dataset.objects.create(name="lfw")
+    tuned = make_face("test", restorers=("dat-light", "tuned"), dataset=lfw)
+    make_face("test", restorers=("dat-light", "lanczos"), dataset=lfw)
+    list(pairing.build_pairs(Face.objects.all()))
+    chosen = {"restorer_pairs": ["dat-light|tuned"]}
+    words = "Pairs of these restorers exist in: lfw, test faces: 1."
+    response = client.post(reverse("campaign_new"), form(**chosen))
+    assert "No pairs match this selection" in response.content.decode()
+    assert words in response.content.decode()
+    asked = chosen | {"kind": "study", "splits": ["test"], "datasets": ["lfw"]}
+    assert words in client.get(reverse("campaign_count"), asked).content.decode()
+    client.post(reverse("campaign_new"), form(**asked))
+    assert set(Pair.objects.filter(items__campaign__name="Hair and skin").values_list("face", flat=True)) == {tuned.pk}
+    in_photographs = {"splits": ["train", "gold"], "datasets": ["photographs"], "name": "Others"}
+    client.post(reverse("campaign_new"), form(**in_photographs))
+    places = Pair.objects.filter(items__campaign__name="Others").values_list("face__dataset__name", "face__split")
+    assert set(places) == {("photographs", "train"), ("photographs", "gold")}
 
 
 def test_study_always_shows_reference(client, lead, faces):

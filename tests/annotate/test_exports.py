@@ -24,7 +24,7 @@ from annotate.exchange.export import FORMATS, NAMES, export
 from annotate.exchange.preference_rows import preference_rows
 from annotate.labels.consensus import consensus
 from annotate.labels.votes import counted, votes
-from annotate.models import AutoLabel, Candidate, Face, Item, Pair, Predictor, Preference, Score, User
+from annotate.models import AutoLabel, Candidate, Dataset, Face, Item, Pair, Predictor, Preference, Score, User
 from annotate.pipeline import pairing
 from annotate.pipeline.ingest import IngestConfig, ingest
 from annotate.pipeline.sources import Source
@@ -53,11 +53,13 @@ def filled(tmp_path):
     face. Returns the SVM's version.
     """
     random = np.random.default_rng(0)
+    dataset = Dataset.objects.create(name="weddings")
     for name, split in zip(PHOTOGRAPHS, ("train", "train", "gold"), strict=True):
         file = tmp_path / "photographs" / f"{name}.png"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
-        steps = list(ingest([Source(path=file, caption="", identity=name)], config=IngestConfig(64, aligned=True)))
+        source = Source(path=file, caption="", identity=name, relative=file.name)
+        steps = list(ingest([source], dataset=dataset, config=IngestConfig(64, aligned=True)))
         assert steps[0].done, steps
         Face.objects.filter(pk=Face.objects.latest("pk").pk).update(split=split, caption=f"A face, “{split}”.")
     template = make_face()  # makes the restorers

@@ -215,7 +215,7 @@ def test_new_campaign_form_german(lead):
     assert same_in_german(lead, address) == []
     assert "Berichtigen Sie die markierten Felder" in (page := german(lead, address, name="New", slug="new"))
     assert "ist für eine Seite reserviert" in page
-    assert "Wählen Sie Trainingsgesichter, Gold-Gesichter oder beide." in page
+    assert "Wählen Sie Trainings-, Gold- oder Testgesichter." in page
     count = reverse("campaign_count")
     assert same_in_german(lead, count) == []
     assert same_in_german(lead, count, splits=["train"], overlap="2") == []

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from annotate.models import Face
-from annotate.pipeline.sources import Source, read_sources
+from annotate.pipeline.sources import read_sources
 
 pytestmark = pytest.mark.django_db
 
@@ -95,8 +95,8 @@ def test_names_of_a_table_meet_files_in_any_unicode_form(photographs):
         read_sources(table, identity_from="column"),
         read_sources(folder, captions=table, identity_from="column"),
     ):
-        assert {one.caption: one.identity for one in source} == {"One.": "Zo\u00eb", "Two.": "Zo\u00eb"}
-        assert all(one.path.exists() for one in source)
+        assert {one.caption: one.identity for one in source.sources} == {"One.": "Zo\u00eb", "Two.": "Zo\u00eb"}
+        assert all(one.path.exists() for one in source.sources)
 
 
 def test_row_for_two_unicode_forms_of_a_name_is_refused(photographs, tmp_path):
@@ -104,7 +104,7 @@ def test_row_for_two_unicode_forms_of_a_name_is_refused(photographs, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("path,caption\nZo\u00eb.png,One.\n")
     found = read_sources(folder, captions=table)
-    assert [step.reason for step in found] == ["several_files", "several_files"]
+    assert [step.reason for step in found.unusable] == ["several_files", "several_files"]
 
 
 def test_file_name_that_is_not_utf8_is_reported(photographs):
@@ -145,4 +145,4 @@ def test_caption_from_a_table_names_its_bad_rows(photographs, tmp_path):
     listed = tmp_path / "more.json"
     listed.write_text(json.dumps([{"path": "b.png", "caption": "Three."}]))
     assert "done 1, already there 1, skipped 0" in run("caption", "--backend", "file", "--from", listed)
-    assert isinstance(read_sources(listed)[0], Source)
+    assert [source.relative for source in read_sources(listed).sources] == ["b.png"]

@@ -24,6 +24,7 @@ from annotate.common.batches import batches  # noqa: E402
 from annotate.models import (  # noqa: E402
     Campaign,
     Candidate,
+    Dataset,
     Face,
     Item,
     Judgement,
@@ -50,10 +51,11 @@ def fill(
     faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool, labels: int, **fields
 ) -> dict:
     restorers = [Restorer.objects.get_or_create(name=name, defaults={"kind": "network"})[0] for name in RESTORERS]
+    dataset = Dataset.objects.get_or_create(name="photographs")[0]
     for batch in batches(range(faces), 2000):
         rows = Face.objects.bulk_create(
             Face(
-                source_sha256=digest(f"face {n}"), source_key=digest(f"face {n}")[:32],
+                dataset=dataset, source_sha256=digest(f"face {n}"), source_key=digest(f"face {n}")[:32],
                 identity=digest(f"face {n}")[:32],
                 split="train", size=512, seed=n, caption=f"The face of a person, number {n}.",
             )

@@ -219,6 +219,7 @@ def test_command_line_scores_images_and_names_unreadable_ones(saved, portraits, 
     for number, portrait in enumerate(portraits):
         Image.fromarray(portrait).save(tmp_path / f"{number}.png")
     (tmp_path / "rubbish.png").write_bytes(b"not an image")
+    Image.new("RGB", (3000, 1)).save(tmp_path / "thin.png")
     files = [str(path) for path in sorted(tmp_path.glob("*.png"))]
     command = [sys.executable, "-m", "rewardlab.score", "--model", str(saved / "hpsv2"), "--text", "A face.", *files]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -227,6 +228,7 @@ def test_command_line_scores_images_and_names_unreadable_ones(saved, portraits, 
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [float(score) for score, _ in lines] == sorted((float(score) for score, _ in lines), reverse=True)
     scores = {path: float(score) for score, path in lines}
+    assert str(tmp_path / "thin.png") in scores
     model = rewardlab.load(saved / "hpsv2")
     for number, portrait in enumerate(portraits):
         expected = model.score(images.to_tensor([portrait]), "A face.").item()

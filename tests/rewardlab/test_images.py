@@ -49,6 +49,8 @@ def portrait() -> Image.Image:
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
         ("WEBP", {"lossless": True}),
+        ("JPEG2000", {}),
+        ("PPM", {}),
     ],
 )
 def test_lossless_file_decodes_exactly(portrait, kind, options):
@@ -60,6 +62,8 @@ def test_lossless_file_decodes_exactly(portrait, kind, options):
     [
         (lambda p: p, "JPEG", 3),
         (lambda p: p, "WEBP", 3),
+        (lambda p: p, "AVIF", 3),
+        (lambda p: p, "JPEG2000", 3),
         (lambda p: p.convert("CMYK"), "JPEG", 3),
         (lambda p: p.convert("CMYK"), "TIFF", 1),
         (lambda p: p.quantize(256), "PNG", 5),
@@ -112,6 +116,9 @@ def test_multi_picture_jpeg_decodes_to_main_image(portrait):
         ("truncated", lambda p: encoded(p, "JPEG")[:-200]),
         ("truncated", lambda p: encoded(p, "PNG")[:-200]),
         ("truncated", lambda p: encoded(p, "BMP")[:-200]),
+        ("unsupported", lambda p: b"\0\0\0\x18ftypheic" + bytes(500)),
+        ("truncated", lambda p: encoded(p, "AVIF")[:-200]),
+        ("truncated", lambda p: encoded(p, "JPEG2000")[:-2]),
         ("corrupt", lambda p: encoded(p, "WEBP")[:-200]),
         ("corrupt", lambda p: encoded(p, "JPEG")[:20]),
         ("corrupt", lambda p: encoded(p, "PNG").replace(b"IDAT", b"IDAT\xff", 1)),
@@ -129,7 +136,7 @@ def test_unusable_file_is_refused_with_reason(portrait, reason, broken):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM"])
 def test_truncated_file_never_decodes_partially(portrait, kind):
     data = encoded(portrait.resize((16, 16)), kind)
     whole = images.decode(data)
@@ -147,6 +154,22 @@ def test_read_error_names_the_file(tmp_path):
     path.write_text("not a photograph")
     with pytest.raises(images.ImageError, match=r"notes\.jpg"):
         images.read(path)
+
+
+def test_camera_raw_file_is_not_taken_for_its_thumbnail(portrait, tmp_path):
+    path = tmp_path / "photo.NEF"
+    path.write_bytes(encoded(portrait, "TIFF"))
+    with pytest.raises(images.ImageError, match=r"\.NEF files are not supported; save it as PNG, JPEG or TIFF"):
+        images.read(path)
+    assert images.has_image_suffix(path)
+
+
+def test_image_is_recognised_without_suffix(portrait, tmp_path):
+    path = tmp_path / "portrait"
+    path.write_bytes(encoded(portrait, "PNG"))
+    assert images.is_image(path)
+    path.write_text("not an image")
+    assert not images.is_image(path)
 
 
 def test_encoded_png_is_lossless_and_deterministic(portrait):

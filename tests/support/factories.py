@@ -4,7 +4,7 @@ import hashlib
 from itertools import count
 
 from annotate.campaigns import items, lifecycle
-from annotate.models import Campaign, Candidate, Face, Pair, Restorer, User
+from annotate.models import Campaign, Candidate, Dataset, Face, Pair, Restorer, User
 from annotate.pipeline import pairing
 from tests.support.servers import PASSWORD
 
@@ -22,6 +22,9 @@ def make_face(split: str = "train", restorers: tuple[str, ...] = RESTORERS, **fi
     face = Face.objects.create(
         **{
             "source_sha256": digest,
+            "dataset": Dataset.objects.get_or_create(name="photographs")[0],
+            "path_key": digest[:32],
+            "name_key": digest[:32],
             "source_key": digest[:32],
             "identity": digest[:32],
             "split": split,

@@ -1,4 +1,5 @@
 import argparse
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count
 
 from annotate.management.stage_command import StageCommand, positive, seed
-from annotate.models import Face
+from annotate.models import Dataset, Face
+from annotate.pipeline.datasets import DatasetError, DatasetOptions, allowed_shares, find_or_create_dataset
 from annotate.pipeline.ingest import DEFAULT_SHARES, IngestConfig, ingest
-from annotate.pipeline.sources import IDENTITY_RULES, SourceError, read_sources
+from annotate.pipeline.sources import IDENTITY_RULES, Found, SourceError, read_sources
+from annotate.pipeline.stage import Summary
 from rewardlab.assets import MissingAsset
 
 
@@ -20,14 +23,23 @@ class Command(StageCommand):
         parser.add_argument(
             "path", type=Path, help="a folder of photographs, or a CSV, JSON or JSONL with path, caption, identity"
         )
+        parser.add_argument(
+            "--dataset", metavar="NAME", help="name of the data set, which is stored as it is (default: the folder's)"
+        )
+        parser.add_argument(
+            "--dataset-kind",
+            choices=Dataset.Kind.values,
+            help="evaluation: its faces are of split test or gold, never of train (default: training)",
+        )
+        parser.add_argument("--licence", default="", metavar="NOTE", help="note on the data set's licence")
         parser.add_argument("--captions", type=Path, help="CSV, JSON or JSONL: path (inside PATH), caption, identity")
         parser.add_argument("--identity-from", choices=IDENTITY_RULES, default="file")
         parser.add_argument(
             "--split",
             type=parse_shares,
-            default=DEFAULT_SHARES,
             metavar="train=.8,gold=.1,test=.1",
-            help="shares of identities, or one split for all",
+            help="shares of identities, or one split for all (default: train=0.8,gold=0.1,test=0.1; for a data set of "
+            "kind evaluation: test)",
         )
         parser.add_argument(
             "--size", type=positive, default=config.size, help="size of the faces in pixels (default: %(default)s)"
@@ -37,21 +49,42 @@ class Command(StageCommand):
         parser.add_argument("--limit", type=positive, metavar="N", help="only the first N photographs")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        path, rule = options["path"], options["identity_from"]
         try:
+            IngestConfig(size=options["size"])  # before a data set is created
+            found = read_sources(path, captions=options["captions"], identity_from=rule)
+            wanted = DatasetOptions(options["dataset"], options["dataset_kind"], options["licence"])
+            names_a_person = rule == "folder" and any("/" not in source.relative for source in found.sources)
+            dataset = find_or_create_dataset(path, wanted, names_a_person=names_a_person)
             config = IngestConfig(
-                size=options["size"], aligned=options["aligned"], shares=options["split"], seed=options["seed"]
+                size=options["size"],
+                aligned=options["aligned"],
+                shares=allowed_shares(dataset, options["split"], DEFAULT_SHARES),
+                seed=options["seed"],
             )
-            sources = read_sources(
-                options["path"],
-                captions=options["captions"],
-                identity_from=options["identity_from"],
-                limit=options["limit"],
+            found = found.limited(options["limit"])
+            steps = chain(
+                ingest(found.sources, dataset=dataset, config=config), found.unusable, found.others, found.rows
             )
-            summary = self.run_stage("ingest", ingest(sources, config=config), total=len(sources))
-        except (SourceError, MissingAsset, ValueError) as error:
+            summary = self.run_stage("ingest", steps, total=found.steps)
+        except (SourceError, DatasetError, MissingAsset, ValueError) as error:
             raise CommandError(str(error)) from error
+        Dataset.objects.filter(pk=dataset.pk, faces=None).delete()  # not even one photograph could be used
+        self.print_files(dataset, found, summary)
         self.print_splits()
         self.finish(summary, options=options)
+
+    def print_files(self, dataset: Dataset, found: Found, summary: Summary) -> None:
+        counts = {
+            "done": summary.done,
+            "already there": summary.already,
+            "skipped": len(summary.skipped),
+            "left out": len(summary.left_out),
+            "caption files": found.captions,
+        }
+        shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        files = "1 file" if found.files == 1 else f"{found.files} files"
+        self.stdout.write(f"  data set {dataset}: {files} ({shown})")
 
     def print_splits(self) -> None:
         rows = Face.objects.values_list("split").annotate(faces=Count("pk"), people=Count("identity", distinct=True))

@@ -5,9 +5,10 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
-from annotate.management.stage_command import StageCommand, positive, require, usable_device
+from annotate.management.stage_command import DATASET_HELP, StageCommand, positive, require, usable_device
 from annotate.models import Candidate, Face
 from annotate.models.faces import Split
+from annotate.pipeline.datasets import DatasetError, find_dataset
 from annotate.pipeline.restoring import RestorerConflict, add_results, restore_faces, without
 from annotate.pipeline.stage import Summary
 from refl.errors import UnknownRestorerError, WeightsError
@@ -32,8 +33,10 @@ class Command(StageCommand):
             action="append",
             default=[],
             metavar="NAME=PATH",
-            help="results computed elsewhere from the images of degrade --export, with the same file names",
+            help="results computed elsewhere from the images of degrade --export, under the same file names or those "
+            "of the photographs",
         )
+        parser.add_argument("--dataset", metavar="NAME", help=DATASET_HELP)
         parser.add_argument("--faces", choices=Split.values, help="only faces of this split (default: all)")
         parser.add_argument("--batch-size", type=positive, default=4)
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
@@ -46,14 +49,22 @@ class Command(StageCommand):
         if not names and not folders:
             names = list(RESTORERS)
         try:
+            self.dataset = find_dataset(options["dataset"])
             summaries = [self.run_network(name, options) for name in names]
             summaries += [self.run_folder(name, folder, options) for name, folder in folders]
-        except (UnknownRestorerError, WeightsError, RestorerConflict, RunError, FileNotFoundError) as error:
+        except (
+            DatasetError,
+            UnknownRestorerError,
+            WeightsError,
+            RestorerConflict,
+            RunError,
+            FileNotFoundError,
+        ) as error:
             raise CommandError(str(error)) from error
         self.finish(*summaries, options=options)
 
     def run_network(self, name: str, options: dict[str, Any]) -> Summary:
-        faces = selected_faces(options)
+        faces = self.selected_faces(options)
         already = Candidate.objects.filter(source=name, face__in=faces).count()
         todo = without(name, faces).filter(candidates__source="lq").count()
         restorer = open_restorer(
@@ -66,14 +77,14 @@ class Command(StageCommand):
         return self.run_stage(f"restore-{name}"[:30], steps, total=todo, already=already)
 
     def run_folder(self, name: str, folder: Path, options: dict[str, Any]) -> Summary:
-        faces = selected_faces(options)
+        faces = self.selected_faces(options)
         already = Candidate.objects.filter(source=name, face__in=faces).count()
-        steps = add_results(faces, name=name, folder=folder)
+        steps = add_results(faces, name=name, folder=folder, dataset=self.dataset)
         return self.run_stage(f"restore-{name}"[:30], steps, total=without(name, faces).count(), already=already)
 
-
-def selected_faces(options: dict[str, Any]) -> QuerySet[Face]:
-    return Face.objects.filter(split=options["faces"]) if options["faces"] else Face.objects.all()
+    def selected_faces(self, options: dict[str, Any]) -> QuerySet[Face]:
+        faces = Face.objects.filter(split=options["faces"]) if options["faces"] else Face.objects.all()
+        return faces.filter(dataset=self.dataset) if self.dataset else faces
 
 
 def parse_folder(text: str) -> tuple[str, Path]:

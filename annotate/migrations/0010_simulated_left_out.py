@@ -63,7 +63,7 @@ WHERE label.predictor_id = (SELECT id FROM current)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("annotate", "0008_wording")]
+    dependencies = [("annotate", "0009_datasets")]
 
     operations = [
         # Dropped first: SQLite builds the tables anew that the view reads.
