@@ -202,7 +202,7 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path):
         "dangling.png: the link points to nothing",
         "photo.heic: HEIF (HEIC) images need a package: pip install pillow-heif",
         "raw.NEF: .NEF files are not supported; save it as PNG, JPEG or TIFF",
-        r"caf\xe9.png: the name is not valid UTF-8",
+        r"caf\xe9.png: its name is not valid UTF-8",
         "pipe.png: a device, a socket or a pipe",
         ".hidden.png: its name begins with a dot",
         "folder: the folder is already read under another path",  # after `again`, in sorted order
