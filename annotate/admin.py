@@ -9,6 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django_q import models as queue
+from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
 
 from annotate import models
 from annotate.campaigns import lifecycle
@@ -34,6 +36,20 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class _ReadOnlyQueueAdmin(ReadOnlyAdmin):
+    """Without the actions that queue a task again."""
+
+    actions = ()
+
+
+for model, original in (
+    (queue.Success, TaskAdmin), (queue.Failure, FailAdmin), (queue.Schedule, ScheduleAdmin), (queue.OrmQ, QueueAdmin),
+):  # fmt: skip
+    if admin.site.is_registered(model):  # the queue itself is not, if it is in Redis
+        admin.site.unregister(model)
+        admin.site.register(model, type(f"ReadOnly{original.__name__}", (_ReadOnlyQueueAdmin, original), {}))
 
 
 def picture(candidate: models.Candidate, size: int = 96) -> str:

@@ -214,7 +214,11 @@ Q_CLUSTER = {
     "queue_limit": 4,
     "save_limit": 250,
     "label": "Background tasks",
-} | ({"redis": BROKER_URL} if BROKER_URL else {"orm": "default"})
+} | (
+    {"redis": BROKER_URL, "broker_class": "annotate.common.redis_task_queue.RedisQueue"}
+    if BROKER_URL
+    else {"orm": "default", "broker_class": "annotate.common.task_queue.DatabaseQueue"}
+)
 
 LOGGING = {
     "version": 1,
