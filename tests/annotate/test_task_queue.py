@@ -21,7 +21,7 @@ from annotate.tasks import queue_leftover_work
 from tests.support.factories import make_user
 from tests.support.servers import ROOT
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 OURS = "annotate.tasks.refit_predictor"
 
 
@@ -41,6 +41,7 @@ def plant(task) -> None:
     OrmQ.objects.create(key=Conf.CLUSTER_NAME, payload=package, lock=timezone.now() - timedelta(seconds=1))
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(
     "extra", [{"func": "os.system"}, {"func": exec}, {"hook": "os.system"}, {"chain": [("os.system",)]}]
 )
@@ -51,6 +52,7 @@ def test_foreign_task_planted_in_queue_is_removed_unrun(caplog, extra):
     assert "A task was removed from the queue" in caplog.text
 
 
+@pytest.mark.database
 def test_pickle_in_queue_or_results_is_never_executed(tmp_path, caplog):
     trace = tmp_path / "executed"
     plant({"id": "1", "name": "planted", "func": OURS, "args": (Shell(trace),)})
