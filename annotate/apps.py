@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AnnotateConfig(AppConfig):
@@ -7,5 +10,15 @@ class AnnotateConfig(AppConfig):
 
     def ready(self) -> None:
         from annotate.common import task_queue
+        from annotate.web import deployment_checks  # noqa: F401 - registers the checks
 
         task_queue.restrict_pickles()
+        post_migrate.connect(_tighten, sender=self)
+
+
+def _tighten(stdout: Any = None, **kwargs: Any) -> None:
+    from annotate.common import private_files
+
+    for sentence in private_files.tighten_in_words():
+        if stdout:
+            stdout.write(f"{sentence}\n")

@@ -3,6 +3,7 @@
 DEPLOYMENT=production refuses to start with DEBUG on, with a missing or weak SECRET_KEY, or with any host allowed.
 """
 
+import os
 import secrets
 from pathlib import Path
 
@@ -17,6 +18,11 @@ if INSTALLED_SITE_FILES.is_dir():  # in an installation from a wheel, made by se
 else:
     BASE_DIR = SITE_FILES = PACKAGE.parent
 env = environ.Env()
+
+UMASK = env("UMASK", default="077")
+if UMASK.strip("01234567") or not 1 <= len(UMASK) <= 4:
+    raise ImproperlyConfigured(f"UMASK is {UMASK!r}; write an octal number such as 077, or 007 for a group.")
+os.umask(int(UMASK, 8))  # before anything is written: photographs, answers and secrets are for the owner only
 
 DEPLOYMENT = env("DEPLOYMENT", default="development")
 if DEPLOYMENT not in ("development", "production"):
@@ -36,7 +42,6 @@ def _installation_secret() -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("x") as file:
-                path.chmod(0o600)
                 file.write(secrets.token_urlsafe(50))
         except FileExistsError:
             pass  # another process has just created it

@@ -113,6 +113,29 @@ def test_non_members_get_no_campaigns_or_items(campaign):
     assert stranger.get("/api/v1/campaigns/faces/progress").status_code == 403
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_refusals_never_name_foreign_campaigns(api, is_open):
+    make_campaign(slug="secret", name="Secret Study", open=is_open)
+    for method, path in (("post", "next"), ("post", "undo"), ("get", "history"), ("get", "progress")):
+        answer = getattr(api, method)(f"/api/v1/campaigns/secret/{path}", format="json")
+        assert (answer.status_code, answer.data["code"]) == (403, "not_a_member")
+        assert "Secret" not in answer.data["detail"]
+
+
+def test_key_of_another_lease_is_refused_and_nothing_stored(api, campaign):
+    leases = api.post("/api/v1/campaigns/faces/next", {"depth": 2}, format="json").data["leases"]
+    key = str(uuid.uuid4())
+    bodies = [{"item": one["item"], "lease": one["lease"], "key": key, "choice": "left"} for one in leases]
+    answers = [api.post("/api/v1/judgements", body, format="json") for body in (*bodies, bodies[0])]
+    assert [answer.status_code for answer in answers] == [201, 409, 200]
+    assert answers[1].data["code"] == "key_in_use"
+    assert "Send a new key" in answers[1].data["detail"]
+    mixed = api.post("/api/v1/judgements", bodies[0] | {"item": bodies[1]["item"]}, format="json")
+    assert mixed.status_code == 409
+    assert Judgement.objects.count() == 1
+    assert api.post("/api/v1/judgements", bodies[1] | {"key": str(uuid.uuid4())}, format="json").status_code == 201
+
+
 def test_session_without_csrf_token_forbidden(person, campaign):
     browser = APIClient(enforce_csrf_checks=True)
     browser.login(username="ann", password=PASSWORD)
