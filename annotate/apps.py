@@ -9,10 +9,10 @@ class AnnotateConfig(AppConfig):
     verbose_name = "DiffusionReward"
 
     def ready(self) -> None:
-        from annotate.common import task_queue
+        from annotate.common import allowed_tasks
         from annotate.web import deployment_checks  # noqa: F401 - registers the checks
 
-        task_queue.restrict_pickles()
+        allowed_tasks.restrict_pickles()
         post_migrate.connect(_tighten, sender=self)
 
 

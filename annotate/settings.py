@@ -222,10 +222,11 @@ Q_CLUSTER = {
     "queue_limit": 4,
     "save_limit": 250,
     "label": "Background tasks",
+    "scheduler": False,
 } | (
-    {"redis": BROKER_URL, "broker_class": "annotate.common.redis_task_queue.RedisQueue"}
+    {"redis": BROKER_URL, "broker_class": "annotate.common.allowed_redis_tasks.RedisQueue"}
     if BROKER_URL
-    else {"orm": "default", "broker_class": "annotate.common.task_queue.DatabaseQueue"}
+    else {"orm": "default", "broker_class": "annotate.common.allowed_tasks.DatabaseQueue"}
 )
 
 LOGGING = {

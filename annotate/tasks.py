@@ -4,7 +4,7 @@ from django_q.brokers import get_broker
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from annotate.common.task_queue import TASKS
+from annotate.common.allowed_tasks import TASKS
 from annotate.models import RefitRequest, StageRun
 from annotate.pipeline.stage import demo_run
 from annotate.predictor import refit_requests

@@ -16,7 +16,7 @@ from django_q.scheduler import scheduler
 from django_q.signing import PickleSerializer, SignedPackage
 from django_q.tasks import async_task
 
-from annotate.common.task_queue import TASKS, NotOurTask
+from annotate.common.allowed_tasks import TASKS, NotOurTask
 from annotate.tasks import queue_leftover_work
 from tests.support.factories import make_user
 from tests.support.servers import ROOT

@@ -18,7 +18,7 @@ from django_q.brokers.orm import ORM
 logger = logging.getLogger(__name__)
 
 TASKS = frozenset(f"annotate.tasks.{name}" for name in ("refit_predictor", "search_parameters", "prepare_demo"))
-REMEDY = "Only functions listed in annotate/common/task_queue.py run in the background, without hooks or chains."
+REMEDY = "Only functions listed in annotate/common/allowed_tasks.py run in the background, without hooks or chains."
 # What a task consists of besides strings, numbers, lists and dictionaries: the time at which it was queued.
 CLASSES = {("datetime", "datetime"), ("datetime", "timezone"), ("datetime", "timedelta")}
 

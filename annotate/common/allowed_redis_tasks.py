@@ -2,7 +2,7 @@
 
 from django_q.brokers.redis_broker import Redis
 
-from annotate.common.task_queue import OurTasks
+from annotate.common.allowed_tasks import OurTasks
 
 
 class RedisQueue(OurTasks, Redis):
