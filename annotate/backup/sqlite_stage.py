@@ -12,6 +12,7 @@ from annotate.backup import database_dump, staging
 from annotate.backup.manifest import BackupError
 
 ROWS = 5_000  # read and written at once
+LOCK_SECONDS = 3  # for others to finish with the database
 IN_USE = "The database is in use ({}). Stop the site and every other command first. Nothing was changed."
 
 
@@ -24,6 +25,8 @@ class SqliteStage(staging.Stage):
     def create(self) -> None:
         self._delete()  # of a recovery that was killed
         self._use(self.file)
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous = OFF")  # it is flushed as a whole before it takes its place
 
     def _use(self, file: Path) -> None:
         connection.close()
@@ -49,7 +52,7 @@ class SqliteStage(staging.Stage):
             finished.execute("PRAGMA journal_mode=DELETE")  # so that it is a single file
         _flush(self.file)
         kept = self.place.with_name(f"{self.place.stem}.{kept_as}{self.place.suffix}")
-        with closing(database_dump.open_sqlite(self.place)) as current:
+        with closing(sqlite3.connect(self.place, timeout=LOCK_SECONDS)) as current:
             _lock(current)
             if kept_as:
                 os.link(self.place, kept)

@@ -96,10 +96,13 @@ def _kept(migrations: list[str]) -> list[str]:
 
 def _migrate(migrations: list[str]) -> None:
     """Create the tables as these migrations leave them."""
-    wanted = _kept(migrations)
-    MigrationExecutor(connection).migrate([(app, name) for app, _, name in (one.partition(".") for one in wanted)])
-    applied = {".".join(key) for key in MigrationRecorder(connection).applied_migrations()}
-    if missing := sorted(applied - set(wanted)):
+    executor = MigrationExecutor(connection)
+    wanted = {(app, name) for app, _, name in (one.partition(".") for one in _kept(migrations))}
+    nodes = [executor.loader.graph.node_map[key] for key in sorted(wanted)]
+    # Only the last ones: Django takes a target that another one has applied already as one to go back to.
+    executor.migrate([node.key for node in nodes if not any(child.key in wanted for child in node.children)])
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    if missing := sorted(".".join(key) for key in applied - wanted):
         raise BackupError(
             f"The manifest does not list the migration {missing[0]}, on which others that it lists depend: it was "
             "changed by hand or damaged. Use another backup."
