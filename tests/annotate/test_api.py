@@ -5,6 +5,7 @@ import uuid
 
 import numpy as np
 import pytest
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
@@ -12,7 +13,8 @@ from rest_framework.test import APIClient
 from annotate.api import image_responses
 from annotate.common import image_store
 from annotate.desk import judging, leasing
-from annotate.models import Candidate, Judgement
+from annotate.models import Candidate, Judgement, Predictor
+from annotate.predictor import versions
 from rewardlab import images
 from tests.support.factories import PASSWORD, make_campaign, make_face, make_user
 
@@ -134,6 +136,17 @@ def test_key_of_another_lease_is_refused_and_nothing_stored(api, campaign):
     assert mixed.status_code == 409
     assert Judgement.objects.count() == 1
     assert api.post("/api/v1/judgements", bodies[1] | {"key": str(uuid.uuid4())}, format="json").status_code == 201
+
+
+def test_row_that_names_a_file_elsewhere_serves_nothing(api, campaign, person, tmp_path, settings):
+    lease = leasing.lease_items(annotator=person, campaign=campaign)[0]
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    Candidate.objects.filter(pk=lease.left.pk).update(sha256="../secret")
+    answer = api.get(f"/images/{lease.left.key}")
+    assert answer.status_code == 400
+    version = Predictor.objects.create(file="../../secret")
+    with pytest.raises(SuspiciousFileOperation, match="not a file's name"):
+        versions.load(version)
 
 
 def test_session_without_csrf_token_forbidden(person, campaign):
