@@ -58,7 +58,7 @@ def replace_return_link(*, campaign: Campaign, guest: User, actor: User) -> None
     """End a guest's return link and sessions; `guest_links.signed` then gives the new link. Raises `Refused`."""
     leasing.lock_membership(annotator=guest, campaign=campaign)
     if not guest.guest:
-        raise Refused("not_a_guest", _("%s has an account with a password, and so no return link.") % guest)
+        raise Refused("not_a_guest", _("%s has an account with a password and needs no return link.") % guest)
     guest_links.replace(guest)
     audit_log.record(actor=actor, action="replace-return-link", target=campaign, person=guest.pk)
 

@@ -189,7 +189,7 @@ def _invitation(request: Request, found: Campaign) -> str:
 def _revoke(request: Request, found: Campaign) -> str:
     invitation = _valid(campaigns_forms.InvitationChoiceForm(request.POST, campaign=found))["invitation"]
     members.revoke_invitation(invitation=invitation, actor=request.user)
-    return _("The link takes nobody any more. Those who joined with it stay members.")
+    return _("The link is revoked: nobody else can join with it. Those who have joined stay members.")
 
 
 def _remove(request: Request, found: Campaign) -> str:

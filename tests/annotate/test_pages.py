@@ -120,7 +120,7 @@ def test_serve_rejects_used_or_invalid_address():
         call_command("serve", "--check", "--bind", "127.0.0.1:http")
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "Go back, reload the page"), ("de", "laden Sie sie neu")])
+@pytest.mark.parametrize(("language", "words"), [("en", "Go back, reload the page"), ("de", "laden Sie die Seite neu")])
 def test_form_without_token_gets_a_page_that_says_what_to_do(campaign, person, language, words):
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(person)
