@@ -124,6 +124,7 @@ def _account(request: Request, *, status: int = 200, **changed: Any) -> HttpResp
         "tokens": person.access_tokens.order_by("-created_at"),
         "most_tokens": tokens.MOST,
         "now": timezone.now(),
+        "return_link_days": settings.GUEST_LINK_DAYS,
         "return_link": link and request.build_absolute_uri(link),
     }
     return render(request, "annotate/accounts/account.html", context | changed, status=status)
