@@ -39,7 +39,7 @@ style: $(BIN)/.installed-dev
 	ruff format --check .
 	lint-imports
 	python manage.py makemigrations --check --dry-run
-	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org python manage.py check --deploy --fail-level WARNING
+	DEPLOYMENT=production SECRET_KEY=$$(python -c 'import secrets; print(secrets.token_urlsafe(50))') ALLOWED_HOSTS=example.org BEHIND_TLS_PROXY=on python manage.py check --deploy --fail-level WARNING
 
 docs: $(BIN)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

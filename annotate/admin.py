@@ -9,8 +9,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django_q import models as queue
+from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
 
 from annotate import models
+from annotate.accounts import tokens
 from annotate.campaigns import lifecycle
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
@@ -34,6 +37,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+for model, original in (
+    (queue.Success, TaskAdmin), (queue.Failure, FailAdmin), (queue.Schedule, ScheduleAdmin), (queue.OrmQ, QueueAdmin),
+):  # fmt: skip
+    if admin.site.is_registered(model):  # the queue itself is not, if it is in Redis
+        admin.site.unregister(model)
+        admin.site.register(model, type(f"ReadOnly{original.__name__}", (ReadOnlyAdmin, original), {"actions": ()}))
 
 
 def picture(candidate: models.Candidate, size: int = 96) -> str:
@@ -360,14 +371,34 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_select_related = ("actor",)
 
 
-@admin.register(models.FailedSignIn)
-class FailedSignInAdmin(ReadOnlyAdmin):
+@admin.register(models.FailedSignIn, models.KnownAddress)
+class SignInAdmin(ReadOnlyAdmin):
     list_display = ("at", "name", "address")
+
+
+@admin.register(models.AccessToken)
+class AccessTokenAdmin(ReadOnlyAdmin):
+    """Leads revoke tokens of annotators and their own; admins revoke any."""
+
+    list_display = ("user", "name", "start", "created_at", "last_used_at", "expires_at")
+    list_select_related = ("user",)
+    search_fields = ("user__username", "name")
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke", permissions=["view"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet) -> None:
+        person = _person(request)
+        for token in queryset.select_related("user"):
+            if person.is_superuser or token.user == person or token.user.role == "annotator":
+                tokens.revoke(token=token, actor=person)
+                self.message_user(request, f"{token} was revoked.", messages.SUCCESS)
+            else:
+                self.message_user(request, f"{token}: only an admin may revoke it.", messages.ERROR)
 
 
 @admin.register(models.Invitation)
 class InvitationAdmin(ReadOnlyAdmin):
-    list_display = ("campaign", "taken", "places", "expires_at", "created_by")
+    list_display = ("campaign", "taken", "places", "expires_at", "revoked_at", "created_by")
     list_select_related = ("campaign", "created_by")
 
 

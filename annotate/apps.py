@@ -1,6 +1,24 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AnnotateConfig(AppConfig):
     name = "annotate"
     verbose_name = "DiffusionReward"
+
+    def ready(self) -> None:
+        from annotate.common import allowed_tasks
+        from annotate.web import deployment_checks  # noqa: F401 - registers the checks
+
+        allowed_tasks.restrict_pickles()
+        post_migrate.connect(_tighten, sender=self)
+
+
+def _tighten(stdout: Any = None, **kwargs: Any) -> None:
+    from annotate.common import private_files
+
+    for sentence in private_files.tighten_in_words():
+        if stdout:
+            stdout.write(f"{sentence}\n")

@@ -19,6 +19,11 @@ else:
     BASE_DIR = SITE_FILES = PACKAGE.parent
 env = environ.Env()
 
+UMASK = env("UMASK", default="077")
+if UMASK.strip("01234567") or not 1 <= len(UMASK) <= 4:
+    raise ImproperlyConfigured(f"UMASK is {UMASK!r}; write an octal number such as 077, or 007 for a group.")
+os.umask(int(UMASK, 8))  # before anything is written: photographs, answers and secrets are for the owner only
+
 DEPLOYMENT = env("DEPLOYMENT", default="development")
 if DEPLOYMENT not in ("development", "production"):
     raise ImproperlyConfigured(f"DEPLOYMENT is {DEPLOYMENT!r}; use development or production.")
@@ -45,7 +50,6 @@ def _installation_secret() -> str:
     if not path.exists():
         try:
             with path.open("x") as file:
-                path.chmod(0o600)
                 file.write(secrets.token_urlsafe(50))
         except FileExistsError:
             pass  # another process has just created it
@@ -85,6 +89,7 @@ if PRODUCTION:
 
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "annotate.web.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
@@ -98,7 +103,6 @@ INSTALLED_APPS = [
     "django_htmx",
     "template_partials",
     "rest_framework",
-    "rest_framework.authtoken",
     "drf_spectacular",
     "django_q",
     "annotate",
@@ -160,6 +164,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "annotate.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "annotate.accounts.roles.LeadPermissions"]
+TOKEN_DAYS = env.int("TOKEN_DAYS", default=90)
+GUEST_LINK_DAYS = env.int("GUEST_LINK_DAYS", default=30)
+JOIN_LIMIT = env.int("JOIN_LIMIT", default=10)
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"
@@ -187,7 +194,7 @@ WHITENOISE_MANIFEST_STRICT = True
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.TokenAuthentication",  # first, so that a refusal is a 401
+        "annotate.api.authentication.TokenAuthentication",  # first, so that a refusal is a 401
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -222,7 +229,12 @@ Q_CLUSTER = {
     "queue_limit": 4,
     "save_limit": 250,
     "label": "Background tasks",
-} | ({"redis": BROKER_URL} if BROKER_URL else {"orm": "default"})
+    "scheduler": False,
+} | (
+    {"redis": BROKER_URL, "broker_class": "annotate.common.allowed_redis_tasks.RedisQueue"}
+    if BROKER_URL
+    else {"orm": "default", "broker_class": "annotate.common.allowed_tasks.DatabaseQueue"}
+)
 
 LOGGING = {
     "version": 1,

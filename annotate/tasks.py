@@ -1,8 +1,10 @@
 """Entry points of background tasks. Heavy modules are imported inside functions, so that only the worker loads them."""
 
 from django_q.brokers import get_broker
+from django_q.models import Schedule
 from django_q.tasks import async_task
 
+from annotate.common.allowed_tasks import TASKS
 from annotate.models import RefitRequest, StageRun
 from annotate.pipeline.stage import demo_run
 from annotate.predictor import refit_requests
@@ -39,6 +41,7 @@ def queue_leftover_work() -> None:
     """Purge the queue and queue unfinished work again: interrupted tasks would stay locked for an hour, and every task
     may safely run twice."""
     get_broker().purge_queue()
+    Schedule.objects.exclude(func__in=TASKS, hook=None).delete()  # refused when due, which blocks later ones
     RefitRequest.objects.update_or_create(
         pk=1, defaults={"queued_at": None, "running_until": None, "searching_until": None}
     )

@@ -57,6 +57,7 @@ def on_startup(**_: Any) -> None:
     for name in known:
         os.environ.pop(name, None)
     os.environ |= {"DJANGO_SETTINGS_MODULE": "annotate.settings", "DATA_ROOT": tempfile.mkdtemp(prefix="docs-")}
+    os.environ["UMASK"] = "022"  # the pages are for everyone
     sys.path.insert(0, str(ROOT))
     import django
 

@@ -27,6 +27,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     _flush_folder(path.parent)
 
 
+def give_usual_mode(path: Path) -> None:
+    """Give a file that a library made private the permissions of any other new file, which the umask decides."""
+    probe = path.with_name(f".{secrets.token_hex(6)}.mode")
+    probe.touch()
+    try:
+        path.chmod(probe.stat().st_mode & 0o777)
+    finally:
+        probe.unlink()
+
+
 def _flush_folder(folder: Path) -> None:
     if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is safe without it
         return

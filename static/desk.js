@@ -94,7 +94,8 @@ async function ask(url, body) {
     throw new Error("signed out");
   }
   if (response.status >= 500 || response.status === 429) throw new Busy(response.headers.get("Retry-After"));
-  if (!response.headers.get("X-Desk") && response.status === 403) throw new Stale();
+  // Signed in as someone else, or removed from the campaign: keep what is unsent.
+  if (!response.headers.get("X-Desk") && response.status >= 400) throw new Stale();
   return response.text();
 }
 

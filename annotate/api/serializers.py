@@ -151,10 +151,16 @@ class ProgressSerializer(serializers.Serializer):
 class TokenRequestSerializer(serializers.Serializer):
     username = fields.Text(max_length=150)
     password = fields.Secret(max_length=4096)
+    name = fields.Text(max_length=60, required=False, help_text="what the token is for; shown on your account page")
+    days = fields.Integer(
+        min_value=1, max_value=3650, required=False, help_text="until it expires; at most, and by default, TOKEN_DAYS"
+    )
 
 
 class TokenSerializer(serializers.Serializer):
-    token = serializers.CharField()
+    token = serializers.CharField(help_text="cannot be shown again: the site keeps only its hash")
+    name = serializers.CharField()
+    expires = serializers.DateTimeField()
 
 
 class ErrorSerializer(serializers.Serializer):

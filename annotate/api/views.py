@@ -7,7 +7,6 @@ from django.http import Http404, HttpResponse, HttpResponseNotModified
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.authtoken.models import Token as AccessToken
 from rest_framework.decorators import api_view
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
@@ -15,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from annotate.accounts import sign_in
+from annotate.accounts import sign_in, tokens
 from annotate.api import image_responses
 from annotate.api import serializers as s
 from annotate.common.refusals import Refused
@@ -33,7 +32,7 @@ SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH, pattern=r"^[-a-zA-Z0
 
 
 class Token(APIView):
-    """Exchange a user name and password for a token."""
+    """Exchange a user name and password for a new token. You can have twenty: one more ends the least recently used."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -64,8 +63,9 @@ class Token(APIView):
         if user is None:
             refusal = {"code": "wrong_password", "detail": "Name or password is wrong. Both are case-sensitive."}
             return Response(refusal, status=status.HTTP_401_UNAUTHORIZED, headers={"WWW-Authenticate": "Token"})
-        token, _created = AccessToken.objects.get_or_create(user=user)
-        return Response({"token": token.key})
+        chosen = {name: body.validated_data[name] for name in ("name", "days") if name in body.validated_data}
+        key, token = tokens.create(user=user, **chosen)
+        return Response({"token": key, "name": token.name, "expires": token.expires_at})
 
 
 @extend_schema(responses={200: s.CampaignSerializer(many=True), **ALWAYS})
@@ -193,8 +193,8 @@ def campaign_progress(request: Request, slug: str) -> Response:
 
 def _member_campaign(request: Request, slug: str) -> Campaign:
     campaign = get_object_or_404(Campaign, slug=slug)
-    if not request.user.is_staff and not campaign.memberships.filter(annotator=request.user).exists():
-        raise Refused("not_a_member", f"You are not a member of “{campaign}”.")
+    if not request.user.is_staff and not campaign.memberships.current().filter(annotator=request.user).exists():
+        raise Refused("not_a_member", str(leasing.NOT_A_MEMBER))
     return campaign
 
 

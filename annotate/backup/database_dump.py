@@ -1,11 +1,10 @@
-"""Dump a consistent state of the database to a file and restore it atomically, on SQLite and PostgreSQL."""
+"""Dump a consistent state of the database to a file, on SQLite and PostgreSQL."""
 
 import os
 import re
 import shutil
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,12 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
+from annotate.backup.manifest import BackupError
+
 SUFFIXES = {"sqlite": "sqlite3", "postgresql": "pgdump"}
 WAIT_SECONDS = 20  # for other connections to release their locks
-
-
-class BackupError(RuntimeError):
-    """Backup or recovery failed; the message says why and what to do."""
 
 
 class Reader:
@@ -49,118 +46,33 @@ def dump_to(path: Path) -> Iterator[Reader]:
     """Dump the database to `path`, and yield a reader of the dumped state. Others can read and write meanwhile."""
     path.touch(mode=0o600)  # the dump contains password hashes
     if connection.vendor == "sqlite":
-        with closing(_open_sqlite(_sqlite_path())) as source, closing(_open_sqlite(path)) as target:
+        with closing(open_sqlite(sqlite_path())) as source, closing(open_sqlite(path)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # so that the dump is a single file
             yield Reader(path, target.cursor(), "sqlite")
         _flush(path)
         return
-    program = _program("pg_dump")
+    program = find_program("pg_dump")
     with transaction.atomic(), connection.cursor() as cursor:
         # pg_dump and the reader share one snapshot.
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute("SELECT pg_export_snapshot()")
-        snapshot = cursor.fetchone()[0]
-        _run([program, "--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}", f"--file={path}"])
+        cursor.execute("SELECT pg_export_snapshot(), current_schema()")
+        snapshot, schema = cursor.fetchone()
+        what = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"']
+        run_program([program, *what, f"--snapshot={snapshot}", f"--file={path}"])
         yield Reader(path, cursor, "postgresql")
     _flush(path)
 
 
-@contextmanager
-def current_database() -> Iterator[Reader]:
-    """Yield a reader of the current database."""
-    with connection.cursor() as cursor:
-        yield Reader(Path(), cursor, connection.vendor)
-
-
-def check_dump(dump: Path) -> None:
-    """Raise `BackupError` if the dump is damaged, or a program to restore it is missing. The database is unchanged."""
-    if connection.vendor == "sqlite":
-        with closing(sqlite3.connect(f"{dump.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
-            check_integrity(Reader(dump, opened.cursor(), "sqlite"))
-    else:
-        _run([_program("pg_restore"), "--list", str(dump)], with_database=False)
-        _program("psql")
-
-
-def check_integrity(database: Reader) -> None:
-    """Raise `BackupError` if a SQLite database is damaged or violates a foreign key."""
-    if database.vendor != "sqlite":
-        return  # PostgreSQL checks constraints during the restore
-    try:
-        faults = [row for row in database.rows("PRAGMA integrity_check") if row[0] != "ok"]
-        faults += database.rows("PRAGMA foreign_key_check")
-    except sqlite3.DatabaseError as error:
-        raise BackupError(f"The database in {database.path} is damaged ({error}). Use another backup.") from error
-    if faults:
-        raise BackupError(f"The database in {database.path} is damaged: {faults[0]}. Use another backup.")
-
-
-def restore(dump: Path) -> None:
-    """Replace the database by the dump, in one transaction."""
-    connection.close()
-    if connection.vendor == "sqlite":
-        _replace_sqlite(dump)
-    else:
-        _replace_postgres(dump)
-
-
-def _sqlite_path() -> Path:
+def sqlite_path() -> Path:
     return Path(settings.DATABASES["default"]["NAME"])
 
 
-def _open_sqlite(path: Path) -> sqlite3.Connection:
+def open_sqlite(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=WAIT_SECONDS)
 
 
-def _replace_sqlite(dump: Path) -> None:
-    with closing(_open_sqlite(dump)) as source, closing(_open_sqlite(_sqlite_path())) as target:
-        target.execute("PRAGMA synchronous=FULL")
-        try:
-            source.backup(target)
-        except sqlite3.OperationalError as error:
-            raise BackupError(f"The database is in use ({error}). Stop the site first. Nothing was changed.") from error
-
-
-DROP_ALL = r"""
-SET lock_timeout = '{seconds}s';
-DO $$
-DECLARE thing record;
-BEGIN
-  FOR thing IN
-    SELECT c.oid::regclass AS name,
-           CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
-                          ELSE 'TABLE' END AS kind
-    FROM pg_class c
-    WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-      AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))
-    ORDER BY c.relkind DESC
-  LOOP
-    EXECUTE format('DROP %s IF EXISTS %s CASCADE', thing.kind, thing.name);
-  END LOOP;
-  FOR thing IN
-    SELECT p.oid::regprocedure AS name FROM pg_proc p
-    WHERE p.pronamespace = current_schema()::regnamespace
-      AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
-  LOOP
-    EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', thing.name);
-  END LOOP;
-END $$;
-"""
-
-
-def _replace_postgres(dump: Path) -> None:
-    """Drop all tables, then run the dump's SQL. `--clean` would keep newer code's tables, which break `migrate`."""
-    with tempfile.TemporaryDirectory() as folder:
-        # Write a file first: psql would commit a partial script if a pipe broke.
-        script = Path(folder) / "restore.sql"
-        pg_restore = [_program("pg_restore"), "--no-owner", "--no-privileges", f"--file={script}", str(dump)]
-        _run(pg_restore, with_database=False)
-        psql = [_program("psql"), "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
-        _run([*psql, f"--command={DROP_ALL.format(seconds=WAIT_SECONDS)}", f"--file={script}"])
-
-
-def _run(command: list[str], *, with_database: bool = True) -> None:
+def run_program(command: list[str], *, with_database: bool = True) -> None:
     result = subprocess.run(  # noqa: S603 - our own command
         command,
         env=_environment() if with_database else None,
@@ -188,7 +100,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **{name: str(value) for name, value in variables.items() if value}}
 
 
-def _program(name: str) -> str:
+def find_program(name: str) -> str:
     """Find the oldest installed version that is not older than the server, so that the server can read its output."""
     found = [*Path("/usr/lib/postgresql").glob(f"*/bin/{name}")]
     if on_path := shutil.which(name):

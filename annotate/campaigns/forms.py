@@ -9,7 +9,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, SPLIT_NAMES, Selection
-from annotate.models import Campaign, Candidate, Dataset, Restorer, User
+from annotate.models import Campaign, Candidate, Dataset, Invitation, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
 
@@ -227,3 +227,28 @@ class InvitationForm(forms.Form):
 
 class ReleaseForm(forms.Form):
     annotator = forms.ModelChoiceField(User.objects.all(), required=False)
+
+
+class MemberForm(forms.Form):
+    """One person of the campaign, removed or not."""
+
+    person = forms.ModelChoiceField(User.objects.none())
+
+    def __init__(self, *args: Any, campaign: Campaign, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["person"].queryset = User.objects.filter(memberships__campaign=campaign)  # type: ignore[attr-defined]
+
+
+class InvitationChoiceForm(forms.Form):
+    """One invitation link of the campaign."""
+
+    invitation = forms.ModelChoiceField(Invitation.objects.none())
+
+    def __init__(self, *args: Any, campaign: Campaign, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["invitation"].queryset = campaign.invitations.all()  # type: ignore[attr-defined]
+
+
+def outside(campaign: Campaign) -> QuerySet[User]:
+    """Return the annotators who can be invited: those who are not members, or were removed."""
+    return annotators().exclude(memberships__in=campaign.memberships.current())

@@ -141,12 +141,13 @@ def require_slug(slug: str) -> None:
 
 
 def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None = None) -> int:
-    """Add members. Existing members are unchanged. Returns the number of new members."""
+    """Add members, removed ones too. Existing members are unchanged. Returns the number of new members."""
     annotators = list(annotators)
     rows = [Membership(campaign=campaign, annotator=annotator) for annotator in annotators]
-    before = campaign.memberships.count()
+    before = campaign.memberships.current().count()
     Membership.objects.bulk_create(rows, ignore_conflicts=True)
-    invited = campaign.memberships.count() - before
+    campaign.memberships.filter(annotator__in=annotators).update(removed_at=None)
+    invited = campaign.memberships.current().count() - before
     audit_log.record(actor=actor, action="invite", target=campaign, annotators=[person.pk for person in annotators])
     return invited
 

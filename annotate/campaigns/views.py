@@ -8,17 +8,19 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotate.accounts import guest_links
 from annotate.campaigns import forms as campaigns_forms
-from annotate.campaigns import lifecycle, oversight
+from annotate.campaigns import lifecycle, members, oversight
 from annotate.campaigns import plots as campaigns_plots
 from annotate.common.refusals import Refused
 from annotate.desk import progress
 from annotate.labels.votes import answers_left_out
-from annotate.models import Campaign
+from annotate.models import Campaign, User
 from annotate.pipeline import stage as pipeline_stage
 from annotate.pipeline.scoring import metric_coverage
 from annotate.predictor import plots as predictor_plots
@@ -78,14 +80,16 @@ def _overlap(text: str) -> int:
 def campaign(request: Request, slug: str) -> HttpResponse:
     leads_only(request, _("Only leads can open the campaign's page."))
     found = get_object_or_404(Campaign, slug=slug)
-    outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
+    outside = campaigns_forms.outside(found)
     adjudication = found.adjudications.first()
     context = _live(found) | {
         "disputed": lifecycle.disputed_items(found).count(),
         "adjudication": adjudication,
         "invitations": [
-            (one, request.build_absolute_uri(f"/join/{one.token}")) for one in found.invitations.order_by("-pk")
+            (one, request.build_absolute_uri(reverse("join", args=[one.token])))
+            for one in found.invitations.order_by("-pk").prefetch_related("takers__annotator")
         ],
+        "members": found.memberships.select_related("annotator", "invitation").order_by("annotator__username"),
         "log": oversight.log(found),
         "forms": {
             "extend": campaigns_forms.ExtendForm(),
@@ -174,7 +178,7 @@ def _extend(request: Request, found: Campaign) -> str:
 
 
 def _invite(request: Request, found: Campaign) -> str:
-    outside = campaigns_forms.annotators().exclude(memberships__campaign=found)
+    outside = campaigns_forms.outside(found)
     people = _valid(campaigns_forms.PeopleForm(request.POST, people=outside))["people"]
     lifecycle.invite(campaign=found, annotators=people, actor=request.user)
     return _("Invited: %(people)s.") % {"people": ", ".join(str(person) for person in people)}
@@ -185,6 +189,37 @@ def _invitation(request: Request, found: Campaign) -> str:
     expires_at = timezone.now() + timedelta(days=data["days"])
     lifecycle.create_invitation(campaign=found, places=data["places"], expires_at=expires_at, actor=request.user)
     return _("Invitation link created: see “Invitation links” below.")
+
+
+def _revoke(request: Request, found: Campaign) -> str:
+    invitation = _valid(campaigns_forms.InvitationChoiceForm(request.POST, campaign=found))["invitation"]
+    members.revoke_invitation(invitation=invitation, actor=request.user)
+    return _("The link is revoked: nobody else can join with it. Those who have joined stay members.")
+
+
+def _remove(request: Request, found: Campaign) -> str:
+    person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    is_freed = members.remove(campaign=found, person=person, actor=request.user)
+    done = _("%(name)s was removed. All answers are kept, and held items were returned.") % {"name": person}
+    return f"{done} {_('The place of the invitation link is free again.')}" if is_freed else done
+
+
+def _readmit(request: Request, found: Campaign) -> str:
+    person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    members.readmit(campaign=found, person=person, actor=request.user)
+    done = _("%(name)s is a member again.") % {"name": person}
+    return f"{done} {_return_link(request, person)}" if person.guest else done
+
+
+def _replace_return_link(request: Request, found: Campaign) -> str:
+    guest = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    members.replace_return_link(campaign=found, guest=guest, actor=request.user)
+    return _return_link(request, guest)
+
+
+def _return_link(request: Request, guest: User) -> str:
+    address = request.build_absolute_uri(reverse("come_back", args=[guest_links.signed(guest)]))
+    return _("The new return link of %(name)s, to pass on: %(address)s") % {"name": guest, "address": address}
 
 
 def _release(request: Request, found: Campaign) -> str:
@@ -209,6 +244,10 @@ ACTIONS: dict[str, Callable[[Request, Campaign], str]] = {
     "extend": _extend,
     "invite": _invite,
     "invitation": _invitation,
+    "revoke": _revoke,
+    "remove": _remove,
+    "readmit": _readmit,
+    "return-link": _replace_return_link,
     "release": _release,
     "adjudicate": _adjudicate,
 }

@@ -1,6 +1,8 @@
 """Access control for images."""
 
-from django.db.models import Q
+from typing import Any
+
+from django.db.models import Q, QuerySet
 
 from annotate.models import Campaign, Candidate, Example, Item, Pair, Trial, User
 
@@ -10,6 +12,7 @@ def may_see(user: User, candidate: Candidate) -> bool:
 
     An annotator sees the images of pairs that they were given, to judge or in a qualification; the input and the
     reference of a face they were given to judge, if the campaign shows them; and the examples of their campaigns.
+    Whoever was removed from a campaign sees its images no longer.
     """
     if user.is_staff:
         return True
@@ -18,9 +21,12 @@ def may_see(user: User, candidate: Candidate) -> bool:
 
 def _was_given(user: User, candidate: Candidate) -> bool:
     pairs = list(Pair.objects.filter(Q(first=candidate) | Q(second=candidate), face_id=candidate.face_id))
-    if Item.objects.filter(pair__in=pairs, leases__annotator=user).exists():
-        return True
-    return Trial.objects.filter(pair__in=pairs, membership__annotator=user).exists()
+    given = Item.objects.filter(pair__in=pairs, leases__annotator=user, campaign__in=_campaigns(user))
+    return given.exists() or Trial.objects.filter(pair__in=pairs, membership__in=user.memberships.current()).exists()
+
+
+def _campaigns(user: User) -> QuerySet[Any]:
+    return user.memberships.current().values("campaign")
 
 
 def _is_input_or_reference(user: User, candidate: Candidate) -> bool:
@@ -28,10 +34,12 @@ def _is_input_or_reference(user: User, candidate: Candidate) -> bool:
     if shown_by is None:
         return False
     pairs = list(Pair.objects.filter(face_id=candidate.face_id))
-    given = Item.objects.filter(pair__in=pairs, leases__annotator=user).values("campaign")
+    given = Item.objects.filter(pair__in=pairs, leases__annotator=user, campaign__in=_campaigns(user)).values(
+        "campaign"
+    )
     return Campaign.objects.filter(shown_by, pk__in=given).exists()
 
 
 def _is_example(user: User, candidate: Candidate) -> bool:
-    examples = Example.objects.filter(campaign__memberships__annotator=user)
+    examples = Example.objects.filter(campaign__in=_campaigns(user))
     return examples.filter(Q(better=candidate) | Q(worse=candidate)).exists()

@@ -29,7 +29,7 @@ from annotate.predictor import refit_requests
 
 def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> Lease | None:
     """Lock the annotator's membership, then their lease with this token. None if it is not their lease."""
-    memberships = Membership.objects.select_for_update(of=("self",))
+    memberships = Membership.objects.current().select_for_update(of=("self",))
     if not memberships.filter(annotator=annotator, campaign__items__leases__token=token).first():
         return None
     leases = Lease.objects.select_for_update(of=("self",)).select_related("item__campaign")
@@ -52,13 +52,14 @@ def submit_judgement(
     """Store an answer once. `choice` is left, right or cant_tell; `tools` counts the uses of the viewer's tools.
     Returns (judgement, newly stored).
 
-    The same key again returns the first answer. An answer to an expired lease is accepted while the item has an open
-    slot. `change` replaces an earlier answer, which stays as an earlier revision. Raises `Refused`.
+    The same key for the same lease returns the first answer. An answer to an expired lease is accepted while the item
+    has an open slot. `change` replaces an earlier answer, which stays as an earlier revision. Raises `Refused`.
     """
     # Lock before looking up the key: of two equal requests, the second must find the first's row.
     lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if first := Judgement.objects.select_related("lease__item").filter(key=key).first():
-        if first.lease.annotator_id != annotator.pk:
+        is_same = first.lease.annotator_id == annotator.pk and first.lease.token == lease_token
+        if not is_same or item_id not in (None, first.lease.item_id):
             raise Refused("key_in_use", _("This key belongs to another request. Send a new key."))
         return first, False
     if lease is None or (item_id is not None and lease.item_id != item_id):

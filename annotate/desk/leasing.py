@@ -6,17 +6,22 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from annotate.common.refusals import Refused
 from annotate.desk import onboarding, queueing
 from annotate.models import Campaign, Item, Lease, Membership, User
 
+# Without the campaign's name, which is none of a stranger's business.
+NOT_A_MEMBER = gettext_lazy("You are not a member of this campaign. Ask the lead to add you.")
+
 
 def lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
     """Lock the membership's row for the transaction, before any lease or item. Raises `Refused` for a non-member."""
-    membership = Membership.objects.select_for_update().filter(annotator=annotator, campaign=campaign).first()
+    memberships = Membership.objects.current().select_for_update(of=("self",))
+    membership = memberships.filter(annotator=annotator, campaign=campaign).first()
     if membership is None:
-        raise Refused("not_a_member", _("You are not a member of “%s”. Ask the lead to add you.") % campaign)
+        raise Refused("not_a_member", str(NOT_A_MEMBER))
     membership.campaign = campaign
     return membership
 
@@ -51,9 +56,9 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
 @transaction.atomic
 def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool = False) -> tuple[list[Lease], bool]:
     """Return the leases, and whether there are none only because other requests have locked what is left."""
+    membership = lock_membership(annotator=annotator, campaign=campaign)
     if not campaign.open:
         raise Refused("campaign_closed", _("“%s” is paused. Your answers are kept; come back later.") % campaign)
-    membership = lock_membership(annotator=annotator, campaign=campaign)
     onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)

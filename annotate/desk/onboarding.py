@@ -47,7 +47,8 @@ def consent_sha256(campaign: Campaign) -> str:
 
 
 def membership_of(*, annotator: User, campaign: Campaign) -> Membership | None:
-    return Membership.objects.select_related("campaign").filter(annotator=annotator, campaign=campaign).first()
+    memberships = Membership.objects.current().select_related("campaign")
+    return memberships.filter(annotator=annotator, campaign=campaign).first()
 
 
 def agree(*, membership: Membership, sha256: str) -> None:

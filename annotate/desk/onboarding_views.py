@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotate.accounts import guest_links
 from annotate.common.refusals import Refused
 from annotate.desk import invitations, onboarding
 from annotate.desk import qualification as trials
@@ -17,8 +18,14 @@ from annotate.web.markdown import to_html
 from annotate.web.requests import Request
 
 SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
-GUEST_SIGNER = signing.TimestampSigner(salt="annotate.guest")
-REFUSAL_STATUS = {"no_such_invitation": 404, "invitation_expired": 410, "invitation_full": 409}
+REFUSAL_STATUS = {
+    "no_such_invitation": 404,
+    "invitation_expired": 410,
+    "invitation_revoked": 410,
+    "return_link_ended": 410,
+    "removed": 403,
+    "too_many_joins": 429,
+}
 
 
 def _own_membership(request: Request, slug: str) -> Membership:
@@ -99,37 +106,61 @@ def _answered(request: Request, membership: Membership) -> HttpResponse:
     return render(request, "annotate/desk/qualification.html", context | {"feedback": True})
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, token: str) -> HttpResponse:
     """Show an invitation. Only the button takes a place, so that link previews take none."""
     person = request.user if isinstance(request.user, User) else None
-    if request.method == "GET":
+    try:
+        if request.method == "POST":
+            return _joined(request, token, person)
         invitation = Invitation.objects.select_related("campaign").filter(token=token).first()
         if invitation is None:
-            return _refusal(request, Refused("no_such_invitation", invitations.unknown_invitation()), 404)
-        if person and invitation.campaign.memberships.filter(annotator=person).exists():
+            raise Refused("no_such_invitation", invitations.unknown_invitation())
+        if person and invitation.campaign.memberships.current().filter(annotator=person).exists():
             return redirect("begin", slug=invitation.campaign.slug)
-        context = {"campaign": invitation.campaign, "minutes": trials.minutes_needed(invitation.campaign)}
-        return render(request, "annotate/desk/join.html", context)
-    try:
-        membership = invitations.join(token=token, person=person)
+        has_place = not person and bool(invitations.taken_by(invitation, invitations.browser_of(request)))
+        if not has_place:
+            invitations.require_valid(invitation)
     except Refused as refused:
-        return _refusal(request, refused, REFUSAL_STATUS.get(refused.code, 409))
+        response = _refusal(request, refused, REFUSAL_STATUS.get(refused.code, 409))
+        return invitations.give_cookie(request, response)
+    context = {
+        "campaign": invitation.campaign,
+        "minutes": trials.minutes_needed(invitation.campaign),
+        "has_place": has_place,
+    }
+    return invitations.give_cookie(request, render(request, "annotate/desk/join.html", context))
+
+
+def _joined(request: HttpRequest, token: str, person: User | None) -> HttpResponse:
+    """Take a place, or continue with the one that this browser has taken, and sign a guest in."""
+    browser = invitations.browser_of(request)
+    if person is None and not browser:
+        raise Refused("no_cookie", _("Your browser does not keep cookies. Allow them for this site, then try again."))
+    counted = invitations.limit_joins(request)
+    is_new = False
+    try:
+        membership, is_new = invitations.join(token=token, browser=browser, person=person)
+    finally:
+        if not is_new:
+            counted.delete()
     if person is None:
         login(request, membership.annotator, backend=SIGN_IN_BACKEND)
     return redirect("begin", slug=membership.campaign.slug)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def come_back(request: HttpRequest, signed: str) -> HttpResponse:
     """Sign a guest in again by their personal link, on any device. Accounts with a password have no such link."""
     try:
-        pk = GUEST_SIGNER.unsign(signed)
+        guest = guest_links.guest_of(signed)
     except signing.BadSignature as error:
         raise Http404("This link is incomplete or was altered.") from error
-    guest = get_object_or_404(User, pk=pk, guest=True, is_active=True, is_staff=False)
-    if request.method == "GET":
+    except Refused as refused:
+        return _refusal(request, refused, REFUSAL_STATUS[refused.code])
+    if request.method != "POST":
         return render(request, "annotate/desk/come_back.html")
+    guest_links.renew(guest)
     login(request, guest, backend=SIGN_IN_BACKEND)
     return redirect("home")
 
@@ -137,8 +168,11 @@ def come_back(request: HttpRequest, signed: str) -> HttpResponse:
 def _return_link(request: Request) -> str:
     if not request.user.guest:
         return ""
-    return request.build_absolute_uri(reverse("come_back", args=[GUEST_SIGNER.sign(str(request.user.pk))]))
+    return request.build_absolute_uri(reverse("come_back", args=[guest_links.signed(request.user)]))
 
 
 def _refusal(request: HttpRequest, refused: Refused, status: int) -> HttpResponse:
-    return render(request, "annotate/desk/refusal.html", {"refusal": refused.message}, status=status)
+    response = render(request, "annotate/desk/refusal.html", {"refusal": refused.message}, status=status)
+    if isinstance(refused, invitations.TooManyJoins):
+        response["Retry-After"] = str(refused.retry_after)
+    return response

@@ -10,7 +10,8 @@ from annotate.models import Campaign, Lease, Membership, User
 
 
 def campaigns_of(user: User) -> list[Campaign]:
-    return list(Campaign.objects.filter(memberships__annotator=user).order_by("-open", "name"))
+    memberships = user.memberships.current()
+    return list(Campaign.objects.filter(memberships__in=memberships).order_by("-open", "name"))
 
 
 @dataclass(frozen=True)

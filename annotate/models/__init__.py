@@ -1,4 +1,4 @@
-from .audit import AuditEntry, FailedSignIn
+from .audit import AuditEntry, FailedSignIn, KnownAddress, RecentJoin
 from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
 from .faces import Candidate, Dataset, Face, Restorer
 from .gold import GoldSet, ScorerAnswers
@@ -13,10 +13,11 @@ from .labels import (
     Snapshot,
 )
 from .pairs import Pair, Score
-from .people import User
+from .people import AccessToken, GuestLink, User
 from .stages import StageRun
 
 __all__ = [
+    "AccessToken",
     "AuditEntry",
     "AutoLabel",
     "Campaign",
@@ -26,9 +27,11 @@ __all__ = [
     "Face",
     "FailedSignIn",
     "GoldSet",
+    "GuestLink",
     "Invitation",
     "Item",
     "Judgement",
+    "KnownAddress",
     "LabelPolicy",
     "LearningCurve",
     "Lease",
@@ -36,6 +39,7 @@ __all__ = [
     "Pair",
     "Predictor",
     "Preference",
+    "RecentJoin",
     "RefitRequest",
     "Restorer",
     "Score",

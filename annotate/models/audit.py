@@ -38,3 +38,29 @@ class FailedSignIn(models.Model):
 
     def __str__(self) -> str:
         return f"failed sign-in at {self.at:%F %T}"
+
+
+class KnownAddress(models.Model):
+    """A network address from which someone has signed in, so that the wrong passwords of others do not block them."""
+
+    name = models.CharField(max_length=64, help_text="hash of the name")
+    address = models.CharField(max_length=64, db_index=True, help_text="hash of the network address")
+    at = models.DateTimeField(help_text="last sign-in with the right password")
+
+    class Meta:
+        verbose_name_plural = "known addresses"
+        constraints = [models.UniqueConstraint(fields=["name", "address"], name="known_address_once")]
+
+    def __str__(self) -> str:
+        return f"sign-in at {self.at:%F %T}"
+
+
+class RecentJoin(models.Model):
+    """A place taken from a network address, counted to limit how many one address takes. Deleted after the limit's
+    time."""
+
+    address = models.CharField(max_length=64, help_text="hash of the network address")
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"join at {self.at:%F %T}"

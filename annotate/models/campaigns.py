@@ -112,8 +112,15 @@ class Campaign(models.Model):
         return (Question.PREFERENCE,)
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def current(self) -> "MembershipQuerySet":
+        """Leave out people whom a lead has removed."""
+        return self.filter(removed_at=None)
+
+
 class Membership(models.Model):
-    """An annotator's membership of a campaign, and their progress."""
+    """An annotator's membership of a campaign, and their progress. It stays when a lead removes the person, since the
+    answers stay."""
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="memberships")
     annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
@@ -127,6 +134,15 @@ class Membership(models.Model):
     consent_sha256 = models.CharField(max_length=64, blank=True, help_text="of the text they agreed to")
     tutored_at = models.DateTimeField(null=True, blank=True)
     qualified_at = models.DateTimeField(null=True, blank=True)
+    invitation = models.ForeignKey(
+        "Invitation", models.SET_NULL, null=True, blank=True, related_name="takers", help_text="whose place they took"
+    )
+    browser = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="hash of the cookie of the browser that took the place"
+    )
+    removed_at = models.DateTimeField(null=True, blank=True, help_text="when a lead ended the membership")
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["campaign", "annotator"], name="membership_once")]
@@ -321,6 +337,7 @@ class Invitation(models.Model):
     places = models.PositiveSmallIntegerField()
     taken = models.PositiveSmallIntegerField(default=0, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -1,9 +1,13 @@
+import re
 import uuid
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Split(models.TextChoices):
@@ -126,7 +130,12 @@ class Candidate(models.Model):
 
     @property
     def relative_path(self) -> str:
-        """The path under MEDIA_ROOT, derived from the content alone, so it reveals neither person nor restorer."""
+        """The path under MEDIA_ROOT, derived from the content alone, so it reveals neither person nor restorer.
+
+        Raises `SuspiciousFileOperation` if the row was tampered with and names another file.
+        """
+        if not SHA256.fullmatch(self.sha256):
+            raise SuspiciousFileOperation(f"{self}: {self.sha256!r:.100} is not a sha256. Restore it from a backup.")
         return f"{self.sha256[:2]}/{self.sha256}.png"
 
     @property

@@ -1,3 +1,7 @@
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -79,6 +83,13 @@ class Predictor(models.Model):
 
     def __str__(self) -> str:
         return f"SVM version {self.pk}"
+
+    @property
+    def path(self) -> Path:
+        """The path of its file. Raises `SuspiciousFileOperation` if the row was tampered with and names another one."""
+        if Path(self.file).name != self.file:
+            raise SuspiciousFileOperation(f"{self}: {self.file!r:.100} is not a file's name. Restore it from a backup.")
+        return Path(settings.PREDICTOR_ROOT) / self.file
 
 
 class AutoLabel(models.Model):

@@ -8,10 +8,8 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Abs
@@ -132,7 +130,7 @@ def _fit_version(
     )
     try:
         version.file = f"svm-{version.pk}.skops"
-        version.sha256 = svm.save(fitted, Path(settings.PREDICTOR_ROOT) / version.file)
+        version.sha256 = svm.save(fitted, version.path)
         _audit(version, fitted, table, policy)
         version.pairs_labelled, version.pairs_abstained = write_labels(version, fitted, table)
     except Exception as error:
@@ -253,7 +251,7 @@ class DamagedPredictor(RuntimeError):
 
 def load(version: Predictor) -> svm.Predictor:
     """Load the SVM of a version. Raises `DamagedPredictor`."""
-    path = Path(settings.PREDICTOR_ROOT) / version.file
+    path = version.path
     remedy = "Restore it from a backup, or fit a new version: manage.py fit_predictor."
     if not path.is_file():
         raise DamagedPredictor(f"{version}: its file {path} is missing. {remedy}")

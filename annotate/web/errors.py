@@ -6,6 +6,8 @@ import sys
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import REASON_BAD_ORIGIN
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import defaults
@@ -28,6 +30,12 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def too_large(request: HttpRequest) -> HttpResponse:
     return refusal(request, 413, "too_large", _("The request is too large: the limit is one megabyte."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Replace Django's page about a form without the token that shows that it came from this site."""
+    is_origin = reason.startswith(REASON_BAD_ORIGIN.partition("%s")[0])
+    return render(request, "403_csrf.html", {"is_origin": is_origin}, status=403)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

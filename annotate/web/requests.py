@@ -19,7 +19,7 @@ def member_campaign(request: Request, slug: str) -> Campaign:
     """Return the campaign for a member or a lead. Raises `Http404` for anyone else."""
     campaigns = Campaign.objects.all()
     if not request.user.is_staff:
-        campaigns = campaigns.filter(memberships__annotator=request.user)
+        campaigns = campaigns.filter(memberships__in=request.user.memberships.current())
     return get_object_or_404(campaigns, slug=slug)
 
 

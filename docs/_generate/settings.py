@@ -29,6 +29,10 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "ALLOWED_HOSTS": ("`localhost`, `127.0.0.1`, `[::1]`; in production none", "Hosts that serve the site, separated "
                       "by commas. Must be set in production."),
     "CSRF_TRUSTED_ORIGINS": ("", "Origins with scheme, separated by commas, from which forms are accepted."),
+    "UMASK": ("", "Whom new files exclude, as an octal number: `077` is everyone but their owner, `007` all but a group."),
+    "TOKEN_DAYS": ("", "Days until an access token of the HTTP API expires, at most and by default."),
+    "GUEST_LINK_DAYS": ("", "Days after which a guest's return link ends if it is not used."),
+    "JOIN_LIMIT": ("", "How many people can join by invitation links from one address within ten minutes."),
     "BEHIND_TLS_PROXY": ("", "Set this if a proxy terminates TLS. The last address in `X-Forwarded-For` is then taken "
                          "as the client, and in production `X-Forwarded-Proto` says whether the request used HTTPS."),
     "SECURE_SSL_REDIRECT": ("", "Production only: redirect HTTP to HTTPS."),

@@ -1,8 +1,8 @@
 """Tuned weights of a run in common formats: a LoRA as peft's safetensors, a ControlNet as a diffusers folder."""
 
 import logging
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +32,9 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 def save(policy: Policy, folder: Path, *, card: str = "") -> None:
     """Write the tuned weights and their model card to `folder` atomically, replacing it if it exists."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
+    partial.mkdir()
     try:
-        partial.chmod(0o755)
         if isinstance(policy, OneStepPolicy):
             with _without_dtype_warning():
                 for adapter in policy.adapters:

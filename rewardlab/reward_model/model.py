@@ -5,8 +5,8 @@ It is stored as a folder in open_clip's own format (`open_clip_config.json`, saf
 """
 
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewardlab import cards
+from rewardlab.files import give_usual_mode
 from rewardlab.torchvision_stub import ensure_torchvision
 
 ensure_torchvision()
@@ -146,9 +147,9 @@ def save(model: FaceRewardModel, folder: Path, *, card: str = "") -> None:
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}")
+    partial.mkdir()
     try:
-        partial.chmod(0o755)
         config = deepcopy(model.model_config)
         if "hf_model_name" in config["text_cfg"]:
             model.clip.text.config.save_pretrained(partial)
@@ -161,7 +162,7 @@ def save(model: FaceRewardModel, folder: Path, *, card: str = "") -> None:
         (partial / CONFIG_FILE).write_text(json.dumps(stored, indent=2))
         tensors = {name: tensor.contiguous() for name, tensor in model.clip.state_dict().items()}
         save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        (partial / WEIGHTS_FILE).chmod(0o644)
+        give_usual_mode(partial / WEIGHTS_FILE)
         if card:
             (partial / cards.FILE).write_text(card, encoding="utf-8")
         if folder.exists():

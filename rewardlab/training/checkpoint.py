@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rewardlab.files import give_usual_mode
+
 STATE = ("exp_avg", "exp_avg_sq", "step")
 
 # Prefix of parameter names -> a trained module and its optimizer.
@@ -31,7 +33,7 @@ def save(path: Path, parts: Parts, *, step: int) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"step": json.dumps(step)})
-        partial.chmod(0o644)
+        give_usual_mode(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)

@@ -5,6 +5,7 @@ import uuid
 
 import numpy as np
 import pytest
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
@@ -12,7 +13,8 @@ from rest_framework.test import APIClient
 from annotate.api import image_responses
 from annotate.common import image_store
 from annotate.desk import judging, leasing
-from annotate.models import Candidate, Judgement
+from annotate.models import Candidate, Judgement, Predictor
+from annotate.predictor import versions
 from rewardlab import images
 from tests.support.factories import PASSWORD, make_campaign, make_face, make_user
 
@@ -111,6 +113,40 @@ def test_non_members_get_no_campaigns_or_items(campaign):
     assert stranger.get("/api/v1/campaigns").data == []
     assert stranger.post("/api/v1/campaigns/faces/next", {}, format="json").status_code == 403
     assert stranger.get("/api/v1/campaigns/faces/progress").status_code == 403
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_refusals_never_name_foreign_campaigns(api, is_open):
+    make_campaign(slug="secret", name="Secret Study", open=is_open)
+    for method, path in (("post", "next"), ("post", "undo"), ("get", "history"), ("get", "progress")):
+        answer = getattr(api, method)(f"/api/v1/campaigns/secret/{path}", format="json")
+        assert (answer.status_code, answer.data["code"]) == (403, "not_a_member")
+        assert "Secret" not in answer.data["detail"]
+
+
+def test_key_of_another_lease_is_refused_and_nothing_stored(api, campaign):
+    leases = api.post("/api/v1/campaigns/faces/next", {"depth": 2}, format="json").data["leases"]
+    key = str(uuid.uuid4())
+    bodies = [{"item": one["item"], "lease": one["lease"], "key": key, "choice": "left"} for one in leases]
+    answers = [api.post("/api/v1/judgements", body, format="json") for body in (*bodies, bodies[0])]
+    assert [answer.status_code for answer in answers] == [201, 409, 200]
+    assert answers[1].data["code"] == "key_in_use"
+    assert "Send a new key" in answers[1].data["detail"]
+    mixed = api.post("/api/v1/judgements", bodies[0] | {"item": bodies[1]["item"]}, format="json")
+    assert mixed.status_code == 409
+    assert Judgement.objects.count() == 1
+    assert api.post("/api/v1/judgements", bodies[1] | {"key": str(uuid.uuid4())}, format="json").status_code == 201
+
+
+def test_row_that_names_a_file_elsewhere_serves_nothing(api, campaign, person, tmp_path, settings):
+    lease = leasing.lease_items(annotator=person, campaign=campaign)[0]
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    Candidate.objects.filter(pk=lease.left.pk).update(sha256="../secret")
+    answer = api.get(f"/images/{lease.left.key}")
+    assert answer.status_code == 400
+    version = Predictor.objects.create(file="../../secret")
+    with pytest.raises(SuspiciousFileOperation, match="not a file's name"):
+        versions.load(version)
 
 
 def test_session_without_csrf_token_forbidden(person, campaign):

@@ -1,14 +1,16 @@
 """Steps before the first pair: invitation, consent, tutorial, qualification."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
 from annotate.desk import leasing, onboarding
-from annotate.models import Campaign, Face, Membership, Trial, User
+from annotate.models import Campaign, Face, GuestLink, Invitation, Membership, Trial, User
 from annotate.pipeline import pairing
 from tests.support.factories import make_campaign, make_face, make_user
 
@@ -110,13 +112,24 @@ def test_refused_consent_not_stored_and_new_text_needs_consent(client, person):
     assert client.get("/campaigns/faces/judge")["Location"] == "/campaigns/faces/begin"
 
 
-def test_invitation_places_limited_and_taken_once_per_person(client):
+def invite(campaign, places: int = 20, **fields) -> str:
+    """Return the address of a new invitation link."""
     lead = make_user(is_staff=True)
-    campaign = make_campaign(slug="faces")
-    link = f"/join/{lifecycle.create_invitation(campaign=campaign, places=2, actor=lead).token}"
-    guest = Client()
-    guest.get(link)
-    assert not Membership.objects.exists()  # a GET takes no place
+    return f"/join/{lifecycle.create_invitation(campaign=campaign, places=places, actor=lead, **fields).token}"
+
+
+def new_browser(link: str) -> Client:
+    """Open the link in another browser, which gets its cookie."""
+    browser = Client()
+    browser.get(link)
+    return browser
+
+
+def test_invitation_places_limited_and_taken_once_per_person(client):
+    link = invite(make_campaign(slug="faces"), places=2)
+    guest = new_browser(link)
+    guest.head(link)
+    assert not Membership.objects.exists()  # neither GET nor HEAD takes a place
     guest.post(link)
     assert guest.get(link)["Location"] == "/campaigns/faces/begin"  # a returning guest continues
     person = make_user()
@@ -127,17 +140,68 @@ def test_invitation_places_limited_and_taken_once_per_person(client):
         (False, person.username),
         (True, User.objects.get(guest=True).username),
     }
-    late = Client().post(link)
-    assert late.status_code == 409
-    assert "All places" in late.content.decode()
+    late = new_browser(link)
+    for answer in (late.get(link), late.post(link)):
+        assert answer.status_code == 409
+        assert "All places" in answer.content.decode()
     assert Client().get(f"/join/{uuid.uuid4()}").status_code == 404
 
 
+def test_browser_takes_one_place_and_continues_with_it(settings):
+    settings.JOIN_LIMIT = 2
+    link = invite(make_campaign(slug="faces"))
+    browser = new_browser(link)
+    for _ in range(4):
+        assert browser.post(link)["Location"] == "/campaigns/faces/begin"
+        browser.post("/accounts/logout/")
+        assert "Continue where I left off" in browser.get(link).content.decode()
+    assert (Membership.objects.count(), Invitation.objects.get().taken) == (1, 1)
+    assert "does not keep cookies" in Client().post(link).content.decode()
+    new_browser(link).post(link)
+    refused = new_browser(link).post(link)
+    assert refused.status_code == 429
+    assert 590 <= int(refused["Retry-After"]) <= 600
+    assert "Many people have just joined from your network. Wait 10 minutes" in refused.content.decode()
+    assert Client(REMOTE_ADDR="10.0.0.7").get(link).status_code == 200
+    elsewhere = Client(REMOTE_ADDR="10.0.0.7")
+    elsewhere.get(link)
+    assert elsewhere.post(link).status_code == 302
+    assert Invitation.objects.get().taken == 3
+
+
+def test_browser_of_person_with_account_gets_no_guest_place(client):
+    link = invite(make_campaign(slug="faces"))
+    client.force_login(make_user("ann"))
+    client.get(link)
+    client.cookies["browser"] = "of ann"
+    client.post(link)
+    client.logout()
+    client.cookies["browser"] = "of ann"
+    assert "Sign in to continue" in client.post(link).content.decode()
+    assert Membership.objects.get().annotator.username == "ann"
+
+
+def test_expired_or_revoked_invitation_takes_nobody():
+    campaign = make_campaign()
+    past = timezone.now() - timedelta(minutes=1)
+    expired, revoked = invite(campaign, expires_at=past), invite(campaign)
+    Invitation.objects.filter(token=revoked.removeprefix("/join/")).update(revoked_at=past)
+    for link, words in ((expired, "has expired"), (revoked, "was revoked")):
+        browser = new_browser(link)
+        for answer in (browser.get(link), browser.post(link)):
+            assert answer.status_code == 410
+            assert words in answer.content.decode()
+    assert not Membership.objects.exists()
+
+
+def return_link_of(guest: Client) -> str:
+    return guest.get("/accounts/").context["return_link"].removeprefix("http://testserver")
+
+
 def test_return_link_signs_in_only_its_guest(client):
-    lead = make_user(is_staff=True)
-    campaign = make_campaign(slug="faces", tutorial="Read this.")
-    guest = Client()
-    guest.post(f"/join/{lifecycle.create_invitation(campaign=campaign, places=1, actor=lead).token}")
+    link = invite(make_campaign(slug="faces", tutorial="Read this."))
+    guest = new_browser(link)
+    guest.post(link)
     return_link = guest.get("/campaigns/faces/begin").context["return_link"].removeprefix("http://testserver")
     elsewhere = Client()
     elsewhere.get(return_link)
@@ -146,7 +210,26 @@ def test_return_link_signs_in_only_its_guest(client):
     assert "faces" in elsewhere.get("/").content.decode()
     assert Client().post(return_link[:-1] + ("A" if return_link[-1] != "A" else "B")).status_code == 404
     User.objects.update(guest=False)
-    assert Client().post(return_link).status_code == 404
+    assert Client().post(return_link).status_code == 410
+
+
+def test_return_link_ends_unused_and_while_campaign_is_closed():
+    link = invite(make_campaign(slug="faces"))
+    guest = new_browser(link)
+    guest.post(link)
+    return_link = return_link_of(guest)
+    Campaign.objects.update(open=False)
+    assert "closed at the moment" in Client().post(return_link).content.decode()
+    Campaign.objects.update(open=True)
+    soon = timezone.now() + timedelta(minutes=1)
+    GuestLink.objects.update(expires_at=soon)
+    assert Client().post(return_link).status_code == 302
+    assert GuestLink.objects.get().expires_at > soon + timedelta(days=29)  # renewed by its use
+    GuestLink.objects.update(expires_at=timezone.now())
+    for answer in (Client().get(return_link), Client().post(return_link)):
+        assert answer.status_code == 410
+        assert "This link has ended" in answer.content.decode()
+    assert new_browser(link).post(link).status_code == 302
 
 
 def test_image_access_for_trials_input_and_reference(client, person):

@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 
 from annotate.campaigns import lifecycle
 from annotate.models import Predictor, RefitRequest, StageRun
@@ -117,3 +118,17 @@ def test_serve_rejects_used_or_invalid_address():
             call_command("serve", "--check", "--bind", f"127.0.0.1:{port}")
     with pytest.raises(CommandError, match="is not an address"):
         call_command("serve", "--check", "--bind", "127.0.0.1:http")
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Go back, reload the page"), ("de", "laden Sie die Seite neu")])
+def test_form_without_token_gets_a_page_that_says_what_to_do(campaign, person, language, words):
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(person)
+    address = "/campaigns/faces/undo"
+    refused = browser.post(address, headers={"Accept-Language": language})
+    page = refused.content.decode()
+    assert refused.status_code == 403
+    assert words in page
+    assert "CSRF_TRUSTED_ORIGINS" not in page
+    foreign = browser.post(address, headers={"Origin": "https://other.example", "Accept-Language": language})
+    assert "CSRF_TRUSTED_ORIGINS" in foreign.content.decode()

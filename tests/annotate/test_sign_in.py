@@ -9,8 +9,10 @@ from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from annotate.models import AuditEntry, FailedSignIn
+from annotate.accounts import addresses
+from annotate.models import AuditEntry, FailedSignIn, KnownAddress
 from tests.support.factories import PASSWORD, make_user
 from tests.support.servers import POSTGRES_HINT, Deployment, has_postgres
 
@@ -87,6 +89,49 @@ def test_limits_apply_per_address_and_per_name():
     assert try_page("eve", REMOTE_ADDR="2001:db8::9").status_code == 429
 
 
+def sign_in_from(name: str, address: str) -> int:
+    return try_page(name, PASSWORD, REMOTE_ADDR=address).status_code
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_wrong_passwords_of_others_never_block_a_known_address():
+    lab, elsewhere = "10.5.0.1", "10.6.0.1"
+    for name in ("ann", "ben", "cid"):
+        make_user(name)
+    for name in ("ann", "ben"):
+        assert sign_in_from(name, lab) == 302
+    for number in range(35):  # colleagues behind the same address, or a guesser among them
+        assert try_api(f"name{number}", REMOTE_ADDR=lab).status_code == 401
+    for number in range(50):  # guessers of one name everywhere
+        try_api("ann", REMOTE_ADDR=f"10.7.0.{number}")
+    assert try_page("ann", PASSWORD, REMOTE_ADDR=elsewhere).status_code == 429
+    assert sign_in_from("ann", lab) == 302
+    assert sign_in_from("cid", lab) == 302  # who has never signed in here
+    try_api("other", REMOTE_ADDR=lab)
+    one = FailedSignIn.objects.latest("pk")
+    FailedSignIn.objects.bulk_create(FailedSignIn(name=f"{n:064}", address=one.address, at=one.at) for n in range(300))
+    assert [sign_in_from(name, lab) for name in ("ann", "ben", "cid")] == [302] * 3
+    assert try_page("new", REMOTE_ADDR=lab).status_code == 429
+    for _ in range(5):
+        try_page("ann", REMOTE_ADDR=lab)
+    assert sign_in_from("ann", lab) == 429  # a name's own wrong passwords from there do block it there
+    assert sign_in_from("ben", lab) == 302
+    KnownAddress.objects.update(at=timezone.now() - timedelta(days=31))
+    assert sign_in_from("ben", lab) == 429
+    rows = [text for row in KnownAddress.objects.values_list("name", "address") for text in row]
+    assert not any("ann" in text or "10." in text for text in rows)
+
+
+@pytest.mark.django_db
+def test_thirty_people_of_one_new_address_may_mistype():
+    people = [make_user(f"person{number}") for number in range(30)]
+    for person in people:
+        for _ in range(2):
+            assert try_page(person.username).status_code == 200
+        assert sign_in_from(person.username, "127.0.0.1") == 302
+
+
 @pytest.mark.django_db
 def test_lock_is_logged_once_without_clear_names_or_addresses():
     person = make_user("ann")
@@ -104,11 +149,14 @@ def test_lock_is_logged_once_without_clear_names_or_addresses():
 
 
 @pytest.mark.django_db
-def test_forwarded_address_is_trusted_only_behind_proxy(settings):
+def test_forwarded_address_is_trusted_only_behind_proxy(settings, caplog):
+    addresses._warn_of_proxy.cache_clear()
+
     def from_hops(hops: str) -> int:
         return try_page("ann", HTTP_X_FORWARDED_FOR=hops).status_code
 
     assert [from_hops(f"10.3.0.{n}") for n in range(6)] == [200] * 5 + [429]
+    assert caplog.text.count("Set BEHIND_TLS_PROXY=on") == 1
     settings.BEHIND_TLS_PROXY = True
     assert [from_hops(f"10.3.0.{n}, 10.4.0.1") for n in range(6)] == [200] * 5 + [429]
     assert from_hops("10.3.0.1, 10.4.0.2") == 200

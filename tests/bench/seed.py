@@ -16,8 +16,8 @@ import numpy as np  # noqa: E402
 from django.db import transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 from django.utils import timezone  # noqa: E402
-from rest_framework.authtoken.models import Token  # noqa: E402
 
+from annotate.accounts import tokens  # noqa: E402
 from annotate.campaigns import items as campaign_items  # noqa: E402
 from annotate.campaigns import lifecycle  # noqa: E402
 from annotate.common.batches import batches  # noqa: E402
@@ -84,7 +84,7 @@ def fill(
     LabelPolicy.objects.update(count_simulated=True)
     if labels:
         judge(campaign, users[0], labels)
-    return {"items": items, "tokens": [Token.objects.create(user=user).key for user in users]}
+    return {"items": items, "tokens": [tokens.create(user=user)[0] for user in users]}
 
 
 def judge(campaign: Campaign, user: User, labels: int) -> None:

@@ -42,7 +42,7 @@ class DeskModel:
         self.steps = 0
         self.campaigns: list[ExpectedCampaign] = []
         self.leases: dict[tuple[int, int, bool], ExpectedLease] = {}  # by (person, item, is_repeat)
-        self.keys: dict[uuid.UUID, tuple[int, str]] = {}  # key -> (person, stored choice)
+        self.keys: dict[uuid.UUID, tuple[int, uuid.UUID | None, str]] = {}  # key -> (person, lease, stored choice)
 
     def tick(self) -> int:
         self.steps += 1
@@ -84,7 +84,7 @@ class DeskModel:
         """Return the code with which an answer must be refused; None if it must be accepted."""
         campaign = self.campaigns[lease.campaign]
         if key in self.keys:
-            return None if self.keys[key][0] == person else "key_in_use"
+            return None if self.keys[key][:2] == (person, lease.token) else "key_in_use"
         if person != lease.person:
             return "no_such_lease"
         if not campaign.open:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from annotate.backup import backup
-from annotate.backup.database_dump import BackupError
+from annotate.backup import manifest as manifests
+from annotate.backup.manifest import BackupError
 from tests.support.load import Client, run_clients
 from tests.support.servers import POSTGRES_HINT, ROOT, Deployment, has_postgres
 
@@ -148,14 +148,14 @@ def images_backup(images_site, tmp_path_factory) -> Path:
 
 def named_files(folder: Path) -> list[Path]:
     """Return the files that the manifest of a backup names."""
-    manifest = backup.read(folder)
-    images = [folder / "images" / sha[:2] / f"{sha}.png" for sha in backup.listed_images(folder, manifest)]
+    manifest = manifests.read(folder)
+    images = [folder / "images" / sha[:2] / f"{sha}.png" for sha in manifests.listed_images(folder, manifest)]
     return sorted({*(folder / name for name in manifest.files), *images})
 
 
 def test_backup_keeps_secrets_private_and_survives_a_killed_one(images_site, images_backup, tmp_path):
     folder = shutil.copytree(images_backup, tmp_path / "backup")
-    first = backup.read(folder)
+    first = manifests.read(folder)
     assert (images_backup / first.secrets).stat().st_mode & 0o777 == 0o600
     assert (images_backup / first.dump).stat().st_mode & 0o777 == 0o600
     later = subprocess.Popen(
@@ -167,7 +167,7 @@ def test_backup_keeps_secrets_private_and_survives_a_killed_one(images_site, ima
     if later.poll() is None:
         os.killpg(later.pid, signal.SIGKILL)
     later.wait()
-    assert backup.read(folder).counts == first.counts
+    assert manifests.read(folder).counts == first.counts
 
 
 def test_backup_with_a_damaged_file_is_refused_by_its_name(images_backup, tmp_path):
@@ -179,20 +179,20 @@ def test_backup_with_a_damaged_file_is_refused_by_its_name(images_backup, tmp_pa
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
         with pytest.raises(BackupError, match=path.name):
-            backup.read(folder)
+            manifests.read(folder)
         path.unlink()
         with pytest.raises(BackupError, match=f"{path.name} is missing"):
-            backup.read(folder)
+            manifests.read(folder)
         path.write_bytes(content)
 
 
 def test_recovery_needs_a_whole_known_backup_and_an_empty_site(images_backup, tmp_path):
     unfinished = shutil.copytree(images_backup, tmp_path / "unfinished")
-    (unfinished / backup.MANIFEST).unlink()
-    manifest = backup.read(images_backup)
+    (unfinished / manifests.FILE).unlink()
+    manifest = manifests.read(images_backup)
     newer = shutil.copytree(images_backup, tmp_path / "newer")
     fields = changed(manifest, migrations=[*manifest.migrations, "annotate.9999_future"]).__dict__
-    (newer / backup.MANIFEST).write_text(json.dumps(fields))
+    (newer / manifests.FILE).write_text(json.dumps(fields))
     with Deployment("sqlite") as fresh:
         for folder, expected in ((unfinished, "not a backup"), (newer, "annotate.9999_future is not known")):
             code, output = run(fresh, "recover", str(folder))
@@ -207,10 +207,10 @@ def test_recovery_needs_a_whole_known_backup_and_an_empty_site(images_backup, tm
         code, output = run(fresh, "recover", str(images_backup), "--replace")
         assert code == 0, output
         stored = sorted(path.stem for path in (fresh.folder / "media").glob("*/*.png"))
-        assert stored == backup.listed_images(images_backup, manifest)
+        assert stored == manifests.listed_images(images_backup, manifest)
         assert (fresh.folder / "predictors" / "svm-1.skops").read_bytes() == b"model"
         assert (fresh.folder / "secret_key").stat().st_mode & 0o777 == 0o600
-        assert (fresh.folder / "secret_key.before-recovery").exists()
+        assert len(list(fresh.folder.glob("secret_key.before-recovery-*"))) == 1
 
 
 def test_backup_of_a_damaged_image_fails_and_names_it(images_site, tmp_path):
@@ -222,4 +222,4 @@ def test_backup_of_a_damaged_image_fails_and_names_it(images_site, tmp_path):
     image.write_bytes(content)
     assert code
     assert image.stem in output
-    assert backup.read(folder).images_missing == [image.stem]
+    assert manifests.read(folder).images_missing == [image.stem]

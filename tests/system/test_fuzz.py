@@ -10,7 +10,6 @@ import schemathesis
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rest_framework.authtoken.models import Token
 from schemathesis import GenerationMode
 from schemathesis.config import (
     ChecksConfig,
@@ -21,6 +20,7 @@ from schemathesis.config import (
     SchemathesisConfig,
 )
 
+from annotate.accounts import tokens
 from annotate.common import image_store
 from annotate.desk import judging, leasing
 from annotate.models import Campaign, Judgement
@@ -59,7 +59,7 @@ def existing(rng_image):
     shown.save()
     Campaign.objects.filter(slug="paused").update(open=False)
     return {
-        "token": Token.objects.create(user=person).key,
+        "token": tokens.create(user=person)[0],
         "slug": [campaign.slug for campaign in campaigns],
         "lease": [str(lease.token) for lease in leases],
         "item": {str(lease.token): lease.item_id for lease in leases},

@@ -138,7 +138,8 @@ class Desk(RuleBasedStateMachine):
         prefer_held=st.sampled_from([True] * 4 + [False]),
     )
     def answer(self, data, choice, key_is_used, as_owner, prefer_held) -> None:
-        lease, keys = self.draw_lease(data, prefer_held), sorted(self.model.keys)
+        lease = self.draw_lease(data, prefer_held)
+        keys = [key for key, _ in lease.answers if key] or sorted(self.model.keys)  # a repeated request, or a wrong one
         key = data.draw(st.sampled_from(keys)) if key_is_used and keys else self.model.unused_key()
         self.submit(lease, choice, key, person=self.person_or_other(lease, as_owner))
 
@@ -159,12 +160,12 @@ class Desk(RuleBasedStateMachine):
         judgement, created = judging.submit_judgement(**request)
         assert created == (key not in self.model.keys)
         if not created:
-            assert judgement.choice == self.model.keys[key][1], "the first answer is returned"
+            assert judgement.choice == self.model.keys[key][2], "the first answer is returned"
             return
         is_first = {"left": lease.left_is_first, "right": not lease.left_is_first}.get(choice)
         stored = "cant_tell" if is_first is None else "first" if is_first else "second"
         assert judgement.choice == stored
-        self.model.keys[key] = (person, stored)
+        self.model.keys[key] = (person, lease.token, stored)
         lease.answers.append((key, stored))
         if not change:
             self.model.close(lease, "answered")

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from annotate.backup import backup
-from annotate.backup.database_dump import BackupError
+from annotate.backup.manifest import BackupError
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             manifest = backup.back_up(folder, with_images=options["with_images"])
         except (BackupError, OSError, DatabaseError, sqlite3.Error) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{folder}: {backup.summary(manifest)}")
+        self.stdout.write(f"{folder}: {manifest.summary()}")
         self.stdout.write(
             f"  {manifest.secrets} contains SECRET_KEY and NAME_SALT. Only you can read it; protect any copy as well."
         )

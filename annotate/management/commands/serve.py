@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.common import private_files
 from annotate.management.stage_command import require_migrated
 from annotate.tasks import queue_leftover_work
 
@@ -29,6 +30,8 @@ class Command(BaseCommand):
         if options["check"]:
             return
         require_migrated()
+        for sentence in private_files.tighten_in_words():
+            self.stdout.write(sentence)
         call_command("collectstatic", interactive=False, verbosity=0)
         queue_leftover_work()
         web = [
