@@ -29,7 +29,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "ALLOWED_HOSTS": ("`localhost`, `127.0.0.1`, `[::1]`; in production none", "Hosts that serve the site, separated "
                       "by commas. Must be set in production."),
     "CSRF_TRUSTED_ORIGINS": ("", "Origins with scheme, separated by commas, from which forms are accepted."),
-    "UMASK": ("", "Whom new files exclude, as an octal number: `077` is everyone but their owner, `007` all but a group."),
+    "UMASK": ("", "Whom new files exclude, as an octal number: `077` all but the owner, `007` all but a group."),
     "TOKEN_DAYS": ("", "Days until an access token of the HTTP API expires, at most and by default."),
     "GUEST_LINK_DAYS": ("", "Days after which a guest's return link ends if it is not used."),
     "JOIN_LIMIT": ("", "How many people can join by invitation links from one address within ten minutes."),
