@@ -7,15 +7,19 @@ import uuid
 from dataclasses import replace
 from datetime import UTC
 
+import hypothesis
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Count, F, Q, Sum
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 
 from annotate.agreement import gold_sets
 from annotate.common import pseudonyms
 from annotate.desk import judging, leasing
 from annotate.exchange import import_judgements
+from annotate.exchange.answer_files import read_hpdv2, read_table
 from annotate.exchange.export import export
 from annotate.exchange.foreign_answers import AnswerTable, ForeignAnswer, image_sha256
 from annotate.exchange.label_studio import LabelStudio, read_label_studio
@@ -35,7 +39,7 @@ from annotate.models import (
 )
 from annotate.pipeline import pairing
 from annotate.predictor.audit_sample import audit_sample
-from rewardlab.table_reader import BadRow
+from rewardlab.table_reader import BadRow, TableError
 from tests.support.factories import make_campaign, make_face, make_user
 
 pytestmark = pytest.mark.django_db
@@ -336,3 +340,38 @@ def test_import_into_paused_campaign_keeps_answers_and_slots(pairs, tmp_path, mo
     Campaign.objects.update(open=True)
     campaign.refresh_from_db()
     assert leasing.lease_items(annotator=person, campaign=campaign)
+
+
+KEYS = st.sampled_from(
+    ["data", "annotations", "result", "completed_by", "value", "selected", "choices", "type", "left", "right", "id",
+     "pair", "email", "lead_time", "created_at", "raw_annotations", "image_path", "rank", "user_hash", "at",
+     "annotator"]
+)  # fmt: skip
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 10**30), st.floats(), st.text(max_size=5),
+    st.sampled_from(["a" * 64, "pairwise", "choices", "left", "http://[", "7", "\ud83d", "\0", [1, 2], ["left"]]),
+)  # fmt: skip
+ANY_JSON = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=25
+)
+FUZZ = hypothesis.settings(
+    max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@FUZZ
+@given(entries=st.lists(ANY_JSON, max_size=3))
+def test_fuzzed_json_gives_answers_or_named_rows(entries, tmp_path):
+    path = tmp_path / "fuzzed.json"
+    path.write_text(json.dumps(entries))
+    table = AnswerTable(zone=UTC)
+    for read in (read_label_studio, read_hpdv2, read_table):
+        more = [LabelStudio()] if read is read_label_studio else []
+        try:
+            found = list(read(path, table, *more))
+        except TableError as error:
+            assert "fuzzed.json" in str(error)
+            continue
+        for one in found:
+            assert "fuzzed.json" in one.where
+            str(vars(one)).encode()
