@@ -93,9 +93,7 @@ class Candidate(models.Model):
         Raises `SuspiciousFileOperation` if the row was tampered with and names another file.
         """
         if not SHA256.fullmatch(self.sha256):
-            raise SuspiciousFileOperation(
-                f"{self}: {self.sha256!r:.100} is not a sha256. Restore it from a backup."
-            )
+            raise SuspiciousFileOperation(f"{self}: {self.sha256!r:.100} is not a sha256. Restore it from a backup.")
         return f"{self.sha256[:2]}/{self.sha256}.png"
 
     @property
