@@ -167,6 +167,8 @@ AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "annotat
 TOKEN_DAYS = env.int("TOKEN_DAYS", default=90)
 GUEST_LINK_DAYS = env.int("GUEST_LINK_DAYS", default=30)
 JOIN_LIMIT = env.int("JOIN_LIMIT", default=10)
+if not all(1 <= number <= 36_500 for number in (TOKEN_DAYS, GUEST_LINK_DAYS, JOIN_LIMIT)):
+    raise ImproperlyConfigured("TOKEN_DAYS, GUEST_LINK_DAYS and JOIN_LIMIT must be numbers from 1 to 36,500.")
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/accounts/login/"

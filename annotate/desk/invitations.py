@@ -7,11 +7,13 @@ took the place. A client that discards cookies is limited by its address.
 import hashlib
 import math
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -50,11 +52,11 @@ def require_valid(invitation: Invitation) -> None:
 
 
 @transaction.atomic
-def join(*, token: str, browser: str = "", person: User | None = None) -> tuple[Membership, bool]:
+def join(*, token: str, browser: str = "", person: User | None = None) -> Membership:
     """Take a place of an invitation: for `person`, or for a new guest with a pseudonym. browser: its cookie.
 
-    A member takes no second place, nor does a browser that took one. Returns (membership, newly joined). Raises
-    `Refused` for an invitation that is unknown, revoked, expired or full, and for a removed person.
+    A member takes no second place, nor does a browser that took one. Raises `Refused` for an invitation that is
+    unknown, revoked, expired or full, and for a removed person.
     """
     invitation = (
         Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()
@@ -65,15 +67,14 @@ def join(*, token: str, browser: str = "", person: User | None = None) -> tuple[
     earlier = campaign.memberships.filter(annotator=person).first() if person else taken_by(invitation, browser)
     if earlier:
         _require_can_continue(earlier, person)
-        return earlier, False
+        return earlier
     require_valid(invitation)
     Invitation.objects.filter(pk=invitation.pk).update(taken=F("taken") + 1)
     person = person or _new_guest(invitation)
     audit_log.record(actor=person, action="join", target=campaign, invitation=invitation.pk)
-    membership = Membership.objects.create(
+    return Membership.objects.create(
         campaign=campaign, annotator=person, invitation=invitation, browser=_sha256(browser) if browser else ""
     )
-    return membership, True
 
 
 def taken_by(invitation: Invitation, browser: str) -> Membership | None:
@@ -101,8 +102,14 @@ def _new_guest(invitation: Invitation) -> User:
     return guest
 
 
-def limit_joins(request: HttpRequest) -> RecentJoin:
-    """Count a join from the request's address. Delete the row if nobody joins. Raises `TooManyJoins`."""
+@contextmanager
+def limited(request: HttpRequest, *, token: str, browser: str, person: User | None) -> Iterator[None]:
+    """Count a join from the request's address, unless it fails. Whoever has joined before is not counted. Raises
+    `TooManyJoins`."""
+    own = Q(annotator=person, campaign__invitations__token=token)
+    if Membership.objects.filter(own if person else Q(invitation__token=token, browser=_sha256(browser))).exists():
+        yield
+        return
     now = timezone.now()
     RecentJoin.objects.filter(at__lt=now - 2 * WINDOW).delete()
     attempt = RecentJoin.objects.create(address=hashed_address(request), at=now)
@@ -111,7 +118,11 @@ def limit_joins(request: HttpRequest) -> RecentJoin:
     if len(latest) >= settings.JOIN_LIMIT:
         attempt.delete()
         raise TooManyJoins(max(1, math.ceil((latest[-1] + WINDOW - now).total_seconds())))
-    return attempt
+    try:
+        yield
+    except Refused:
+        attempt.delete()
+        raise
 
 
 def browser_of(request: HttpRequest) -> str:

@@ -137,13 +137,8 @@ def _joined(request: HttpRequest, token: str, person: User | None) -> HttpRespon
     browser = invitations.browser_of(request)
     if person is None and not browser:
         raise Refused("no_cookie", _("Your browser does not keep cookies. Allow them for this site, then try again."))
-    counted = invitations.limit_joins(request)
-    is_new = False
-    try:
-        membership, is_new = invitations.join(token=token, browser=browser, person=person)
-    finally:
-        if not is_new:
-            counted.delete()
+    with invitations.limited(request, token=token, browser=browser, person=person):
+        membership = invitations.join(token=token, browser=browser, person=person)
     if person is None:
         login(request, membership.annotator, backend=SIGN_IN_BACKEND)
     return redirect("begin", slug=membership.campaign.slug)

@@ -162,6 +162,7 @@ def test_browser_takes_one_place_and_continues_with_it(settings):
     assert refused.status_code == 429
     assert 590 <= int(refused["Retry-After"]) <= 600
     assert "Many people have just joined from your network. Wait 10 minutes" in refused.content.decode()
+    assert browser.post(link).status_code == 302  # it has its place already
     assert Client(REMOTE_ADDR="10.0.0.7").get(link).status_code == 200
     elsewhere = Client(REMOTE_ADDR="10.0.0.7")
     elsewhere.get(link)
