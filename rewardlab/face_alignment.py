@@ -39,6 +39,9 @@ DETECTION_SIDE = 640  # YuNet is trained on faces of 10 to 300 px and misses lar
 MIN_FACE_SIDE = 8  # in the searched image; on thin images the detector returns boxes without area, at infinity
 MAX_ASPECT = 2.5  # of a box; upright faces have about 1.3
 TURNS = (0, 1, 2, 3)  # quarter turns counter-clockwise
+# By which another turn's score must exceed the upright one: the smallest excess of 609 turned portraits is .020, and of
+# faces tilted by 40 degrees most are below .01.
+TURN_MARGIN = 0.01
 
 Reason = Literal["no_face", "too_small", "not_square", "not_upright"]
 
@@ -100,12 +103,13 @@ def detect_upright(array: Pixels) -> tuple[Pixels, list[Detection], int]:
     """Detect the faces of a photograph that may lie on its side or upside down.
 
     Returns the turned photograph, its faces as `detect` does, and the turn in degrees counter-clockwise. Of the four
-    turns that one counts in which the largest face has the highest score. A sideways face is often detected, but with
-    the points of an upright one and a lower score.
+    turns that one counts in which the largest face has the highest score, with `TURN_MARGIN` in favour of no turn. A
+    sideways face is often detected, but with the points of an upright one and a lower score.
     """
     turned = [np.ascontiguousarray(np.rot90(array, turn)) for turn in TURNS]
     detections = [detect(image) for image in turned]
-    best = max(TURNS, key=lambda turn: detections[turn][0].score if detections[turn] else 0.0)
+    scores = [found[0].score if found else 0.0 for found in detections]
+    best = 0 if scores[0] + TURN_MARGIN >= max(scores) else scores.index(max(scores))
     return turned[best], detections[best], 90 * best
 
 

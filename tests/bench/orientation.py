@@ -18,13 +18,13 @@ SAME = 0.95  # correlation of two crops of one photograph
 def main(count: int) -> None:
     paths = sorted(assets.find("demo-faces").glob("*.jpg"))[:count]
     photographs = [images.read(path) for path in paths]
-    crops = [face_alignment.align(photograph, SIZE).image for photograph in photographs]
+    crops = [face_alignment.align(photograph, SIZE, True).image for photograph in photographs]
     for turn in range(4):
         accepted = upright = 0
         started = time.perf_counter()
         for photograph, crop in zip(photographs, crops, strict=True):
             try:
-                found = face_alignment.align(np.ascontiguousarray(np.rot90(photograph, turn)), SIZE).image
+                found = face_alignment.align(np.ascontiguousarray(np.rot90(photograph, turn)), SIZE, True).image
             except face_alignment.FaceError:
                 continue
             accepted += 1
