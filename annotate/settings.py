@@ -214,7 +214,11 @@ Q_CLUSTER = {
     "queue_limit": 4,
     "save_limit": 250,
     "label": "Background tasks",
+    "scheduler": False,
 } | ({"redis": BROKER_URL} if BROKER_URL else {"orm": "default"})
+
+# Failed background tasks are kept for so many days; see `annotate.web.retention`.
+FAILED_TASK_DAYS = env.int("FAILED_TASK_DAYS", default=30)
 
 LOGGING = {
     "version": 1,

@@ -94,7 +94,7 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, nargs="+", default=[117_540, 1_000_000])
     options = parser.parse_args()
     small = measure(options.database, SMALL)
-    report = {"machine": describe("Django", "gunicorn", "psycopg"), "database": options.database, "small": small}
+    report = {"machine": describe("Django", "waitress", "psycopg"), "database": options.database, "small": small}
     for pairs in options.pairs:
         large = measure(options.database, pairs)
         report |= {f"{pairs:,}": large, f"growth to {pairs:,}": growth(small, large)}

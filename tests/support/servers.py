@@ -213,29 +213,36 @@ class Deployment:
         return process
 
     def start_web(self) -> subprocess.Popen:
+        """Start the web processes and their supervisor."""
         web = self.start(
-            "-m", "gunicorn", "annotate.wsgi", "--bind", f"127.0.0.1:{self.port}",
-            "--workers", str(self.web_workers), "--threads", "4", "--no-control-socket",
+            "manage.py", "serve", "--only", "web", "--keep-static", "--bind", f"127.0.0.1:{self.port}",
+            "--web-workers", str(self.web_workers),
             environment=self.web_environment,
         )  # fmt: skip
+        self.wait_until_served()
+        return web
+
+    def start_worker(self) -> subprocess.Popen:
+        """Start the worker and its supervisor."""
+        return self.start("manage.py", "serve", "--only", "worker")
+
+    def wait_until_served(self) -> None:
         for _ in range(200):
             try:
                 urllib.request.urlopen(f"{self.address}/health", timeout=2)
-                return web
             except OSError:
                 time.sleep(0.1)
+            else:
+                return
         raise RuntimeError((self.folder / "log").read_text()[-3000:])
 
-    def start_worker(self) -> subprocess.Popen:
-        return self.start("manage.py", "qcluster")
-
     def kill(self, process: subprocess.Popen) -> None:
-        """Kill a process and all its children with -9."""
+        """Kill a process with -9; what a supervisor started ends by itself."""
         self._signal_group(process, signal.SIGKILL)
         process.wait()
 
     def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
-        """Kill a process that answers requests with -9, not the parent that replaces it."""
+        """Kill a process that answers requests with -9, not the supervisor that replaces it."""
         children = self.web_processes(web)
         if not children:
             return None
