@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -82,7 +83,8 @@ def campaign(request: Request, slug: str) -> HttpResponse:
         "disputed": lifecycle.disputed_items(found).count(),
         "adjudication": adjudication,
         "invitations": [
-            (one, request.build_absolute_uri(f"/join/{one.token}")) for one in found.invitations.order_by("-pk")
+            (one, request.build_absolute_uri(reverse("join", args=[one.token])))
+            for one in found.invitations.order_by("-pk")
         ],
         "log": oversight.log(found),
         "forms": {

@@ -145,7 +145,8 @@ class RefitRequest(models.Model):
     searching_until = models.DateTimeField(null=True, help_text="the same for the grid search")
     note = models.TextField(blank=True, help_text="why there is no predictor yet")
     considered_judgement_id = models.BigIntegerField(
-        default=0, help_text="newest judgement at the last attempt to refit; a newer one that waits was lost by the queue"
+        default=0,
+        help_text="newest judgement at the last attempt to refit; a newer one that waits was lost by the queue",
     )
 
     def __str__(self) -> str:

@@ -56,7 +56,7 @@ class SupervisedProcess:
                 self.start()
             return
         if (code := self.process.poll()) is not None:
-            self._plan_restart(code)
+            self._plan_restart(self.process.pid, code)
         elif self._is_silent(now):
             logger.error(
                 "The %s (process %d) has not reported for %d seconds and is killed.",
@@ -86,16 +86,13 @@ class SupervisedProcess:
                 self.reported = now
         return self.program.silent_limit is not None and now - self.reported > self.program.silent_limit
 
-    def _plan_restart(self, code: int) -> None:
-        assert self.process
+    def _plan_restart(self, pid: int, code: int) -> None:
         self.kill()  # what it started
         early = time.monotonic() - self.started < EARLY_SECONDS
         self.early_ends = self.early_ends + 1 if early else 0
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** max(0, self.early_ends - 1)) if early else 0.0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        logger.error(
-            "The %s (process %d) %s. It is restarted in %g seconds.", self.program.name, self.process.pid, how, delay
-        )
+        logger.error("The %s (process %d) %s. It is restarted in %g seconds.", self.program.name, pid, how, delay)
         self.lifeline.close()
         self.process, self.start_at = None, time.monotonic() + delay
 

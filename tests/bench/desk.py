@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.machine import describe, percentiles
 from tests.support.load import Client, run_clients
-from tests.support.servers import Deployment
+from tests.support.servers import Deployment, children_of
 
 PAIRS_PER_FACE = 6
 SMALL = 600
@@ -60,7 +60,7 @@ def measure(database: str, pairs: int) -> dict:
                 "submit_ms": percentiles([t for tally in tallies for t in tally.submit_seconds]),
                 "answers_per_second": round(sum(len(tally.acknowledged) for tally in tallies) / seconds, 1),
             }
-        result["web_process_mb"] = max(map(peak_memory, site.web_processes(web)))
+        result["web_process_mb"] = max(map(peak_memory, children_of(web.pid)))
         stored = site.ask("tests.bench.audit")
         result |= site.ask("tests.bench.desk_queries", next(tokens))
     return result | {

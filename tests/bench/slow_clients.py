@@ -1,9 +1,9 @@
 """Latency of judging while 200 connections send half a request: `python -m tests.bench.slow_clients`.
 
 20 annotators judge over the API, each with an answer a second. Then 200 connections are opened, without signing in: a
-quarter sends half of the headers and stops, a quarter sends half of the body and stops, a quarter sends the headers and a
-quarter the body at one byte a second. A connection that the server closes is opened again. The same loads run on
-gunicorn's threads, with which version 0.2 was served, and on the present server.
+quarter sends half of the headers and stops, a quarter sends half of the body and stops, a quarter sends the headers and
+a quarter the body at one byte a second. A connection that the server closes is opened again. The same loads run on the
+threads of gunicorn, which served version 0.2, and on the present server.
 """
 
 import argparse

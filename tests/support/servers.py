@@ -222,6 +222,13 @@ class Deployment:
         self.wait_until_served()
         return web
 
+    def start_site(self) -> subprocess.Popen:
+        """Start everything: supervisor, web processes and worker."""
+        options = ("--keep-static", "--bind", f"127.0.0.1:{self.port}", "--web-workers", str(self.web_workers))
+        site = self.start("manage.py", "serve", *options, environment=self.web_environment)
+        self.wait_until_served()
+        return site
+
     def start_worker(self) -> subprocess.Popen:
         """Start the worker and its supervisor."""
         return self.start("manage.py", "serve", "--only", "worker")
@@ -243,12 +250,32 @@ class Deployment:
 
     def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
         """Kill a process that answers requests with -9, not the supervisor that replaces it."""
-        children = self.web_processes(web)
+        children = children_of(web.pid)
         if not children:
             return None
         os.kill(children[0], signal.SIGKILL)
         return children[0]
 
-    @staticmethod
-    def web_processes(web: subprocess.Popen) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()]
+    def served_by(self) -> list[int]:
+        """Return the ids of all running processes that serve this deployment, also of those without a parent."""
+        own = f"DATA_ROOT={self.folder}".encode()
+        return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and _serves(one, own)]
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def family_of(pid: int) -> list[int]:
+    """Return a process and all its descendants, oldest first."""
+    return [pid, *(one for child in children_of(pid) for one in family_of(child))]
+
+
+def _serves(process: Path, own: bytes) -> bool:
+    try:
+        if own not in (process / "environ").read_bytes().split(b"\0"):
+            return False
+        command = (process / "cmdline").read_bytes()
+    except OSError:
+        return False  # it has ended, or belongs to somebody else
+    return b"annotate.serving" in command or b"\0serve\0" in command

@@ -1,15 +1,19 @@
+import os
+import shutil
 import signal
 import socket
 import time
 from contextlib import ExitStack
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.common.site_lock import PARTS, SiteIsRunning, site_lock
 from annotate.management.stage_command import positive, require_migrated
 from annotate.serving.supervisor import Program, StoppedAtOnce, Supervisor
+from annotate.web.metrics import FOLDER_VARIABLE
 
 BACKLOG = 1024  # connections that wait while the web processes are restarted
 SILENT_SECONDS = 45
@@ -26,7 +30,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--keep-static", action="store_true", help="use the static files that `collectstatic` has collected before"
         )
-        parser.add_argument("--check", action="store_true", help="only check that the site does not run and the address is free")
+        parser.add_argument(
+            "--check", action="store_true", help="only check that the site does not run and the address is free"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         parts = (options["only"],) if options["only"] else PARTS
@@ -46,6 +52,7 @@ class Command(BaseCommand):
                 listening = held.enter_context(listen(options["bind"], ENDING_SECONDS if killed else 0))
                 if not options["keep_static"]:
                     call_command("collectstatic", interactive=False, verbosity=0)
+                share_metrics()
                 programs += web_programs(listening, options["web_workers"])
             if "worker" in parts:
                 programs.append(worker_program())
@@ -80,6 +87,14 @@ def web_programs(listening: socket.socket, number: int) -> list[Program]:
         )
         for index in range(number)
     ]
+
+
+def share_metrics() -> None:
+    """Make an empty folder in which the web processes share their figures."""
+    folder = settings.DATA_ROOT / f"metrics-{socket.gethostname()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    os.environ[FOLDER_VARIABLE] = str(folder)
 
 
 def worker_program() -> Program:
