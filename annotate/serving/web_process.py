@@ -77,15 +77,13 @@ class Server(TcpWSGIServer):
                 channel.will_close = True
 
     def drain(self, number: int, frame: FrameType | None) -> None:
-        """Accept no more connections, and end when the running requests are answered."""
+        """Accept no more connections, and end when the running requests are answered. A handler of SIGTERM."""
         self.accepting = False
         self.drain_until = time.monotonic() + DRAIN_SECONDS
         self.pull_trigger()
 
 
-def serve(application: Any, listening: socket.socket) -> None:
-    """Answer requests until SIGTERM."""
-    raise_file_limit()
+def make_server(application: Any, listening: socket.socket) -> Server:
     adjustments = Adjustments(
         sockets=[listening],
         threads=THREADS,
@@ -100,10 +98,7 @@ def serve(application: Any, listening: socket.socket) -> None:
         max_request_body_size=BODY_BYTES,
     )
     address = (listening.family, listening.type, listening.proto, listening.getsockname())
-    server = Server(application, {}, _sock=listening, adj=adjustments, bind_socket=False, sockinfo=address)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, server.drain)
-    server.run()
+    return Server(application, {}, _sock=listening, adj=adjustments, bind_socket=False, sockinfo=address)
 
 
 def raise_file_limit() -> None:
@@ -123,7 +118,11 @@ def main() -> None:
     Lifeline(options.lifeline)
     from annotate.wsgi import application  # after the lifeline, since this takes a second
 
-    serve(application, socket.socket(fileno=options.listen))
+    raise_file_limit()
+    server = make_server(application, socket.socket(fileno=options.listen))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, server.drain)
+    server.run()
 
 
 if __name__ == "__main__":
