@@ -158,6 +158,6 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
 
 def _environment() -> dict[str, str]:
     packages = str(Path(annotate.__file__).resolve().parents[1])
-    paths = [packages, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [packages, *filter(None, [os.getenv("PYTHONPATH")])]
     # Waiting OpenMP threads must sleep: while they spin, two busy processes slow each other down 30-fold.
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
