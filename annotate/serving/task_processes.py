@@ -105,7 +105,9 @@ class TaskProcesses(Sentinel):
     def recover_lost_tasks(self) -> None:
         if number := task_queue.release_abandoned_tasks():
             logger.warning("%d tasks of a worker that has ended are run again.", number)
-        if refit_requests.request_lost_refit():
+        # While a task runs, it may be that refit, which can take longer than `refitting.REFITTING_FOR`.
+        idle = not any(worker.busy for worker in task_queue.live_workers())
+        if idle and refit_requests.request_lost_refit():
             logger.info("A lost refit is queued again.")
 
 

@@ -267,7 +267,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def family_of(pid: int) -> list[int]:
-    """Return a process and all its descendants, oldest first."""
+    """Return a process and all its descendants."""
     return [pid, *(one for child in children_of(pid) for one in family_of(child))]
 
 
