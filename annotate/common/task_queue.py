@@ -6,7 +6,7 @@ from django.conf import settings
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.models import OrmQ
-from django_q.signing import SignedPackage
+from django_q.signing import BadSignature, SignedPackage
 
 from annotate.models import WorkerHeartbeat
 
@@ -38,7 +38,10 @@ def _database_waits_since() -> datetime | None:
 def _redis_waits_since() -> datetime | None:
     broker = get_broker()
     oldest = broker.connection.lindex(broker.list_key, 0)
-    return SignedPackage.loads(oldest)["started"] if oldest else None
+    try:
+        return SignedPackage.loads(oldest)["started"] if oldest else None
+    except BadSignature:
+        return None  # of another site; the worker drops it
 
 
 def release_abandoned_tasks() -> int:

@@ -35,6 +35,16 @@ class Lifeline:
             self.socket.send(BEAT, socket.MSG_DONTWAIT)
 
 
+def describe_end(code: int) -> str:
+    """Say how a process ended, by its exit code as `subprocess` and `multiprocessing` report it."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
 def lead_own_group() -> None:
     """Make this process the leader of its own group, if it is not."""
     if os.getpgrp() != os.getpid():

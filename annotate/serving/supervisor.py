@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 import annotate
+from annotate.serving.lifeline import describe_end
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 0.1
@@ -21,6 +22,7 @@ GRACE_SECONDS = 60
 # A process that ends early is restarted after a delay that doubles each time.
 EARLY_SECONDS = 10
 FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
+SILENT_SECONDS = 45  # after which a process that does not report is killed; all report every few seconds
 
 
 class StoppedAtOnce(Exception):
@@ -36,7 +38,6 @@ class Program:
     stop_signal: signal.Signals
     arguments: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()  # file descriptors that it inherits
-    silent_limit: float | None = None  # seconds without a report after which it is killed; None: it does not report
 
 
 class SupervisedProcess:
@@ -53,14 +54,24 @@ class SupervisedProcess:
         now = time.monotonic()
         if self.process is None:
             if now >= self.start_at:
-                self.start()
+                try:
+                    self.start()
+                except OSError as error:  # too many processes, or no memory for one more
+                    delay = self._next_delay(early=True)
+                    logger.error(
+                        "The %s cannot be started: %s. It is tried again in %g seconds.",
+                        self.program.name,
+                        error,
+                        delay,
+                    )
+                    self.start_at = now + delay
             return
         if (code := self.process.poll()) is not None:
             self._plan_restart(self.process.pid, code)
         elif self._is_silent(now):
             logger.error(
                 "The %s (process %d) has not reported for %d seconds and is killed.",
-                self.program.name, self.process.pid, self.program.silent_limit,
+                self.program.name, self.process.pid, SILENT_SECONDS,
             )  # fmt: skip
             self.kill()
 
@@ -69,32 +80,35 @@ class SupervisedProcess:
         ours.setblocking(False)
         command = [sys.executable, "-P", "-m", self.program.module, "--lifeline", str(theirs.fileno())]
         # In a session of its own, so that Ctrl-C reaches only the supervisor, which then stops all in order.
-        self.process = subprocess.Popen(  # noqa: S603 - our own modules
-            [*command, *self.program.arguments],
-            pass_fds=(theirs.fileno(), *self.program.descriptors),
-            start_new_session=True,
-            env=_environment(),
-        )
-        theirs.close()
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603 - our own modules
+                [*command, *self.program.arguments],
+                pass_fds=(theirs.fileno(), *self.program.descriptors),
+                start_new_session=True,
+                env=_environment(),
+            )
         self.lifeline = ours
         self.started = self.reported = time.monotonic()
         logger.info("Started the %s (process %d).", self.program.name, self.process.pid)
 
     def _is_silent(self, now: float) -> bool:
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nothing to read, or it has just ended
             if self.lifeline.recv(4096):
                 self.reported = now
-        return self.program.silent_limit is not None and now - self.reported > self.program.silent_limit
+        return now - self.reported > SILENT_SECONDS
 
     def _plan_restart(self, pid: int, code: int) -> None:
         self.kill()  # what it started
-        early = time.monotonic() - self.started < EARLY_SECONDS
-        self.early_ends = self.early_ends + 1 if early else 0
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** max(0, self.early_ends - 1)) if early else 0.0
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        logger.error("The %s (process %d) %s. It is restarted in %g seconds.", self.program.name, pid, how, delay)
+        delay = self._next_delay(early=time.monotonic() - self.started < EARLY_SECONDS)
+        end = describe_end(code)
+        logger.error("The %s (process %d) %s. It is restarted in %g seconds.", self.program.name, pid, end, delay)
         self.lifeline.close()
         self.process, self.start_at = None, time.monotonic() + delay
+
+    def _next_delay(self, *, early: bool) -> float:
+        self.early_ends = self.early_ends + 1 if early else 0
+        doublings = min(self.early_ends - 1, 10)
+        return min(LONGEST_DELAY, FIRST_DELAY * 2**doublings) if early else 0.0
 
     def ask_to_stop(self) -> None:
         if self.process and self.process.poll() is None:

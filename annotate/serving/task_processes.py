@@ -27,7 +27,7 @@ from annotate import tasks
 from annotate.common import task_queue
 from annotate.models import WorkerHeartbeat
 from annotate.predictor import refit_requests
-from annotate.serving.lifeline import Lifeline, kill_own_group
+from annotate.serving.lifeline import Lifeline, describe_end, kill_own_group
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = 5
@@ -76,8 +76,7 @@ class TaskProcesses(Sentinel):
     def reincarnate(self, process: BaseProcess) -> None:
         """Replace a process that ended by itself. If it was killed, the whole worker ends, see above."""
         if code := process.exitcode:
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-            kill_own_group(f"Process {process.pid} of the worker {how} and may have held a lock.")
+            kill_own_group(f"Process {process.pid} of the worker {describe_end(code)} and may have held a lock.")
         if process in self.pool and process.timer.value == IDLE:  # type: ignore[attr-defined]  # set by django-q
             process.timer.value = RECYCLED  # type: ignore[attr-defined]  # by `follow_tasks`
         super().reincarnate(process)

@@ -8,6 +8,7 @@ import argparse
 import signal
 import socket
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -51,6 +52,7 @@ class Channel(HTTPChannel):
 class Server(TcpWSGIServer):
     channel_class = Channel
     active_channels: dict[int, Channel]
+    beat: Callable[[], None]
     swept = 0.0
     drain_until: float | None = None
 
@@ -64,6 +66,7 @@ class Server(TcpWSGIServer):
 
     def sweep(self, now: float) -> None:
         """Close connections that are too slow, and the longest waiting ones while there are nearly too many."""
+        self.beat()
         self.maintenance(time.time())
         waiting = [channel for channel in self.active_channels.values() if not channel.is_busy()]
         if self.drain_until and (now > self.drain_until or len(waiting) == len(self.active_channels)):
@@ -83,7 +86,8 @@ class Server(TcpWSGIServer):
         self.pull_trigger()
 
 
-def make_server(application: Any, listening: socket.socket) -> Server:
+def make_server(application: Any, listening: socket.socket, beat: Callable[[], None] = lambda: None) -> Server:
+    """Build the server on a listening socket. beat: called about once a second while its loop runs."""
     adjustments = Adjustments(
         sockets=[listening],
         threads=THREADS,
@@ -98,7 +102,9 @@ def make_server(application: Any, listening: socket.socket) -> Server:
         max_request_body_size=BODY_BYTES,
     )
     address = (listening.family, listening.type, listening.proto, listening.getsockname())
-    return Server(application, {}, _sock=listening, adj=adjustments, bind_socket=False, sockinfo=address)
+    server = Server(application, {}, _sock=listening, adj=adjustments, bind_socket=False, sockinfo=address)
+    server.beat = beat
+    return server
 
 
 def raise_file_limit() -> None:
@@ -115,11 +121,11 @@ def main() -> None:
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--listen", type=int, required=True, help="descriptor of the listening socket")
     options = parser.parse_args()
-    Lifeline(options.lifeline)
+    lifeline = Lifeline(options.lifeline)
     from annotate.wsgi import application  # after the lifeline, since this takes a second
 
     raise_file_limit()
-    server = make_server(application, socket.socket(fileno=options.listen))
+    server = make_server(application, socket.socket(fileno=options.listen), lifeline.beat)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, server.drain)
     server.run()

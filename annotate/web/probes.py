@@ -50,14 +50,13 @@ def _answer(request: HttpRequest) -> HttpResponse:
 
 def check_parts() -> dict[str, str]:
     """Return part -> what is wrong with it; empty if it works."""
-    database = _database()
-    return {
-        "database": database,
-        "worker": UNKNOWN if database else _worker(),
-        "queue": UNKNOWN if database else _queue(),
-        "disk": _disk(),
-        "media": _media(),
-    }
+    faults = {"database": _database()}
+    try:
+        faults |= {"worker": _worker(), "queue": _queue()}
+    except DatabaseError:
+        faults |= {"worker": UNKNOWN, "queue": UNKNOWN}
+        faults["database"] = faults["database"] or "has no tables: run manage.py migrate"
+    return faults | {"disk": _disk(), "media": _media()}
 
 
 def _database() -> str:

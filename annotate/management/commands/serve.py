@@ -16,7 +16,6 @@ from annotate.serving.supervisor import Program, StoppedAtOnce, Supervisor
 from annotate.web.metrics import FOLDER_VARIABLE
 
 BACKLOG = 1024  # connections that wait while the web processes are restarted
-SILENT_SECONDS = 45
 ENDING_SECONDS = 5  # for which processes of a killed supervisor may still hold the address
 
 
@@ -102,7 +101,6 @@ def worker_program() -> Program:
         name="worker",
         module="annotate.serving.worker_process",
         stop_signal=signal.SIGINT,
-        silent_limit=SILENT_SECONDS,
     )
 
 
