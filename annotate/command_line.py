@@ -12,7 +12,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        sys.exit(str(error))
+        sys.exit(f"The settings are wrong: {error}")
     except DatabaseError:
         if remedy := _database_remedy():
             sys.exit(remedy)

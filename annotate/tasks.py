@@ -37,17 +37,28 @@ def prepare_demo() -> None:
         async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
 
 
-def queue_leftover_work() -> None:
-    """Purge the queue and queue unfinished work again: interrupted tasks would stay locked for an hour, and every task
-    may safely run twice."""
-    get_broker().purge_queue()
-    Schedule.objects.exclude(func__in=TASKS, hook=None).delete()  # refused when due, which blocks later ones
-    RefitRequest.objects.update_or_create(
-        pk=1, defaults={"queued_at": None, "running_until": None, "searching_until": None}
-    )
-    run = demo_run()
-    if run and run.total and run.done < run.total:
-        StageRun.objects.filter(pk=run.pk).update(state=StageRun.State.RUNNING, error="")
-        async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
+def prune() -> dict[str, int]:
+    """Delete rows that are no longer needed, see `annotate.accounts.retention`."""
+    from annotate.accounts import retention
+
+    return retention.prune()
+
+
+def queue_leftover_work(*, alone: bool) -> None:
+    """Queue unfinished work again, when a worker starts: every task may safely run twice.
+
+    alone: no other worker is running, so that whatever the queue holds as taken was interrupted and would stay locked
+    for an hour. Otherwise the queue is kept.
+    """
+    if alone:
+        get_broker().purge_queue()
+        Schedule.objects.exclude(func__in=TASKS, hook=None).delete()  # refused when due, which blocks later ones
+        RefitRequest.objects.update_or_create(
+            pk=1, defaults={"queued_at": None, "running_until": None, "searching_until": None}
+        )
+        run = demo_run()
+        if run and run.total and run.done < run.total:
+            StageRun.objects.filter(pk=run.pk).update(state=StageRun.State.RUNNING, error="")
+            async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
     if labels_wait():
         refit_requests.request_refit()

@@ -14,7 +14,6 @@ from annotate.leaderboard import views as leaderboard_views
 from annotate.predictor import views as predictor_views
 from annotate.runs import views as runs_views
 from annotate.studies import views as studies_views
-from annotate.web import health as web_health
 
 handler400 = "annotate.web.errors.bad_request"
 handler404 = "annotate.web.errors.not_found"
@@ -60,7 +59,6 @@ urlpatterns = [
     path("leaderboard", leaderboard_views.leaderboard, name="leaderboard"),
     re_path(r"^leaderboard\.(?P<form>csv|tex)$", leaderboard_views.leaderboard_file, name="leaderboard_file"),
     path("language/", include("django.conf.urls.i18n")),
-    path("health", web_health.health, name="health"),
     path("accounts/login/", accounts_views.SignIn.as_view(), name="login"),
     path("accounts/", accounts_views.account, name="account"),
     path("accounts/password", accounts_views.change_password, name="change_password"),

@@ -17,7 +17,8 @@ from django_q.brokers.orm import ORM
 
 logger = logging.getLogger(__name__)
 
-TASKS = frozenset(f"annotate.tasks.{name}" for name in ("refit_predictor", "search_parameters", "prepare_demo"))
+NAMES = ("refit_predictor", "search_parameters", "prepare_demo", "prune")
+TASKS = frozenset(f"annotate.tasks.{name}" for name in NAMES)
 REMEDY = "Only functions listed in annotate/common/allowed_tasks.py run in the background, without hooks or chains."
 # What a task consists of besides strings, numbers, lists and dictionaries: the time at which it was queued.
 CLASSES = {("datetime", "datetime"), ("datetime", "timezone"), ("datetime", "timedelta")}

@@ -14,6 +14,7 @@ from .labels import (
 )
 from .pairs import Pair, Score
 from .people import AccessToken, GuestLink, User
+from .service import WorkerHeartbeat
 from .stages import StageRun
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "StageRun",
     "Trial",
     "User",
+    "WorkerHeartbeat",
 ]

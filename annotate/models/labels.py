@@ -162,6 +162,10 @@ class RefitRequest(models.Model):
     running_until = models.DateTimeField(null=True, help_text="a refit still running after this time was killed")
     searching_until = models.DateTimeField(null=True, help_text="the same for the grid search")
     note = models.TextField(blank=True, help_text="why there is no predictor yet")
+    considered_judgement_id = models.BigIntegerField(
+        default=0,
+        help_text="newest judgement at the last attempt to refit; a newer one that waits was lost by the queue",
+    )
 
     def __str__(self) -> str:
         return "queued" if self.queued_at else "idle"

@@ -22,20 +22,25 @@ def refit_while_labels_wait() -> int:
     refits."""
     refits = 0
     while predictor_status.labels_wait():
+        newest = predictor_status.newest_judgement_id()
         policy = audit_sample.policy()
         if policy.pinned_id:
             _note(f"Version {policy.pinned_id} is pinned by a rollback. Run manage.py fit_predictor to fit a new one.")
+            _consider(newest)
             return refits
         if not _acquire("running_until", REFITTING_FOR):
             return refits
         try:
             fit_predictor(grid=False if last_searched(policy) else None, manual=False)
             _note("")
+            _consider(newest)
         except svm.TooFewLabels as error:
             _note(" ".join(filter(None, (str(error), left_out_notice()))))
+            _consider(newest)
             return refits
         except Exception as error:
             _note(f"The last refit failed: {type(error).__name__}: {error}")
+            _consider(newest)
             raise
         finally:
             RefitRequest.objects.filter(pk=1).update(running_until=None)
@@ -64,3 +69,8 @@ def _acquire(until: str, duration: timedelta) -> bool:
 
 def _note(text: str) -> None:
     RefitRequest.objects.filter(pk=1).update(note=text)
+
+
+def _consider(judgement_id: int) -> None:
+    """Record that an attempt to refit has come to an end with the answers up to this one."""
+    RefitRequest.objects.filter(pk=1).update(considered_judgement_id=judgement_id)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
+from annotate.common import task_queue
 from annotate.labels.votes import counts_simulated
 from annotate.models import Judgement, Predictor, RefitRequest
 
@@ -15,6 +16,7 @@ class PredictorStatus:
     refitting: bool
     note: str
     failed: Predictor | None  # a newer version that failed
+    without_worker: bool  # answers wait, and no worker has reported recently
 
 
 def current_predictor() -> Predictor | None:
@@ -45,10 +47,12 @@ def predictor_status() -> PredictorStatus:
     current = current_predictor()
     newer = Predictor.objects.filter(status=Predictor.Status.FAILED, pk__gt=current.pk if current else 0)
     request = RefitRequest.objects.filter(pk=1).first()
+    waiting = labels_wait()
     return PredictorStatus(
         version=current,
-        waiting=labels_wait(),
+        waiting=waiting,
         refitting=bool(request and request.running_until and request.running_until > timezone.now()),
         note=request.note if request else "",
         failed=newer.order_by("-pk").first(),
+        without_worker=waiting and not task_queue.live_workers(),
     )

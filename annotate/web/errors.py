@@ -12,6 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import defaults
 
+from annotate.web.request_id import request_id
+
 JSON_PATHS = ("/api/", "/images/")
 
 
@@ -39,7 +41,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if request.path.startswith(JSON_PATHS):
+    if request.path_info.startswith(JSON_PATHS):
         return refusal(request, 404, "not_found", _("There is nothing at this address."))
     return defaults.page_not_found(request, exception)
 
@@ -52,7 +54,12 @@ def server_error(request: HttpRequest) -> HttpResponse:
             request,
             500,
             "fault",
-            " ".join((_("The server failed; the error is in the server's log."), str(SEND_AGAIN))),
+            " ".join(
+                (
+                    _("The server failed; the error is in the server's log under %(id)s.") % {"id": request_id.get()},
+                    str(SEND_AGAIN),
+                )
+            ),
         )
     advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else str(SEND_AGAIN)
     text = " ".join((_("The database is unavailable."), advice))
@@ -74,6 +81,6 @@ def _is_outage(error: BaseException | None) -> bool:
 
 
 def refusal(request: HttpRequest, status: int, code: str, text: str) -> HttpResponse:
-    if request.path.startswith(JSON_PATHS):
+    if request.path_info.startswith(JSON_PATHS):
         return JsonResponse({"code": code, "detail": text}, status=status)
     return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")

@@ -3,6 +3,7 @@
 import re
 
 import nh3
+from django.conf import settings
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
@@ -21,7 +22,12 @@ def to_html(text: str) -> SafeString:
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
-    return None if (tag, name) == ("img", "src") and not OWN_IMAGE.fullmatch(value) else value
+    if (tag, name) != ("img", "src"):
+        return value
+    if not OWN_IMAGE.fullmatch(value):
+        return None
+    # Texts are written once, and the site's path prefix may change.
+    return value if value.startswith(f"{settings.URL_PREFIX}/") else settings.URL_PREFIX + value
 
 
 CLEANER = nh3.Cleaner(

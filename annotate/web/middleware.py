@@ -1,4 +1,4 @@
-"""Middleware: the content security policy, and sign-in for htmx requests after the session has ended."""
+"""Middleware: the content security policy, caching, and sign-in for htmx requests after the session has ended."""
 
 from collections.abc import Callable
 
@@ -34,6 +34,19 @@ def content_security_policy(
     return middleware
 
 
+def private_pages(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Forbid proxies and browsers to store pages, which are personal. Views that allow it say so themselves."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    return middleware
+
+
 def htmx_sign_in(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
@@ -44,7 +57,7 @@ def htmx_sign_in(
         response = get_response(request)
         target = response.get("Location", "")
         if htmx and response.status_code == 302 and target.startswith(settings.LOGIN_URL):
-            sign_in = f"{settings.LOGIN_URL}?next={htmx.current_url_abs_path or '/'}"
+            sign_in = f"{settings.LOGIN_URL}?next={htmx.current_url_abs_path or settings.LOGIN_REDIRECT_URL}"
             return HttpResponse(status=204, headers={"HX-Redirect": sign_in})
 
         return response

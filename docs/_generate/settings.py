@@ -20,10 +20,11 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),
     "BROKER_URL": ("", "Queue of background tasks. Empty: the database. For Redis: `redis://host:6379/0`."),
     "WORKERS": ("", "Number of background processes of the worker."),
-    "DEPLOYMENT": ("", "`development` or `production`. Production refuses to start with `DEBUG`, without a secret of "
-                   "at least 50 characters, without `ALLOWED_HOSTS`, or with a wildcard in it."),
+    "DEPLOYMENT": ("", "`development` or `production`. Production refuses to start with `DEBUG`, with a missing or "
+                   "guessable secret, without `ALLOWED_HOSTS`, or with a wildcard in it."),
     "DEBUG": ("", "Django's debug pages. Refused in production."),
-    "SECRET_KEY": ("created on first use in `DATA_ROOT/secret_key`", "Django's secret. Must be set in production."),
+    "SECRET_KEY": ("created on first use in `DATA_ROOT/secret_key`", "Django's secret. Must be set in production: at "
+                   "least 50 characters, 10 of them different."),
     "NAME_SALT": ("`SECRET_KEY`", "Salt of the hashes of file and identity names. Before you replace the secret, set "
                   "this to the old secret, so that the same names keep the same hashes."),
     "ALLOWED_HOSTS": ("`localhost`, `127.0.0.1`, `[::1]`; in production none", "Hosts that serve the site, separated "
@@ -36,8 +37,19 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "BEHIND_TLS_PROXY": ("", "Set this if a proxy terminates TLS. The last address in `X-Forwarded-For` is then taken "
                          "as the client, and in production `X-Forwarded-Proto` says whether the request used HTTPS."),
     "SECURE_SSL_REDIRECT": ("", "Production only: redirect HTTP to HTTPS."),
-    "SECURE_HSTS_SECONDS": ("", "Production only: seconds of HTTP Strict Transport Security."),
-    "LOG_LEVEL": ("", "Level of the log on standard error."),
+    "SECURE_HSTS_SECONDS": ("", "Production only: seconds of HTTP Strict Transport Security. Extend it in steps, see "
+                            "[On a network](../operators/running.md#on-a-network)."),
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS": ("", "Production only: extend it to all subdomains."),
+    "SECURE_HSTS_PRELOAD": ("", "Production only: allow browsers to list the domain. Hard to take back."),
+    "URL_PREFIX": ("", "Path under which a proxy serves the site, such as `/faces`."),
+    "TIME_ZONE": ("", "Time zone of the pages, such as `Europe/Berlin`."),
+    "FAILED_TASK_DAYS": ("", "Days for which failed background tasks are kept."),
+    "METRICS_TOKEN": ("", "Secret of `/metrics`. Empty: there is no such page."),
+    "LEAST_FREE_MB": ("", "`/ready` fails if fewer megabytes are free."),
+    "SENTRY_DSN": ("", "Address of Sentry, to which errors are reported without personal data."),
+    "LOG_LEVEL": ("", "Level of the log on standard error: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."),
+    "LOG_FORMAT": ("", "`text` or `json`."),
+    "ACCESS_LOG": ("off; in production on", "Log each request."),
     "REWARDLAB_WEIGHTS": ("", "Folder of pretrained files that you downloaded."),
     "FACES": ("", "Number of photographs in the demo, 1 to 609. Read by `make run`."),
     "DEMO_ANNOTATORS": ("", "Number of annotators in the demo, 1 to 99. Read by `make run`."),
@@ -67,7 +79,7 @@ def environment_reads() -> Iterator[tuple[str, str]]:
     """Yield every environment variable that the packages read, with its default as the code states it."""
     seen = set()
     for file in [
-        ROOT / "annotate/settings.py",
+        ROOT / "annotate/settings/__init__.py",
         *sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")),
     ]:
         for node in ast.walk(ast.parse(file.read_text())):

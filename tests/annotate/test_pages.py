@@ -114,7 +114,7 @@ def test_serve_rejects_used_or_invalid_address():
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(CommandError, match="If the site is already running"):
+        with pytest.raises(CommandError, match="choose another"):
             call_command("serve", "--check", "--bind", f"127.0.0.1:{port}")
     with pytest.raises(CommandError, match="is not an address"):
         call_command("serve", "--check", "--bind", "127.0.0.1:http")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.machine import describe, percentiles
 from tests.support.load import Client, run_clients
-from tests.support.servers import Deployment
+from tests.support.servers import Deployment, children_of
 
 PAIRS_PER_FACE = 6
 SMALL = 600
@@ -60,7 +60,7 @@ def measure(database: str, pairs: int) -> dict:
                 "submit_ms": percentiles([t for tally in tallies for t in tally.submit_seconds]),
                 "answers_per_second": round(sum(len(tally.acknowledged) for tally in tallies) / seconds, 1),
             }
-        result["web_process_mb"] = max(map(peak_memory, site.web_processes(web)))
+        result["web_process_mb"] = max(map(peak_memory, children_of(web.pid)))
         stored = site.ask("tests.bench.audit")
         result |= site.ask("tests.bench.desk_queries", next(tokens))
     return result | {
@@ -94,7 +94,7 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, nargs="+", default=[117_540, 1_000_000])
     options = parser.parse_args()
     small = measure(options.database, SMALL)
-    report = {"machine": describe("Django", "gunicorn", "psycopg"), "database": options.database, "small": small}
+    report = {"machine": describe("Django", "waitress", "psycopg"), "database": options.database, "small": small}
     for pairs in options.pairs:
         large = measure(options.database, pairs)
         report |= {f"{pairs:,}": large, f"growth to {pairs:,}": growth(small, large)}

@@ -97,4 +97,4 @@ if __name__ == "__main__":
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     options = parser.parse_args()
     report = measure(options.answers, options.pause, options.latency, options.size, options.database)
-    print(json.dumps({"machine": describe("Django", "gunicorn", "playwright")} | report, indent=2))
+    print(json.dumps({"machine": describe("Django", "waitress", "playwright")} | report, indent=2))

@@ -218,7 +218,7 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
             "--contested-only", "--lease-seconds", str(LEASE_SECONDS), "--repeat-share", "0.05",
         )  # fmt: skip
         site.web_environment = {
-            "GUNICORN_CMD_ARGS": "--config tests/bench/stepped_clock.py",
+            "PYTHONPATH": str(Path(__file__).with_name("stepped_clock")),
             "CLOCK_FILE": str(place / "clock"),
         }
         injector = FaultInjector(site, place, seed=seed, pause=pause)
@@ -266,5 +266,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     report = judge_under_faults(options.database, faces=options.faces, seed=options.seed)
-    print(json.dumps({"machine": describe("Django", "gunicorn", "psycopg")} | report, indent=2))
+    print(json.dumps({"machine": describe("Django", "waitress", "psycopg")} | report, indent=2))
     sys.exit(any(report["promises"].values()) or report["finished"] < ANNOTATORS)

@@ -19,6 +19,8 @@ def state() -> dict:
     return {
         "ready": current is not None,
         "waiting": predictor_status.labels_wait(),
+        "newest": predictor_status.newest_judgement_id(),
+        "used": current.last_judgement_id if current else 0,
         "labelled": AutoLabel.objects.filter(predictor=current).count() if current else 0,
         "judged": Lease.objects.filter(status="answered").count(),
         "versions": Predictor.objects.count(),

@@ -213,35 +213,69 @@ class Deployment:
         return process
 
     def start_web(self) -> subprocess.Popen:
+        """Start the web processes and their supervisor."""
         web = self.start(
-            "-m", "gunicorn", "annotate.wsgi", "--bind", f"127.0.0.1:{self.port}",
-            "--workers", str(self.web_workers), "--threads", "4", "--no-control-socket",
+            "manage.py", "serve", "--only", "web", "--keep-static", "--bind", f"127.0.0.1:{self.port}",
+            "--web-workers", str(self.web_workers),
             environment=self.web_environment,
         )  # fmt: skip
+        self.wait_until_served()
+        return web
+
+    def start_site(self) -> subprocess.Popen:
+        """Start everything: supervisor, web processes and worker."""
+        options = ("--keep-static", "--bind", f"127.0.0.1:{self.port}", "--web-workers", str(self.web_workers))
+        site = self.start("manage.py", "serve", *options, environment=self.web_environment)
+        self.wait_until_served()
+        return site
+
+    def start_worker(self) -> subprocess.Popen:
+        """Start the worker and its supervisor."""
+        return self.start("manage.py", "serve", "--only", "worker")
+
+    def wait_until_served(self) -> None:
         for _ in range(200):
             try:
                 urllib.request.urlopen(f"{self.address}/health", timeout=2)
-                return web
             except OSError:
                 time.sleep(0.1)
+            else:
+                return
         raise RuntimeError((self.folder / "log").read_text()[-3000:])
 
-    def start_worker(self) -> subprocess.Popen:
-        return self.start("manage.py", "qcluster")
-
     def kill(self, process: subprocess.Popen) -> None:
-        """Kill a process and all its children with -9."""
+        """Kill a process with -9; what a supervisor started ends by itself."""
         self._signal_group(process, signal.SIGKILL)
         process.wait()
 
     def kill_one_web_process(self, web: subprocess.Popen) -> int | None:
-        """Kill a process that answers requests with -9, not the parent that replaces it."""
-        children = self.web_processes(web)
+        """Kill a process that answers requests with -9, not the supervisor that replaces it."""
+        children = children_of(web.pid)
         if not children:
             return None
         os.kill(children[0], signal.SIGKILL)
         return children[0]
 
-    @staticmethod
-    def web_processes(web: subprocess.Popen) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()]
+    def served_by(self) -> list[int]:
+        """Return the ids of all running processes that serve this deployment, also of those without a parent."""
+        own = f"DATA_ROOT={self.folder}".encode()
+        return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and _serves(one, own)]
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def family_of(pid: int) -> list[int]:
+    """Return a process and all its descendants."""
+    return [pid, *(one for child in children_of(pid) for one in family_of(child))]
+
+
+def _serves(process: Path, own: bytes) -> bool:
+    try:
+        if own not in (process / "environ").read_bytes().split(b"\0"):
+            return False
+        command = (process / "cmdline").read_bytes()
+    except OSError:
+        return False  # it has ended, or belongs to somebody else
+    return b"annotate.serving" in command or b"\0serve\0" in command

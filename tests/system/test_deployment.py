@@ -16,7 +16,7 @@ from annotate.models import Campaign
 from tests.support.factories import PASSWORD, make_campaign, make_user
 from tests.support.servers import ROOT
 
-SECRET = "s" * 60
+SECRET = "only-for-tests-" + "abcdefghij" * 5
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -45,6 +45,7 @@ def test_web_processes_load_neither_torch_nor_scikit_learn():
     [
         ({"SECRET_KEY": SECRET, "ALLOWED_HOSTS": "example.org", "DEBUG": "1"}, "DEBUG is on"),
         ({"SECRET_KEY": "", "ALLOWED_HOSTS": "example.org"}, "SECRET_KEY is missing"),
+        ({"SECRET_KEY": "s" * 60, "ALLOWED_HOSTS": "example.org"}, "fewer than 10 different characters"),
         ({"SECRET_KEY": "django-insecure-" + SECRET, "ALLOWED_HOSTS": "example.org"}, "insecure default"),
         ({"SECRET_KEY": SECRET, "ALLOWED_HOSTS": "*"}, "any host"),
         ({"SECRET_KEY": SECRET, "ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is empty"),

@@ -53,7 +53,7 @@ class Command(BaseCommand):
         return passwords
 
     def print_access(self, address: str, run: StageRun, passwords: dict[str, str | None]) -> None:
-        self.stdout.write(f"\n  DiffusionReward is at {address}\n\n")
+        self.stdout.write(f"\n  DiffusionReward is at {address.rstrip('/')}{settings.URL_PREFIX}/\n\n")
         for name, password in passwords.items():
             self.stdout.write(f"    {name:<12} {password or '(password unchanged)'}")
         if None in passwords.values():

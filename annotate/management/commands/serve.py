@@ -1,101 +1,130 @@
 import os
+import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
-from types import FrameType
+from contextlib import ExitStack
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.common import private_files
-from annotate.management.stage_command import require_migrated
-from annotate.tasks import queue_leftover_work
+from annotate.common.site_lock import PARTS, SiteIsRunning, site_lock
+from annotate.management.stage_command import positive, require_migrated
+from annotate.serving.supervisor import Program, StoppedAtOnce, Supervisor
+from annotate.web.metrics import FOLDER_VARIABLE
 
-GRACE_SECONDS = 60
+BACKLOG = 1024  # connections that wait while the web processes are restarted
+ENDING_SECONDS = 5  # for which processes of a killed supervisor may still hold the address
 
 
 class Command(BaseCommand):
-    help = "Run the web server and the worker until Ctrl-C, or until one of them exits."
+    help = "Run the web server and the worker until Ctrl-C, and restart each of their processes that ends."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--bind", default="127.0.0.1:8000")
-        parser.add_argument("--web-workers", type=int, default=2)
-        parser.add_argument("--check", action="store_true", help="only check that the address is free")
+        parser.add_argument("--bind", default="127.0.0.1:8000", help="HOST:PORT")
+        parser.add_argument("--web-workers", type=positive, default=2, metavar="N", help="number of web processes")
+        parser.add_argument("--only", choices=PARTS, help="run one part here, and the other elsewhere")
+        parser.add_argument(
+            "--keep-static", action="store_true", help="use the static files that `collectstatic` has collected before"
+        )
+        parser.add_argument(
+            "--check", action="store_true", help="only check that the site does not run and the address is free"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        require_free_address(options["bind"])
-        if options["check"]:
-            return
-        require_migrated()
-        for sentence in private_files.tighten_in_words():
-            self.stdout.write(sentence)
-        call_command("collectstatic", interactive=False, verbosity=0)
-        queue_leftover_work()
-        web = [
-            *(sys.executable, "-m", "gunicorn", "annotate.wsgi", "--bind", options["bind"]),
-            *("--workers", str(options["web_workers"]), "--threads", "4"),
-            *("--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning"),
-        ]
-        worker = [sys.executable, sys.argv[0], "qcluster"]
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _raise_interrupt)
-        # In their own sessions, so that Ctrl-C reaches only this process, which then stops them in order.
-        # Waiting OpenMP threads must sleep: while they spin, two busy processes slow each other down 30-fold.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-        processes = {
-            name: subprocess.Popen(command, start_new_session=True, env=environment)  # noqa: S603 - our own two commands
-            for name, command in (("web server", web), ("worker", worker))
-        }
-        try:
-            while all(process.poll() is None for process in processes.values()):
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            self.stop(processes)
-            return
-        ended = ", ".join(name for name, process in processes.items() if process.poll() is not None)
-        self.stop(processes)
-        raise CommandError(f"The {ended} exited unexpectedly; see its last lines above. Stored answers are not lost.")
+        parts = (options["only"],) if options["only"] else PARTS
+        address = options["bind"] if "web" in parts else "background tasks only"
+        with ExitStack() as held:
+            try:
+                killed = held.enter_context(site_lock(address, parts))
+            except SiteIsRunning as error:
+                raise CommandError(f"{error} Stop it first, or set another DATA_ROOT.") from None
+            if options["check"]:
+                held.enter_context(listen(options["bind"]))
+                return
+            self.check(databases=["default"])
+            require_migrated()
+            for sentence in private_files.tighten_in_words():
+                self.stdout.write(sentence)
+            programs = []
+            if "web" in parts:
+                listening = held.enter_context(listen(options["bind"], ENDING_SECONDS if killed else 0))
+                if not options["keep_static"]:
+                    call_command("collectstatic", interactive=False, verbosity=0)
+                share_metrics()
+                programs += web_programs(listening, options["web_workers"])
+            if "worker" in parts:
+                programs.append(worker_program())
+            self.supervise(programs, address)
 
-    def stop(self, processes: dict[str, subprocess.Popen]) -> None:
-        self.stdout.write(
-            "\nStopping. The worker finishes its current step; press Ctrl-C again to stop it immediately."
-        )
+    def supervise(self, programs: list[Program], address: str) -> None:
+        supervisor = Supervisor(programs)
+        self.stdout.write(f"Running on {address}: {', '.join(program.name for program in programs)}.")
         try:
-            if processes["web server"].poll() is None:
-                processes["web server"].terminate()  # gunicorn finishes running requests
-            if processes["worker"].poll() is None:
-                os.killpg(processes["worker"].pid, signal.SIGINT)
-            for process in processes.values():
-                process.wait(GRACE_SECONDS)
+            supervisor.run()
+        except KeyboardInterrupt:
+            self.stdout.write(
+                "\nStopping. The worker finishes its current step; press Ctrl-C again to stop it immediately."
+            )
+        try:
+            supervisor.stop()
             self.stdout.write("Stopped. Every answer is stored; the next start resumes the work.")
-        except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            for process in processes.values():
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+        except StoppedAtOnce:
             self.stdout.write(
                 "Stopped immediately. Every answer is stored; unfinished steps are repeated at the next start."
             )
 
 
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def web_programs(listening: socket.socket, number: int) -> list[Program]:
+    return [
+        Program(
+            name=f"web process {index + 1}",
+            module="annotate.serving.web_process",
+            stop_signal=signal.SIGTERM,
+            arguments=("--listen", str(listening.fileno())),
+            descriptors=(listening.fileno(),),
+        )
+        for index in range(number)
+    ]
 
 
-def require_free_address(bind: str) -> None:
+def share_metrics() -> None:
+    """Make an empty folder in which the web processes share their figures."""
+    folder = settings.DATA_ROOT / f"metrics-{socket.gethostname()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    os.environ[FOLDER_VARIABLE] = str(folder)
+
+
+def worker_program() -> Program:
+    return Program(
+        name="worker",
+        module="annotate.serving.worker_process",
+        stop_signal=signal.SIGINT,
+    )
+
+
+def listen(bind: str, patience: float = 0) -> socket.socket:
+    """Return a listening socket. Raises `CommandError` with the remedy if that fails for `patience` seconds."""
     host, _, port = bind.rpartition(":")
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise CommandError(
             f"{bind} is not an address: write HOST:PORT with a port from 1 to 65535 (make run PORT=8000)."
         )
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + patience
+    while True:
         try:
-            probe.bind((host, int(port)))
+            return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
         except OSError as error:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
             raise CommandError(
-                f"Cannot bind to {bind} ({error.strerror}). If the site is already running, stop it, or choose another "
-                "port: make run PORT=8001"
+                f"Cannot bind to {bind} ({error.strerror}). If another program uses this port, choose another: "
+                "make run PORT=8001"
             ) from error

@@ -1,4 +1,7 @@
-"""A gunicorn configuration that shifts the clock of web processes by the number of seconds in $CLOCK_FILE."""
+"""Shift the clock of the web processes by the number of seconds in $CLOCK_FILE.
+
+Python imports this module when it starts with this folder in PYTHONPATH.
+"""
 
 import os
 import threading
@@ -11,11 +14,6 @@ from typing import Any
 import time_machine
 
 
-def post_worker_init(worker: object) -> None:
-    traveller = time_machine.travel(datetime.now(UTC), tick=True)
-    threading.Thread(target=follow, args=(traveller.start(),), daemon=True).start()
-
-
 def follow(clock: Any) -> None:
     file, stepped = Path(os.environ["CLOCK_FILE"]), 0
     while True:
@@ -25,3 +23,8 @@ def follow(clock: Any) -> None:
             if wanted != stepped:
                 clock.shift(timedelta(seconds=wanted - stepped))
                 stepped = wanted
+
+
+if "CLOCK_FILE" in os.environ:
+    traveller = time_machine.travel(datetime.now(UTC), tick=True)
+    threading.Thread(target=follow, args=(traveller.start(),), daemon=True).start()

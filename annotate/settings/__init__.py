@@ -4,29 +4,29 @@ DEPLOYMENT=production refuses to start with DEBUG on, with a missing or weak SEC
 """
 
 import os
-import secrets
 from pathlib import Path
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
-PACKAGE = Path(__file__).resolve().parent
+from annotate.settings import logs
+from annotate.settings.database import database
+from annotate.settings.environment import env, one_of, time_zone, url_prefix
+from annotate.settings.secret import installation_secret, weakness
+
+PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED_SITE_FILES = PACKAGE / "site_files"
 if INSTALLED_SITE_FILES.is_dir():  # in an installation from a wheel, made by setup.py; a checkout has no such folder
     BASE_DIR = Path.cwd()  # never write into the installed packages
     SITE_FILES = INSTALLED_SITE_FILES
 else:
     BASE_DIR = SITE_FILES = PACKAGE.parent
-env = environ.Env()
 
 UMASK = env("UMASK", default="077")
 if UMASK.strip("01234567") or not 1 <= len(UMASK) <= 4:
     raise ImproperlyConfigured(f"UMASK is {UMASK!r}; write an octal number such as 077, or 007 for a group.")
 os.umask(int(UMASK, 8))  # before anything is written: photographs, answers and secrets are for the owner only
 
-DEPLOYMENT = env("DEPLOYMENT", default="development")
-if DEPLOYMENT not in ("development", "production"):
-    raise ImproperlyConfigured(f"DEPLOYMENT is {DEPLOYMENT!r}; use development or production.")
+DEPLOYMENT = one_of("DEPLOYMENT", env("DEPLOYMENT", default="development"), ("development", "production"))
 PRODUCTION = DEPLOYMENT == "production"
 
 DATA_ROOT = Path(env("DATA_ROOT", default=str(BASE_DIR / "var")))
@@ -44,24 +44,16 @@ PREDICTOR_ROOT = DATA_ROOT / "predictors"
 RUN_ROOT = Path(env("RUN_ROOT", default=str(DATA_ROOT / "runs")))
 
 
-def _installation_secret() -> str:
-    """Return the random secret of this installation, created on first use and stored in DATA_ROOT."""
-    path = DATA_ROOT / "secret_key"
-    if not path.exists():
-        try:
-            with path.open("x") as file:
-                file.write(secrets.token_urlsafe(50))
-        except FileExistsError:
-            pass  # another process has just created it
-    return path.read_text()
-
-
 DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env("SECRET_KEY", default="") or ("" if PRODUCTION else _installation_secret())
+SECRET_KEY = env("SECRET_KEY", default="") or ("" if PRODUCTION else installation_secret(DATA_ROOT))
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Salts the hashes of file and identity names; the names themselves are never stored.
 NAME_SALT = env("NAME_SALT", default="") or SECRET_KEY
+
+# The path under which a proxy serves the site, such as /faces; empty at the root. Django adds it to every address.
+URL_PREFIX = url_prefix(env("URL_PREFIX", default=""))
+FORCE_SCRIPT_NAME = URL_PREFIX or None
 
 # If on, the client's address is the last entry of X-Forwarded-For, which the proxy appends.
 BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", default=False)
@@ -71,18 +63,21 @@ if PRODUCTION:
         fault
         for wrong, fault in (
             (DEBUG, "DEBUG is on: unset it"),
-            (len(SECRET_KEY) < 50, "SECRET_KEY is missing or shorter than 50 characters"),
-            (SECRET_KEY.startswith("django-insecure"), "SECRET_KEY is Django's insecure default"),
+            (weakness(SECRET_KEY), weakness(SECRET_KEY)),
             (not ALLOWED_HOSTS, "ALLOWED_HOSTS is empty: name the hosts that serve this site"),
             (any("*" in host for host in ALLOWED_HOSTS), "ALLOWED_HOSTS allows any host: name them"),
         )
         if wrong
     ]
     if faults:
-        raise ImproperlyConfigured("Refusing to start in production. " + "; ".join(faults) + ".")
+        raise ImproperlyConfigured("Refusing to start in production. " + "; ".join(map(str, faults)) + ".")
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
-    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000)
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    # One hour: browsers refuse HTTP for that long, whatever the site does. docs/operators/running.md says how to extend
+    # it.
+    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=3600)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
+    SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # subdomains and preload are the operator's choice
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     if BEHIND_TLS_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -90,6 +85,7 @@ if PRODUCTION:
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "annotate.web.errors.csrf_failure"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = URL_PREFIX or "/"
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
@@ -109,9 +105,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "annotate.web.observation.observe_requests",
+    "annotate.web.probes.answer_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "annotate.web.middleware.content_security_policy",
+    "annotate.web.middleware.private_pages",
     "annotate.web.uploads.small_bodies",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -145,21 +144,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_ROOT / 'db.sqlite3'}")}
-if "ENGINE" not in DATABASES["default"]:
-    raise ImproperlyConfigured(
-        "DATABASE_URL is not a database URL. Set it to one such as postgres://user:password@host/name."
-    )
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
-        # Writers queue instead of failing, and readers never wait. FULL, not NORMAL: an acknowledged label must
-        # survive a power cut.
-        "timeout": 20,
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
-    }
-else:
-    DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+DATABASES = {"default": database(env("DATABASE_URL", default=""), DATA_ROOT)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "annotate.User"
@@ -169,9 +154,8 @@ GUEST_LINK_DAYS = env.int("GUEST_LINK_DAYS", default=30)
 JOIN_LIMIT = env.int("JOIN_LIMIT", default=10)
 if not all(1 <= number <= 36_500 for number in (TOKEN_DAYS, GUEST_LINK_DAYS, JOIN_LIMIT)):
     raise ImproperlyConfigured("TOKEN_DAYS, GUEST_LINK_DAYS and JOIN_LIMIT must be numbers from 1 to 36,500.")
-LOGIN_URL = "/accounts/login/"
-LOGIN_REDIRECT_URL = "/"
-LOGOUT_REDIRECT_URL = "/accounts/login/"
+LOGIN_URL = LOGOUT_REDIRECT_URL = f"{URL_PREFIX}/accounts/login/"
+LOGIN_REDIRECT_URL = f"{URL_PREFIX}/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "UserAttributeSimilarityValidator")
@@ -183,9 +167,9 @@ LOCALE_PATHS = [SITE_FILES / "locale"]
 FORMAT_MODULE_PATH = "annotate.formats"
 USE_I18N = True
 USE_TZ = True
-TIME_ZONE = "UTC"
+TIME_ZONE = time_zone(env("TIME_ZONE", default="UTC"))
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{URL_PREFIX}/static/"
 STATICFILES_DIRS = [SITE_FILES / "static"]
 STATIC_ROOT = DATA_ROOT / "staticfiles"
 STORAGES = {
@@ -238,10 +222,16 @@ Q_CLUSTER = {
     else {"orm": "default", "broker_class": "annotate.common.allowed_tasks.DatabaseQueue"}
 )
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="WARNING")},
-}
+# Failed background tasks are kept for so many days; see `annotate.accounts.retention`.
+FAILED_TASK_DAYS = env.int("FAILED_TASK_DAYS", default=30)
+
+# Without a token, /metrics does not exist.
+METRICS_TOKEN = env("METRICS_TOKEN", default="")
+# /ready reports less free space than this in DATA_ROOT or MEDIA_ROOT.
+LEAST_FREE_MB = env.int("LEAST_FREE_MB", default=500)
+SENTRY_DSN = env("SENTRY_DSN", default="")
+LOGGING = logs.logging_settings(
+    one_of("LOG_LEVEL", env("LOG_LEVEL", default="WARNING"), logs.LEVELS),
+    one_of("LOG_FORMAT", env("LOG_FORMAT", default="text"), logs.FORMATS),
+    access=env.bool("ACCESS_LOG", default=PRODUCTION),
+)
