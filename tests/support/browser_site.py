@@ -17,7 +17,8 @@ from tests.support.servers import PASSWORD  # noqa: E402
 
 USERS = (
     *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "too-fast", "phone"),
-    *("learner", "access", "touch", "learns"),
+    *("learner", "access", "touch", "learns", "three-tabs", "no-storage", "damaged", "shared", "other", "portal"),
+    *("layouts", "focus", "captions", "ports"),
 )
 
 
