@@ -18,7 +18,7 @@ from annotate.web.requests import Request
 
 SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
 GUEST_SIGNER = signing.TimestampSigner(salt="annotate.guest")
-REFUSAL_STATUS = {"no_such_invitation": 404, "invitation_expired": 410, "invitation_full": 409}
+REFUSAL_STATUS = {"no_such_invitation": 404, "invitation_expired": 410, "invitation_full": 409, "complete": 410}
 
 
 def _own_membership(request: Request, slug: str) -> Membership:
@@ -109,7 +109,12 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
             return _refusal(request, Refused("no_such_invitation", invitations.unknown_invitation()), 404)
         if person and invitation.campaign.memberships.filter(annotator=person).exists():
             return redirect("begin", slug=invitation.campaign.slug)
-        context = {"campaign": invitation.campaign, "minutes": trials.minutes_needed(invitation.campaign)}
+        try:
+            comparisons = invitations.require_place(invitation)
+        except Refused as refused:
+            return _refusal(request, refused, REFUSAL_STATUS.get(refused.code, 409))
+        minutes = trials.minutes_needed(invitation.campaign, comparisons)
+        context = {"campaign": invitation.campaign, "comparisons": comparisons, "minutes": minutes}
         return render(request, "annotate/desk/join.html", context)
     try:
         membership = invitations.join(token=token, person=person)
