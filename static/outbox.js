@@ -109,9 +109,22 @@ function createOutbox({ name, earlierName, post, confirmed, answeredElsewhere, d
   }
 
   function send() {
-    const inTurn = () => (navigator.locks ? navigator.locks.request(name, run) : run());
     sending ??= Promise.resolve().then(inTurn);
     return sending;
+  }
+
+  async function inTurn() {
+    let hasBegun = false;
+    const begin = () => {
+      hasBegun = true;
+      return run();
+    };
+    try {
+      await navigator.locks.request(name, begin);
+    } catch (failure) {
+      if (hasBegun) throw failure;
+      await begin(); // there are no locks on a site without TLS, or where storage is blocked
+    }
   }
 
   async function run() {

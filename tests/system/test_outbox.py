@@ -22,9 +22,11 @@ STORAGES = {
         for (const size of [1_000_000, 1000, 1]) try { fill(size); } catch { }
     })()""",
     "broken": "Storage.prototype.getItem = () => '[object Object]'",
-    "blocked": """Object.defineProperty(window, 'localStorage', {
-        get() { throw new DOMException('Access is denied for this document.', 'SecurityError'); }
-    })""",
+    "blocked": """
+        const denied = () => new DOMException('Access is denied for this document.', 'SecurityError');
+        Object.defineProperty(window, 'localStorage', { get() { throw denied(); } });
+        LockManager.prototype.request = () => Promise.reject(denied());
+    """,
 }
 TRY_AGAIN = "window.dispatchEvent(new Event('online'))"  # sooner than after the page's delay
 
@@ -66,9 +68,12 @@ def test_answers_of_three_closed_offline_tabs_are_stored_once(site, sign_in):
             other.wait_for_function("answered => !answered.includes(current().dataset.lease)", arg=[*answered])
     assert len(answered) == 3
     assert "kept in this browser. Unsent: 3" in connection(tabs[2])
+    warnings = []
     for tab in tabs:
-        tab.close(run_before_unload=True)
-        tab.wait_for_event("close") if not tab.is_closed() else None
+        tab.on("dialog", lambda dialog: (warnings.append(dialog.type), dialog.accept()))
+        with tab.expect_event("close"):
+            tab.close(run_before_unload=True)
+    assert warnings == []
     context = first.context
     context.set_offline(False)
     page = context.new_page()
