@@ -204,11 +204,11 @@ def test_second_device_answering_the_same_pair_keeps_the_first(site, sign_in):
 
 
 def test_second_tab_moves_on_when_a_pair_is_answered(site, sign_in):
-    page = sign_in("ports")
-    tab = open_tab(page, site, "ports")
+    page = sign_in("two-tabs")
+    tab = open_tab(page, site, "two-tabs")
     for _ in range(5):  # more than the tab holds
         lease = lease_on_screen(page)
         press_and_wait(page, "a")
         wait_for_another_pair(tab, lease)
     wait_until_stored(page)
-    assert len(judgements(site, "ports")) == 5
+    assert len(judgements(site, "two-tabs")) == 5
