@@ -87,7 +87,7 @@ class SignedOut extends Error {} // or signed in again, perhaps as someone else
 
 const field = (page) => page.querySelector("[name=csrfmiddlewaretoken]");
 
-// Return the desk's response. Only a response that bears its mark says that an answer was stored or refused.
+// Return the desk's response. Only one that names this account says that an answer was stored or refused.
 async function ask(url, body) {
   const response = await request(url, body).catch((error) => {
     if (error instanceof SignedOut && body) return renew().then(() => request(url, body));
@@ -106,10 +106,11 @@ async function request(url, body) {
     headers,
     signal: AbortSignal.timeout(20_000),
   });
-  if (response.headers.get("X-Desk")) return response;
+  const account = response.headers.get("X-Desk");
+  if (account === desk.dataset.user) return response;
   const signIn = response.headers.get("HX-Redirect");
   if (signIn && !outbox.unkept()) location.assign(signIn);
-  if (signIn || response.status === 403) throw new SignedOut();
+  if (account || signIn || response.status === 403) throw new SignedOut();
   if (response.status >= 500 || response.status === 429) throw new Busy(response.headers.get("Retry-After"));
   throw new Unexpected();
 }

@@ -34,6 +34,9 @@ def fill(folder: str) -> None:
     Campaign.objects.filter(slug="learns").update(
         consent="We **store** your answers.", tutorial="Look *closely*.", qualification_size=2, qualification_share=0
     )
+    lifecycle.invite(
+        campaign=Campaign.objects.get(slug="shared"), annotators=User.objects.filter(username="other"), actor=lead
+    )
     study = Campaign(slug="study", name="Study", kind="study", show_reference=True, overlap=9)
     selection = lifecycle.Selection(restorer_pairs=(("dat-light", "lanczos"),))
     lifecycle.create_campaign(campaign=study, selection=selection, actor=lead)

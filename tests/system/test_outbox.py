@@ -152,7 +152,7 @@ def test_answers_of_earlier_version_are_sent(site, sign_in):
 
 
 def test_answer_waits_until_its_own_account_is_signed_in_again(site, sign_in):
-    sign_in.expected_errors += ["net::ERR_FAILED", "403 (Forbidden)", "404 (Not Found)"]
+    sign_in.expected_errors += ["net::ERR_FAILED", "403 (Forbidden)"]
     page = sign_in("shared")
     page.context.route("**/answer", lambda route: route.abort())
     press_and_wait(page, "a")
@@ -166,10 +166,13 @@ def test_answer_waits_until_its_own_account_is_signed_in_again(site, sign_in):
         tab.press("#id_password", "Enter")
         tab.wait_for_url(f"{site.address}/")
         if user == "other":
-            tab.goto(f"{site.address}/campaigns/other/judge")
+            tab.goto(f"{site.address}/campaigns/shared/judge")
+            shown_before = shown(page)
             page.context.unroute("**/answer")
             page.evaluate(TRY_AGAIN)
             page.wait_for_selector("text=no longer signed in as shared")
+            page.evaluate("refresh().catch(() => {})")
+            assert shown(page) == shown_before != shown(tab)
             assert judgements(site, "shared") == judgements(site, "other") == []
     page.evaluate(TRY_AGAIN)
     wait_until_stored(page)
