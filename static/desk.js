@@ -1,12 +1,11 @@
 "use strict";
 // The judging desk: pairs decoded in advance, unsent answers, keys.
 //
-// An answer shows the next pair immediately and goes into the outbox, which the browser keeps until the server confirms
-// that the answer is stored. It is resent with the same key until then, so it is neither lost nor stored twice.
+// An answer shows the next pair immediately and goes into the outbox (outbox.js), which keeps it until the server
+// confirms that it is stored. It is resent with the same key until then, so it is neither lost nor stored twice.
 
 const desk = document.getElementById("desk");
 const pairs = document.getElementById("pairs");
-const DELAYS = [500, 1000, 2000, 4000, 8000];
 
 const items = () => [...pairs.querySelectorAll(".item")];
 const current = () => pairs.querySelector(".item:not(.ahead)");
@@ -27,6 +26,8 @@ function show(item) {
     other.inert = other !== item;
   }
   shownAt = null;
+  forgetRule();
+  document.querySelector("details.skip")?.removeAttribute("open"); // it was about the pair before
   if (desk) document.getElementById("waiting").hidden = Boolean(item) || !outbox.waiting();
   if (!item) return;
   const skip = document.querySelector("[data-skip] [name=lease]");
@@ -59,7 +60,6 @@ function say(id, text) {
 function applyUpdate(html, { first = false } = {}) {
   const update = new DOMParser().parseFromString(html, "text/html");
   const state = update.getElementById("state");
-  if (!state) return;
   const present = new Set(items().map(leaseOf));
   for (const item of update.querySelectorAll(".item")) {
     if (present.has(leaseOf(item)) || outbox.has(leaseOf(item))) continue;
@@ -77,97 +77,89 @@ function applyUpdate(html, { first = false } = {}) {
   refreshLater();
 }
 
-async function ask(url, body) {
-  const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
-  const known = [...items().map(leaseOf), ...outbox.leases()];
-  headers["X-Known-Leases"] = known.join(",");
-  if (body) headers["X-CSRFToken"] = document.querySelector("[name=csrfmiddlewaretoken]").value;
-  const response = await fetch(url, {
-    method: body ? "POST" : "GET",
-    body: body && new URLSearchParams(body),
-    headers,
-    signal: AbortSignal.timeout(20_000),
-  });
-  const signIn = response.headers.get("HX-Redirect");
-  if (signIn) {
-    location.assign(signIn);
-    throw new Error("signed out");
-  }
-  if (response.status >= 500 || response.status === 429) throw new Busy(response.headers.get("Retry-After"));
-  // Signed in as someone else, or removed from the campaign: keep what is unsent.
-  if (!response.headers.get("X-Desk") && response.status >= 400) throw new Stale();
-  return response.text();
-}
-
 class Busy extends Error {
   constructor(seconds) {
     super("the server cannot store answers at the moment");
     this.wait = Number(seconds) * 1000 || 0;
   }
 }
-class Stale extends Error {}
+class SignedOut extends Error {} // or signed in again, perhaps as someone else
+
+const field = (page) => page.querySelector("[name=csrfmiddlewaretoken]");
+
+// Return the desk's response. Only one that names this account says that an answer was stored or refused.
+async function ask(url, body) {
+  const response = await request(url, body).catch((error) => {
+    if (error instanceof SignedOut && body) return renew().then(() => request(url, body));
+    throw error;
+  });
+  return response.text();
+}
+
+async function request(url, body) {
+  const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+  headers["X-Known-Leases"] = [...items().map(leaseOf), ...outbox.leases()].join(",");
+  if (body) headers["X-CSRFToken"] = field(document).value;
+  const response = await fetch(url, {
+    method: body ? "POST" : "GET",
+    body: body && new URLSearchParams(body),
+    headers,
+    signal: AbortSignal.timeout(20_000),
+  });
+  const account = response.headers.get("X-Desk");
+  if (account === desk.dataset.user) return response;
+  const signIn = response.headers.get("HX-Redirect");
+  if (signIn && !outbox.unkept()) location.assign(signIn);
+  if (account || signIn || response.status === 403) throw new SignedOut();
+  if (response.status >= 500 || response.status === 429) throw new Busy(response.headers.get("Retry-After"));
+  throw new Unexpected();
+}
+
+// After signing in again elsewhere as the same person, answers can be sent with the new token.
+async function renew() {
+  const response = await fetch(desk.dataset.address, { signal: AbortSignal.timeout(20_000) });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (page.getElementById("desk")?.dataset.user !== desk.dataset.user) throw new SignedOut();
+  for (const token of document.querySelectorAll("[name=csrfmiddlewaretoken]")) token.value = field(page).value;
+}
+
+const refresh = () => ask(desk.dataset.address).then(applyUpdate);
 
 let refreshTimer = null;
 function refreshLater() {
   clearTimeout(refreshTimer);
   if (!document.getElementById("state")?.hasAttribute("data-refresh")) return;
-  refreshTimer = setTimeout(() => ask(desk.dataset.address).then(applyUpdate, refreshLater), 2000);
+  refreshTimer = setTimeout(() => refresh().catch(refreshLater), 2000);
 }
 
 // --- unsent answers ----------------------------------------------------------------------------------------------
 
-const outbox = (() => {
-  const name = desk && `outbox/${desk.dataset.user}/${desk.dataset.campaign}`;
-  let entries = desk ? JSON.parse(localStorage.getItem(name) || "[]") : [];
-  let sending = null;
-  let attempts = 0;
-  let timer = null;
+const outbox =
+  desk &&
+  createOutbox({
+    name: `answers/${desk.dataset.user}${desk.dataset.address}`,
+    earlierName: `outbox/${desk.dataset.user}/${desk.dataset.campaign}`,
+    post: ask,
+    confirmed: applyUpdate,
+    answeredElsewhere,
+    damaged: () => say("damaged", desk.dataset.saysDamaged),
+    report,
+  });
 
-  const keep = () => localStorage.setItem(name, JSON.stringify(entries));
+function report({ unsent, unkept, error }) {
+  const says = desk.dataset;
+  const reasons = [[Busy, says.saysBusy], [SignedOut, says.saysSignedOut], [Unexpected, says.saysUnexpected]];
+  const why = error && (reasons.find(([kind]) => error instanceof kind)?.[1] ?? says.saysLost);
+  const isWorthSaying = unsent && (error || unkept);
+  say("connection", isWorthSaying ? `${why ?? ""} ${unkept ? says.saysUnkept : says.saysKept} ${unsent}`.trim() : "");
+  if (!unsent && !current()) refresh().catch(() => {}); // another tab may have answered this one's pairs
+}
 
-  function put(url, body) {
-    entries.push({ url, body });
-    keep();
-    // Paint the next pair first: sending would delay it.
-    requestAnimationFrame(() => setTimeout(send));
-  }
-
-  function send() {
-    sending ??= run().finally(() => (sending = null));
-    return sending;
-  }
-
-  async function run() {
-    clearTimeout(timer);
-    while (entries.length) {
-      const { url, body } = entries[0];
-      try {
-        const html = await ask(url, body);
-        entries.shift();
-        keep();
-        attempts = 0;
-        say("connection", "");
-        applyUpdate(html);
-      } catch (error) {
-        if (error instanceof Stale) return say("connection", desk.dataset.saysReload);
-        const message = error instanceof Busy ? desk.dataset.saysBusy : desk.dataset.saysLost;
-        say("connection", `${message} ${entries.length}`);
-        const wait = error.wait || DELAYS[Math.min(attempts++, DELAYS.length - 1)];
-        timer = setTimeout(send, wait);
-        return undefined;
-      }
-    }
-    return undefined;
-  }
-
-  return {
-    put,
-    send,
-    has: (lease) => entries.some(({ body }) => body.lease === lease),
-    leases: () => entries.map(({ body }) => body.lease),
-    waiting: () => entries.length,
-  };
-})();
+// Another tab has answered or skipped a pair.
+function answeredElsewhere(lease) {
+  const item = items().find((one) => leaseOf(one) === lease);
+  if (item) removeItem(item);
+}
 
 // --- answering ---------------------------------------------------------------------------------------------------
 
@@ -186,6 +178,7 @@ function fillIn(form) {
 
 function answer(form, value) {
   const item = form.closest(".item");
+  forgetRule();
   fillIn(form);
   const { lease, key, seconds, tools } = form.elements;
   trackPace(Number(seconds.value));
@@ -222,7 +215,7 @@ async function undo(form) {
     await outbox.send();
     if (!outbox.waiting()) applyUpdate(await ask(form.action, { last: form.elements.last.value }), { first: true });
   } catch {
-    say("connection", `${desk.dataset.saysLost} ${outbox.waiting()}`);
+    say("hint", desk.dataset.saysNotUndone);
   } finally {
     button.disabled = false;
   }
@@ -251,10 +244,6 @@ document.addEventListener("submit", (event) => {
   } else if (form.matches(".pair")) fillIn(form);
 });
 
-window.addEventListener("beforeunload", (event) => {
-  if (outbox.waiting()) event.preventDefault();
-});
-
 // --- keys and dialogs --------------------------------------------------------------------------------------------
 
 async function openGuideline(link) {
@@ -262,46 +251,94 @@ async function openGuideline(link) {
   const dialog = document.getElementById("guideline");
   const text = document.getElementById("guideline-text");
   dialog.showModal();
-  if (text.childElementCount) return;
-  const page = new DOMParser().parseFromString(await (await fetch(link.href)).text(), "text/html");
-  text.replaceChildren(...page.querySelectorAll("main > :not(.leave)"));
+  if (text.querySelector("h1")) return;
+  try {
+    const page = new DOMParser().parseFromString(await (await fetch(link.href)).text(), "text/html");
+    text.replaceChildren(...page.querySelectorAll("main > :not(.leave)"));
+  } catch {
+    text.textContent = desk.dataset.saysNoGuideline;
+  }
 }
 
 document.addEventListener("click", (event) => {
+  // After a click with the mouse, keys are for the pair again, not for the tool.
+  if (event.detail > 0 && event.target.closest(".tools :is(button, a, summary)")) focusPair();
   const opener = event.target.closest("[data-opens]");
   if (opener) document.getElementById(opener.dataset.opens).showModal();
   const link = event.target.closest("a[data-tool=guideline]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
-    openGuideline(link).catch(() => location.assign(link.href));
+    openGuideline(link);
   }
   // A click outside a dialog's content closes it.
   if (event.target.matches("dialog[open]")) event.target.close();
 });
 
-function controlOf(key) {
-  const named = `[data-key="${CSS.escape(key.length === 1 ? key.toLowerCase() : key)}"]`;
-  return current()?.querySelector(named) ?? document.querySelector(`.tools ${named}`);
+function focusPair() {
+  current()?.focus({ preventScroll: true });
 }
 
+document.querySelector("details.skip")?.addEventListener("toggle", ({ target }) => {
+  if (target.open) target.querySelector("select").focus();
+  else if (target.contains(document.activeElement)) focusPair();
+});
+
+// The number of a rule stands on a button of either side: it marks both, and an arrow key chooses the side.
+let rule = "";
+
+function chooseRule(number) {
+  const buttons = current()?.querySelectorAll(`[data-rule="${CSS.escape(number)}"]`) ?? [];
+  if (!buttons.length) return false;
+  forgetRule();
+  rule = number;
+  current().classList.add("rule-chosen");
+  for (const button of buttons) button.classList.add("chosen");
+  say("hint", `${buttons[0].querySelector("span").textContent}: ${pairs.dataset.saysSide}`);
+  return true;
+}
+
+function forgetRule() {
+  if (!rule) return;
+  rule = "";
+  for (const marked of pairs.querySelectorAll(".rule-chosen, .chosen")) marked.classList.remove("rule-chosen", "chosen");
+  say("hint", "");
+}
+
+function buttonOfRule(key) {
+  const side = rule && { ArrowLeft: "left", ArrowRight: "right" }[key];
+  return side && current()?.querySelector(`.answers.${side} [data-rule="${rule}"]`);
+}
+
+function controlOf(key) {
+  const named = `[data-key="${CSS.escape(key)}"]`;
+  return buttonOfRule(key) || (current()?.querySelector(named) ?? document.querySelector(`.tools ${named}`));
+}
+
+const heldKeys = new Map(); // place on the keyboard -> what is held with it
+
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (document.querySelector("dialog[open]") || event.target.closest("input, select, textarea")) return;
-  if (event.key === "Escape") document.querySelector(".tools details[open]")?.removeAttribute("open");
-  // A focused button or link keeps its own Enter and Space.
-  if (event.key === " " && event.target.closest("button, a, summary")) return;
-  if (viewer.key(event)) return event.preventDefault();
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") {
+    forgetRule();
+    document.querySelector("details.skip")?.removeAttribute("open");
+  }
+  const key = keys.pressed(event);
+  if (!key) return;
+  if (!buttonOfRule(key) && viewer.key(key)) return event.preventDefault();
   if (event.repeat) return;
-  const control = controlOf(event.key === "=" ? "+" : event.key);
+  if (chooseRule(key)) return event.preventDefault();
+  const control = controlOf(key);
   if (!control || control.disabled) return;
   event.preventDefault();
-  if (control.dataset.hold) return viewer.hold(control.dataset.hold, true);
+  if (control.dataset.hold) {
+    heldKeys.set(event.code, control.dataset.hold);
+    return viewer.hold(control.dataset.hold, true);
+  }
   control.click();
-  if (control.matches("summary")) control.parentElement.querySelector("select")?.focus();
 });
-document.addEventListener("keyup", (event) => {
-  const control = controlOf(event.key);
-  if (control?.dataset.hold) viewer.hold(control.dataset.hold, false);
+document.addEventListener("keyup", ({ code }) => {
+  if (heldKeys.has(code)) viewer.hold(heldKeys.get(code), false);
+  heldKeys.delete(code);
 });
 
 // --- start -------------------------------------------------------------------------------------------------------

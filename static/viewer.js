@@ -153,10 +153,11 @@ const viewer = (() => {
     return true;
   }
 
-  function key(event) {
+  // Move by an arrow key; return whether there was anything to move.
+  function key(name) {
     const step = 0.15;
     const arrows = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-    const arrow = arrows[event.key];
+    const arrow = arrows[name];
     if (!arrow) return false;
     if (move(...arrow)) return true;
     if (!view.slider || !arrow[0]) return false;

@@ -4,11 +4,13 @@ from itertools import combinations
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator
 from django.db.models import QuerySet
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, SPLIT_NAMES, Selection
+from annotate.desk.participants import Room
 from annotate.models import Campaign, Candidate, Dataset, Invitation, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS
 from annotate.models.faces import Split
@@ -16,6 +18,7 @@ from annotate.models.faces import Split
 SPLITS = SPLIT_NAMES | {Split.TEST: _("test faces (user studies only)")}
 LIMITS = {  # field: (minimum, maximum)
     "overlap": (1, 100),
+    "participants": (1, 1000),
     "qualification_size": (0, 50),
     "qualification_share": (0, 1),
     "qualification_rounds": (1, 20),
@@ -117,6 +120,13 @@ class CampaignForm(forms.ModelForm):
         User.objects.none(), required=False, label=_("Invite"), help_text=_("More can be invited later.")
     )
 
+    participants = forms.IntegerField(
+        required=False,
+        initial=20,
+        label=_("Participants"),
+        help_text=_("Each of them answers every comparison. Can be raised later, but not lowered."),
+    )
+
     class Meta:
         model = Campaign
         fields = (
@@ -158,7 +168,7 @@ class CampaignForm(forms.ModelForm):
 
     GROUPS = (
         (_("Questions"), ("name", "slug", "kind", "show_input", "show_reference")),
-        (_("Answers"), ("overlap", "repeat_share", "order", "random_share")),
+        (_("Answers"), ("overlap", "participants", "repeat_share", "order", "random_share")),
         (_("Texts before the first pair"), ("guideline", "consent", "tutorial")),
         (_("Qualification"), ("qualification_size", "qualification_share", "qualification_rounds")),
         (_("Operation"), ("annotators", "quiet_hours", "lease_seconds")),
@@ -176,6 +186,7 @@ class CampaignForm(forms.ModelForm):
             is_share = isinstance(default, forms.FloatField)
             kind: Any = forms.FloatField if is_share else forms.IntegerField
             self.fields[name] = kind(
+                required=default.required,
                 min_value=minimum,
                 max_value=maximum,
                 step_size=0.01 if is_share else 1,
@@ -201,7 +212,23 @@ class CampaignForm(forms.ModelForm):
         data = super().clean() or self.cleaned_data
         if data.get("kind") == Campaign.Kind.STUDY:
             data["show_reference"] = True
+            self._set_overlap(data)
         return data
+
+    def _set_overlap(self, data: dict[str, Any]) -> None:
+        """Let the overlap of a study follow its participants: otherwise the last ones would get no comparison."""
+        if "participants" not in data:
+            return  # it has an error already
+        if data["participants"] is None:
+            self.add_error("participants", _("Enter the number of participants of the study."))
+            return
+        data["overlap"] = data["participants"]
+        invited = len(data.get("annotators", ()))
+        if invited > data["participants"]:
+            self.add_error(
+                "participants",
+                _("You invite %(invited)s people; enter at least as many participants.") % {"invited": invited},
+            )
 
 
 class ExtendForm(forms.Form):
@@ -221,8 +248,14 @@ class PeopleForm(forms.Form):
 
 
 class InvitationForm(forms.Form):
-    places = forms.IntegerField(min_value=1, max_value=1000, initial=20, label=_("Participants"))
+    places = forms.IntegerField(min_value=1, max_value=1000, label=_("Participants"))
     days = forms.IntegerField(min_value=1, max_value=365, initial=30, label=_("Valid for days"))
+
+    def __init__(self, *args: Any, room: Room, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        places = self.fields["places"]
+        places.initial, places.help_text = min(20, room.places), room.reason
+        places.validators.append(MaxValueValidator(room.places, room.refusal))
 
 
 class ReleaseForm(forms.Form):

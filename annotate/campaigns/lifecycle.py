@@ -17,7 +17,7 @@ from annotate.campaigns import guideline_examples, items
 from annotate.common import audit_log
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
-from annotate.desk import leasing
+from annotate.desk import leasing, participants
 from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.campaigns import RESERVED_SLUGS, Question
 from annotate.models.faces import Split
@@ -140,9 +140,16 @@ def require_slug(slug: str) -> None:
         )
 
 
+@transaction.atomic
 def invite(*, campaign: Campaign, annotators: Iterable[User], actor: User | None = None) -> int:
-    """Add members, removed ones too. Existing members are unchanged. Returns the number of new members."""
+    """Add members, removed ones too. Existing members are unchanged. Returns the number of new members.
+
+    Raises `Refused` if a study has no comparisons for them.
+    """
     annotators = list(annotators)
+    if participants.is_for_all(campaign):
+        members = campaign.memberships.current().filter(annotator__in=annotators).count()
+        participants.require_room(campaign=campaign, wanted=len(set(annotators)) - members)
     rows = [Membership(campaign=campaign, annotator=annotator) for annotator in annotators]
     before = campaign.memberships.current().count()
     Membership.objects.bulk_create(rows, ignore_conflicts=True)
@@ -248,6 +255,8 @@ def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User)
 def create_invitation(
     *, campaign: Campaign, places: int, expires_at: datetime | None = None, actor: User
 ) -> Invitation:
+    """Create a link with this number of places. Raises `Refused` if there are not enough comparisons for them."""
+    participants.require_room(campaign=campaign, wanted=places)
     invitation = Invitation.objects.create(campaign=campaign, places=places, expires_at=expires_at, created_by=actor)
     audit_log.record(actor=actor, action="create-invitation", target=campaign, places=places)
     return invitation

@@ -18,7 +18,7 @@ from annotate.campaigns import forms as campaigns_forms
 from annotate.campaigns import lifecycle, members, oversight
 from annotate.campaigns import plots as campaigns_plots
 from annotate.common.refusals import Refused
-from annotate.desk import progress
+from annotate.desk import participants, progress
 from annotate.labels.votes import answers_left_out
 from annotate.models import Campaign, User
 from annotate.pipeline import stage as pipeline_stage
@@ -59,19 +59,27 @@ def count(request: Request) -> HttpResponse:
     """Count the selected pairs while the lead fills in the form."""
     leads_only(request, _("Only leads can do this."))
     selection = campaigns_forms.SelectionForm(request.GET)
-    overlap = _overlap(request.GET.get("overlap", ""))
-    questions = 2 if request.GET.get("kind") == Campaign.Kind.STUDY else 1
-    context: dict = {"selection": selection, "overlap": overlap, "seconds": SECONDS_PER_ANSWER}
+    is_study = request.GET.get("kind") == Campaign.Kind.STUDY
+    people = _people_per_pair(request, "participants" if is_study else "overlap")
+    context: dict = {
+        "selection": selection,
+        "seconds": SECONDS_PER_ANSWER,
+        "participants": people if is_study else None,
+    }
     if selection.is_valid():
         pairs = sum(1 for _ in selection.selection().ids(seed=0))
         context["places"] = selection.selection().places()
-        answers = pairs * overlap * questions
-        context |= {"pairs": pairs, "answers": answers, "hours": answers * SECONDS_PER_ANSWER / 3600}
+        comparisons = pairs * (2 if is_study else 1)
+        answers = comparisons * people
+        minutes = max(1, round(comparisons * SECONDS_PER_ANSWER / 60))
+        context |= {"pairs": pairs, "comparisons": comparisons, "minutes": minutes}
+        context |= {"answers": answers, "hours": answers * SECONDS_PER_ANSWER / 3600}
     return render(request, "annotate/campaigns/campaign_count.html", context)
 
 
-def _overlap(text: str) -> int:
-    minimum, maximum = campaigns_forms.LIMITS["overlap"]
+def _people_per_pair(request: Request, field: str) -> int:
+    text = request.GET.get(field, "")
+    minimum, maximum = campaigns_forms.LIMITS[field]
     return min(max(int(text[:4]), int(minimum)), int(maximum)) if text.isdecimal() else 1
 
 
@@ -82,6 +90,7 @@ def campaign(request: Request, slug: str) -> HttpResponse:
     found = get_object_or_404(Campaign, slug=slug)
     outside = campaigns_forms.outside(found)
     adjudication = found.adjudications.first()
+    room = participants.room(found)
     context = _live(found) | {
         "disputed": lifecycle.disputed_items(found).count(),
         "adjudication": adjudication,
@@ -90,11 +99,12 @@ def campaign(request: Request, slug: str) -> HttpResponse:
             for one in found.invitations.order_by("-pk").prefetch_related("takers__annotator")
         ],
         "members": found.memberships.select_related("annotator", "invitation").order_by("annotator__username"),
+        "room": room,
         "log": oversight.log(found),
         "forms": {
             "extend": campaigns_forms.ExtendForm(),
             "invite": campaigns_forms.PeopleForm(people=outside) if outside.exists() else None,
-            "invitation": campaigns_forms.InvitationForm(),
+            "invitation": campaigns_forms.InvitationForm(room=room) if room.places else None,
             "adjudicate": campaigns_forms.PeopleForm(
                 people=campaigns_forms.annotators(), initial={"people": [request.user.pk]}, prefix="adjudicate"
             ),
@@ -185,7 +195,7 @@ def _invite(request: Request, found: Campaign) -> str:
 
 
 def _invitation(request: Request, found: Campaign) -> str:
-    data = _valid(campaigns_forms.InvitationForm(request.POST))
+    data = _valid(campaigns_forms.InvitationForm(request.POST, room=participants.room(found)))
     expires_at = timezone.now() + timedelta(days=data["days"])
     lifecycle.create_invitation(campaign=found, places=data["places"], expires_at=expires_at, actor=request.user)
     return _("Invitation link created: see “Invitation links” below.")

@@ -23,6 +23,7 @@ from annotate.accounts import guest_links
 from annotate.accounts.sign_in import hashed_address
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
+from annotate.desk import participants
 from annotate.models import Invitation, Membership, RecentJoin, User
 
 WINDOW = timedelta(minutes=10)
@@ -41,14 +42,15 @@ class TooManyJoins(Refused):
         self.retry_after = retry_after
 
 
-def require_valid(invitation: Invitation) -> None:
-    """Raise `Refused` for an invitation that takes nobody any more."""
+def require_place(invitation: Invitation) -> int:
+    """Return the number of comparisons for a new participant. Raises `Refused` if nobody can join by this link."""
     if invitation.revoked_at:
         raise Refused("invitation_revoked", _("This invitation was revoked. Ask for a new link."))
     if invitation.expires_at and invitation.expires_at < timezone.now():
         raise Refused("invitation_expired", _("This invitation has expired. Ask for a new link."))
     if invitation.taken >= invitation.places:
         raise Refused("invitation_full", _("All places of this invitation are taken. Thank you for your interest."))
+    return participants.comparisons_for_newcomer(invitation.campaign)
 
 
 @transaction.atomic
@@ -56,7 +58,7 @@ def join(*, token: str, browser: str = "", person: User | None = None) -> Member
     """Take a place of an invitation: for `person`, or for a new guest with a pseudonym. browser: its cookie.
 
     A member takes no second place, nor does a browser that took one. Raises `Refused` for an invitation that is
-    unknown, revoked, expired or full, and for a removed person.
+    unknown, revoked, expired or full, for a removed person, and if there is nothing left to compare.
     """
     invitation = (
         Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()
@@ -68,7 +70,7 @@ def join(*, token: str, browser: str = "", person: User | None = None) -> Member
     if earlier:
         _require_can_continue(earlier, person)
         return earlier
-    require_valid(invitation)
+    require_place(invitation)
     Invitation.objects.filter(pk=invitation.pk).update(taken=F("taken") + 1)
     person = person or _new_guest(invitation)
     audit_log.record(actor=person, action="join", target=campaign, invitation=invitation.pk)

@@ -21,7 +21,9 @@ SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
 REFUSAL_STATUS = {
     "no_such_invitation": 404,
     "invitation_expired": 410,
+    "invitation_full": 409,
     "invitation_revoked": 410,
+    "complete": 410,
     "return_link_ended": 410,
     "removed": 403,
     "too_many_joins": 429,
@@ -119,14 +121,14 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
         if person and invitation.campaign.memberships.current().filter(annotator=person).exists():
             return redirect("begin", slug=invitation.campaign.slug)
         has_place = not person and bool(invitations.taken_by(invitation, invitations.browser_of(request)))
-        if not has_place:
-            invitations.require_valid(invitation)
+        comparisons = None if has_place else invitations.require_place(invitation)
     except Refused as refused:
         response = _refusal(request, refused, REFUSAL_STATUS.get(refused.code, 409))
         return invitations.give_cookie(request, response)
     context = {
         "campaign": invitation.campaign,
-        "minutes": trials.minutes_needed(invitation.campaign),
+        "comparisons": comparisons,
+        "minutes": trials.minutes_needed(invitation.campaign, comparisons) if comparisons else None,
         "has_place": has_place,
     }
     return invitations.give_cookie(request, render(request, "annotate/desk/join.html", context))

@@ -43,10 +43,10 @@ def result(membership: Membership) -> Result | None:
     )
 
 
-def minutes_needed(campaign: Campaign) -> int | None:
-    """Estimate the minutes that one person needs for all items, from the median answer time; None below 20 answers."""
+def minutes_needed(campaign: Campaign, comparisons: int) -> int | None:
+    """Estimate the minutes that one person needs, from the median answer time; None below 20 answers."""
     newest = Judgement.objects.filter(lease__item__campaign=campaign).order_by("-pk")
     seconds = sorted(value for value in newest.values_list("seconds", flat=True)[:RECENT] if value is not None)
     if len(seconds) < 20:
         return None
-    return max(1, round(campaign.item_count * seconds[len(seconds) // 2] / 60))
+    return max(1, round(comparisons * seconds[len(seconds) // 2] / 60))

@@ -175,7 +175,7 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
     response = render(request, template, context, status=status)
     # The back button must reload: an answer to a stale pair would be refused.
     response["Cache-Control"] = "no-store"
-    response["X-Desk"] = "1"
+    response["X-Desk"] = str(request.user.pk)  # the page must not take another account's pairs for its own
     return response
 
 

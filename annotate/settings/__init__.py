@@ -3,6 +3,7 @@
 DEPLOYMENT=production refuses to start with DEBUG on, with a missing or weak SECRET_KEY, or with any host allowed.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -86,6 +87,14 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "annotate.web.errors.csrf_failure"
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = URL_PREFIX or "/"
+# Browsers send a host's cookies to all its ports, so two installations on one host need different names.
+_COOKIE_SUFFIX = hashlib.sha256(f"cookie names/{SECRET_KEY}".encode()).hexdigest()[:8]
+SESSION_COOKIE_NAME = f"session_{_COOKIE_SUFFIX}"
+CSRF_COOKIE_NAME = f"csrf_{_COOKIE_SUFFIX}"
+LANGUAGE_COOKIE_NAME = f"language_{_COOKIE_SUFFIX}"
+MESSAGE_STORAGE = (
+    "django.contrib.messages.storage.session.SessionStorage"  # the default is a cookie, whose name is fixed
+)
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [

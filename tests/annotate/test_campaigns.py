@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.urls import reverse
 
-from annotate.campaigns import oversight
+from annotate.campaigns import lifecycle, oversight
+from annotate.common.refusals import Refused
 from annotate.desk import judging, leasing
 from annotate.models import AuditEntry, Campaign, Dataset, Face, Judgement, Lease, Pair
 from annotate.pipeline import pairing
@@ -174,11 +175,19 @@ def test_study_of_test_faces_of_one_data_set(client, lead, faces):
     assert set(places) == {("photographs", "train"), ("photographs", "gold")}
 
 
-def test_study_always_shows_reference(client, lead, faces):
-    client.post(reverse("campaign_new"), form(kind="study", pairs=2))
+def test_study_gives_every_participant_every_comparison(client, lead, faces):
+    people = [make_user().pk for _ in range(3)]
+    chosen = form(kind="study", pairs=2, participants=3, overlap=1)
+    count = client.get(reverse("campaign_count"), chosen).content.decode()
+    assert "every one of 3 participants answers 4 comparisons (at 5 seconds each: 1 min)" in count
+    assert "12 answers in all" in count
+    for wrong, words in (({"participants": ""}, "Enter the number"), ({"participants": 2}, "You invite 3 people")):
+        assert words in client.post(reverse("campaign_new"), chosen | wrong | {"annotators": people}).content.decode()
+    client.post(reverse("campaign_new"), chosen | {"annotators": people})
     campaign = Campaign.objects.get()
     assert campaign.show_reference
-    assert campaign.item_count == 4  # two questions each
+    assert (campaign.item_count, campaign.overlap) == (4, 3)  # two questions each
+    assert [leasing.lease_items(annotator=one, campaign=campaign)[0].drawn for one in campaign.members.all()]
 
 
 def do(client, campaign, action, **fields) -> str:
@@ -213,6 +222,34 @@ def test_lead_actions_reported_and_logged(client, lead):
     ]:
         assert words in do(client, campaign, action, **fields)
     assert client.post(reverse("campaign_action", args=[campaign.slug, "erase"])).status_code == 404
+
+
+@pytest.mark.database
+def test_links_promise_no_more_places_than_comparisons(client, lead):
+    make_campaign(faces=2)
+    study = Campaign(slug="study", name="Study", kind="study", overlap=3)
+    lifecycle.create_campaign(campaign=study, selection=lifecycle.Selection(pairs=2), actor=lead)
+    reason = "asks 3 people about every comparison. Members: 1; free places of links: 1."
+    assert "Invited" in do(client, study, "invite", people=[make_user().pk])
+    assert "created" in do(client, study, "invitation", places=1, days=7)
+    page = do(client, study, "invitation", places=2, days=7)
+    assert "There is room for 1 more." in page
+    assert page.count(reason) == 2  # in the refusal, and with the form
+    too_many = [make_user().pk for _ in range(2)]
+    assert "There is room for 1 more." in do(client, study, "invite", people=too_many)
+    with pytest.raises(Refused, match="There is room for 1 more"):
+        lifecycle.create_invitation(campaign=study, places=2, actor=lead)
+    do(client, study, "invite", people=too_many[:1])
+    page = do(client, study, "pause")
+    assert "There is no room for more participants." in page
+    assert "Create link" not in page
+    assert "Create link" in do(client, study, "extend", by=5)
+    study.invitations.update(expires_at=START)
+    assert "created" in do(client, study, "invitation", places=6, days=7)
+    shared = make_campaign(faces=1)  # three pairs
+    assert "created" in do(client, shared, "invitation", places=2, days=7)
+    assert "Answers still needed: 3; free places of links: 2." in do(client, shared, "invitation", places=2, days=7)
+    assert shared.invitations.count() == 1
 
 
 def judge_all(annotator, campaign, choose) -> None:

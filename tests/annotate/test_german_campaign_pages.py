@@ -221,6 +221,7 @@ def test_new_campaign_form_german(lead):
     assert same_in_german(lead, count, splits=["train"], overlap="2") == []
     assert same_in_german(lead, count, splits=["train"], overlap="100", pairs=9) == []
     assert same_in_german(lead, count, splits=["gold"]) == []
+    assert same_in_german(lead, count, splits=["train"], kind="study", participants=5) == []
 
 
 def test_actions_answered_in_german(lead):
@@ -235,6 +236,7 @@ def test_actions_answered_in_german(lead):
     assert "Jedes Paar wird nun von 3 Annotierenden beantwortet." in act("extend", by=2)
     assert "freigegebene Aufgaben: 0." in act("release", annotator=ann.pk)
     assert "Einladungslink angelegt" in act("invitation", places=5, days=7)
+    assert "Es ist Platz für 13 weitere." in act("invitation", places=14, days=7)
     assert "Angehalten: Bis Sie die Kampagne wieder öffnen" in act("pause")
     assert "Wieder geöffnet." in act("reopen")
     assert "Nichts wurde getan: Wählen Sie mindestens eine Person." in act("invite")

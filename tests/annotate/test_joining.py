@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
-from annotate.desk import leasing, onboarding
-from annotate.models import Campaign, Face, GuestLink, Invitation, Membership, Trial, User
+from annotate.desk import judging, leasing, onboarding
+from annotate.models import Campaign, Face, GuestLink, Invitation, Lease, Membership, Trial, User
 from annotate.pipeline import pairing
 from tests.support.factories import make_campaign, make_face, make_user
 
@@ -197,6 +197,32 @@ def test_expired_or_revoked_invitation_takes_nobody():
 
 def return_link_of(guest: Client) -> str:
     return guest.get("/accounts/").context["return_link"].removeprefix("http://testserver")
+
+
+def test_newcomer_to_complete_campaign_takes_no_place(client):
+    campaign = make_campaign(faces=1, slug="faces")
+    link = f"/join/{lifecycle.create_invitation(campaign=campaign, places=3, actor=make_user(is_staff=True)).token}"
+    assert "There are 3 comparisons." in Client().get(link).content.decode()
+    first = make_user()
+    lifecycle.invite(campaign=campaign, annotators=[first])
+    leases = leasing.lease_items(annotator=first, campaign=campaign, depth=3)
+    for lease in leases[:2]:
+        judging.submit_judgement(annotator=first, lease_token=lease.token, key=uuid.uuid4(), choice="left")
+    for response in (Client().get(link), Client().post(link)):
+        assert response.status_code == 409
+        assert "Open this link again in 15 minutes." in response.content.decode()
+    Lease.objects.filter(status="held").update(expires_at="2026-01-01T00:00Z")
+    guest = Client()
+    assert "There is 1 comparison." in guest.get(link).content.decode()
+    guest.post(link)
+    assert len(guest.get("/campaigns/faces/judge").context["pairs"]) == 1
+    pair = guest.get("/campaigns/faces/judge").context["pairs"][0]
+    guest.post("/campaigns/faces/answer", {"lease": pair.lease.token, "key": pair.key, "answer": "cant_tell"})
+    for response in (Client().get(link), Client().post(link)):
+        assert response.status_code == 410
+        assert "“Test” is complete: every comparison has all its answers." in response.content.decode()
+    assert campaign.invitations.get().taken == 1
+    assert guest.get(link)["Location"] == "/campaigns/faces/begin"  # a member can return
 
 
 def test_return_link_signs_in_only_its_guest(client):

@@ -12,12 +12,12 @@ from django.utils import timezone
 from django_q.models import Failure, OrmQ
 from django_q.tasks import async_task
 
+from annotate.accounts import retention
 from annotate.common import task_queue
 from annotate.desk import judging, leasing
 from annotate.models import FailedSignIn, RefitRequest, WorkerHeartbeat
 from annotate.predictor import refit_requests, refitting
 from annotate.settings import logs
-from annotate.accounts import retention
 from tests.support.factories import make_campaign, make_user
 
 TOKEN = {"Authorization": "Bearer a-secret-of-the-monitoring"}

@@ -1,8 +1,8 @@
 """A real site with real faces and headless Chromium, for tests of pages: fixtures, and helpers for the desk."""
 
-import json
 import shutil
-import subprocess
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -12,9 +12,10 @@ from tests.support.servers import CHROMIUM_HINT, PASSWORD, Deployment, find_chro
 needs_chromium = pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HINT)
 FACES = 8
 CHOICES = """
-import json
-from annotate.models import Judgement
-print(json.dumps(list(Judgement.objects.filter(lease__annotator__username="{user}").values_list("choice", flat=True))))
+SELECT choice FROM annotate_judgement AS judgement
+JOIN annotate_lease AS lease ON lease.id = judgement.lease_id
+JOIN annotate_user AS annotator ON annotator.id = lease.annotator_id
+WHERE annotator.username = ? ORDER BY judgement.id
 """
 
 
@@ -79,8 +80,8 @@ def sign_in(site, browser):
 
 def judgements(site, user: str) -> list[str]:
     """Return the choices of the user's stored judgements."""
-    printed = site.python("manage.py", "shell", "-v0", "-c", CHOICES.format(user=user), stdout=subprocess.PIPE).stdout
-    return json.loads(printed)
+    with closing(sqlite3.connect(site.folder / "db.sqlite3")) as database:
+        return [choice for (choice,) in database.execute(CHOICES, [user])]
 
 
 PANES = "#pairs .item:not(.ahead) .pane:is(.left, .right) img"

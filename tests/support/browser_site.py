@@ -17,7 +17,8 @@ from tests.support.servers import PASSWORD  # noqa: E402
 
 USERS = (
     *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "too-fast", "phone"),
-    *("learner", "access", "touch", "learns"),
+    *("learner", "access", "touch", "learns", "two-tabs", "three-tabs", "no-storage", "damaged", "shared", "other"),
+    *("portal", "layouts", "focus", "captions", "ports"),
 )
 
 
@@ -32,6 +33,9 @@ def fill(folder: str) -> None:
         make_campaign(name)
     Campaign.objects.filter(slug="learns").update(
         consent="We **store** your answers.", tutorial="Look *closely*.", qualification_size=2, qualification_share=0
+    )
+    lifecycle.invite(
+        campaign=Campaign.objects.get(slug="shared"), annotators=User.objects.filter(username="other"), actor=lead
     )
     study = Campaign(slug="study", name="Study", kind="study", show_reference=True, overlap=9)
     selection = lifecycle.Selection(restorer_pairs=(("dat-light", "lanczos"),))
