@@ -36,6 +36,7 @@ def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | Non
     captions = {source.path: source for source in found.sources if source.caption}
     relative = {path: source.relative for path, source in captions.items()}
     matches = match_files(relative, dataset=dataset, keeps_suffix=True)
+    yield from (step for step in found.others if step.is_fault)
     yield from matches.steps
     for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
         if path := matches.files.get(face.pk):

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import psycopg
+
 PASSWORD = "correct horse battery"  # of every user in tests
 ROOT = Path(__file__).resolve().parents[2]
 POSTGRES_HINT = "PostgreSQL is not installed: install the package postgresql to run this."
@@ -83,10 +85,12 @@ class Postgres:
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen([*self.as_user, program, *options], stdout=log, stderr=log)
         for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.1)
+            try:
+                psycopg.connect(self.url).close()  # while it starts up, the port is open but it refuses connections
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+            else:
+                return
         raise RuntimeError((self.folder / "log").read_text())
 
     def stop(self) -> None:
