@@ -34,7 +34,7 @@ ROLES = (
 # The supervisor in between, since the delay before a restart of the worker grows while it ends early.
 ORDER = (3, 4, 0, 1, 2, 5, 6, 7)
 ORPHANED_AFTER = 5  # seconds for which a process may outlive its supervisor
-PATIENCE = 120
+PATIENCE = 240
 
 
 class EndlessClient(Client):
@@ -138,7 +138,10 @@ def judge_under_kills(database: str, *, kills: int, freezes: int, annotators: in
         seeded = site.ask(
             "tests.bench.seed", "--faces", str(60 + 20 * kills + 300 * freezes), "--annotators", str(annotators),
             "--overlap", "2", "--contested-only", "--scores", "--repeat-share", "0.05",
+            "--labels", "60" if freezes else "0",
         )  # fmt: skip
+        if freezes:
+            site.ask("tests.bench.fit_once")  # searches the grid, so that each refit is short
         killer, enough = Killer(site), threading.Event()
         clients = [
             EndlessClient(site.port, token, pause=pause, seed=number, until=enough)

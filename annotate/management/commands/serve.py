@@ -94,17 +94,14 @@ def web_programs(listening: socket.socket, number: int) -> list[Program]:
 def share_metrics() -> None:
     """Make an empty folder in which the web processes share their figures."""
     folder = settings.DATA_ROOT / f"metrics-{socket.gethostname()}"
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
     os.environ[FOLDER_VARIABLE] = str(folder)
 
 
 def worker_program() -> Program:
-    return Program(
-        name="worker",
-        module="annotate.serving.worker_process",
-        stop_signal=signal.SIGINT,
-    )
+    return Program(name="worker", module="annotate.serving.worker_process", stop_signal=signal.SIGINT)
 
 
 def listen(bind: str, patience: float = 0) -> socket.socket:
