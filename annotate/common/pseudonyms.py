@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
-import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from django.conf import settings
+
+from rewardlab.text_files import nfc
 
 
 def hashed(name: str) -> str:
@@ -29,13 +30,13 @@ class FileKeys:
 
 def file_keys(relative: str) -> FileKeys:
     """Hash a path relative to the root of its data set, such as `alice/0001.jpg`."""
-    path = PurePosixPath(unicodedata.normalize("NFC", relative))
+    path = PurePosixPath(nfc(relative))
     return FileKeys(hashed(path.as_posix()), hashed(path.with_suffix("").as_posix()), hashed(path.stem))
 
 
 def identity_key(dataset: str, name: str) -> str:
     """Hash a person's name. Equal names in two data sets are two people."""
-    return hashed(f"{dataset}/{unicodedata.normalize('NFC', name)}")
+    return hashed(f"{dataset}/{nfc(name)}")
 
 
 def pseudonym(annotator: int) -> str:
