@@ -70,3 +70,44 @@ def _client_of(role: str) -> Client:
     elif role != "nobody":
         client.force_login(User.objects.get(username={"annotator": "ann"}.get(role, role)))
     return client
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seconds", "1" + "0" * 400),
+        ("seconds", "NaN"),
+        ("item", "9" * 30),
+        ("tools", '{"zoom": ' + "9" * 6000 + "}"),
+        ("tools", '{"zoom": ' + "[" * 3000 + "]" * 3000 + "}"),
+        ("key", '"\\ud800"'),
+        ("choice", '"\\u0000"'),
+        ("lease", "[" * 100_000),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_api_refuses_hostile_json(client, field, value):
+    client.force_login(make_user("ann"))
+    client.raise_request_exception = False
+    answer = {"item": "1", "lease": f'"{uuid.uuid4()}"', "key": f'"{uuid.uuid4()}"', "choice": '"left"', field: value}
+    body = "{" + ", ".join(f'"{name}": {text}' for name, text in answer.items()) + "}"
+    response = client.post("/api/v1/judgements", body, content_type="application/json")
+    assert response.status_code == 404 if field == "item" else response.status_code == 400, response.content
+    assert response.json()["code"] in ("malformed", "parse_error", "no_such_lease", "not_found")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("created", ["9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00", "2026-01-01T00:00:00"])
+@pytest.mark.parametrize("loss", [1e14, 1e-300, -0.0])
+def test_run_pages_show_extreme_times_and_losses(lead, run_root, created, loss):
+    folder = write_run(run_root, created=created)
+    with (folder / "curve.jsonl").open("w") as curve:
+        for step in (1, 2):
+            curve.write(f'{{"step": {step}, "loss": {loss}, "accuracy": {{"human": 0.5}}}}\n')
+    (folder / "status.json").write_text(
+        (folder / "status.json").read_text().replace('"error": ""', '"error": "\\ud800"')
+    )
+    for page in ("/runs/", "/runs/frm-1/", "/runs/frm-1/live"):
+        assert lead.get(page).status_code == 200
