@@ -57,7 +57,7 @@ def values(run_root):
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
 def test_pages_answer_hostile_values_without_failing(values, role):
-    fuzzer = PageFuzzer(_client_of(role), values, per_field=2)
+    fuzzer = PageFuzzer(_client_of(role), values, per_field=1, admin=role == "admin")
     fuzzer.run()
     assert fuzzer.statuses[200] > 5, fuzzer.statuses
     assert not fuzzer.failures, "\n".join([f"{len(fuzzer.failures)} failures", *fuzzer.failures[:40]])

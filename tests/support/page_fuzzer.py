@@ -79,11 +79,15 @@ class PageFuzzer:
     """Hostile requests of one signed-in client.
 
     values: real values by name of a part of an address, to reach the pages that exist. per_field: how many hostile
-    values each parameter and field gets, drawn by the seed; None: all of them.
+    values each parameter and field gets, drawn by the seed; None: all of them. admin: only the admin's pages, or only
+    the others.
     """
 
-    def __init__(self, client: Client, values: dict[str, list[str]], *, per_field: int | None, seed: int = 0) -> None:
+    def __init__(
+        self, client: Client, values: dict[str, list[str]], *, per_field: int | None, admin: bool, seed: int = 0
+    ) -> None:
         self.client, self.values, self.per_field, self.random = client, values, per_field, Random(seed)
+        self.admin = admin
         client.raise_request_exception = False
         self.statuses: Counter[int] = Counter()
         self.failures: list[str] = []
@@ -109,6 +113,8 @@ class PageFuzzer:
 
     def _is_new(self, path: str, query: str) -> bool:
         """Return whether no address of this view with these parameters was visited yet."""
+        if path.startswith("/admin/") != self.admin:
+            return False
         try:
             view = resolve(path)
         except Resolver404:
@@ -121,6 +127,8 @@ class PageFuzzer:
     def _addresses(self) -> Iterator[str]:
         """Yield each page of the site with real values, and with hostile ones in its address."""
         for route, names in sorted(set(_routes(get_resolver()))):
+            if route.startswith("admin/") != self.admin:
+                continue
             if not names:
                 yield f"/{route}"
             for name in names:
