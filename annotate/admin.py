@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -21,9 +22,18 @@ from annotate.predictor import refit_requests
 
 admin.site.site_header = admin.site.site_title = "DiffusionReward"
 admin.site.index_title = "Campaigns, labels and runs"
+admin.site.unregister(Group)  # roles are flags of a user; see annotate/accounts/roles.py
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class Admin(admin.ModelAdmin):
+    """Base of all our admin pages."""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Treat an empty `_to_field` as absent; Django would look up a field without a name."""
+        return super().get_object(request, object_id, from_field or None)
+
+
+class ReadOnlyAdmin(Admin):
     """Read-only: the pipeline and annotators create the rows."""
 
     list_per_page = 50
@@ -52,7 +62,7 @@ def picture(candidate: models.Candidate, size: int = 96) -> str:
     return format_html('<img src="{}" width="{}" height="{}" alt="{}" loading="lazy">', address, size, size, candidate)
 
 
-class AuditedAdmin(admin.ModelAdmin):
+class AuditedAdmin(Admin):
     """Records each edit in the audit log, with old and new values."""
 
     def action_of(self, changed: set[str], *, is_new: bool) -> str:

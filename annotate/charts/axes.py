@@ -51,8 +51,12 @@ def loss_axis(points: Sequence[Point]) -> Axis:
 
 
 def value_axis(values: Sequence[float], least: float = 0) -> Axis:
-    """Return an axis around the values, at least `least` wide, by default a hundredth of the largest value."""
-    least = least or max(map(abs, values)) / 100
+    """Return an axis around the values, at least `least` wide, by default a hundredth of the largest value.
+
+    It is never so narrow that its ends are the same floating-point number.
+    """
+    largest = max(map(abs, values))
+    least = max(least or largest / 100, largest * 1e-6)
     step = _round_step(max(max(values) - min(values), least if least > SMALLEST else 0.01))
     low, high = math.floor(min(values) / step) * step, math.ceil(max(values) / step + 1e-6) * step
     return Axis("", low, high, step, lambda value: _signed(f"{value:.4g}"))

@@ -4,7 +4,7 @@ import errno
 import sys
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import REASON_BAD_ORIGIN
 from django.shortcuts import render
@@ -48,7 +48,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
-    its answer was stored, and must resend it with the same key."""
+    its answer was stored, and must resend it with the same key. A value that the database cannot hold is the client's
+    fault."""
+    if _is_unstorable(sys.exc_info()[1]):
+        return refusal(request, 400, "malformed", _("A number or a text in the request is out of range."))
     if not _is_outage(sys.exc_info()[1]):
         return refusal(
             request,
@@ -78,6 +81,11 @@ def _is_outage(error: BaseException | None) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, (OperationalError, InterfaceError))
+
+
+def _is_unstorable(error: BaseException | None) -> bool:
+    """Return whether a value is too large for the database (SQLite raises OverflowError), or a text has NUL in it."""
+    return isinstance(error, (OverflowError, DataError)) or "NUL (0x00) characters" in str(error)
 
 
 def refusal(request: HttpRequest, status: int, code: str, text: str) -> HttpResponse:
