@@ -112,7 +112,7 @@ def test_refused_consent_not_stored_and_new_text_needs_consent(client, person):
     assert client.get("/campaigns/faces/judge")["Location"] == "/campaigns/faces/begin"
 
 
-def invite(campaign, places: int = 20, **fields) -> str:
+def invite(campaign, places: int = 3, **fields) -> str:
     """Return the address of a new invitation link."""
     lead = make_user(is_staff=True)
     return f"/join/{lifecycle.create_invitation(campaign=campaign, places=places, actor=lead, **fields).token}"
