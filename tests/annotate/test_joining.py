@@ -208,7 +208,8 @@ def test_newcomer_to_complete_campaign_takes_no_place(client):
     leases = leasing.lease_items(annotator=first, campaign=campaign, depth=3)
     for lease in leases[:2]:
         judging.submit_judgement(annotator=first, lease_token=lease.token, key=uuid.uuid4(), choice="left")
-    for response in (Client().get(link), Client().post(link)):
+    late = new_browser(link)
+    for response in (late.get(link), late.post(link)):
         assert response.status_code == 409
         assert "Open this link again in 15 minutes." in response.content.decode()
     Lease.objects.filter(status="held").update(expires_at="2026-01-01T00:00Z")
@@ -218,7 +219,7 @@ def test_newcomer_to_complete_campaign_takes_no_place(client):
     assert len(guest.get("/campaigns/faces/judge").context["pairs"]) == 1
     pair = guest.get("/campaigns/faces/judge").context["pairs"][0]
     guest.post("/campaigns/faces/answer", {"lease": pair.lease.token, "key": pair.key, "answer": "cant_tell"})
-    for response in (Client().get(link), Client().post(link)):
+    for response in (late.get(link), late.post(link)):
         assert response.status_code == 410
         assert "“Test” is complete: every comparison has all its answers." in response.content.decode()
     assert campaign.invitations.get().taken == 1
