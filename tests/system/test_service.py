@@ -99,7 +99,7 @@ def test_unfinished_request_is_closed_after_its_time_limit(small_server):
 
 
 def test_oldest_unfinished_requests_give_way_to_new_connections(small_server):
-    port = small_server(CONNECTIONS=100, SWEEP_SECONDS=0.05)
+    port = small_server(CONNECTIONS=100)
     with_half_a_request = [unfinished(port) for _ in range(150)]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("POST", "/", BODY)
