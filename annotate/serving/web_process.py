@@ -64,19 +64,27 @@ class Server(TcpWSGIServer):
             self.sweep(now)
         return super().readable()
 
+    def handle_accept(self) -> None:
+        """Accept a connection, and close the longest waiting one if there are nearly too many."""
+        super().handle_accept()
+        if len(self.active_channels) > CONNECTIONS * 9 // 10 and (waiting := self.waiting()):
+            min(waiting, key=lambda channel: channel.waiting_since).will_close = True
+
+    def waiting(self) -> list[Channel]:
+        """Return the connections without a complete request."""
+        return [channel for channel in self.active_channels.values() if not (channel.is_busy() or channel.will_close)]
+
     def sweep(self, now: float) -> None:
-        """Close connections that are too slow, and the longest waiting ones while there are nearly too many."""
+        """Close connections that are too slow."""
         self.beat()
         self.maintenance(time.time())
-        waiting = [channel for channel in self.active_channels.values() if not channel.is_busy()]
-        if self.drain_until and (now > self.drain_until or len(waiting) == len(self.active_channels)):
+        waiting = self.waiting()
+        if self.drain_until and (
+            now > self.drain_until or not any(one.is_busy() for one in self.active_channels.values())
+        ):
             raise SystemExit
         for channel in waiting:
             if channel.request is not None and now - channel.waiting_since > REQUEST_SECONDS:
-                channel.will_close = True
-        excess = len(self.active_channels) - CONNECTIONS * 9 // 10
-        if excess > 0:
-            for channel in sorted(waiting, key=lambda channel: channel.waiting_since)[:excess]:
                 channel.will_close = True
 
     def drain(self, number: int, frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from annotate.settings import logs
 from annotate.settings.database import database
-from annotate.settings.environment import env, one_of, time_zone, url_prefix
+from annotate.settings.environment import env, one_of, time_zone, url_prefix, whole_number
 from annotate.settings.secret import installation_secret, weakness
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -75,7 +75,7 @@ if PRODUCTION:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
     # One hour: browsers refuse HTTP for that long, whatever the site does. docs/operators/running.md says how to extend
     # it.
-    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=3600)
+    SECURE_HSTS_SECONDS = whole_number("SECURE_HSTS_SECONDS", env.int("SECURE_HSTS_SECONDS", default=3600))
     SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
     SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # subdomains and preload are the operator's choice
@@ -214,7 +214,7 @@ SPECTACULAR_SETTINGS = {
 BROKER_URL = env("BROKER_URL", default="")
 Q_CLUSTER = {
     "name": "diffusionreward",
-    "workers": env.int("WORKERS", default=2),
+    "workers": whole_number("WORKERS", env.int("WORKERS", default=2), least=1),
     "timeout": 3600,
     "retry": 3700,
     "max_attempts": 3,
@@ -232,12 +232,12 @@ Q_CLUSTER = {
 )
 
 # Failed background tasks are kept for so many days; see `annotate.accounts.retention`.
-FAILED_TASK_DAYS = env.int("FAILED_TASK_DAYS", default=30)
+FAILED_TASK_DAYS = whole_number("FAILED_TASK_DAYS", env.int("FAILED_TASK_DAYS", default=30))
 
 # Without a token, /metrics does not exist.
 METRICS_TOKEN = env("METRICS_TOKEN", default="")
 # /ready reports less free space than this in DATA_ROOT or MEDIA_ROOT.
-LEAST_FREE_MB = env.int("LEAST_FREE_MB", default=500)
+LEAST_FREE_MB = whole_number("LEAST_FREE_MB", env.int("LEAST_FREE_MB", default=500))
 SENTRY_DSN = env("SENTRY_DSN", default="")
 LOGGING = logs.logging_settings(
     one_of("LOG_LEVEL", env("LOG_LEVEL", default="WARNING"), logs.LEVELS),

@@ -20,11 +20,18 @@ class Environment(environ.Env):
         try:
             return super().get_value(var, cast=cast, default=default, parse_default=parse_default)
         except ValueError as error:
-            kind = getattr(cast, "__name__", str(cast))
-            raise ImproperlyConfigured(f"{var} is {self.ENVIRON[var]!r}, which is not of type {kind}.") from error
+            kind = "a whole number" if cast is int else f"of type {getattr(cast, '__name__', cast)}"
+            raise ImproperlyConfigured(f"{var} is {self.ENVIRON[var]!r}, which is not {kind}.") from error
 
 
 env = Environment()
+
+
+def whole_number(name: str, value: int, least: int = 0) -> int:
+    """Return the value of a variable, or refuse one that is too small."""
+    if value < least:
+        raise ImproperlyConfigured(f"{name} is '{value}'; use a whole number from {least}.")
+    return value
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:

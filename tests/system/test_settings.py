@@ -93,7 +93,14 @@ def test_odd_data_root_holds_the_database(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TIME_ZONE", "Mars/Base"), ("LOG_LEVEL", "loud"), ("WORKERS", "two"), ("DEBUG", "maybe"), ("URL_PREFIX", "a?b")],
+    [
+        ("TIME_ZONE", "Mars/Base"),
+        ("LOG_LEVEL", "loud"),
+        ("WORKERS", "two"),
+        ("WORKERS", "0"),
+        ("DEBUG", "maybe"),
+        ("URL_PREFIX", "a?b"),
+    ],
 )
 def test_invalid_value_is_refused_by_name(name, value):
     result = manage("check", **{name: value})
