@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from annotate.campaigns.lifecycle import Selection
+from annotate.common import image_store
 from annotate.models import Candidate, Dataset, Face, Pair
 from rewardlab import assets, images
 from tests.support.factories import make_face
@@ -91,7 +92,7 @@ def test_results_of_people_with_same_file_names(tmp_path):
     results = write_folder(tmp_path / "results", *(f"{name}/0001_01.jpg" for name in people), start=10)
     assert run("restore", "--from-folder", f"mine={results}")[1] == ""
     for name, face in zip(people, Face.objects.order_by("pk"), strict=True):
-        stored = images.read(face.candidates.get(source="mine").path)
+        stored = image_store.load(face.candidates.get(source="mine"))
         assert np.array_equal(stored, images.read(results / name / "0001_01.jpg"))
 
 
@@ -236,7 +237,7 @@ def test_lying_photographs_are_stored_upright(tmp_path):
     assert "done 1, skipped 3" in printed and "duplicate (2)" in printed and "no_face (1)" in printed
     hq = Candidate.objects.get(source="hq")
     assert hq.provenance["turned"] == 270
-    Image.fromarray(np.rot90(images.read(hq.path))).save(folder / "aligned.png")
+    Image.fromarray(np.rot90(image_store.load(hq))).save(folder / "aligned.png")
     printed, _ = run("ingest", folder / "aligned.png", "--aligned", "--size", 64, "--dataset", "aligned")
     assert "not_upright (1)" in printed and "turned by 270 degrees counter-clockwise" in printed
 
