@@ -130,10 +130,10 @@ def _fit_version(
         ),
     )
     try:
-        version.file = f"svm-{version.pk}.skops"
         content = svm.dumps(fitted)
-        stores.write(STORE, version.file, content)
         version.sha256 = sha256(content)
+        version.file = f"svm-{version.pk}-{version.sha256[:12]}.skops"  # never one that another database uses
+        stores.write(STORE, version.file, content)
         _audit(version, fitted, table, policy)
         version.pairs_labelled, version.pairs_abstained = write_labels(version, fitted, table)
     except Exception as error:
