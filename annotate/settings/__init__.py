@@ -183,7 +183,7 @@ TIME_ZONE = time_zone(env("TIME_ZONE", default="UTC"))
 
 STATIC_URL = f"{URL_PREFIX}/static/"
 STATICFILES_DIRS = [SITE_FILES / "static"]
-STATIC_ROOT = DATA_ROOT / "staticfiles"
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(DATA_ROOT / "staticfiles")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     **media_storages(MEDIA_STORE),
