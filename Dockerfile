@@ -43,7 +43,6 @@ COPY --from=program /opt/venv /opt/venv
 COPY --from=program /opt/static /opt/static
 USER diffusionreward
 WORKDIR /data
-VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=4 \
     CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=8)"]
