@@ -16,6 +16,7 @@ from annotate.common import image_store
 from annotate.models import Candidate, Dataset, Face, Pair
 from rewardlab import assets, images
 from tests.support.factories import make_face
+from tests.support.stored_files import path_of
 
 pytestmark = pytest.mark.django_db
 SIZE = 64
@@ -104,8 +105,8 @@ def test_results_that_are_ambiguous_or_copies_are_refused(tmp_path):
     results = tmp_path / "results"
     write_folder(results, "a.png", "a.JPG", "final/b.png", start=20)
     write_noise(results / "input" / "b.png", 30)
-    shutil.copy(lq[2].path, results / "c.png")
-    Image.open(hq[3].path).save(results / "d.bmp")  # the same pixels in another format
+    shutil.copy(path_of(lq[2]), results / "c.png")
+    Image.open(path_of(hq[3])).save(results / "d.bmp")  # the same pixels in another format
     printed, error = run("restore", "--from-folder", f"mine={results}")
     assert re.search(r"several files have its name: \S*a\.(png, |JPG, )\S*a\.(png|JPG)", printed)
     assert re.search(r"several files have its name: \S*final/b\.png, \S*input/b\.png", printed)

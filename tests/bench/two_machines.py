@@ -68,7 +68,7 @@ class Shared:
 
 
 class TwoMachines:
-    def __init__(self, place: Path, *, web_workers: int) -> None:
+    def __init__(self, place: Path | None, *, web_workers: int) -> None:
         self.stack = ExitStack()
         self.shared = Shared()
         self.stack.callback(self.shared.stop)
@@ -80,15 +80,15 @@ class TwoMachines:
         for machine in self.machines:
             machine.environment.pop("MEDIA_ROOT")
 
-    def start(self, environment: dict[str, str]) -> None:
+    def start(self, environment: dict[str, str], *, with_workers: bool = True) -> None:
         """Start both machines. environment: of all their processes."""
         for machine in self.machines:
             machine.web_environment = environment
-        self.supervisors = [machine.start_site() for machine in self.machines]
+        self.supervisors = [machine.start_site() if with_workers else machine.start_web() for machine in self.machines]
 
 
 @contextmanager
-def two_machines(place: Path, *, web_workers: int = 2) -> Iterator[TwoMachines]:
+def two_machines(place: Path | None, *, web_workers: int = 2) -> Iterator[TwoMachines]:
     site = TwoMachines(place, web_workers=web_workers)
     try:
         yield site
