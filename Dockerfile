@@ -24,7 +24,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /build
 FROM packages AS program
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps /wheels/*.whl \
-    && DATA_ROOT=/tmp/build STATIC_ROOT=/opt/static diffusionreward collectstatic --no-input --verbosity 0
+    && DATA_ROOT=/tmp/build STATIC_ROOT=/opt/static UMASK=022 diffusionreward collectstatic --no-input --verbosity 0
 
 FROM packages AS training-program
 RUN pip install -r /build/requirements.txt
