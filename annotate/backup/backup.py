@@ -15,6 +15,7 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import connection
 from django.utils import timezone
 from filelock import FileLock, Timeout
@@ -120,13 +121,13 @@ def _write_secrets(path: Path) -> Path:
 
 
 def _copy_predictor(file: str, sha256: str, folder: Path) -> Path | None:
-    """Copy a predictor's file; None if it is missing or damaged: the worker then fits a new one from the labels."""
+    """Copy a predictor's file; None if it is missing, damaged or elsewhere: the worker then fits a new one."""
     copy = folder / "predictors" / sha256 / Path(file).name
     if copy.is_file() and sha256_of(copy) == sha256:
         return copy
     try:
         data = stores.read("predictors", file)
-    except FileNotFoundError:
+    except (FileNotFoundError, SuspiciousFileOperation):
         return None
     if hashlib.sha256(data).hexdigest() != sha256:
         return None
