@@ -17,6 +17,12 @@ def main() -> None:
         if remedy := _database_remedy():
             sys.exit(remedy)
         raise
+    except Exception as error:
+        from annotate.common.stores import StoreError  # after the settings, which may be what is wrong
+
+        if isinstance(error, StoreError):
+            sys.exit(str(error))
+        raise
 
 
 def _database_remedy() -> str | None:

@@ -1,6 +1,7 @@
 """Give every test its own folders. In CI nothing may be skipped."""
 
 import os
+import secrets
 
 import pytest
 from django.conf import settings as django_settings
@@ -23,6 +24,34 @@ def _own_folders(settings, tmp_path) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.PREDICTOR_ROOT = tmp_path / "predictors"
     cache.clear()  # the sign-in limit counts across tests otherwise
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    from tests.support.s3 import S3Server
+
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, settings, monkeypatch) -> str:
+    """Keep images and predictors in a bucket, under a prefix of this test, which is returned."""
+    from annotate.settings.media import media_storages
+    from tests.support.s3 import BUCKET
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    prefix = secrets.token_hex(4)
+    settings.STORAGES = settings.STORAGES | media_storages(f"s3://{BUCKET}/{prefix}")
+    return prefix
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either_store(request) -> str | None:
+    """Run the test twice, with the images in a folder and in a bucket, whose prefix is returned."""
+    return request.getfixturevalue("bucket") if request.param == "bucket" else None
 
 
 @pytest.fixture

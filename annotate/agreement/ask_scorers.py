@@ -16,6 +16,7 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from annotate.agreement import gold_hashes
+from annotate.common import image_store
 from annotate.exchange.preference_rows import preference_rows
 from annotate.labels import gold_guard
 from annotate.labels.judged_pairs import judged_pairs, scores_of
@@ -238,9 +239,8 @@ def _models_of(gold_rows: list[PreferenceRow], run: Run, device: str) -> list[_S
 def _margins(
     model: frm.FaceRewardModel, gold_rows: list[PreferenceRow], config: TrainConfig, device: str
 ) -> NDArray[np.float64]:
-    return reward_model_margins.margins(
-        model.to(device), gold_rows, Path(settings.MEDIA_ROOT), null_text=config.null_text
-    )
+    folder = image_store.local_folder(image for row in gold_rows for image in (row.first, row.second))
+    return reward_model_margins.margins(model.to(device), gold_rows, folder, null_text=config.null_text)
 
 
 def _gold_leak(gold_rows: list[PreferenceRow], run: Run) -> str:

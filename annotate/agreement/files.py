@@ -18,6 +18,7 @@ from annotate.agreement import plots
 from annotate.agreement.people import NamedEstimate, PeopleReport
 from annotate.agreement.report import AgreementReport, agreement_report
 from annotate.agreement.scorers import Dispute, ScorersReport
+from annotate.common import image_store
 from annotate.models import Campaign, Candidate
 from annotate.runs.frm_evaluation import Share
 from annotate.statistics.bootstrap import Estimate
@@ -131,10 +132,12 @@ def _style() -> str:
 
 
 def _inline(candidate: Candidate) -> str:
-    """Return the picture as a data URL; empty if its file is missing."""
-    if not candidate.path.exists():
+    """Return the picture as a data URL; empty if its file is missing or damaged."""
+    try:
+        data = image_store.read(candidate.sha256)
+    except image_store.BrokenImage:
         return ""
-    return f"data:image/png;base64,{base64.b64encode(candidate.path.read_bytes()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def _rows(report: AgreementReport) -> Iterator[tuple]:

@@ -1,5 +1,6 @@
 """Endpoints of the API."""
 
+import logging
 import uuid
 from typing import Any
 
@@ -17,10 +18,12 @@ from rest_framework.views import APIView
 from annotate.accounts import sign_in, tokens
 from annotate.api import image_responses
 from annotate.api import serializers as s
+from annotate.common import image_store
 from annotate.common.refusals import Refused
 from annotate.desk import image_access, judging, leasing, progress, shown_pairs
 from annotate.models import Campaign, Candidate, Lease
 
+log = logging.getLogger(__name__)
 IMAGE_CACHE_SECONDS = 30 * 24 * 3600
 
 REFUSED = OpenApiResponse(s.ErrorSerializer, "refused, with the reason")
@@ -239,9 +242,10 @@ class Image(APIView):
 
 def _content(candidate: Candidate) -> bytes:
     try:
-        return image_responses.padded(candidate.path.read_bytes(), size=candidate.face.size)
-    except FileNotFoundError:
-        raise Http404("The file of this image is missing on the server.") from None
+        return image_responses.padded(image_store.read(candidate.sha256), size=candidate.face.size)
+    except image_store.BrokenImage as error:
+        log.error("%s: %s", candidate, error)
+        raise Http404("The file of this image is missing or damaged on the server.") from None
 
 
 image = Image.as_view()

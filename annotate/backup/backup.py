@@ -15,6 +15,7 @@ from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import SuspiciousFileOperation
 from django.db import connection
 from django.utils import timezone
 from filelock import FileLock, Timeout
@@ -23,6 +24,8 @@ from annotate.backup import database_dump
 from annotate.backup import manifest as manifests
 from annotate.backup.database_dump import Reader
 from annotate.backup.manifest import BackupError, Manifest
+from annotate.common import image_store, stores
+from annotate.models.faces import image_path
 from rewardlab.files import sha256_of, write_atomic
 from rewardlab.training import runs
 
@@ -62,7 +65,7 @@ def _back_up(folder: Path, *, with_images: bool) -> Manifest:
     files += [path for file, sha256 in predictors if (path := _copy_predictor(file, sha256, folder))]
     listed, missing = folder / f"images-{stamp}.txt", []
     if with_images:
-        missing = [sha256 for sha256 in images if not copy_image(sha256, settings.MEDIA_ROOT, folder / "images")]
+        missing = [sha256 for sha256 in images if not _save_image(sha256, folder / "images")]
         copied = sorted(set(images) - set(missing))
         write_atomic(listed, "".join(f"{sha256}\n" for sha256 in copied).encode())
         files.append(listed)
@@ -118,27 +121,29 @@ def _write_secrets(path: Path) -> Path:
 
 
 def _copy_predictor(file: str, sha256: str, folder: Path) -> Path | None:
-    """Copy a predictor's file; None if it is missing or damaged: the worker then fits a new one from the labels."""
+    """Copy a predictor's file; None if it is missing, damaged or elsewhere: the worker then fits a new one."""
     copy = folder / "predictors" / sha256 / Path(file).name
-    return copy if copy_checked(Path(settings.PREDICTOR_ROOT) / file, copy, sha256) else None
+    if copy.is_file() and sha256_of(copy) == sha256:
+        return copy
+    try:
+        data = stores.read("predictors", file)
+    except (FileNotFoundError, SuspiciousFileOperation):
+        return None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        return None
+    write_atomic(copy, data)
+    return copy
 
 
-def copy_image(sha256: str, source: Path | str, target: Path) -> bool:
-    relative = f"{sha256[:2]}/{sha256}.png"
-    return copy_checked(Path(source) / relative, target / relative, sha256)
-
-
-def copy_checked(source: Path, target: Path, sha256: str) -> bool:
-    """Copy a file unless the target has the hash already. Return False if the source is missing or damaged."""
+def _save_image(sha256: str, folder: Path) -> bool:
+    """Copy an image from the store unless the folder has it. Return False if it is missing or damaged."""
+    target = folder / image_path(sha256)
     if target.is_file() and sha256_of(target) == sha256:
         return True
     try:
-        data = source.read_bytes()
-    except FileNotFoundError:
+        write_atomic(target, image_store.read(sha256))
+    except image_store.BrokenImage:
         return False
-    if hashlib.sha256(data).hexdigest() != sha256:
-        return False
-    write_atomic(target, data)
     return True
 
 

@@ -19,11 +19,14 @@ from django.utils import timezone
 
 from annotate.backup import manifest as manifests
 from annotate.backup import staging
-from annotate.backup.backup import copy_checked, copy_image, counted_tables
+from annotate.backup.backup import counted_tables
 from annotate.backup.manifest import PLAIN, SHA256, BackupError, Manifest
 from annotate.backup.postgres_stage import PostgresStage
 from annotate.backup.sqlite_stage import SqliteStage
+from annotate.common import image_store, stores
 from annotate.common.site_lock import SiteIsRunning, site_lock
+from annotate.models.faces import image_path
+from rewardlab.files import sha256_of
 
 STAGES: dict[str, type[staging.Stage]] = {"sqlite": SqliteStage, "postgresql": PostgresStage}
 # Columns from which names of files and folders are made.
@@ -68,7 +71,7 @@ def recover(folder: Path, *, replace: bool = False) -> Recovered:
         stage.restore(folder / manifest.dump, manifest)
         predictors = _require_safe_rows()
         for sha256 in manifests.listed_images(folder, manifest):
-            copy_image(sha256, folder / "images", Path(settings.MEDIA_ROOT))
+            image_store.repair(sha256, (folder / "images" / image_path(sha256)).read_bytes())
         kept = stage.take_place(stamp if filled else "")
         to_set = _restore_secrets(backed_up, stamp)
         for file, sha256 in predictors:
@@ -129,11 +132,18 @@ def _unsafe(table: str, column: str, value: object) -> BackupError:
 
 
 def _restore_predictor(folder: Path, file: str, sha256: str, stamp: str) -> None:
-    """Copy a predictor's file, and keep another of its name. The worker refits one that the backup does not have."""
-    source, target = folder / "predictors" / sha256 / file, Path(settings.PREDICTOR_ROOT) / file
-    if source.is_file() and target.is_file() and target.read_bytes() != source.read_bytes():
-        target.replace(target.with_name(f"{file}.{stamp}"))
-    copy_checked(source, target, sha256)
+    """Store a predictor's file, and keep another of its name. The worker refits one that the backup does not have."""
+    source = folder / "predictors" / sha256 / file
+    if not source.is_file() or sha256_of(source) != sha256:
+        return
+    content = source.read_bytes()
+    try:
+        stored = stores.read("predictors", file)
+    except FileNotFoundError:
+        stored = content
+    if stored != content:
+        stores.write("predictors", f"{file}.{stamp}", stored)
+    stores.write("predictors", file, content)
 
 
 def _read_secrets(path: Path) -> Secrets:

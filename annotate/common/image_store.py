@@ -1,48 +1,111 @@
-"""Content-addressed image files on disk, written atomically."""
+"""Content-addressed images, in the folder MEDIA_ROOT or in the bucket MEDIA_STORE."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
+from annotate.common import stores
+from annotate.common.batches import batches
 from annotate.models import Candidate
+from annotate.models.faces import image_path
 from rewardlab import files as rewardlab_files
 from rewardlab import images
 
+STORE = "images"
+READS_AT_ONCE = 16
+BATCH = 256
 
-class BrokenImage(RuntimeError):
+
+class BrokenImage(stores.StoreError):
     """A stored image is missing, or its content has changed."""
 
 
 def store_png(array: NDArray[np.uint8]) -> str:
     """Store uint8 (H, W, 3) RGB as PNG and return its sha256. Create rows that refer to the file only afterwards."""
-    data = images.encode_png(array)
+    return store_encoded(images.encode_png(array))
+
+
+def store_encoded(data: bytes) -> str:
+    """Store an image that is encoded already and return its sha256."""
     sha256 = rewardlab_files.sha256(data)
-    path = Path(settings.MEDIA_ROOT) / sha256[:2] / f"{sha256}.png"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rewardlab_files.write_atomic(path, data)
+    if not exists(sha256):
+        stores.write(STORE, image_path(sha256), data)
     return sha256
 
 
-def load(candidate: Candidate) -> NDArray[np.uint8]:
-    """Return uint8 (H, W, 3) RGB. Raises `BrokenImage` when the file is missing or its content has changed."""
+def repair(sha256: str, data: bytes) -> None:
+    """Store an image again if it is missing or damaged."""
     try:
-        data = candidate.path.read_bytes()
+        read(sha256)
+    except BrokenImage:
+        stores.write(STORE, image_path(sha256), data)
+
+
+def exists(sha256: str) -> bool:
+    return stores.store(STORE).exists(image_path(sha256))
+
+
+def read(sha256: str) -> bytes:
+    """Return an image's PNG. Raises `BrokenImage` if it is missing or its content has changed."""
+    where = stores.store(STORE).describe(image_path(sha256))
+    try:
+        data = stores.read(STORE, image_path(sha256))
+    except FileNotFoundError as error:
+        raise BrokenImage(f"{where} is missing. Restore it from a backup.") from error
     except OSError as error:
-        raise BrokenImage(
-            f"{candidate}: {candidate.path} cannot be read ({error.strerror}). Restore it from a backup."
-        ) from error
-    if rewardlab_files.sha256(data) != candidate.sha256:
-        raise BrokenImage(f"{candidate}: {candidate.path} was changed or damaged. Restore it from a backup.")
-    return images.decode(data)
+        raise BrokenImage(f"{where} cannot be read ({error.strerror}). Restore it from a backup.") from error
+    if rewardlab_files.sha256(data) != sha256:
+        raise BrokenImage(f"{where} was changed or damaged. Restore it from a backup.")
+    return data
+
+
+def load(candidate: Candidate) -> NDArray[np.uint8]:
+    """Return uint8 (H, W, 3) RGB. Raises `BrokenImage` if the file is missing or its content has changed."""
+    try:
+        return images.decode(read(candidate.sha256))
+    except BrokenImage as error:
+        raise BrokenImage(f"{candidate}: {error}") from error
+
+
+def copy_to(folder: Path, paths: Iterable[str]) -> None:
+    """Copy images, given by `image_path`, to a folder that does not have them yet. Raises `BrokenImage`."""
+    for batch in batches((path for path in paths if not (folder / path).exists()), BATCH):
+        wanted = list(dict.fromkeys(batch))
+        for path, data in zip(wanted, read_all(wanted), strict=True):
+            rewardlab_files.write_atomic(folder / path, data)
+
+
+def read_all(paths: Sequence[str]) -> Iterator[bytes]:
+    """Yield the PNGs of images, given by `image_path`, in order. Raises `BrokenImage`."""
+    with ThreadPoolExecutor(READS_AT_ONCE) as reading:
+        yield from reading.map(lambda path: read(Path(path).stem), paths)
+
+
+def where(path: str = "") -> str:
+    """Return the folder or bucket of the images, or the place of one given by `image_path`, for messages."""
+    return stores.store(STORE).describe(path)
+
+
+def is_local() -> bool:
+    return stores.store(STORE).is_local
+
+
+def local_folder(paths: Iterable[str]) -> Path:
+    """Return a folder with these images: MEDIA_ROOT, to which they are copied first if they are kept in a bucket."""
+    folder = Path(settings.MEDIA_ROOT)
+    if not is_local():
+        copy_to(folder, paths)
+    return folder
 
 
 def files() -> Iterator[Path]:
-    """Yield every file in the media folder, in order, without those that were set aside."""
+    """Yield every file in the media folder, in order, without those that were set aside. Images in a bucket are not
+    listed."""
     folder = Path(settings.MEDIA_ROOT)
     for part in sorted(folder.iterdir()) if folder.is_dir() else ():
         if part != unreferenced_folder():

@@ -102,11 +102,11 @@ def stored_images(*, with_faces: bool) -> Iterator[Finding | None]:
         try:
             image = image_store.load(candidate)
         except image_store.BrokenImage as error:
-            reason = "damaged_image" if candidate.path.exists() else "missing_image"
+            reason = "damaged_image" if image_store.exists(candidate.sha256) else "missing_image"
             yield Finding(reason, str(candidate), str(error))
             continue
         except images.ImageError as error:
-            yield Finding("unreadable_image", str(candidate), f"{candidate.path}: {error}")
+            yield Finding("unreadable_image", str(candidate), f"{image_store.where(candidate.relative_path)}: {error}")
             continue
         if not detects or candidate.source != Candidate.HQ:
             yield None
@@ -134,6 +134,9 @@ def _face_finding(candidate: Candidate, image: images.Pixels) -> Finding | None:
 
 def unreferenced_files() -> Iterator[Finding | None]:
     """Find files in the media folder that no row refers to, except new ones, which a running stage may have written."""
+    if not image_store.is_local():
+        yield Finding("not_checked", image_store.where(), "which of its objects no row refers to: they are not listed")
+        return
     known = set(Candidate.objects.order_by().values_list("sha256", flat=True).distinct().iterator())
     settled = time.time() - SETTLED_SECONDS
     for path in image_store.files():

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
-
+from annotate.common import image_store
 from annotate.exchange.json_and_csv import answer_records, metric_names
 from annotate.exchange.output_files import Exported, HashedFile, Tally
 from annotate.exchange.record_formats import ANSWER_COLUMNS, columns, flat
@@ -75,7 +74,7 @@ class ParquetFile:
         import pyarrow as pa
 
         values = [
-            [_with_bytes(image) for image in column] if pa.types.is_struct(field.type) else column
+            _with_bytes(column) if pa.types.is_struct(field.type) else column
             for column, field in zip(zip(*self.buffer, strict=True), self.schema, strict=True)
         ]
         arrays = [pa.array(column, field.type) for column, field in zip(values, self.schema, strict=True)]
@@ -91,8 +90,8 @@ class ParquetFile:
         self.file.close()
 
 
-def _with_bytes(image: str) -> dict[str, Any]:
-    return {"bytes": (Path(settings.MEDIA_ROOT) / image).read_bytes(), "path": image}
+def _with_bytes(paths: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"bytes": data, "path": path} for path, data in zip(paths, image_store.read_all(paths), strict=True)]
 
 
 def write_parquet(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:

@@ -17,7 +17,7 @@ from annotate.labels.gold_guard import refuse_gold_in_training
 from annotate.labels.judged_pairs import scores_of
 from annotate.labels.votes import Vote, counted, votes
 from annotate.models import Face, Preference
-from annotate.models.faces import Split
+from annotate.models.faces import Split, image_path
 from annotate.predictor.simulated_labels import left_out_notice
 from annotate.predictor.status import current_predictor
 from rewardlab.manifest import PreferenceRow
@@ -139,10 +139,6 @@ def select(*, splits: list[str] | None = None, origins: list[str] | None = None)
     if origins:
         preferences = preferences.filter(origin__in=origins)
     return preferences
-
-
-def image_path(sha256: str) -> str:
-    return f"{sha256[:2]}/{sha256}.png"
 
 
 def _consensus_result(method: str, splits: Sequence[str] | None) -> ConsensusResult:

@@ -1,24 +1,25 @@
 """Write the manifest of preferences and the list of faces, from which models are trained."""
 
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from django.conf import settings
-
+from annotate.common import image_store
+from annotate.common.batches import batches
 from annotate.exchange.preference_rows import (
     NothingToFreeze,
     RowFilter,
     consistent_read,
     find_source,
-    image_path,
     refuse_leaks,
     require_folder,
 )
 from annotate.labels.gold_guard import refuse_gold_in_training
 from annotate.models import Candidate, Face, Snapshot
+from annotate.models.faces import image_path
 from rewardlab import manifest
 from rewardlab.manifest import PreferenceRow
+
+ROWS_AT_ONCE = 200  # whose images are copied together
 
 
 def snapshot(
@@ -95,23 +96,13 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
     if not found:
         raise NothingToFreeze("There are no faces yet: run ingest first.")
     if with_images:
-        for image in sorted({image for face in found for image in (face.hq, face.lq) if image}):
-            copy_image(image, path.parent / "images")
+        named = sorted({image for face in found for image in (face.hq, face.lq) if image})
+        image_store.copy_to(path.parent / "images", named)
     return dataset.write(path, found)
 
 
 def copying(rows: Iterable[PreferenceRow], folder: Path) -> Iterator[PreferenceRow]:
     """Yield the rows, each once its two images are in `folder`."""
-    for row in rows:
-        copy_image(row.first, folder)
-        copy_image(row.second, folder)
-        yield row
-
-
-def copy_image(image: str, folder: Path) -> None:
-    target = folder / image
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".part")
-        shutil.copyfile(Path(settings.MEDIA_ROOT) / image, partial)
-        partial.replace(target)
+    for batch in batches(rows, ROWS_AT_ONCE):
+        image_store.copy_to(folder, (image for row in batch for image in (row.first, row.second)))
+        yield from batch

@@ -4,12 +4,15 @@ import argparse
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
+
+from annotate.common import image_store
 
 Config = TypeVar("Config")
 
@@ -51,14 +54,32 @@ def images_folder(options: dict[str, Any], run: Any) -> Path:
     """Find the image folder.
 
     In this order: --images, `images` next to the manifest (written by `snapshot --with-images`), the folder recorded
-    in the run, the media folder.
+    in the run, the media folder. The media folder is filled from the bucket if images are kept there.
     """
     if options["images"]:
         return Path(options["images"])
     places = [Path(options["manifest"]).parent / "images"] if options.get("manifest") else []
     if run.exists() and (known := run.description().images):
         places.append(Path(known))
-    return next((place for place in places if place.is_dir()), Path(settings.MEDIA_ROOT))
+    media = Path(settings.MEDIA_ROOT)
+    folder = next((place for place in places if place.is_dir()), media)
+    if folder.resolve() != media.resolve() or image_store.is_local():
+        return folder
+    return image_store.local_folder(_named_images(run, options.get("manifest")))
+
+
+def _named_images(run: Any, given: Path | None) -> Iterator[str]:
+    """Yield the images that a training reads: those named by the run's manifest and faces, or by a given file."""
+    from refl import dataset
+    from rewardlab import manifest
+
+    for file in filter(None, (run.manifest, run.faces, given)):
+        if not file.exists():
+            continue
+        if "faces" in file.name:
+            yield from (image for face in dataset.read(file)[1] for image in (face.hq, face.lq) if image)
+        else:
+            yield from (image for row in manifest.read_rows(file) for image in (row.first, row.second))
 
 
 def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[str, ...]) -> list[str]:

@@ -1,8 +1,6 @@
 import re
 import uuid
-from pathlib import Path
 
-from django.conf import settings
 from django.core.exceptions import SuspiciousFileOperation
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -93,6 +91,16 @@ class Restorer(models.Model):
         return self.name
 
 
+def image_path(sha256: str) -> str:
+    """Return the path in the store, derived from the content alone, so it reveals neither person nor restorer.
+
+    Raises `SuspiciousFileOperation` if the row was tampered with and names another file.
+    """
+    if not SHA256.fullmatch(sha256):
+        raise SuspiciousFileOperation(f"{sha256!r:.100} is not a sha256. Restore the image from a backup.")
+    return f"{sha256[:2]}/{sha256}.png"
+
+
 def photograph_last(first: str, second: str) -> tuple[str, str]:
     """Order two sources by name, but the photograph last, as the reference."""
     one, other = sorted((first, second), key=lambda source: (source == Candidate.HQ, source))
@@ -130,14 +138,5 @@ class Candidate(models.Model):
 
     @property
     def relative_path(self) -> str:
-        """The path under MEDIA_ROOT, derived from the content alone, so it reveals neither person nor restorer.
-
-        Raises `SuspiciousFileOperation` if the row was tampered with and names another file.
-        """
-        if not SHA256.fullmatch(self.sha256):
-            raise SuspiciousFileOperation(f"{self}: {self.sha256!r:.100} is not a sha256. Restore it from a backup.")
-        return f"{self.sha256[:2]}/{self.sha256}.png"
-
-    @property
-    def path(self) -> Path:
-        return Path(settings.MEDIA_ROOT) / self.relative_path
+        """The path in the store. Raises `SuspiciousFileOperation` if the row was tampered with."""
+        return image_path(self.sha256)

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-from django.conf import settings
 from django.core.exceptions import SuspiciousFileOperation
 from django.db import models
 from django.utils import timezone
@@ -85,11 +84,11 @@ class Predictor(models.Model):
         return f"SVM version {self.pk}"
 
     @property
-    def path(self) -> Path:
-        """The path of its file. Raises `SuspiciousFileOperation` if the row was tampered with and names another one."""
+    def stored_name(self) -> str:
+        """The name of its file. Raises `SuspiciousFileOperation` if the row was tampered with and names another one."""
         if Path(self.file).name != self.file:
             raise SuspiciousFileOperation(f"{self}: {self.file!r:.100} is not a file's name. Restore it from a backup.")
-        return Path(settings.PREDICTOR_ROOT) / self.file
+        return self.file
 
 
 class AutoLabel(models.Model):

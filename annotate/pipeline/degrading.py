@@ -38,6 +38,6 @@ def export_lq(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     exported = 0
     for candidate in Candidate.objects.filter(source=Candidate.LQ).iterator():
-        write_atomic(folder / f"{exported_name(candidate.face_id)}.png", candidate.path.read_bytes())
+        write_atomic(folder / f"{exported_name(candidate.face_id)}.png", image_store.read(candidate.sha256))
         exported += 1
     return exported

@@ -1,6 +1,6 @@
 """Request refits of the predictor, so that many answers cause one queued task."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -13,6 +13,7 @@ from annotate.predictor import status as predictor_status
 
 # A refit queued for longer than this is requested again: the broker may have lost it.
 LOST_AFTER = timedelta(minutes=2)
+REFITTING_FOR = timedelta(minutes=2)  # a refit that runs longer is considered killed, and another may start
 
 
 def request_refit() -> None:
@@ -21,7 +22,7 @@ def request_refit() -> None:
     The database broker shares that transaction; Redis receives the task after the commit.
     """
     now = timezone.now()
-    waiting = RefitRequest.objects.filter(Q(queued_at=None) | Q(queued_at__lt=now - LOST_AFTER), pk=1)
+    waiting = RefitRequest.objects.filter(_none_is_queued(now), pk=1)
     if not waiting.update(queued_at=now):
         return
     if settings.BROKER_URL:
@@ -30,14 +31,23 @@ def request_refit() -> None:
         _enqueue()
 
 
+def _none_is_queued(now: datetime) -> Q:
+    """Match a request that is not queued, that was lost, or whose time lies in the future: the clock was wrong."""
+    return Q(queued_at=None) | Q(queued_at__lt=now - LOST_AFTER) | Q(queued_at__gt=now + LOST_AFTER)
+
+
+def is_free(until: str, now: datetime, duration: timedelta) -> Q:
+    """Match a lock that nobody holds, that has expired, or that was taken when the clock was wrong."""
+    return Q(**{until: None}) | Q(**{f"{until}__lt": now}) | Q(**{f"{until}__gt": now + duration + LOST_AFTER})
+
+
 def request_lost_refit() -> bool:
     """Request the refit for answers that no attempt has considered, although none is queued or running: the task was
     lost with a killed worker or an emptied queue. Return whether there were any."""
     now = timezone.now()
     newest = predictor_status.newest_judgement_id()
     lost = RefitRequest.objects.filter(
-        Q(queued_at=None) | Q(queued_at__lt=now - LOST_AFTER),
-        Q(running_until=None) | Q(running_until__lt=now),
+        _none_is_queued(now), is_free("running_until", now, REFITTING_FOR),
         pk=1, considered_judgement_id__lt=newest,
     )  # fmt: skip
     if not lost.exists():

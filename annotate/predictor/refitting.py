@@ -2,18 +2,17 @@
 
 from datetime import timedelta
 
-from django.db.models import Q
 from django.utils import timezone
 
 from annotate.models import Predictor, RefitRequest
 from annotate.predictor import audit_sample
 from annotate.predictor import status as predictor_status
+from annotate.predictor.refit_requests import REFITTING_FOR, is_free
 from annotate.predictor.simulated_labels import left_out_notice
 from annotate.predictor.versions import fit_predictor, grid_is_due, last_searched
 from rewardlab.predictor import svm
 
-# A refit or search that runs longer is considered killed, and another may start.
-REFITTING_FOR = timedelta(minutes=2)
+# A search that runs longer is considered killed, and another may start.
 SEARCHING_FOR = timedelta(minutes=30)
 
 
@@ -63,7 +62,7 @@ def search_if_due() -> Predictor | None:
 
 def _acquire(until: str, duration: timedelta) -> bool:
     now = timezone.now()
-    free = RefitRequest.objects.filter(Q(**{until: None}) | Q(**{f"{until}__lt": now}), pk=1)
+    free = RefitRequest.objects.filter(is_free(until, now, duration), pk=1)
     return bool(free.update(**{until: now + duration}))
 
 

@@ -4,7 +4,6 @@ A new version's labels are written in small transactions and become visible toge
 labels of a version whose fit was killed are never visible; the next fit deletes them.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from django.db.models.functions import Abs
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from annotate.common import audit_log
+from annotate.common import audit_log, stores
 from annotate.common.batches import batches
 from annotate.models import AutoLabel, LabelPolicy, Predictor, Preference
 from annotate.pipeline.stage import Step
@@ -24,9 +23,11 @@ from annotate.predictor import audit_sample, uncertainty_ranking
 from annotate.predictor import features as pair_features
 from annotate.predictor import status as predictor_status
 from annotate.predictor.features import Labels, PairFeatures
+from rewardlab.files import sha256
 from rewardlab.metrics.registry import PAPER_METRICS
 from rewardlab.predictor import constant_order, selective_labelling, svm
 
+STORE = "predictors"
 ROWS_PER_TRANSACTION = 5000
 # Between grid searches, refits reuse the last parameters; a search is due once labels have grown by this factor.
 GRID_GROWTH = 1.5
@@ -129,8 +130,10 @@ def _fit_version(
         ),
     )
     try:
-        version.file = f"svm-{version.pk}.skops"
-        version.sha256 = svm.save(fitted, version.path)
+        content = svm.dumps(fitted)
+        version.sha256 = sha256(content)
+        version.file = f"svm-{version.pk}-{version.sha256[:12]}.skops"  # never one that another database uses
+        stores.write(STORE, version.file, content)
         _audit(version, fitted, table, policy)
         version.pairs_labelled, version.pairs_abstained = write_labels(version, fitted, table)
     except Exception as error:
@@ -251,13 +254,17 @@ class DamagedPredictor(RuntimeError):
 
 def load(version: Predictor) -> svm.Predictor:
     """Load the SVM of a version. Raises `DamagedPredictor`."""
-    path = version.path
+    where = stores.store(STORE).describe(version.stored_name)
     remedy = "Restore it from a backup, or fit a new version: manage.py fit_predictor."
-    if not path.is_file():
-        raise DamagedPredictor(f"{version}: its file {path} is missing. {remedy}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != version.sha256:
-        raise DamagedPredictor(f"{version}: its file {path} was changed or damaged. {remedy}")
-    return svm.load(path)
+    try:
+        data = stores.read(STORE, version.stored_name)
+    except FileNotFoundError as error:
+        raise DamagedPredictor(f"{version}: its file {where} is missing. {remedy}") from error
+    except OSError as error:
+        raise DamagedPredictor(f"{version}: its file {where} cannot be read ({error.strerror}). {remedy}") from error
+    if sha256(data) != version.sha256:
+        raise DamagedPredictor(f"{version}: its file {where} was changed or damaged. {remedy}")
+    return svm.loads(data)
 
 
 def fit_under_policy(*, max_error: float | None, confidence: float = 0.95, audit_share: float = 0.2) -> Predictor:

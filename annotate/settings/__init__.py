@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from annotate.settings import logs
 from annotate.settings.database import database
 from annotate.settings.environment import env, one_of, time_zone, url_prefix, whole_number
+from annotate.settings.media import media_storages
 from annotate.settings.secret import installation_secret, weakness
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -41,6 +42,8 @@ except OSError as error:
         "can write."
     ) from error
 MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(DATA_ROOT / "media")))
+# s3://BUCKET/PREFIX keeps images and predictors in a bucket; MEDIA_ROOT is then a cache for trainings.
+MEDIA_STORE = env("MEDIA_STORE", default="")
 PREDICTOR_ROOT = DATA_ROOT / "predictors"
 RUN_ROOT = Path(env("RUN_ROOT", default=str(DATA_ROOT / "runs")))
 
@@ -180,9 +183,10 @@ TIME_ZONE = time_zone(env("TIME_ZONE", default="UTC"))
 
 STATIC_URL = f"{URL_PREFIX}/static/"
 STATICFILES_DIRS = [SITE_FILES / "static"]
-STATIC_ROOT = DATA_ROOT / "staticfiles"
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(DATA_ROOT / "staticfiles")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    **media_storages(MEDIA_STORE),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 WHITENOISE_MANIFEST_STRICT = True

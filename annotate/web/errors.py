@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import defaults
 
+from annotate.common.stores import StoreUnavailable
 from annotate.web.request_id import request_id
 
 JSON_PATHS = ("/api/", "/images/")
@@ -50,9 +51,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Handle an exception that no view caught. If the database fails during a commit, the client cannot know whether
     its answer was stored, and must resend it with the same key. A value that the database cannot hold is the client's
     fault."""
-    if _is_unstorable(sys.exc_info()[1]):
+    error = sys.exc_info()[1]
+    if _is_unstorable(error):
         return refusal(request, 400, "malformed", _("A number or a text in the request is out of range."))
-    if not _is_outage(sys.exc_info()[1]):
+    if not _is_outage(error):
         return refusal(
             request,
             500,
@@ -65,7 +67,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
             ),
         )
     advice = _("Try again in a few seconds.") if request.method in ("GET", "HEAD") else str(SEND_AGAIN)
-    text = " ".join((_("The database is unavailable."), advice))
+    images = isinstance(error, StoreUnavailable)
+    what = _("The images are unavailable.") if images else _("The database is unavailable.")
+    text = " ".join((what, advice))
     response = refusal(request, 503, "unavailable", text)
     response["Retry-After"] = "5"
     return response
@@ -77,10 +81,11 @@ SEND_AGAIN = gettext_lazy(
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    """Return whether the database or the disk is unavailable, locked or full: a fault outside the application."""
+    """Return whether the database, the disk or the bucket is unavailable, locked or full: a fault outside the
+    application."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, (OperationalError, InterfaceError))
+    return isinstance(error, (OperationalError, InterfaceError, StoreUnavailable))
 
 
 def _is_unstorable(error: BaseException | None) -> bool:

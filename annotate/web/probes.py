@@ -4,7 +4,6 @@ They are answered before everything else: without a session, over HTTP too, and 
 asks by address.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from redis import RedisError
 
-from annotate.common import task_queue
+from annotate.common import stores, task_queue
 from annotate.web import metrics
 
 LONGEST_WAIT = 60  # seconds of a task in the queue while a process is free
@@ -90,7 +89,4 @@ def _disk() -> str:
 
 
 def _media() -> str:
-    folder = (
-        settings.MEDIA_ROOT if settings.MEDIA_ROOT.exists() else settings.DATA_ROOT
-    )  # it is made with the first image
-    return "" if os.access(folder, os.W_OK | os.X_OK) else "MEDIA_ROOT is not writable"
+    return stores.store("images").fault()

@@ -16,6 +16,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "Folder of the SQLite database, the secret, predictors, static files.",
     ),
     "MEDIA_ROOT": ("`DATA_ROOT/media`", "Folder of the images."),
+    "MEDIA_STORE": ("", "`s3://BUCKET/PREFIX` keeps images and predictors in a bucket, and `MEDIA_ROOT` is a cache for "
+                    "trainings. Empty: folders. See [Deploying](../operators/deploying.md)."),
+    "STATIC_ROOT": ("`DATA_ROOT/staticfiles`", "Folder of the static files, filled by `collectstatic` and `serve`."),
     "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, one subfolder each."),
     "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),
     "BROKER_URL": ("", "Queue of background tasks. Empty: the database. For Redis: `redis://host:6379/0`."),

@@ -195,8 +195,15 @@ def _calibrate(margin: Array, first_wins: NDArray[np.bool_]) -> float:
 
 
 def save(predictor: Predictor, path: Path) -> str:
-    """Write atomically with skops, and return the file's sha256."""
-    data = skops.io.dumps(
+    """Write atomically, and return the file's sha256."""
+    data = dumps(predictor)
+    write_atomic(path, data)
+    return sha256(data)
+
+
+def dumps(predictor: Predictor) -> bytes:
+    """Return the predictor in the format of skops."""
+    data: bytes = skops.io.dumps(
         {
             "pipeline": predictor.pipeline,
             "features": list(predictor.features),
@@ -208,11 +215,15 @@ def save(predictor: Predictor, path: Path) -> str:
             "grid_searched": predictor.grid_searched,
         }
     )
-    write_atomic(path, data)
-    return sha256(data)
+    return data
 
 
 def load(path: Path) -> Predictor:
-    """Load a saved predictor. skops rejects types other than those of scikit-learn and numpy."""
-    stored = skops.io.load(path, trusted=[])
+    """Load a saved predictor."""
+    return loads(path.read_bytes())
+
+
+def loads(data: bytes) -> Predictor:
+    """Read the result of `dumps`. skops rejects types other than those of scikit-learn and numpy."""
+    stored = skops.io.loads(data, trusted=[])
     return Predictor(**{**stored, "features": tuple(stored["features"]), "interval": tuple(stored["interval"])})

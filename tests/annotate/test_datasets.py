@@ -12,9 +12,11 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from annotate.campaigns.lifecycle import Selection
+from annotate.common import image_store
 from annotate.models import Candidate, Dataset, Face, Pair
 from rewardlab import assets, images
 from tests.support.factories import make_face
+from tests.support.stored_files import path_of
 
 pytestmark = pytest.mark.django_db
 SIZE = 64
@@ -91,7 +93,7 @@ def test_results_of_people_with_same_file_names(tmp_path):
     results = write_folder(tmp_path / "results", *(f"{name}/0001_01.jpg" for name in people), start=10)
     assert run("restore", "--from-folder", f"mine={results}")[1] == ""
     for name, face in zip(people, Face.objects.order_by("pk"), strict=True):
-        stored = images.read(face.candidates.get(source="mine").path)
+        stored = image_store.load(face.candidates.get(source="mine"))
         assert np.array_equal(stored, images.read(results / name / "0001_01.jpg"))
 
 
@@ -103,8 +105,8 @@ def test_results_that_are_ambiguous_or_copies_are_refused(tmp_path):
     results = tmp_path / "results"
     write_folder(results, "a.png", "a.JPG", "final/b.png", start=20)
     write_noise(results / "input" / "b.png", 30)
-    shutil.copy(lq[2].path, results / "c.png")
-    Image.open(hq[3].path).save(results / "d.bmp")  # the same pixels in another format
+    shutil.copy(path_of(lq[2]), results / "c.png")
+    Image.open(path_of(hq[3])).save(results / "d.bmp")  # the same pixels in another format
     printed, error = run("restore", "--from-folder", f"mine={results}")
     assert re.search(r"several files have its name: \S*a\.(png, |JPG, )\S*a\.(png|JPG)", printed)
     assert re.search(r"several files have its name: \S*final/b\.png, \S*input/b\.png", printed)
@@ -236,7 +238,7 @@ def test_lying_photographs_are_stored_upright(tmp_path):
     assert "done 1, skipped 3" in printed and "duplicate (2)" in printed and "no_face (1)" in printed
     hq = Candidate.objects.get(source="hq")
     assert hq.provenance["turned"] == 270
-    Image.fromarray(np.rot90(images.read(hq.path))).save(folder / "aligned.png")
+    Image.fromarray(np.rot90(image_store.load(hq))).save(folder / "aligned.png")
     printed, _ = run("ingest", folder / "aligned.png", "--aligned", "--size", 64, "--dataset", "aligned")
     assert "not_upright (1)" in printed and "turned by 270 degrees counter-clockwise" in printed
 

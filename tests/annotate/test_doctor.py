@@ -15,6 +15,7 @@ from annotate.common import image_store
 from annotate.models import Campaign, Candidate, Dataset, Face, Pair
 from rewardlab import assets, face_alignment, images
 from tests.support.factories import make_face
+from tests.support.stored_files import path_of
 
 pytestmark = [
     pytest.mark.django_db,
@@ -57,13 +58,13 @@ def test_doctor_finds_and_repairs_files_and_pairs(faces, settings):
     assert doctor()[1] == ""
     media = Path(settings.MEDIA_ROOT)
     hq, lq = (faces[0].candidates.get(source=source) for source in ("hq", "lq"))
-    lying = image_store.store_png(np.rot90(images.read(hq.path)))
-    orphan = make_old(hq.path)
+    lying = image_store.store_png(np.rot90(images.read(path_of(hq))))
+    orphan = make_old(path_of(hq))
     Candidate.objects.filter(pk=hq.pk).update(sha256=lying)
-    lq.path.write_bytes(lq.path.read_bytes() + b"!")
-    faces[1].candidates.get(source="lanczos").path.unlink()
+    path_of(lq).write_bytes(path_of(lq).read_bytes() + b"!")
+    path_of(faces[1].candidates.get(source="lanczos")).unlink()
     blank = image_store.store_png(np.full((SIZE, SIZE, 3), 128, np.uint8))
-    old_photograph = faces[1].candidates.get(source="hq").path
+    old_photograph = path_of(faces[1].candidates.get(source="hq"))
     faces[1].candidates.filter(source="hq").update(sha256=blank)
     temporary = media / "ab" / ".abc.png.0123.tmp"
     temporary.parent.mkdir(exist_ok=True)
@@ -74,7 +75,7 @@ def test_doctor_finds_and_repairs_files_and_pairs(faces, settings):
     for line in (
         f"hq of face {faces[0].pk}: the face is upright only if the image is turned by 270 degrees",
         f"hq of face {faces[1].pk}: no face is found in it (ingested --aligned)",
-        f"lq of face {faces[0].pk}: {lq}: {lq.path} was changed or damaged",
+        f"lq of face {faces[0].pk}: {lq}: {path_of(lq)} was changed or damaged",
         f"missing_image (1)\n    lanczos of face {faces[1].pk}",
         f"{orphan}: no row refers to it; --fix moves it to {media / 'unreferenced'}",
         f"{temporary}: an interrupted program left it",

@@ -32,6 +32,7 @@ from rewardlab.training.runs import Run
 from tests.support.preferences import TINY
 from tests.support.restorers import make_base
 from tests.support.servers import ROOT
+from tests.support.stored_files import path_of
 from tests.support.tables import squeezed
 
 FACES = 4
@@ -164,7 +165,8 @@ def require_files(folder: Path, results: dict) -> None:
         "faces": ["00", "01", "02", "03"], "columns": ["lq", "lanczos", "elsewhere", "hq"],
     }  # fmt: skip
     picture = folder / "evaluation" / "pictures" / "elsewhere" / "02.png"
-    assert picture.read_bytes() == Candidate.objects.filter(source="elsewhere").order_by("face")[2].path.read_bytes()
+    third = Candidate.objects.filter(source="elsewhere").order_by("face")[2]
+    assert picture.read_bytes() == image_store.read(third.sha256)
     assert len(list(csv.DictReader((folder / "evaluation" / "table.csv").open()))) == 4 * 6
     assert r"\toprule" in (folder / "evaluation" / "table.tex").read_text()
     assert "| Input |" in squeezed((folder / "evaluation" / "table.md").read_text())
@@ -294,7 +296,7 @@ def test_flat_image_is_left_out_and_broken_image_is_refused(place):
     assert notes == {"ssim": "", "niqe": "1 of 4 faces left out: a row has no value for them"}
     assert {row["values"]["niqe"]["n"] for row in results["rows"]} == {3}
     broken = Candidate.objects.filter(source="lanczos").order_by("pk").last()
-    broken.path.write_bytes(b"")
+    path_of(broken).write_bytes(b"")
     with pytest.raises(CommandError, match="1 images are broken"):
         evaluate("lanczos", "--metrics", "ssim", "--name", "two")
     assert json.loads((place / "runs" / "two" / "status.json").read_text())["state"] == "failed"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 from PIL import Image
 
@@ -96,6 +97,7 @@ def decoded(path: str) -> np.ndarray:
     return image_store.load(Candidate.objects.get(sha256=path.split("/")[-1].removesuffix(".png")))
 
 
+@pytest.mark.usefixtures("either_store")
 def test_datasets_export_with_images_loads_in_datasets(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
@@ -297,12 +299,13 @@ def test_existing_export_is_replaced_only_with_overwrite(filled, tmp_path):
         assert export(out, form, overwrite=True).rows > first.rows
 
 
+@pytest.mark.usefixtures("either_store")
 def test_missing_image_and_empty_selection_are_reported(filled, tmp_path):
     with pytest.raises(CommandError, match="No preference has split any and origin \\['simulated'\\]"):
         run("export", str(tmp_path / "none"), "--format", "csv", "--origin", "simulated")
     assert not (tmp_path / "none").exists()
     lost = Candidate.objects.filter(source="lanczos").first()
-    lost.path.unlink()
+    storages["images"].delete(lost.relative_path)
     with pytest.raises(CommandError, match=lost.sha256):
         run("export", str(tmp_path / "out"), "--format", "datasets", "--with-images")
     assert not (tmp_path / "out" / "data").exists()

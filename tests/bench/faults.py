@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.bench.machine import describe
-from tests.support.load import NEXT, Client, run_clients
+from tests.support.load import NEXT, Client, Tally, run_clients
 from tests.support.servers import Deployment
 
 ANNOTATORS = 20
@@ -97,7 +97,10 @@ class FaultInjector(threading.Thread):
         self.stopped = threading.Event()
         self.faults: Counter[str] = Counter()
         self.clock = place / "clock"
-        self.web = site.start_web()
+        self.web = self.start_site()
+
+    def start_site(self) -> subprocess.Popen:
+        return self.site.start_web()
 
     def kinds(self) -> dict[str, Callable[[], None]]:
         kinds: dict[str, Callable[[], None]] = {
@@ -212,15 +215,11 @@ def small_disk(size: str) -> Iterator[Path]:
 def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: int = 0) -> dict:
     """Judge all contested pairs of `faces` faces twice. Count acknowledged, stored, duplicate and lost answers."""
     with small_disk(DISK[database]) as place, Deployment(database, place=place) as site:
-        (place / "clock").write_text("+0\n")
         seeded = site.ask(
             "tests.bench.seed", "--faces", str(faces), "--annotators", str(ANNOTATORS), "--overlap", "2",
             "--contested-only", "--lease-seconds", str(LEASE_SECONDS), "--repeat-share", "0.05",
         )  # fmt: skip
-        site.web_environment = {
-            "PYTHONPATH": str(Path(__file__).with_name("stepped_clock")),
-            "CLOCK_FILE": str(place / "clock"),
-        }
+        site.web_environment = stepped_clock(place)
         injector = FaultInjector(site, place, seed=seed, pause=pause)
         left_out = [] if os.path.ismount(place) else ["disk full"]
         clients = [FaultyClient(site.port, token, seed=seed + n) for n, token in enumerate(seeded["tokens"])]
@@ -230,19 +229,32 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
         seconds = time.monotonic() - started
         injector.stop()
         stored = site.ask("tests.bench.audit")
-    acknowledged = [key for tally in tallies for key in tally.acknowledged]
     faults = sum((client.faults for client in clients), injector.faults)
     return {
         "database": database,
-        "annotators": len(clients),
+        "left out on this machine": left_out,
+        **summary(tallies, faults, stored, wanted=seeded["items"] * 2, seconds=seconds),
+    }
+
+
+def stepped_clock(place: Path) -> dict[str, str]:
+    """Return the environment of web processes whose clock follows the file `place/clock`."""
+    (place / "clock").write_text("+0\n")
+    return {"PYTHONPATH": str(Path(__file__).with_name("stepped_clock")), "CLOCK_FILE": str(place / "clock")}
+
+
+def summary(tallies: list[Tally], faults: Counter[str], stored: dict, *, wanted: int, seconds: float) -> dict:
+    """Compare what clients were told with what is stored. stored: of `tests.bench.audit`."""
+    acknowledged = [key for tally in tallies for key in tally.acknowledged]
+    return {
+        "annotators": len(tallies),
         "finished": sum(tally.finished for tally in tallies),
         "seconds": round(seconds, 1),
         "faults": sum(faults.values()),
         "of which": dict(sorted(faults.items())),
-        "left out on this machine": left_out,
         "no answer or 503, sent again": sum(tally.retries + tally.server_errors for tally in tallies),
         "refused with a message": dict(Counter(code for tally in tallies for code in tally.refused)),
-        "wanted": seeded["items"] * 2,
+        "wanted": wanted,
         "mirrored repeats": stored["repeats"],
         "annotators in the last 20 answers": stored["annotators_at_the_end"],
         "acknowledged": len(acknowledged),
@@ -252,7 +264,7 @@ def judge_under_faults(database: str, *, faces: int, pause: float = 1.5, seed: i
             "stored but never acknowledged": len(set(stored["keys"]) - set(acknowledged)),
             "acknowledged twice": len(acknowledged) - len(set(acknowledged)),
             "answered without a message": sum(len(tally.unworded) for tally in tallies),
-            "unanswered items": seeded["items"] * 2 + stored["repeats"] - len(stored["keys"]),
+            "unanswered items": wanted + stored["repeats"] - len(stored["keys"]),
             **{name: stored[name] for name in ("doubled", "over_assigned", "slots_wrong", "counters_wrong")},
         },
         "first without a message": next((words for tally in tallies for words in tally.unworded), None),

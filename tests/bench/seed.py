@@ -20,6 +20,7 @@ from django.utils import timezone  # noqa: E402
 from annotate.accounts import tokens  # noqa: E402
 from annotate.campaigns import items as campaign_items  # noqa: E402
 from annotate.campaigns import lifecycle  # noqa: E402
+from annotate.common import image_store  # noqa: E402
 from annotate.common.batches import batches  # noqa: E402
 from annotate.models import (  # noqa: E402
     Campaign,
@@ -46,10 +47,19 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def stored_picture(text: str) -> str:
+    """Store a tiny picture with a colour of its own, and return its hash."""
+    value = int(digest(text)[:12], 16)
+    colours = np.array([value >> shift & 255 for shift in range(0, 48, 8)], np.uint8)
+    return image_store.store_png(np.tile(colours.reshape(1, 2, 3), (8, 4, 1)))
+
+
 @transaction.atomic
 def fill(
-    faces: int, annotators: int, overlap: int, *, contested_only: bool, scores: bool, labels: int, **fields
-) -> dict:
+    faces: int, annotators: int, overlap: int, *,
+    contested_only: bool, scores: bool, labels: int, pictures: bool = False, size: int = 512, **fields,
+) -> dict:  # fmt: skip
+    content = stored_picture if pictures else digest
     restorers = [Restorer.objects.get_or_create(name=name, defaults={"kind": "network"})[0] for name in RESTORERS]
     dataset = Dataset.objects.get_or_create(name="photographs")[0]
     for batch in batches(range(faces), 2000):
@@ -57,12 +67,12 @@ def fill(
             Face(
                 dataset=dataset, source_sha256=digest(f"face {n}"), source_key=digest(f"face {n}")[:32],
                 identity=digest(f"face {n}")[:32],
-                split="train", size=512, seed=n, caption=f"The face of a person, number {n}.",
+                split="train", size=size, seed=n, caption=f"The face of a person, number {n}.",
             )
             for n in batch
         )  # fmt: skip
         Candidate.objects.bulk_create(
-            Candidate(face=face, source=source, restorer=restorer, sha256=digest(f"{face.pk}/{source}"))
+            Candidate(face=face, source=source, restorer=restorer, sha256=content(f"{face.pk}/{source}"))
             for face in rows
             for source, restorer in (("hq", None), *((r.name, r) for r in restorers))
         )
@@ -120,6 +130,8 @@ if __name__ == "__main__":
     parser.add_argument("--contested-only", action="store_true")
     parser.add_argument("--scores", action="store_true")
     parser.add_argument("--labels", type=int, default=0, help="needs --scores")
+    parser.add_argument("--pictures", action="store_true", help="also store a tiny picture for each image")
+    parser.add_argument("--size", type=int, default=512, help="the faces' size in pixels, as the database states it")
     parser.add_argument("--lease-seconds", type=int, default=900)
     parser.add_argument("--repeat-share", type=float, default=0)
     options = parser.parse_args()
@@ -132,6 +144,8 @@ if __name__ == "__main__":
                 contested_only=options.contested_only,
                 scores=options.scores,
                 labels=options.labels,
+                pictures=options.pictures,
+                size=options.size,
                 lease_seconds=options.lease_seconds,
                 repeat_share=options.repeat_share,
             )

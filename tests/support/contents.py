@@ -6,6 +6,7 @@ import django
 
 django.setup()
 
+from annotate.common import image_store  # noqa: E402
 from annotate.models import (  # noqa: E402
     Candidate,
     Face,
@@ -23,7 +24,7 @@ def contents() -> dict:
             (sha256, metric, round(value, 4))
             for sha256, metric, value in Score.objects.values_list("candidate__sha256", "metric", "value")
         ),
-        "files_missing": [c.relative_path for c in Candidate.objects.all() if not c.path.is_file()],
+        "files_missing": [c.relative_path for c in Candidate.objects.all() if not image_store.exists(c.sha256)],
     }
 
 

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 os.environ["DATA_ROOT"] = tempfile.mkdtemp(prefix="diffusionreward-test-")
-os.environ.pop("MEDIA_ROOT", None)
+for name in ("MEDIA_ROOT", "MEDIA_STORE"):
+    os.environ.pop(name, None)
 os.environ.setdefault("DEPLOYMENT", "development")
 # Several test processes share the cores: with more threads than cores they would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

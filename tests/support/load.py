@@ -52,7 +52,7 @@ class Client(threading.Thread):
                 response = self.connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException):
-                self.connection.close()
+                self.reconnect()
                 self.tally.retries += 1
                 time.sleep(0.05)
                 continue
@@ -65,6 +65,9 @@ class Client(threading.Thread):
                 times.append(time.perf_counter() - started)
             return response.status, json.loads(content) if content else {}
         raise RuntimeError(f"{path} was not answered in {PATIENCE} s")
+
+    def reconnect(self) -> None:
+        self.connection.close()
 
     def note_failure(self, status: int, content: bytes) -> None:
         """Note a failure that is not the documented one of an unavailable database."""

@@ -113,12 +113,22 @@ class Redis:
     def __init__(self) -> None:
         program = find_program("redis-server")
         assert program, REDIS_HINT
-        port = free_port()
-        self.url = f"redis://127.0.0.1:{port}/0"
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.program = program
+        self.start()
+
+    def start(self) -> None:
         self.process = subprocess.Popen(
-            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             stdout=subprocess.DEVNULL,
         )
+
+    def restart(self) -> None:
+        """Kill the server, which loses its contents, and start it again."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
 
     def stop(self) -> None:
         self.process.terminate()
@@ -157,14 +167,23 @@ def _prepared(database: str) -> Path:
 
 
 class Deployment:
-    """This project on a database of its own: commands, web processes and the worker as real processes."""
+    """This project on a database of its own: commands, web processes and the worker as real processes.
 
-    def __init__(self, database: str, *, web_workers: int = 2, place: Path | None = None) -> None:
+    beside: another machine of the same site, whose PostgreSQL server and environment this one uses.
+    """
+
+    def __init__(
+        self, database: str, *, web_workers: int = 2, place: Path | None = None, beside: "Deployment | None" = None
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="diffusionreward-site-", dir=place))
         self.web_environment: dict[str, str] = {}
         prepared = _prepared(database)
         (self.folder / "staticfiles").symlink_to(prepared / "staticfiles")
-        self.postgres = Postgres(place, data=prepared / "data") if database == "postgres" else None
+        self.beside = beside
+        if beside:
+            self.postgres = beside.postgres
+        else:
+            self.postgres = Postgres(place, data=prepared / "data") if database == "postgres" else None
         if not self.postgres:
             shutil.copy(prepared / "db.sqlite3", self.folder)
         self.database = database
@@ -172,7 +191,7 @@ class Deployment:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.processes: list[subprocess.Popen] = []
-        self.environment = _environment(self.folder, self.postgres)
+        self.environment = (beside.environment if beside else {}) | _environment(self.folder, self.postgres)
 
     def __enter__(self) -> "Deployment":
         return self
@@ -185,7 +204,7 @@ class Deployment:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 self._signal_group(process, signal.SIGKILL)
-        if self.postgres:
+        if self.postgres and not self.beside:
             self.postgres.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -17,10 +17,12 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from annotate import models
+from annotate.common import image_store
 from annotate.models import Candidate, Dataset, Face, Pair, Restorer, Score, StageRun
 from rewardlab import assets, images
 from rewardlab.files import write_atomic
 from tests.support.servers import ROOT, Deployment
+from tests.support.stored_files import path_of
 
 
 def portraits(count: int) -> list[Path]:
@@ -121,12 +123,12 @@ def test_ingest_of_every_image_type_gives_the_same_face(tmp_path):
     assert error is None
     # The alpha copy has exactly the pixels of the plain one, the 16-bit copy those of the grey one.
     assert Face.objects.count() == 4, printed
-    crops = [images.read(c.path).astype(float).mean(axis=2) for c in Candidate.objects.filter(source="hq")]
+    crops = [image_store.load(c).astype(float).mean(axis=2) for c in Candidate.objects.filter(source="hq")]
     for crop in crops:
         # Without colour the landmarks move by a pixel or two.
         assert np.corrcoef(crop.ravel(), crops[0].ravel())[0, 1] > 0.9
     for candidate in Candidate.objects.all():
-        with Image.open(candidate.path) as stored:
+        with Image.open(io.BytesIO(image_store.read(candidate.sha256))) as stored:
             assert not stored.info
             assert not stored.getexif()
 
@@ -247,7 +249,7 @@ def test_results_of_other_software_are_matched_by_exported_names(folder):
         write_atomic(file, images.encode_png(255 - images.read(file)))
     assert run("restore", "--from-folder", f"negative={exported}")[1] is None
     for face in Face.objects.all():
-        lq, negative = (images.read(face.candidates.get(source=source).path) for source in ("lq", "negative"))
+        lq, negative = (image_store.load(face.candidates.get(source=source)) for source in ("lq", "negative"))
         assert np.array_equal(negative, 255 - lq)
 
 
@@ -255,7 +257,7 @@ def test_results_of_other_software_are_matched_by_exported_names(folder):
 def test_damaged_stored_image_is_skipped_by_name(folder):
     run("ingest", str(folder), "--size", "128")
     broken = Candidate.objects.first()
-    broken.path.write_bytes(broken.path.read_bytes()[:-100])
+    path_of(broken).write_bytes(path_of(broken).read_bytes()[:-100])
     printed, error = run("degrade")
     assert "done 2, skipped 1" in printed
     assert "changed or damaged" in printed

@@ -39,7 +39,10 @@ BLOCKING_COMMANDS = {
     "createsuperuser",
 }  # the last reads its input
 BLOCKING_TARGETS = {"run"}
-PLAIN = {"cd", "git", "mkdir", "cp"}  # only their paths are checked
+COMMAND = "diffusionreward"  # `manage.py` in an installation
+PLAIN = {"cd", "git", "mkdir", "cp", "install"}  # only their paths are checked
+# Programs of an operator's machine. What they do to it was checked by hand.
+OPERATING = {"aws", "chmod", "docker", "envsubst", "nginx", "openssl", "systemctl", "systemd-run", "useradd"}
 MADE_BY_EXAMPLES = {"rewardlab/metrics/sharpness.py", "refl/policies/sdlora.py"}  # of CONTRIBUTING.md
 FILES = re.compile(r"`((?:annotate|rewardlab|refl|tests|docs|templates|static)/[\w./-]*[\w/])`")
 
@@ -112,7 +115,10 @@ def fault_of(command: list[str]) -> str:
         return ""
     if name == "curl":
         return fault_of_addresses(arguments)
-    if name in PLAIN or (name in ("ruff", "pytest", "mkdocs", "pre-commit") and arguments):
+    if name in OPERATING and (ours := [place for place, word in enumerate(arguments) if Path(word).name == COMMAND]):
+        called = arguments[ours[-1] + 1 :]
+        return fault_of_management(called) if called[:1] and called[0] in get_commands() else fault_of_paths(arguments)
+    if name in PLAIN | OPERATING or (name in ("ruff", "pytest", "mkdocs", "pre-commit") and arguments):
         return fault_of_paths(arguments)
     if (ROOT / program).is_file() and os.access(ROOT / program, os.X_OK):
         return ""
@@ -185,7 +191,7 @@ def fault_of_addresses(arguments: list[str]) -> str:
 
 
 def fault_of_paths(arguments: list[str]) -> str:
-    missing = [word for word in arguments if re.match(r"(annotate|rewardlab|refl|tests|docs)/", word)]
+    missing = [word for word in arguments if re.match(r"(annotate|rewardlab|refl|tests|docs|deploy/(?!tls))/?", word)]
     missing = [word for word in missing if not (ROOT / word.partition("::")[0]).exists()]
     return f"there is no {', '.join(missing)}" if missing else ""
 

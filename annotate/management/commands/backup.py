@@ -8,6 +8,7 @@ from django.db import DatabaseError
 
 from annotate.backup import backup
 from annotate.backup.manifest import BackupError
+from annotate.common import image_store
 
 
 class Command(BaseCommand):
@@ -32,10 +33,10 @@ class Command(BaseCommand):
             f"  {manifest.secrets} contains SECRET_KEY and NAME_SALT. Only you can read it; protect any copy as well."
         )
         if not manifest.images:
-            self.stdout.write(f"  The backup has no images: copy {settings.MEDIA_ROOT} as well, or use --with-images.")
+            self.stdout.write(f"  The backup has no images: copy {image_store.where()} as well, or use --with-images.")
         self.stdout.write(f"  Training runs are not included: copy the folders you need from {settings.RUN_ROOT}.")
         if manifest.images_missing:
             raise CommandError(
                 f"The backup lacks {len(manifest.images_missing)} images, which are missing or damaged in "
-                f"{settings.MEDIA_ROOT}: {', '.join(manifest.images_missing[:5])}"
+                f"{image_store.where()}: {', '.join(manifest.images_missing[:5])}"
             )

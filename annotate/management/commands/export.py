@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from annotate.common.stores import StoreError
 from annotate.exchange.export import NAMES, export
 from annotate.exchange.preference_rows import NothingToFreeze
 from annotate.labels.consensus import METHODS
@@ -55,7 +56,7 @@ class Command(BaseCommand):
                 overwrite=options["overwrite"],
                 progress=lambda rows: self.with_progress(rows, options),
             )
-        except (NothingToFreeze, GoldLeak, OSError) as error:
+        except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError("Interrupted. No partial file is left. Run the same command to start again.") from None

@@ -2,13 +2,12 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from annotate.backup import recovery
 from annotate.backup.manifest import BackupError
-from annotate.common import audit_log
+from annotate.common import audit_log, image_store
 
 
 class Command(BaseCommand):
@@ -49,7 +48,7 @@ class Command(BaseCommand):
                 f"Set {names} to the values in {folder / recovered.manifest.secrets}: names are hashed with them."
             )
         if not recovered.manifest.images:
-            steps.append(f"This backup has no images: copy them to {settings.MEDIA_ROOT}.")
+            steps.append(f"This backup has no images: copy them to {image_store.where()}.")
         if recovered.manifest.images_missing:
             steps.append(
                 f"{len(recovered.manifest.images_missing)} images were already missing when the backup was made."
