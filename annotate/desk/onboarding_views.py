@@ -1,5 +1,7 @@
 """Pages before the first pair: invitation, consent, tutorial, qualification. All work without JavaScript."""
 
+import re
+
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.core import signing
@@ -100,7 +102,7 @@ def qualification(request: Request, slug: str) -> HttpResponse:
 
 def _answered(request: Request, membership: Membership) -> HttpResponse:
     choice, trial_id = request.POST.get("answer", ""), request.POST.get("trial", "")
-    if choice not in ("left", "right", "cant_tell") or not trial_id.isdigit():
+    if choice not in ("left", "right", "cant_tell") or not re.fullmatch(r"[0-9]{1,18}", trial_id):
         raise Refused("malformed", _("Nothing was stored: choose the left image, the right one, or “can't tell”."))
     trial = onboarding.answer_trial(membership=membership, trial_id=int(trial_id), choice=choice)
     size = len(onboarding.round_of(membership=membership, number=trial.round))

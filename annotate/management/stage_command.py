@@ -33,14 +33,14 @@ def require(condition: bool, remedy: str) -> None:
 
 def positive(text: str) -> int:
     """Parse an option's positive integer."""
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
 
 
 def seed(text: str) -> int:
     """Parse an option's seed, in the range that all libraries accept."""
-    if not text.isdigit() or int(text) >= 2**32:
+    if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not an integer from 0 to 4,294,967,295")
     return int(text)
 

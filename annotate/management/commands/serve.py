@@ -107,7 +107,7 @@ def worker_program() -> Program:
 def listen(bind: str, patience: float = 0) -> socket.socket:
     """Return a listening socket. Raises `CommandError` with the remedy if that fails for `patience` seconds."""
     host, _, port = bind.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
         raise CommandError(
             f"{bind} is not an address: write HOST:PORT with a port from 1 to 65535 (make run PORT=8000)."
         )
