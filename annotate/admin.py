@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -16,6 +16,7 @@ from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
 from annotate import models
 from annotate.accounts import tokens
 from annotate.campaigns import lifecycle
+from annotate.campaigns.forms import LIMITS
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
 from annotate.predictor import refit_requests
@@ -200,6 +201,12 @@ class CampaignAdmin(AuditedAdmin):
     )  # fmt: skip
     inlines = (MembershipInline,)
     actions = ("add_pairs", "pause", "reopen", "release")
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        # The database's constraint on shares also names fields that are not in this form, so the form cannot check it.
+        if db_field.name in LIMITS:
+            kwargs["min_value"], kwargs["max_value"] = LIMITS[db_field.name]
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -165,7 +165,7 @@ def test_study_of_test_faces_of_one_data_set(client, lead, faces):
     response = client.post(reverse("campaign_new"), form(**chosen))
     assert "No pairs match this selection" in response.content.decode()
     assert words in response.content.decode()
-    asked = chosen | {"kind": "study", "splits": ["test"], "datasets": ["lfw"]}
+    asked = chosen | {"kind": "study", "splits": ["test"], "datasets": ["lfw"], "participants": 3}
     assert words in client.get(reverse("campaign_count"), asked).content.decode()
     client.post(reverse("campaign_new"), form(**asked))
     assert set(Pair.objects.filter(items__campaign__name="Hair and skin").values_list("face", flat=True)) == {tuned.pk}

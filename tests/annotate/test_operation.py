@@ -12,10 +12,10 @@ from django.utils import timezone
 from django_q.models import Failure, OrmQ
 from django_q.tasks import async_task
 
-from annotate.accounts import retention
+from annotate.accounts import retention, tokens
 from annotate.common import task_queue
 from annotate.desk import judging, leasing
-from annotate.models import FailedSignIn, RefitRequest, WorkerHeartbeat
+from annotate.models import AccessToken, FailedSignIn, RefitRequest, WorkerHeartbeat
 from annotate.predictor import refit_requests, refitting
 from annotate.settings import logs
 from tests.support.factories import make_campaign, make_user
@@ -189,7 +189,12 @@ def test_pruning_deletes_old_rows_only(settings):
         FailedSignIn.objects.create(name="a", address="b", at=now - timedelta(minutes=minutes))
     make_worker(reported=90_000)
     make_worker()
-    assert retention.prune() == {"sessions": 1, "failed tasks": 1, "failed sign-ins": 1, "workers": 1}
+    for days in (31, 29):
+        tokens.create(user=make_user(), days=1)
+        AccessToken.objects.filter(expires_at__gt=now).update(expires_at=now - timedelta(days=days))
+    assert retention.prune() == {
+        "sessions": 1, "failed tasks": 1, "failed sign-ins": 1, "workers": 1, "expired tokens": 1,
+    }  # fmt: skip
     assert (
         set(Session.objects.values_list("pk", flat=True))
         == set(Failure.objects.values_list("pk", flat=True))

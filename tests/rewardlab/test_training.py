@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import rewardlab
 from rewardlab import clip, manifest
@@ -207,7 +208,7 @@ def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     assert not run.is_done()
     subprocess.run(start, env=environment(place), check=True)
     assert losses_of(run) == uninterrupted
-    whole, killed = (frm.load_file(place / "runs" / name / "model" / frm.WEIGHTS_FILE) for name in ("whole", "killed"))
+    whole, killed = (load_file(place / "runs" / name / "model" / frm.WEIGHTS_FILE) for name in ("whole", "killed"))
     assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())
 
 
@@ -269,10 +270,10 @@ def test_image_changed_after_snapshot_stops_the_run(place, tmp_path, config):
 def test_nan_loss_stops_the_run(place, config):
     run = prepared(place, replace(config, iterations=4), "nan")
     train.train(run, images=place / "images", device="cpu")
-    tensors = frm.load_file(run.checkpoint)
+    tensors = load_file(run.checkpoint)
     run = prepared(place, config, "nan")
     tensors["weight/clip.logit_scale"] = torch.tensor(math.nan)
-    frm.save_file(tensors, run.checkpoint, {"step": "4"})
+    save_file(tensors, run.checkpoint, {"step": "4"})
     with pytest.raises(
         TrainError, match=r"step 5 is not finite \(nan\).*--learning-rate.*last checkpoint is of step 4"
     ):

@@ -57,6 +57,7 @@ class Desk(RuleBasedStateMachine):
     def begin(self, shapes) -> None:
         self.people = [make_user() for _ in range(PEOPLE)]
         for overlap, share, order, kind, seed in shapes:
+            overlap = PEOPLE if kind == "study" else overlap  # a study has a place for each member
             row = make_campaign(
                 faces=1, overlap=overlap, repeat_share=share, order=order, kind=kind, seed=seed, random_share=0.5,
                 members=self.people,

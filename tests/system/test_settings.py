@@ -122,7 +122,7 @@ class Visitor:
         return self._open(urllib.request.Request(self.address + path))
 
     def post(self, path: str, **fields: str) -> tuple[int, str, str]:
-        token = next(cookie.value for cookie in self.cookies if cookie.name == "csrftoken")
+        token = next(cookie.value for cookie in self.cookies if cookie.name.startswith("csrf_"))
         data = urllib.parse.urlencode(fields | {"csrfmiddlewaretoken": token}).encode()
         return self._open(urllib.request.Request(self.address + path, data))
 
