@@ -5,7 +5,7 @@ import sys
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import BadHeaderError, HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import REASON_BAD_ORIGIN
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -89,8 +89,11 @@ def _is_outage(error: BaseException | None) -> bool:
 
 
 def _is_unstorable(error: BaseException | None) -> bool:
-    """Return whether a value is too large for the database (SQLite raises OverflowError), or a text has NUL in it."""
-    return isinstance(error, (OverflowError, DataError)) or "NUL (0x00) characters" in str(error)
+    """Return whether a value of the request can be neither stored nor sent back.
+
+    It is too large for the database (SQLite raises OverflowError), or a text has NUL or, for a header, a line break.
+    """
+    return isinstance(error, (OverflowError, DataError, BadHeaderError)) or "NUL (0x00) characters" in str(error)
 
 
 def refusal(request: HttpRequest, status: int, code: str, text: str) -> HttpResponse:
