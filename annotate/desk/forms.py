@@ -1,5 +1,7 @@
 """Forms of the judging desk."""
 
+from typing import Any
+
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +17,16 @@ SKIP_REASONS = (
 )
 
 
+class ToolCounts(forms.JSONField):
+    """JSON, which Python's parser may refuse in more ways than the framework's field expects."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError):  # a number with thousands of digits, thousands of nested lists
+            raise forms.ValidationError(_("The tool counts are not valid JSON."), code="invalid") from None
+
+
 class AnswerForm(forms.Form):
     """One answer. The button's value holds side and rule (`left:realism`), or `cant_tell`.
 
@@ -25,7 +37,7 @@ class AnswerForm(forms.Form):
     key = forms.UUIDField()
     answer = forms.CharField(max_length=20)
     seconds = forms.FloatField(min_value=0, max_value=86_400, required=False)
-    tools = forms.JSONField(required=False)
+    tools = ToolCounts(required=False)
 
     def __init__(self, *args, questions: tuple[Question, ...], **kwargs) -> None:
         super().__init__(*args, **kwargs)
