@@ -72,6 +72,7 @@ function applyUpdate(html, { first = false } = {}) {
   const inOrder = items().sort((a, b) => held.indexOf(leaseOf(a)) - held.indexOf(leaseOf(b)));
   for (const item of inOrder) if (item !== onScreen) pairs.append(item);
   document.getElementById("state").replaceWith(state);
+  document.getElementById("own").replaceWith(update.getElementById("own"));
   document.querySelector("[data-undo] [name=last]").value = state.dataset.last;
   if (!onScreen) show(items()[0]);
   refreshLater();
@@ -254,7 +255,8 @@ async function openGuideline(link) {
   if (text.querySelector("h1")) return;
   try {
     const page = new DOMParser().parseFromString(await (await fetch(link.href)).text(), "text/html");
-    text.replaceChildren(...page.querySelectorAll("main > :not(.leave)"));
+    for (const link of page.querySelectorAll("main .leave")) link.remove();
+    text.replaceChildren(...page.querySelectorAll("main > *"));
   } catch {
     text.textContent = desk.dataset.saysNoGuideline;
   }

@@ -4,7 +4,7 @@
 const viewer = (() => {
   const LIGHTS = [1, 1.5, 2.2];
   const MAX_ZOOM = 16;
-  const view = { zoom: 1, x: 0.5, y: 0.5, part: "", light: 0, slider: false, divide: 50, swap: false, input: false };
+  const view = { zoom: 1, x: 0.5, y: 0.5, part: "", light: 0, slider: false, divide: 50, swap: false, input: false, flip: "left" };
   const tools = document.querySelector(".viewer-tools");
   const pointers = new Map();
   let gesture = null;
@@ -49,6 +49,11 @@ const viewer = (() => {
     current.classList.toggle("swapped", view.swap);
     current.classList.toggle("shows-input", view.input);
     current.querySelector(".divide").hidden = !view.slider;
+    current.dataset.flip = view.flip;
+    for (const button of current.querySelectorAll("[data-flip]")) {
+      button.setAttribute("aria-pressed", button.dataset.flip === view.flip);
+    }
+    sayScale();
     const press = (name, value) => tools?.querySelector(name)?.setAttribute("aria-pressed", value);
     press("[data-view=slider]", view.slider);
     press("[data-view=pixels]", Math.abs(view.zoom - pixelZoom()) < 1e-6);
@@ -65,6 +70,24 @@ const viewer = (() => {
       range.querySelector("input").value = view.divide;
     }
   }
+
+  // Say how large an image pixel is on the screen.
+  function sayScale() {
+    const line = tools?.querySelector(".scale");
+    if (!line) return;
+    const scale = view.zoom / pixelZoom();
+    const isExact = Math.abs(scale - 1) < 0.005;
+    line.textContent = isExact ? line.dataset.saysExact : line.dataset.saysScale.replace("#", scale.toFixed(2));
+  }
+
+  // Where one image is shown at a time, show this one, or the other one.
+  function flip(name = view.flip === "left" ? "right" : "left") {
+    if (view.flip !== name) used("flip");
+    view.flip = name;
+    draw();
+  }
+
+  const isSingle = () => window.matchMedia("(max-width: 48rem)").matches && !view.slider;
 
   function parts() {
     const script = item()?.querySelector("script[type='application/json']");
@@ -167,7 +190,8 @@ const viewer = (() => {
   }
 
   function startGesture(event) {
-    if (!event.target.closest(".item:not(.ahead) .pane:not(.reference)") || event.button > 0) return;
+    const selector = isSingle() ? ".item:not(.ahead) .pane" : ".item:not(.ahead) .pane:not(.reference)";
+    if (!event.target.closest(selector) || event.button > 0) return;
     pointers.set(event.pointerId, [event.clientX, event.clientY]);
     event.target.setPointerCapture(event.pointerId);
     gesture = { ...view, moved: false, span: span(), target: event.target, pointers: new Map(pointers) };
@@ -204,6 +228,7 @@ const viewer = (() => {
 
   function endGesture(event) {
     if (!pointers.delete(event.pointerId)) return;
+    if (event.type === "pointerup" && isSingle() && !gesture.moved && !pointers.size) flip();
     gesture = pointers.size ? { ...view, moved: false, span: 0, target: gesture.target, pointers: new Map(pointers) } : null;
   }
 
@@ -240,6 +265,11 @@ const viewer = (() => {
       });
     }
     const pairs = document.getElementById("pairs");
+    pairs.classList.add("with-viewer");
+    pairs.addEventListener("click", ({ target }) => {
+      const button = target.closest("button[data-flip]");
+      if (button) flip(button.dataset.flip);
+    });
     pairs.addEventListener("pointerdown", startGesture);
     pairs.addEventListener("pointermove", followGesture);
     for (const end of ["pointerup", "pointercancel"]) pairs.addEventListener(end, endGesture);
@@ -256,7 +286,7 @@ const viewer = (() => {
 
   // Reset the view for each new pair, except the slider.
   function next() {
-    Object.assign(view, { zoom: 1, x: 0.5, y: 0.5, part: "", light: 0, swap: false, input: false, divide: 50 });
+    Object.assign(view, { zoom: 1, x: 0.5, y: 0.5, part: "", light: 0, swap: false, input: false, flip: "left", divide: 50 });
     if (view.slider) used("slider");
     draw();
   }

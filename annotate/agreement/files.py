@@ -7,10 +7,8 @@ import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from django.utils.translation import gettext, gettext_lazy, override
 
@@ -22,6 +20,7 @@ from annotate.common import image_store
 from annotate.models import Campaign, Candidate
 from annotate.runs.frm_evaluation import Share
 from annotate.statistics.bootstrap import Estimate
+from annotate.web import style_sheets
 from rewardlab import tables
 
 FORMS = {"html": gettext_lazy("Download as one HTML file"), "csv": "CSV", "tex": "LaTeX"}
@@ -123,12 +122,8 @@ def _render(report: AgreementReport, form: str, code: str) -> str:
         return _csv(report)
     if form == "tex":
         return _latex(report)
-    known = {"style": _style(), "written": datetime.now(UTC), "code": code}
+    known = {"style": style_sheets.text(), "written": datetime.now(UTC), "code": code}
     return render_to_string("annotate/agreement/agreement_file.html", context(report, _inline) | known)
-
-
-def _style() -> str:
-    return Path(str(finders.find("style.css"))).read_text()
 
 
 def _inline(candidate: Candidate) -> str:

@@ -1,6 +1,6 @@
 """Line charts: coordinates of an inline SVG, without scripts or inline styles.
 
-Units are roughly a phone's pixels. Lines differ in dashes as well as in colour: see `.curve` in style.css.
+Units are roughly a phone's pixels. Lines differ in dashes as well as in colour: see `.curve` in charts.css.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from annotate.charts.axes import Axis, Point
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 50, 28, 30, 42  # margins for labels; the left one grows with them
-DIGIT_WIDTH = 10  # on a phone, where digits are largest: see style.css
+DIGIT_WIDTH = 10  # on a phone, where digits are largest: see charts.css
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from django.contrib.staticfiles import finders
 from django.db.models import Count
 from django.template.loader import render_to_string
 from PIL import Image
@@ -22,6 +21,7 @@ from annotate.runs import plots as runs_plots
 from annotate.runs.frm_evaluation import FrmEvaluation, Share
 from annotate.runs.restorer_comparison import Cell, Metric, RestorerComparison
 from annotate.runs.run_folders import RunFolder
+from annotate.web import style_sheets
 from refl.restorers import RESTORERS
 from rewardlab import images
 from rewardlab.files import write_atomic
@@ -49,7 +49,7 @@ def _context(log: tour.Log, steps: Sequence[tour.Step]) -> dict[str, Any]:
     headings = dict(runs_plots.restorer_plots(refl, tuned.total))
     base_plots = runs_plots.restorer_plots(restorer_history.history(base), base.total)
     return {
-        "style": _style(),
+        "style": style_sheets.text(),
         "log": log,
         "size": tour.SIZES[log.size],
         "pixels": tour.PIXELS,
@@ -93,12 +93,6 @@ def _run(name: str) -> RunFolder:
         reason = run.problem if run else "it does not exist"
         raise tour.TourError(f"The run {name} cannot be read ({reason}). Run the tour in another folder.")
     return run
-
-
-def _style() -> str:
-    """Return the site's style sheet, which refers to no other file."""
-    path = finders.find("style.css")
-    return Path(str(path)).read_text()
 
 
 def _source(run: RunFolder) -> str:

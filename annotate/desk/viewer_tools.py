@@ -1,6 +1,6 @@
 """Tools of the desk's image viewer. Each judgement stores how often each tool was used."""
 
-TOOLS = ("zoom", "pan", "pixels", "swap", "slider", "input", "reference", "brightness", "jump", "guideline")
+TOOLS = ("zoom", "pan", "pixels", "swap", "slider", "input", "reference", "brightness", "jump", "flip", "guideline")
 MAX_USES = 10_000  # of one tool; a higher count is rejected
 
 

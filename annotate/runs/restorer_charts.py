@@ -10,7 +10,7 @@ from annotate.charts.axes import Point
 from annotate.runs.restorer_history import MEASURES, HeldOutEvaluation, RestorerHistory, figure, term_title
 from annotate.runs.run_folders import STRATA, means, pairs_title, range_length
 
-STYLES = ("", "second", "third", "fourth")  # dashes and colours, in style.css
+STYLES = ("", "second", "third", "fourth")  # dashes and colours, in charts.css
 MAX_ROWS = 20  # in a table of means
 
 

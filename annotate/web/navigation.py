@@ -1,0 +1,41 @@
+"""The links at the top of every page, by role, with the present one marked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True)
+class Section:
+    """label: the text of the link. view: the name of its page. views: start of the names of the pages below it."""
+
+    label: Promise
+    view: str
+    views: tuple[str, ...] = ()
+
+    def holds(self, name: str) -> bool:
+        return name == self.view or (bool(self.views) and name.startswith(self.views))
+
+
+FOR_ALL = (Section(_("Campaigns"), "home", ("campaign", "study", "agreement", "preference_counts")),)
+FOR_LEADS = (
+    Section(_("Labels"), "predictors"),
+    Section(_("Runs"), "runs", ("run",)),
+    Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),
+    Section(_("Admin"), "admin:index"),
+)
+
+
+def sections(request: HttpRequest) -> dict[str, Any]:
+    """A template context processor: `sections` as (address, label, whether the page is in it)."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {"sections": []}
+    shown = FOR_ALL + (FOR_LEADS if user.is_staff else ())
+    match = request.resolver_match
+    name = match.view_name if match else ""
+    return {"sections": [(reverse(section.view), section.label, section.holds(name)) for section in shown]}
