@@ -10,6 +10,7 @@ from annotate.api import views as api
 from annotate.campaigns import views as campaigns_views
 from annotate.desk import onboarding_views
 from annotate.desk import views as desk_views
+from annotate.gallery import views as gallery_views
 from annotate.leaderboard import views as leaderboard_views
 from annotate.predictor import views as predictor_views
 from annotate.runs import views as runs_views
@@ -55,6 +56,9 @@ urlpatterns = [
         agreement_views.agreement_file,
         name="agreement_file",
     ),
+    path("faces/", gallery_views.faces, name="faces"),
+    path("faces/<int:pk>/", gallery_views.face, name="face"),
+    path("faces/<int:pk>/erase", gallery_views.erase, name="erase_face"),
     path("predictors", predictor_views.predictors, name="predictors"),
     path("leaderboard", leaderboard_views.leaderboard, name="leaderboard"),
     re_path(r"^leaderboard\.(?P<form>csv|tex)$", leaderboard_views.leaderboard_file, name="leaderboard_file"),

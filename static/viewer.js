@@ -25,8 +25,9 @@ const viewer = (() => {
   // The zoom at which one image pixel is one screen pixel, relative to "fit".
   function pixelZoom() {
     const image = pane()?.querySelector("img");
-    if (!image?.naturalWidth || !pane().clientWidth) return 1;
-    return image.naturalWidth / (pane().clientWidth * window.devicePixelRatio);
+    const width = pane()?.getBoundingClientRect().width;
+    if (!image?.naturalWidth || !width) return 1;
+    return image.naturalWidth / (width * window.devicePixelRatio);
   }
 
   function draw() {

@@ -42,6 +42,14 @@ def _hash(rows: Iterable[tuple]) -> str:
     return digest.hexdigest()
 
 
+def hash_again(gold_set: GoldSet) -> None:
+    """Store the hashes of the present pairs and answers, after faces were deleted on request."""
+    gold_set.pairs_sha256 = pairs_hash(gold_set)
+    if gold_set.frozen_at:
+        gold_set.answers_sha256 = answers_hash(gold_set)
+    gold_set.save(update_fields=["pairs_sha256", "answers_sha256"])
+
+
 def require_unchanged(gold_set: GoldSet) -> None:
     """Raise `GoldChanged` if the pairs, or the answers of a frozen gold set, do not match their hashes."""
     name = gold_set.campaign.slug

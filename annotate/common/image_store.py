@@ -46,6 +46,11 @@ def repair(sha256: str, data: bytes) -> None:
         stores.write(STORE, image_path(sha256), data)
 
 
+def delete(sha256: str) -> None:
+    """Delete an image, which no row may refer to any more."""
+    stores.store(STORE).delete(image_path(sha256))
+
+
 def exists(sha256: str) -> bool:
     return stores.store(STORE).exists(image_path(sha256))
 

@@ -70,6 +70,10 @@ class Bucket(S3Storage):
         with self._faults(name):
             return bool(super().exists(name))
 
+    def delete(self, name: str) -> None:
+        with self._faults(name):
+            super().delete(name)
+
     def listdir(self, name: str) -> tuple[list[str], list[str]]:
         with self._faults(name):
             found: tuple[list[str], list[str]] = super().listdir(name)

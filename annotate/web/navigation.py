@@ -23,6 +23,7 @@ class Section:
 
 FOR_ALL = (Section(_("Campaigns"), "home", ("campaign", "study", "agreement", "preference_counts")),)
 FOR_LEADS = (
+    Section(_("Faces"), "faces", ("face", "erase_face")),
     Section(_("Labels"), "predictors"),
     Section(_("Runs"), "runs", ("run",)),
     Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),

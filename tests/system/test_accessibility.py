@@ -71,7 +71,7 @@ def test_study_pages_for_guest_and_lead_are_accessible(site, sign_in, browser):
     page.goto(f"{site.address}/join/{token}")
     found = violations(page)
     page.click("text=Take part")
-    page.wait_for_selector("#pairs .reference img")
+    page.wait_for_selector("#pairs .reference img", state="attached")
     found += violations(page)
     for key in ("a", "l", "Space"):
         press_and_wait(page, key)

@@ -129,7 +129,7 @@ def test_keys_answer_after_tools_skip_and_guideline_were_used(site, sign_in):
     assert answers_after("Space") == ["cant_tell"]
     page.click("text=Skip")
     page.wait_for_function(REASON_FOCUSED)
-    page.click("summary")
+    page.click(".skip summary")
     assert answers_after("Space") == ["cant_tell"]
     for opener in ("a[data-tool=guideline]", "[data-opens]"):
         page.click(opener)
@@ -160,6 +160,6 @@ def test_long_captions_leave_page_narrow_and_answers_in_sight(site, sign_in):
         for caption in ("x" * 5000, "portrait " * 200):
             page.evaluate("text => current().querySelector('.caption').textContent = text", caption)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            boxes = [button.bounding_box() for button in page.locator(".item:not(.ahead) .pair button").all()]
+            boxes = [button.bounding_box() for button in page.locator(".item:not(.ahead) .pair [name=answer]").all()]
             assert max(box["y"] + box["height"] for box in boxes) <= height
             assert page.evaluate(SCROLLS_DOWN_ONLY, ".item:not(.ahead) .caption") == [0, 10]

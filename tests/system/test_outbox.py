@@ -159,6 +159,7 @@ def test_answer_waits_until_its_own_account_is_signed_in_again(site, sign_in):
     connection(page)
     tab = open_tab(page, site, "shared")
     for user in ("other", "shared"):
+        tab.click(".menu summary")
         tab.click("text=Sign out")
         tab.wait_for_url("**/accounts/login/**")
         tab.fill("#id_username", user)
