@@ -65,7 +65,9 @@ def _inside(root: Path, relative: str) -> Path:
         resolved = path.resolve()
         if resolved.exists() and resolved.is_relative_to(root.resolve()):
             return resolved
-    raise NotAllowed(_("%(path)s is not in the folder %(root)s, or no longer exists.") % {"path": relative, "root": root})
+    raise NotAllowed(
+        _("%(path)s is not in the folder %(root)s, or no longer exists.") % {"path": relative, "root": root}
+    )
 
 
 def _listed(roots: list[Root], is_wanted: Callable[[Path], bool]) -> list[tuple[str, str]]:
@@ -74,7 +76,9 @@ def _listed(roots: list[Root], is_wanted: Callable[[Path], bool]) -> list[tuple[
         for path in _walk(root.path):
             if is_wanted(path):
                 relative = path.relative_to(root.path).as_posix()
-                found.append((f"{root.key}:{relative}", relative if len(roots) == 1 else f"{root.path.name}/{relative}"))
+                found.append(
+                    (f"{root.key}:{relative}", relative if len(roots) == 1 else f"{root.path.name}/{relative}")
+                )
             if len(found) == MOST:
                 return found
     return found

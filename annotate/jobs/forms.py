@@ -92,7 +92,7 @@ class JobForm(forms.Form):
         found = {}
         for action in self.actions:
             value = self.cleaned_data.get(action.dest)
-            if value in (None, "", False, []) or value == option_fields.default_of(action):
+            if not value or value == option_fields.default_of(action):
                 continue
             found[action.dest] = value
         return found

@@ -277,8 +277,10 @@ KINDS: dict[str, Kind] = {
         Kind(
             "ablate",
             _("Run an ablation"),
-            _("Tunes, restores and compares the variants of one of the paper's tables. Finished runs are not repeated."),
-            **TUNING | {"first": ("table", "base_run", "frm", "judge", "run", "iterations"), "required": ("base_run",)},
+            _("Tunes, restores and compares the variants of one of the paper's tables. Finished runs are not "
+              "repeated."),
+            **TUNING
+            | {"first": ("table", "base_run", "frm", "judge", "run", "iterations"), "required": ("base_run",)},
         ),
         Kind(
             "evaluate_frm",

@@ -75,7 +75,8 @@ def resume(job: Job, *, user: User) -> Job:
     try:
         with transaction.atomic():
             ended = Job.objects.filter(pk=job.pk, state__in=[State.FAILED, State.CANCELLED, State.INTERRUPTED])
-            if not ended.update(state=State.QUEUED, cancel_requested=False, error="", ended_at=None):
+            changes = {"cancel_requested": False, "error": "", "ended_at": None, "queued_at": timezone.now()}
+            if not ended.update(state=State.QUEUED, **changes):
                 raise Refused("job_active", _("The job waits or runs already, or it is done."))
             _record(user, "resume-job", job)
     except IntegrityError:

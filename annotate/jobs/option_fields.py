@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django import forms
+from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -75,7 +76,7 @@ def takes_list(action: argparse.Action) -> bool:
 def default_of(action: argparse.Action) -> Any:
     """Return the command's default as the form holds it."""
     value = action.default
-    if value in (None, False, [], ""):
+    if value is None or value is False or value in ([], ""):
         return [] if takes_list(action) else ""
     return [str(one) for one in value] if isinstance(value, (list, tuple)) else str(value)
 
@@ -106,7 +107,7 @@ def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
 
 def _choice_field(action: argparse.Action, choices: sources.Choices, remedy: str, shared: dict) -> forms.Field:
     if remedy:
-        shared["help_text"] = f"{shared['help_text']} {remedy}".strip()
+        shared["help_text"] = f"{shared['help_text']} {escape(remedy)}".strip()
     if takes_list(action):
         return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **shared)
     if not default_of(action):
@@ -125,4 +126,4 @@ def help_of(action: argparse.Action) -> str:
     sentence = shown[:1].upper() + shown[1:]
     if default and default != "None":
         sentence = f"{sentence} [{default}]".strip()
-    return sentence
+    return escape(sentence)  # Django shows help texts as HTML

@@ -31,7 +31,8 @@ def show_progress(command: BaseCommand, run: Any, *, show: bool = True) -> Itera
             shown = {name: f"{value:.3f}" for name, value in progress.shown.items() if value is not None}
             if show:
                 figures = "".join(f", {name} {value}" for name, value in shown.items())
-                progress_file.report(progress.step, progress.total, run.name + figures, last=progress.step == progress.total)
+                is_last = progress.step == progress.total
+                progress_file.report(progress.step, progress.total, run.name + figures, last=is_last)
             if not has_bar:
                 if show and shown and time.monotonic() - written_at > SECONDS_BETWEEN_LINES:
                     written_at = time.monotonic()

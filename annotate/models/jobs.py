@@ -1,6 +1,7 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
@@ -39,6 +40,7 @@ class Job(models.Model):
     machine = models.CharField(max_length=100, blank=True, help_text="where it runs or ran")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    queued_at = models.DateTimeField(default=timezone.now, help_text="when it was started or resumed")
     started_at = models.DateTimeField(null=True)
     reported_at = models.DateTimeField(null=True, help_text="last report of the process that runs it")
     ended_at = models.DateTimeField(null=True)

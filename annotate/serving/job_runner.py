@@ -57,7 +57,7 @@ class RunningJob:
             (self.folder / name).unlink(missing_ok=True)
         packing = ["--pack", str(out), str(lifecycle.result_of(job))] if form.has_output() else []
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "annotate.serving.job_command", "--lifeline", str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", "annotate.job_command", "--lifeline", str(theirs.fileno())]
         with theirs, lifecycle.log_of(job).open("ab") as log:
             log.write(f"$ {form.command_line(out)}\n".encode(errors="replace"))
             log.flush()
@@ -74,6 +74,7 @@ class RunningJob:
         self.lifeline = ours
         self.kill_at: float | None = None
         self.reported_at = 0.0
+        self.ended = False
 
     def tend(self) -> bool:
         """Report, and return whether the process still runs."""
@@ -128,8 +129,10 @@ class RunningJob:
             return log.read().decode(errors="replace").replace("\0", "")
 
     def _finish(self, code: int) -> None:
-        self.kill()  # what it left
-        self.lifeline.close()
+        if not self.ended:
+            self.ended = True
+            self.kill()  # what it left
+            self.lifeline.close()
         row = self._row()
         cancelled = row.filter(cancel_requested=True).exists()
         fields = self._figures()
@@ -171,8 +174,8 @@ class JobRunner:
             try:
                 db.close_old_connections()
                 self._turn()
-            except db.Error as error:
-                logger.error("The database is unavailable; the jobs go on: %s", error)
+            except (db.Error, OSError) as error:
+                logger.error("The state of the jobs could not be stored, which is tried again: %s", error)
             time.sleep(TURN_SECONDS)
         WorkerHeartbeat.objects.filter(name__in=map(task_queue.worker_name, self.queues)).delete()
 
@@ -226,8 +229,9 @@ def _mark_lost(jobs: "db.models.QuerySet[Job]") -> None:
 
 def last_error(log: str) -> str:
     """Return the message of a command that failed, from the end of its log."""
-    _before, found, message = log.rpartition("\nCommandError: ")
-    lines = [line for line in log.splitlines() if line.strip()]
+    newest = log.rpartition("\n$ ")[2]  # of this attempt
+    _before, found, message = newest.rpartition("\nCommandError: ")
+    lines = [line for line in newest.splitlines() if line.strip()]
     return (message if found else lines[-1] if lines else "").strip()[:LONGEST_ERROR]
 
 
@@ -237,7 +241,10 @@ def delete_expired_files() -> None:
     expired = Job.objects.filter(ended_at__lt=before).exclude(state__in=Job.ACTIVE)
     expired.exclude(log_end="", result={}).update(log_end="", result={})
     folder = Path(settings.DATA_ROOT) / "jobs"
+    found = (
+        list(folder.iterdir()) if folder.is_dir() else []
+    )  # before the jobs, whose rows are older than their folders
     kept = set(Job.objects.exclude(pk__in=expired).values_list("pk", flat=True))
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in found:
         if not (path.name.isdecimal() and int(path.name) in kept):
             shutil.rmtree(path, ignore_errors=True)

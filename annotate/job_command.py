@@ -1,4 +1,4 @@
-"""The process of a job: a management command that ends with the process that started it.
+"""A management command as the process of a job, which ends with the process that started it.
 
 Its own process group, so that it can be ended with everything it started.
 """
