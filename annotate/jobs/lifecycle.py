@@ -102,7 +102,7 @@ def form_of(job: Job) -> JobForm:
     if unknown := set(job.values) - set(form.fields):
         raise Refused("unknown_option", f"The option {sorted(unknown)[0]} is not offered.")
     if not form.is_valid():
-        faults = (f"{name}: {' '.join(found)}" for name, found in form.errors.items())
+        faults = (f"{name}: {' '.join(map(str, found))}" for name, found in form.errors.items())
         raise Refused("invalid", " ".join(faults))
     return form
 

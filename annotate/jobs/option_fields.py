@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from django.utils.html import escape
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from annotate.common.stored_text import translated
 from annotate.jobs import sources
@@ -93,8 +92,8 @@ def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
     if source is sources.OUTPUT:
         return forms.BooleanField(**shared | {"required": False, "initial": False})
     if isinstance(action, argparse.BooleanOptionalAction):
-        choices = [("", gettext_lazy("default")), (YES, gettext_lazy("yes")), (NO, gettext_lazy("no"))]
-        return forms.ChoiceField(choices=choices, **shared)
+        three = [("", _("default")), (YES, _("yes")), (NO, _("no"))]
+        return forms.ChoiceField(choices=three, **shared)
     if action.nargs == 0:
         return forms.BooleanField(**shared | {"required": False, "initial": False})
     if action.choices or source:
@@ -111,7 +110,7 @@ def _choice_field(action: argparse.Action, choices: sources.Choices, remedy: str
     if takes_list(action):
         return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **shared)
     if not default_of(action):
-        empty = "–" if shared["required"] else gettext_lazy("default")
+        empty = "–" if shared["required"] else _("default")
         choices = [("", empty), *choices]
     return forms.ChoiceField(choices=choices, **shared)
 

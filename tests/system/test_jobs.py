@@ -12,7 +12,7 @@ from rewardlab import assets
 from tests.support.page_client import PageClient
 from tests.support.servers import PASSWORD, Deployment, children_of
 
-PHOTOGRAPHS = 30
+PHOTOGRAPHS = 20
 
 
 def wait_for(page: Callable[[], str], words: str, seconds: float = 60) -> str:
@@ -57,7 +57,7 @@ def test_job_survives_a_cancel_and_a_kill_and_runs_everything_once(tmp_path):
         runner = job_runner(site, supervisor.pid)
         command = children_of(runner)[0]
         os.kill(runner, 9)
-        wait_for(lambda: lead.get("/jobs/1/live"), "Interrupted.")
+        wait_for(lambda: lead.get("/jobs/1/live"), "ended unexpectedly")
         assert command not in site.served_by()
 
         lead.post("/jobs/1/do/resume")
@@ -69,7 +69,7 @@ def test_job_survives_a_cancel_and_a_kill_and_runs_everything_once(tmp_path):
         lead.post("/jobs/new/degrade/", preset="demo", export="on", skip_bad="on")
         wait_for(lambda: lead.get("/jobs/2/live"), "Done.")
         names = zipfile.ZipFile(io.BytesIO(lead.read("/jobs/2/result"))).namelist()
-        assert names == sorted(f"face-{number}.png" for number in range(1, PHOTOGRAPHS + 1))
+        assert names == sorted(f"face-{number:06d}.png" for number in range(1, PHOTOGRAPHS + 1))
     assert site.served_by() == []
 
 
