@@ -121,7 +121,8 @@ def help_of(action: argparse.Action) -> str:
     default = ""
     if found := DEFAULT_IN_BRACKETS.fullmatch(words):  # of a configuration: the preset's default
         words, default = found["text"], found["default"]
-    shown = translated(words % {"default": action.default, "prog": "manage.py"} if "%" in words else words)
+    expanded = words % {"default": action.default, "prog": "manage.py"} if "%" in words else words
+    shown = _(expanded) if expanded else ""
     sentence = shown[:1].upper() + shown[1:]
     if default and default != "None":
         sentence = f"{sentence} [{default}]".strip()

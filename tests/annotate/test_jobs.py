@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError
 from django.utils import timezone
@@ -271,6 +272,20 @@ def test_files_of_ended_jobs_expire(client, trainer, settings, tmp_path):
     assert client.get(f"/jobs/{job.pk}/result").status_code == 404
     assert not lifecycle.folder_of(job).exists()
     assert "done" not in Job.objects.get(pk=job.pk).log_end
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_form_of_each_kind_is_german(name, client, trainer):
+    english = client.get(f"/jobs/new/{name}/").context["form"]
+    client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de"
+    page = client.get(f"/jobs/new/{name}/")
+    assert "Gegenwärtig" in page.content.decode() or name == "evaluate_frm"
+    same = [
+        option
+        for option, field in page.context["form"].fields.items()
+        if field.help_text and field.help_text == english.fields[option].help_text
+    ]
+    assert set(same) <= {"device", "seed"}  # nothing but names and numbers
 
 
 def test_error_is_the_message_of_the_newest_attempt():
