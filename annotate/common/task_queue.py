@@ -3,7 +3,6 @@
 import hashlib
 import socket
 from datetime import datetime, timedelta
-from typing import cast
 
 from django.conf import settings
 from django.utils import timezone
@@ -61,7 +60,7 @@ def release_abandoned_tasks() -> int:
     workers = live_workers()
     if settings.BROKER_URL or not workers:
         return 0
-    retry = timedelta(seconds=cast(int, settings.Q_CLUSTER["retry"]))
+    retry = timedelta(seconds=settings.Q_CLUSTER["retry"])
     oldest_start = min(worker.started_at for worker in workers)
     taken = OrmQ.objects.filter(key=settings.Q_CLUSTER["name"], lock__gt=timezone.now())
     return taken.filter(lock__lt=oldest_start + retry).update(lock=timezone.now())

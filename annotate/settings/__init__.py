@@ -6,6 +6,7 @@ DEPLOYMENT=production refuses to start with DEBUG on, with a missing or weak SEC
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -221,7 +222,7 @@ SPECTACULAR_SETTINGS = {
 # The broker is the database unless BROKER_URL names a Redis server. A task that dies is delivered again after `retry`
 # seconds, which must exceed `timeout`; every task may safely run twice.
 BROKER_URL = env("BROKER_URL", default="")
-Q_CLUSTER = {
+Q_CLUSTER: dict[str, Any] = {
     "name": "diffusionreward",
     "workers": whole_number("WORKERS", env.int("WORKERS", default=2), least=1),
     "timeout": 3600,
