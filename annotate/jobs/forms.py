@@ -34,7 +34,7 @@ class JobForm(forms.Form):
     use_required_attribute = False  # a required choice may be in a folded part of the page
 
     def __init__(self, kind: Kind, data: Any = None, *, user: User, initial: Values | None = None) -> None:
-        self.kind = kind
+        self.kind, self.user = kind, user
         self.command: Any = load_command_class("annotate", kind.command_name)
         self.parser: CommandParser = self.command.create_parser("manage.py", kind.command_name)
         common = _common_options()
@@ -51,6 +51,11 @@ class JobForm(forms.Form):
 
     def _is_output(self, action: argparse.Action) -> bool:
         return self.kind.sources.get(action.dest) is sources.OUTPUT
+
+    def as_sent(self) -> "JobForm":
+        """Return the form as it would be sent without a change."""
+        values = {name: self.get_initial_for_field(field, name) for name, field in self.fields.items()}
+        return JobForm(self.kind, values, user=self.user)
 
     def first(self) -> list[BoundField]:
         return [self[name] for name in self.kind.first if name in self.fields]

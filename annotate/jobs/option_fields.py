@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from annotate.common.stored_text import translated
 from annotate.jobs import sources
 from annotate.jobs.kinds import Kind
+from annotate.jobs.labels import LABELS
 
 YES, NO = "yes", "no"
 LONGEST_NUMBER = 20
@@ -81,12 +82,16 @@ def default_of(action: argparse.Action) -> Any:
 
 
 def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
-    """Return the field of an option. Its label is the option's name."""
+    """Return the field of an option, with the command's help and default."""
     source = kind.sources.get(action.dest)
+    name = action.option_strings[0] if action.option_strings else action.dest.upper()
     shared: dict[str, Any] = {
-        "label": action.option_strings[0] if action.option_strings else action.dest.upper(),
+        "label": LABELS.get(action.dest, name),
+        "label_suffix": "",
         "required": bool(action.required) or action.dest in kind.required,
-        "help_text": help_of(action),
+        "help_text": f"{help_of(action)} ({escape(name)})"
+        if action.dest in LABELS and action.help
+        else help_of(action) or name,
         "initial": default_of(action),
     }
     if source is sources.OUTPUT:
@@ -106,11 +111,11 @@ def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
 
 def _choice_field(action: argparse.Action, choices: sources.Choices, remedy: str, shared: dict) -> forms.Field:
     if remedy:
-        shared["help_text"] = f"{shared['help_text']} {escape(remedy)}".strip()
+        shared["help_text"] = f"{shared['help_text']}. {escape(remedy)}".removeprefix(". ")
     if takes_list(action):
         return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **shared)
     if not default_of(action):
-        empty = "–" if shared["required"] else _("default")
+        empty = _("default") if action.choices and not shared["required"] else "–"
         choices = [("", empty), *choices]
     return forms.ChoiceField(choices=choices, **shared)
 

@@ -78,8 +78,14 @@ def _scores() -> list[str]:
     from annotate.pipeline.scoring import metric_coverage
 
     return [
-        " ".join(
-            filter(None, (_missing(row["metric"].title, row["scored"], row["wanted"]), translated(row["remedy"] or "")))
+        ". ".join(
+            filter(
+                None,
+                (
+                    _missing(row["metric"].title, row["scored"], row["wanted"]),
+                    translated((row["remedy"] or "").removeprefix(f"{row['metric'].title}: ")),
+                ),
+            )
         )
         for row in metric_coverage()
     ]

@@ -73,6 +73,7 @@ def new(request: Request, name: str) -> HttpResponse:
     kind = _kind_or_404(request, name)
     if request.method == "POST":
         form = JobForm(kind, request.POST, user=request.user)
+        line = _command_line(form)
         if form.is_valid() and "check" not in request.POST:
             job, is_new = lifecycle.start(form, user=request.user)
             if not is_new:
@@ -81,10 +82,11 @@ def new(request: Request, name: str) -> HttpResponse:
     else:
         earlier = Job.objects.filter(kind=kind.name, pk=_number(request.GET.get("from", ""))).first()
         form = JobForm(kind, user=request.user, initial=earlier.values if earlier else None)
+        line = _command_line(form.as_sent())
     context = {
         "kind": kind,
         "form": form,
-        "line": _command_line(form),
+        "line": line,
         "sentences": situation(kind),
         "missing": missing_files(kind),
         "withheld": [(_option_name(form, option), reason) for option, reason in kind.withheld.items()],
@@ -105,8 +107,8 @@ def _option_name(form: JobForm, dest: str) -> str:
 
 
 def _command_line(form: JobForm) -> str:
-    """Return the command line of a valid form; empty for a form with faults, or that was not sent yet."""
-    return form.command_line() if form.is_bound and form.is_valid() else ""
+    """Return the command line of a valid form; empty for a form with faults."""
+    return form.command_line() if form.is_valid() else ""
 
 
 @login_required

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -64,6 +66,13 @@ class Job(models.Model):
     @property
     def can_resume(self) -> bool:
         return self.state in (self.State.FAILED, self.State.CANCELLED, self.State.INTERRUPTED)
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long the last attempt took, in whole seconds."""
+        if not (self.started_at and self.ended_at):
+            return None
+        return timedelta(seconds=round((self.ended_at - self.started_at).total_seconds()))
 
     @property
     def state_title(self) -> str:

@@ -167,7 +167,7 @@ class JobRunner:
             signal.signal(number, self._stop)
         # This process holds the lock of these queues here, so whatever ran before it has ended.
         for queue in self.queues:
-            here = Job.objects.filter(state=State.RUNNING, queue=queue, machine=task_queue.worker_name(queue))
+            here = Job.objects.filter(state=State.RUNNING, queue=queue, machine=task_queue.worker_name())
             _mark_lost(here)
         while not self.stopping or self.running:
             self.lifeline.beat()
@@ -200,7 +200,7 @@ class JobRunner:
             delete_expired_files()
 
     def _take(self, queue: str) -> None:
-        job = lifecycle.claim(queue, task_queue.worker_name(queue))
+        job = lifecycle.claim(queue, task_queue.worker_name())
         if job is None:
             return
         try:

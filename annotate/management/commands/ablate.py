@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         from refl.evaluation.ablations import TABLES
 
-        parser.add_argument("--table", choices=list(TABLES), required=True)
+        parser.add_argument("--table", choices=list(TABLES), required=True, help="table of the paper")
         parser.add_argument("--split", default="test", help="split of the faces to restore and compare (default: test)")
         ReflCommand().add_arguments(parser)
 

@@ -18,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("run")
+        parser.add_argument("run", help="the reward model, a run of train_frm")
         parser.add_argument("--baseline", nargs="+", default=[], metavar="RUN", help="runs or model folders to compare")
         parser.add_argument("--null-text", action="store_true", help="Table 11: also train without captions")
         parser.add_argument(

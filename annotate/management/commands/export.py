@@ -28,9 +28,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("out", type=Path)
-        parser.add_argument("--format", required=True, choices=NAMES)
-        parser.add_argument("--split", nargs="+", choices=Split.values)
-        parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
+        parser.add_argument("--format", required=True, choices=NAMES, help="format of the files")
+        parser.add_argument(
+            "--split", nargs="+", choices=Split.values, help="only faces of these splits (default: all)"
+        )
+        parser.add_argument(
+            "--origin", nargs="+", choices=Preference.Origin.values, help="only labels of these origins (default: all)"
+        )
         parser.add_argument(
             "--consensus",
             choices=METHODS,
