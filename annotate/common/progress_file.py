@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "PROGRESS_FILE"
+VARIABLE = "DIFFUSIONREWARD_PROGRESS"
 SECONDS = 0.5  # between two writes
 
 _written_at = 0.0

@@ -7,6 +7,7 @@ again when the job starts, and refused if it leaves its folder, through a symbol
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from rewardlab import assets
 
 DEEPEST = 3  # levels below the folder
 MOST = 500  # choices of one list
+MOST_SCANNED = 20_000  # files and folders of one folder; photographs may be many, and a page must not wait for them
 TABLES = (".csv", ".tsv", ".json", ".jsonl")
 
 
@@ -41,13 +43,13 @@ def data_roots() -> list[Root]:
 
 def list_files(roots: list[Root], suffixes: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """List token and label of each file, by name; all files if no suffix is given."""
-    return _listed(roots, lambda path: path.is_file() and (not suffixes or path.suffix.lower() in suffixes))
+    return _listed(roots, lambda path, is_folder: not is_folder and (not suffixes or path.suffix.lower() in suffixes))
 
 
 def list_folders(roots: list[Root], *, with_root: bool = False) -> list[tuple[str, str]]:
     """List token and label of each folder, by name."""
     own = [(f"{root.key}:", str(root.path)) for root in roots if with_root and root.path.is_dir()]
-    return own + _listed(roots, Path.is_dir)
+    return own + _listed(roots, lambda path, is_folder: is_folder)
 
 
 def resolve(token: str) -> Path:
@@ -70,25 +72,24 @@ def _inside(root: Path, relative: str) -> Path:
     )
 
 
-def _listed(roots: list[Root], is_wanted: Callable[[Path], bool]) -> list[tuple[str, str]]:
+def _listed(roots: list[Root], is_wanted: Callable[[Path, bool], bool]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for root in roots:
-        for path in _walk(root.path):
-            if is_wanted(path):
+        for path, is_folder in islice(_walk(root.path), MOST_SCANNED):
+            if is_wanted(path, is_folder):
                 relative = path.relative_to(root.path).as_posix()
-                found.append(
-                    (f"{root.key}:{relative}", relative if len(roots) == 1 else f"{root.path.name}/{relative}")
-                )
+                label = relative if len(roots) == 1 else f"{root.path.name}/{relative}"
+                found.append((f"{root.key}:{relative}", label))
             if len(found) == MOST:
                 return found
     return found
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield what is in the folder, without hidden names and without links that leave it."""
+def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield path and whether it is a folder, without hidden names and without links that leave the root."""
     whole = root.resolve()
 
-    def below(folder: Path, level: int) -> Iterator[Path]:
+    def below(folder: Path, level: int) -> Iterator[tuple[Path, bool]]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
@@ -97,8 +98,10 @@ def _walk(root: Path) -> Iterator[Path]:
             path = Path(entry.path)
             if entry.name.startswith(".") or (entry.is_symlink() and not path.resolve().is_relative_to(whole)):
                 continue
-            yield path
-            if level < DEEPEST and entry.is_dir(follow_symlinks=False):
+            is_folder = entry.is_dir()
+            if is_folder or entry.is_file():
+                yield path, is_folder
+            if level < DEEPEST and is_folder and not entry.is_symlink():
                 yield from below(path, level + 1)
 
     yield from below(root, 1)

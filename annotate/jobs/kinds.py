@@ -19,7 +19,7 @@ TRAINING_PERMISSION = "annotate.start_training"
 OVERWRITE = _("Each job writes to an empty folder of its own.")
 FROM_DATABASE = _("A job reads the site's own data. For a snapshot from elsewhere, run the command.")
 OTHER_KIND = _("There is a form of its own for this.")
-HUB = _("It names a model outside the allowed folders.")
+OUTSIDE = _("It may name files outside the allowed folders.")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
             "data",
             first=("backend", "source", "dataset"),
             sources={"source": sources.PHOTOGRAPHS, "dataset": sources.DATASETS, "device": sources.DEVICES},
-            withheld={"model": HUB},
+            withheld={"model": OUTSIDE},
             **STAGE,
         ),
         Kind(
@@ -253,7 +253,7 @@ KINDS: dict[str, Kind] = {
             needs_trainer=True,
             first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "seed"),
             sources={"checkpoint": sources.WEIGHTS, "device": sources.DEVICES},
-            withheld={"manifest": FROM_DATABASE, "images": FROM_DATABASE},
+            withheld={"manifest": FROM_DATABASE, "images": FROM_DATABASE, "architecture": OUTSIDE},
             assets=("hpsv2",),
         ),
         Kind(

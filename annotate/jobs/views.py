@@ -149,8 +149,11 @@ def job(request: Request, pk: int) -> HttpResponse:
 @login_required
 @require_GET
 def job_live(request: Request, pk: int) -> HttpResponse:
-    """Render the fragment that updates a job without a reload."""
-    return render(request, "annotate/jobs/job_live.html", _context(request, _job_or_404(request, pk)))
+    """Render the fragment that updates a job without a reload; 204 if it is as it was `seen`."""
+    found = _job_or_404(request, pk)
+    if request.GET.get("seen") == found.version:
+        return HttpResponse(status=204)
+    return render(request, "annotate/jobs/job_live.html", _context(request, found))
 
 
 @login_required

@@ -75,6 +75,11 @@ class Job(models.Model):
         return timedelta(seconds=round((self.ended_at - self.started_at).total_seconds()))
 
     @property
+    def version(self) -> str:
+        """Changes whenever the page of the job does."""
+        return f"{self.attempt}-{self.state}-{self.cancel_requested}-{self.done}-{len(self.log_end)}-{self.run_name}"
+
+    @property
     def state_title(self) -> str:
         if self.state == self.State.RUNNING and self.cancel_requested:
             return str(_("being cancelled"))

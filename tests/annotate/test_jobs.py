@@ -212,6 +212,7 @@ def test_job_goes_from_form_to_queue_once(client, trainer):
     job = Job.objects.get()
     assert (job.state, job.queue, job.values) == (State.QUEUED, "stages", {"format": "csv"})
     assert "No process works on the queue" in client.get(f"/jobs/{job.pk}/live").content.decode()
+    assert client.get(f"/jobs/{job.pk}/live", {"seen": job.version}).status_code == 204
     client.post(f"/jobs/{job.pk}/do/cancel")
     assert client.post(f"/jobs/{job.pk}/do/nonsense").status_code == 404
     job.refresh_from_db()
