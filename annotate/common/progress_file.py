@@ -31,6 +31,12 @@ def report_run(name: str) -> None:
     _write()
 
 
+def report_skipped(number: int) -> None:
+    """Add to the number of items that were skipped."""
+    _known["skipped"] = _known.get("skipped", 0) + number
+    _write()
+
+
 def _write() -> None:
     if path := os.environ.get(VARIABLE):
         new = Path(f"{path}.new")
@@ -39,7 +45,7 @@ def _write() -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return done, total, text and run, as far as they are known."""
+    """Return done, total, text, run and skipped, as far as they are known."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):

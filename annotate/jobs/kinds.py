@@ -174,7 +174,6 @@ KINDS: dict[str, Kind] = {
               "for which the error, measured on a random audit sample, stays below it."),
             "labels",
             first=("max_error", "confidence", "audit_share", "all"),
-            **STAGE,
         ),
         Kind(
             "rollback_predictor",

@@ -134,7 +134,7 @@ def claim(queue: str, machine: str) -> Job | None:
         now = timezone.now()
         taken = Job.objects.filter(pk=waiting.pk, state=State.QUEUED).update(
             state=State.RUNNING, attempt=F("attempt") + 1, machine=machine, started_at=now, reported_at=now,
-            ended_at=None, done=0, total=None, progress_text="", log_end="", error="", result={},
+            ended_at=None, done=0, total=None, skipped=0, progress_text="", log_end="", error="", result={},
         )  # fmt: skip
         if taken:
             return Job.objects.select_related("started_by").get(pk=waiting.pk)

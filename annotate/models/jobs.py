@@ -34,6 +34,7 @@ class Job(models.Model):
     cancel_requested = models.BooleanField(default=False)
     done = models.BigIntegerField(default=0)
     total = models.BigIntegerField(null=True)
+    skipped = models.PositiveIntegerField(default=0, help_text="items, for reasons that the log lists")
     progress_text = models.CharField(max_length=200, blank=True)
     log_end = models.TextField(blank=True, help_text="last lines of the log")
     error = models.TextField(blank=True)

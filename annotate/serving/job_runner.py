@@ -118,6 +118,7 @@ class RunningJob:
         return {
             "done": known.get("done") or 0,
             "total": known.get("total"),
+            "skipped": known.get("skipped") or 0,
             "progress_text": str(known.get("text", ""))[:200],
             "run_name": str(known.get("run", ""))[:255],
             "log_end": self._log_end(),
