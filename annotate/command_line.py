@@ -11,6 +11,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotate.settings")
     try:
         execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. Run the same command again to continue.")
     except ImproperlyConfigured as error:
         sys.exit(f"The settings are wrong: {error}")
     except DatabaseError:
@@ -37,3 +39,7 @@ def _database_remedy() -> str | None:
     except OperationalError as error:
         return f"Cannot connect to the database ({str(error).partition(chr(10))[0]}). Check DATABASE_URL."
     return None
+
+
+if __name__ == "__main__":
+    main()

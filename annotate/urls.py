@@ -11,6 +11,7 @@ from annotate.campaigns import views as campaigns_views
 from annotate.desk import onboarding_views
 from annotate.desk import views as desk_views
 from annotate.gallery import views as gallery_views
+from annotate.jobs import views as jobs_views
 from annotate.leaderboard import views as leaderboard_views
 from annotate.predictor import views as predictor_views
 from annotate.runs import views as runs_views
@@ -42,6 +43,14 @@ urlpatterns = [
     path("campaigns/<slug:slug>/", campaigns_views.campaign, name="campaign"),
     path("campaigns/<slug:slug>/progress", campaigns_views.campaign_live, name="campaign_live"),
     path("campaigns/<slug:slug>/do/<slug:action>", campaigns_views.act, name="campaign_action"),
+    path("jobs/", jobs_views.jobs, name="jobs"),
+    path("jobs/new/<slug:name>/", jobs_views.new, name="job_new"),
+    path("jobs/new/<slug:name>/command", jobs_views.command, name="job_command"),
+    path("jobs/<int:pk>/", jobs_views.job, name="job"),
+    path("jobs/<int:pk>/live", jobs_views.job_live, name="job_live"),
+    path("jobs/<int:pk>/do/<slug:action>", jobs_views.act, name="job_action"),
+    path("jobs/<int:pk>/log", jobs_views.log, name="job_log"),
+    path("jobs/<int:pk>/result", jobs_views.result, name="job_result"),
     path("runs/", runs_views.runs, name="runs"),
     path("runs/<str:name>/", runs_views.run, name="run"),
     path("runs/<str:name>/live", runs_views.run_live, name="run_live"),

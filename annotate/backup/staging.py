@@ -17,8 +17,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from annotate.backup.manifest import BackupError, Manifest
 
-# Tasks and their schedules would run here, and sessions of that time would be open again.
-LEFT_OUT = ("django_migrations", "django_q_", "django_session")
+# Tasks, schedules and jobs would run here, and sessions of that time would be open again.
+LEFT_OUT = ("django_migrations", "django_q_", "django_session", "annotate_job")
 REMOVED_APPS = ("authtoken",)  # in backups of earlier versions: their rows are left out
 WAIT_SECONDS = 20  # for other connections to release their locks
 

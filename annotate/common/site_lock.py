@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 from filelock import FileLock, Timeout
 
-PARTS = ("web", "worker")
+PARTS = ("web", "worker", "training")
 
 
 class SiteIsRunning(Exception):
@@ -43,7 +43,7 @@ def site_lock(address: str, parts: tuple[str, ...] = PARTS) -> Iterator[bool]:
 def _refusal(part: str) -> str:
     holder = _file(part, "holder")
     name = holder.read_text() if holder.exists() else "another process"
-    what = "serves" if part == "web" else "runs the background tasks of"
+    what = {"web": "serves", "worker": "runs the background tasks of", "training": "runs the trainings of"}[part]
     return f"{name[:1].upper()}{name[1:]} already {what} the data in {settings.DATA_ROOT}."
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from django.utils.translation import gettext, gettext_noop
 
-TRANSLATED = {"remedy", "where"}  # placeholders for texts that are themselves translated
+TRANSLATED = {"remedy", "where", "why"}  # placeholders for texts that are themselves translated
 
 WORDS = (
     # splits
@@ -117,6 +117,17 @@ SENTENCES = (
         "%(where)s has version %(found)s, but this program reads version %(known)s: update the program to read this run"
     ),
     gettext_noop("line %(n)s"),
+    # a pretrained file
+    gettext_noop("%(name)s: the file %(file)s is missing. Get it from %(source)s and put it into %(folder)s."),
+    # how a job ended
+    gettext_noop("The site was stopped while the job ran."),
+    gettext_noop("The process that ran the job ended unexpectedly."),
+    gettext_noop("%(n)s skipped, see above. Use --skip-bad to exit with 0."),
+    # values of options
+    gettext_noop("%(value)s is not a positive integer"),
+    gettext_noop("%(value)s is not an integer from 0 to 4,294,967,295"),
+    gettext_noop("%(value)s is not a number between 0 and 1"),
+    gettext_noop("argument %(name)s: %(why)s"),
     # how a run ended
     gettext_noop("Interrupted. Run the same command to resume."),
     gettext_noop("Interrupted. Run the same command to resume from step %(step)s."),

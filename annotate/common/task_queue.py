@@ -1,5 +1,7 @@
 """The queue of background tasks: how long tasks wait, and which workers report."""
 
+import hashlib
+import socket
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -13,9 +15,15 @@ from annotate.models import WorkerHeartbeat
 ALIVE_FOR = timedelta(seconds=45)  # after its last heartbeat; workers report every 10 seconds
 
 
-def live_workers() -> list[WorkerHeartbeat]:
-    """Return the workers that have reported recently."""
-    return list(WorkerHeartbeat.objects.filter(at__gt=timezone.now() - ALIVE_FOR))
+def live_workers(queue: str = WorkerHeartbeat.TASKS) -> list[WorkerHeartbeat]:
+    """Return the workers of this queue that have reported recently."""
+    return list(WorkerHeartbeat.objects.filter(queue=queue, at__gt=timezone.now() - ALIVE_FOR))
+
+
+def worker_name(queue: str = "") -> str:
+    """Return a name for this machine and data folder, which run at most one worker of a queue (see `site_lock`)."""
+    folder = hashlib.sha256(str(settings.DATA_ROOT.resolve()).encode()).hexdigest()
+    return f"{socket.gethostname()[:80]} {folder[:8]} {queue}".rstrip()
 
 
 def waiting_tasks() -> int:

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from annotate.common import progress_file
+
 if TYPE_CHECKING:
     from rewardlab.training.loop import Progress
 
@@ -20,15 +22,20 @@ SECONDS_BETWEEN_LINES = 15.0
 def show_progress(command: BaseCommand, run: Any, *, show: bool = True) -> Iterator[Callable[["Progress"], None]]:
     """Yield the callback `on_progress` for a training. show: False in all processes except the main one."""
     has_bar, written_at = show and command.stderr.isatty(), time.monotonic()
+    if show:
+        progress_file.report_run(run.name)
     with tqdm(desc=run.name, unit="step", disable=not has_bar, ncols=shutil.get_terminal_size().columns) as bar:
 
         def on_progress(progress: "Progress") -> None:
             nonlocal written_at
             shown = {name: f"{value:.3f}" for name, value in progress.shown.items() if value is not None}
+            if show:
+                figures = "".join(f", {name} {value}" for name, value in shown.items())
+                is_last = progress.step == progress.total
+                progress_file.report(progress.step, progress.total, run.name + figures, last=is_last)
             if not has_bar:
                 if show and shown and time.monotonic() - written_at > SECONDS_BETWEEN_LINES:
                     written_at = time.monotonic()
-                    figures = "".join(f", {name} {value}" for name, value in shown.items())
                     command.stdout.write(f"{run.name}: step {progress.step} of {progress.total}{figures}")
                 return
             if bar.total is None:

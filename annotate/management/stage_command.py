@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from annotate.common import progress_file
 from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
 from rewardlab.errors import ModelError
@@ -101,6 +102,7 @@ class StageCommand(BaseCommand):
         """Run the steps with a progress bar and print a summary. already: items that an earlier run processed."""
         summary = Stage(name, total=total, show_bar=self.stderr.isatty()).run(steps)
         summary.already += already
+        progress_file.report_skipped(len(summary.skipped))
         self.report(summary)
         return summary
 

@@ -2,6 +2,7 @@ from .audit import AuditEntry, FailedSignIn, KnownAddress, RecentJoin
 from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
 from .faces import Candidate, Dataset, Face, Restorer
 from .gold import GoldSet, ScorerAnswers
+from .jobs import Job
 from .labels import (
     AutoLabel,
     Judgement,
@@ -31,6 +32,7 @@ __all__ = [
     "GuestLink",
     "Invitation",
     "Item",
+    "Job",
     "Judgement",
     "KnownAddress",
     "LabelPolicy",

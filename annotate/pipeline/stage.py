@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from annotate.common import progress_file
 from annotate.models import StageRun
 
 DEMO = "demo"
@@ -76,9 +77,14 @@ class Stage:
 
     def _with_bar(self, steps: Iterable[Step]) -> Iterator[Step]:
         with tqdm(total=self.total, desc=self.name, unit="", disable=not self.show_bar) as bar:
+            passed = 0
+            progress_file.report(0, self.total, self.name, last=True)
             for step in steps:
                 yield step
+                passed += step.done + step.already or 1
                 bar.update(step.done + step.already or 1)
+                progress_file.report(passed, self.total, self.name)
+            progress_file.report(passed, self.total, self.name, last=True)
 
     _recorded_at = 0.0
 

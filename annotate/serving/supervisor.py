@@ -85,7 +85,7 @@ class SupervisedProcess:
                 [*command, *self.program.arguments],
                 pass_fds=(theirs.fileno(), *self.program.descriptors),
                 start_new_session=True,
-                env=_environment(),
+                env=environment(),
             )
         self.lifeline = ours
         self.started = self.reported = time.monotonic()
@@ -170,7 +170,8 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment of our processes, which find our packages wherever they are started."""
     packages = str(Path(annotate.__file__).resolve().parents[1])
     paths = [packages, *filter(None, [os.getenv("PYTHONPATH")])]
     # Waiting OpenMP threads must sleep: while they spin, two busy processes slow each other down 30-fold.

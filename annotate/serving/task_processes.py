@@ -5,11 +5,9 @@ the whole worker ends when one of them dies unexpectedly, or when tasks wait alt
 then starts a new worker. Tasks may safely run twice.
 """
 
-import hashlib
 import logging
 import os
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -17,7 +15,6 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from django import db
-from django.conf import settings
 from django.utils import timezone
 from django_q.cluster import Sentinel
 from django_q.tasks import async_task
@@ -25,6 +22,7 @@ from redis import RedisError
 
 from annotate import tasks
 from annotate.common import task_queue
+from annotate.common.task_queue import worker_name
 from annotate.models import WorkerHeartbeat
 from annotate.predictor import refit_requests
 from annotate.serving.lifeline import Lifeline, describe_end, kill_own_group
@@ -112,12 +110,6 @@ class TaskProcesses(Sentinel):
 
 def queue_pruning() -> None:
     async_task("annotate.tasks.prune", group="prune", task_name="delete old rows")
-
-
-def worker_name() -> str:
-    """Return a name for this machine and data folder, which run at most one worker (see `site_lock`)."""
-    folder = hashlib.sha256(str(settings.DATA_ROOT.resolve()).encode()).hexdigest()
-    return f"{socket.gethostname()[:80]} {folder[:8]}"
 
 
 class Duty:

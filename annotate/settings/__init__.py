@@ -47,7 +47,12 @@ MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(DATA_ROOT / "media")))
 MEDIA_STORE = env("MEDIA_STORE", default="")
 PREDICTOR_ROOT = DATA_ROOT / "predictors"
 RUN_ROOT = Path(env("RUN_ROOT", default=str(DATA_ROOT / "runs")))
-
+# Folders of the server from which leads may choose photographs and tables, separated by commas.
+DATA_FOLDERS = [Path(folder) for folder in env.list("DATA_FOLDERS", default=[])]
+if relative := [folder for folder in DATA_FOLDERS if not folder.is_absolute()]:
+    raise ImproperlyConfigured(f"DATA_FOLDERS contains {relative[0]}; write absolute paths, separated by commas.")
+# Logs and files of jobs are kept for so many days after their end.
+JOB_FILE_DAYS = whole_number("JOB_FILE_DAYS", env.int("JOB_FILE_DAYS", default=14))
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env("SECRET_KEY", default="") or ("" if PRODUCTION else installation_secret(DATA_ROOT))

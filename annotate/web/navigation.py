@@ -26,6 +26,7 @@ FOR_LEADS = (
     Section(_("Faces"), "faces", ("face", "erase_face")),
     Section(_("Labels"), "predictors"),
     Section(_("Runs"), "runs", ("run",)),
+    Section(_("Jobs"), "jobs", ("job",)),
     Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),
     Section(_("Admin"), "admin:index"),
 )

@@ -11,9 +11,11 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 from redis import RedisError
 
 from annotate.common import stores, task_queue
+from annotate.models import Job
 from annotate.web import metrics
 
 LONGEST_WAIT = 60  # seconds of a task in the queue while a process is free
@@ -51,9 +53,9 @@ def check_parts() -> dict[str, str]:
     """Return part -> what is wrong with it; empty if it works."""
     faults = {"database": _database()}
     try:
-        faults |= {"worker": _worker(), "queue": _queue()}
+        faults |= {"worker": _worker(), "queue": _queue(), "jobs": _jobs()}
     except DatabaseError:
-        faults |= {"worker": UNKNOWN, "queue": UNKNOWN}
+        faults |= {"worker": UNKNOWN, "queue": UNKNOWN, "jobs": UNKNOWN}
         faults["database"] = faults["database"] or "has no tables: run manage.py migrate"
     return faults | {"disk": _disk(), "media": _media()}
 
@@ -79,6 +81,17 @@ def _queue() -> str:
     workers = task_queue.live_workers()
     free = not workers or any(worker.busy < worker.processes for worker in workers)
     return f"a task has been waiting for {waits:.0f} seconds" if waits > LONGEST_WAIT and free else ""
+
+
+def _jobs() -> str:
+    """Name the first queue of jobs in which a job has been waiting although no process works on it."""
+    for queue in Job.Queue.values:
+        waiting = Job.objects.filter(queue=queue, state=Job.State.QUEUED).order_by("queued_at").first()
+        if waiting and not task_queue.live_workers(queue):
+            seconds = (timezone.now() - waiting.queued_at).total_seconds()
+            if seconds > LONGEST_WAIT:
+                return f"a job of queue {queue} has been waiting for {seconds:.0f} seconds, and no process runs them"
+    return ""
 
 
 def _disk() -> str:

@@ -20,6 +20,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
                     "trainings. Empty: folders. See [Deploying](../operators/deploying.md)."),
     "STATIC_ROOT": ("`DATA_ROOT/staticfiles`", "Folder of the static files, filled by `collectstatic` and `serve`."),
     "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, one subfolder each."),
+    "DATA_FOLDERS": ("", "Folders of the server from which leads choose photographs and tables for "
+                     "[jobs](../leads/jobs.md): absolute paths, separated by commas."),
+    "JOB_FILE_DAYS": ("", "Days after its end for which the log and the files of a job are kept."),
     "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),
     "BROKER_URL": ("", "Queue of background tasks. Empty: the database. For Redis: `redis://host:6379/0`."),
     "WORKERS": ("", "Number of background processes of the worker."),

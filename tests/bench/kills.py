@@ -28,11 +28,11 @@ from tests.support.servers import Deployment, children_of, family_of
 
 ANNOTATORS = 20
 ROLES = (
-    *("supervisor", "web process", "web process", "worker"),
+    *("supervisor", "web process", "web process", "jobs", "worker"),
     *("task process", "task process", "monitor of results", "reader of the queue"),
 )
 # The supervisor in between, since the delay before a restart of the worker grows while it ends early.
-ORDER = (3, 4, 0, 1, 2, 5, 6, 7)
+ORDER = (4, 5, 0, 1, 2, 6, 3, 7, 8)
 ORPHANED_AFTER = 5  # seconds for which a process may outlive its supervisor
 PATIENCE = 240
 
@@ -71,9 +71,11 @@ def answers(site: Deployment) -> bool:
 def roles_of(supervisor: subprocess.Popen) -> list[int]:
     """Return the ids of the processes, in the order of `ROLES`; fewer if one is missing."""
     own = sorted(children_of(supervisor.pid))
-    workers = [pid for pid in own if b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    webs = [pid for pid in own if pid not in workers]
-    return [supervisor.pid, *webs, *workers, *(child for pid in workers for child in sorted(children_of(pid)))]
+    modules = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in own}
+    webs, jobs, workers = (
+        [pid for pid in own if module in modules[pid]] for module in (b"web_process", b"job_process", b"worker_process")
+    )
+    return [supervisor.pid, *webs, *jobs, *workers, *(child for pid in workers for child in sorted(children_of(pid)))]
 
 
 def is_complete(supervisor: subprocess.Popen, without: int = 0) -> bool:

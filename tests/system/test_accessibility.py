@@ -90,9 +90,14 @@ def test_lead_pages_are_accessible(site, sign_in, device):
     for address in (
         *("/campaigns/simulated/", "/campaigns/new", "/runs/"),
         *("/campaigns/simulated/agreement", "/leaderboard", "/predictors"),
+        *("/jobs/", "/jobs/new/ingest/", "/jobs/new/refl/", "/jobs/new/learning_curve/"),
     ):
         page.goto(site.address + address)
         found += violations(page)
+    page.wait_for_selector("text=manage.py learning_curve")  # the command line, without a click
+    page.click("button.primary")
+    page.wait_for_selector("#job .notice")  # it fails, since there are too few answers
+    found += violations(page)
     assert found == []
 
 

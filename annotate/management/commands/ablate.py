@@ -22,25 +22,29 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         from refl.evaluation.ablations import TABLES
 
-        parser.add_argument("--table", choices=list(TABLES), required=True)
+        parser.add_argument("--table", choices=list(TABLES), required=True, help="table of the paper")
         parser.add_argument("--split", default="test", help="split of the faces to restore and compare (default: test)")
         ReflCommand().add_arguments(parser)
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def check_options(self, options: dict[str, Any]) -> Any:
+        """Return the configuration. Raises `CommandError` for a base that is not compact, and for invalid values."""
         from refl.configs import PRESETS
-        from refl.evaluation.ablations import TABLES
-        from rewardlab.training import runs
 
-        root, name = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}"
         if PRESETS[options["preset"]].base != "compact":
             raise CommandError(
                 "ablate supports only compact bases. For a large base, run `refl` once per variant (defined in "
                 "refl/evaluation/ablations.py), then `evaluate`."
             )
-        config, variants = config_from(options, PRESETS[options["preset"]]), TABLES[options["table"]]
-        base = options["base_run"]
-        if not base:
+        if not options["base_run"]:
             raise CommandError("--base-run is required: the name of a compact base, trained with manage.py train_base.")
+        return config_from(options, PRESETS[options["preset"]])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from refl.evaluation.ablations import TABLES
+        from rewardlab.training import runs
+
+        config, variants = self.check_options(options), TABLES[options["table"]]
+        root, name, base = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}", options["base_run"]
         names = [f"{name}-{variant.name}" for variant in variants]
         for variant, run in zip(variants, names, strict=True):
             if runs.open_run(root, run).is_done():

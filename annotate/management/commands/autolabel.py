@@ -7,7 +7,6 @@ from django.urls import reverse
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import StageCommand
 from annotate.models import Campaign, Predictor
-from annotate.predictor import versions
 
 LEAST_MAX_ERROR = 0.001
 
@@ -43,10 +42,10 @@ class Command(StageCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from annotate.predictor import versions
         from rewardlab.predictor.svm import TooFewLabels
 
-        bound = {name: options[name] for name in ("confidence", "audit_share") if options[name] is not None}
-        self.check_options(options["max_error"], **bound)
+        bound = self.check_options(options)
         if options["max_error"] is None and not options["all"]:
             self.finish(self.run_stage("autolabel", versions.autolabel()), options=options)
             return
@@ -56,7 +55,10 @@ class Command(StageCommand):
             raise CommandError(str(error)) from error
         self.print_version(version)
 
-    def check_options(self, max_error: float | None, **bound: float) -> None:
+    def check_options(self, options: dict[str, Any]) -> dict[str, float]:
+        """Return the options of the bound. Raises `CommandError` for options that contradict each other."""
+        max_error = options["max_error"]
+        bound = {name: options[name] for name in ("confidence", "audit_share") if options[name] is not None}
         if max_error is None and bound:
             given = " and ".join(f"--{name.replace('_', '-')}" for name in bound)
             raise CommandError(f"{given} sets the bound of the error and needs --max-error.")
@@ -67,6 +69,7 @@ class Command(StageCommand):
             )
         if bound.get("confidence", 1) <= 0.5:
             raise CommandError(f"--confidence {bound['confidence']:g} must be above 0.5.")
+        return bound
 
     def print_version(self, version: Predictor) -> None:
         used = version.pairs_labelled - version.pairs_abstained

@@ -14,7 +14,12 @@ class Command(StageCommand):
     help = "Caption the faces that have no caption (App. A.1)."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--backend", choices=("template", "file", "llava"), default="template")
+        parser.add_argument(
+            "--backend",
+            choices=("template", "file", "llava"),
+            default="template",
+            help="where captions come from (default: %(default)s)",
+        )
         parser.add_argument(
             "--from", dest="source", type=Path, help="for --backend file: a table, or the folder of photographs"
         )
@@ -22,7 +27,7 @@ class Command(StageCommand):
         parser.add_argument(
             "--model", help="for --backend llava: a folder, or a model in the hub cache (default: LLaVA-1.5-7B)"
         )
-        parser.add_argument("--device", default="cpu")
+        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require(Face.objects.exists(), "run ingest first.")

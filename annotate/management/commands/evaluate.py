@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
+from annotate.common import progress_file
 from annotate.management.run_options import default_name
 from annotate.management.stage_command import StageCommand, positive, usable_device
 from annotate.models import Face
@@ -83,6 +84,7 @@ class Command(StageCommand):
         device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
         try:
             run = runs.open_run(root, options["name"] or default_name("evaluation", config, ()))
+            progress_file.report_run(run.name)
             plan = make_plan(config, root=root)
             self.print_plan(plan)
             with run.held():
@@ -119,6 +121,7 @@ class Command(StageCommand):
                 def on_progress(done: int, all_: int) -> None:
                     bar.total = all_
                     bar.update(done - bar.n)
+                    progress_file.report(done, all_, "intervals")
                     status.write()
 
                 return evaluation.finish(on_progress=on_progress)

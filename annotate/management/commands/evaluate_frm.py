@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.common import progress_file
 from annotate.management.commands.train_frm import train_with_progress
 from annotate.management.run_options import differences, images_folder
 from annotate.management.stage_command import usable_device
@@ -17,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("run")
+        parser.add_argument("run", help="the reward model, a run of train_frm")
         parser.add_argument("--baseline", nargs="+", default=[], metavar="RUN", help="runs or model folders to compare")
         parser.add_argument("--null-text", action="store_true", help="Table 11: also train without captions")
         parser.add_argument(
@@ -42,6 +43,7 @@ class Command(BaseCommand):
                 known = ", ".join(sorted(path.parent.name for path in self.root.glob("*/config.json"))) or "none"
                 raise CommandError(f"There is no run {run.name} in {self.root}. Known: {known}.")
             report.require_done(run)
+            progress_file.report_run(run.name)
             results = report.evaluate_run(
                 run,
                 images=images_folder(options, run),

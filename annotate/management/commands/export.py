@@ -1,10 +1,11 @@
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from annotate.common import progress_file
 from annotate.common.stores import StoreError
 from annotate.exchange.export import NAMES, export
 from annotate.exchange.preference_rows import NothingToFreeze
@@ -27,9 +28,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("out", type=Path)
-        parser.add_argument("--format", required=True, choices=NAMES)
-        parser.add_argument("--split", nargs="+", choices=Split.values)
-        parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
+        parser.add_argument("--format", required=True, choices=NAMES, help="format of the files")
+        parser.add_argument(
+            "--split", nargs="+", choices=Split.values, help="only faces of these splits (default: all)"
+        )
+        parser.add_argument(
+            "--origin", nargs="+", choices=Preference.Origin.values, help="only labels of these origins (default: all)"
+        )
         parser.add_argument(
             "--consensus",
             choices=METHODS,
@@ -72,9 +77,10 @@ class Command(BaseCommand):
         elif notice := left_out_notice():
             self.stdout.write(notice)
 
-    def with_progress(self, rows: Iterator[Any], options: dict[str, Any]) -> Iterable[Any]:
-        if not self.stderr.isatty():
-            return rows
+    def with_progress(self, rows: Iterator[Any], options: dict[str, Any]) -> Iterator[Any]:
         pairs = Pair.objects.filter(face__split__in=options["split"]) if options["split"] else Pair.objects.all()
         total = None if options["origin"] else pairs.count()  # counting preferences takes as long as reading them
-        return tqdm(rows, total=total, desc="export", unit="")
+        with tqdm(rows, total=total, desc="export", unit="", disable=not self.stderr.isatty()) as bar:
+            for done, row in enumerate(bar, start=1):
+                progress_file.report(done, total, "export")
+                yield row

@@ -5,8 +5,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import require_migrated
 from annotate.predictor.simulated_labels import left_out_notice
-from annotate.predictor.versions import fit_predictor
-from rewardlab.predictor.svm import TooFewLabels
 
 
 class Command(BaseCommand):
@@ -20,6 +18,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from annotate.predictor.versions import fit_predictor
+        from rewardlab.predictor.svm import TooFewLabels
+
         require_migrated()
         try:
             version = fit_predictor(grid=not options["refit"])

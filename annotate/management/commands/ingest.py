@@ -33,7 +33,12 @@ class Command(StageCommand):
         )
         parser.add_argument("--licence", default="", metavar="NOTE", help="note on the data set's licence")
         parser.add_argument("--captions", type=Path, help="CSV, JSON or JSONL: path (inside PATH), caption, identity")
-        parser.add_argument("--identity-from", choices=IDENTITY_RULES, default="file")
+        parser.add_argument(
+            "--identity-from",
+            choices=IDENTITY_RULES,
+            default="file",
+            help="what tells people apart (default: %(default)s)",
+        )
         parser.add_argument(
             "--split",
             type=parse_shares,
@@ -45,7 +50,9 @@ class Command(StageCommand):
             "--size", type=positive, default=config.size, help="size of the faces in pixels (default: %(default)s)"
         )
         parser.add_argument("--aligned", action="store_true", help="the photographs are FFHQ-aligned: only resize them")
-        parser.add_argument("--seed", type=seed, default=config.seed)
+        parser.add_argument(
+            "--seed", type=seed, default=config.seed, help="seed of the faces' random numbers (default: %(default)s)"
+        )
         parser.add_argument("--limit", type=positive, metavar="N", help="only the first N photographs")
 
     def handle(self, *args: Any, **options: Any) -> None:

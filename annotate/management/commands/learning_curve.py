@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--points", type=positive, default=6, help="points of the curve (default: 6)")
-        parser.add_argument("--seed", type=seed, default=0)
+        parser.add_argument("--seed", type=seed, default=0, help="seed of the folds (default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         from annotate.predictor.learning_curve import measure_learning_curve

@@ -28,7 +28,9 @@ class Command(BaseCommand):
             help="share of the answers that are asked again, mirrored (default: .1)",
         )
         parser.add_argument("--annotators", nargs="+", default=[], metavar="USER", help="annotators to invite")
-        parser.add_argument("--seed", type=seed, default=0)
+        parser.add_argument(
+            "--seed", type=seed, default=0, help="seed with which faces are drawn (default: %(default)s)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()

@@ -38,16 +38,22 @@ class Command(BaseCommand):
         add_face_options(parser)
         add_config_options(parser, ReflConfig, without=("base",))
 
+    def check_options(self, options: dict[str, Any]) -> Any:
+        """Return the configuration. Raises `CommandError` for invalid values."""
+        from refl.configs import PRESETS
+
+        return config_from(options, PRESETS[options["preset"]])
+
     def handle(self, *args: Any, **options: Any) -> None:
         from accelerate import PartialState
 
-        from refl.configs import FREE_TO_CHANGE, PRESETS
+        from refl.configs import FREE_TO_CHANGE
         from refl.train_refl import train
         from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
-        config = config_from(options, PRESETS[options["preset"]])
+        config = self.check_options(options)
         with command_errors():
             run = runs.open_run(
                 Path(settings.RUN_ROOT), options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE)

@@ -38,7 +38,7 @@ class Command(StageCommand):
         )
         parser.add_argument("--dataset", metavar="NAME", help=DATASET_HELP)
         parser.add_argument("--faces", choices=Split.values, help="only faces of this split (default: all)")
-        parser.add_argument("--batch-size", type=positive, default=4)
+        parser.add_argument("--batch-size", type=positive, default=4, help="images at once (default: %(default)s)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -3,8 +3,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.stage_command import positive, require_migrated
-from annotate.predictor.rollback import roll_back
-from annotate.predictor.versions import DamagedPredictor
 
 
 class Command(BaseCommand):
@@ -19,6 +17,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from annotate.predictor.rollback import roll_back
+        from annotate.predictor.versions import DamagedPredictor
+
         require_migrated()
         try:
             version = roll_back(to=options["version"])

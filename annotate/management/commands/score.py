@@ -15,9 +15,15 @@ class Command(StageCommand):
     )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--metrics", nargs="+", default=list(PAPER_METRICS), metavar="NAME")
-        parser.add_argument("--batch-size", type=positive, default=8)
-        parser.add_argument("--device", default="cpu")
+        parser.add_argument(
+            "--metrics",
+            nargs="+",
+            default=list(PAPER_METRICS),
+            metavar="NAME",
+            help="metrics to compute (default: the paper's six)",
+        )
+        parser.add_argument("--batch-size", type=positive, default=8, help="images at once (default: %(default)s)")
+        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if unknown := [name for name in options["metrics"] if name not in METRICS]:

@@ -13,10 +13,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotate.common import private_files
 from annotate.common.site_lock import PARTS, SiteIsRunning, site_lock
 from annotate.management.stage_command import positive, require_migrated
+from annotate.models import Job
 from annotate.serving.supervisor import Program, StoppedAtOnce, Supervisor
 from annotate.web.metrics import FOLDER_VARIABLE
 
 BACKLOG = 1024  # connections that wait while the web processes are restarted
+PART_OF_QUEUE = {Job.Queue.STAGES.value: "worker", Job.Queue.TRAINING.value: "training"}
 ENDING_SECONDS = 5  # for which processes of a killed supervisor may still hold the address
 
 
@@ -26,7 +28,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--bind", default="127.0.0.1:8000", help="HOST:PORT")
         parser.add_argument("--web-workers", type=positive, default=2, metavar="N", help="number of web processes")
-        parser.add_argument("--only", choices=PARTS, help="run one part here, and the other elsewhere")
+        parser.add_argument("--only", choices=("web", "worker"), help="run one part here, and the other elsewhere")
+        parser.add_argument(
+            "--queue",
+            choices=Job.Queue.values,
+            help="stages: leave the trainings that are started in the browser to another machine; training: run "
+            "nothing but these trainings",
+        )
         parser.add_argument(
             "--keep-static", action="store_true", help="use the static files that `collectstatic` has collected before"
         )
@@ -35,7 +43,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        parts = (options["only"],) if options["only"] else PARTS
+        parts = parts_of(options["only"], options["queue"])
         address = options["bind"] if "web" in parts else "background tasks only"
         with ExitStack() as held:
             try:
@@ -58,6 +66,8 @@ class Command(BaseCommand):
                 programs += web_programs(listening, options["web_workers"])
             if "worker" in parts:
                 programs.append(worker_program())
+            if queues := [queue for queue, part in PART_OF_QUEUE.items() if part in parts]:
+                programs.append(job_program(queues))
             self.supervise(programs, address)
 
     def supervise(self, programs: list[Program], address: str) -> None:
@@ -98,6 +108,26 @@ def share_metrics() -> None:
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
     os.environ[FOLDER_VARIABLE] = str(folder)
+
+
+def parts_of(only: str | None, queue: str | None) -> tuple[str, ...]:
+    """Return the parts of the site to run here. Raises `CommandError` for options that contradict each other."""
+    if only == "web" and queue:
+        raise CommandError("--only web runs no jobs. Omit --queue.")
+    if only == "web":
+        return ("web",)
+    if queue == Job.Queue.TRAINING:
+        return ("training",)
+    return tuple(
+        part for part in PARTS if not (part == "web" and only) and not (part == "training" and queue)
+    )  # fmt: skip
+
+
+def job_program(queues: list[str]) -> Program:
+    named = tuple(word for queue in queues for word in ("--queue", queue))
+    return Program(
+        name="jobs", module="annotate.serving.job_process", stop_signal=signal.SIGINT, arguments=named
+    )  # fmt: skip
 
 
 def worker_program() -> Program:

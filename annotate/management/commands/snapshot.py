@@ -19,8 +19,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("out", type=Path)
-        parser.add_argument("--split", nargs="+", choices=Split.values)
-        parser.add_argument("--origin", nargs="+", choices=Preference.Origin.values)
+        parser.add_argument(
+            "--split", nargs="+", choices=Split.values, help="only faces of these splits (default: all)"
+        )
+        parser.add_argument(
+            "--origin", nargs="+", choices=Preference.Origin.values, help="only labels of these origins (default: all)"
+        )
         parser.add_argument(
             "--consensus",
             choices=METHODS,

@@ -24,14 +24,19 @@ class Command(BaseCommand):
         add_face_options(parser)
         add_config_options(parser, BaseConfig, without=())
 
+    def check_options(self, options: dict[str, Any]) -> Any:
+        """Return the configuration. Raises `CommandError` for invalid values."""
+        from refl.configs import BaseConfig
+
+        return config_from(options, BaseConfig())
+
     def handle(self, *args: Any, **options: Any) -> None:
         from refl import train_base
-        from refl.configs import BaseConfig
         from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
-        config = config_from(options, BaseConfig())
+        config = self.check_options(options)
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
         name = options["run"] or default_name(f"base-{config.variant}", config, ())
         with command_errors():

@@ -41,19 +41,25 @@ class Command(BaseCommand):
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         add_config_options(parser, TrainConfig, without=("backbone",))
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        from accelerate import PartialState
+    def check_options(self, options: dict[str, Any]) -> Any:
+        """Return the configuration. Raises `CommandError` for options that contradict each other."""
+        from rewardlab.reward_model.configs import PRESETS
 
-        from rewardlab.reward_model.configs import FREE_TO_CHANGE, PRESETS
-        from rewardlab.training import runs
-
-        if options["device"]:
-            usable_device(options["device"])
-        config = config_from(options, PRESETS[options["backbone"]])
         if options["checkpoint"] and options["backbone"] != "hpsv2":
             raise CommandError("--checkpoint is only for --backbone hpsv2.")
         if options["consensus"] and options["manifest"]:
             raise CommandError("--consensus cannot be used with --manifest, whose consensus is fixed.")
+        return config_from(options, PRESETS[options["backbone"]])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from accelerate import PartialState
+
+        from rewardlab.reward_model.configs import FREE_TO_CHANGE
+        from rewardlab.training import runs
+
+        if options["device"]:
+            usable_device(options["device"])
+        config = self.check_options(options)
         with command_errors():
             run = runs.open_run(
                 Path(settings.RUN_ROOT),
