@@ -8,6 +8,7 @@ from annotate.accounts import views as accounts_views
 from annotate.agreement import views as agreement_views
 from annotate.api import views as api
 from annotate.campaigns import views as campaigns_views
+from annotate.chain import views as chain_views
 from annotate.desk import onboarding_views
 from annotate.desk import views as desk_views
 from annotate.gallery import views as gallery_views
@@ -22,7 +23,9 @@ handler404 = "annotate.web.errors.not_found"
 handler500 = "annotate.web.errors.server_error"
 
 urlpatterns = [
-    path("", campaigns_views.home, name="home"),
+    path("", chain_views.home, name="home"),
+    path("overview", chain_views.overview, name="overview"),
+    path("campaigns/", campaigns_views.home, name="campaigns"),
     path("campaigns/<slug:slug>/guideline", desk_views.guideline, name="guideline"),
     path("campaigns/<slug:slug>/judge", desk_views.judge, name="judge"),
     path("campaigns/<slug:slug>/begin", onboarding_views.begin, name="begin"),

@@ -21,8 +21,11 @@ class Section:
         return name == self.view or (bool(self.views) and name.startswith(self.views))
 
 
-FOR_ALL = (Section(_("Campaigns"), "home", ("campaign", "study", "agreement", "preference_counts")),)
+CAMPAIGNS = ("campaign", "study", "agreement", "preference_counts")
+FOR_ANNOTATORS = (Section(_("Campaigns"), "home", CAMPAIGNS),)
 FOR_LEADS = (
+    Section(_("Overview"), "home", ("overview",)),
+    Section(_("Campaigns"), "campaigns", CAMPAIGNS),
     Section(_("Faces"), "faces", ("face", "erase_face")),
     Section(_("Labels"), "predictors"),
     Section(_("Runs"), "runs", ("run",)),
@@ -37,7 +40,7 @@ def sections(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {"sections": []}
-    shown = FOR_ALL + (FOR_LEADS if user.is_staff else ())
+    shown = FOR_LEADS if user.is_staff else FOR_ANNOTATORS
     match = request.resolver_match
     name = match.view_name if match else ""
     return {"sections": [(reverse(section.view), section.label, section.holds(name)) for section in shown]}

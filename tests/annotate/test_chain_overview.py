@@ -1,0 +1,63 @@
+"""The overview of the chain: what is there, what is missing, and what comes next."""
+
+import pytest
+from django.urls import reverse
+
+from annotate.models import Candidate, Face, Job
+from tests.support.factories import make_campaign, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def overview(client, run_root):
+    client.force_login(make_user("lead", is_staff=True))
+
+    def read():
+        response = client.get("/")
+        assert response.status_code == 200
+        chain = response.context["chain"]
+        return {link.name: link for link in chain.links}, chain.next, response.content.decode()
+
+    return read
+
+
+def test_empty_site_asks_for_photographs_first(overview):
+    links, step, page = overview()
+    assert {link.state for link in links.values()} == {"empty"}
+    assert step.name == "faces"
+    assert step.step.address == reverse("job_new", args=["ingest"])
+    assert "0 faces, 0 data sets" in page
+
+
+def test_first_incomplete_link_comes_next(overview):
+    make_campaign(slug="open", faces=2)
+    Face.objects.update(caption="a face")
+    links, step, _ = overview()
+    assert links["faces"].state == links["captions"].state == links["pairs"].state == "done"
+    assert step.name == "scores"
+    Candidate.objects.filter(source="lq").first().delete()
+    links, step, _ = overview()
+    assert (links["lq"].state, links["lq"].note) == ("missing", "1 missing")
+    assert step.name == "lq"
+
+
+def test_running_and_failed_jobs_are_shown_with_their_links(overview):
+    user = make_user("starter", is_staff=True)
+    job = Job.objects.create(kind="ingest", queue="stages", state="running", done=3, total=9, started_by=user)
+    links, step, _ = overview()
+    assert (links["faces"].state, links["faces"].note) == ("running", "3 of 9")
+    assert step is None or step.name != "faces"
+    Job.objects.filter(pk=job.pk).update(state="failed")
+    links, step, page = overview()
+    assert links["faces"].state == "failed"
+    assert step.step.address == reverse("job", args=[job.pk])
+    assert "The last job failed." in page
+
+
+def test_annotators_see_their_campaigns_instead(client):
+    person = make_user("ann")
+    make_campaign(slug="open", faces=1, members=[person])
+    client.force_login(person)
+    assert "Judge" in client.get("/").content.decode()
+    assert client.get(reverse("overview")).status_code == 403
