@@ -12,7 +12,7 @@ from rewardlab import assets
 from tests.support.page_client import PageClient
 from tests.support.servers import PASSWORD, Deployment, children_of
 
-PHOTOGRAPHS = 20
+PHOTOGRAPHS = 30
 
 
 def wait_for(page: Callable[[], str], words: str, seconds: float = 60) -> str:

@@ -81,7 +81,10 @@ class Command(BaseCommand):
             )
         try:
             supervisor.stop()
-            self.stdout.write("Stopped. Every answer is stored; the next start resumes the work.")
+            self.stdout.write(
+                "Stopped. Every answer is stored; the next start resumes the work. A job that was running waits to be "
+                "resumed on its page."
+            )
         except StoppedAtOnce:
             self.stdout.write(
                 "Stopped immediately. Every answer is stored; unfinished steps are repeated at the next start."
