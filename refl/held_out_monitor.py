@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refl.dataset import Batch
-from refl.evaluation.paired_differences import verdict
 from refl.policies.diffusion import Policy
 from rewardlab import metrics
-from rewardlab.bootstrap import bootstrap_interval
+from rewardlab.bootstrap import bootstrap_interval, verdict
 from rewardlab.files import write_atomic
 from rewardlab.images import encode_png, to_arrays
 from rewardlab.reward_model.model import FaceRewardModel

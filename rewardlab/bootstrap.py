@@ -1,6 +1,6 @@
 """Bootstrap intervals over faces, since pairs of one face are not independent. Requires only numpy."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ MIN_CLUSTERS = 6  # with five, all differences share a sign by chance in 2 of 32
 FEW_FACES = 30  # with fewer, means and intervals are unreliable
 
 Interval = tuple[float | None, float | None]
+Verdict = Literal["better", "worse", "unclear"]
 
 
 def drawn_times(groups: int, samples: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -21,6 +22,14 @@ def percentile_interval(replicates: Array, level: float = 0.95) -> tuple[float, 
     """Return the interval that contains the central share `level` of the replicates (samples,)."""
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def verdict(low: float | None, high: float | None, *, higher_is_better: bool = True, neutral: float = 0.0) -> Verdict:
+    """Return the verdict on a value with 95% interval [low, high]: unclear without an interval, or if it holds
+    `neutral`, the value of no difference."""
+    if low is None or high is None or low <= neutral <= high:
+        return "unclear"
+    return "better" if (low > neutral) == higher_is_better else "worse"
 
 
 def bootstrap_interval(

@@ -9,6 +9,7 @@ from annotate.charts.axes import value_axis
 from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
 from annotate.leaderboard.board import Standing
+from rewardlab.bootstrap import verdict
 
 
 def strength_plot(standings: Sequence[Standing]) -> IntervalPlot:
@@ -16,8 +17,8 @@ def strength_plot(standings: Sequence[Standing]) -> IntervalPlot:
     drawn = []
     for row in standings:
         low, high = row.by_face.strength or (row.strength, row.strength)
-        verdict = "better" if low > 0 else "worse" if high < 0 else ""
-        drawn.append((f"{row.rank}. {row.title}", row.signed, verdict, row.strength, low, high))
+        seen = verdict(*(row.by_face.strength or (None, None)))
+        drawn.append((f"{row.rank}. {row.title}", row.signed, seen, row.strength, low, high))
     axis = value_axis([value for row in drawn for value in (*row[3:], 0.0)], 0.1)
     signed = replace(axis, text=lambda value: f"{value:+.4g}".replace("-", "−") if value else "0")
     listed = ", ".join(f"{title} {value}" for title, value, *_ in drawn)

@@ -11,6 +11,7 @@ from annotate.runs.frm_evaluation import downloads_of
 from annotate.runs.pictures import FACE, NAMES, TITLES, Picture, picture
 from annotate.runs.run_folders import NAME as RUN
 from annotate.runs.run_folders import RunFolder, aware
+from rewardlab.bootstrap import verdict
 from rewardlab.training.checked_json import Unreadable, read_what_fits
 from rewardlab.training.evaluation_schema import ComparisonResults, Difference, Estimate, MetricColumn, RestorerRow
 
@@ -57,7 +58,6 @@ class Cell:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
-    verdict: str = ""
     is_best: bool = False
 
     @property
@@ -71,6 +71,13 @@ class Cell:
     @property
     def change(self) -> str:
         return "" if self.difference is None else self.metric.text(self.difference, signed=True)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict that the interval supports, whatever verdict the file states."""
+        if self.difference is None or self.metric.higher_is_better is None:
+            return ""
+        return verdict(self.difference_low, self.difference_high, higher_is_better=self.metric.higher_is_better)
 
     @property
     def verdict_title(self) -> str:
@@ -145,7 +152,7 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
     is_simulated, base = results.simulated is True, results.base or ""
     if results.simulated is None:
         problems.append(gettext("“simulated” is missing: whether the labels were simulated is unknown"))
-    metrics = [_metric(column, is_simulated) for column in results.metrics]
+    metrics = sorted((_metric(column, is_simulated) for column in results.metrics), key=_reading_order)
     rows = [_row(row, metrics, base) for row in results.rows]
     titles = {name: gettext(title) for name, title in TITLES.items()} | {row.restorer: row.title for row in rows}
     return RestorerComparison(
@@ -217,6 +224,11 @@ def _metric(column: MetricColumn, is_simulated: bool) -> Metric:
     )
 
 
+def _reading_order(metric: Metric) -> tuple[bool, bool]:
+    """Place the judge, which decides, first, and what restorers were trained on last."""
+    return metric.trained_on, metric.name != "judge"
+
+
 def _row(row: RestorerRow, metrics: list[Metric], base: str) -> ComparedRestorer:
     return ComparedRestorer(
         restorer=row.restorer,
@@ -239,7 +251,6 @@ def _cell(metric: Metric, value: Estimate | None, against: Difference | None) ->
         difference=against.mean,
         difference_low=against.low,
         difference_high=against.high,
-        verdict=against.verdict or "",
     )
 
 

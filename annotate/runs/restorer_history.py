@@ -9,6 +9,7 @@ from django.utils.translation import gettext, gettext_noop, ngettext
 from annotate.charts.axes import Point
 from annotate.common.stored_text import translated
 from annotate.runs.run_folders import GoldAgreement, RunFolder, curve_lines, gold_of
+from rewardlab.bootstrap import verdict
 from rewardlab.training import run_schema
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 
@@ -82,9 +83,7 @@ class Change:
     high: float | None
 
     def verdict(self, measure: Measure) -> str:
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return "unclear"
-        return "better" if (self.mean > 0) == measure.higher_is_better else "worse"
+        return verdict(self.low, self.high, higher_is_better=measure.higher_is_better)
 
 
 @dataclass(frozen=True)

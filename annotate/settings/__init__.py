@@ -158,7 +158,8 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "annotate.web.navigation.sections",
-            ]
+            ],
+            "libraries": {"components": "annotate.web.components"},
         },
     }
 ]

@@ -10,6 +10,7 @@ from annotate.charts.intervals import IntervalPlot, across, plot_intervals
 from annotate.charts.lines import Mark
 from annotate.models.campaigns import Question
 from annotate.studies.report import PreferenceRatio
+from rewardlab.bootstrap import verdict
 
 
 def preference_plot(question: Question, rows: Sequence[PreferenceRatio]) -> IntervalPlot:
@@ -18,12 +19,12 @@ def preference_plot(question: Question, rows: Sequence[PreferenceRatio]) -> Inte
     for row in rows:
         ratio = row.found.ratio or 0.0
         low, high = row.found.interval or (ratio, ratio)
-        verdict = "better" if low > 0.5 else "worse" if high < 0.5 else ""
+        seen = verdict(*(row.found.interval or (None, None)), neutral=0.5)
         entries.append(
             (
                 _("%(one)s over %(other)s") % {"one": row.one, "other": row.other},
                 f"{ratio:.0%}",
-                verdict,
+                seen,
                 ratio,
                 low,
                 high,

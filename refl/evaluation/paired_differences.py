@@ -6,15 +6,13 @@ differences are paired and the difficulty of a face cancels.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardlab.bootstrap import MIN_CLUSTERS, Interval, drawn_times, percentile_interval
+from rewardlab.bootstrap import MIN_CLUSTERS, Interval, Verdict, drawn_times, percentile_interval, verdict
 
 Array = NDArray[np.float64]
-Verdict = Literal["better", "worse", "unclear"]
 
 SAMPLES = 2000
 SET_SAMPLES = 200  # for values of a set, each of which needs a matrix decomposition
@@ -140,13 +138,6 @@ def merged(*summaries: Summary) -> Summary:
             against_base.setdefault(restorer, {}).update(summary.against_base[restorer])
         left_out |= summary.left_out
     return Summary(values, against_base, left_out)
-
-
-def verdict(low: float | None, high: float | None, *, higher_is_better: bool) -> Verdict:
-    """Return the verdict on a difference with 95% interval [low, high]; unclear without an interval."""
-    if low is None or high is None or low <= 0 <= high:
-        return "unclear"
-    return "better" if (low > 0) == higher_is_better else "worse"
 
 
 def _add_figures(

@@ -32,6 +32,26 @@ def test_evaluation_page_marks_best_verdicts_and_trained_on(lead, run_root):
     assert "SIMULATED" not in page_of(lead, "/runs/people/")
 
 
+def test_evaluation_page_judges_by_intervals_alone(lead, run_root):
+    folder = write_comparison(run_root)
+    path = folder / "evaluation" / "results.json"
+    results = json.loads(path.read_text())
+    results["metrics"].append(results["metrics"][0] | {"name": "judge", "title": "Judge", "higher_is_better": True})
+    for row in results["rows"]:
+        row["values"]["judge"] = {"mean": 0.2, "low": None, "high": None, "n": 2}
+    results["rows"][1]["against_base"] |= {
+        "judge": {"mean": -1.5e-05, "low": None, "high": None, "verdict": "worse"},
+        "lpips": {"mean": 0.01, "low": -0.02, "high": 0.04, "verdict": "worse"},
+    }
+    path.write_text(json.dumps(results))
+    page = page_of(lead, "/runs/evaluation-1/")
+    head = page[page.index("<thead>") : page.index("</thead>")]
+    assert head.index("Judge") < head.index("LPIPS") < head.index("FaceReward")  # trained on
+    assert '<span class="verdict unclear">+0.010 unclear</span>' in page
+    assert 'class="verdict worse"' not in page
+    assert 'class="interval worse"' not in page
+
+
 def test_malformed_results_are_reported(lead, run_root):
     folder = write_comparison(run_root)
     path = folder / "evaluation" / "results.json"

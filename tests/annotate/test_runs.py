@@ -36,7 +36,7 @@ def test_running_run_shows_figures_and_curves_and_polls(lead, run_root):
     assert "Gold agreement by step, now contested pairs 71.0%, anchored pairs 83.0%" in fragment
     assert "could not be read" not in fragment
     assert '<th scope="row">39 to 40</th><td>0.6050</td>' in page
-    assert "<p>reward model · created" in page
+    assert '<p class="quiet">reward model · created' in page
     assert "<dt>filter: origins</dt><dd>none</dd>" in page
     assert '<dt>train, simulated</dt><dd>48 <span class="tag">simulated</span>' in page
     assert "c0ffee" in page

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from refl.evaluation import tables
-from refl.evaluation.paired_differences import summarise, summarise_sets, verdict
-from rewardlab.bootstrap import bootstrap_interval
+from refl.evaluation.paired_differences import summarise, summarise_sets
+from rewardlab.bootstrap import bootstrap_interval, verdict
 from rewardlab.metrics import fid
 from tests.support.tables import squeezed
 
@@ -74,6 +74,8 @@ def test_verdict_follows_the_metrics_direction(shift, higher_is_better, expected
 def test_verdict_at_zero_or_with_few_faces_is_unclear():
     assert verdict(0.0, 1.0, higher_is_better=True) == "unclear"
     assert verdict(0.1, 1.0, higher_is_better=True) == "better"
+    assert verdict(0.4, 0.6, neutral=0.5) == "unclear"
+    assert verdict(0.1, 0.4, neutral=0.5) == "worse"
     assert verdict(None, None, higher_is_better=True) == "unclear"
     same = {"a": {"m": np.ones(9)}, "b": {"m": np.ones(9)}}
     assert summarise(same, higher_is_better={"m": True}, base="a").against_base["b"]["m"].verdict == "unclear"
