@@ -102,7 +102,7 @@ MESSAGE_STORAGE = (
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "annotate.web.admin_site.SubjectAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -21,9 +21,9 @@ class Section:
         return name == self.view or (bool(self.views) and name.startswith(self.views))
 
 
-FOR_ALL = (Section(_("Campaigns"), "home", ("campaign", "study", "agreement", "preference_counts")),)
+FOR_ALL = (Section(_("Campaigns"), "home", ("campaign", "study_", "agreement")),)
 FOR_LEADS = (
-    Section(_("Labels"), "predictors"),
+    Section(_("Labels"), "predictors", ("preference_counts",)),
     Section(_("Runs"), "runs", ("run",)),
     Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),
     Section(_("Admin"), "admin:index"),
