@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from annotate.accounts import views as accounts_views
 from annotate.agreement import views as agreement_views
 from annotate.api import views as api
+from annotate.campaigns import actions, tabs
 from annotate.campaigns import views as campaigns_views
 from annotate.chain import views as chain_views
 from annotate.desk import onboarding_views
@@ -17,6 +18,7 @@ from annotate.leaderboard import views as leaderboard_views
 from annotate.predictor import views as predictor_views
 from annotate.runs import views as runs_views
 from annotate.studies import views as studies_views
+from annotate.web import styleguide
 
 handler400 = "annotate.web.errors.bad_request"
 handler404 = "annotate.web.errors.not_found"
@@ -43,9 +45,15 @@ urlpatterns = [
     path("campaigns/new", campaigns_views.new, name="campaign_new"),
     path("campaigns/count", campaigns_views.count, name="campaign_count"),
     path("campaigns/preferences", campaigns_views.preference_counts, name="preference_counts"),
-    path("campaigns/<slug:slug>/", campaigns_views.campaign, name="campaign"),
-    path("campaigns/<slug:slug>/progress", campaigns_views.campaign_live, name="campaign_live"),
-    path("campaigns/<slug:slug>/do/<slug:action>", campaigns_views.act, name="campaign_action"),
+    path("campaigns/<slug:slug>/", tabs.overview, name="campaign"),
+    path("campaigns/<slug:slug>/progress", tabs.campaign_live, name="campaign_live"),
+    path("campaigns/<slug:slug>/people", tabs.people, name="campaign_people"),
+    path("campaigns/<slug:slug>/people/accounts", tabs.accounts, name="campaign_accounts"),
+    path("campaigns/<slug:slug>/pairs", tabs.pairs, name="campaign_pairs"),
+    path("campaigns/<slug:slug>/settings", tabs.settings, name="campaign_settings"),
+    path("campaigns/<slug:slug>/log", tabs.log, name="campaign_log"),
+    path("campaigns/<slug:slug>/do/<slug:action>", actions.act, name="campaign_action"),
+    path("styleguide", styleguide.styleguide, name="styleguide"),
     path("jobs/", jobs_views.jobs, name="jobs"),
     path("jobs/new/<slug:name>/", jobs_views.new, name="job_new"),
     path("jobs/new/<slug:name>/command", jobs_views.command, name="job_command"),

@@ -1,4 +1,4 @@
-"""Permissions of leads in the admin: view everything, edit a campaign's texts, add annotators, reset their passwords.
+"""Permissions of leads in the admin: view everything, add annotators, reset their passwords.
 Everything else, including roles, needs an admin."""
 
 from typing import Any
@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from annotate.models import User
 
-LEADS_MAY = {"annotate.change_campaign", "annotate.add_user", "annotate.change_user"}
+LEADS_MAY = {"annotate.add_user", "annotate.change_user"}
 
 
 class LeadPermissions(BaseBackend):

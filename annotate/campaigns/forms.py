@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
+from annotate.campaigns import bulk_accounts
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, SPLIT_NAMES, Selection
 from annotate.desk.participants import Room
 from annotate.models import Campaign, Candidate, Dataset, Invitation, Restorer, User
@@ -113,6 +114,25 @@ def _pair_label(restorer_pair: tuple[str, str]) -> str:
     return _("%(one)s and %(other)s") % {"one": one, "other": other}
 
 
+def apply_limits(form: forms.BaseForm) -> None:
+    """Give each number its limits, which the browser then knows too."""
+    for name, (minimum, maximum) in LIMITS.items():
+        if name not in form.fields:
+            continue
+        default = form.fields[name]
+        is_share = isinstance(default, forms.FloatField)
+        kind: Any = forms.FloatField if is_share else forms.IntegerField
+        form.fields[name] = kind(
+            required=default.required,
+            min_value=minimum,
+            max_value=maximum,
+            step_size=0.01 if is_share else 1,
+            initial=default.initial,
+            label=default.label,
+            help_text=default.help_text,
+        )
+
+
 class CampaignForm(forms.ModelForm):
     """Settings of a new campaign: questions, annotators, order, and the texts before the first pair."""
 
@@ -130,7 +150,7 @@ class CampaignForm(forms.ModelForm):
     class Meta:
         model = Campaign
         fields = (
-            "name", "slug", "kind", "overlap", "order", "random_share", "repeat_share", "show_input",
+            "name", "slug", "kind", "overlap", "most_answers", "order", "random_share", "repeat_share", "show_input",
             "show_reference", "guideline", "consent", "tutorial", "qualification_size", "qualification_share",
             "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
@@ -144,6 +164,7 @@ class CampaignForm(forms.ModelForm):
             "tutorial": _("Tutorial"),
             "slug": _("Address"),
             "overlap": _("Annotators per pair"),
+            "most_answers": _("Most answers per person"),
             "repeat_share": _("Share of answers to repeat"),
             "show_input": _("Show the low-quality input"),
             "show_reference": _("Show the photograph"),
@@ -160,6 +181,7 @@ class CampaignForm(forms.ModelForm):
             "overlap": _("How many annotators answer each pair. Can be raised later, but not lowered."),
             "show_reference": _("Show the photograph next to the two images. A study always shows it."),
         }
+        error_messages = {"slug": {"unique": _("Another campaign has this address. Choose another one.")}}
         widgets = {
             **{name: forms.Textarea({"rows": 4}) for name in ("guideline", "consent", "tutorial")},
             "kind": forms.RadioSelect,
@@ -168,7 +190,7 @@ class CampaignForm(forms.ModelForm):
 
     GROUPS = (
         (_("Questions"), ("name", "slug", "kind", "show_input", "show_reference")),
-        (_("Answers"), ("overlap", "participants", "repeat_share", "order", "random_share")),
+        (_("Answers"), ("overlap", "participants", "most_answers", "repeat_share", "order", "random_share")),
         (_("Texts before the first pair"), ("guideline", "consent", "tutorial")),
         (_("Qualification"), ("qualification_size", "qualification_share", "qualification_rounds")),
         (_("Operation"), ("annotators", "quiet_hours", "lease_seconds")),
@@ -181,19 +203,7 @@ class CampaignForm(forms.ModelForm):
         self.fields["repeat_share"].initial = 0.05
         for name, choices in (("kind", Campaign.Kind.choices), ("order", Campaign.Order.choices)):
             self.fields[name].choices = choices  # type: ignore[attr-defined]  # without the blank choice
-        for name, (minimum, maximum) in LIMITS.items():
-            default = self.fields[name]
-            is_share = isinstance(default, forms.FloatField)
-            kind: Any = forms.FloatField if is_share else forms.IntegerField
-            self.fields[name] = kind(
-                required=default.required,
-                min_value=minimum,
-                max_value=maximum,
-                step_size=0.01 if is_share else 1,
-                initial=default.initial,
-                label=default.label,
-                help_text=default.help_text,
-            )
+        apply_limits(self)
 
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
         return [(str(title), [self[name] for name in names]) for title, names in self.GROUPS]
@@ -212,6 +222,7 @@ class CampaignForm(forms.ModelForm):
         data = super().clean() or self.cleaned_data
         if data.get("kind") == Campaign.Kind.STUDY:
             data["show_reference"] = True
+            data["most_answers"] = None  # the form does not show it: everyone answers every comparison
             self._set_overlap(data)
         return data
 
@@ -260,6 +271,27 @@ class InvitationForm(forms.Form):
 
 class ReleaseForm(forms.Form):
     annotator = forms.ModelChoiceField(User.objects.all(), required=False)
+
+
+class BulkForm(forms.Form):
+    """A pasted list of names."""
+
+    names = forms.CharField(
+        max_length=100_000,
+        widget=forms.Textarea({"rows": 6, "spellcheck": "false"}),
+        label=_("Names"),
+        help_text=_("One on each line. A name that has an account is invited."),
+        error_messages={"required": _("Enter at least one name, one on each line.")},
+    )
+    how = forms.ChoiceField(
+        choices=[
+            (bulk_accounts.PASSWORDS, _("accounts with passwords, which are shown once")),
+            (bulk_accounts.LINKS, _("guests without a password, each with a personal link")),
+        ],
+        initial=bulk_accounts.PASSWORDS,
+        widget=forms.RadioSelect,
+        label=_("Hand out"),
+    )
 
 
 class MemberForm(forms.Form):

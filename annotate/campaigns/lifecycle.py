@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Abs
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from annotate.campaigns import guideline_examples, items
 from annotate.common import audit_log
@@ -105,9 +105,12 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     if selection.abstained:
         campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
     campaign.save()
-    added = items.add_items(campaign=campaign, pairs=selection.ids(seed=campaign.seed))
-    if not added:
+    chosen = list(selection.ids(seed=campaign.seed))
+    if not chosen:
         raise Refused("no_pairs", _no_pairs(selection))
+    if selection.pairs is not None and len(chosen) < selection.pairs:
+        raise Refused(TOO_FEW_PAIRS, too_few_pairs(len(chosen), selection.pairs))
+    added = items.add_items(campaign=campaign, pairs=chosen)
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:
@@ -115,6 +118,19 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     audit_log.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
     campaign.refresh_from_db()
     return added
+
+
+TOO_FEW_PAIRS = "too_few_pairs"
+
+
+def too_few_pairs(found: int, wanted: int) -> str:
+    return ngettext(
+        "Only %(found)s pair matches this selection, not %(wanted)s. Enter at most %(found)s, or leave the field empty "
+        "for all.",
+        "Only %(found)s pairs match this selection, not %(wanted)s. Enter at most %(found)s, or leave the field empty "
+        "for all.",
+        found,
+    ) % {"found": f"{found:,}", "wanted": f"{wanted:,}"}
 
 
 def _no_pairs(selection: Selection) -> str:
@@ -179,6 +195,13 @@ def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) ->
         )
     Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
     audit_log.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)
+
+
+@transaction.atomic
+def set_settings(*, campaign: Campaign, changed: dict[str, list[str]], actor: User) -> None:
+    """Store the campaign's edited texts and limits. changed: setting -> [before, after], for the audit log."""
+    campaign.save(update_fields=list(changed))
+    audit_log.record(actor=actor, action="edit", target=campaign, **changed)
 
 
 @transaction.atomic

@@ -75,7 +75,22 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
         if issued is None:
             break
         leases.append(issued)
-    return leases, not leases and not wait and queueing.has_locked_items(membership)
+    waits = not leases and not wait and not has_reached_limit(membership) and queueing.has_locked_items(membership)
+    return leases, waits
+
+
+def has_reached_limit(membership: Membership) -> bool:
+    """Return whether the person's answers and held items reach the campaign's limit. Repeats do not count."""
+    limit = membership.campaign.most_answers
+    if limit is None:
+        return False
+    held = Lease.objects.filter(
+        annotator_id=membership.annotator_id,
+        item__campaign_id=membership.campaign_id,
+        status=Lease.Status.HELD,
+        is_repeat=False,
+    )
+    return membership.answered + held.count() >= limit
 
 
 def _return_expired_leases(*, now: datetime) -> None:
@@ -120,6 +135,8 @@ def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime, 
 
 
 def _draw_next(membership: Membership, *, wait: bool) -> queueing.Draw | None:
+    if has_reached_limit(membership):
+        return None
     before = (membership.cursor, membership.audit_cursor)
     drawn = queueing.next_item(membership, wait=wait)
     membership.given += drawn is not None

@@ -63,7 +63,7 @@ def comparisons_for_newcomer(campaign: Campaign) -> int:
     expired = held.filter(item__open_slots=0, expires_at__lt=timezone.now())
     count = campaign.items.filter(open_slots__gt=0).count() + expired.values("item").distinct().count()
     if count:
-        return count
+        return count if campaign.most_answers is None else min(count, campaign.most_answers)
     if held.exists():
         raise Refused(
             "all_held",

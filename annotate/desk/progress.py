@@ -15,6 +15,43 @@ def campaigns_of(user: User) -> list[Campaign]:
 
 
 @dataclass(frozen=True)
+class OwnShare:
+    """An annotator's part of one campaign."""
+
+    campaign: Campaign
+    answered: int  # by this annotator, mirrored repeats included
+    skipped: int
+    answers: int  # by everyone
+    answers_wanted: int
+    is_at_limit: bool
+
+    @property
+    def is_complete(self) -> bool:
+        return self.answers >= self.answers_wanted
+
+
+def own_shares(user: User) -> list[OwnShare]:
+    """List the annotator's campaigns, open ones first, in two queries."""
+    memberships = list(
+        user.memberships.current().select_related("campaign").order_by("-campaign__open", "campaign__name")
+    )
+    of_all = Membership.objects.filter(campaign__in=[one.campaign_id for one in memberships]).order_by()
+    answers = dict(of_all.values_list("campaign").annotate(Sum("answered")))
+    return [
+        OwnShare(
+            campaign=campaign,
+            answered=own.answered + own.repeated,
+            skipped=own.skipped,
+            answers=answers[campaign.pk],
+            answers_wanted=campaign.item_count * campaign.overlap,
+            is_at_limit=campaign.most_answers is not None and own.answered >= campaign.most_answers,
+        )
+        for own in memberships
+        for campaign in (own.campaign,)
+    ]
+
+
+@dataclass(frozen=True)
 class Progress:
     answered: int  # by this annotator, mirrored repeats included
     skipped: int
@@ -23,6 +60,8 @@ class Progress:
     answers: int  # by everyone
     answers_wanted: int
     seconds_per_answer: float | None  # median of the annotator's last answers
+    limit: int | None = None  # most answers of one person, repeats not counted
+    is_at_limit: bool = False
 
     @property
     def share(self) -> float:
@@ -53,4 +92,6 @@ def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
         answers=answers,
         answers_wanted=campaign.item_count * campaign.overlap,
         seconds_per_answer=seconds[len(seconds) // 2] if seconds else None,
+        limit=campaign.most_answers,
+        is_at_limit=own is not None and campaign.most_answers is not None and own.answered >= campaign.most_answers,
     )

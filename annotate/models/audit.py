@@ -18,10 +18,6 @@ class AuditEntry(models.Model):
     def __str__(self) -> str:
         return f"{self.actor or 'the operator'}: {self.action} {self.target}"
 
-    @property
-    def details_in_words(self) -> str:
-        return "; ".join(f"{name}: {value}" for name, value in self.details.items())
-
 
 class FailedSignIn(models.Model):
     """A failed sign-in, counted to limit password guessing. Deleted once it no longer counts."""

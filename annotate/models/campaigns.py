@@ -61,6 +61,11 @@ class Campaign(models.Model):
     qualification_share = models.FloatField(default=0.8, help_text=_("share that must be answered correctly, 0 to 1"))
     qualification_rounds = models.PositiveSmallIntegerField(default=3, help_text=_("number of attempts"))
     overlap = models.PositiveSmallIntegerField(default=1)
+    most_answers = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text=_("nobody is given more pairs than this, mirrored repeats not counted; empty: no limit"),
+    )
     order = models.CharField(max_length=9, choices=Order, default=Order.BALANCED)
     random_share = models.FloatField(
         default=0.2,

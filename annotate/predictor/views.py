@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET
 from annotate.labels.votes import simulated_answers
 from annotate.models import LabelPolicy, Predictor
 from annotate.pipeline import stage as pipeline_stage
+from annotate.pipeline.scoring import metric_coverage
 from annotate.predictor import learning_curve_words
 from annotate.predictor import plots as predictor_plots
 from annotate.predictor import status as predictor_status
@@ -38,6 +39,7 @@ def predictors(request: Request) -> HttpResponse:
         "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
         "curve_rows": learning_curve_words.rows_of(curve) if curve else [],
         "paper": learning_curve_words.paper_figures(curve) if curve else [],
+        "metrics": metric_coverage(),
         "sentences": learning_curve_words.summary(curve) if curve else [],
     }
     return render(request, "annotate/predictor/predictors.html", context)

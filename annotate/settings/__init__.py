@@ -107,7 +107,7 @@ MESSAGE_STORAGE = (
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "annotate.web.admin_site.SubjectAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -21,13 +21,13 @@ class Section:
         return name == self.view or (bool(self.views) and name.startswith(self.views))
 
 
-CAMPAIGNS = ("campaign", "study", "agreement", "preference_counts")
+CAMPAIGNS = ("campaign", "study_", "agreement")
 FOR_ANNOTATORS = (Section(_("Campaigns"), "home", CAMPAIGNS),)
 FOR_LEADS = (
     Section(_("Overview"), "home", ("overview",)),
     Section(_("Campaigns"), "campaigns", CAMPAIGNS),
     Section(_("Faces"), "faces", ("face", "erase_face")),
-    Section(_("Labels"), "predictors"),
+    Section(_("Labels"), "predictors", ("preference_counts",)),
     Section(_("Runs"), "runs", ("run",)),
     Section(_("Jobs"), "jobs", ("job",)),
     Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),

@@ -1,0 +1,41 @@
+"""The form of a running campaign's texts and limits. What its items were drawn from cannot be changed any more."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotate.campaigns.forms import CampaignForm, apply_limits
+from annotate.models import Campaign
+
+
+class SettingsForm(forms.ModelForm):
+    class Meta(CampaignForm.Meta):
+        fields: Any = (
+            "name", "show_input", "show_reference", "most_answers", "repeat_share", "guideline", "consent", "tutorial",
+            "qualification_size", "qualification_share", "qualification_rounds", "quiet_hours", "lease_seconds",
+        )  # fmt: skip
+
+    GROUPS = (
+        (_("Questions"), ("name", "show_input", "show_reference")),
+        (_("Answers"), ("most_answers", "repeat_share")),
+        (_("Texts before the first pair"), ("guideline", "consent", "tutorial")),
+        (_("Qualification"), ("qualification_size", "qualification_share", "qualification_rounds")),
+        (_("Operation"), ("quiet_hours", "lease_seconds")),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        apply_limits(self)
+        if self.instance.kind == Campaign.Kind.STUDY:  # everyone answers everything, and sees the photograph
+            del self.fields["most_answers"], self.fields["show_reference"]
+
+    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
+        return [(str(title), [self[name] for name in names if name in self.fields]) for title, names in self.GROUPS]
+
+    def changed(self) -> dict[str, list[str]]:
+        """Return the changed settings as [before, after]; an unset one is empty."""
+        return {
+            name: ["" if value is None else str(value) for value in (self.initial.get(name), self.cleaned_data[name])]
+            for name in self.changed_data
+        }
