@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotate', '0012_service'),
+        ('annotate', '0013_jobs'),
     ]
 
     operations = [
