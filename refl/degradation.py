@@ -74,7 +74,9 @@ class DegradeConfig:
 # At 256 px the paper's severity leaves a face of about 20 px, which only a face restoration network can recover. The
 # demo uses general networks, so the upper bounds of sigma and r are halved again.
 DEMO = replace(DegradeConfig().scaled_to(256), sigma=(0.1, 3.0), downsample=(1.0, 4.0))
-PRESETS = {"paper": DegradeConfig(), "demo": DEMO}
+# Light enough that a general network keeps more detail than interpolation does.
+DEMO_LIGHT = replace(DEMO, sigma=(0.1, 1.0), downsample=(1.0, 2.0), noise=(0.0, 4.0), jpeg=(70, 100))
+PRESETS = {"paper": DegradeConfig(), "demo": DEMO, "demo-light": DEMO_LIGHT}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ MIN_ANNOTATORS = 2
 def make_gold_set(
     *,
     slug: str = "gold",
-    pairs: int = PAIRS,
+    name: str = "",
+    pairs: int | None = PAIRS,
     overlap: int = 3,
     repeat_share: float = REPEAT_SHARE,
     seed: int = 0,
@@ -33,23 +34,24 @@ def make_gold_set(
 ) -> GoldSet:
     """Create a campaign of all pairs, including anchored ones, of randomly drawn faces of split gold.
 
-    The seed draws one face per person. As in any campaign, annotators see neither restorers nor other people's answers,
-    and sides are random. Raises `Refused` if there are too few gold faces, and `GoldLeak` if one of them is also a
-    training face.
+    pairs: None for all that the gold faces have. The seed draws one face per person. As in any campaign, annotators see
+    neither restorers nor other people's answers, and sides are random. Raises `Refused` if there are too few gold
+    faces, and `GoldLeak` if one of them is also a training face.
     """
     gold_guard.refuse_gold_in_training()
     lifecycle.require_slug(slug)
     if Campaign.objects.filter(slug=slug).exists():
         raise Refused("campaign_exists", f"The campaign “{slug}” already exists: choose another name.")
     chosen = _pairs_of_drawn_faces(pairs, seed)
-    if len(chosen) < pairs:
+    if len(chosen) < (pairs or 1):
         raise Refused(
             "too_few_gold_faces",
-            f"The faces of split gold have {len(chosen)} pairs, with one face per person; {pairs} are needed. Ingest "
-            f"more photographs with --split gold, restore them and build their pairs, or choose fewer pairs.",
+            f"The faces of split gold have {len(chosen)} pairs, with one face per person; {pairs or 1} are needed. "
+            f"Ingest more photographs with --split gold, restore them and build their pairs, or make a smaller gold "
+            f"set: make_gold --pairs {len(chosen) or 'N'}.",
         )
     campaign = Campaign.objects.create(
-        slug=slug, name=f"Gold set “{slug}”", overlap=overlap, repeat_share=repeat_share, seed=seed
+        slug=slug, name=name or f"Gold set “{slug}”", overlap=overlap, repeat_share=repeat_share, seed=seed
     )
     items.add_items(campaign=campaign, pairs=chosen)
     guideline_examples.choose_examples(campaign=campaign)
@@ -57,11 +59,11 @@ def make_gold_set(
     made = GoldSet(campaign=campaign, seed=seed)
     made.pairs_sha256 = gold_hashes.pairs_hash(made)
     made.save()
-    audit_log.record(actor=actor, action="make-gold-set", target=campaign, pairs=pairs, sha256=made.pairs_sha256)
+    audit_log.record(actor=actor, action="make-gold-set", target=campaign, pairs=len(chosen), sha256=made.pairs_sha256)
     return made
 
 
-def _pairs_of_drawn_faces(wanted: int, seed: int) -> list[int]:
+def _pairs_of_drawn_faces(wanted: int | None, seed: int) -> list[int]:
     def draw(face: tuple[int, str]) -> bytes:
         return hashlib.blake2b(f"{seed}/gold/{face[1]}/{face[0]}".encode(), digest_size=8).digest()
 
@@ -70,7 +72,7 @@ def _pairs_of_drawn_faces(wanted: int, seed: int) -> list[int]:
     one_each = {identity: face for face, identity in reversed(faces)}
     chosen: list[int] = []
     for face, identity in faces:
-        if len(chosen) >= wanted:
+        if wanted and len(chosen) >= wanted:
             break
         if one_each[identity] == face:
             chosen += Pair.objects.different().filter(face=face).order_by("pk").values_list("pk", flat=True)

@@ -5,9 +5,13 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
+from django.db.models import QuerySet
+
+from annotate.agreement.gold_sets import make_gold_set
 from annotate.campaigns import guideline_examples, items
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS
 from annotate.models import Campaign, Dataset, Face, Pair, StageRun
+from annotate.models.faces import Split
 from annotate.pipeline import captioning, degrading, ingest, pairing, restoring, scoring
 from annotate.pipeline.sources import Source
 from annotate.pipeline.stage import DEMO, Step
@@ -15,6 +19,7 @@ from refl.degradation import PRESETS
 from rewardlab import assets, images, metrics
 from rewardlab.files import sha256_of
 
+GOLD = "demo-gold"
 SIZE = 256
 BATCH = 4  # photographs: small enough that the first pair is ready within seconds
 SHARES = {"train": 0.7, "gold": 0.15, "test": 0.15}
@@ -79,6 +84,7 @@ def prepare_next_part() -> bool:
     run.skipped = dict(Counter(run.skipped) + skipped)
     if run.done >= run.total:
         run.state = StageRun.State.DONE
+        _make_gold_set()
     run.save()
     if run.done <= BATCH or run.state == StageRun.State.DONE:
         guideline_examples.choose_examples(campaign=demo_campaign())
@@ -90,15 +96,31 @@ def _prepare(sources: list[Source]) -> Counter[str]:
     skipped = _consume(ingest.ingest(sources, dataset=demo_dataset(), config=config))
     faces = Face.objects.filter(source_sha256__in=[sha256_of(source.path) for source in sources])
     skipped += _consume(captioning.caption_faces(faces, captioner=_captioner(), source="template"))
-    skipped += _consume(degrading.degrade_faces(faces, config=PRESETS["demo"]))
+    severe = [face.pk for face in faces if face.seed % 2]  # two severities: other faults, other winners
+    skipped += _consume(degrading.degrade_faces(faces.filter(pk__in=severe), config=PRESETS["demo"]))
+    skipped += _consume(degrading.degrade_faces(faces.exclude(pk__in=severe), config=PRESETS["demo-light"]))
     for name in _restorer_names():
         skipped += _consume(restoring.restore_faces(faces, restorer=_restorer(name)))
     skipped += _consume(pairing.build_pairs(faces))
     usable = [name for name in metrics.PAPER_METRICS if metrics.availability(name) is None]
     skipped += _consume(scoring.score_candidates(faces, names=usable))
     asked = Pair.objects.different().filter(face__in=faces, face__split__in=CAMPAIGN_SPLITS, kind=Pair.Kind.CONTESTED)
-    items.add_items(campaign=demo_campaign(), pairs=asked.values_list("pk", flat=True))
+    items.add_items(campaign=demo_campaign(), pairs=_visible(asked.select_related("first", "second")))
     return skipped
+
+
+def _visible(pairs: QuerySet[Pair]) -> list[int]:
+    from annotate.demo.visible_pairs import visible
+
+    return visible(pairs)
+
+
+def _make_gold_set() -> None:
+    """Make the demo's gold set, of all its gold faces, for the members of the demo."""
+    people = [member.annotator for member in demo_campaign().memberships.current().select_related("annotator")]
+    if Campaign.objects.filter(slug=GOLD).exists() or not Pair.objects.filter(face__split=Split.GOLD).exists():
+        return
+    make_gold_set(slug=GOLD, name="Demo: gold set", pairs=None, overlap=2, annotators=people)
 
 
 def _consume(steps: Iterable[Step]) -> Counter[str]:
