@@ -243,7 +243,6 @@ const viewer = (() => {
 
   function start() {
     if (tools) {
-      tools.hidden = false;
       tools.addEventListener("click", ({ target }) => {
         const button = target.closest("button");
         if (button?.dataset.view) actions[button.dataset.view]();
@@ -266,7 +265,6 @@ const viewer = (() => {
       });
     }
     const pairs = document.getElementById("pairs");
-    pairs.classList.add("with-viewer");
     pairs.addEventListener("click", ({ target }) => {
       const button = target.closest("button[data-flip]");
       if (button) flip(button.dataset.flip);

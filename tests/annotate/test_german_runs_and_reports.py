@@ -33,7 +33,7 @@ gold_set, campaign = test_agreement.gold_set, test_leaderboard.campaign
 GERMAN = {"Accept-Language": "de-DE,de;q=0.9"}
 # Names of people, campaigns, runs, restorers, metrics, files and options, and words that are the same in German.
 DATA = {
-    *("DiffusionReward", "lead", "Test", "Deutsch", "English", "Admin"),
+    *("DiffusionReward", "lead", "Gold set", "Labels", "Test", "Deutsch", "English", "Admin"),
     *("dat-light", "lanczos", "realesrgan-x4plus", "Compact", "tuned", "compact", "refl-1"),
     *("LPIPS", "PSNR", "SSIM", "NIQE", "MUSIQ", "FaceReward", "SFace", "FRM", "SVM"),
     *("UTC", "CSV", "LaTeX", "sha256", "Text", "Option", "Original", "Gold", "App. G.2, HPSv2", "commit", "c0ffee"),

@@ -151,7 +151,8 @@ def test_web_installation_shows_its_sign_in_page(wheel, tmp_path):
     web.run("diffusionreward", "collectstatic", "--no-input", "--verbosity", "0")
     page = web.run("python", "-c", SIGN_IN)
     assert "<h1>Anmelden</h1>" in page  # from the translations
-    assert re.search(r"/static/components\.\w{12}\.css", page)  # from the static files
+    for file in (r"components\.\w{12}\.css", r"fonts/inter-latin\.\w{12}\.woff2"):
+        assert re.search(rf"/static/{file}", page)
 
 
 def test_requirements_hold_the_pins_of_what_is_declared():
