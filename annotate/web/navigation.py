@@ -31,7 +31,7 @@ FOR_LEADS = (
     Section(_("Runs"), "runs", ("run",)),
     Section(_("Jobs"), "jobs", ("job",)),
     Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),
-    Section(_("Admin"), "admin:index"),
+    Section(_("Admin"), "admin:index", ("admin:",)),
 )
 
 

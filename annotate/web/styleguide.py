@@ -13,6 +13,7 @@ COLOURS = (
     *("accent", "accent-strong", "accent-soft", "on-accent"),
     *("good", "good-soft", "warn", "warn-soft", "bad", "bad-soft", "info", "info-soft", "other"),
 )
+STATES = ("waiting", "running", "done", "failed", "interrupted", "stopped")
 SIZES = ("xs", "s", "m", "l", "xl", "2xl")
 
 
@@ -20,4 +21,4 @@ SIZES = ("xs", "s", "m", "l", "xl", "2xl")
 @require_GET
 def styleguide(request: Request) -> HttpResponse:
     leads_only(request, _("Only leads can open the style guide."))
-    return render(request, "annotate/web/styleguide.html", {"colours": COLOURS, "sizes": SIZES})
+    return render(request, "annotate/web/styleguide.html", {"colours": COLOURS, "sizes": SIZES, "states": STATES})
