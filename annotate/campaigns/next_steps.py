@@ -20,6 +20,7 @@ class Facts:
     members: int
     at_limit: int  # members who have given all answers that the campaign takes from one person
     free_places: int  # of invitation links that can still be used
+    answers: int
     remaining: int
     is_quiet: bool
     is_gold: bool
@@ -72,6 +73,7 @@ def facts(campaigns: Collection[Campaign], paces: dict[int, Pace]) -> dict[int, 
             members=members.get(one.pk, (0, 0))[0],
             at_limit=members.get(one.pk, (0, 0))[1],
             free_places=places.get(one.pk, 0),
+            answers=paces[one.pk].answers,
             remaining=paces[one.pk].remaining,
             is_quiet=paces[one.pk].quiet_for is not None,
             is_gold=one.pk in frozen,
@@ -135,7 +137,7 @@ def _while_running(campaign: Campaign, found: Facts, people: str) -> NextStep:
             Link(_("See the people"), people),
         )
     return NextStep(
-        _("Answers are coming in"),
+        _("Answers are coming in") if found.answers else _("Waiting for the first answers"),
         ngettext("%(shown)s answer is still needed.", "%(shown)s answers are still needed.", found.remaining)
         % {"shown": f"{found.remaining:,}"},
         Link(_("Browse the pairs"), _page(campaign, "campaign_pairs")),
