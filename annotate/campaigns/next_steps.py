@@ -162,9 +162,9 @@ def _use_of_the_answers(campaign: Campaign, found: Facts) -> NextStep:
     if found.is_gold and not found.is_frozen:
         return NextStep(
             _("Freeze the gold set"),
-            _("All answers are in. Run “manage.py freeze_gold %(slug)s”: the answers can then no longer be changed.")
-            % {"slug": campaign.slug},
-            agreement,
+            _("All answers are in. Once the set is frozen, its answers can no longer be changed, and reports use it."),
+            Link(_("Freeze the gold set"), reverse("job_new", args=["freeze_gold"])),
+            (agreement,),
         )
     if found.is_gold:
         text = _("The gold set is frozen. Reports compare people and reward models on it.")
