@@ -58,7 +58,7 @@ def _line(entry: models.AuditEntry) -> audit_words.Line:
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Who did what. Database triggers reject changes and deletions."""
 
-    list_display = ("id", "created_at", "actor", "action", "target", "what", "details")
+    list_display = ("id", "created_at", "actor", "action", "target", "what", "of_what")
     list_filter = ("action",)
     search_fields = ("target",)
     list_select_related = ("actor",)
@@ -74,8 +74,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     def what(self, entry: models.AuditEntry) -> str:
         return _line(entry).action
 
-    @admin.display
-    def details(self, entry: models.AuditEntry) -> str:
+    @admin.display(description="details")
+    def of_what(self, entry: models.AuditEntry) -> str:
         return _line(entry).details_in_words
 
 

@@ -20,6 +20,7 @@ class Facts:
     members: int
     at_limit: int  # members who have given all answers that the campaign takes from one person
     free_places: int  # of invitation links that can still be used
+    answers: int
     remaining: int
     is_quiet: bool
     is_gold: bool
@@ -72,6 +73,7 @@ def facts(campaigns: Collection[Campaign], paces: dict[int, Pace]) -> dict[int, 
             members=members.get(one.pk, (0, 0))[0],
             at_limit=members.get(one.pk, (0, 0))[1],
             free_places=places.get(one.pk, 0),
+            answers=paces[one.pk].answers,
             remaining=paces[one.pk].remaining,
             is_quiet=paces[one.pk].quiet_for is not None,
             is_gold=one.pk in frozen,
@@ -135,7 +137,7 @@ def _while_running(campaign: Campaign, found: Facts, people: str) -> NextStep:
             Link(_("See the people"), people),
         )
     return NextStep(
-        _("Answers are coming in"),
+        _("Answers are coming in") if found.answers else _("Waiting for the first answers"),
         ngettext("%(shown)s answer is still needed.", "%(shown)s answers are still needed.", found.remaining)
         % {"shown": f"{found.remaining:,}"},
         Link(_("Browse the pairs"), _page(campaign, "campaign_pairs")),
@@ -160,9 +162,9 @@ def _use_of_the_answers(campaign: Campaign, found: Facts) -> NextStep:
     if found.is_gold and not found.is_frozen:
         return NextStep(
             _("Freeze the gold set"),
-            _("All answers are in. Run “manage.py freeze_gold %(slug)s”: the answers can then no longer be changed.")
-            % {"slug": campaign.slug},
-            agreement,
+            _("All answers are in. Once the set is frozen, its answers can no longer be changed, and reports use it."),
+            Link(_("Freeze the gold set"), reverse("job_new", args=["freeze_gold"])),
+            (agreement,),
         )
     if found.is_gold:
         text = _("The gold set is frozen. Reports compare people and reward models on it.")

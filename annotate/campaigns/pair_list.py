@@ -129,22 +129,26 @@ def _listed(item: Item, leases: list[Lease]) -> ListedPair:
     return ListedPair(item, answers, [lease for lease in leases if not lease.judgement])
 
 
+_answers = Lease.objects.answered_first().filter(item=OuterRef("pk"))
+# Inside a condition on a lease, OuterRef names that lease.
+_other = Lease.objects.answered_first().filter(item=OuterRef("item")).exclude(pk=OuterRef("pk"))
+_with_another = Exists(_answers.filter(Exists(_other)))
+_disputed = Exists(_answers.filter(Exists(_other.exclude(judgement__choice=OuterRef("judgement__choice")))))
+_skips = Lease.objects.filter(item=OuterRef("pk"), status=Lease.Status.SKIPPED, is_repeat=False)
+SHOWN = {
+    "answered": Exists(_answers),
+    "disputed": _disputed,
+    "agreed": Q(_with_another, ~_disputed),
+    "open": ~Exists(_answers),
+    "skipped": Exists(_skips),
+}
+
+
 def _matching(campaign: Campaign, chosen: dict) -> QuerySet[Item]:
     items = Item.objects.filter(campaign=campaign)
     if chosen.get("pair"):
         items = items.filter(pair_id__gte=chosen["pair"])
-    answers = Lease.objects.answered_first().filter(item=OuterRef("pk"))
-    others = answers.filter(item=OuterRef("item")).exclude(judgement__choice=OuterRef("judgement__choice"))
-    seconds = answers.filter(item=OuterRef("item")).exclude(pk=OuterRef("pk"))
-    skips = Lease.objects.filter(item=OuterRef("pk"), status=Lease.Status.SKIPPED, is_repeat=False)
-    show = {
-        "answered": Exists(answers),
-        "disputed": Exists(answers.filter(Exists(others))),
-        "agreed": Exists(answers.filter(Exists(seconds))) & ~Exists(answers.filter(Exists(others))),
-        "open": ~Exists(answers),
-        "skipped": Exists(skips),
-    }.get(chosen.get("show", ""))
-    if show is not None:
+    if show := SHOWN.get(chosen.get("show", "")):
         items = items.filter(show)
     if asked := _asked_of_an_answer(chosen):
         items = items.filter(

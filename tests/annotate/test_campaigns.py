@@ -206,7 +206,7 @@ def test_lead_actions_reported_and_logged(client, lead):
     page = do(client, campaign, "invitation", places=5, days=7)
     token = campaign.invitations.get().token
     assert f"http://testserver/join/{token}" in page
-    assert "<strong>Paused</strong>" in do(client, campaign, "pause")
+    assert "Reopen in the settings" in do(client, campaign, "pause")
     with pytest.raises(judging.Refused, match="was paused"):
         judging.submit_judgement(annotator=ann, lease_token=lease.token, key=uuid.uuid4(), choice="left")
     assert "Reopened" in do(client, campaign, "reopen")
@@ -240,10 +240,11 @@ def test_links_promise_no_more_places_than_comparisons(client, lead):
     with pytest.raises(Refused, match="There is room for 1 more"):
         lifecycle.create_invitation(campaign=study, places=2, actor=lead)
     do(client, study, "invite", people=too_many[:1])
-    page = do(client, study, "pause")
+    page = client.get(f"/campaigns/{study.slug}/people").content.decode()
     assert "There is no room for more participants." in page
     assert "Create link" not in page
-    assert "Create link" in do(client, study, "extend", by=5)
+    do(client, study, "extend", by=5)
+    assert "Create link" in client.get(f"/campaigns/{study.slug}/people").content.decode()
     study.invitations.update(expires_at=START)
     assert "created" in do(client, study, "invitation", places=6, days=7)
     shared = make_campaign(faces=1)  # three pairs
@@ -276,7 +277,10 @@ def test_campaign_page_separates_repeats_and_assigns_adjudication(client, lead):
     overall = oversight.overview(campaign).overall
     assert (overall.compared, overall.same) == (24, 24 - differ)
     page = client.get(f"/campaigns/{campaign.slug}/").content.decode()
+    assert f"Annotators disagree on {differ} pairs" in page
+    page = client.get(f"/campaigns/{campaign.slug}/pairs?show=disputed").content.decode()
     assert f"disagree on <strong>{differ}</strong>" in page
+    assert page.count("answers differ</span>") == differ
     page = do(client, campaign, "adjudicate", **{"adjudicate-people": [simon.pk]})
     assert f"has {differ} disputed items" in page
     adjudication = Campaign.objects.get(adjudicates=campaign)
@@ -302,7 +306,7 @@ def test_quiet_campaign_raises_alarm(client, lead):
     Campaign.objects.filter(pk=campaign.pk).update(created_at=now - timedelta(days=2))
     campaign.refresh_from_db()
     assert oversight.pace(campaign).days_left == 2  # two left, one per day
-    assert "quiet for 5 h" in client.get("/").content.decode()
+    assert "quiet for 5 h" in client.get("/campaigns/").content.decode()
     assert "<strong>Quiet:</strong>" in client.get(f"/campaigns/{campaign.slug}/progress").content.decode()
     judge_all(ann, campaign, lambda lease: "left")
     assert oversight.pace(campaign, now=now + timedelta(days=9)).quiet_for is None  # a finished campaign is not quiet

@@ -8,7 +8,7 @@ from django.test import Client
 
 from annotate.accounts import guest_links, tokens
 from annotate.campaigns import guideline_examples, lifecycle
-from annotate.campaigns.views import ACTIONS
+from annotate.campaigns.actions import ACTIONS
 from annotate.desk import judging, leasing
 from annotate.models import AccessToken, Campaign, Predictor, StageRun, User
 from tests.support.factories import make_campaign, make_user
@@ -122,10 +122,9 @@ def test_run_pages_show_extreme_times_and_losses(lead, run_root, created, loss):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("value", ["-0.1", "0.51", "9223372036854775808"])
-def test_admin_form_refuses_share_outside_its_range(admin_client, value):
+def test_settings_form_refuses_share_outside_its_range(admin_client, value):
     campaign = make_campaign(slug="open", faces=1, repeat_share=0.1)
-    change = f"/admin/annotate/campaign/{campaign.pk}/change/"
-    response = admin_client.post(change, {"name": "Open", "repeat_share": value})
-    assert "repeat_share" in response.context["adminform"].form.errors
+    response = admin_client.post("/campaigns/open/settings", {"name": "Open", "repeat_share": value})
+    assert "repeat_share" in response.context["form"].errors
     campaign.refresh_from_db()
     assert campaign.repeat_share == 0.1

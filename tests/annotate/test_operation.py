@@ -163,9 +163,9 @@ def test_server_error_shows_the_id_of_its_log_entry(client, json_log):
 def test_pages_are_not_stored_and_show_times_with_their_zone(lead, settings):
     campaign = make_campaign(members=[make_user()])
     settings.TIME_ZONE = "Asia/Tokyo"
-    page = lead.get(f"/campaigns/{campaign.slug}/")
+    page = lead.get(f"/campaigns/{campaign.slug}/log")
     assert page["Cache-Control"] == "private, no-store"
-    assert " JST</th>" in page.content.decode()
+    assert " JST</time>" in page.content.decode()
 
 
 @pytest.mark.django_db

@@ -10,7 +10,10 @@ from tests.support.factories import PASSWORD, make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
 SITE_PAGES = ("campaign_new", "campaign_count", "preference_counts", "runs", "leaderboard", "predictors")
-CAMPAIGN_PAGES = ("campaign", "campaign_live", "study_report", "agreement")
+CAMPAIGN_PAGES = (
+    *("campaign", "campaign_live", "study_report", "agreement"),
+    *("campaign_people", "campaign_pairs", "campaign_settings", "campaign_log"),
+)
 
 
 def addresses(campaign) -> list[str]:
@@ -39,19 +42,22 @@ def test_lead_views_everything_and_edits_only_texts(client):
         assert client.get(f"/admin/annotate/{name}/").status_code == 200, name
     for name in ("campaign", "judgement", "auditentry", "membership", "predictor"):
         assert client.get(f"/admin/annotate/{name}/add/").status_code in (403, 404), name
-    page = reverse("admin:annotate_campaign_change", args=[campaign.pk])
+    assert client.post(reverse("admin:annotate_campaign_change", args=[campaign.pk]), {"name": "x"}).status_code == 403
     edited = {
         "name": campaign.name, "guideline": "Look at the *eyes*.", "qualification_size": 0, "qualification_share": 0.8,
         "qualification_rounds": 3, "repeat_share": 0, "quiet_hours": 24, "lease_seconds": 900, "show_input": "on",
-        "overlap": 50, "slug": "other", "memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0,
+        "most_answers": 40, "overlap": 50, "slug": "other",
     }  # fmt: skip
-    assert client.post(page, edited).status_code == 302
+    assert client.post(reverse("campaign_settings", args=[campaign.slug]), edited).status_code == 302
     before = campaign.overlap, campaign.slug
     campaign.refresh_from_db()
-    assert campaign.guideline == "Look at the *eyes*."
+    assert (campaign.guideline, campaign.most_answers) == ("Look at the *eyes*.", 40)
     assert (campaign.overlap, campaign.slug) == before
     entry = AuditEntry.objects.get(action="edit")
-    assert (entry.actor, entry.details) == (lead, {"guideline": ["", "Look at the *eyes*."]})
+    assert (entry.actor, entry.details) == (
+        lead,
+        {"guideline": ["", "Look at the *eyes*."], "most_answers": ["", "40"]},
+    )
 
 
 def test_lead_adds_annotators_and_resets_only_their_passwords(client):
