@@ -172,12 +172,22 @@ def test_home_page_german(lead):
 
 def test_campaign_in_use_german(lead, campaign):
     campaign_page = reverse("campaign", args=[campaign.slug])
-    codes = {entry for line in lead.get(campaign_page).context["log"] for entry in (line.action, *line.details)}
-    assert same_in_german(lead, campaign_page, codes | {campaign.slug, "campaign"}) == []
+    for tab in ("campaign", "campaign_people", "campaign_pairs", "campaign_settings", "campaign_log"):
+        known = {
+            campaign.slug,
+            *("dat-light", "lanczos", "realesrgan-x4plus"),
+            *campaign.members.values_list("username", flat=True),
+        }
+        assert same_in_german(lead, reverse(tab, args=[campaign.slug]), known) == []
+    pairs = reverse("campaign_pairs", args=[campaign.slug])
+    assert same_in_german(lead, f"{pairs}?pair=99999999", {campaign.slug}) == []
+    accounts = reverse("campaign_accounts", args=[campaign.slug])
+    assert "Konten zum Weitergeben" in german(lead, accounts, names="neu", how="passwords")
+    assert "Zeile 2: „neu“ steht schon in Zeile 1" in german(lead, accounts, names="neu\nneu", how="links")
     assert same_in_german(lead, reverse("campaign_live", args=[campaign.slug])) == []
     Campaign.objects.update(created_at=timezone.now() - timedelta(days=3), open=False, order="balanced")
     assert same_in_german(lead, reverse("campaign_live", args=[campaign.slug])) == []
-    assert same_in_german(lead, campaign_page, codes) == []
+    assert same_in_german(lead, campaign_page) == []
     assert same_in_german(lead, reverse("preference_counts")) == []
 
 

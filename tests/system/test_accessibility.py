@@ -89,7 +89,8 @@ def test_lead_pages_are_accessible(site, sign_in, device):
     found = violations(page)
     for address in (
         *("/campaigns/simulated/", "/campaigns/new", "/runs/"),
-        *("/campaigns/simulated/agreement", "/leaderboard", "/predictors"),
+        *(f"/campaigns/simulated/{tab}" for tab in ("agreement", "people", "pairs", "settings", "log")),
+        *("/campaigns/", "/styleguide", "/leaderboard", "/predictors"),
         *("/jobs/", "/jobs/new/ingest/", "/jobs/new/refl/", "/jobs/new/learning_curve/"),
     ):
         page.goto(site.address + address)
