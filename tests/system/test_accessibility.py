@@ -88,9 +88,9 @@ def test_lead_pages_are_accessible(site, sign_in, device):
     page = sign_in("lead", page="/", **device)
     found = violations(page)
     for address in (
-        *("/campaigns/simulated/", "/campaigns/new", "/runs/"),
+        *("/campaigns/simulated/", "/campaigns/new", "/runs/", "/accounts/", "/overview", "/faces/"),
         *(f"/campaigns/simulated/{tab}" for tab in ("agreement", "people", "pairs", "settings", "log")),
-        *("/campaigns/", "/styleguide", "/leaderboard", "/predictors"),
+        *("/campaigns/", "/styleguide", "/admin/", "/admin/annotate/face/", "/leaderboard", "/predictors"),
         *("/jobs/", "/jobs/new/ingest/", "/jobs/new/refl/", "/jobs/new/learning_curve/"),
     ):
         page.goto(site.address + address)
