@@ -286,7 +286,7 @@ class ItemAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Lease)
 class LeaseAdmin(ReadOnlyAdmin):
-    list_display = ("id", "item", "annotator", "status", "issued_at", "expires_at", "skip_reason")
+    list_display = ("id", "item", "annotator", "status", "issued_at", "expires_at", "skip_reason", "skip_note")
     list_filter = ("status", "item__campaign", "annotator__simulated")
     list_select_related = ("item", "annotator")
 
@@ -299,12 +299,21 @@ class JudgementAdmin(ReadOnlyAdmin):
         "annotator",
         "choice",
         "criterion",
+        "cant_tell_kind",
+        "note",
         "left_is_first",
         "seconds",
         "revision",
         "created_at",
     )
-    list_filter = ("choice", "criterion", "lease__annotator__simulated")
+    list_filter = (
+        "choice",
+        "criterion",
+        "cant_tell_kind",
+        ("note", admin.EmptyFieldListFilter),
+        "lease__annotator__simulated",
+    )
+    search_fields = ("note",)
     list_select_related = ("lease__item__pair", "lease__annotator")
 
     @admin.display

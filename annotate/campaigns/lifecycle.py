@@ -18,6 +18,7 @@ from annotate.common import audit_log
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
 from annotate.desk import leasing, participants
+from annotate.labels.votes import counting
 from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.campaigns import RESERVED_SLUGS, Question
 from annotate.models.faces import Split
@@ -92,7 +93,7 @@ def abstained_pairs() -> set[int]:
         return set()
     labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
     unsure = labels.filter(margin__lt=version.least_margin).values_list("pair", flat=True)
-    answered = Lease.objects.answered_first().filter(item__question=Question.PREFERENCE)
+    answered = counting(Lease.objects.answered_first().filter(item__question=Question.PREFERENCE))
     return set(unsure) - set(answered.values_list("item__pair", flat=True))
 
 
@@ -187,7 +188,7 @@ def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) ->
     if by < 1:
         raise Refused("overlap_shrinks", _("The overlap can only be raised: stored answers are never discarded."))
     Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + by)
-    campaign.items.update(open_slots=F("open_slots") + by)
+    campaign.items.asked().update(open_slots=F("open_slots") + by)
     campaign.memberships.update(cursor=-1, audit_cursor=-1)
     audit_log.record(actor=actor, action="extend-overlap", target=campaign, by=by)
     campaign.refresh_from_db()
@@ -209,9 +210,13 @@ def release_leases(*, campaign: Campaign, annotator: User | None = None, actor: 
 def disputed_items(campaign: Campaign) -> QuerySet[Item]:
     """Return the fully answered items whose answers differ."""
     answers = Q(leases__status=Lease.Status.ANSWERED, leases__is_repeat=False)
-    counted = campaign.items.filter(open_slots=0).annotate(
-        answers=Count("leases", filter=answers),
-        opinions=Count("leases__judgement__choice", filter=answers, distinct=True),
+    counted = (
+        campaign.items.asked()
+        .filter(open_slots=0)
+        .annotate(
+            answers=Count("leases", filter=answers),
+            opinions=Count("leases__judgement__choice", filter=answers, distinct=True),
+        )
     )
     return counted.filter(answers=campaign.overlap, opinions__gt=1)
 

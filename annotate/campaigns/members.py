@@ -29,7 +29,10 @@ def remove(*, campaign: Campaign, person: User, actor: User) -> bool:
             Invitation.objects.filter(pk=membership.invitation_id, taken__gt=0).update(taken=F("taken") - 1)
         )
         Membership.objects.filter(pk=membership.pk).update(invitation=None, browser="")
-    Membership.objects.filter(pk=membership.pk).update(removed_at=timezone.now())
+    # The hash stays: the participant is recognised, and cannot join again.
+    Membership.objects.filter(pk=membership.pk).update(
+        removed_at=timezone.now(), external_id="", external_study="", external_session=""
+    )
     if person.guest and not person.memberships.current().exists():
         person.set_unusable_password()  # ends the sessions
         person.is_active = False

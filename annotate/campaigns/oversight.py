@@ -57,12 +57,12 @@ class Pace:
 def pace(campaign: Campaign, *, now: datetime | None = None) -> Pace:
     now = now or timezone.now()
     newest = _answered_by_member(campaign).order_by("-closed_at").values("closed_at")[:1]
-    members = campaign.memberships.annotate(last_at=Subquery(newest))
-    given = [(member.answered, member.last_at) for member in members]
+    members = campaign.memberships.annotate(newest_at=Subquery(newest))
+    given = [(member.answered, member.newest_at) for member in members]
     answers = sum(answered for answered, _ in given)
     last_at = max((at for _, at in given if at), default=None)
     people = campaign.memberships.values("annotator")
-    recent = Lease.objects.answered_first().filter(annotator__in=people, item__campaign=campaign)
+    recent = Lease.objects.answered_first().filter(annotator__in=people, item__campaign=campaign, item__known_answer="")
     wanted = campaign.item_count * campaign.overlap
     silent = now - (last_at or campaign.created_at)
     unfinished = campaign.open and answers < wanted
@@ -83,16 +83,16 @@ def _answered_by_member(campaign: Campaign) -> QuerySet[Lease]:
 
 def item_counts(campaign: Campaign) -> dict[str, int]:
     """Count the untouched, partly answered and complete items."""
-    full = Item.objects.filter(campaign=campaign, open_slots=0)
+    full = campaign.items.asked().filter(open_slots=0)
     held = Lease.objects.filter(item__in=full, status=Lease.Status.HELD, is_repeat=False)
     complete = full.count() - held.values("item").distinct().count()
-    untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
+    untouched = campaign.items.asked().filter(open_slots=campaign.overlap).count()
     return {"complete": complete, "in progress": campaign.item_count - complete - untouched, "untouched": untouched}
 
 
 def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:
-    """Yield every answer in force, with mirrored repeats marked."""
-    in_force = Lease.objects.answered().filter(item__campaign=campaign)
+    """Yield every answer in force, with mirrored repeats marked, without attention checks."""
+    in_force = Lease.objects.answered().filter(item__campaign=campaign, item__known_answer="")
     first = campaign.questions[0]
     rows = in_force.values_list(
         "annotator_id", "item_id", "item__question", "judgement__choice", "judgement__left_is_first",

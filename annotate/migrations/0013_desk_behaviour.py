@@ -92,7 +92,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='item',
             name='known_answer',
-            field=models.CharField(blank=True, choices=[('first', 'first'), ('second', 'second')], help_text='the better image, if the item is an attention check: it takes no slots, and its answers are not votes', max_length=6),
+            field=models.CharField(blank=True, choices=[('first', 'first'), ('second', 'second')], help_text='the better image of an attention check, which takes no slots and whose answers are not votes', max_length=6),
         ),
         migrations.AddField(
             model_name='judgement',
@@ -113,6 +113,11 @@ class Migration(migrations.Migration):
             model_name='membership',
             name='checked',
             field=models.PositiveIntegerField(default=0, help_text='attention checks answered'),
+        ),
+        migrations.AddField(
+            model_name='membership',
+            name='checks_since',
+            field=models.DateTimeField(blank=True, help_text='attention checks answered earlier no longer count: a lead lifted what followed', null=True),
         ),
         migrations.AddField(
             model_name='membership',

@@ -87,7 +87,8 @@ class Campaign(models.Model):
         default=0, help_text=_("answers of each person, mirrored repeats aside; 0: as many as there are pairs")
     )
     check_share = models.FloatField(
-        default=0, help_text=_("share of attention checks among the pairs of each person: unmarked, the answer is known")
+        default=0,
+        help_text=_("share of attention checks among the pairs of each person: unmarked, the answer is known"),
     )
     check_required = models.FloatField(
         default=0.7, help_text=_("share of attention checks that must be answered correctly, 0 to 1")
@@ -177,6 +178,11 @@ class Membership(models.Model):
     excluded_at = models.DateTimeField(
         null=True, blank=True, help_text="since when their answers in this campaign are not votes"
     )
+    checks_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="attention checks answered earlier no longer count: a lead lifted what followed",
+    )
     invitation = models.ForeignKey(
         "Invitation", models.SET_NULL, null=True, blank=True, related_name="takers", help_text="whose place they took"
     )
@@ -184,7 +190,7 @@ class Membership(models.Model):
         max_length=64, blank=True, editable=False, help_text="hash of the cookie of the browser that took the place"
     )
     removed_at = models.DateTimeField(null=True, blank=True, help_text="when a lead ended the membership")
-    # What the link of a recruitment service said. Shown to leads only, in no export, deleted when the person is removed.
+    # From the link of a recruitment service. Shown to leads only, in no export, deleted when the person is removed.
     external_id = models.CharField(max_length=64, blank=True, editable=False, help_text="participant or worker")
     external_study = models.CharField(max_length=64, blank=True, editable=False, help_text="study or HIT")
     external_session = models.CharField(max_length=64, blank=True, editable=False, help_text="session or assignment")

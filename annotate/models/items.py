@@ -39,7 +39,7 @@ class Item(models.Model):
         max_length=6,
         blank=True,
         choices=[("first", "first"), ("second", "second")],
-        help_text="the better image, if the item is an attention check: it takes no slots, and its answers are not votes",
+        help_text="the better image of an attention check, which takes no slots and whose answers are not votes",
     )
     rank = models.PositiveIntegerField(
         null=True, help_text="rank by uncertainty of the newest SVM, most uncertain first"

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from annotate.campaigns import oversight
-from annotate.labels.votes import counts_simulated
+from annotate.labels.votes import counting, counts_simulated
 from annotate.models import Campaign, Judgement, Lease, User
 from annotate.models.campaigns import Question
 from annotate.models.faces import photograph_last
@@ -46,7 +46,7 @@ def study(campaign: Campaign, *, with_simulated: bool | None = None) -> Study:
     """
     if with_simulated is None:
         with_simulated = counts_simulated()
-    answered = Lease.objects.answered_first().filter(item__campaign=campaign)
+    answered = counting(Lease.objects.answered_first().filter(item__campaign=campaign))
     by_programs = answered.filter(annotator__simulated=True)
     left_out = 0 if with_simulated else by_programs.count()
     if not with_simulated:
