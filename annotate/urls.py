@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from annotate.accounts import views as accounts_views
 from annotate.agreement import views as agreement_views
 from annotate.api import views as api
+from annotate.campaigns import example_views
 from annotate.campaigns import views as campaigns_views
 from annotate.desk import onboarding_views
 from annotate.desk import views as desk_views
@@ -38,6 +39,10 @@ urlpatterns = [
     path("campaigns/count", campaigns_views.count, name="campaign_count"),
     path("campaigns/preferences", campaigns_views.preference_counts, name="preference_counts"),
     path("campaigns/<slug:slug>/", campaigns_views.campaign, name="campaign"),
+    path("campaigns/<slug:slug>/examples", example_views.examples, name="examples"),
+    path("campaigns/<slug:slug>/examples/act", example_views.example_act, name="example_act"),
+    path("campaigns/<slug:slug>/checks", example_views.checks, name="checks"),
+    path("campaigns/<slug:slug>/checks/mark", example_views.mark_check, name="mark_check"),
     path("campaigns/<slug:slug>/progress", campaigns_views.campaign_live, name="campaign_live"),
     path("campaigns/<slug:slug>/do/<slug:action>", campaigns_views.act, name="campaign_action"),
     path("runs/", runs_views.runs, name="runs"),

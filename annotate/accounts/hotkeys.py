@@ -1,7 +1,7 @@
 """The keys of the judging desk, which each person can change. They are stored with the person.
 
-Space always means can't tell, Escape closes, and digits, arrows and signs keep their meaning. A key is the letter a to z
-that `static/keys.js` makes of a key event, so a changed key works on every keyboard layout as the usual ones do.
+Space always means can't tell, Escape closes, and digits, arrows and signs keep their meaning. A key is the letter a to
+z that `static/keys.js` makes of a key event, so a changed key works on every keyboard layout as the usual ones do.
 """
 
 import re

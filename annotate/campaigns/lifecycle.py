@@ -13,7 +13,7 @@ from django.db.models.functions import Abs
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from annotate.campaigns import guideline_examples, items
+from annotate.campaigns import attention_pairs, guideline_examples, items
 from annotate.common import audit_log
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
@@ -106,14 +106,18 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
     if selection.abstained:
         campaign.order, campaign.random_share = Campaign.Order.UNCERTAIN, 0
     campaign.save()
-    added = items.add_items(campaign=campaign, pairs=selection.ids(seed=campaign.seed))
+    pairs = list(selection.ids(seed=campaign.seed)) if campaign.check_share else selection.ids(seed=campaign.seed)
+    checks = attention_pairs.photographs(campaign, pairs) if isinstance(pairs, list) else {}
+    added = items.add_items(campaign=campaign, pairs=pairs, checks=checks)
     if not added:
         raise Refused("no_pairs", _no_pairs(selection))
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:
         guideline_examples.choose_examples(campaign=campaign)
-    audit_log.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
+    audit_log.record(
+        actor=actor, action="create-campaign", target=campaign, items=added, checks=len(checks), **asdict(selection)
+    )
     campaign.refresh_from_db()
     return added
 
@@ -244,6 +248,7 @@ def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User)
             guideline=campaign.guideline,
             show_input=campaign.show_input,
             show_reference=campaign.show_reference,
+            cant_tell_kinds=campaign.cant_tell_kinds,
             adjudicates=campaign,
         )
         for example in campaign.examples.all():

@@ -9,7 +9,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from annotate.common import audit_log
-from annotate.models import AuditEntry, Campaign, Item, Lease, Membership, Preference, User
+from annotate.desk import attention
+from annotate.desk.attention import CheckResult
+from annotate.models import AuditEntry, Campaign, Lease, Membership, Preference, User
 from annotate.statistics import pairwise_agreement
 from annotate.statistics.annotator_checks import Behaviour, CheckedAnswer, Flag, behaviours, flags
 from annotate.statistics.pairwise_agreement import Agreement
@@ -111,6 +113,7 @@ class MemberRow:
     member: Membership
     behaviour: Behaviour
     held: int
+    checks: CheckResult = CheckResult()
     flags: list[Flag] = field(default_factory=list)
 
     @property
@@ -138,6 +141,7 @@ def overview(campaign: Campaign) -> Overview:
     found = behaviours(given)
     found_flags = flags(found)
     held = {holder.annotator.pk: holder.items for holder in holders(campaign)}
+    checks = attention.results(campaign)
     first_time = [answer for answer in given if not answer.is_repeat]
     agreements = pairwise_agreement.pairwise((answer.item, answer.annotator, answer.choice) for answer in first_time)
     return Overview(
@@ -146,6 +150,7 @@ def overview(campaign: Campaign) -> Overview:
                 member=member,
                 behaviour=found.get(member.annotator_id, Behaviour()),
                 held=held.get(member.annotator_id, 0),
+                checks=checks.get(member.annotator_id, CheckResult()),
                 flags=found_flags.get(member.annotator_id, []),
             )
             for member in members

@@ -14,11 +14,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotate.accounts import guest_links
+from annotate.campaigns import attention_pairs, lifecycle, members, oversight
 from annotate.campaigns import forms as campaigns_forms
-from annotate.campaigns import lifecycle, members, oversight
 from annotate.campaigns import plots as campaigns_plots
 from annotate.common.refusals import Refused
-from annotate.desk import participants, progress
+from annotate.desk import participants, progress, recruitment
 from annotate.labels.votes import answers_left_out
 from annotate.models import Campaign, User
 from annotate.pipeline import stage as pipeline_stage
@@ -100,11 +100,14 @@ def campaign(request: Request, slug: str) -> HttpResponse:
         ],
         "members": found.memberships.select_related("annotator", "invitation").order_by("annotator__username"),
         "room": room,
+        "recruitment": recruitment.recruitment_of(found),
+        "checks": found.items.checks().count(),
         "log": oversight.log(found),
         "forms": {
             "extend": campaigns_forms.ExtendForm(),
             "invite": campaigns_forms.PeopleForm(people=outside) if outside.exists() else None,
             "invitation": campaigns_forms.InvitationForm(room=room) if room.places else None,
+            "recruitment": campaigns_forms.RecruitmentForm(instance=recruitment.recruitment_of(found)),
             "adjudicate": campaigns_forms.PeopleForm(
                 people=campaigns_forms.annotators(), initial={"people": [request.user.pk]}, prefix="adjudicate"
             ),
@@ -164,9 +167,11 @@ def act(request: Request, slug: str, action: str) -> HttpResponse:
     return redirect("campaign", slug=slug)
 
 
-def _valid(form: forms.Form) -> dict:
+def _valid(form: forms.BaseForm) -> dict:
     if not form.is_valid():
-        fault = next(iter(form.errors.values()))[0]
+        name, errors = next(iter(form.errors.items()))
+        label = form.fields[name].label if name in form.fields and isinstance(form, forms.ModelForm) else ""
+        fault = f"{label}: {errors[0]}" if label else errors[0]
         raise Refused("malformed", _("Nothing was done: %(fault)s") % {"fault": fault})
     return form.cleaned_data
 
@@ -232,6 +237,27 @@ def _return_link(request: Request, guest: User) -> str:
     return _("The new return link of %(name)s, to pass on: %(address)s") % {"name": guest, "address": address}
 
 
+def _exclude(request: Request, found: Campaign) -> str:
+    person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    attention_pairs.exclude(campaign=found, person=person, actor=request.user)
+    return _("The answers of %(name)s in this campaign are not votes any more. They are kept.") % {"name": person}
+
+
+def _lift(request: Request, found: Campaign) -> str:
+    person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    attention_pairs.lift(campaign=found, person=person, actor=request.user)
+    return _("Lifted: %(name)s gets pairs, and the answers count. Only attention checks from now on count.") % {
+        "name": person
+    }
+
+
+def _recruitment(request: Request, found: Campaign) -> str:
+    form = campaigns_forms.RecruitmentForm(request.POST, instance=recruitment.recruitment_of(found))
+    service = _valid(form)["service"]
+    members.recruit(campaign=found, recruitment=form.instance if service else None, actor=request.user)
+    return _("Stored.")
+
+
 def _release(request: Request, found: Campaign) -> str:
     annotator = _valid(campaigns_forms.ReleaseForm(request.POST))["annotator"]
     released = lifecycle.release_leases(campaign=found, annotator=annotator, actor=request.user)
@@ -258,6 +284,9 @@ ACTIONS: dict[str, Callable[[Request, Campaign], str]] = {
     "remove": _remove,
     "readmit": _readmit,
     "return-link": _replace_return_link,
+    "exclude": _exclude,
+    "lift": _lift,
+    "recruitment": _recruitment,
     "release": _release,
     "adjudicate": _adjudicate,
 }

@@ -96,7 +96,7 @@ def taken_by(
     """Return the membership for which this browser took a place of the invitation, or this participant one of the
     campaign: a service's participant continues on every device, and two of them may share a browser."""
     if participant:
-        members = Membership.objects.filter(campaign=invitation.campaign_id, external_sha256=participant.sha256)
+        members = Membership.objects.filter(campaign=invitation.campaign_id, external_hash=participant.hash)
         return members.select_related("annotator").first()
     return invitation.takers.filter(browser=_sha256(browser)).select_related("annotator").first() if browser else None
 

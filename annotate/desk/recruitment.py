@@ -4,13 +4,13 @@ The link of the service names the participant in its query. The id is kept with 
 work, and its hash, by which somebody who comes back continues. See `docs/leads/recruiting.md`.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from annotate.common.pseudonyms import hashed
 from annotate.common.refusals import Refused
 from annotate.models import Campaign, Membership, Recruitment
 
@@ -33,8 +33,9 @@ class Participant:
     session: str = ""
 
     @property
-    def sha256(self) -> str:
-        return hashlib.sha256(f"{self.service}/{self.id}".encode()).hexdigest()
+    def hash(self) -> str:
+        """Salted: it stays when the id is deleted."""
+        return hashed(f"{self.service}/{self.id}")
 
     @property
     def fields(self) -> dict[str, str]:
@@ -43,7 +44,7 @@ class Participant:
             "external_id": self.id,
             "external_study": self.study,
             "external_session": self.session,
-            "external_sha256": self.sha256,
+            "external_hash": self.hash,
         }
 
 
@@ -91,7 +92,7 @@ def participant_of(campaign: Campaign, query: Mapping[str, str]) -> Participant 
 
 def completion(membership: Membership | None, *, screened_out: bool = False) -> Completion | None:
     """Return what the member takes back, or None: not recruited through a service, or nothing answered at all."""
-    if membership is None or not membership.external_sha256:
+    if membership is None or not membership.external_hash:
         return None
     found = recruitment_of(membership.campaign)
     if found is None or not (screened_out or membership.seen):

@@ -186,7 +186,9 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
         "notice": notice,
         "refusal": refusal,
     }
-    if not leases and not refusal:
+    if membership and membership.paused_at:
+        context["completion"] = recruitment.completion(membership, screened_out=True)
+    elif not leases and not refusal:
         context |= {"completion": recruitment.completion(membership), "others": _other_campaigns(request, campaign)}
     template = "annotate/desk/desk_update.html" if request.htmx else "annotate/desk/judge.html"
     response = render(request, template, context, status=status)

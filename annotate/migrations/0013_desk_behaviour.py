@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='membership',
             name='checks_since',
-            field=models.DateTimeField(blank=True, help_text='attention checks answered earlier no longer count: a lead lifted what followed', null=True),
+            field=models.DateTimeField(blank=True, help_text='earlier attention checks no longer count: a lead lifted what followed', null=True),
         ),
         migrations.AddField(
             model_name='membership',
@@ -136,8 +136,8 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='membership',
-            name='external_sha256',
-            field=models.CharField(blank=True, editable=False, help_text='hash of the participant, by which they are recognised', max_length=64),
+            name='external_hash',
+            field=models.CharField(blank=True, editable=False, help_text='salted hash of the participant, to recognise them', max_length=64),
         ),
         migrations.AddField(
             model_name='membership',
@@ -205,7 +205,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='membership',
-            constraint=models.UniqueConstraint(condition=models.Q(('external_sha256', ''), _negated=True), fields=('campaign', 'external_sha256'), name='membership_once_per_participant'),
+            constraint=models.UniqueConstraint(condition=models.Q(('external_hash', ''), _negated=True), fields=('campaign', 'external_hash'), name='membership_once_per_participant'),
         ),
         migrations.AddField(
             model_name='recruitment',

@@ -181,7 +181,7 @@ class Membership(models.Model):
     checks_since = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="attention checks answered earlier no longer count: a lead lifted what followed",
+        help_text="earlier attention checks no longer count: a lead lifted what followed",
     )
     invitation = models.ForeignKey(
         "Invitation", models.SET_NULL, null=True, blank=True, related_name="takers", help_text="whose place they took"
@@ -194,8 +194,8 @@ class Membership(models.Model):
     external_id = models.CharField(max_length=64, blank=True, editable=False, help_text="participant or worker")
     external_study = models.CharField(max_length=64, blank=True, editable=False, help_text="study or HIT")
     external_session = models.CharField(max_length=64, blank=True, editable=False, help_text="session or assignment")
-    external_sha256 = models.CharField(
-        max_length=64, blank=True, editable=False, help_text="hash of the participant, by which they are recognised"
+    external_hash = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="salted hash of the participant, to recognise them"
     )
 
     objects = MembershipQuerySet.as_manager()
@@ -204,8 +204,8 @@ class Membership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["campaign", "annotator"], name="membership_once"),
             models.UniqueConstraint(
-                fields=["campaign", "external_sha256"],
-                condition=~Q(external_sha256=""),
+                fields=["campaign", "external_hash"],
+                condition=~Q(external_hash=""),
                 name="membership_once_per_participant",
             ),
         ]
@@ -262,6 +262,13 @@ class Example(models.Model):
 
     def __str__(self) -> str:
         return f"example of {self.criterion}"
+
+    @property
+    def circle(self) -> dict[str, str] | None:
+        """The circle in percent of the image's size, as SVG and form fields write numbers; None without one."""
+        if self.x is None or self.y is None or self.radius is None:
+            return None
+        return {"x": f"{100 * self.x:.4g}", "y": f"{100 * self.y:.4g}", "radius": f"{100 * self.radius:.4g}"}
 
 
 class Trial(models.Model):
