@@ -115,9 +115,8 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:
         guideline_examples.choose_examples(campaign=campaign)
-    audit_log.record(
-        actor=actor, action="create-campaign", target=campaign, items=added, checks=len(checks), **asdict(selection)
-    )
+    counts = {"items": added, "checks": len(checks)}
+    audit_log.record(actor=actor, action="create-campaign", target=campaign, **counts, **asdict(selection))
     campaign.refresh_from_db()
     return added
 

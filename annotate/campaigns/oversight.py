@@ -113,7 +113,7 @@ class MemberRow:
     member: Membership
     behaviour: Behaviour
     held: int
-    checks: CheckResult = CheckResult()
+    checks: CheckResult
     flags: list[Flag] = field(default_factory=list)
 
     @property

@@ -60,8 +60,9 @@ def join(
     """Take a place of an invitation: for `person`, or for a new guest with a pseudonym. browser: its cookie; query: of
     the link, in which a recruitment service names the participant.
 
-    A member takes no second place, nor does a browser that took one, or a participant of a service. Raises `Refused` for an invitation that is
-    unknown, revoked, expired or full, for a removed person, and if there is nothing left to compare.
+    A member takes no second place, nor does a browser that took one, or a participant of a service. Raises `Refused`
+    for an invitation that is unknown, revoked, expired or full, for a removed person, and if there is nothing left to
+    compare.
     """
     invitation = (
         Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()

@@ -37,7 +37,7 @@ def next_step(membership: Membership) -> str | None:
 
 
 def next_page(membership: Membership) -> str | None:
-    """Return the first page still to see: that of the next step, or the guideline, which is opened in a browser only."""
+    """Return the first page still to see: that of the next step, or the guideline. Programs open no guideline."""
     campaign = membership.campaign
     is_read = not campaign.guideline_first or membership.guideline_opened_at or membership.seen
     return next_step(membership) or (None if is_read else GUIDELINE)

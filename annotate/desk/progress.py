@@ -74,9 +74,9 @@ def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
 def _own_share(own: Membership, campaign: Campaign, *, remaining: int) -> tuple[int, bool]:
     """Return the number of answers that are this person's, and whether it is certain.
 
-    It is certain if everyone answers every item, for the only member, and up to a quota that can be filled. Otherwise the answers that
-    are still wanted are divided equally among the members who have answered in the last seven days, this person
-    included. Nobody is asked more than once about an item, mirrored repeats aside.
+    It is certain if everyone answers every item, for the only member, and up to a quota that can be filled. Otherwise
+    the answers that are still wanted are divided equally among the members who have answered in the last seven days,
+    this person included. Nobody is asked more than once about an item, mirrored repeats aside.
     """
     asked = own.answered + own.checked
     most = max(0, campaign.item_count - own.answered - own.skipped)

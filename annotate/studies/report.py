@@ -28,8 +28,8 @@ class PreferenceRatio:
 class Participant:
     person: User
     behaviour: Behaviour
-    checks: CheckResult = CheckResult()
-    is_excluded: bool = False
+    checks: CheckResult
+    is_excluded: bool
 
 
 @dataclass(frozen=True)
