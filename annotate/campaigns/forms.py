@@ -32,6 +32,9 @@ LIMITS = {  # field: (minimum, maximum)
 }
 
 
+USUAL = ("quota", "check_share", "check_required", "check_consequence")  # left empty: as the model has them
+
+
 def annotators() -> QuerySet[User]:
     return User.objects.filter(is_active=True, guest=False).order_by("username")
 
@@ -196,6 +199,8 @@ class CampaignForm(forms.ModelForm):
         self.fields["slug"].required = False
         self.fields["repeat_share"].initial = 0.05
         self.fields["guideline_first"].initial = True
+        for name in USUAL:
+            self.fields[name].required = False
         for name, choices in (
             ("kind", Campaign.Kind.choices),
             ("order", Campaign.Order.choices),
@@ -231,6 +236,9 @@ class CampaignForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
+        for name in USUAL:
+            if data.get(name, "") in (None, ""):
+                data[name] = Campaign._meta.get_field(name).get_default()
         if data.get("kind") == Campaign.Kind.STUDY:
             data["show_reference"] = True
             self._set_overlap(data)
@@ -254,10 +262,11 @@ class CampaignForm(forms.ModelForm):
 
 def https_address(*, label: Any) -> forms.URLField:
     """Return a field for the address of another site: over https, since it may carry a code."""
-    field = forms.URLField(max_length=300, required=False, label=label, assume_scheme="https")
-    field.validators.append(
-        URLValidator(schemes=["https"], message=_("Enter a complete address that begins with https://."))
+    message = _("Enter a complete address that begins with https://.")
+    field = forms.URLField(
+        max_length=300, required=False, label=label, assume_scheme="https", error_messages={"invalid": message}
     )
+    field.validators.append(URLValidator(schemes=["https"]))
     return field
 
 

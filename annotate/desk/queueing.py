@@ -3,8 +3,8 @@ does not grow with the number of items.
 
 Balanced: all items in a random order fixed by the campaign's seed and the annotator (`own_order`); each annotator's
 cursor passes over it once. Uncertain first: the items with the smallest margins of the newest SVM, ranked by the
-worker, are the same for all. A random share of the items (`Item.audit`) is never chosen by margin, so that estimates from this
-share hold for all pairs; it comes in the annotator's own order.
+worker, are the same for all. A random share of the items (`Item.audit`) is never chosen by margin, so that estimates
+from this share hold for all pairs; it comes in the annotator's own order.
 """
 
 from collections.abc import Callable
