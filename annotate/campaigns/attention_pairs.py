@@ -34,7 +34,7 @@ def photographs(campaign: Campaign, pairs: Iterable[int]) -> dict[int, str]:
 
 @transaction.atomic
 def mark(*, campaign: Campaign, pair: int, better: str, actor: User) -> int:
-    """Make a pair that the campaign asks about an attention check. Its answers are votes no longer. Returns the number
+    """Make a pair that the campaign asks about an attention check. Its answers are no longer votes. Returns the number
     of items. Raises `Refused`."""
     if GoldSet.objects.filter(campaign=campaign).exists():
         raise Refused("is_gold_set", _("A gold set has no attention checks: all its answers count."))
@@ -65,7 +65,7 @@ def exclude(*, campaign: Campaign, person: User, actor: User) -> None:
 
 @transaction.atomic
 def lift(*, campaign: Campaign, person: User, actor: User) -> None:
-    """Take back what followed from failed checks; only checks from now on count again."""
+    """Lift the consequence of failed checks; only checks from now on count again."""
     Membership.objects.filter(campaign=campaign, annotator=person).update(
         warned_at=None, paused_at=None, excluded_at=None, checks_since=timezone.now()
     )

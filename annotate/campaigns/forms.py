@@ -157,7 +157,7 @@ class CampaignForm(forms.ModelForm):
             "quota": _("Answers of each person"),
             "check_share": _("Share of attention checks"),
             "check_required": _("Required share of correct checks"),
-            "check_consequence": _("What follows"),
+            "check_consequence": _("Consequence"),
             "show_input": _("Show the low-quality input"),
             "show_reference": _("Show the photograph"),
             "qualification_size": _("Pairs in a round"),
