@@ -284,12 +284,16 @@ function focusPair() {
 document.addEventListener(
   "toggle",
   ({ target }) => {
-    if (!target.matches("details.skip, details.note")) return;
-    if (target.open && desk) target.querySelector("select, textarea").focus();
-    else if (target.contains(document.activeElement)) focusPair();
+    if (target.matches("details.skip, details.note")) focusBox(target);
   },
   true,
 );
+
+function focusBox(box) {
+  const inside = box.contains(document.activeElement) && document.activeElement.localName !== "summary";
+  if (!box.open && box.contains(document.activeElement)) focusPair();
+  else if (box.open && desk && !inside) box.querySelector("select, textarea").focus();
+}
 
 function closeBoxes() {
   for (const box of document.querySelectorAll("details.skip[open], .item:not(.ahead) details.note[open]")) box.open = false;
@@ -352,6 +356,7 @@ document.addEventListener("keydown", (event) => {
     return viewer.hold(control.dataset.hold, true);
   }
   control.click();
+  if (control.matches("summary")) focusBox(control.parentElement); // what is typed now is text, before `toggle` says so
 });
 document.addEventListener("keyup", ({ code }) => {
   if (heldKeys.has(code)) viewer.hold(heldKeys.get(code), false);

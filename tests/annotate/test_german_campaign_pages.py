@@ -44,6 +44,7 @@ def _english_again():
 GERMAN = {"Accept-Language": "de-DE,de;q=0.9"}
 # Names of people, campaigns, restorers, metrics and files, and words that are the same in German.
 DATA = {
+    *("Amazon Mechanical Turk", "Prolific"),
     *("DiffusionReward", "lead", "ann", "bob", "simon", "guest-9-1", "Test", "Study", "Deutsch", "English", "Admin"),
     *("dat-light", "lanczos", "realesrgan-x4plus", "OSEDiff", "DiffBIR", "ours", "vs"),
     *("LPIPS", "DISTS", "PSNR", "SSIM", "NIQE", "MUSIQ", "MANIQA", "CLIP-IQA", "TOPIQ", "ssim", "psnr", "lpips", "rbf"),
