@@ -11,22 +11,31 @@ from annotate.common import audit_log
 from annotate.common.randomness import uniform
 from annotate.common.refusals import Refused
 from annotate.desk import attention
-from annotate.models import Campaign, GoldSet, Item, Lease, Membership, Pair, User
+from annotate.models import Campaign, Face, GoldSet, Item, Lease, Membership, Pair, User
+from annotate.models.faces import Split
 from annotate.predictor import refit_requests
 
 FEWEST, MOST = 20, 200  # checks with the photograph in a new campaign
+ALIKE = 1000  # pairs whose data sets and sizes are considered
 
 
 def photographs(campaign: Campaign, pairs: Iterable[int]) -> dict[int, str]:
     """Choose anchored pairs of training faces as checks of a new campaign over these pairs -> the better image.
 
-    None if the photograph is shown beside each pair: it would tell the checks apart.
+    They are of the same data sets and sizes as the first of these pairs, so that a picture's size tells nothing. None
+    if the photograph is shown beside each pair: it would tell the checks apart.
     """
     if not campaign.check_share or campaign.show_reference:
         return {}
     asked = set(pairs)
     wanted = min(MOST, max(FEWEST, math.ceil(campaign.check_share * len(asked))))
-    anchored = Pair.objects.different().filter(kind=Pair.Kind.ANCHORED, face__split="train")
+    alike = set(Face.objects.filter(pairs__in=sorted(asked)[:ALIKE]).values_list("dataset", "size"))
+    anchored = Pair.objects.different().filter(
+        kind=Pair.Kind.ANCHORED,
+        face__split=Split.TRAIN,
+        face__dataset__in={dataset for dataset, _size in alike},
+        face__size__in={size for _dataset, size in alike},
+    )
     known = dict(anchored.order_by("pk").values_list("pk", "p_first")[: 50 * MOST])
     drawn = sorted(known.keys() - asked, key=lambda pair: uniform(f"{campaign.seed}/checks/{pair}"))[:wanted]
     return {pair: "first" if known[pair] else "second" for pair in drawn}

@@ -238,7 +238,7 @@ class CampaignForm(forms.ModelForm):
         data = super().clean() or self.cleaned_data
         for name in USUAL:
             if data.get(name, "") in (None, ""):
-                data[name] = Campaign._meta.get_field(name).get_default()
+                data[name] = getattr(Campaign(), name)
         if data.get("kind") == Campaign.Kind.STUDY:
             data["show_reference"] = True
             self._set_overlap(data)

@@ -65,6 +65,9 @@ def test_lead_draws_a_circle_that_annotators_see(lead, client, agreed):
         ({"x": "nan", "y": "1", "radius": "5"}, "Enter a number"),
         ({"note": ""}, "This field is required"),
         ({"better": "left"}, "Select a valid choice"),
+        ({"pair": "9223372036854775808"}, "less than or equal to"),
+        ({"pair": "a\0b"}, "Enter a whole number"),
+        ({"criterion": "\0"}, "Select a valid choice"),
     ],
 )
 def test_bad_circle_or_caption_is_refused_by_field(lead, agreed, changed, fault):

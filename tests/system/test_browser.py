@@ -29,7 +29,7 @@ def test_judging_by_keyboard_shows_images_loaded_in_advance(site, sign_in):
     page.keyboard.press("u")
     wait_for_another_pair(page, before)
     assert page.evaluate("window.sameDocument") is True
-    assert "3 answered by you, 3 today" in page.inner_text("#state .own")
+    assert "3 of your 24 · 3 today" in page.inner_text("#state .own")
     stored = judgements(site, "keys")
     assert len(stored) == 5  # four answers and one undo
     assert stored[2] == "cant_tell"
