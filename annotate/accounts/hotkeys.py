@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -75,7 +76,7 @@ class HotkeysForm(forms.Form):
         for action, (_usual, words) in ACTIONS.items():
             attributes = {"size": 2, "autocomplete": "off", "autocapitalize": "none", "data-hotkey": ""}
             self.fields[action] = forms.CharField(
-                max_length=4, label=words, initial=present[action], widget=forms.TextInput(attributes)
+                max_length=4, label=capfirst(str(words)), initial=present[action], widget=forms.TextInput(attributes)
             )
 
     def clean(self) -> dict[str, Any]:

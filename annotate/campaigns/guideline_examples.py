@@ -1,12 +1,11 @@
 """Image examples of the three rules in a campaign's guideline: two restorations each, with the deciding fault circled.
 
-A lead chooses them. Until then they are pairs on which people agree by the rule, or else pairs that metrics suggest.
+A lead chooses them. Until then they are pairs on which people agree by the rule, or else a photograph and a restoration
+that metrics suggest.
 """
 
-import re
-
 from django.db import transaction
-from django.db.models import Avg, QuerySet
+from django.db.models import Avg, Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from annotate.common import audit_log
@@ -17,7 +16,6 @@ from annotate.models import Campaign, Candidate, Example, Face, Item, Pair, Scor
 from annotate.models.campaigns import Criterion
 from annotate.models.faces import Split
 
-EQUALLY_NATURAL = 0.1  # NIQE of two images differs by at most this share
 Images = tuple[Candidate, Candidate]  # better, worse
 
 
@@ -58,54 +56,25 @@ def _agreed(campaign: Campaign, criterion: Criterion) -> Images | None:
 
 
 def _by_metrics(criterion: Criterion, faces: QuerySet[Face]) -> Images | None:
-    """Return two restorations of a face of which one probably loses by this rule.
+    """Return a photograph and a restoration of it that loses by this rule. No metric tells which of two restorations
+    does, nor whether an image loses by its text alone.
 
     Realism: among the sharp images of networks (NIQE below their average), the one furthest from the photograph
     (highest LPIPS). Detail: the image of a classical restorer that is closest to it (highest SSIM): intact but smooth.
-    Either is shown with the restoration of its face that is closest to the photograph (lowest LPIPS), or with the
-    photograph if there is no other. Text: two images of networks that look equally natural (NIQE), of the face with the
-    oldest person by its text, since wrinkles are lost first.
     """
-    restored = Candidate.objects.filter(face__in=faces, restorer__isnull=False).select_related("face")
-    by_networks = restored.filter(restorer__kind="network")
-    if criterion == Criterion.TEXT:
-        return _equally_natural(by_networks, faces)
+    photograph = Candidate.objects.filter(face=OuterRef("face"), source=Candidate.HQ, sha256=OuterRef("sha256"))
+    restored = Candidate.objects.filter(~Exists(photograph), face__in=faces, restorer__isnull=False)
+    restored = restored.select_related("face")
+    worse = None
     if criterion == Criterion.REALISM:
-        average = Score.objects.filter(candidate__in=by_networks, metric="niqe").aggregate(n=Avg("value"))["n"] or 0
-        sharp = by_networks.filter(pk__in=Score.objects.filter(metric="niqe", value__lte=average).values("candidate"))
+        networks = restored.filter(restorer__kind="network")
+        average = Score.objects.filter(candidate__in=networks, metric="niqe").aggregate(n=Avg("value"))["n"] or 0
+        sharp = networks.filter(pk__in=Score.objects.filter(metric="niqe", value__lte=average).values("candidate"))
         worse = sharp.filter(scores__metric="lpips").order_by("-scores__value").first()
-    else:
+    elif criterion == Criterion.DETAIL:
         smooth = restored.filter(restorer__kind="classical", scores__metric="ssim")
         worse = smooth.order_by("-scores__value").first()
-    if worse is None:
-        return None
-    others = by_networks.filter(face=worse.face_id, scores__metric="lpips").exclude(sha256=worse.sha256)
-    better = others.order_by("scores__value").first()
-    return better or Candidate.objects.get(face=worse.face_id, source=Candidate.HQ), worse
-
-
-def _equally_natural(by_networks: QuerySet[Candidate], faces: QuerySet[Face]) -> Images | None:
-    for face in sorted(faces.exclude(caption=""), key=_age_in_text, reverse=True)[:50]:
-        candidates = list(by_networks.filter(face=face))
-        scores = {
-            (candidate, metric): value
-            for candidate, metric, value in Score.objects.filter(
-                candidate__in=candidates, metric__in=("niqe", "lpips")
-            ).values_list("candidate", "metric", "value")
-        }
-        known = [one for one in candidates if (one.pk, "niqe") in scores and (one.pk, "lpips") in scores]
-        known.sort(key=lambda one: scores[one.pk, "lpips"])
-        if len(known) < 2 or known[0].sha256 == known[-1].sha256:
-            continue
-        better, worse = known[0], known[-1]
-        first, second = scores[better.pk, "niqe"], scores[worse.pk, "niqe"]
-        if abs(first - second) <= EQUALLY_NATURAL * max(first, second):
-            return better, worse
-    return None
-
-
-def _age_in_text(face: Face) -> int:
-    return max((int(number) for number in re.findall(r"\b\d{1,2}\b", face.caption)), default=0)
+    return (Candidate.objects.get(face=worse.face_id, source=Candidate.HQ), worse) if worse else None
 
 
 @transaction.atomic

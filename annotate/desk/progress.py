@@ -92,4 +92,4 @@ def _own_share(own: Membership, campaign: Campaign, *, remaining: int) -> tuple[
     if campaign.quota:
         is_exact = is_exact or campaign.quota - asked <= left
         left = min(left, max(0, campaign.quota - asked))
-    return own.seen + left, is_exact
+    return own.seen + left, is_exact or not left

@@ -267,7 +267,7 @@ def test_guideline_examples_stored_in_english_shown_in_german(lead, client):
         for metric in ("niqe", "lpips", "ssim"):
             Score.objects.create(candidate=candidate, metric=metric, value=rng.random())
     with translation.override("de"):
-        assert guideline_examples.choose_examples(campaign=campaign) == 3
+        assert guideline_examples.choose_examples(campaign=campaign) == 2
     assert all(note.isascii() or "“" in note for note in Example.objects.values_list("note", flat=True))
     address = reverse("guideline", args=[campaign.slug])
     captions = set(Example.objects.values_list("worse__face__caption", flat=True))
