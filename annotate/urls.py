@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 from annotate.accounts import views as accounts_views
 from annotate.agreement import views as agreement_views
 from annotate.api import views as api
-from annotate.campaigns import actions, tabs
+from annotate.campaigns import actions, example_views, tabs
 from annotate.campaigns import views as campaigns_views
 from annotate.chain import views as chain_views
 from annotate.desk import onboarding_views
@@ -41,7 +41,6 @@ urlpatterns = [
     path("campaigns/<slug:slug>/undo", desk_views.undo, name="undo"),
     path("campaigns/<slug:slug>/history", desk_views.history, name="history"),
     path("campaigns/<slug:slug>/history/<uuid:token>", desk_views.change, name="change"),
-    path("campaigns/<slug:slug>/live", predictor_views.live, name="live"),
     path("campaigns/new", campaigns_views.new, name="campaign_new"),
     path("campaigns/count", campaigns_views.count, name="campaign_count"),
     path("campaigns/preferences", campaigns_views.preference_counts, name="preference_counts"),
@@ -62,6 +61,10 @@ urlpatterns = [
     path("jobs/<int:pk>/do/<slug:action>", jobs_views.act, name="job_action"),
     path("jobs/<int:pk>/log", jobs_views.log, name="job_log"),
     path("jobs/<int:pk>/result", jobs_views.result, name="job_result"),
+    path("campaigns/<slug:slug>/examples", example_views.examples, name="examples"),
+    path("campaigns/<slug:slug>/examples/act", example_views.example_act, name="example_act"),
+    path("campaigns/<slug:slug>/checks", example_views.checks, name="checks"),
+    path("campaigns/<slug:slug>/checks/mark", example_views.mark_check, name="mark_check"),
     path("runs/", runs_views.runs, name="runs"),
     path("runs/<str:name>/", runs_views.run, name="run"),
     path("runs/<str:name>/live", runs_views.run_live, name="run_live"),
@@ -86,6 +89,7 @@ urlpatterns = [
     path("accounts/login/", accounts_views.SignIn.as_view(), name="login"),
     path("accounts/", accounts_views.account, name="account"),
     path("accounts/password", accounts_views.change_password, name="change_password"),
+    path("accounts/keys", accounts_views.change_hotkeys, name="change_hotkeys"),
     path("accounts/tokens", accounts_views.create_token, name="create_token"),
     path("accounts/tokens/<int:pk>/revoke", accounts_views.revoke_token, name="revoke_token"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),

@@ -181,9 +181,10 @@ function answer(form, value) {
   const item = form.closest(".item");
   forgetRule();
   fillIn(form);
-  const { lease, key, seconds, tools } = form.elements;
+  const { lease, key, seconds, tools, note } = form.elements;
   trackPace(Number(seconds.value));
   const body = { lease: lease.value, key: key.value, answer: value, seconds: seconds.value, tools: tools.value };
+  if (note.value) body.note = note.value;
   const address = form.getAttribute("action");
   say("hint", hint());
   document.querySelector("#state .notice").textContent = "";
@@ -225,7 +226,8 @@ async function undo(form) {
 function skip(form) {
   const item = current();
   if (!item) return;
-  const body = { lease: leaseOf(item), reason: form.elements.reason.value };
+  const body = { lease: leaseOf(item), reason: form.elements.reason.value, note: form.elements.note.value };
+  form.elements.note.value = "";
   form.closest("details").open = false;
   outbox.put(form.getAttribute("action"), body);
   removeItem(item);
@@ -280,10 +282,24 @@ function focusPair() {
   current()?.focus({ preventScroll: true });
 }
 
-document.querySelector("details.skip")?.addEventListener("toggle", ({ target }) => {
-  if (target.open) target.querySelector("select").focus();
-  else if (target.contains(document.activeElement)) focusPair();
-});
+// A box that opens takes the focus, and gives it back to the pair. `toggle` does not bubble.
+document.addEventListener(
+  "toggle",
+  ({ target }) => {
+    if (target.matches("details.skip, details.note")) focusBox(target);
+  },
+  true,
+);
+
+function focusBox(box) {
+  const inside = box.contains(document.activeElement) && document.activeElement.localName !== "summary";
+  if (!box.open && box.contains(document.activeElement)) focusPair();
+  else if (box.open && desk && !inside) box.querySelector("select, textarea").focus();
+}
+
+function closeBoxes() {
+  for (const box of document.querySelectorAll("details.skip[open], .item:not(.ahead) details.note[open]")) box.open = false;
+}
 
 // The number of a rule stands on a button of either side: it marks both, and an arrow key chooses the side.
 let rule = "";
@@ -322,7 +338,12 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") {
     forgetRule();
-    document.querySelector("details.skip")?.removeAttribute("open");
+    closeBoxes();
+  }
+  // Enter ends a note: it must not press the form's first button.
+  if (event.key === "Enter" && !event.shiftKey && event.target.matches("details.note textarea")) {
+    event.preventDefault();
+    closeBoxes();
   }
   const key = keys.pressed(event);
   if (!key) return;
@@ -337,6 +358,7 @@ document.addEventListener("keydown", (event) => {
     return viewer.hold(control.dataset.hold, true);
   }
   control.click();
+  if (control.matches("summary")) focusBox(control.parentElement); // what is typed now is text, before `toggle` says so
 });
 document.addEventListener("keyup", ({ code }) => {
   if (heldKeys.has(code)) viewer.hold(heldKeys.get(code), false);

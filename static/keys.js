@@ -38,5 +38,11 @@ const keys = (() => {
     return isTaken(key, event.target) ? "" : key;
   }
 
-  return { pressed };
+  // The letter of a key event, in a field too; empty if it is none.
+  function letter(event) {
+    const key = event.key && !isChord(event) ? shortcut(event) : "";
+    return /^[a-z]$/.test(key) ? key : "";
+  }
+
+  return { pressed, letter };
 })();

@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_POST
 
-from annotate.accounts import guest_links, sign_in, tokens
+from annotate.accounts import guest_links, hotkeys, sign_in, tokens
 from annotate.common import audit_log
 from annotate.web.requests import Request
 
@@ -121,6 +121,7 @@ def _account(request: Request, *, status: int = 200, **changed: Any) -> HttpResp
         "has_password": person.has_usable_password(),
         "password_form": PasswordForm(request),
         "token_form": TokenForm(request),
+        "hotkeys_form": hotkeys.HotkeysForm(person),
         "tokens": person.access_tokens.order_by("-created_at"),
         "most_tokens": tokens.MOST,
         "now": timezone.now(),
@@ -159,6 +160,22 @@ def create_token(request: Request) -> HttpResponse:
         return _account(request, token_form=form, status=400)
     key, _token = tokens.create(user=request.user, name=form.cleaned_data["name"], days=form.cleaned_data["days"])
     return _account(request, new_token=key)
+
+
+@login_required
+@require_POST
+def change_hotkeys(request: Request) -> HttpResponse:
+    """Store the person's keys of the desk, or go back to the usual ones."""
+    if "reset" in request.POST:
+        hotkeys.reset(request.user)
+        messages.success(request, _("The usual keys are back."))
+        return redirect("account")
+    form = hotkeys.HotkeysForm(request.user, request.POST)
+    if not form.is_valid():
+        return _account(request, hotkeys_form=form, status=400)
+    form.save()
+    messages.success(request, _("Your keys are stored. They hold on every device on which you sign in."))
+    return redirect("account")
 
 
 @login_required

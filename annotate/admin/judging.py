@@ -105,7 +105,7 @@ class ItemAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Lease)
 class LeaseAdmin(ReadOnlyAdmin):
-    list_display = ("id", "item", "annotator", "status", "issued_at", "expires_at", "skip_reason")
+    list_display = ("id", "item", "annotator", "status", "issued_at", "expires_at", "skip_reason", "skip_note")
     list_filter = ("status", "item__campaign", "annotator__simulated")
     list_select_related = ("item", "annotator")
 
@@ -119,6 +119,8 @@ class JudgementAdmin(ReadOnlyAdmin):
         "annotator",
         "choice",
         "criterion",
+        "cant_tell_kind",
+        "note",
         "left_is_first",
         "seconds",
         "revision",
@@ -127,10 +129,13 @@ class JudgementAdmin(ReadOnlyAdmin):
     list_filter = (
         "choice",
         "criterion",
+        "cant_tell_kind",
+        ("note", admin.EmptyFieldListFilter),
         "lease__item__campaign",
         "lease__annotator",
         "lease__annotator__simulated",
     )
+    search_fields = ("note",)
     list_select_related = ("lease__item__pair__first", "lease__item__pair__second", "lease__annotator")
 
     @admin.display(description="first, second")

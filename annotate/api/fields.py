@@ -56,6 +56,18 @@ class Text(Secret):
         self.validators.append(RegexValidator(r"\S", message=self.error_messages["blank_text"]))
 
 
+class Note(serializers.CharField):
+    """Text that may be empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_blank=True, default="", **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class Token(serializers.UUIDField):
     def to_internal_value(self, data: Any) -> uuid.UUID:
         if not isinstance(data, str) or not UUID_TEXT.fullmatch(data):

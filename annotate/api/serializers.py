@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from annotate.api import fields
 from annotate.common.sides import SIDES
+from annotate.desk.forms import MOST_OF_A_NOTE
 from annotate.desk.shown_pairs import PairView, PastAnswer, side_of
 from annotate.models import Campaign, Candidate, Judgement, Lease
 from annotate.models.campaigns import Criterion, Question
@@ -16,7 +17,7 @@ from annotate.models.campaigns import Criterion, Question
 class CampaignSerializer(serializers.ModelSerializer):
     class Meta:
         model = Campaign
-        fields = ("slug", "name", "guideline", "overlap", "open")
+        fields = ("slug", "name", "guideline", "overlap", "open", "cant_tell_kinds")
 
 
 class _WithImages(serializers.Serializer):
@@ -69,24 +70,31 @@ class JudgementRequestSerializer(serializers.Serializer):
     criterion = fields.Choice(choices=Criterion.choices, allow_null=True, default=None)
     seconds = fields.Number(min_value=0, max_value=86_400, allow_null=True, default=None)
     tools = fields.ToolCounts(default=dict)
+    kind = fields.Choice(
+        choices=Judgement.CantTellKind.choices, allow_null=True, default=None,
+        help_text="of “can't tell”, if the campaign asks for it",
+    )  # fmt: skip
+    note = fields.Note(max_length=MOST_OF_A_NOTE, help_text="in your own words")
     change = fields.Flag(default=False, help_text="replace your earlier answer, which is kept")
 
     def validate(self, data: dict) -> dict:
         if data["choice"] == "cant_tell" and data["criterion"]:
             raise serializers.ValidationError({"criterion": "“Can't tell” has no deciding rule; send null."})
+        if data["choice"] != "cant_tell" and data["kind"]:
+            raise serializers.ValidationError({"kind": "Only “can't tell” has a kind; send null."})
         return data
 
 
 class JudgementRequestSchema(OpenApiSerializerExtension):
-    """Express the condition of `validate` in the schema: a side, or no rule."""
+    """Express the conditions of `validate` in the schema: a side has no kind, “can't tell” has no rule."""
 
     target_class = JudgementRequestSerializer
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         schema["anyOf"] = [
-            {"properties": {"choice": {"not": {"const": "cant_tell"}}}},
-            {"properties": {"criterion": {"const": None}}},
+            {"properties": {"choice": {"not": {"const": "cant_tell"}}, "kind": {"const": None}}},
+            {"properties": {"choice": {"const": "cant_tell"}, "criterion": {"const": None}}},
         ]
         return schema
 
@@ -99,6 +107,8 @@ class JudgementSerializer(serializers.Serializer):
     criterion = serializers.SerializerMethodField()
     seconds = serializers.FloatField(allow_null=True)
     tools = fields.ToolCounts()
+    kind = serializers.SerializerMethodField()
+    note = serializers.CharField()
     created = serializers.DateTimeField(source="created_at")
     in_force = serializers.SerializerMethodField(help_text="false once undone or replaced")
 
@@ -111,6 +121,9 @@ class JudgementSerializer(serializers.Serializer):
     def get_criterion(self, judgement: Judgement) -> str | None:
         return judgement.criterion or None
 
+    def get_kind(self, judgement: Judgement) -> str | None:
+        return judgement.cant_tell_kind or None
+
 
 class PastSerializer(_WithImages):
     """One of your answers in force, with the images it compares."""
@@ -118,11 +131,16 @@ class PastSerializer(_WithImages):
     lease = serializers.UUIDField(source="lease.token")
     choice = serializers.ChoiceField(choices=SIDES, source="side")
     criterion = serializers.SerializerMethodField()
+    kind = serializers.SerializerMethodField()
+    note = serializers.CharField(source="judgement.note")
     seconds = serializers.FloatField(source="judgement.seconds", allow_null=True)
     created = serializers.DateTimeField(source="judgement.created_at")
 
     def get_criterion(self, past: PastAnswer) -> str | None:
         return past.judgement.criterion or None
+
+    def get_kind(self, past: PastAnswer) -> str | None:
+        return past.judgement.cant_tell_kind or None
 
 
 class HistoryRequestSerializer(serializers.Serializer):
@@ -137,6 +155,7 @@ class HistorySerializer(serializers.Serializer):
 class SkipRequestSerializer(serializers.Serializer):
     lease = fields.Token()
     reason = fields.Text(max_length=200)
+    note = fields.Note(max_length=MOST_OF_A_NOTE, help_text="why, in your own words")
 
 
 class ProgressSerializer(serializers.Serializer):
@@ -146,6 +165,10 @@ class ProgressSerializer(serializers.Serializer):
     answers = serializers.IntegerField(help_text="by everyone")
     answers_wanted = serializers.IntegerField()
     seconds_per_answer = serializers.FloatField(allow_null=True, help_text="median of your last answers")
+    own_share = serializers.IntegerField(help_text="answers that are yours in the end, as far as one can say now")
+    own_share_is_exact = serializers.BooleanField(
+        help_text="false: the open pairs were divided among the people at work"
+    )
 
 
 class TokenRequestSerializer(serializers.Serializer):

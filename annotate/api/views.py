@@ -136,6 +136,8 @@ def judgements(request: Request) -> Response:
         key=fields["key"],
         choice=fields["choice"],
         criterion=fields["criterion"],
+        kind=fields["kind"] or "",
+        note=fields["note"],
         seconds=fields["seconds"],
         tools=fields["tools"],
         change=fields["change"],
@@ -153,7 +155,7 @@ def skips(request: Request) -> Response:
     skip = s.SkipRequestSerializer(data=request.data)
     skip.is_valid(raise_exception=True)
     fields = skip.validated_data
-    judging.skip_item(annotator=request.user, lease_token=fields["lease"], reason=fields["reason"])
+    judging.skip_item(annotator=request.user, lease_token=fields["lease"], reason=fields["reason"], note=fields["note"])
     return Response(status=status.HTTP_204_NO_CONTENT)
 
 

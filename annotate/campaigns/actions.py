@@ -14,10 +14,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from annotate.accounts import guest_links
+from annotate.campaigns import attention_pairs, lifecycle, members
 from annotate.campaigns import forms as campaigns_forms
-from annotate.campaigns import lifecycle, members
 from annotate.common.refusals import Refused
-from annotate.desk import participants
+from annotate.desk import participants, recruitment
 from annotate.models import Campaign, User
 from annotate.web.requests import Request, leads_only
 
@@ -38,9 +38,11 @@ def act(request: Request, slug: str, action: str) -> HttpResponse:
     return redirect(tab, slug=slug)
 
 
-def _valid(form: forms.Form) -> dict:
+def _valid(form: forms.BaseForm) -> dict:
     if not form.is_valid():
-        fault = next(iter(form.errors.values()))[0]
+        name, errors = next(iter(form.errors.items()))
+        label = form.fields[name].label if name in form.fields and isinstance(form, forms.ModelForm) else ""
+        fault = f"{label}: {errors[0]}" if label else errors[0]
         raise Refused("malformed", _("Nothing was done: %(fault)s") % {"fault": fault})
     return form.cleaned_data
 
@@ -122,6 +124,27 @@ def _adjudicate(request: Request, found: Campaign) -> str:
     }
 
 
+def _exclude(request: Request, found: Campaign) -> str:
+    person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    attention_pairs.exclude(campaign=found, person=person, actor=request.user)
+    return _("The answers of %(name)s in this campaign are no longer votes. They are kept.") % {"name": person}
+
+
+def _lift(request: Request, found: Campaign) -> str:
+    person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
+    attention_pairs.lift(campaign=found, person=person, actor=request.user)
+    return _("Lifted: %(name)s gets pairs, and the answers count. Only attention checks from now on count.") % {
+        "name": person
+    }
+
+
+def _recruitment(request: Request, found: Campaign) -> str:
+    form = campaigns_forms.RecruitmentForm(request.POST, instance=recruitment.recruitment_of(found))
+    service = _valid(form)["service"]
+    members.recruit(campaign=found, recruitment=form.instance if service else None, actor=request.user)
+    return _("Stored.")
+
+
 # name -> (what it does, the page that then shows the result)
 ACTIONS: dict[str, tuple[Callable[[Request, Campaign], str], str]] = {
     "pause": (_pause, "campaign"),
@@ -134,5 +157,8 @@ ACTIONS: dict[str, tuple[Callable[[Request, Campaign], str], str]] = {
     "readmit": (_readmit, "campaign_people"),
     "return-link": (_replace_return_link, "campaign_people"),
     "release": (_release, "campaign_people"),
+    "exclude": (_exclude, "campaign_people"),
+    "lift": (_lift, "campaign_people"),
+    "recruitment": (_recruitment, "campaign_people"),
     "adjudicate": (_adjudicate, "campaign_pairs"),
 }

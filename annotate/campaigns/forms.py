@@ -4,7 +4,7 @@ from itertools import combinations
 from typing import Any
 
 from django import forms
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, URLValidator
 from django.db.models import QuerySet
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from annotate.campaigns import bulk_accounts
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, SPLIT_NAMES, Selection
 from annotate.desk.participants import Room
-from annotate.models import Campaign, Candidate, Dataset, Invitation, Restorer, User
-from annotate.models.campaigns import RESERVED_SLUGS
+from annotate.models import Campaign, Candidate, Dataset, Invitation, Recruitment, Restorer, User
+from annotate.models.campaigns import RESERVED_SLUGS, CheckConsequence
 from annotate.models.faces import Split
 
 SPLITS = SPLIT_NAMES | {Split.TEST: _("test faces (user studies only)")}
@@ -25,9 +25,14 @@ LIMITS = {  # field: (minimum, maximum)
     "qualification_rounds": (1, 20),
     "random_share": (0, 1),
     "repeat_share": (0, 0.5),
+    "check_share": (0, 0.3),
+    "check_required": (0, 1),
     "quiet_hours": (1, 1000),
     "lease_seconds": (60, 86_400),
 }
+
+
+USUAL = ("check_share", "check_required", "check_consequence")  # left empty: as the model has them
 
 
 def annotators() -> QuerySet[User]:
@@ -150,8 +155,9 @@ class CampaignForm(forms.ModelForm):
     class Meta:
         model = Campaign
         fields = (
-            "name", "slug", "kind", "overlap", "most_answers", "order", "random_share", "repeat_share", "show_input",
-            "show_reference", "guideline", "consent", "tutorial", "qualification_size", "qualification_share",
+            "name", "slug", "kind", "overlap", "most_answers", "order", "random_share", "repeat_share", "cant_tell_kinds",
+            "check_share", "check_required", "check_consequence", "show_input", "show_reference", "guideline",
+            "guideline_first", "consent", "tutorial", "qualification_size", "qualification_share",
             "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
         labels = {
@@ -166,6 +172,11 @@ class CampaignForm(forms.ModelForm):
             "overlap": _("Annotators per pair"),
             "most_answers": _("Most answers per person"),
             "repeat_share": _("Share of answers to repeat"),
+            "cant_tell_kinds": _("Ask for the kind of “can't tell”"),
+            "guideline_first": _("Guideline before the first pair"),
+            "check_share": _("Share of attention checks"),
+            "check_required": _("Required share of correct checks"),
+            "check_consequence": _("Consequence"),
             "show_input": _("Show the low-quality input"),
             "show_reference": _("Show the photograph"),
             "qualification_size": _("Pairs in a round"),
@@ -179,6 +190,10 @@ class CampaignForm(forms.ModelForm):
                 "Part of the campaign's address: letters, digits, hyphens. Leave empty to derive it from the name."
             ),
             "overlap": _("How many annotators answer each pair. Can be raised later, but not lowered."),
+            "check_share": _(
+                "Pairs with the photograph among the others, unmarked; their answers are not votes. 0 to 0.3. If the "
+                "photograph is shown beside each pair, mark pairs as checks later."
+            ),
             "show_reference": _("Show the photograph next to the two images. A study always shows it."),
         }
         error_messages = {"slug": {"unique": _("Another campaign has this address. Choose another one.")}}
@@ -186,12 +201,14 @@ class CampaignForm(forms.ModelForm):
             **{name: forms.Textarea({"rows": 4}) for name in ("guideline", "consent", "tutorial")},
             "kind": forms.RadioSelect,
             "order": forms.RadioSelect,
+            "check_consequence": forms.RadioSelect,
         }
 
     GROUPS = (
-        (_("Questions"), ("name", "slug", "kind", "show_input", "show_reference")),
+        (_("Questions"), ("name", "slug", "kind", "cant_tell_kinds", "show_input", "show_reference")),
         (_("Answers"), ("overlap", "participants", "most_answers", "repeat_share", "order", "random_share")),
-        (_("Texts before the first pair"), ("guideline", "consent", "tutorial")),
+        (_("Attention checks"), ("check_share", "check_required", "check_consequence")),
+        (_("Texts before the first pair"), ("guideline", "guideline_first", "consent", "tutorial")),
         (_("Qualification"), ("qualification_size", "qualification_share", "qualification_rounds")),
         (_("Operation"), ("annotators", "quiet_hours", "lease_seconds")),
     )
@@ -201,7 +218,14 @@ class CampaignForm(forms.ModelForm):
         self.fields["annotators"].queryset = annotators()  # type: ignore[attr-defined]
         self.fields["slug"].required = False
         self.fields["repeat_share"].initial = 0.05
-        for name, choices in (("kind", Campaign.Kind.choices), ("order", Campaign.Order.choices)):
+        self.fields["guideline_first"].initial = True
+        for name in USUAL:
+            self.fields[name].required = False
+        for name, choices in (
+            ("kind", Campaign.Kind.choices),
+            ("order", Campaign.Order.choices),
+            ("check_consequence", CheckConsequence.choices),
+        ):
             self.fields[name].choices = choices  # type: ignore[attr-defined]  # without the blank choice
         apply_limits(self)
 
@@ -220,6 +244,9 @@ class CampaignForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
+        for name in USUAL:
+            if data.get(name, "") in (None, ""):
+                data[name] = getattr(Campaign(), name)
         if data.get("kind") == Campaign.Kind.STUDY:
             data["show_reference"] = True
             data["most_answers"] = None  # the form does not show it: everyone answers every comparison
@@ -240,6 +267,16 @@ class CampaignForm(forms.ModelForm):
                 "participants",
                 _("You invite %(invited)s people; enter at least as many participants.") % {"invited": invited},
             )
+
+
+def https_address(*, label: Any) -> forms.URLField:
+    """Return a field for the address of another site: over https, since it may carry a code."""
+    message = _("Enter a complete address that begins with https://.")
+    field = forms.URLField(
+        max_length=300, required=False, label=label, assume_scheme="https", error_messages={"invalid": message}
+    )
+    field.validators.append(URLValidator(schemes=["https"]))
+    return field
 
 
 class ExtendForm(forms.Form):
@@ -302,6 +339,31 @@ class MemberForm(forms.Form):
     def __init__(self, *args: Any, campaign: Campaign, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["person"].queryset = User.objects.filter(memberships__campaign=campaign)  # type: ignore[attr-defined]
+
+
+class RecruitmentForm(forms.ModelForm):
+    """The service that sends participants, and what they take back to it."""
+
+    service = forms.ChoiceField(
+        choices=[("", _("none")), *Recruitment.Service.choices], required=False, label=_("Participants come from")
+    )
+    completion_url = https_address(label=_("Address at the end"))
+    screened_out_url = https_address(label=_("Address for people who are screened out"))
+
+    class Meta:
+        model = Recruitment
+        fields = ("service", "completion_code", "completion_url", "screened_out_code", "screened_out_url")
+        labels = {
+            "completion_code": _("Completion code"),
+            "screened_out_code": _("Code for people who are screened out"),
+        }
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        is_wanted = data.get("service") and not self.errors
+        if is_wanted and not data["completion_code"] and not data["completion_url"]:
+            raise forms.ValidationError(_("Enter a completion code or an address: participants are paid by it."))
+        return data
 
 
 class InvitationChoiceForm(forms.Form):

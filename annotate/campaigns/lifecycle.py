@@ -13,11 +13,12 @@ from django.db.models.functions import Abs
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from annotate.campaigns import guideline_examples, items
+from annotate.campaigns import attention_pairs, guideline_examples, items
 from annotate.common import audit_log
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
 from annotate.desk import leasing, participants
+from annotate.labels.votes import counting
 from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.campaigns import RESERVED_SLUGS, Question
 from annotate.models.faces import Split
@@ -92,7 +93,7 @@ def abstained_pairs() -> set[int]:
         return set()
     labels = AutoLabel.objects.filter(predictor=version).annotate(margin=Abs(F("p_first") - 0.5))
     unsure = labels.filter(margin__lt=version.least_margin).values_list("pair", flat=True)
-    answered = Lease.objects.answered_first().filter(item__question=Question.PREFERENCE)
+    answered = counting(Lease.objects.answered_first().filter(item__question=Question.PREFERENCE))
     return set(unsure) - set(answered.values_list("item__pair", flat=True))
 
 
@@ -110,12 +111,14 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
         raise Refused("no_pairs", _no_pairs(selection))
     if selection.pairs is not None and len(chosen) < selection.pairs:
         raise Refused(TOO_FEW_PAIRS, too_few_pairs(len(chosen), selection.pairs))
-    added = items.add_items(campaign=campaign, pairs=chosen)
+    checks = attention_pairs.photographs(campaign, chosen) if campaign.check_share else {}
+    added = items.add_items(campaign=campaign, pairs=chosen, checks=checks)
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:
         guideline_examples.choose_examples(campaign=campaign)
-    audit_log.record(actor=actor, action="create-campaign", target=campaign, items=added, **asdict(selection))
+    counts = {"items": added, "checks": len(checks)}
+    audit_log.record(actor=actor, action="create-campaign", target=campaign, **counts, **asdict(selection))
     campaign.refresh_from_db()
     return added
 
@@ -210,7 +213,7 @@ def extend_overlap(*, campaign: Campaign, by: int, actor: User | None = None) ->
     if by < 1:
         raise Refused("overlap_shrinks", _("The overlap can only be raised: stored answers are never discarded."))
     Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + by)
-    campaign.items.update(open_slots=F("open_slots") + by)
+    campaign.items.asked().update(open_slots=F("open_slots") + by)
     campaign.memberships.update(cursor=-1, audit_cursor=-1)
     audit_log.record(actor=actor, action="extend-overlap", target=campaign, by=by)
     campaign.refresh_from_db()
@@ -232,9 +235,13 @@ def release_leases(*, campaign: Campaign, annotator: User | None = None, actor: 
 def disputed_items(campaign: Campaign) -> QuerySet[Item]:
     """Return the fully answered items whose answers differ."""
     answers = Q(leases__status=Lease.Status.ANSWERED, leases__is_repeat=False)
-    counted = campaign.items.filter(open_slots=0).annotate(
-        answers=Count("leases", filter=answers),
-        opinions=Count("leases__judgement__choice", filter=answers, distinct=True),
+    counted = (
+        campaign.items.asked()
+        .filter(open_slots=0)
+        .annotate(
+            answers=Count("leases", filter=answers),
+            opinions=Count("leases__judgement__choice", filter=answers, distinct=True),
+        )
     )
     return counted.filter(answers=campaign.overlap, opinions__gt=1)
 
@@ -262,6 +269,7 @@ def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User)
             guideline=campaign.guideline,
             show_input=campaign.show_input,
             show_reference=campaign.show_reference,
+            cant_tell_kinds=campaign.cant_tell_kinds,
             adjudicates=campaign,
         )
         for example in campaign.examples.all():

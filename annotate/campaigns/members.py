@@ -9,7 +9,7 @@ from annotate.accounts import guest_links
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
 from annotate.desk import leasing
-from annotate.models import Campaign, Invitation, Judgement, Lease, Membership, User
+from annotate.models import Campaign, Invitation, Judgement, Lease, Membership, Recruitment, User
 
 
 @transaction.atomic
@@ -29,7 +29,10 @@ def remove(*, campaign: Campaign, person: User, actor: User) -> bool:
             Invitation.objects.filter(pk=membership.invitation_id, taken__gt=0).update(taken=F("taken") - 1)
         )
         Membership.objects.filter(pk=membership.pk).update(invitation=None, browser="")
-    Membership.objects.filter(pk=membership.pk).update(removed_at=timezone.now())
+    # The hash stays: the participant is recognised, and cannot join again.
+    Membership.objects.filter(pk=membership.pk).update(
+        removed_at=timezone.now(), external_id="", external_study="", external_session=""
+    )
     if person.guest and not person.memberships.current().exists():
         person.set_unusable_password()  # ends the sessions
         person.is_active = False
@@ -68,3 +71,15 @@ def revoke_invitation(*, invitation: Invitation, actor: User) -> None:
     """End an invitation link. Whoever joined with it stays a member."""
     if Invitation.objects.filter(pk=invitation.pk, revoked_at=None).update(revoked_at=timezone.now()):
         audit_log.record(actor=actor, action="revoke-invitation", target=invitation.campaign, invitation=invitation.pk)
+
+
+@transaction.atomic
+def recruit(*, campaign: Campaign, recruitment: Recruitment | None, actor: User) -> None:
+    """Store through which service a campaign's participants come; None: through none."""
+    if recruitment is None:
+        Recruitment.objects.filter(campaign=campaign).delete()
+    else:
+        recruitment.campaign = campaign
+        recruitment.save()
+    service = recruitment.service if recruitment else ""
+    audit_log.record(actor=actor, action="set-recruitment", target=campaign, service=service)

@@ -8,7 +8,9 @@ from django.db.models import Count, Max, Min, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Campaign, Item, Lease, Membership, Preference, User
+from annotate.desk import attention
+from annotate.desk.attention import CheckResult
+from annotate.models import Campaign, Lease, Membership, Preference, User
 from annotate.statistics import pairwise_agreement
 from annotate.statistics.annotator_checks import Behaviour, CheckedAnswer, Flag, behaviours, flags
 from annotate.statistics.pairwise_agreement import Agreement
@@ -67,10 +69,13 @@ def paces(campaigns: Collection[Campaign], *, now: datetime | None = None) -> di
     )
     members = Membership.objects.filter(campaign__in=campaigns)
     given: dict[int, list[tuple[int, datetime | None]]] = {campaign.pk: [] for campaign in campaigns}
-    for member in members.annotate(last_at=Subquery(newest)):
-        given[member.campaign_id].append((member.answered, member.last_at))
+    for member in members.annotate(newest_at=Subquery(newest)):
+        given[member.campaign_id].append((member.answered, member.newest_at))
     recent = Lease.objects.answered_first().filter(
-        annotator__in=members.values("annotator"), item__campaign__in=campaigns, closed_at__gt=now - timedelta(days=1)
+        annotator__in=members.values("annotator"),
+        item__campaign__in=campaigns,
+        closed_at__gt=now - timedelta(days=1),
+        item__known_answer="",
     )
     last_hour = Count("pk", filter=Q(closed_at__gt=now - timedelta(hours=1)))
     counts = recent.order_by().values_list("item__campaign").annotate(hour=last_hour, day=Count("pk"))
@@ -102,16 +107,16 @@ def _pace(
 
 def item_counts(campaign: Campaign) -> dict[str, int]:
     """Count the untouched, partly answered and complete items."""
-    full = Item.objects.filter(campaign=campaign, open_slots=0)
+    full = campaign.items.asked().filter(open_slots=0)
     held = Lease.objects.filter(item__in=full, status=Lease.Status.HELD, is_repeat=False)
     complete = full.count() - held.values("item").distinct().count()
-    untouched = Item.objects.filter(campaign=campaign, open_slots=campaign.overlap).count()
+    untouched = campaign.items.asked().filter(open_slots=campaign.overlap).count()
     return {"complete": complete, "in progress": campaign.item_count - complete - untouched, "untouched": untouched}
 
 
 def answers(campaign: Campaign) -> Iterator[CheckedAnswer]:
-    """Yield every answer in force, with mirrored repeats marked."""
-    in_force = Lease.objects.answered().filter(item__campaign=campaign)
+    """Yield every answer in force, with mirrored repeats marked, without attention checks."""
+    in_force = Lease.objects.answered().filter(item__campaign=campaign, item__known_answer="")
     first = campaign.questions[0]
     rows = in_force.values_list(
         "annotator_id", "item_id", "item__question", "judgement__choice", "judgement__left_is_first",
@@ -130,6 +135,7 @@ class MemberRow:
     member: Membership
     behaviour: Behaviour
     held: int
+    checks: CheckResult
     held_until: datetime | None = None
     flags: list[Flag] = field(default_factory=list)
 
@@ -158,6 +164,7 @@ def overview(campaign: Campaign) -> Overview:
     found = behaviours(given)
     found_flags = flags(found)
     held = {holder.annotator.pk: holder for holder in holders(campaign)}
+    checks = attention.results(campaign)
     first_time = [answer for answer in given if not answer.is_repeat]
     agreements = pairwise_agreement.pairwise((answer.item, answer.annotator, answer.choice) for answer in first_time)
     return Overview(
@@ -167,6 +174,7 @@ def overview(campaign: Campaign) -> Overview:
                 behaviour=found.get(member.annotator_id, Behaviour()),
                 held=holder.items if holder else 0,
                 held_until=holder.until if holder else None,
+                checks=checks.get(member.annotator_id, CheckResult()),
                 flags=found_flags.get(member.annotator_id, []),
             )
             for member in members

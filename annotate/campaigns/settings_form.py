@@ -12,14 +12,16 @@ from annotate.models import Campaign
 class SettingsForm(forms.ModelForm):
     class Meta(CampaignForm.Meta):
         fields: Any = (
-            "name", "show_input", "show_reference", "most_answers", "repeat_share", "guideline", "consent", "tutorial",
-            "qualification_size", "qualification_share", "qualification_rounds", "quiet_hours", "lease_seconds",
+            "name", "cant_tell_kinds", "show_input", "show_reference", "most_answers", "repeat_share", "check_required",
+            "check_consequence", "guideline", "guideline_first", "consent", "tutorial", "qualification_size", "qualification_share",
+            "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
 
     GROUPS = (
-        (_("Questions"), ("name", "show_input", "show_reference")),
+        (_("Questions"), ("name", "cant_tell_kinds", "show_input", "show_reference")),
         (_("Answers"), ("most_answers", "repeat_share")),
-        (_("Texts before the first pair"), ("guideline", "consent", "tutorial")),
+        (_("Attention checks"), ("check_required", "check_consequence")),
+        (_("Texts before the first pair"), ("guideline", "guideline_first", "consent", "tutorial")),
         (_("Qualification"), ("qualification_size", "qualification_share", "qualification_rounds")),
         (_("Operation"), ("quiet_hours", "lease_seconds")),
     )

@@ -17,7 +17,7 @@ from annotate.campaigns import plots as campaigns_plots
 from annotate.campaigns.settings_form import SettingsForm
 from annotate.common import audit_log, audit_words
 from annotate.common.refusals import Refused, status_of
-from annotate.desk import participants
+from annotate.desk import participants, recruitment
 from annotate.labels.votes import answers_left_out
 from annotate.models import Campaign
 from annotate.pipeline import stage as pipeline_stage
@@ -98,6 +98,9 @@ def _people(
         "room": room,
         "invite": campaigns_forms.PeopleForm(people=outside) if outside.exists() else None,
         "invitation": campaigns_forms.InvitationForm(room=room) if room.places else None,
+        "recruitment": recruitment.recruitment_of(found),
+        "recruit": campaigns_forms.RecruitmentForm(instance=recruitment.recruitment_of(found)),
+        "checks": found.items.checks().count(),
         "bulk": bulk or campaigns_forms.BulkForm(),
     }
     return render(request, "annotate/campaigns/people.html", context, status=status)
@@ -169,6 +172,7 @@ def settings(request: Request, slug: str) -> HttpResponse:
     if form.is_bound:
         found = _campaign(request, slug)  # the heading shows what is stored
     context = {"campaign": found, "tab": "campaign_settings", "form": form, "extend": campaigns_forms.ExtendForm()}
+    context["checks"] = found.items.checks().count()
     return render(request, "annotate/campaigns/settings.html", context, status=400 if form.is_bound else 200)
 
 

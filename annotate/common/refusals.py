@@ -2,7 +2,7 @@
 
 from rest_framework import status
 
-FORBIDDEN = {"not_a_member", "consent_needed", "tutorial_needed", "qualification_needed"}
+FORBIDDEN = {"not_a_member", "consent_needed", "tutorial_needed", "qualification_needed", "member_paused"}
 MALFORMED = {"malformed"}
 NOT_FOUND = {"no_such_lease"}
 

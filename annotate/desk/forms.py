@@ -6,6 +6,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from annotate.desk import viewer_tools
+from annotate.models import Judgement
 from annotate.models.campaigns import Criterion, Question
 
 SKIP_REASONS = (
@@ -27,8 +28,12 @@ class ToolCounts(forms.JSONField):
             raise forms.ValidationError(_("The tool counts are not valid JSON."), code="invalid") from None
 
 
+MOST_OF_A_NOTE = 500  # characters, as in the database
+
+
 class AnswerForm(forms.Form):
-    """One answer. The button's value holds side and rule (`left:realism`), or `cant_tell`.
+    """One answer. The button's value holds side and rule (`left:realism`), or `cant_tell`, perhaps with its kind
+    (`cant_tell:both_good`).
 
     A study's questions have no rules: `left`, `right`.
     """
@@ -38,20 +43,22 @@ class AnswerForm(forms.Form):
     answer = forms.CharField(max_length=20)
     seconds = forms.FloatField(min_value=0, max_value=86_400, required=False)
     tools = ToolCounts(required=False)
+    note = forms.CharField(max_length=MOST_OF_A_NOTE, required=False)
 
     def __init__(self, *args, questions: tuple[Question, ...], **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.has_rules = Question.PREFERENCE in questions
 
-    def clean_answer(self) -> tuple[str, str | None]:
-        choice, _colon, criterion = self.cleaned_data["answer"].partition(":")
-        if choice == "cant_tell" and not criterion:
-            return choice, None
+    def clean_answer(self) -> tuple[str, str | None, str]:
+        """Return the choice, the rule and the kind of can't tell."""
+        choice, _colon, detail = self.cleaned_data["answer"].partition(":")
+        if choice == "cant_tell" and (not detail or detail in Judgement.CantTellKind.values):
+            return choice, None, detail
         if choice in ("left", "right"):
-            if self.has_rules and criterion in Criterion.values:
-                return choice, criterion
-            if not self.has_rules and not criterion:
-                return choice, None
+            if self.has_rules and detail in Criterion.values:
+                return choice, detail, ""
+            if not self.has_rules and not detail:
+                return choice, None, ""
         raise forms.ValidationError(_("Choose the left or the right image by a rule, or “can't tell”."))
 
     def clean_tools(self) -> dict[str, int]:
@@ -64,3 +71,4 @@ class AnswerForm(forms.Form):
 class SkipForm(forms.Form):
     lease = forms.UUIDField()
     reason = forms.ChoiceField(choices=SKIP_REASONS)
+    note = forms.CharField(max_length=MOST_OF_A_NOTE, required=False)

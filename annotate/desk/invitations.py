@@ -7,7 +7,7 @@ took the place. A client that discards cookies is limited by its address.
 import hashlib
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from annotate.accounts import guest_links
 from annotate.accounts.sign_in import hashed_address
 from annotate.common import audit_log
 from annotate.common.refusals import Refused
-from annotate.desk import participants
+from annotate.desk import participants, recruitment
 from annotate.models import Invitation, Membership, RecentJoin, User
 
 WINDOW = timedelta(minutes=10)
@@ -54,11 +54,15 @@ def require_place(invitation: Invitation) -> int:
 
 
 @transaction.atomic
-def join(*, token: str, browser: str = "", person: User | None = None) -> Membership:
-    """Take a place of an invitation: for `person`, or for a new guest with a pseudonym. browser: its cookie.
+def join(
+    *, token: str, browser: str = "", person: User | None = None, query: Mapping[str, str] | None = None
+) -> Membership:
+    """Take a place of an invitation: for `person`, or for a new guest with a pseudonym. browser: its cookie; query: of
+    the link, in which a recruitment service names the participant.
 
-    A member takes no second place, nor does a browser that took one. Raises `Refused` for an invitation that is
-    unknown, revoked, expired or full, for a removed person, and if there is nothing left to compare.
+    A member takes no second place, nor does a browser that took one, or a participant of a service. Raises `Refused`
+    for an invitation that is unknown, revoked, expired or full, for a removed person, and if there is nothing left to
+    compare.
     """
     invitation = (
         Invitation.objects.select_for_update(of=("self",)).select_related("campaign").filter(token=token).first()
@@ -66,7 +70,11 @@ def join(*, token: str, browser: str = "", person: User | None = None) -> Member
     if invitation is None:
         raise Refused("no_such_invitation", unknown_invitation())
     campaign = invitation.campaign
-    earlier = campaign.memberships.filter(annotator=person).first() if person else taken_by(invitation, browser)
+    participant = None if person else recruitment.participant_of(campaign, query or {})
+    if person:
+        earlier = campaign.memberships.filter(annotator=person).first()
+    else:
+        earlier = taken_by(invitation, browser, participant)
     if earlier:
         _require_can_continue(earlier, person)
         return earlier
@@ -75,12 +83,22 @@ def join(*, token: str, browser: str = "", person: User | None = None) -> Member
     person = person or _new_guest(invitation)
     audit_log.record(actor=person, action="join", target=campaign, invitation=invitation.pk)
     return Membership.objects.create(
-        campaign=campaign, annotator=person, invitation=invitation, browser=_sha256(browser) if browser else ""
+        campaign=campaign,
+        annotator=person,
+        invitation=invitation,
+        browser=_sha256(browser) if browser else "",
+        **(participant.fields if participant else {}),
     )
 
 
-def taken_by(invitation: Invitation, browser: str) -> Membership | None:
-    """Return the membership for which this browser took a place of the invitation."""
+def taken_by(
+    invitation: Invitation, browser: str, participant: recruitment.Participant | None = None
+) -> Membership | None:
+    """Return the membership for which this browser took a place of the invitation, or this participant one of the
+    campaign: a service's participant continues on every device, and two of them may share a browser."""
+    if participant:
+        members = Membership.objects.filter(campaign=invitation.campaign_id, external_hash=participant.hash)
+        return members.select_related("annotator").first()
     return invitation.takers.filter(browser=_sha256(browser)).select_related("annotator").first() if browser else None
 
 

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 
 from annotate.common.refusals import Refused
 from annotate.common.sides import choice_of
-from annotate.desk import queueing
+from annotate.desk import attention, leasing, queueing
 from annotate.desk.leasing import held_leases, lock_membership, return_slot
 from annotate.models import Campaign, GoldSet, Item, Judgement, Lease, Membership, User
 from annotate.models.campaigns import Question
@@ -44,13 +44,15 @@ def submit_judgement(
     key: uuid.UUID,
     choice: str,
     criterion: str | None = None,
+    kind: str = "",
+    note: str = "",
     seconds: float | None = None,
     tools: Mapping[str, int] | None = None,
     item_id: int | None = None,
     change: bool = False,
 ) -> tuple[Judgement, bool]:
-    """Store an answer once. `choice` is left, right or cant_tell; `tools` counts the uses of the viewer's tools.
-    Returns (judgement, newly stored).
+    """Store an answer once. `choice` is left, right or cant_tell; `kind` is a `Judgement.CantTellKind`, if the campaign
+    asks for it; `tools` counts the uses of the viewer's tools. Returns (judgement, newly stored).
 
     The same key for the same lease returns the first answer. An answer to an expired lease is accepted while the item
     has an open slot. `change` replaces an earlier answer, which stays as an earlier revision. Raises `Refused`.
@@ -66,7 +68,8 @@ def submit_judgement(
         raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
     if not lease.item.campaign.open:
         raise Refused("campaign_closed", _("“%s” was paused; this answer was not stored.") % lease.item.campaign)
-    _require_question_fits(lease, criterion)
+    _require_not_paused(lease)
+    _require_question_fits(lease, criterion, kind)
     if change:
         _require_answered(lease)
     else:
@@ -77,6 +80,8 @@ def submit_judgement(
         revision=lease.judgements.count(),
         choice=choice_of(choice, left_is_first=lease.left_is_first),
         criterion=criterion or "",
+        cant_tell_kind=kind,
+        note=note.strip(),
         left_is_first=lease.left_is_first,
         seconds=seconds,
         tools=dict(tools or {}),
@@ -88,12 +93,24 @@ def submit_judgement(
         Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.ANSWERED, judgement=judgement, closed_at=now)
         _count(lease, answered=+1)
         _plan_repeat(lease, now=now)
+        _review_attention(lease)
     if lease.item.question == Question.PREFERENCE:
         refit_requests.request_refit()
     return judgement, True
 
 
-def _require_question_fits(lease: Lease, criterion: str | None) -> None:
+def _require_not_paused(lease: Lease) -> None:
+    if Membership.objects.filter(
+        annotator=lease.annotator_id, campaign=lease.item.campaign_id, paused_at__isnull=False
+    ).exists():
+        raise Refused("member_paused", str(leasing.PAUSED))
+
+
+def _require_question_fits(lease: Lease, criterion: str | None, kind: str) -> None:
+    if kind and not lease.item.campaign.cant_tell_kinds:
+        raise Refused(
+            "no_kinds_here", _("This campaign asks for no kind of “can't tell”; send the answer without one.")
+        )
     if criterion and lease.item.question != Question.PREFERENCE:
         raise Refused("no_rule_here", _("This question has no rules; send the answer without one."))
 
@@ -113,7 +130,7 @@ def _require_unanswered(lease: Lease) -> None:
                 "The earlier answer was kept; use Undo to change it."
             ),
         )
-    if lease.status == Lease.Status.EXPIRED and not _take_slot(lease.item_id):
+    if lease.status == Lease.Status.EXPIRED and lease.takes_slot and not _take_slot(lease.item_id):
         raise Refused(
             "lease_expired",
             _("Your time for this pair ran out and others have answered it. This answer was not stored."),
@@ -136,15 +153,16 @@ def _closing_time(annotator: User) -> datetime:
 
 
 def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:
-    counter = "repeated" if lease.is_repeat else "answered"
+    is_check = lease.drawn == Lease.Drawn.CHECK
+    counter = "checked" if is_check else "repeated" if lease.is_repeat else "answered"
     Membership.objects.filter(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id).update(
-        **{counter: F(counter) + answered}, skipped=F("skipped") + skipped
+        **{counter: F(counter) + answered}, skipped=F("skipped") + skipped, last_at=timezone.now()
     )
 
 
 def _plan_repeat(lease: Lease, *, now: datetime) -> None:
     """Plan a mirrored repeat for a share of the answers, to measure the annotator's consistency."""
-    gap = None if lease.is_repeat else queueing.draw_repeat(lease)
+    gap = queueing.draw_repeat(lease) if lease.takes_slot else None
     if gap is None:
         return
     membership = Membership.objects.get(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id)
@@ -163,9 +181,19 @@ def _plan_repeat(lease: Lease, *, now: datetime) -> None:
     )
 
 
+def _review_attention(lease: Lease) -> None:
+    if not lease.item.campaign.check_share:
+        return
+    membership = Membership.objects.get(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id)
+    membership.campaign = lease.item.campaign
+    if attention.is_due(membership):
+        attention.review(membership)
+
+
 @transaction.atomic
-def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
-    """Return an item to other annotators, with a reason. It is not offered to this annotator again."""
+def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str, note: str = "") -> Lease:
+    """Return an item to other annotators, with a reason and perhaps a note. It is not offered to this annotator
+    again."""
     lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if lease is None:
         raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
@@ -173,10 +201,10 @@ def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str) -> Lease:
         return lease
     if lease.status == Lease.Status.ANSWERED:
         raise Refused("already_closed", _("You have already answered this pair. Use Undo to change it."))
-    if lease.status == Lease.Status.HELD and not lease.is_repeat:
+    if lease.status == Lease.Status.HELD and lease.takes_slot:
         return_slot(lease.item_id)
     Lease.objects.filter(pk=lease.pk).update(
-        status=Lease.Status.SKIPPED, skip_reason=reason, closed_at=_closing_time(annotator)
+        status=Lease.Status.SKIPPED, skip_reason=reason, skip_note=note.strip(), closed_at=_closing_time(annotator)
     )
     _count(lease, skipped=+1)
     lease.refresh_from_db()
@@ -207,7 +235,7 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
     if last is None or (expected is not None and last.token != expected):
         raise Refused("nothing_to_undo", _("You have no answer to undo."))
     if last.status == Lease.Status.SKIPPED:
-        if not last.is_repeat and not _take_slot(last.item_id):
+        if last.takes_slot and not _take_slot(last.item_id):
             raise Refused("item_full", _("Others have answered the pair you skipped; it needs no more answers."))
         _count(last, skipped=-1)
     else:
@@ -228,6 +256,7 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
         judgement=None,
         closed_at=None,
         skip_reason="",
+        skip_note="",
         expires_at=timezone.now() + timedelta(seconds=campaign.lease_seconds),
     )
     if last.item.question == Question.PREFERENCE:

@@ -9,9 +9,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotate.common.refusals import Refused
-from annotate.desk import onboarding, queueing
+from annotate.desk import attention, onboarding, queueing
 from annotate.models import Campaign, Item, Lease, Membership, User
 
+PAUSED = gettext_lazy(
+    "You get no more pairs here at the moment: some of your answers differ from what is certain. Ask the lead. Your "
+    "answers are kept."
+)
 # Without the campaign's name, which is none of a stranger's business.
 NOT_A_MEMBER = gettext_lazy("You are not a member of this campaign. Ask the lead to add you.")
 
@@ -59,6 +63,8 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
     membership = lock_membership(annotator=annotator, campaign=campaign)
     if not campaign.open:
         raise Refused("campaign_closed", _("“%s” is paused. Your answers are kept; come back later.") % campaign)
+    if membership.paused_at:
+        raise Refused("member_paused", str(PAUSED))
     onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
@@ -70,27 +76,20 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
         lease.expires_at = expires_at
     if len(leases) < depth and not wait:
         _return_expired_leases(now=now)
+    limit, held_now, is_at_limit = campaign.most_answers, 0, False
+    if limit is not None:
+        held_now = held_leases(annotator=annotator, campaign=campaign).filter(is_repeat=False).count()
     while len(leases) < depth:
-        issued = _issue_next(membership, now=now, expires_at=expires_at, wait=wait)
+        is_at_limit = limit is not None and membership.answered + membership.checked + held_now >= limit
+        issued = _issue_next(membership, now=now, expires_at=expires_at, wait=wait, only_repeats=is_at_limit)
         if issued is None:
             break
+        held_now += not issued.is_repeat
         leases.append(issued)
-    waits = not leases and not wait and not has_reached_limit(membership) and queueing.has_locked_items(membership)
-    return leases, waits
-
-
-def has_reached_limit(membership: Membership) -> bool:
-    """Return whether the person's answers and held items reach the campaign's limit. Repeats do not count."""
-    limit = membership.campaign.most_answers
-    if limit is None:
-        return False
-    held = Lease.objects.filter(
-        annotator_id=membership.annotator_id,
-        item__campaign_id=membership.campaign_id,
-        status=Lease.Status.HELD,
-        is_repeat=False,
-    )
-    return membership.answered + held.count() >= limit
+    if not leases:
+        attention.review(membership)
+        return leases, not wait and not is_at_limit and queueing.has_locked_items(membership)
+    return leases, False
 
 
 def _return_expired_leases(*, now: datetime) -> None:
@@ -101,11 +100,11 @@ def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
     """Return held leases to their items for others, and repeats to their annotator's plan. Returns the number."""
     locked = held.select_for_update(skip_locked=skip_locked, of=("self",)).order_by("item_id")
     returned = 0
-    for pk, item_id, is_repeat in list(locked.values_list("pk", "item_id", "is_repeat")):
+    for pk, item_id, is_repeat, drawn in list(locked.values_list("pk", "item_id", "is_repeat", "drawn")):
         status = Lease.Status.PLANNED if is_repeat else Lease.Status.EXPIRED
         if Lease.objects.filter(pk=pk, status=Lease.Status.HELD).update(status=status):
             returned += 1
-            if not is_repeat:
+            if not is_repeat and drawn != Lease.Drawn.CHECK:
                 return_slot(item_id)
     return returned
 
@@ -115,7 +114,9 @@ def return_slot(item_id: int) -> None:
     Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1, given_back=True)
 
 
-def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime, wait: bool) -> Lease | None:
+def _issue_next(
+    membership: Membership, *, now: datetime, expires_at: datetime, wait: bool, only_repeats: bool
+) -> Lease | None:
     held = {"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at}
     repeats = Lease.objects.filter(
         annotator_id=membership.annotator_id,
@@ -123,7 +124,7 @@ def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime, 
         status=Lease.Status.PLANNED,
     ).order_by("due_after", "pk")
     repeat = repeats.filter(due_after__lte=membership.answered + membership.repeated).first()
-    drawn = None if repeat else _draw_next(membership, wait=wait)
+    drawn = None if repeat or only_repeats else _draw_next(membership, wait=wait)
     if drawn is None:
         # Nothing else is left: ask repeats before they are due.
         repeat = repeat or repeats.first()
@@ -135,10 +136,9 @@ def _issue_next(membership: Membership, *, now: datetime, expires_at: datetime, 
 
 
 def _draw_next(membership: Membership, *, wait: bool) -> queueing.Draw | None:
-    if has_reached_limit(membership):
-        return None
     before = (membership.cursor, membership.audit_cursor)
-    drawn = queueing.next_item(membership, wait=wait)
+    check = attention.next_check(membership) if membership.campaign.check_share else None
+    drawn = queueing.Draw(check, Lease.Drawn.CHECK) if check else queueing.next_item(membership, wait=wait)
     membership.given += drawn is not None
     if drawn or before != (membership.cursor, membership.audit_cursor):
         membership.save(update_fields=["cursor", "audit_cursor", "given"])
@@ -147,7 +147,8 @@ def _draw_next(membership: Membership, *, wait: bool) -> queueing.Draw | None:
 
 def _issue_lease(drawn: queueing.Draw, membership: Membership, held: dict) -> Lease:
     item = drawn.item
-    Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
+    if drawn.how != Lease.Drawn.CHECK:
+        Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
     expired = Lease.objects.filter(item=item, annotator_id=membership.annotator_id, is_repeat=False)
     if expired.update(**held, drawn=drawn.how):
         lease = expired.get()

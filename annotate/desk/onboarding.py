@@ -16,7 +16,7 @@ from annotate.common import randomness
 from annotate.common.refusals import Refused
 from annotate.models import Campaign, Membership, Pair, Trial, User
 
-CONSENT, TUTORIAL, QUALIFICATION = "consent", "tutorial", "qualification"
+CONSENT, TUTORIAL, QUALIFICATION, GUIDELINE = "consent", "tutorial", "qualification", "guideline"
 REQUIREMENTS = {
     CONSENT: gettext_lazy("Read the consent text and agree to it before the first pair."),
     TUTORIAL: gettext_lazy("Read the tutorial before the first pair."),
@@ -34,6 +34,19 @@ def next_step(membership: Membership) -> str | None:
     if campaign.qualification_size and membership.qualified_at is None:
         return QUALIFICATION
     return None
+
+
+def next_page(membership: Membership) -> str | None:
+    """Return the first page still to see: that of the next step, or the guideline. Programs open no guideline."""
+    campaign = membership.campaign
+    is_read = not campaign.guideline_first or membership.guideline_opened_at or membership.seen
+    return next_step(membership) or (None if is_read else GUIDELINE)
+
+
+def open_guideline(*, annotator: User, campaign: Campaign) -> None:
+    """Store when a member opened the guideline for the first time."""
+    opened = Membership.objects.current().filter(annotator=annotator, campaign=campaign, guideline_opened_at=None)
+    opened.update(guideline_opened_at=timezone.now())
 
 
 def require_ready(membership: Membership) -> None:

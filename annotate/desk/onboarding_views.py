@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotate.accounts import guest_links
 from annotate.common.refusals import Refused
-from annotate.desk import invitations, onboarding
+from annotate.desk import invitations, onboarding, recruitment
 from annotate.desk import qualification as trials
 from annotate.models import Campaign, Invitation, Membership, User
 from annotate.web.markdown import to_html
@@ -29,6 +29,8 @@ REFUSAL_STATUS = {
     "return_link_ended": 410,
     "removed": 403,
     "too_many_joins": 429,
+    "bad_participant": 400,
+    "no_participant": 400,
 }
 
 
@@ -45,11 +47,11 @@ def _own_membership(request: Request, slug: str) -> Membership:
 def begin(request: Request, slug: str) -> HttpResponse:
     """Show the step that is due, or redirect to the desk."""
     membership = _own_membership(request, slug)
-    campaign, step = membership.campaign, onboarding.next_step(membership)
+    campaign, step = membership.campaign, onboarding.next_page(membership)
     if step is None:
         return redirect("judge", slug=slug)
-    if step == onboarding.QUALIFICATION:
-        return redirect("qualification", slug=slug)
+    if step in (onboarding.QUALIFICATION, onboarding.GUIDELINE):
+        return redirect(step, slug=slug)
     context = {
         "campaign": campaign,
         "text": to_html(campaign.consent if step == onboarding.CONSENT else campaign.tutorial),
@@ -64,7 +66,9 @@ def begin(request: Request, slug: str) -> HttpResponse:
 def agree(request: Request, slug: str) -> HttpResponse:
     membership = _own_membership(request, slug)
     if "refuse" in request.POST:
-        return render(request, "annotate/desk/consent_refused.html", {"campaign": membership.campaign})
+        completion = recruitment.completion(membership, screened_out=True)
+        context = {"campaign": membership.campaign, "completion": completion}
+        return render(request, "annotate/desk/consent_refused.html", context)
     try:
         onboarding.agree(membership=membership, sha256=request.POST.get("sha256", ""))
     except Refused as refused:
@@ -96,7 +100,11 @@ def qualification(request: Request, slug: str) -> HttpResponse:
     completed = trials.last_completed_round(membership)
     if trial is None or (completed and trial.number == 0 and "next" not in request.GET):
         result = trials.result(membership)
-        return render(request, "annotate/desk/qualification_result.html", context | {"result": result})
+        is_out = result is not None and not result.passed and not result.rounds_left
+        context |= {"result": result}
+        if is_out:
+            context["completion"] = recruitment.completion(membership, screened_out=True)
+        return render(request, "annotate/desk/qualification_result.html", context)
     return render(request, "annotate/desk/qualification.html", context | {"trial": trial})
 
 
@@ -122,7 +130,9 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
             raise Refused("no_such_invitation", invitations.unknown_invitation())
         if person and invitation.campaign.memberships.current().filter(annotator=person).exists():
             return redirect("begin", slug=invitation.campaign.slug)
-        has_place = not person and bool(invitations.taken_by(invitation, invitations.browser_of(request)))
+        participant = None if person else recruitment.participant_of(invitation.campaign, request.GET)
+        taken = invitations.taken_by(invitation, invitations.browser_of(request), participant)
+        has_place = not person and bool(taken)
         comparisons = None if has_place else invitations.require_place(invitation)
     except Refused as refused:
         response = _refusal(request, refused, REFUSAL_STATUS.get(refused.code, 409))
@@ -142,7 +152,7 @@ def _joined(request: HttpRequest, token: str, person: User | None) -> HttpRespon
     if person is None and not browser:
         raise Refused("no_cookie", _("Your browser does not keep cookies. Allow them for this site, then try again."))
     with invitations.limited(request, token=token, browser=browser, person=person):
-        membership = invitations.join(token=token, browser=browser, person=person)
+        membership = invitations.join(token=token, browser=browser, person=person, query=request.GET)
     if person is None:
         login(request, membership.annotator, backend=SIGN_IN_BACKEND)
     return redirect("begin", slug=membership.campaign.slug)

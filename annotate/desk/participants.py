@@ -59,7 +59,9 @@ def require_room(*, campaign: Campaign, wanted: int) -> None:
 
 def comparisons_for_newcomer(campaign: Campaign) -> int:
     """Count the comparisons that a new participant would be given. Raises `Refused` if there are none."""
-    held = Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD, is_repeat=False)
+    held = Lease.objects.filter(
+        item__campaign=campaign, item__known_answer="", status=Lease.Status.HELD, is_repeat=False
+    )
     expired = held.filter(item__open_slots=0, expires_at__lt=timezone.now())
     count = campaign.items.filter(open_slots__gt=0).count() + expired.values("item").distinct().count()
     if count:

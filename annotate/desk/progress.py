@@ -1,12 +1,17 @@
 """Progress of an annotator and of a campaign. The cost does not grow with the number of items."""
 
+import math
 from dataclasses import dataclass
+from datetime import timedelta
 
-from django.db.models import Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
 
+from annotate.desk import participants
 from annotate.models import Campaign, Lease, Membership, User
+
+RECENT = 20
+ACTIVE = timedelta(days=7)  # whoever has answered since then takes part in sharing the open pairs
 
 
 def campaigns_of(user: User) -> list[Campaign]:
@@ -36,15 +41,15 @@ def own_shares(user: User) -> list[OwnShare]:
         user.memberships.current().select_related("campaign").order_by("-campaign__open", "campaign__name")
     )
     of_all = Membership.objects.filter(campaign__in=[one.campaign_id for one in memberships]).order_by()
-    answers = dict(of_all.values_list("campaign").annotate(Sum("answered")))
+    answers = dict(of_all.values_list("campaign").annotate(Sum(F("answered") + F("checked"))))
     return [
         OwnShare(
             campaign=campaign,
-            answered=own.answered + own.repeated,
+            answered=own.seen,
             skipped=own.skipped,
-            answers=answers[campaign.pk],
+            answers=min(answers[campaign.pk], campaign.item_count * campaign.overlap),
             answers_wanted=campaign.item_count * campaign.overlap,
-            is_at_limit=campaign.most_answers is not None and own.answered >= campaign.most_answers,
+            is_at_limit=_is_at_limit(own, campaign),
         )
         for own in memberships
         for campaign in (own.campaign,)
@@ -53,6 +58,8 @@ def own_shares(user: User) -> list[OwnShare]:
 
 @dataclass(frozen=True)
 class Progress:
+    """Attention checks are counted like other pairs: no number may tell them apart."""
+
     answered: int  # by this annotator, mirrored repeats included
     skipped: int
     today: int  # answered by this annotator since midnight
@@ -60,6 +67,8 @@ class Progress:
     answers: int  # by everyone
     answers_wanted: int
     seconds_per_answer: float | None  # median of the annotator's last answers
+    own_share: int  # answers that this annotator will have given in the end, as far as one can say now
+    own_share_is_exact: bool  # else the open pairs are divided among the people who are at work
     limit: int | None = None  # most answers of one person, repeats not counted
     is_at_limit: bool = False
 
@@ -71,27 +80,61 @@ class Progress:
     def remaining(self) -> int:
         return max(0, self.answers_wanted - self.answers)
 
-
-RECENT = 20
+    @property
+    def own_remaining(self) -> int:
+        return max(0, self.own_share - self.answered)
 
 
 def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
-    own = Membership.objects.filter(annotator=annotator, campaign=campaign).first()
-    answers = Membership.objects.filter(campaign=campaign).aggregate(n=Coalesce(Sum("answered"), 0))["n"]
+    members = Membership.objects.filter(campaign=campaign)
+    own = members.filter(annotator=annotator).first() or Membership(campaign=campaign)
+    totals = members.aggregate(answers=Sum("answered", default=0), checks=Sum("checked", default=0))
+    wanted = campaign.item_count * campaign.overlap
     answered = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED)
     seconds = sorted(
         value
         for value in answered.order_by("-closed_at").values_list("judgement__seconds", flat=True)[:RECENT]
         if value is not None
     )
+    share, is_exact = _own_share(own, campaign, remaining=max(0, wanted - totals["answers"]))
     return Progress(
-        answered=own.answered + own.repeated if own else 0,
+        answered=own.seen,
         today=answered.filter(closed_at__gte=timezone.localtime().replace(hour=0, minute=0, second=0)).count(),
-        skipped=own.skipped if own else 0,
+        skipped=own.skipped,
         items=campaign.item_count,
-        answers=answers,
-        answers_wanted=campaign.item_count * campaign.overlap,
+        answers=min(wanted, totals["answers"] + totals["checks"]),
+        answers_wanted=wanted,
         seconds_per_answer=seconds[len(seconds) // 2] if seconds else None,
+        own_share=share,
+        own_share_is_exact=is_exact,
         limit=campaign.most_answers,
-        is_at_limit=own is not None and campaign.most_answers is not None and own.answered >= campaign.most_answers,
+        is_at_limit=_is_at_limit(own, campaign),
     )
+
+
+def _is_at_limit(own: Membership, campaign: Campaign) -> bool:
+    return campaign.most_answers is not None and own.answered + own.checked >= campaign.most_answers
+
+
+def _own_share(own: Membership, campaign: Campaign, *, remaining: int) -> tuple[int, bool]:
+    """Return the number of answers that are this person's, and whether it is certain.
+
+    It is certain if everyone answers every item, for the only member, and up to a limit that can be reached. Otherwise
+    the answers that are still wanted are divided equally among the members who have answered in the last seven days,
+    this person included. Nobody is asked more than once about an item, mirrored repeats aside.
+    """
+    asked = own.answered + own.checked
+    most = max(0, campaign.item_count - own.answered - own.skipped)
+    if participants.is_for_all(campaign):
+        left = most
+        is_exact = True
+    else:
+        at_work = Q(last_at__gt=timezone.now() - ACTIVE, paused_at=None)
+        others = campaign.memberships.current().exclude(pk=own.pk)
+        number = others.aggregate(all=Count("pk"), at_work=Count("pk", filter=at_work))
+        left = min(most, math.ceil(remaining / (number["at_work"] + 1)))
+        is_exact = not number["all"]
+    if (limit := campaign.most_answers) is not None:
+        is_exact = is_exact or limit - asked <= left
+        left = min(left, max(0, limit - asked))
+    return own.seen + left, is_exact or not left

@@ -1,21 +1,26 @@
 """Choose the next item, its sides and its repeats. Every query reads a few rows of a dedicated index, so that its cost
 does not grow with the number of items.
 
-Balanced: all items in a random order fixed by the campaign's seed; each annotator's cursor passes over it once.
-Uncertain first: the items with the smallest margins of the newest SVM, ranked by the worker. A random share of the
-items (`Item.audit`) is never chosen by margin, so that estimates from this share hold for all pairs.
+Balanced: all items in a random order fixed by the campaign's seed and the annotator (`own_order`); each annotator's
+cursor passes over it once. Uncertain first: the items with the smallest margins of the newest SVM, ranked by the
+worker, are the same for all. A random share of the items (`Item.audit`) is never chosen by margin, so that estimates
+from this share hold for all pairs; it comes in the annotator's own order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
 from annotate.common.randomness import uniform
+from annotate.desk import own_order
 from annotate.models import Campaign, Item, Lease, Membership
 
 REPEAT_AFTER = (20, 40)  # answers between a pair and its mirrored repeat
 END = 2**63 - 1  # cursor at the end of the order
+Found = TypeVar("Found")
 CURSORS = {"ahead": "cursor", "audit": "audit_cursor"}  # search -> field of Membership
 
 
@@ -34,8 +39,7 @@ def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
     campaign = membership.campaign
     balanced = campaign.order == Campaign.Order.BALANCED
     for search in _searches(membership):
-        items = _ordered(_open_items(membership), search, membership)
-        item = None if items is None else _lock(items, wait=wait).first()
+        item = _first(membership, search, lambda items: _lock(items, wait=wait).first())
         if search in CURSORS:
             _move_cursor(membership, search, item)
         if item:
@@ -47,7 +51,7 @@ def next_item(membership: Membership, *, wait: bool = False) -> Draw | None:
 def has_locked_items(membership: Membership) -> bool:
     """Return whether items for this annotator are left, but locked by other requests."""
     return _can_skip_locked() and any(
-        _first_position(membership, search) is not None for search in _searches(membership)
+        _first(membership, search, _position) is not None for search in _searches(membership)
     )
 
 
@@ -59,21 +63,27 @@ def _searches(membership: Membership) -> tuple[str, ...]:
     return "ranked", "ahead", "audit", "back"
 
 
-def _ordered(items: QuerySet[Item], search: str, membership: Membership) -> QuerySet[Item] | None:
-    """Return the items of a search in its order; None if the annotator's cursor is at the end."""
-    if search in CURSORS and getattr(membership, CURSORS[search]) == END:
-        return None
+def _first(membership: Membership, search: str, fetch: Callable[[QuerySet[Item]], Found | None]) -> Found | None:
+    """Return the first item of a search in its order, as `fetch` reads it from a queryset."""
+    items = _open_items(membership)
     if search == "ranked":
-        return items.filter(rank__isnull=False).order_by("rank")
+        return fetch(items.filter(rank__isnull=False).order_by("rank"))
+    if search == "back":
+        return fetch(items.filter(given_back=True).order_by("position"))
     if search == "audit":
-        items = items.filter(audit=True, position__gt=membership.audit_cursor)
-    elif search == "back":
-        items = items.filter(given_back=True)
-    else:
-        items = items.filter(position__gt=membership.cursor)
-        if membership.campaign.order == Campaign.Order.UNCERTAIN:
-            items = items.filter(audit=False)
-    return items.order_by("position")
+        items = items.filter(audit=True)
+    elif membership.campaign.order == Campaign.Order.UNCERTAIN:
+        items = items.filter(audit=False)
+    cursor = getattr(membership, CURSORS[search])
+    if cursor == END:
+        return None
+    order = own_order.order_of(membership)
+    return own_order.first_after(order, items, order.place_at(cursor), fetch)
+
+
+def _position(items: QuerySet[Item]) -> tuple[int] | None:
+    """Return the first position, in a tuple: 0 is a position too."""
+    return items.values_list("position").first()
 
 
 def _lock(items: QuerySet[Item], *, wait: bool) -> QuerySet[Item]:
@@ -83,16 +93,13 @@ def _lock(items: QuerySet[Item], *, wait: bool) -> QuerySet[Item]:
 
 def _move_cursor(membership: Membership, search: str, item: Item | None) -> None:
     """Advance the cursor to the item, or to the end, but not past a locked item, which may become free again."""
-    first = _first_position(membership, search) if _can_skip_locked() else None
-    reached = END if item is None else item.position
-    if first is not None and first < reached:
-        reached = first - 1
+    order = own_order.order_of(membership)
+    first = _first(membership, search, _position) if _can_skip_locked() else None
+    if first and (item is None or first[0] != item.position):
+        reached = order.cursor(order.place_of(first[0]) - 1)
+    else:
+        reached = END if item is None else order.cursor(order.place_of(item.position))
     setattr(membership, CURSORS[search], reached)
-
-
-def _first_position(membership: Membership, search: str) -> int | None:
-    items = _ordered(_open_items(membership), search, membership)
-    return None if items is None else items.values_list("position", flat=True).first()
 
 
 def _can_skip_locked() -> bool:

@@ -117,14 +117,14 @@ def _answered(annotator: User, campaign: Campaign) -> QuerySet[Lease]:
     ).select_related("judgement", "item__pair__face", "item__pair__first", "item__pair__second")
 
 
-def last_closed(*, annotator: User, campaign: Campaign) -> uuid.UUID | None:
-    """Return the token of the lease that an undo would reopen."""
+def last_closed(*, annotator: User, campaign: Campaign) -> Lease | None:
+    """Return the lease that an undo would reopen, with its answer unless it was skipped."""
     closed = Lease.objects.filter(
         annotator=annotator,
         item__campaign=campaign,
         status__in=(Lease.Status.ANSWERED, Lease.Status.SKIPPED),
     )
-    return closed.order_by("-closed_at", "-pk").values_list("token", flat=True).first()
+    return closed.select_related("judgement").order_by("-closed_at", "-pk").first()
 
 
 def side_of(judgement: Judgement) -> str:

@@ -2,6 +2,7 @@
 Without JavaScript the plain forms work, one page per pair."""
 
 import uuid
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -11,8 +12,9 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from annotate.accounts import hotkeys
 from annotate.common.refusals import Refused, status_of
-from annotate.desk import example_notes, judging, leasing, onboarding, progress, shown_pairs
+from annotate.desk import example_notes, judging, leasing, onboarding, progress, recruitment, shown_pairs
 from annotate.desk.forms import SKIP_REASONS, AnswerForm, SkipForm
 from annotate.models import Campaign
 from annotate.models.campaigns import Criterion
@@ -23,11 +25,6 @@ from annotate.web.requests import Request, member_campaign
 
 # The pair on screen and those that the browser fetches and decodes in advance: enough for a slow connection.
 DEPTH = 4
-RULES = [
-    # (rule, key for left, key for right): A S D under the left hand, J K L under the right
-    (criterion, left, right)
-    for criterion, left, right in zip(Criterion, "asd", "jkl", strict=True)
-]
 PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging without a break, and per answer
 
 
@@ -36,7 +33,7 @@ PACE = {"break_after": 45 * 60, "too_fast": TOO_FAST}  # seconds of judging with
 def judge(request: Request, slug: str) -> HttpResponse:
     campaign = member_campaign(request, slug)
     membership = onboarding.membership_of(annotator=request.user, campaign=campaign)
-    if membership and onboarding.next_step(membership):
+    if membership and onboarding.next_page(membership):
         return redirect("begin", slug=slug)
     return _desk(request, campaign)
 
@@ -57,18 +54,21 @@ def _store_answer(request: Request, campaign: Campaign, *, change: bool = False)
     form = AnswerForm(request.POST, questions=campaign.questions)
     if not form.is_valid():
         raise Refused("malformed", _first_error(form))
-    choice, criterion = form.cleaned_data["answer"]
+    choice, criterion, kind = form.cleaned_data["answer"]
     judgement, created = judging.submit_judgement(
         annotator=request.user,
         lease_token=form.cleaned_data["lease"],
         key=form.cleaned_data["key"],
         choice=choice,
         criterion=criterion,
+        kind=kind,
+        note=form.cleaned_data["note"],
         seconds=form.cleaned_data["seconds"],
         tools=form.cleaned_data["tools"],
         change=change,
     )
-    if not created and (shown_pairs.side_of(judgement), judgement.criterion or None) != (choice, criterion):
+    stored = (shown_pairs.side_of(judgement), judgement.criterion or None, judgement.cant_tell_kind)
+    if not created and stored != (choice, criterion, kind):
         return _("You have already answered this pair; the first answer was kept. Use Undo to change it.")
     return ""
 
@@ -82,7 +82,10 @@ def skip(request: Request, slug: str) -> HttpResponse:
         return _desk(request, campaign, notice=_first_error(form), status=400)
     try:
         judging.skip_item(
-            annotator=request.user, lease_token=form.cleaned_data["lease"], reason=form.cleaned_data["reason"]
+            annotator=request.user,
+            lease_token=form.cleaned_data["lease"],
+            reason=form.cleaned_data["reason"],
+            note=form.cleaned_data["note"],
         )
     except Refused as refused:
         return _desk(request, campaign, notice=refused.message, status=status_of(refused))
@@ -136,10 +139,17 @@ def change(request: Request, slug: str, token: uuid.UUID) -> HttpResponse:
         "campaign": campaign,
         "pair": shown_pairs.pair_views([lease], campaign)[0],
         "past": shown_pairs.PastAnswer(lease, lease.judgement),
-        "rules": RULES,
+        **_keys(request),
         "notice": notice,
     }
     return render(request, "annotate/desk/change.html", context, status=status)
+
+
+def _keys(request: Request) -> dict[str, Any]:
+    """Return the person's keys, and each rule with its keys for left and right."""
+    keys = hotkeys.keys_of(request.user)
+    rules = [(rule, keys[f"left_{rule.value}"], keys[f"right_{rule.value}"]) for rule in Criterion]
+    return {"keys": keys, "rules": rules}
 
 
 def _first_error(form: AnswerForm | SkipForm) -> str:
@@ -158,19 +168,28 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
     except Refused as refused:
         leases, refusal, status = [], refused.message, status_of(refused)
     known = shown_pairs.tokens_of(request.headers.get("X-Known-Leases", ""))
+    last = shown_pairs.last_closed(annotator=request.user, campaign=campaign)
+    membership = onboarding.membership_of(annotator=request.user, campaign=campaign)
+    own = progress.progress_of(annotator=request.user, campaign=campaign)
     context = {
         "campaign": campaign,
         "pairs": shown_pairs.pair_views([lease for lease in leases if lease.token not in known], campaign),
         "held": ",".join(str(lease.token) for lease in leases),
-        "last": shown_pairs.last_closed(annotator=request.user, campaign=campaign),
+        "last": last.token if last else None,
+        "last_answer": shown_pairs.PastAnswer(last, last.judgement) if last and last.judgement else None,
         "skip_reasons": SKIP_REASONS,
-        "rules": RULES,
+        **_keys(request),
         "pace": PACE,
-        "progress": progress.progress_of(annotator=request.user, campaign=campaign),
+        "progress": own,
+        "is_warned": bool(membership and membership.warned_at),
         "demo": pipeline_stage.demo_run(),
         "notice": notice,
         "refusal": refusal,
     }
+    if membership and membership.paused_at:
+        context["completion"] = recruitment.completion(membership, screened_out=True)
+    elif not leases and not refusal:
+        context |= {"completion": recruitment.completion(membership), "others": _other_campaigns(request, campaign)}
     template = "annotate/desk/desk_update.html" if request.htmx else "annotate/desk/judge.html"
     response = render(request, template, context, status=status)
     # The back button must reload: an answer to a stale pair would be refused.
@@ -179,10 +198,16 @@ def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int
     return response
 
 
+def _other_campaigns(request: Request, campaign: Campaign) -> list[Campaign]:
+    """Return the person's other open campaigns, for the page at the end of one."""
+    return [one for one in progress.campaigns_of(request.user) if one.open and one != campaign]
+
+
 @login_required
 @require_GET
 def guideline(request: Request, slug: str) -> HttpResponse:
     campaign = member_campaign(request, slug)
+    onboarding.open_guideline(annotator=request.user, campaign=campaign)
     examples = {
         example.criterion: example for example in campaign.examples.select_related("better__face", "worse__face")
     }

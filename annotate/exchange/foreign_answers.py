@@ -12,7 +12,8 @@ from datetime import datetime, tzinfo
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from annotate.common.sides import CHOICES, side_of
+from annotate.common.sides import CANT_TELL, CHOICES, side_of
+from annotate.models import Judgement
 from annotate.models.campaigns import Criterion, Question
 from rewardlab.table_cells import Column, Kind, shown
 from rewardlab.table_reader import BadRow, Row, Table
@@ -39,6 +40,8 @@ COLUMNS = (
     Column("simulated", Kind.FLAG),
     Column("question"),
     Column("answer_id"),
+    Column("cant_tell_kind"),
+    Column("note"),
 )
 
 
@@ -50,6 +53,7 @@ class ForeignAnswer:
     left, right: sha256, or empty if only `pair` identifies the images; then the pair's first image is the left one.
     choice: left, right or cant_tell.
     key: identifier of the answer in the installation that exported it.
+    kind: both_good or both_bad, of a can't tell.
     """
 
     where: str
@@ -63,6 +67,8 @@ class ForeignAnswer:
     at: datetime | None = None
     simulated: bool = False
     key: uuid.UUID | None = None
+    kind: str = ""
+    note: str = ""
 
 
 class UnusableError(ValueError):
@@ -102,18 +108,21 @@ class AnswerTable(Table):
         left_is_first = FIRST_SHOWN_LEFT[values["left"].casefold()]
         pair, first, second = _images(values["pair"], values["first"], values["second"])
         left, right = (first, second) if left_is_first else (second, first)
+        choice = _choice(values["choice"])
         return ForeignAnswer(
             where=where,
             annotator=values["annotator"] if key else self._identity(values["annotator"]),
             pair=pair,
             left=left,
             right=right,
-            choice=side_of(_choice(values["choice"]), left_is_first=left_is_first),
+            choice=side_of(choice, left_is_first=left_is_first),
             criterion=_criterion(values["criterion"]),
             seconds=_seconds(values["seconds"]),
             at=values["at"],
             simulated=bool(values["simulated"]),
             key=key,
+            kind=_kind(values["cant_tell_kind"], choice),
+            note=_note(values["note"]),
         )
 
     def _identity(self, annotator: str) -> str:
@@ -181,6 +190,22 @@ def _criterion(text: str) -> str:
     if text and text.casefold() not in Criterion.values:
         raise UnusableError("unknown_criterion", f"its criterion is not one of {', '.join(Criterion.values)}")
     return text.casefold()
+
+
+def _kind(text: str, choice: str) -> str:
+    kinds = Judgement.CantTellKind.values
+    if text and text.casefold() not in kinds:
+        raise UnusableError("unknown_kind", f"its cant_tell_kind is {shown(text)}, not one of {', '.join(kinds)}")
+    if text and choice != CANT_TELL:
+        raise UnusableError("unknown_kind", f"its choice is {choice}, but only cant_tell has a cant_tell_kind")
+    return text.casefold()
+
+
+def _note(text: str) -> str:
+    longest = Judgement._meta.get_field("note").max_length or 0
+    if len(text) > longest:
+        raise UnusableError("long_note", f"its note has {len(text)} characters; the longest has {longest}")
+    return text
 
 
 def _seconds(value: float | None) -> float | None:

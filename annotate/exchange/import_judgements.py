@@ -245,6 +245,8 @@ def _store(new: list[_Match], campaign: Campaign, people: dict[str, User]) -> No
             revision=0,
             choice=match.choice,
             criterion=match.answer.criterion,
+            cant_tell_kind=match.answer.kind,
+            note=match.answer.note,
             left_is_first=match.left_is_first,
             seconds=match.answer.seconds,
             created_at=match.answer.at or now,
@@ -269,7 +271,7 @@ def _take_slots(taken: Counter[int], campaign: Campaign) -> None:
     missing = max(count - free[item] for item, count in taken.items())
     if missing > 0:
         Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + missing)
-        campaign.items.update(open_slots=F("open_slots") + missing)
+        campaign.items.asked().update(open_slots=F("open_slots") + missing)
         campaign.memberships.update(cursor=-1, audit_cursor=-1)
     for count in set(taken.values()):
         items = [item for item, answers in taken.items() if answers == count]

@@ -48,7 +48,7 @@ def hpdv2(row: PreferenceRow, cast: Sequence[Vote]) -> dict[str, Any]:
 # The columns of an answer, with those that `import_judgements` reads.
 ANSWER_COLUMNS = (
     "answer_id", "annotator", "pair", "split", "first", "second", "choice", "left", "criterion", "seconds", "at",
-    "simulated", "question", "revision",
+    "simulated", "question", "revision", "cant_tell_kind", "note",
 )  # fmt: skip
 
 
@@ -76,6 +76,8 @@ def details(vote: Vote) -> dict[str, Any]:
         "simulated": vote.rank == SIMULATED,
         "question": Question.PREFERENCE.value,
         "revision": vote.revision,
+        "cant_tell_kind": vote.cant_tell_kind,
+        "note": vote.note,
     }
 
 

@@ -21,7 +21,7 @@ def judged_pairs(
     by_pair: dict[int, list[Vote]] = defaultdict(list)
     for vote in given:
         by_pair[vote.pair].append(vote)
-    pairs = Pair.objects.filter(items__campaign=campaign).order_by("pk").distinct()
+    pairs = Pair.objects.filter(items__campaign=campaign, items__known_answer="").order_by("pk").distinct()
     return [_row(pair, by_pair[pair["pk"]], scores or {}) for pair in pairs.values(*FIELDS).iterator(chunk_size=5000)]
 
 

@@ -2,9 +2,9 @@
 
 A pair's votes are the answers of the highest rank (adjudicators, else people, else simulated annotators). Answers of
 simulated annotators are left out unless the label policy counts them, or the caller asks for them. Each person has one
-vote per pair, their newest answer, even when several campaigns asked. A mirrored repeat is never a vote. The database
-view behind `Preference` (migration 0009) implements the same rule in SQL; `tests/annotate/test_votes.py` compares the
-two.
+vote per pair, their newest answer, even when several campaigns asked. A mirrored repeat is never a vote, nor are an
+answer to an attention check and the answers of an annotator who is excluded from their campaign. The database view
+behind `Preference` (migration 0013) implements the same rule in SQL; `tests/annotate/test_votes.py` compares the two.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
-from annotate.models import Campaign, LabelPolicy, Lease
+from annotate.models import Campaign, LabelPolicy, Lease, Membership
 from annotate.models.campaigns import Question
 
 ROWS_AT_ONCE = 5000
@@ -42,13 +42,15 @@ class Vote(NamedTuple):
     given_at: datetime | None = None  # when this answer was given: later than `at` if it was changed
     key: UUID | None = None  # of the stored answer
     revision: int = 0
+    cant_tell_kind: str = ""  # both_good, both_bad or empty
+    note: str = ""
 
 
 FIELDS = (
     "annotator_id", "item__pair_id", "item__pair__face_id", "item__pair__face__split", "item__pair__first__source",
     "item__pair__second__source", "judgement__choice", "judgement__criterion", "judgement__left_is_first",
     "judgement__seconds", "is_repeat", "closed_at", "annotator__simulated", "item__campaign__adjudicates_id",
-    "judgement__created_at", "judgement__key", "judgement__revision",
+    "judgement__created_at", "judgement__key", "judgement__revision", "judgement__cant_tell_kind", "judgement__note",
 )  # fmt: skip
 
 
@@ -75,9 +77,17 @@ def votes(
     if not (counts_simulated() if with_simulated is None else with_simulated):
         found = found.filter(annotator__simulated=False)
     for row in found.order_by("item__pair_id", "pk").values_list(*FIELDS).iterator(chunk_size=ROWS_AT_ONCE):
-        *known, simulated, adjudicates, given_at, key, revision = row
+        *known, simulated, adjudicates, given_at, key, revision, kind, note = row
         rank = SIMULATED if simulated else PERSON if adjudicates is None else ADJUDICATOR
-        yield Vote._make((*known, rank, given_at, key, revision))
+        yield Vote._make((*known, rank, given_at, key, revision, kind, note))
+
+
+def counting(leases: QuerySet[Lease]) -> QuerySet[Lease]:
+    """Leave out attention checks, and the answers of annotators who are excluded from their campaign."""
+    excluded = Membership.objects.filter(
+        campaign=OuterRef("item__campaign"), annotator=OuterRef("annotator"), excluded_at__isnull=False
+    )
+    return leases.filter(~Exists(excluded), item__known_answer="")
 
 
 def simulated_answers(
@@ -104,7 +114,7 @@ def _filtered(
     annotators: Iterable[int],
     criteria: Iterable[str],
 ) -> QuerySet[Lease]:
-    found = answered.filter(item__question=Question.PREFERENCE)
+    found = counting(answered).filter(item__question=Question.PREFERENCE)
     if campaign:
         found = found.filter(item__campaign=campaign)
     if splits := list(splits):

@@ -1,7 +1,8 @@
 from .audit import AuditEntry, FailedSignIn, KnownAddress, RecentJoin
-from .campaigns import Campaign, Example, Invitation, Item, Lease, Membership, Trial
+from .campaigns import Campaign, Example, Invitation, Membership, Recruitment, Trial
 from .faces import Candidate, Dataset, Face, Restorer
 from .gold import GoldSet, ScorerAnswers
+from .items import Item, Lease
 from .jobs import Job
 from .labels import (
     AutoLabel,
@@ -43,6 +44,7 @@ __all__ = [
     "Predictor",
     "Preference",
     "RecentJoin",
+    "Recruitment",
     "RefitRequest",
     "Restorer",
     "Score",

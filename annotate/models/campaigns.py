@@ -1,5 +1,4 @@
 import secrets
-import uuid
 
 from django.conf import settings
 from django.db import models
@@ -34,6 +33,15 @@ class Question(models.TextChoices):
     PREFERENCE = "preference", _("Which face is better?")
     FIDELITY = "fidelity", _("Which image better preserves the identity of the person in the reference?")
     REALISM = "realism", _("Which image looks more natural and realistic, with fewer artefacts?")
+
+
+class CheckConsequence(models.TextChoices):
+    """What follows from failed attention checks."""
+
+    REPORT = "report", _("only report it to the lead")
+    WARN = "warn", _("warn the annotator")
+    PAUSE = "pause", _("pause the annotator: no more pairs until a lead lifts it")
+    EXCLUDE = "exclude", _("exclude the annotator's answers from the votes")
 
 
 class Campaign(models.Model):
@@ -74,6 +82,25 @@ class Campaign(models.Model):
     repeat_share = models.FloatField(
         default=0, help_text=_("share of answered pairs shown again later, mirrored, to the same annotator")
     )
+    cant_tell_kinds = models.BooleanField(
+        default=False, help_text=_("offer “both good” and “both bad” besides “can't tell”")
+    )
+    guideline_first = models.BooleanField(
+        default=False, help_text=_("the guideline must be opened once before the first pair")
+    )
+    check_share = models.FloatField(
+        default=0,
+        help_text=_("share of attention checks among the pairs of each person: unmarked, the answer is known"),
+    )
+    check_required = models.FloatField(
+        default=0.7, help_text=_("share of attention checks that must be answered correctly, 0 to 1")
+    )
+    check_consequence = models.CharField(
+        max_length=7,
+        choices=CheckConsequence,
+        default=CheckConsequence.REPORT,
+        help_text=_("what happens when an annotator falls below this share"),
+    )
     show_input = models.BooleanField(default=True, help_text=_("annotators can view the low-quality input"))
     show_reference = models.BooleanField(default=False, help_text="the photograph is shown next to the two images")
     adjudicates = models.ForeignKey(
@@ -104,6 +131,10 @@ class Campaign(models.Model):
                 ),
                 name="campaign_shares_are_shares",
             ),
+            models.CheckConstraint(
+                condition=Q(check_share__range=(0, 0.3), check_required__range=(0, 1)),
+                name="campaign_check_shares_are_shares",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -129,16 +160,31 @@ class Membership(models.Model):
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="memberships")
     annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
-    cursor = models.BigIntegerField(default=-1, help_text="position of the last item leased to them")
+    cursor = models.BigIntegerField(
+        default=-1, help_text="place of the last item leased to them, in their own order (annotate.desk.own_order)"
+    )
     audit_cursor = models.BigIntegerField(default=-1, help_text="the same, for items reserved for unbiased estimates")
     given = models.PositiveIntegerField(default=0, help_text="items leased to them")
     answered = models.PositiveIntegerField(default=0, help_text="items answered, without mirrored repeats")
     repeated = models.PositiveIntegerField(default=0, help_text="mirrored repeats answered")
+    checked = models.PositiveIntegerField(default=0, help_text="attention checks answered")
     skipped = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(null=True, blank=True, help_text="when they last answered or skipped")
     consented_at = models.DateTimeField(null=True, blank=True)
     consent_sha256 = models.CharField(max_length=64, blank=True, help_text="of the text they agreed to")
     tutored_at = models.DateTimeField(null=True, blank=True)
     qualified_at = models.DateTimeField(null=True, blank=True)
+    guideline_opened_at = models.DateTimeField(null=True, blank=True)
+    warned_at = models.DateTimeField(null=True, blank=True, help_text="because of failed attention checks")
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="because of failed attention checks")
+    excluded_at = models.DateTimeField(
+        null=True, blank=True, help_text="since when their answers in this campaign are not votes"
+    )
+    checks_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="earlier attention checks no longer count: a lead lifted what followed",
+    )
     invitation = models.ForeignKey(
         "Invitation", models.SET_NULL, null=True, blank=True, related_name="takers", help_text="whose place they took"
     )
@@ -146,155 +192,85 @@ class Membership(models.Model):
         max_length=64, blank=True, editable=False, help_text="hash of the cookie of the browser that took the place"
     )
     removed_at = models.DateTimeField(null=True, blank=True, help_text="when a lead ended the membership")
+    # From the link of a recruitment service. Shown to leads only, in no export, deleted when the person is removed.
+    external_id = models.CharField(max_length=64, blank=True, editable=False, help_text="participant or worker")
+    external_study = models.CharField(max_length=64, blank=True, editable=False, help_text="study or HIT")
+    external_session = models.CharField(max_length=64, blank=True, editable=False, help_text="session or assignment")
+    external_hash = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="salted hash of the participant, to recognise them"
+    )
 
     objects = MembershipQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["campaign", "annotator"], name="membership_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "annotator"], name="membership_once"),
+            models.UniqueConstraint(
+                fields=["campaign", "external_hash"],
+                condition=~Q(external_hash=""),
+                name="membership_once_per_participant",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.annotator} in {self.campaign}"
 
+    @property
+    def seen(self) -> int:
+        """All answers in force, mirrored repeats and attention checks included: what the person themselves counts."""
+        return self.answered + self.repeated + self.checked
+
+
+class Recruitment(models.Model):
+    """The service through which a campaign's participants are recruited, and what they take back to it."""
+
+    class Service(models.TextChoices):
+        PROLIFIC = "prolific", "Prolific"
+        MTURK = "mturk", "Amazon Mechanical Turk"
+
+    campaign = models.OneToOneField(Campaign, models.CASCADE, related_name="recruitment")
+    service = models.CharField(max_length=8, choices=Service)
+    completion_code = models.CharField(max_length=64, blank=True)
+    completion_url = models.URLField(max_length=300, blank=True)
+    screened_out_code = models.CharField(max_length=64, blank=True)
+    screened_out_url = models.URLField(max_length=300, blank=True)
+
+    def __str__(self) -> str:
+        return f"recruitment of {self.campaign} through {self.get_service_display()}"
+
 
 class Example(models.Model):
-    """An example of one rule, shown in the guideline."""
+    """An example of one rule, shown in the guideline. The circle marks the deciding fault in the worse image, in shares
+    of its size."""
 
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="examples")
     criterion = models.CharField(max_length=7, choices=Criterion)
     better = models.ForeignKey(Candidate, models.CASCADE, related_name="+")
     worse = models.ForeignKey(Candidate, models.CASCADE, related_name="+")
     note = models.TextField()
+    x = models.FloatField(null=True, blank=True, help_text="centre of the circle")
+    y = models.FloatField(null=True, blank=True)
+    radius = models.FloatField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["campaign", "criterion"], name="example_once_per_rule")]
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "criterion"], name="example_once_per_rule"),
+            models.CheckConstraint(
+                condition=Q(x=None, y=None, radius=None)
+                | Q(x__range=(0, 1), y__range=(0, 1), radius__gt=0, radius__lte=0.5),
+                name="example_circle_is_in_image",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"example of {self.criterion}"
 
-
-class Item(models.Model):
-    """One question about one pair in one campaign. `open_slots`: the overlap minus leased and answered slots."""
-
-    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="items")
-    pair = models.ForeignKey(Pair, models.CASCADE, related_name="items")
-    question = models.CharField(max_length=10, choices=Question, default=Question.PREFERENCE)
-    position = models.BigIntegerField(help_text="random order, from the campaign's seed")
-    open_slots = models.SmallIntegerField()
-    given_back = models.BooleanField(
-        default=False, help_text="a slot was returned: members whose cursor has passed the item must check it again"
-    )
-    audit = models.BooleanField(
-        default=False, help_text="drawn at random for unbiased estimates: never chosen for its small margin"
-    )
-    rank = models.PositiveIntegerField(
-        null=True, help_text="rank by uncertainty of the newest SVM, most uncertain first"
-    )
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["campaign", "pair", "question"], name="item_once_per_question"),
-            # An item is never leased to more annotators than its overlap.
-            models.CheckConstraint(condition=Q(open_slots__gte=0), name="item_never_over_assigned"),
-        ]
-        # One index for each query for the next item, so that each reads only a few rows, however many there are.
-        indexes = [
-            models.Index(fields=["campaign", "position"], condition=Q(open_slots__gt=0), name="item_open_idx"),
-            models.Index(
-                fields=["campaign", "position"],
-                condition=Q(open_slots__gt=0, given_back=True),
-                name="item_given_back_idx",
-            ),
-            models.Index(
-                fields=["campaign", "position"], condition=Q(open_slots__gt=0, audit=True), name="item_audit_idx"
-            ),
-            models.Index(
-                fields=["campaign", "rank"], condition=Q(open_slots__gt=0, rank__isnull=False), name="item_rank_idx"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"item {self.pk}"
-
-
-class LeaseQuerySet(models.QuerySet["Lease"]):
-    def answered(self) -> "LeaseQuerySet":
-        """Select leases with an answer in force, mirrored repeats included."""
-        return self.filter(status=Lease.Status.ANSWERED)
-
-    def answered_first(self) -> "LeaseQuerySet":
-        """Select leases with an answer in force, without mirrored repeats."""
-        return self.answered().filter(is_repeat=False)
-
-
-class Lease(models.Model):
-    """An item assigned to an annotator until it expires; once answered, it refers to the judgement.
-
-    Held and answered leases occupy a slot of the item; skipped and expired ones have returned it. A mirrored repeat is
-    planned when its first answer is given and never occupies a slot.
-    """
-
-    class Status(models.TextChoices):
-        PLANNED = "planned"
-        HELD = "held"
-        ANSWERED = "answered"
-        SKIPPED = "skipped"
-        EXPIRED = "expired"
-
-    class Drawn(models.TextChoices):
-        """How the item was chosen for this annotator. Unbiased estimates use only `random`."""
-
-        RANDOM = "random"
-        UNCERTAIN = "uncertain", "uncertain first"
-        REPEAT = "repeat", "mirrored repeat"
-        IMPORTED = "imported", "from a file: how it was drawn is unknown"
-
-    token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    item = models.ForeignKey(Item, models.CASCADE, related_name="leases")
-    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="leases")
-    status = models.CharField(max_length=8, choices=Status, default=Status.HELD)
-    drawn = models.CharField(max_length=9, choices=Drawn, default=Drawn.RANDOM)
-    is_repeat = models.BooleanField(default=False)
-    due_after = models.PositiveIntegerField(null=True, help_text="number of answers after which the repeat is due")
-    left_is_first = models.BooleanField(help_text="sides as shown; drawn once, so a reload shows the same")
-    issued_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
-    closed_at = models.DateTimeField(null=True, blank=True)
-    skip_reason = models.CharField(max_length=200, blank=True)
-    judgement = models.OneToOneField(
-        "Judgement", models.RESTRICT, null=True, blank=True, related_name="+", help_text="the current answer"
-    )
-
-    objects = LeaseQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["item", "annotator", "is_repeat"], name="lease_once_per_annotator"),
-            models.CheckConstraint(
-                condition=Q(is_repeat=True, drawn="repeat")
-                | (Q(is_repeat=False) & ~Q(drawn="repeat") & ~Q(status="planned")),
-                name="lease_repeat_is_drawn_so",
-            ),
-            models.CheckConstraint(
-                condition=Q(status="answered", judgement__isnull=False) | (~Q(status="answered") & Q(judgement=None)),
-                name="lease_answered_has_judgement",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["annotator", "status", "issued_at"], name="lease_held_idx"),
-            models.Index(fields=["status", "expires_at"], name="lease_expiry_idx"),
-            models.Index(fields=["annotator", "-closed_at"], name="lease_history_idx"),
-        ]
-
-    def __str__(self) -> str:
-        return f"lease {self.pk}"
-
     @property
-    def left(self) -> Candidate:
-        return self.item.pair.sides(left_is_first=self.left_is_first)[0]
-
-    @property
-    def right(self) -> Candidate:
-        return self.item.pair.sides(left_is_first=self.left_is_first)[1]
+    def circle(self) -> dict[str, str] | None:
+        """The circle in percent of the image's size, as SVG and form fields write numbers; None without one."""
+        if self.x is None or self.y is None or self.radius is None:
+            return None
+        return {"x": f"{100 * self.x:.4g}", "y": f"{100 * self.y:.4g}", "radius": f"{100 * self.radius:.4g}"}
 
 
 class Trial(models.Model):

@@ -5,7 +5,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .campaigns import Criterion, Lease
+from .campaigns import Criterion
+from .items import Lease
 from .pairs import Pair
 
 
@@ -19,11 +20,19 @@ class Judgement(models.Model):
         CANT_TELL = "cant_tell", "can't tell"
         UNDO = "undo", "undone"
 
+    class CantTellKind(models.TextChoices):
+        BOTH_GOOD = "both_good", _("both good")
+        BOTH_BAD = "both_bad", _("both bad")
+
     key = models.UUIDField(unique=True, help_text="created by the client; a repeated request has the same key")
     lease = models.ForeignKey(Lease, models.PROTECT, related_name="judgements")
     revision = models.PositiveIntegerField()
     choice = models.CharField(max_length=9, choices=Choice)
     criterion = models.CharField(max_length=7, choices=Criterion, blank=True)
+    cant_tell_kind = models.CharField(
+        max_length=9, choices=CantTellKind, blank=True, help_text="of a can't tell, if the annotator said so"
+    )
+    note = models.CharField(max_length=500, blank=True, help_text="in the annotator's own words")
     left_is_first = models.BooleanField(help_text="sides as shown")
     seconds = models.FloatField(null=True, blank=True, help_text="time from display to answer")
     tools = models.JSONField(default=dict, blank=True, help_text="tool of the viewer -> number of uses")
@@ -32,6 +41,10 @@ class Judgement(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["lease", "revision"], name="judgement_once_per_revision"),
+            models.CheckConstraint(
+                condition=models.Q(cant_tell_kind="") | models.Q(choice="cant_tell"),
+                name="judgement_kind_is_of_cant_tell",
+            ),
         ]
 
     def __str__(self) -> str:

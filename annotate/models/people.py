@@ -20,6 +20,10 @@ class User(AbstractUser):
         default=False, help_text="represents an annotator whose answers were imported from a file"
     )
 
+    hotkeys = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="action of the desk -> key, where it is not the usual one"
+    )
+
     @property
     def role(self) -> str:
         """annotator: judges. lead: runs campaigns, reads reports. admin: everything, including roles."""

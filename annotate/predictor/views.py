@@ -8,12 +8,11 @@ from django.views.decorators.http import require_GET
 
 from annotate.labels.votes import simulated_answers
 from annotate.models import LabelPolicy, Predictor
-from annotate.pipeline import stage as pipeline_stage
 from annotate.pipeline.scoring import metric_coverage
 from annotate.predictor import learning_curve_words
 from annotate.predictor import plots as predictor_plots
 from annotate.predictor import status as predictor_status
-from annotate.web.requests import Request, leads_only, member_campaign
+from annotate.web.requests import Request, leads_only
 
 SHOWN = 30
 
@@ -48,15 +47,3 @@ def predictors(request: Request) -> HttpResponse:
 def _percent(share: float | None) -> str:
     """Format with three digits: a bound of 2.5% must not read 2%."""
     return "" if share is None else f"{100 * share:.3g}%"
-
-
-@login_required
-@require_GET
-def live(request: Request, slug: str) -> HttpResponse:
-    """Render the fragment that shows the state of the SVM and of the demo without a reload."""
-    campaign = member_campaign(request, slug)
-    return render(
-        request,
-        "annotate/predictor/live.html",
-        {"campaign": campaign, "predictor": predictor_status.predictor_status(), "demo": pipeline_stage.demo_run()},
-    )

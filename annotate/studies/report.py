@@ -4,7 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from annotate.campaigns import oversight
-from annotate.labels.votes import counts_simulated
+from annotate.desk import attention
+from annotate.desk.attention import CheckResult
+from annotate.labels.votes import counting, counts_simulated
 from annotate.models import Campaign, Judgement, Lease, User
 from annotate.models.campaigns import Question
 from annotate.models.faces import photograph_last
@@ -26,6 +28,8 @@ class PreferenceRatio:
 class Participant:
     person: User
     behaviour: Behaviour
+    checks: CheckResult
+    is_excluded: bool
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def study(campaign: Campaign, *, with_simulated: bool | None = None) -> Study:
     """
     if with_simulated is None:
         with_simulated = counts_simulated()
-    answered = Lease.objects.answered_first().filter(item__campaign=campaign)
+    answered = counting(Lease.objects.answered_first().filter(item__campaign=campaign))
     by_programs = answered.filter(annotator__simulated=True)
     left_out = 0 if with_simulated else by_programs.count()
     if not with_simulated:
@@ -73,7 +77,13 @@ def study(campaign: Campaign, *, with_simulated: bool | None = None) -> Study:
     people = User.objects.filter(pk__in=found).order_by("username")
     if not with_simulated:
         people = people.filter(simulated=False)
-    return Study(rows, [Participant(person, found[person.pk]) for person in people], left_out)
+    checks = attention.results(campaign)
+    excluded = set(campaign.memberships.exclude(excluded_at=None).values_list("annotator", flat=True))
+    participants = [
+        Participant(person, found[person.pk], checks.get(person.pk, CheckResult()), person.pk in excluded)
+        for person in people
+    ]
+    return Study(rows, participants, left_out)
 
 
 def _row(restorer_pair: tuple[str, str], question: Question, votes: list[StudyVote]) -> PreferenceRatio:

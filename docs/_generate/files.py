@@ -50,6 +50,8 @@ ANSWER_COLUMNS = {
     "simulated": "Whether a program gave the answer.",
     "question": "`preference`.",
     "revision": "How often the answer was changed before.",
+    "cant_tell_kind": "both_good or both_bad, if the annotator said so of a can't tell.",
+    "note": "What the annotator wrote with the answer.",
 }
 
 

@@ -38,7 +38,7 @@ def test_demo_from_commands_to_snapshot_and_model(tmp_path, monkeypatch, setting
     campaign = Campaign.objects.get(slug="demo")
     assert campaign.item_count == Item.objects.count() > 0
     assert campaign.item_count % 3 == 0
-    assert campaign.examples.count() == 3
+    assert campaign.examples.count() == 2  # no metric knows what loses by its text
     assert campaign.members.count() == 3
 
     again = run("demo", "--faces", str(FACES), "--annotators", "2")

@@ -44,6 +44,7 @@ def _english_again():
 GERMAN = {"Accept-Language": "de-DE,de;q=0.9"}
 # Names of people, campaigns, restorers, metrics and files, and words that are the same in German.
 DATA = {
+    *("Amazon Mechanical Turk", "Prolific"),
     *("DiffusionReward", "lead", "ann", "bob", "simon", "guest-9-1", "Test", "Study", "Deutsch", "English", "Admin"),
     *("dat-light", "lanczos", "realesrgan-x4plus", "OSEDiff", "DiffBIR", "ours", "vs"),
     *("LPIPS", "DISTS", "PSNR", "SSIM", "NIQE", "MUSIQ", "MANIQA", "CLIP-IQA", "TOPIQ", "ssim", "psnr", "lpips", "rbf"),
@@ -276,7 +277,7 @@ def test_guideline_examples_stored_in_english_shown_in_german(lead, client):
         for metric in ("niqe", "lpips", "ssim"):
             Score.objects.create(candidate=candidate, metric=metric, value=rng.random())
     with translation.override("de"):
-        assert guideline_examples.choose_examples(campaign=campaign) == 3
+        assert guideline_examples.choose_examples(campaign=campaign) == 2
     assert all(note.isascii() or "“" in note for note in Example.objects.values_list("note", flat=True))
     address = reverse("guideline", args=[campaign.slug])
     captions = set(Example.objects.values_list("worse__face__caption", flat=True))

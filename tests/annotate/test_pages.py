@@ -26,7 +26,7 @@ def campaign(person):
 
 def test_campaign_pages_redirect_anonymous_and_hide_from_non_members(client):
     campaign = make_campaign(slug="faces")
-    pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "live", "")]
+    pages = [f"/campaigns/{campaign.slug}/{page}" for page in ("judge", "guideline", "history", "")]
     assert {client.get(page).status_code for page in pages} == {302}
     client.force_login(make_user())
     assert [client.get(page).status_code for page in pages] == [404, 404, 404, 403]
@@ -75,13 +75,21 @@ def test_paused_campaign_shows_message(client, campaign):
     assert "Nothing is left" not in page
 
 
-def test_live_panel_shows_errors(client, campaign):
-    page = client.get("/campaigns/faces/live").content.decode()
+def test_annotators_see_no_figures_of_the_svm(client, campaign):
+    Predictor.objects.create(status="ready", labels=97, cv_accuracy=0.6)
+    page = client.get("/campaigns/faces/judge").content.decode()
+    assert "accuracy" not in page and "hx-get" not in page
+    assert "0 of your 6" in page
+
+
+def test_campaign_page_shows_errors_of_the_svm(client, campaign):
+    client.force_login(make_user(is_staff=True))
+    page = client.get("/campaigns/faces/").content.decode()
     assert "has not been fitted yet" in page
     Predictor.objects.create(status="failed", error="OSError: No space left on device")
     RefitRequest.objects.filter(pk=1).update(note="7 judged pairs of 4 faces; the predictor needs more.")
     StageRun.objects.create(stage="demo", state="failed", total=48, done=4, error="MissingAsset: yunet")
-    page = client.get("/campaigns/faces/live").content.decode()
+    page = client.get("/campaigns/faces/").content.decode()
     assert "No space left on device" in page
     assert "7 judged pairs of 4 faces" in page
     assert "MissingAsset: yunet" in page

@@ -119,7 +119,7 @@ def judge(campaign: Campaign, user: User, labels: int) -> None:
         lease.status, lease.judgement, lease.closed_at = "answered", answer, now
     Lease.objects.bulk_update(leases, ["status", "judgement", "closed_at"], batch_size=500)
     Item.objects.filter(pk__in=[item.pk for item in items]).update(open_slots=F("open_slots") - 1)
-    Membership.objects.filter(annotator=user).update(answered=labels, cursor=items[-1].position)
+    Membership.objects.filter(annotator=user).update(answered=labels)
 
 
 if __name__ == "__main__":

@@ -163,3 +163,35 @@ def test_long_captions_leave_page_narrow_and_answers_in_sight(site, sign_in):
             boxes = [button.bounding_box() for button in page.locator(".item:not(.ahead) .pair [name=answer]").all()]
             assert max(box["y"] + box["height"] for box in boxes) <= height
             assert page.evaluate(SCROLLS_DOWN_ONLY, ".item:not(.ahead) .caption") == [0, 10]
+
+
+def test_note_is_sent_with_the_answer_and_never_answers(site, sign_in):
+    page = sign_in("notes")
+    page.keyboard.press("c")
+    page.keyboard.type("as dl: odd ears")
+    page.keyboard.press("Enter")
+    assert not page.locator(".item:not(.ahead) textarea").is_visible()
+    page.keyboard.press("c")
+    page.keyboard.press("Escape")
+    assert judgements(site, "notes") == []
+    press_and_wait(page, "s")
+    wait_until_stored(page)
+    page.goto(f"{site.address}/campaigns/notes/history")
+    assert "as dl: odd ears" in page.inner_text("main")
+
+
+def test_changed_keys_answer_on_other_layouts_too(site, sign_in):
+    page = sign_in("ownkeys", page="/accounts/")
+    keyboard = Keyboard(page)
+    page.focus("#id_left_realism")
+    keyboard.press("ц", "KeyW")
+    assert page.input_value("#id_left_realism") == "w"
+    page.click("text=Store my keys")
+    page.goto(f"{site.address}/campaigns/ownkeys/judge")
+    page.evaluate(RECORD_ANSWERS)
+    for key in (("w", "KeyW"), ("Ц", "KeyW", SHIFT), ("a", "KeyA"), ("1", "Digit1")):
+        keyboard.press(*key)
+    keyboard.press("ArrowLeft", "ArrowLeft")
+    assert keyboard.answers() == ["left:realism"] * 3
+    page.keyboard.press("?")
+    assert "W S D" in " ".join(page.inner_text("#keys-help dl").split())
