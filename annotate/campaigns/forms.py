@@ -155,8 +155,8 @@ class CampaignForm(forms.ModelForm):
     class Meta:
         model = Campaign
         fields = (
-            "name", "slug", "kind", "overlap", "most_answers", "order", "random_share", "repeat_share", "cant_tell_kinds",
-            "check_share", "check_required", "check_consequence", "show_input", "show_reference", "guideline",
+            "name", "slug", "kind", "overlap", "most_answers", "order", "random_share", "repeat_share",
+            "cant_tell_kinds", "check_share", "check_required", "check_consequence", "show_input", "show_reference", "guideline",
             "guideline_first", "consent", "tutorial", "qualification_size", "qualification_share",
             "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip

@@ -13,8 +13,8 @@ class SettingsForm(forms.ModelForm):
     class Meta(CampaignForm.Meta):
         fields: Any = (
             "name", "cant_tell_kinds", "show_input", "show_reference", "most_answers", "repeat_share", "check_required",
-            "check_consequence", "guideline", "guideline_first", "consent", "tutorial", "qualification_size", "qualification_share",
-            "qualification_rounds", "quiet_hours", "lease_seconds",
+            "check_consequence", "guideline", "guideline_first", "consent", "tutorial", "qualification_size",
+            "qualification_share", "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
 
     GROUPS = (
