@@ -76,7 +76,9 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
         lease.expires_at = expires_at
     if len(leases) < depth and not wait:
         _return_expired_leases(now=now)
-    held_now = held_leases(annotator=annotator, campaign=campaign).filter(is_repeat=False).count()
+    held_now = 0
+    if campaign.quota:
+        held_now = held_leases(annotator=annotator, campaign=campaign).filter(is_repeat=False).count()
     while len(leases) < depth:
         has_quota = not campaign.quota or membership.answered + membership.checked + held_now < campaign.quota
         issued = _issue_next(membership, now=now, expires_at=expires_at, wait=wait, only_repeats=not has_quota)
