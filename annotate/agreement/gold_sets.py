@@ -51,7 +51,12 @@ def make_gold_set(
             f"set: make_gold --pairs {len(chosen) or 'N'}.",
         )
     campaign = Campaign.objects.create(
-        slug=slug, name=name or f"Gold set “{slug}”", overlap=overlap, repeat_share=repeat_share, seed=seed
+        slug=slug,
+        name=name or f"Gold set “{slug}”",
+        overlap=overlap,
+        repeat_share=repeat_share,
+        seed=seed,
+        guideline_first=True,
     )
     items.add_items(campaign=campaign, pairs=chosen)
     guideline_examples.choose_examples(campaign=campaign)

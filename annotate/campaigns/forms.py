@@ -156,8 +156,8 @@ class CampaignForm(forms.ModelForm):
         model = Campaign
         fields = (
             "name", "slug", "kind", "overlap", "most_answers", "order", "random_share", "repeat_share",
-            "cant_tell_kinds", "check_share", "check_required", "check_consequence", "show_input",
-            "show_reference", "guideline", "guideline_first", "consent", "tutorial", "qualification_size", "qualification_share",
+            "cant_tell_kinds", "check_share", "check_required", "check_consequence", "show_input", "show_reference",
+            "guideline", "guideline_first", "consent", "tutorial", "qualification_size", "qualification_share",
             "qualification_rounds", "quiet_hours", "lease_seconds",
         )  # fmt: skip
         labels = {

@@ -270,6 +270,7 @@ def adjudicate(*, campaign: Campaign, adjudicators: Iterable[User], actor: User)
             show_input=campaign.show_input,
             show_reference=campaign.show_reference,
             cant_tell_kinds=campaign.cant_tell_kinds,
+            guideline_first=campaign.guideline_first,
             adjudicates=campaign,
         )
         for example in campaign.examples.all():

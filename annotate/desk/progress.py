@@ -137,4 +137,10 @@ def _own_share(own: Membership, campaign: Campaign, *, remaining: int) -> tuple[
     if (limit := campaign.most_answers) is not None:
         is_exact = is_exact or limit - asked <= left
         left = min(left, max(0, limit - asked))
+    elif campaign.check_share and left:
+        # Expected from the beginning: a number that rises with a check would tell it apart.
+        asked_in_all = own.answered + left
+        expected = math.ceil(asked_in_all * campaign.check_share / (1 - campaign.check_share))
+        left += max(0, min(expected, campaign.items.checks().count()) - own.checked)
+        is_exact = False
     return own.seen + left, is_exact or not left

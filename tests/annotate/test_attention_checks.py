@@ -78,10 +78,10 @@ def test_api_shows_a_check_like_any_other_pair(client):
         assert stored.status_code == 201
         shapes.add(tuple(sorted(stored.json())))
         found = client.get(f"/api/v1/campaigns/{campaign.slug}/progress").json()
-        progress.append((found["answered"], found["items"], found["answers_wanted"]))
+        progress.append((found["answered"], found["items"], found["answers_wanted"], found["own_share"]))
     assert Lease.objects.filter(drawn="check").exists()
     assert len(shapes) == 2
-    assert progress == [(n, 12, 12) for n in range(1, 15)]
+    assert progress == [(n, 12, 12, 18) for n in range(1, 15)]
 
 
 @pytest.mark.parametrize("consequence", ["report", "warn", "pause", "exclude"])
