@@ -53,7 +53,7 @@ def test_guideline_opens_over_the_pair_and_blocks_answers(site, sign_in):
     page.keyboard.press("g")
     page.wait_for_selector("#guideline[open] h2")
     assert page.locator("#guideline h2").all_inner_texts() == ["Realism", "Detail", "Text"]
-    assert page.locator("#guideline .example img").count() == 6
+    assert page.locator("#guideline .example img").count() == 4  # no example of rule 3 is proposed
     page.keyboard.press("a")  # not an answer while the guideline covers the pair
     page.keyboard.press("Escape")
     assert not page.locator("#guideline[open]").count()
@@ -277,7 +277,7 @@ def test_svm_learns_during_judging_and_only_leads_see_it(site, sign_in):
 
 
 def test_simulated_annotators_are_marked_on_page_and_in_admin(site, sign_in):
-    page = sign_in("lead", page="/campaigns/simulated/")
+    page = sign_in("lead", page="/campaigns/simulated/people")
     row = page.locator("tbody tr", has_text="simulated1").first
     assert row.locator(".tag").inner_text() == "simulated"
     page.goto(f"{site.address}/admin/annotate/judgement/")
