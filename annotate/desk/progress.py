@@ -41,7 +41,7 @@ def own_shares(user: User) -> list[OwnShare]:
         user.memberships.current().select_related("campaign").order_by("-campaign__open", "campaign__name")
     )
     of_all = Membership.objects.filter(campaign__in=[one.campaign_id for one in memberships]).order_by()
-    answers = dict(of_all.values_list("campaign").annotate(Sum(F("answered") + F("checked"))))
+    answers = dict(of_all.values_list("campaign").annotate(n=Sum(F("answered") + F("checked"))))
     return [
         OwnShare(
             campaign=campaign,
