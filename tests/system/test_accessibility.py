@@ -97,7 +97,7 @@ def test_lead_pages_are_accessible(site, sign_in, device):
         found += violations(page)
     page.wait_for_selector("text=manage.py learning_curve")  # the command line, without a click
     page.click("button.primary")
-    page.wait_for_selector("#job .notice")  # it fails, since there are too few answers
+    page.wait_for_selector("#job .notice", timeout=90_000)  # it fails, since there are too few answers
     found += violations(page)
     assert found == []
 
