@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from annotate.campaigns.forms import CampaignForm, apply_limits
+from annotate.campaigns.forms import USUAL, CampaignForm, apply_limits
 from annotate.models import Campaign
 
 
@@ -31,6 +31,16 @@ class SettingsForm(forms.ModelForm):
         apply_limits(self)
         if self.instance.kind == Campaign.Kind.STUDY:  # everyone answers everything, and sees the photograph
             del self.fields["most_answers"], self.fields["show_reference"]
+
+        for name in USUAL:  # left empty: as it is
+            self.fields[name].required = False
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        for name in USUAL:
+            if data.get(name, "") in (None, ""):
+                data[name] = self.initial[name]
+        return data
 
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
         return [(str(title), [self[name] for name in names if name in self.fields]) for title, names in self.GROUPS]

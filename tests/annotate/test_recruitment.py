@@ -18,7 +18,7 @@ PROLIFIC = "?PROLIFIC_PID=5f0a&STUDY_ID=6b1c&SESSION_ID=7d2e"
 def site():
     """A campaign of three pairs for each participant, a client of a lead, and the invitation's address."""
     actor = make_user("lead", is_staff=True)
-    campaign = make_campaign(slug="faces", faces=2, overlap=4, quota=3, consent="Agree?")
+    campaign = make_campaign(slug="faces", faces=2, overlap=4, most_answers=3, consent="Agree?")
     lead = Client()
     lead.force_login(actor)
     invitation = lifecycle.create_invitation(campaign=campaign, places=4, actor=actor)
