@@ -5,8 +5,12 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from annotate.campaigns.forms import USUAL, CampaignForm, apply_limits
+from annotate.campaigns import forms as campaigns_forms
+from annotate.campaigns.forms import CampaignForm, apply_limits
 from annotate.models import Campaign
+
+
+USUAL = set(campaigns_forms.USUAL)
 
 
 class SettingsForm(forms.ModelForm):
@@ -32,12 +36,12 @@ class SettingsForm(forms.ModelForm):
         if self.instance.kind == Campaign.Kind.STUDY:  # everyone answers everything, and sees the photograph
             del self.fields["most_answers"], self.fields["show_reference"]
 
-        for name in USUAL:  # left empty: as it is
+        for name in USUAL & self.fields.keys():  # left empty: as it is
             self.fields[name].required = False
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
-        for name in USUAL:
+        for name in USUAL & self.fields.keys():
             if data.get(name, "") in (None, ""):
                 data[name] = self.initial[name]
         return data

@@ -60,7 +60,7 @@ def test_participant_joins_judges_and_gets_the_code(site):
     end = client.get("/campaigns/faces/judge").content.decode()
     assert "DONE1" in end and 'href="https://app.prolific.com/submissions/complete?cc=DONE1"' in end
     assert "5f0a" not in end
-    assert "5f0a" in lead.get("/campaigns/faces/").content.decode()
+    assert "5f0a" in lead.get("/campaigns/faces/people").content.decode()
     again = join(address + PROLIFIC)  # another browser
     assert again.session["_auth_user_id"] == client.session["_auth_user_id"]
     assert Membership.objects.count() == 1
