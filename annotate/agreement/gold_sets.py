@@ -49,7 +49,12 @@ def make_gold_set(
             f"more photographs with --split gold, restore them and build their pairs, or choose fewer pairs.",
         )
     campaign = Campaign.objects.create(
-        slug=slug, name=f"Gold set “{slug}”", overlap=overlap, repeat_share=repeat_share, seed=seed, guideline_first=True
+        slug=slug,
+        name=f"Gold set “{slug}”",
+        overlap=overlap,
+        repeat_share=repeat_share,
+        seed=seed,
+        guideline_first=True,
     )
     items.add_items(campaign=campaign, pairs=chosen)
     guideline_examples.choose_examples(campaign=campaign)

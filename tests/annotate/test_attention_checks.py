@@ -50,7 +50,7 @@ def test_checks_are_mixed_in_and_take_no_slots():
     campaign = checked_campaign(person)
     assert (campaign.item_count, campaign.items.checks().count()) == (12, 12)
     ids = [known != "" for known in campaign.items.order_by("pk").values_list("known_answer", flat=True)]
-    assert sum(one != other for one, other in pairwise(ids)) > 4  # neither block of ids
+    assert sum(one != other for one, other in pairwise(ids)) > 2  # neither block of ids
     done = answer_all(person, campaign, checks_right=True)
     checks = [lease for lease in done if lease.drawn == Lease.Drawn.CHECK]
     assert len(done) - len(checks) == 12
