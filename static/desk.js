@@ -298,7 +298,10 @@ function focusBox(box) {
 }
 
 function closeBoxes() {
-  for (const box of document.querySelectorAll("details.skip[open], .item:not(.ahead) details.note[open]")) box.open = false;
+  for (const box of document.querySelectorAll("details.skip[open], .item:not(.ahead) details.note[open]")) {
+    box.open = false;
+    focusBox(box); // at once: the next key may come before `toggle`
+  }
 }
 
 // The number of a rule stands on a button of either side: it marks both, and an arrow key chooses the side.

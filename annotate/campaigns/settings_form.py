@@ -9,7 +9,6 @@ from annotate.campaigns import forms as campaigns_forms
 from annotate.campaigns.forms import CampaignForm, apply_limits
 from annotate.models import Campaign
 
-
 USUAL = set(campaigns_forms.USUAL)
 
 
@@ -51,7 +50,8 @@ class SettingsForm(forms.ModelForm):
 
     def changed(self) -> dict[str, list[str]]:
         """Return the changed settings as [before, after]; an unset one is empty."""
-        return {
+        both = {
             name: ["" if value is None else str(value) for value in (self.initial.get(name), self.cleaned_data[name])]
             for name in self.changed_data
         }
+        return {name: [before, after] for name, (before, after) in both.items() if before != after}

@@ -53,7 +53,7 @@ def test_guideline_opens_over_the_pair_and_blocks_answers(site, sign_in):
     page.keyboard.press("g")
     page.wait_for_selector("#guideline[open] h2")
     assert page.locator("#guideline h2").all_inner_texts() == ["Realism", "Detail", "Text"]
-    assert page.locator("#guideline .example img").count() == 4  # no example of rule 3 is proposed
+    assert page.locator("#guideline .example img").count() == 4  # rule 3 has no example yet
     page.keyboard.press("a")  # not an answer while the guideline covers the pair
     page.keyboard.press("Escape")
     assert not page.locator("#guideline[open]").count()
