@@ -1,4 +1,4 @@
-"""Stages, snapshots, and the queue of background tasks."""
+"""Jobs, stages, snapshots, and the queue of background tasks."""
 
 from django.contrib import admin
 from django_q import models as queue
@@ -24,3 +24,12 @@ class SnapshotAdmin(ReadOnlyAdmin):
 class StageRunAdmin(ReadOnlyAdmin):
     list_display = ("stage", "condition", "done", "total", "skipped", "error", "started_at", "updated_at")
     list_filter = ("stage", "state")
+
+
+@admin.register(models.Job)
+class JobAdmin(ReadOnlyAdmin):
+    """The jobs' own pages start, cancel and resume them."""
+
+    list_display = ("id", "kind", "state", "queue", "started_by", "attempt", "machine", "created_at", "ended_at")
+    list_filter = ("state", "queue", "kind")
+    list_select_related = ("started_by",)

@@ -288,7 +288,7 @@ def test_more_pairs_than_exist_are_refused_before_creation(lead):
 
 def test_admin_groups_all_models_by_subject(admin_client):
     groups = [group["name"] for group in admin_client.get("/admin/").context["app_list"]]
-    assert groups == ["Pictures", "Judging", "Labels and predictors", "Runs and snapshots", "Accounts and safety"]
+    assert groups == ["Pictures", "Judging", "Labels and predictors", "Jobs, runs and snapshots", "Accounts and safety"]
 
 
 def test_judgement_list_has_pictures_and_filters(lead):

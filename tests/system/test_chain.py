@@ -317,6 +317,6 @@ def test_every_model_is_in_the_admin():
     from django.contrib import admin
 
     ours = {model for model in vars(models).values() if isinstance(model, type) and hasattr(model, "_meta")}
-    by_inline_or_page = {models.Membership, models.Example, models.GuestLink}
+    by_inline_or_page = {models.Membership, models.Example, models.GuestLink, models.Recruitment}
     of_the_service = {models.RefitRequest, models.RecentJoin, models.WorkerHeartbeat}
     assert ours - by_inline_or_page - of_the_service <= set(admin.site._registry)
