@@ -16,6 +16,7 @@ from annotate.gallery import views as gallery_views
 from annotate.jobs import views as jobs_views
 from annotate.leaderboard import views as leaderboard_views
 from annotate.predictor import views as predictor_views
+from annotate.runs import comparison_views
 from annotate.runs import views as runs_views
 from annotate.studies import views as studies_views
 from annotate.web import styleguide
@@ -66,6 +67,8 @@ urlpatterns = [
     path("campaigns/<slug:slug>/checks", example_views.checks, name="checks"),
     path("campaigns/<slug:slug>/checks/mark", example_views.mark_check, name="mark_check"),
     path("runs/", runs_views.runs, name="runs"),
+    path("runs/compare", comparison_views.compare_runs, name="run_compare"),
+    path("runs/compare.json", comparison_views.compare_data, name="run_compare_data"),
     path("runs/<str:name>/", runs_views.run, name="run"),
     path("runs/<str:name>/live", runs_views.run_live, name="run_live"),
     path("runs/<str:name>/faces", runs_views.run_faces, name="run_faces"),

@@ -216,8 +216,12 @@ def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
 
 def curve_lines(run: RunFolder) -> list[bytes]:
     """Read the lines of the curve. The last one may be incomplete or empty."""
+    return lines_of(run.folder)
+
+
+def lines_of(folder: Path) -> list[bytes]:
     try:
-        return (run.folder / "curve.jsonl").read_bytes().split(b"\n")
+        return (folder / "curve.jsonl").read_bytes().split(b"\n")
     except OSError:
         return []
 

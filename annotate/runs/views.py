@@ -17,6 +17,7 @@ from annotate.runs import (
     run_folders,
 )
 from annotate.runs import plots as runs_plots
+from annotate.runs.curves import CURVED
 from annotate.web.requests import Request, leads_only
 
 RESTORER_KINDS = ("base", "refl")
@@ -46,7 +47,7 @@ def _progress(found: run_folders.RunFolder) -> dict:
 def runs(request: Request) -> HttpResponse:
     leads_only(request, _("Only leads can open runs."))
     found = [(run, headline_figures.figures(run)) for run in run_folders.list_runs()]
-    return render(request, "annotate/runs/runs.html", {"runs": found})
+    return render(request, "annotate/runs/runs.html", {"runs": found, "curved": CURVED})
 
 
 @login_required

@@ -65,9 +65,10 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class BasePoint(Struct, frozen=True, kw_only=True):
-    """A line of curve.jsonl: a training step of a base restorer."""
+    """A line of curve.jsonl: a training step of a base restorer. time: when it was written, missing in older runs."""
 
     step: Count
+    time: datetime | None = None
     loss: Figure | None = None
     rate: Figure | None = None
 
@@ -76,6 +77,7 @@ class FrmPoint(Struct, frozen=True, kw_only=True):
     """A training step of a reward model."""
 
     step: Count
+    time: datetime | None = None
     loss: Figure | None = None
     accuracy: dict[str, Figure | None] = {}  # by origin of the pairs
     data_wait: Figure | None = None  # share of the time
@@ -92,6 +94,7 @@ class ReflPoint(Struct, frozen=True, kw_only=True):
     """A step of tuning with a reward model."""
 
     step: Count
+    time: datetime | None = None
     loss: Figure | None = None
     reward: Figure | None = None
     terms: dict[str, Term] | None = None
@@ -110,6 +113,7 @@ class GoldPoint(Struct, frozen=True, kw_only=True):
     """Agreement with the gold labels at a step, by stratum."""
 
     step: Count
+    time: datetime | None = None
     gold: dict[str, Agreement]
 
 
@@ -125,6 +129,7 @@ class HeldOutPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Metrics of a restorer on the held-out faces at a step. Step 0 has no alarms and no difference from the start."""
 
     step: Count
+    time: datetime | None = None
     held_out: dict[str, Figure | None]
     against_start: dict[str, Change] | None = None
     alarms: list[str] | None = None

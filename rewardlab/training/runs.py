@@ -164,8 +164,10 @@ class Run:
         write_atomic(self.folder / "status.json", checked_json.encode(status))
 
     def append(self, point: Point) -> None:
+        """Write a point to the curve, with the time."""
+        timed = msgspec.structs.replace(point, time=datetime.now(UTC))
         with self.curve.open("ab") as file:
-            file.write(checked_json.encode(point) + b"\n")
+            file.write(checked_json.encode(timed) + b"\n")
 
     def points(self) -> list[Point]:
         """Read the curve. Non-finite figures become None. Raises `RunError` for a line that is not a point."""
