@@ -16,7 +16,7 @@ let request = 0;
 
 const boxes = () => [...form.querySelectorAll(".compared [type=checkbox]")];
 const hidden = (number) => !boxes()[number]?.checked;
-const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const number = (value) =>
   String(Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-3) ? value.toExponential(2) : +value.toPrecision(4)).replace(/-/g, "−");
 const inLanguage = (value) => value.toLocaleString(document.documentElement.lang, { maximumFractionDigits: 3 });
@@ -70,18 +70,20 @@ function draw(element) {
   const curves = [{}];
   const faint = new Set(); // numbers of the curves behind their average
   const columns = [];
-  for (const line of figure.lines) {
-    const averaged = line.smooth[0].length > 0;
-    const stroke = colour(`run-${line.run % COLOURS}`);
-    const dash = DASHES[(line.run + Math.floor(line.run / COLOURS)) % DASHES.length].map((part) => part * devicePixelRatio);
-    const single = line.points[1].filter((value) => value !== null).length === 1;
-    const points = { show: !figure.noisy || single, size: 6, fill: colour("card"), stroke };
-    if (averaged) faint.add(curves.length);
-    curves.push({ stroke, dash: averaged ? [] : dash, width: averaged ? 1 : 1.75, alpha: averaged ? 0.3 : 1, points: averaged ? { show: false } : points, show: !hidden(line.run) });
-    columns.push(line.points);
-    if (!averaged) continue;
-    curves.push({ stroke, dash, width: 2, points: { ...points, show: single }, show: !hidden(line.run) });
-    columns.push(line.smooth);
+  // First all that lie behind, then the averages, so that no average is covered.
+  for (const behind of [true, false]) {
+    for (const line of figure.lines) {
+      const averaged = line.smooth[0].length > 0;
+      if (behind && !averaged) continue;
+      if (behind) faint.add(curves.length);
+      const column = averaged && !behind ? line.smooth : line.points;
+      const stroke = colour(`run-${line.run % COLOURS}`);
+      const dash = behind ? [] : DASHES[(line.run + Math.floor(line.run / COLOURS)) % DASHES.length].map((part) => part * devicePixelRatio);
+      const single = column[1].filter((value) => value !== null).length === 1;
+      const points = { show: !behind && (single || !figure.noisy), size: 6, fill: colour("card"), stroke };
+      curves.push({ stroke, dash, points, width: behind ? 1 : 2, alpha: behind ? 0.3 : 1, show: !hidden(line.run) });
+      columns.push(column);
+    }
   }
   const axis = { stroke: colour("quiet"), font: "12px Inter, sans-serif", grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
   const plot = new uPlot(
@@ -91,7 +93,7 @@ function draw(element) {
       series: curves,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: (_, curve) => (faint.has(curve) ? 0 : 8), fill: (_, curve) => curves[curve].stroke } },
-      scales: { x: { time: false, range: () => limits(figure) }, y: figure.log ? { distr: 3 } : { range: spread } },
+      scales: { x: { time: false, range: () => limits(figure) }, y: figure.log ? { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : [uPlot.rangeLog(low, high, 10, false)[0], roundedUp(high)]) } : { range: spread } },
       axes: [
         { ...axis, values: (_, values) => values.map(inLanguage), label: data.x, labelSize: 14, labelGap: -4, labelFont: "12px Inter, sans-serif", size: 30 },
         { ...axis, values: (_, values) => values.map((value) => (value === null ? "" : figure.share ? `${Math.round(100 * value)}%` : number(value))), size: (_, values) => 14 + 7 * Math.max(2, ...(values ?? []).map((text) => text.length)) },
@@ -111,6 +113,11 @@ function limits(figure) {
   const ends = lines.flatMap(({ points }) => [points[0][0], points[0].at(-1)]).filter((x) => x !== undefined);
   const [low, high] = ends.length ? [Math.min(...ends), Math.max(...ends)] : [0, 1];
   return low < high ? [low, high] : [low - 1, high + 1];
+}
+
+function roundedUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return Math.ceil(value / power + 1e-9) * power;
 }
 
 function spread(_, low, high) {

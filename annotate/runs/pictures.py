@@ -35,6 +35,7 @@ class Picture:
     face: str
     file: str  # path in the run's folder
     size: tuple[int, int] | None  # None: missing or not a PNG
+    is_of_step: bool = False  # of the step that the grid shows
 
     @property
     def alt(self) -> str:
@@ -46,11 +47,17 @@ class Grid:
     """Pictures with one row per face and the columns degraded, before tuning, at the step, original."""
 
     steps: list[int]
+    folders: list[str]  # of the steps
     step: int | None  # the step shown
     is_newest: bool
     rows: list[tuple[str, list[Picture]]]
     columns: int
     left_out: int
+
+    @property
+    def position(self) -> int:
+        """The place of the step among the steps, from 0."""
+        return self.steps.index(self.step) if self.step in self.steps else 0
 
     @property
     def earlier(self) -> int | None:
@@ -69,39 +76,56 @@ def picture_file(run: RunFolder, name: str) -> Path | None:
     return path if path and png_size(path) else None
 
 
-def picture(run: RunFolder, *, folder: str, face: str, title: str) -> Picture:
+def picture(run: RunFolder, *, folder: str, face: str, title: str, is_of_step: bool = False) -> Picture:
     file = f"{folder}/{face}.png"
     path = picture_file(run, file)
-    return Picture(title=title, face=face, file=file, size=png_size(path) if path else None)
+    return Picture(title, face, file, png_size(path) if path else None, is_of_step)
+
+
+def columns(run: RunFolder) -> tuple[dict[str, str], dict[int, str]]:
+    """Return the titles of the folders of pictures that do not depend on the step, and the folders by step."""
+    folders = {path.name for path in _listed(run.folder / "pictures") if path.is_dir()}
+    by_step = {int(name): name for name in sorted(folders) if STEP.fullmatch(name)}
+    return {name: gettext(title) for name, title in TITLES.items() if name in folders}, dict(sorted(by_step.items()))
+
+
+def step_title(step: int) -> str:
+    return gettext("at step %(step)s") % {"step": f"{step:,}"}
+
+
+def faces(run: RunFolder, names: Iterable[str]) -> list[str]:
+    """List the faces that have a picture in one of these folders."""
+    paths = (path for name in names for path in _listed(run.folder / "pictures" / name))
+    return sorted({path.stem for path in paths if path.suffix == ".png" and FACE.fullmatch(path.stem)})
 
 
 def grid(run: RunFolder, chosen: str = "") -> Grid | None:
     """Build the grid at the chosen step, by default the newest; None if there are no pictures."""
-    place = run.folder / "pictures"
-    folders = {path.name for path in _listed(place) if path.is_dir()}
-    by_step = {int(name): name for name in folders if STEP.fullmatch(name)}
-    steps = sorted(by_step)
+    fixed, by_step = columns(run)
+    steps = list(by_step)
     newest = steps[-1] if steps else None
     wanted = int(chosen) if CHOSEN.fullmatch(chosen) else None
     step = wanted if wanted in by_step else newest
-    columns: dict[str, str] = {name: gettext(TITLES[name]) for name in ("lq", "base") if name in folders}
+    shown: dict[str, str] = {name: fixed[name] for name in ("lq", "base") if name in fixed}
     if step is not None:
-        columns[by_step[step]] = gettext("at step %(step)s") % {"step": f"{step:,}"}
-    columns |= {"hq": gettext(TITLES["hq"])} if "hq" in folders else {}
-    names = {path.stem for name in columns for path in _listed(place / name) if path.suffix == ".png"}
-    faces = sorted(name for name in names if FACE.fullmatch(name))
-    if not faces:
+        shown[by_step[step]] = step_title(step)
+    shown |= {"hq": fixed["hq"]} if "hq" in fixed else {}
+    found = faces(run, shown)
+    if not found:
         return None
+
+    def picture_of(face: str, name: str) -> Picture:
+        of_step = step is not None and name == by_step[step]
+        return picture(run, folder=f"pictures/{name}", face=face, title=shown[name], is_of_step=of_step)
+
     return Grid(
         steps=steps,
+        folders=list(by_step.values()),
         step=step,
         is_newest=wanted not in by_step,
-        rows=[
-            (face, [picture(run, folder=f"pictures/{name}", face=face, title=title) for name, title in columns.items()])
-            for face in faces[:MAX_FACES]
-        ],
-        columns=len(columns),
-        left_out=max(len(faces) - MAX_FACES, 0),
+        rows=[(face, [picture_of(face, name) for name in shown]) for face in found[:MAX_FACES]],
+        columns=len(shown),
+        left_out=max(len(found) - MAX_FACES, 0),
     )
 
 

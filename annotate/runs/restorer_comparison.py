@@ -8,7 +8,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from annotate.common.stored_text import translated, translated_notes
 from annotate.runs.frm_evaluation import downloads_of
-from annotate.runs.pictures import FACE, NAMES, TITLES, Picture, picture
+from annotate.runs.pictures import FACE, NAMES, TITLES
 from annotate.runs.run_folders import NAME as RUN
 from annotate.runs.run_folders import RunFolder, aware
 from rewardlab.bootstrap import verdict
@@ -181,35 +181,6 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
         downloads=downloads_of(run),
         problems=problems,
     )
-
-
-@dataclass(frozen=True)
-class ImageComparison:
-    """Two pictures of a face, shown on top of each other with a divider."""
-
-    face: str
-    left: str
-    right: str
-    sides: list[tuple[str, Picture]]
-
-
-def image_comparison(
-    run: RunFolder, found: RestorerComparison, *, face: str = "", left: str = "", right: str = ""
-) -> ImageComparison | None:
-    """Select two pictures of a face. Defaults: the first face, the base, and the restorer after it."""
-    names = list(found.columns)
-    if not names or not found.face_names:
-        return None
-    first = found.base if found.base in names else names[0]
-    left = left if left in names else first
-    after = [name for name in (*names[names.index(left) + 1 :], *names) if name != left]
-    right = right if right in names else next(iter(after), left)
-    face = face if face in found.face_names else found.face_names[0]
-
-    def picture_of(name: str) -> Picture:
-        return picture(run, folder=f"evaluation/pictures/{name}", face=face, title=found.columns[name])
-
-    return ImageComparison(face, left, right, [("left", picture_of(left)), ("right", picture_of(right))])
 
 
 def _metric(column: MetricColumn, is_simulated: bool) -> Metric:

@@ -64,7 +64,7 @@ class Figure:
     quantity: Quantity
     lines: list[Line]
     notes: list[str]
-    log: bool  # logarithmic: asked for, and all values are positive
+    log: bool  # logarithmic: asked for, not shares, and all values are positive
 
     @property
     def visible(self) -> list[Line]:
@@ -204,9 +204,11 @@ def _figure(
     lines = [_line(each, quantity, curve, view, unit) for each, curve in drawn if curve]
     numbers = np.concatenate([line.values for line in lines])
     numbers = numbers[~np.isnan(numbers)]
-    log = view.log and len(numbers) > 0 and bool(numbers.min() > 0)
+    log = view.log and not quantity.share and len(numbers) > 0 and bool(numbers.min() > 0)
     notes = _incomparable(quantity.key, [line.run.run for line in lines])
-    if view.log and len(numbers) and not log:
+    if view.log and quantity.share:
+        notes.append(gettext("Linear scale, as for all shares."))
+    elif view.log and len(numbers) and not log:
         notes.append(gettext("Linear scale, because some values are not positive."))
     return Figure(quantity, lines, notes, log)
 

@@ -3,11 +3,11 @@
 from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from annotate.runs import (
+    before_after,
     frm_evaluation,
     headline_figures,
     pictures,
@@ -17,10 +17,10 @@ from annotate.runs import (
     run_folders,
 )
 from annotate.runs import plots as runs_plots
+from annotate.runs.before_after import RESTORER_KINDS
 from annotate.runs.curves import CURVED
 from annotate.web.requests import Request, leads_only
 
-RESTORER_KINDS = ("base", "refl")
 PICTURE_CACHE_SECONDS = 60  # a step repeated after an interruption writes its pictures again
 
 
@@ -62,6 +62,7 @@ def run(request: Request, name: str) -> HttpResponse:
         context |= {
             "tables": restorer_charts.tables(context["history"]),
             "grid": grid,
+            "pair": before_after.of_training(found, **_chosen_pictures(request)),
             "sources": run_folders.sources(found),
         }
         return render(request, "annotate/runs/run_restorer.html", context)
@@ -86,11 +87,18 @@ def _comparison(request: Request, found: run_folders.RunFolder) -> dict:
     comparison = restorer_comparison.comparison(found)
     if not comparison:
         return {}
-    chosen = {name: request.GET.get(name, "") for name in ("face", "left", "right")}
     return {
         "comparison": comparison,
         "differences": runs_plots.difference_plots(comparison),
-        "image_comparison": restorer_comparison.image_comparison(found, comparison, **chosen),
+        "pair": before_after.of_evaluation(found, comparison, **_chosen_pictures(request)),
+    }
+
+
+def _chosen_pictures(request: Request) -> dict[str, str]:
+    return {
+        "face": request.GET.get("face", ""),
+        "left": request.GET.get("left", ""),
+        "right": request.GET.get("right", ""),
     }
 
 
@@ -110,11 +118,7 @@ def run_faces(request: Request, name: str) -> HttpResponse:
     grid = pictures.grid(found, step)
     if found.poll_seconds and grid and str(grid.step) == request.GET.get("seen"):
         return HttpResponse(status=204)
-    response = render(request, "annotate/runs/run_faces.html", {"run": found, "grid": grid})
-    if "seen" not in request.GET:
-        address = reverse("run", args=[name])
-        response["HX-Replace-Url"] = address if not grid or grid.is_newest else f"{address}?step={grid.step}"
-    return response
+    return render(request, "annotate/runs/run_faces.html", {"run": found, "grid": grid})
 
 
 @login_required

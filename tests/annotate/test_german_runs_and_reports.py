@@ -188,6 +188,30 @@ def test_alarms_german(lead, run_root):
     assert same_in_german(lead, "/runs/many/", TUNING_DATA) == []
 
 
+def test_comparison_of_runs_german(lead, run_root):
+    other = write_tuning(run_root, "base-1")
+    config = json.loads((other / "config.json").read_text())
+    start, faces = {"frm": "copied", "judge": "frm-1"}, {"sha256": "face"}
+    config |= {"start": start, "faces": faces, "config": {"lambda_lpips": 1}}
+    (other / "config.json").write_text(json.dumps(config))
+    write_tuning(run_root)
+    write_run(run_root, counts={"gold/simulated": 12})
+    write_comparison(run_root, "many")
+    write_folder(run_root, "frm-2", "base")
+    write_folder(run_root, "copied", "base", curve=[{"step": 1, "loss": 0}])
+    (write_folder(run_root, "odd", "refl") / "curve.jsonl").write_text("\n".join(ODD_LINES))
+    (run_root / "base_run").mkdir()
+    chosen = "&run=".join(("refl-1", "base-1", "frm-1", "many", "frm-2", "copied", "odd", "base_run", "judge"))
+    data = TUNING_DATA | {"abc123abc1", "fadefadefa", "face", "torch", "learning_rate", "backbone"}
+    data |= {"Reward Feedback Learning"}
+    for options in ("", "&x=time&scale=log&smooth=10&hide=odd"):
+        assert same_in_german(lead, f"/runs/compare?run={chosen}{options}", data) == []
+    assert same_in_german(lead, "/runs/compare") == []
+    page = in_german(lead, f"/runs/compare?run={chosen}&x=time")
+    assert "Von verschiedenen Prüfmodellen bewertet" in page
+    assert lead.get(f"/runs/compare.json?run={chosen}", headers=GERMAN).json()["x"] == "Schritt"
+
+
 def test_malformed_curve_and_missing_pictures_german(lead, run_root):
     folder = write_folder(run_root, "odd", "refl")
     assert same_in_german(lead, "/runs/odd/", TUNING_DATA) == []

@@ -13,7 +13,14 @@ pytestmark = pytest.mark.django_db
 def test_runs_are_for_leads_only(client, run_root):
     folder = write_run(run_root)
     write_evaluation(folder, simulated=False)
-    pages = ["/runs/", "/runs/frm-1/", "/runs/frm-1/live", "/runs/frm-1/table.csv"]
+    pages = [
+        "/runs/",
+        "/runs/frm-1/",
+        "/runs/frm-1/live",
+        "/runs/frm-1/table.csv",
+        "/runs/compare",
+        "/runs/compare.json",
+    ]
     assert {client.get(page)["Location"] for page in pages} == {f"/accounts/login/?next={page}" for page in pages}
     client.force_login(make_user())
     assert {client.get(page).status_code for page in pages} == {403}

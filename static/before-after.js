@@ -8,23 +8,29 @@ const form = document.querySelector(".compare-form");
 function start() {
   const slide = box.querySelector(".slide");
   const range = slide.querySelector("input");
+  const missing = document.querySelector(".missing-picture");
   const chosen = (name) => form.elements[name].selectedOptions[0];
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
   function move() {
     box.style.setProperty("--divide", `${range.value}%`);
-    range.setAttribute("aria-valuetext", `${range.value}% ${chosen("left").text}, the rest ${chosen("right").text}`);
+    const values = { share: range.value, left: chosen("left").dataset.title, right: chosen("right").dataset.title };
+    range.setAttribute("aria-valuetext", fill(box.dataset.value, values));
   }
 
   function show() {
     const face = form.elements.face.value;
+    missing.textContent = "";
     for (const side of ["left", "right"]) {
-      const { value, text } = chosen(side);
+      const { pictures, title } = chosen(side).dataset;
       const image = box.querySelector(`.${side} img`);
-      image.src = `${box.dataset.pictures}${encodeURIComponent(value)}/${encodeURIComponent(face)}.png`;
-      image.alt = `face ${face}, ${text}`;
-      box.querySelector(`.${side} figcaption`).textContent = text;
+      image.alt = fill(box.dataset.alt, { face, title });
+      image.src = `${pictures}${encodeURIComponent(face)}.png`;
+      box.querySelector(`.${side} figcaption`).textContent = title;
     }
-    history.replaceState(null, "", `?${new URLSearchParams(new FormData(form))}`);
+    const fields = new URLSearchParams(location.search);
+    for (const name of ["face", "left", "right"]) fields.set(name, form.elements[name].value);
+    history.replaceState(null, "", `?${fields}`);
     move();
   }
 
@@ -41,6 +47,10 @@ function start() {
       drag(event);
     });
     image.addEventListener("pointermove", (event) => event.target.hasPointerCapture(event.pointerId) && drag(event));
+    image.addEventListener("error", () => {
+      const { title } = chosen(image.closest("figure").className).dataset;
+      missing.textContent = fill(box.dataset.missing, { face: form.elements.face.value, title });
+    });
   }
   range.addEventListener("input", move);
   form.addEventListener("change", show);
