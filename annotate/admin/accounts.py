@@ -26,7 +26,7 @@ class PeopleAdmin(AuditedAdmin, UserAdmin):
     list_display = ("username", "role", "simulated", "guest", "is_active", "last_login")
     list_filter = ("simulated", "guest", *UserAdmin.list_filter)
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Annotator", {"fields": ("simulated", "guest")}))
-    readonly_fields = ("simulated", "guest")
+    readonly_fields = ("simulated", "guest", "last_login", "date_joined")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return self.readonly_fields if person_of(request).is_superuser else (*self.readonly_fields, *ROLE)
