@@ -3,7 +3,6 @@
 // cursor. Runs and options are in the address.
 
 const DASHES = [[], [9, 4], [3, 3], [10, 4, 3, 4]]; // as in charts.css
-const COLOURS = 6;
 const REFRESH = 5000; // ms, while a run is running
 const RETRY = 10000;
 const form = document.querySelector("#compare");
@@ -77,8 +76,9 @@ function draw(element) {
       if (behind && !averaged) continue;
       if (behind) faint.add(curves.length);
       const column = averaged && !behind ? line.smooth : line.points;
-      const stroke = colour(`run-${line.run % COLOURS}`);
-      const dash = behind ? [] : DASHES[(line.run + Math.floor(line.run / COLOURS)) % DASHES.length].map((part) => part * devicePixelRatio);
+      const run = data.runs[line.run];
+      const stroke = colour(`run-${run.colour}`);
+      const dash = behind ? [] : DASHES[run.dash].map((part) => part * devicePixelRatio);
       const single = column[1].filter((value) => value !== null).length === 1;
       const points = { show: !behind && (single || !figure.noisy), size: 6, fill: colour("card"), stroke };
       curves.push({ stroke, dash, points, width: behind ? 1 : 2, alpha: behind ? 0.3 : 1, show: !hidden(line.run) });

@@ -55,7 +55,7 @@ def compare_data(request: Request) -> JsonResponse:
         {
             "x": found.x_title,
             "active": found.is_active,
-            "runs": [{"name": each.run.name, "state": each.run.state_title} for each in found.runs],
+            "runs": [{"name": each.run.name, "colour": each.colour, "dash": each.dash} for each in found.runs],
             "figures": [_data(each) for each in (*found.figures, *found.terms)],
         }
     )

@@ -15,6 +15,7 @@ from annotate.runs.run_folders import RunFolder, get_run
 MAX_RUNS = 24  # as many as there are pairs of a colour and a line style
 MAX_TERMS = 16  # figures of single terms of the loss
 COLOURS, DASHES = 6, 4  # in charts.css
+FIRST_DASHES = (0, 1, 2, 3, 0, 2)  # colours that colour-blind people confuse have different line styles
 SMOOTHING = (0, 3, 10, 30, 100, 300, 1000, 3000)  # steps; 0 is none
 LONGEST_NAME = 60
 UNITS = ((7200.0, 3600.0), (120.0, 60.0), (0.0, 1.0))  # from how many seconds on, seconds per unit
@@ -39,10 +40,17 @@ class ComparedRun:
     hidden: bool
 
     @property
+    def colour(self) -> int:
+        return self.number % COLOURS
+
+    @property
+    def dash(self) -> int:
+        """The line style: no two of 24 runs share it and the colour."""
+        return (FIRST_DASHES[self.colour] + self.number // COLOURS) % DASHES
+
+    @property
     def css(self) -> str:
-        """Colour and line style: no two of the first 24 runs share both."""
-        number = self.number % MAX_RUNS
-        return f"run-{number % COLOURS} dash-{(number + number // COLOURS) % DASHES}"
+        return f"run-{self.colour} dash-{self.dash}"
 
 
 @dataclass(frozen=True)

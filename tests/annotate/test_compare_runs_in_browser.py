@@ -143,6 +143,25 @@ def test_slider_shows_pictures_of_each_step(site, open_page):
     assert violations(page) == []
 
 
+def test_pictures_of_two_runs_lie_over_each_other(open_page):
+    page = open_page("/runs/first/", viewport={"width": 390, "height": 844}, has_touch=True)
+    page.select_option("[name=left]", "second/000500")
+    page.select_option("[name=face]", "01")
+    left = page.locator(".compare .left img")
+    assert left.get_attribute("src") == "/runs/second/pictures/000500/01.png"
+    assert left.get_attribute("alt") == "face 01, second, at step 500"
+    assert page.url.endswith("/runs/first/?face=01&left=second%2F000500&right=001000")
+    box = page.locator(".compare .right img").bounding_box()
+    page.locator(".compare .left img").tap(position={"x": box["width"] / 4, "y": 20}, force=True)
+    share = int(page.input_value(".compare [type=range]"))
+    assert 23 <= share <= 27
+    page.focus(".compare [type=range]")
+    page.keyboard.press("ArrowRight")
+    said = f"{share + 1}% second, at step 500, the rest at step 1,000"
+    assert page.get_attribute(".compare [type=range]", "aria-valuetext") == said
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_steps_and_plots_work_without_script(open_page):
     page = open_page("/runs/first/", java_script_enabled=False)
     assert not page.is_visible("#faces-slide")

@@ -203,7 +203,7 @@ def test_comparison_of_runs_german(lead, run_root):
     (run_root / "base_run").mkdir()
     chosen = "&run=".join(("refl-1", "base-1", "frm-1", "many", "frm-2", "copied", "odd", "base_run", "judge"))
     data = TUNING_DATA | {"abc123abc1", "fadefadefa", "face", "torch", "learning_rate", "backbone"}
-    data |= {"Reward Feedback Learning"}
+    data |= {"Reward Feedback Learning", "linear"}
     for options in ("", "&x=time&scale=log&smooth=10&hide=odd"):
         assert same_in_german(lead, f"/runs/compare?run={chosen}{options}", data) == []
     assert same_in_german(lead, "/runs/compare") == []

@@ -41,6 +41,7 @@ def untranslated(english: str, other: str, data: set[str]) -> list[str]:
     """Phrases with a word of three letters that are the same in both pages, without those made of `data` alone."""
     known = sorted(map(re.escape, data), key=len, reverse=True)
     is_data = re.compile(rf"(?i)\b(?:{'|'.join(known)})\b") if known else None
-    same = [phrase for phrase in phrases(english) if phrase in set(phrases(other))]
+    others = set(phrases(other))
+    same = [phrase for phrase in phrases(english) if phrase in others]
     rest = {phrase: is_data.sub("", phrase) if is_data else phrase for phrase in same}
     return sorted({phrase for phrase, left in rest.items() if re.search(r"[A-Za-z]{3}", left)})
