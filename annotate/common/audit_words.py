@@ -44,6 +44,8 @@ ACTIONS = {
     "label-policy": gettext_lazy("changed which labels count"),
     "count-simulated": gettext_lazy("changed whether simulated answers count"),
     "roll-back": gettext_lazy("rolled the predictor back"),
+    "upload": gettext_lazy("uploaded photographs"),
+    "delete-upload": gettext_lazy("deleted an upload"),
     "recover": gettext_lazy("recovered a backup"),
 }
 DETAILS = {
@@ -59,6 +61,7 @@ DETAILS = {
     "campaign": gettext_lazy("campaign"),
     "invitation": gettext_lazy("link"),
     "answers": gettext_lazy("answers"),
+    "files": gettext_lazy("files"),
     "how": gettext_lazy("handed out"),
     "splits": gettext_lazy("faces"),
     "datasets": gettext_lazy("data sets"),
