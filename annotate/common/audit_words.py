@@ -47,6 +47,17 @@ ACTIONS = {
     "upload": gettext_lazy("uploaded photographs"),
     "delete-upload": gettext_lazy("deleted an upload"),
     "recover": gettext_lazy("recovered a backup"),
+    "start-job": gettext_lazy("started a job"),
+    "cancel-job": gettext_lazy("cancelled a job"),
+    "resume-job": gettext_lazy("resumed a job"),
+    "store-example": gettext_lazy("stored an example of a rule"),
+    "remove-example": gettext_lazy("removed an example of a rule"),
+    "mark-check": gettext_lazy("made a pair an attention check"),
+    "attention-checks": gettext_lazy("failed attention checks"),
+    "exclude-answers": gettext_lazy("excluded the answers of"),
+    "lift-consequence": gettext_lazy("lifted the consequence of failed checks for"),
+    "set-recruitment": gettext_lazy("changed the recruitment"),
+    "erase-faces": gettext_lazy("erased faces"),
 }
 DETAILS = {
     "annotators": gettext_lazy("people"),
@@ -80,6 +91,18 @@ DETAILS = {
     "qualification_rounds": gettext_lazy("Maximum rounds"),
     "quiet_hours": gettext_lazy("Quiet hours"),
     "lease_seconds": gettext_lazy("Seconds a pair is reserved"),
+    "kind": gettext_lazy("kind"),
+    "rule": gettext_lazy("rule"),
+    "pair": gettext_lazy("pair"),
+    "better": gettext_lazy("better restoration"),
+    "consequence": gettext_lazy("consequence"),
+    "right": gettext_lazy("correct answers"),
+    "checks": gettext_lazy("attention checks"),
+    "service": gettext_lazy("service"),
+    "faces": gettext_lazy("faces"),
+    "judgements": gettext_lazy("answers"),
+    "gold_sets": gettext_lazy("gold sets"),
+    "reason": gettext_lazy("reason"),
 }
 
 

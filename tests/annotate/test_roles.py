@@ -1,10 +1,13 @@
 """Permissions of annotators, leads and admins, and the append-only audit log."""
 
+import re
+from pathlib import Path
+
 import pytest
 from django.db import DatabaseError, transaction
 from django.urls import reverse
 
-from annotate.common import audit_log
+from annotate.common import audit_log, audit_words
 from annotate.models import AuditEntry, User
 from tests.support.factories import PASSWORD, make_campaign, make_user
 
@@ -90,13 +93,24 @@ def test_admin_changes_role_and_change_is_logged(client):
     boss, ann = make_user("boss", is_staff=True, is_superuser=True), make_user("ann")
     client.force_login(boss)
     change = f"/admin/annotate/user/{ann.pk}/change/"
-    sent = {"username": "ann", "is_active": "on", "is_staff": "on", "date_joined_0": "2026-01-01"}
-    client.post(change, sent | {"date_joined_1": "00:00:00"})
+    sent = {"username": "ann", "is_active": "on", "is_staff": "on"}
+    client.post(change, sent)
     ann.refresh_from_db()
     assert ann.role == "lead"
     entry = AuditEntry.objects.get(action="change-role")
     assert (entry.actor, entry.target) == (boss, f"user {ann.pk}")
     assert entry.details["is_staff"] == ["False", "True"]
+
+
+def test_admin_gives_permission_to_start_trainings(client):
+    lead = make_user("lead", is_staff=True)
+    client.force_login(make_user("boss", is_staff=True, is_superuser=True))
+    address = f"/admin/annotate/user/{lead.pk}/change/"
+    offered = client.get(address).context["adminform"].form.fields["user_permissions"].queryset
+    assert [permission.codename for permission in offered] == ["start_training"]
+    sent = {"username": "lead", "is_active": "on", "is_staff": "on", "user_permissions": offered.get().pk}
+    assert client.post(address, sent).status_code == 302
+    assert User.objects.get(pk=lead.pk).has_perm("annotate.start_training")
 
 
 @pytest.mark.database
@@ -111,3 +125,11 @@ def test_audit_log_rejects_changes_and_deletions():
         with pytest.raises(DatabaseError), transaction.atomic():
             change()
     assert AuditEntry.objects.get().action == "pause"
+
+
+def test_every_recorded_action_has_words():
+    recorded = set()
+    for module in Path(audit_log.__file__).parents[1].rglob("*.py"):
+        recorded |= set(re.findall(r'(?:actor=\S+\s+action=|_record\(user, )"([a-z-]+)"', module.read_text()))
+    assert len(recorded) > 30
+    assert recorded <= set(audit_words.ACTIONS)

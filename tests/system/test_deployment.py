@@ -174,7 +174,7 @@ def test_admin_form_saves_a_user(client):
     client.force_login(admin)
     page = client.get(f"/admin/annotate/user/{admin.pk}/change/")
     form = {name: value for name, value in page.context["adminform"].form.initial.items() if value}
-    form |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", "first_name": "Ada"}
+    form |= {"first_name": "Ada"}
     answer = client.post(f"/admin/annotate/user/{admin.pk}/change/", form)  # multipart, as the browser sends it
     admin.refresh_from_db()
     assert (answer.status_code, admin.first_name) == (302, "Ada")
