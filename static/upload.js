@@ -35,7 +35,7 @@
       } catch (error) {
         if (error instanceof Fatal || signal.aborted) throw error;
         if (attempt === WAITS.length) throw new Fatal(says.saysLost);
-        status.textContent = fill(says.saysRepeat, { seconds: WAITS[attempt] });
+        status.textContent = says.saysRepeat;
         await new Promise((resolve) => setTimeout(resolve, WAITS[attempt] * 1000));
       }
     }

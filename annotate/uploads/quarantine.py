@@ -113,7 +113,7 @@ def add_slice(upload: Upload, part: Slice, stream: Readable) -> int:
     The next part has to begin there: a client that lost the connection asks with an empty part. Raises `Refused`.
     """
     if upload.state != State.RECEIVING:
-        raise Refused("not_receiving", _("This upload has ended already."))
+        raise _ended()
     wrong = part.number >= upload.files or part.offset + part.length > part.size or len(part.name) > LONGEST_NAME
     if wrong:
         raise Refused("malformed", _("The parts of the file do not fit together. Send the upload again."))
@@ -126,7 +126,20 @@ def add_slice(upload: Upload, part: Slice, stream: Readable) -> int:
     limit = limits().bytes
     receiving = Upload.objects.filter(pk=upload.pk, state=State.RECEIVING, bytes__lte=limit - grows)
     if not receiving.update(bytes=F("bytes") + grows, touched_at=timezone.now()):
-        require_bytes(limit + 1)
+        if Upload.objects.filter(pk=upload.pk, state=State.RECEIVING).exists():
+            require_bytes(limit + 1)
+        raise _ended()
+    try:
+        return _write_slice(upload, part, path, stream)
+    except FileNotFoundError:  # deleted in this moment
+        raise _ended() from None
+
+
+def _ended() -> Refused:
+    return Refused("not_receiving", _("This upload has ended already."))
+
+
+def _write_slice(upload: Upload, part: Slice, path: Path, stream: Readable) -> int:
     if part.offset == 0:
         _write_name(upload, part.number, part.name, part.size)
     with path.open("r+b" if path.exists() else "xb") as file:

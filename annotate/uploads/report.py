@@ -86,7 +86,7 @@ def in_words(reason: str) -> str:
 
 def write(upload: Upload, rows: Iterable[Row]) -> None:
     """Write the rows, refused files first."""
-    ordered = sorted(rows, key=lambda row: (ORDER.index(row.outcome), row.reason))
+    ordered = sorted(rows, key=lambda row: (ORDER.index(row.outcome), row.reason, row.name))
     lines = "".join(json.dumps(asdict(row)) + "\n" for row in ordered)
     write_atomic(upload.report, lines.encode())
 

@@ -43,6 +43,8 @@ def _page(request: Request, refused: Refused | None = None) -> HttpResponse:
         "ticket": large_bodies.ticket(request.user.pk),
         "limits": limits(),
         "slice_bytes": SLICE_BYTES,
+        "megabytes": settings.UPLOAD_MB,
+        "unpacked": settings.UPLOAD_UNPACKED_MB,
         "megapixels": settings.UPLOAD_MEGAPIXELS,
         "days": settings.JOB_FILE_DAYS,
         "refusal": refused.message if refused else "",

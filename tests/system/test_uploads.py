@@ -74,14 +74,15 @@ def test_browser_sends_a_folder_in_slices_and_repeats_lost_ones(site, sign_in, t
 
     def lose_two(route):
         if len(refused) < 2:
-            refused.append(route.fulfill(status=503))
+            refused.append(route.request.url)
+            route.fulfill(status=503)
         else:
             route.continue_()
 
     page.route("**/slice**", lose_two)
     page.set_input_files("#upload-folder", folder)
     page.click("#upload-start")
-    page.wait_for_selector("text=Start the ingest", timeout=30_000)
+    page.wait_for_selector("#upload-keep", timeout=30_000)
     assert len(refused) == 2
     rows = page.locator("tbody tr").all_inner_texts()
     assert len(rows) == 6
