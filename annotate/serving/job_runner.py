@@ -202,7 +202,8 @@ class JobRunner:
         if now - self.tidied_at > TIDY_SECONDS:
             self.tidied_at = now
             delete_expired_files()
-            upkeep.tidy()
+            if Job.Queue.STAGES in self.queues:  # a machine that only trains does not see the uploads
+                upkeep.tidy()
 
     def _take(self, queue: str) -> None:
         job = lifecycle.claim(queue, task_queue.worker_name())

@@ -271,6 +271,8 @@ def _accept(upload: Upload, checked: Check) -> bool:
     with transaction.atomic():
         checking = Upload.objects.filter(pk=upload.pk, state=State.CHECKING)
         if not checking.update(state=State.CHECKED, total=None, touched_at=timezone.now(), **counts):
+            if not Upload.objects.filter(pk=upload.pk).exists():
+                upload.report.unlink(missing_ok=True)
             return False
         upload.folder.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):

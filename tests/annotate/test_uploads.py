@@ -239,6 +239,7 @@ def test_second_ingest_of_an_upload_is_not_started(lead):
     started = [lead.post(f"/uploads/{upload.pk}/", form | {"dataset": name}) for name in ("ours", "ours", "other")]
     assert {answer.headers["Location"] for answer in started} == {"/jobs/1/"}
     job = Job.objects.get()
+    assert f'id="job-upload" href="/uploads/{upload.pk}/"' in lead.get("/jobs/1/").content.decode()
     assert job.values["path"] == f"upload:{upload.name}"
     assert str(upload.folder) in job.command
     assert "uses these photographs" in lead.post(f"/uploads/{upload.pk}/delete", follow=True).content.decode()

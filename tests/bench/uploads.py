@@ -20,16 +20,17 @@ from tests.support.upload_forms import CONTENT_TYPE, multipart, portraits
 from tests.system.test_jobs import MAKE_LEAD, wait_for
 
 CHUNK = 1 << 20
+PADDING = 400_000
 
 
 def archive(folder: Path, megabytes: int) -> Path:
-    """Pack the demo's photographs again and again, each with a few bytes of its own."""
+    """Pack the demo's photographs again and again, each followed by zeros to the size of a usual one."""
     path = folder / "photographs.zip"
     contents = [portrait.read_bytes() for portrait in portraits(40)]
     with zipfile.ZipFile(path, "w") as target:
         number = 0
         while path.stat().st_size < megabytes * 1_000_000:
-            target.writestr(f"{number:06d}.jpg", contents[number % len(contents)] + number.to_bytes(4))
+            target.writestr(f"{number:06d}.jpg", contents[number % len(contents)] + bytes(PADDING))
             number += 1
     return path
 

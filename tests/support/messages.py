@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from django.template.base import FilterExpression, Node, Template
+from django.template.base import FilterExpression, Node, NodeList, Template
+from django.template.library import SimpleBlockNode
 from django.template.loader import get_template
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 from django.utils import translation
@@ -35,13 +36,21 @@ def of_templates() -> Iterator[tuple[str, Message]]:
 
 
 def _of_template(template: Template) -> Iterator[Message]:
-    for node in template.nodelist.get_nodes_by_type(Node):
+    for node in _nodes(template.nodelist):
         if isinstance(node, TranslateNode):
             yield Message(_doubled(node.filter_expression.var.literal), context=_context(node))
         elif isinstance(node, BlockTranslateNode):
             plural = node.render_token_list(node.plural)[0] if node.plural else ""
             yield Message(node.render_token_list(node.singular)[0], plural, _context(node))
         yield from (Message(str(found)) for value in vars(node).values() for found in _lazy(value))
+
+
+def _nodes(nodes: NodeList) -> Iterator[Node]:
+    """Yield all nodes. Django's own search leaves out what a simple block tag encloses."""
+    for node in nodes.get_nodes_by_type(Node):
+        yield node
+        if isinstance(node, SimpleBlockNode):
+            yield from _nodes(node.nodelist)
 
 
 def _doubled(text: str) -> str:
