@@ -77,7 +77,7 @@ def test_campaign_to_training_and_export_by_keyboard_alone(site, sign_in):
     page.wait_for_selector("main :text('keyboard')")
     start_job(page, "train_frm", backbone="compact", run="keyboard", iterations="2")
     enter(page, "#job-run", "**/runs/keyboard/")
-    start_job(page, "export")
+    start_job(page, "export", format="csv")
     focus(page, "#job a[download]")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
