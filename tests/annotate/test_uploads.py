@@ -220,6 +220,7 @@ def test_slices_may_come_twice_and_continue_after_a_loss(lead):
     assert (upload.folder / "p/0.jpg").read_bytes() == data
 
 
+@pytest.mark.database
 def test_killed_check_runs_again_and_a_second_one_changes_nothing(lead):
     send(lead, ("1.png", picture()))
     upload = Upload.objects.get()
@@ -231,11 +232,12 @@ def test_killed_check_runs_again_and_a_second_one_changes_nothing(lead):
     assert not upload.quarantine.exists()
 
 
+@pytest.mark.database
 def test_second_ingest_of_an_upload_is_not_started(lead):
     upload = checked(lead, ("1.png", picture()))
-    empty = lead.post(f"/uploads/{upload.pk}/", {"dataset": "", "dataset_kind": "training"})
+    empty = lead.post(f"/uploads/{upload.pk}/", {"dataset": ""})
     assert (empty.status_code, "This field is required." in empty.content.decode()) == (400, True)
-    form = {"dataset": "ours", "dataset_kind": "training", "split": "", "identity_from": "folder", "size": "128"}
+    form = {"dataset": "ours", "dataset_kind": "", "split": "", "identity_from": "folder", "size": "128"}
     started = [lead.post(f"/uploads/{upload.pk}/", form | {"dataset": name}) for name in ("ours", "ours", "other")]
     assert {answer.headers["Location"] for answer in started} == {"/jobs/1/"}
     job = Job.objects.get()

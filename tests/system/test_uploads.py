@@ -37,9 +37,7 @@ def test_uploaded_archive_becomes_faces_and_the_originals_go():
         upload = send(lead, "/uploads/receive" + action, ("photos.zip", packed(photographs)), filler)
         assert upload == "/uploads/1/"
         wait_for(lambda: lead.get(upload), "Start the ingest")
-        job = lead.post(
-            upload, dataset="ours", dataset_kind="training", split="train", identity_from="folder", size="128"
-        )
+        job = lead.post(upload, dataset="ours", split="train", identity_from="folder", size="128")
         wait_for(lambda: lead.get(job + "live"), "Done.")
         assert "The originals were deleted" in wait_for(lambda: lead.get(upload), "Ingested.")
         with closing(sqlite3.connect(site.folder / "db.sqlite3")) as database:
