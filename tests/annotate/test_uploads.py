@@ -212,10 +212,11 @@ def test_slices_may_come_twice_and_continue_after_a_loss(lead):
     add(1, 0, data[:10])  # never completed
     assert Upload.objects.get().bytes == len(data) + 10
     for _repeated in range(2):
-        assert lead.post(begun["finish"]).json() == {"address": "/uploads/1/"}
+        assert lead.post(begun["finish"]).json() == {"address": f"/uploads/{Upload.objects.get().pk}/"}
     assert add(1, 10, b"x").json()["detail"] == "This upload has ended already."
-    check_upload(1)
     upload = Upload.objects.get()
+    check_upload(upload.pk)
+    upload.refresh_from_db()
     assert outcomes(upload) == {"p/0.jpg": "accepted", "p/1.jpg": "incomplete"}
     assert (upload.folder / "p/0.jpg").read_bytes() == data
 
@@ -239,9 +240,9 @@ def test_second_ingest_of_an_upload_is_not_started(lead):
     assert (empty.status_code, "This field is required." in empty.content.decode()) == (400, True)
     form = {"dataset": "ours", "dataset_kind": "", "split": "", "identity_from": "folder", "size": "128"}
     started = [lead.post(f"/uploads/{upload.pk}/", form | {"dataset": name}) for name in ("ours", "ours", "other")]
-    assert {answer.headers["Location"] for answer in started} == {"/jobs/1/"}
     job = Job.objects.get()
-    assert f'id="job-upload" href="/uploads/{upload.pk}/"' in lead.get("/jobs/1/").content.decode()
+    assert {answer.headers["Location"] for answer in started} == {f"/jobs/{job.pk}/"}
+    assert f'id="job-upload" href="/uploads/{upload.pk}/"' in lead.get(f"/jobs/{job.pk}/").content.decode()
     assert job.values["path"] == f"upload:{upload.name}"
     assert str(upload.folder) in job.command
     assert "uses these photographs" in lead.post(f"/uploads/{upload.pk}/delete", follow=True).content.decode()
