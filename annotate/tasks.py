@@ -5,10 +5,11 @@ from django_q.models import Schedule
 from django_q.tasks import async_task
 
 from annotate.common.allowed_tasks import TASKS
-from annotate.models import RefitRequest, StageRun
+from annotate.models import RefitRequest, StageRun, Upload
 from annotate.pipeline.stage import demo_run
 from annotate.predictor import refit_requests
 from annotate.predictor.status import labels_wait
+from annotate.uploads import quarantine
 
 
 def refit_predictor() -> int:
@@ -44,6 +45,13 @@ def prune() -> dict[str, int]:
     return retention.prune()
 
 
+def check_upload(pk: int) -> bool:
+    """Check the photographs that a lead has sent; return whether some of them can be used."""
+    from annotate.uploads import checking
+
+    return checking.check(pk)
+
+
 def queue_leftover_work(*, alone: bool) -> None:
     """Queue unfinished work again, when a worker starts: every task may safely run twice.
 
@@ -60,5 +68,7 @@ def queue_leftover_work(*, alone: bool) -> None:
         if run and run.total and run.done < run.total:
             StageRun.objects.filter(pk=run.pk).update(state=StageRun.State.RUNNING, error="")
             async_task("annotate.tasks.prepare_demo", group="demo", task_name="prepare the demo")
+        for upload in Upload.objects.filter(state=Upload.State.CHECKING):
+            quarantine.request_check(upload)
     if labels_wait():
         refit_requests.request_refit()

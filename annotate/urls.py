@@ -19,6 +19,7 @@ from annotate.predictor import views as predictor_views
 from annotate.runs import comparison_views
 from annotate.runs import views as runs_views
 from annotate.studies import views as studies_views
+from annotate.uploads import views as uploads_views
 from annotate.web import styleguide
 
 handler400 = "annotate.web.errors.bad_request"
@@ -62,6 +63,15 @@ urlpatterns = [
     path("jobs/<int:pk>/do/<slug:action>", jobs_views.act, name="job_action"),
     path("jobs/<int:pk>/log", jobs_views.log, name="job_log"),
     path("jobs/<int:pk>/result", jobs_views.result, name="job_result"),
+    path("uploads/", uploads_views.uploads, name="uploads"),
+    path("uploads/receive", uploads_views.receive, name="upload_receive"),
+    path("uploads/begin", uploads_views.begin, name="upload_begin"),
+    path("uploads/<int:pk>/", uploads_views.upload, name="upload"),
+    path("uploads/<int:pk>/live", uploads_views.upload_live, name="upload_live"),
+    path("uploads/<int:pk>/slice", uploads_views.add_slice, name="upload_slice"),
+    path("uploads/<int:pk>/finish", uploads_views.finish, name="upload_finish"),
+    path("uploads/<int:pk>/delete", uploads_views.delete, name="upload_delete"),
+    path("uploads/<int:pk>/check", uploads_views.check_again, name="upload_check"),
     path("campaigns/<slug:slug>/examples", example_views.examples, name="examples"),
     path("campaigns/<slug:slug>/examples/act", example_views.example_act, name="example_act"),
     path("campaigns/<slug:slug>/checks", example_views.checks, name="checks"),

@@ -146,11 +146,11 @@ def _why_unreadable(data: bytes, error: Exception) -> ImageError:
     return ImageError("corrupt", f"the file is damaged; copy it again ({detail})")
 
 
-def decode_file(path: Path, data: bytes) -> Pixels:
+def decode_file(path: Path, data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode the content of a file as `decode` does. Refuses camera raw files, which may contain another image."""
     if path.suffix.lower() in FOREIGN_SUFFIXES:
         raise ImageError("unsupported", f"{path.suffix} files are not supported; save it as PNG, JPEG or TIFF")
-    return decode(data)
+    return decode(data, max_pixels)
 
 
 def read(path: Path) -> Pixels:

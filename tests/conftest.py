@@ -23,6 +23,7 @@ def pytest_configure() -> None:
 def _own_folders(settings, tmp_path) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.PREDICTOR_ROOT = tmp_path / "predictors"
+    settings.UPLOAD_ROOT = tmp_path / "uploads"
     cache.clear()  # the sign-in limit counts across tests otherwise
 
 

@@ -1,4 +1,4 @@
-"""Jobs, stages, snapshots, and the queue of background tasks."""
+"""Jobs, uploads, stages, snapshots, and the queue of background tasks."""
 
 from django.contrib import admin
 from django_q import models as queue
@@ -33,3 +33,12 @@ class JobAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "state", "queue", "started_by", "attempt", "machine", "created_at", "ended_at")
     list_filter = ("state", "queue", "kind")
     list_select_related = ("started_by",)
+
+
+@admin.register(models.Upload)
+class UploadAdmin(ReadOnlyAdmin):
+    """Uploads have pages of their own."""
+
+    list_display = ("id", "state", "uploader", "photographs", "refused", "created_at", "deleted_at")
+    list_filter = ("state",)
+    list_select_related = ("uploader",)

@@ -17,8 +17,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from annotate.backup.manifest import BackupError, Manifest
 
-# Tasks, schedules and jobs would run here, and sessions of that time would be open again.
-LEFT_OUT = ("django_migrations", "django_q_", "django_session", "annotate_job")
+# Tasks, schedules and jobs would run here, sessions of that time would be open again, and a backup has no uploads.
+LEFT_OUT = ("django_migrations", "django_q_", "django_session", "annotate_job", "annotate_upload")
 REMOVED_APPS = ("authtoken",)  # in backups of earlier versions: their rows are left out
 WAIT_SECONDS = 20  # for other connections to release their locks
 

@@ -122,7 +122,7 @@ def _faces(user: User) -> Link:
         empty=not faces,
         address=reverse("faces"),
         kinds=("ingest",),
-        step=_job(user, "ingest"),
+        step=Step(_("Upload photographs"), reverse("uploads")),
     )
 
 

@@ -17,7 +17,7 @@ from django_q.brokers.orm import ORM
 
 logger = logging.getLogger(__name__)
 
-NAMES = ("refit_predictor", "search_parameters", "prepare_demo", "prune")
+NAMES = ("refit_predictor", "search_parameters", "prepare_demo", "prune", "check_upload")
 TASKS = frozenset(f"annotate.tasks.{name}" for name in NAMES)
 REMEDY = "Only functions listed in annotate/common/allowed_tasks.py run in the background, without hooks or chains."
 # What a task consists of besides strings, numbers, lists and dictionaries: the time at which it was queued.

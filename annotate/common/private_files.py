@@ -31,13 +31,13 @@ def _umask() -> int:
 
 def find_loose() -> list[Loose]:
     """List what others could read or change."""
-    folders = [settings.DATA_ROOT, settings.MEDIA_ROOT, settings.PREDICTOR_ROOT, settings.RUN_ROOT]
+    roots = (settings.DATA_ROOT, settings.MEDIA_ROOT, settings.PREDICTOR_ROOT, settings.RUN_ROOT, settings.UPLOAD_ROOT)
     secrets = _siblings(Path(settings.DATA_ROOT) / "secret_key")
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "django.db.backends.sqlite3":
         secrets += _siblings(Path(database["NAME"]))  # its log, and the databases that a recovery kept
     found = []
-    for path in dict.fromkeys([*map(Path, folders), *secrets]):
+    for path in dict.fromkeys([*map(Path, roots), *secrets]):
         if path.exists():
             mode = path.stat().st_mode & 0o777
             found += [Loose(path, mode)] if mode & _umask() else []

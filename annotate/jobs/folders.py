@@ -1,4 +1,4 @@
-"""Folders of the server from which files can be chosen: the weights folder, and those that an operator allowed.
+"""Folders of the server from which files can be chosen: weights, folders that an operator allowed, and uploads.
 
 A choice is a token such as `data:0:faces/ffhq`, never a path that someone typed. It is resolved when it is chosen and
 again when the job starts, and refused if it leaves its folder, through a symbolic link too.
@@ -41,6 +41,11 @@ def data_roots() -> list[Root]:
     return [Root(f"data:{number}", Path(path)) for number, path in enumerate(settings.DATA_FOLDERS)]
 
 
+def upload_root() -> Root:
+    """Return the folder of uploads that were checked, from which only the ingest job chooses."""
+    return Root("upload", Path(settings.UPLOAD_ROOT) / "checked")
+
+
 def list_files(roots: list[Root], suffixes: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """List token and label of each file, by name; all files if no suffix is given."""
     return _listed(roots, lambda path, is_folder: not is_folder and (not suffixes or path.suffix.lower() in suffixes))
@@ -54,7 +59,7 @@ def list_folders(roots: list[Root], *, with_root: bool = False) -> list[tuple[st
 
 def resolve(token: str) -> Path:
     """Return the path of a token. Raises `NotAllowed`."""
-    for root in (*weights_roots(), *data_roots()):
+    for root in (*weights_roots(), *data_roots(), upload_root()):
         if token.startswith(f"{root.key}:"):
             return _inside(root.path, token.removeprefix(f"{root.key}:"))
     raise NotAllowed(_("%(token)s is not in an allowed folder.") % {"token": token})

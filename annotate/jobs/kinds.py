@@ -86,11 +86,11 @@ KINDS: dict[str, Kind] = {
         Kind(
             "ingest",
             _("Ingest photographs"),
-            _("Finds, aligns and crops the faces of photographs in a folder of the server, and divides the people "
-              "among the splits. Photographs that are already here are not stored twice."),
+            _("Finds, aligns and crops the faces of photographs in a folder of the server or in an upload, and divides "
+              "the people among the splits. Photographs that are already here are not stored twice."),
             "data",
             first=("path", "dataset", "dataset_kind", "split", "size"),
-            sources={"path": sources.PHOTOGRAPHS, "captions": sources.TABLES},
+            sources={"path": sources.PHOTOGRAPHS_AND_UPLOADS, "captions": sources.TABLES},
             assets=("yunet",),
             **STAGE,
         ),

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from annotate.jobs import folders
-from annotate.models import Campaign, Candidate, Dataset, GoldSet, Predictor, Restorer, User
+from annotate.models import Campaign, Candidate, Dataset, GoldSet, Predictor, Restorer, Upload, User
 from annotate.runs import run_folders
 from rewardlab import assets
 
@@ -101,6 +102,26 @@ def _photographs() -> Choices:
     return folders.list_folders(roots, with_root=True) + folders.list_files(roots, folders.TABLES)
 
 
+def _uploads() -> Choices:
+    checked = Upload.objects.filter(state=Upload.State.CHECKED).select_related("uploader").order_by("-pk")
+    return [(upload.token, _upload_label(upload)) for upload in checked if upload.folder.is_dir()]
+
+
+def _upload_label(upload: Upload) -> str:
+    count = ngettext("%(n)s photograph", "%(n)s photographs", upload.photographs) % {"n": f"{upload.photographs:,}"}
+    created = timezone.localtime(upload.created_at)
+    label = _("Upload of %(name)s, %(time)s, %(count)s") % {
+        "name": upload.uploader,
+        "time": f"{created:%Y-%m-%d %H:%M}",
+        "count": count,
+    }
+    return label if upload.keep else _("%(upload)s (deleted after ingest)") % {"upload": label}
+
+
+def _photographs_remedy() -> str:
+    return " ".join((_data_remedy(), _("Or upload photographs from your own computer.")))
+
+
 DATASETS = Source(
     lambda: _same(list(Dataset.objects.order_by("name").values_list("name", flat=True))),
     empty=gettext_lazy("There is no data set yet: ingest photographs first."),
@@ -151,6 +172,7 @@ VERSIONS = Source(
 )
 DEVICES = Source(lambda: _same(["cpu", "cuda", "mps"]))
 PHOTOGRAPHS = Source(_photographs, _path, _data_remedy)
+PHOTOGRAPHS_AND_UPLOADS = Source(lambda: _uploads() + _photographs(), _path, _photographs_remedy)
 TABLES = Source(lambda: folders.list_files(folders.data_roots(), folders.TABLES), _path, _data_remedy)
 RESULTS = Source(_results, _result_argument, _data_remedy)
 WEIGHTS = Source(lambda: folders.list_files(folders.weights_roots()), _path, _weights_remedy)

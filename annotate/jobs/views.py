@@ -17,11 +17,12 @@ from annotate.jobs import lifecycle
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import GROUPS, KINDS, Kind, may_start
 from annotate.jobs.situation import missing_files, situation
-from annotate.models import Job
+from annotate.models import Job, Upload
 from annotate.runs import run_folders
 from annotate.web.requests import Request, leads_only
 
 PER_PAGE = 30
+UPLOAD = "upload:upload-"  # before the number of the upload that a job ingests, see `Upload.token`
 SHOWN = {"active": Job.ACTIVE, "ended": tuple(state for state in Job.State if state not in Job.ACTIVE)}
 
 
@@ -134,6 +135,7 @@ def _context(request: Request, job: Job) -> dict[str, Any]:
         "may_act": kind is not None and may_start(request.user, kind),
         "run": run if run and not run.problem else None,
         "campaign": job.values.get("campaign") or (job.values.get("name") if job.kind == "freeze_gold" else None),
+        "upload": Upload.objects.filter(pk=_number(str(job.values.get("path", "")).removeprefix(UPLOAD))).first(),
         "without_runner": job.state == Job.State.QUEUED and job.queue in lifecycle.queues_without_runner(),
         "has_log": lifecycle.log_of(job).exists(),
         "has_result": bool(job.result) and lifecycle.result_of(job).exists(),

@@ -18,6 +18,7 @@ from .pairs import Pair, Score
 from .people import AccessToken, GuestLink, User
 from .service import WorkerHeartbeat
 from .stages import StageRun
+from .uploads import Upload
 
 __all__ = [
     "AccessToken",
@@ -52,6 +53,7 @@ __all__ = [
     "Snapshot",
     "StageRun",
     "Trial",
+    "Upload",
     "User",
     "WorkerHeartbeat",
 ]

@@ -27,6 +27,7 @@ from annotate.jobs import lifecycle
 from annotate.models import Job, WorkerHeartbeat
 from annotate.serving.lifeline import Lifeline, describe_end
 from annotate.serving.supervisor import environment
+from annotate.uploads import upkeep
 
 logger = logging.getLogger(__name__)
 TURN_SECONDS = 0.3
@@ -151,6 +152,8 @@ class RunningJob:
             state, error = State.FAILED, last_error(fields["log_end"])
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         row.update(state=state, error=error, ended_at=timezone.now(), **fields)
+        if self.job.kind == "ingest":
+            upkeep.delete_ingested()
 
 
 class JobRunner:
@@ -199,6 +202,8 @@ class JobRunner:
         if now - self.tidied_at > TIDY_SECONDS:
             self.tidied_at = now
             delete_expired_files()
+            if Job.Queue.STAGES in self.queues:  # a machine that only trains does not see the uploads
+                upkeep.tidy()
 
     def _take(self, queue: str) -> None:
         job = lifecycle.claim(queue, task_queue.worker_name())

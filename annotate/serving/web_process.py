@@ -1,28 +1,35 @@
 """A web process: waitress, which reads a request completely before a thread works on it.
 
 A slow client therefore occupies memory, but no thread. What waitress lacks is added here: a limit on the time that a
-request may take to arrive, and the closing of the oldest idle connections before the limit on connections is reached.
+request may take to arrive, the closing of the oldest idle connections before the limit on connections is reached, and
+larger bodies for uploads alone, which are stored on the disk of UPLOAD_ROOT.
 """
 
 import argparse
+import copy
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
+from waitress.utilities import RequestEntityTooLarge
 
+from annotate.common import large_bodies
 from annotate.serving.lifeline import Lifeline
 
 THREADS = 4
 HEADER_BYTES = 32_000
-BODY_BYTES = 2_000_000  # pages refuse more than one megabyte, with a better message
-REQUEST_SECONDS = 60  # from the first byte of a request to its last
+BODY_BYTES = 2_000_000  # pages refuse more than one megabyte, with a better message; uploads have limits of their own
+REQUEST_SECONDS = 60  # from the first byte of a request to its last; for an upload, without a byte
 IDLE_SECONDS = 75  # between requests of one connection
 CONNECTIONS = 1000
 DESCRIPTORS = 4 * CONNECTIONS  # connections, and temporary files of large bodies
@@ -30,8 +37,28 @@ DRAIN_SECONDS = 5
 SWEEP_SECONDS = 0.5
 
 
+class Parser(HTTPRequestParser):
+    """Accepts a large body only with a ticket, and only if it fits on the disk."""
+
+    adj: Adjustments
+    is_large = False
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.content_length < BODY_BYTES or not large_bodies.may_be_large(self.path, self.query):
+            return
+        self.is_large = True
+        self.adj = copy.copy(self.adj)
+        self.adj.max_request_body_size = large_bodies.most_bytes()
+        if not large_bodies.has_space(self.content_length):
+            self.error = RequestEntityTooLarge("The server has no space for this upload. Ask the operator for more.")
+            self.completed = True
+
+
 class Channel(HTTPChannel):
     """A connection that knows since when it has been waiting for the present request."""
+
+    parser_class = Parser
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.waiting_since = time.monotonic()
@@ -40,7 +67,7 @@ class Channel(HTTPChannel):
     def received(self, data: bytes) -> bool:
         before = self.request
         accepted = super().received(data)
-        if self.request is not before:
+        if self.request is not before or (self.request is not None and self.request.is_large):
             self.waiting_since = time.monotonic()
         return accepted
 
@@ -124,6 +151,13 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def keep_large_bodies_with_uploads() -> None:
+    """Store large bodies on the disk that is checked for free space, without names: none outlives the process."""
+    folder = Path(settings.UPLOAD_ROOT)
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lifeline", type=int, required=True)
@@ -133,6 +167,7 @@ def main() -> None:
     from annotate.wsgi import application  # after the lifeline, since this takes a second
 
     raise_file_limit()
+    keep_large_bodies_with_uploads()
     server = make_server(application, socket.socket(fileno=options.listen), lifeline.beat)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, server.drain)

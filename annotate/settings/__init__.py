@@ -53,6 +53,13 @@ if relative := [folder for folder in DATA_FOLDERS if not folder.is_absolute()]:
     raise ImproperlyConfigured(f"DATA_FOLDERS contains {relative[0]}; write absolute paths, separated by commas.")
 # Logs and files of jobs are kept for so many days after their end.
 JOB_FILE_DAYS = whole_number("JOB_FILE_DAYS", env.int("JOB_FILE_DAYS", default=14))
+# Photographs that leads send from the browser, until they are ingested. 0 megabytes switch uploads off.
+UPLOAD_ROOT = Path(env("UPLOAD_ROOT", default=str(DATA_ROOT / "uploads")))
+UPLOAD_MB = whole_number("UPLOAD_MB", env.int("UPLOAD_MB", default=4000))
+UPLOAD_FILES = whole_number("UPLOAD_FILES", env.int("UPLOAD_FILES", default=20_000), least=1)
+UPLOAD_UNPACKED_MB = whole_number("UPLOAD_UNPACKED_MB", env.int("UPLOAD_UNPACKED_MB", default=8000), least=1)
+UPLOAD_ZIP_RATIO = whole_number("UPLOAD_ZIP_RATIO", env.int("UPLOAD_ZIP_RATIO", default=100), least=1)
+UPLOAD_MEGAPIXELS = whole_number("UPLOAD_MEGAPIXELS", env.int("UPLOAD_MEGAPIXELS", default=64), least=1)
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env("SECRET_KEY", default="") or ("" if PRODUCTION else installation_secret(DATA_ROOT))
@@ -141,9 +148,10 @@ MIDDLEWARE = [
     "annotate.web.middleware.htmx_sign_in",
 ]
 
-# No page accepts a file, and none needs a large body.
+# Only `annotate.uploads` accepts files, with a handler and limits of its own, and no other page needs a large body.
 FILE_UPLOAD_HANDLERS = ["annotate.web.uploads.RefuseFiles"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+DATA_UPLOAD_MAX_NUMBER_FILES = None
 
 ROOT_URLCONF = "annotate.urls"
 WSGI_APPLICATION = "annotate.wsgi.application"

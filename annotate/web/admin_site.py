@@ -11,7 +11,7 @@ SUBJECTS = {
     "Pictures": ("Dataset", "Face", "Candidate", "Restorer", "Pair", "Score"),
     "Judging": (*("Campaign", "GoldSet", "ScorerAnswers", "Item", "Lease", "Judgement", "Invitation", "Trial"),),
     "Labels and predictors": ("Preference", "Predictor", "AutoLabel", "LabelPolicy", "LearningCurve"),
-    "Jobs, runs and snapshots": ("Job", "StageRun", "Snapshot", "OrmQ", "Success", "Failure", "Schedule"),
+    "Jobs, runs and snapshots": ("Job", "Upload", "StageRun", "Snapshot", "OrmQ", "Success", "Failure", "Schedule"),
     "Accounts and safety": ("User", "AccessToken", "AuditEntry", "FailedSignIn", "KnownAddress"),
 }
 

@@ -3,6 +3,7 @@
 import errno
 import sys
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import BadHeaderError, HttpRequest, HttpResponse, JsonResponse
@@ -12,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import defaults
 
+from annotate.common import large_bodies
 from annotate.common.stores import StoreUnavailable
 from annotate.web.request_id import request_id
 
@@ -32,6 +34,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def too_large(request: HttpRequest) -> HttpResponse:
+    if request.path_info.startswith(large_bodies.PATH):
+        text = _(
+            "The upload is too large, or its page is older than a day: load it again. An upload may have %(most)s MB."
+        ) % {"most": f"{settings.UPLOAD_MB:,}"}
+        return refusal(request, 413, "too_large", text)
     return refusal(request, 413, "too_large", _("The request is too large: the limit is one megabyte."))
 
 

@@ -29,7 +29,7 @@ FOR_LEADS = (
     Section(_("Faces"), "faces", ("face", "erase_face")),
     Section(_("Labels"), "predictors", ("preference_counts",)),
     Section(_("Runs"), "runs", ("run",)),
-    Section(_("Jobs"), "jobs", ("job",)),
+    Section(_("Jobs"), "jobs", ("job", "upload")),
     Section(_("Leaderboard"), "leaderboard", ("leaderboard",)),
     Section(_("Admin"), "admin:index", ("admin:",)),
 )

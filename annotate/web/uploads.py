@@ -1,4 +1,4 @@
-"""Refuse file uploads and large request bodies, which no page needs, before they are parsed or stored."""
+"""Refuse files and large request bodies, which only the pages of uploads need, before they are parsed or stored."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +9,15 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from annotate.common import large_bodies
 from annotate.web.errors import RefusedWithMessage, too_large
 
 
 class RefuseFiles(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
-        raise RefusedWithMessage(_("The site accepts no uploads. Add photographs with the command `ingest`."))
+        raise RefusedWithMessage(
+            _("This page accepts no files. Leads send photographs on the page “Upload photographs”.")
+        )
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Never called: `new_file` refuses first."""
@@ -28,9 +31,15 @@ def small_bodies(get_response: Callable[[HttpRequest], HttpResponse]) -> Callabl
 
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdecimal() and int(length[:20]) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        if length.isdecimal() and int(length[:20]) > _most_bytes(request):
             with translation.override(translation.get_language_from_request(request)):  # LocaleMiddleware runs later
                 return too_large(request)
         return get_response(request)
 
     return middleware
+
+
+def _most_bytes(request: HttpRequest) -> int:
+    if large_bodies.may_be_large(request.path_info, request.META.get("QUERY_STRING", "")):
+        return large_bodies.most_bytes()
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE

@@ -22,7 +22,15 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "RUN_ROOT": ("`DATA_ROOT/runs`", "Folder of trainings and evaluations, one subfolder each."),
     "DATA_FOLDERS": ("", "Folders of the server from which leads choose photographs and tables for "
                      "[jobs](../leads/jobs.md): absolute paths, separated by commas."),
-    "JOB_FILE_DAYS": ("", "Days after its end for which the log and the files of a job are kept."),
+    "JOB_FILE_DAYS": ("", "Days after its end for which the log and the files of a job are kept, and for which an "
+                      "upload waits for its ingest."),
+    "UPLOAD_ROOT": ("`DATA_ROOT/uploads`", "Folder of photographs that leads [upload](../operators/running.md#uploads) "
+                    "until they are ingested. Large requests are stored there too."),
+    "UPLOAD_MB": ("", "Megabytes of an upload. 0 switches uploads off."),
+    "UPLOAD_FILES": ("", "Number of files of an upload, with those in archives."),
+    "UPLOAD_UNPACKED_MB": ("", "Megabytes of an upload when its archives are unpacked."),
+    "UPLOAD_ZIP_RATIO": ("", "How many times its packed size a file in an archive may have."),
+    "UPLOAD_MEGAPIXELS": ("", "Megapixels of an uploaded image. At most 64 count."),
     "DATABASE_URL": ("SQLite, `DATA_ROOT/db.sqlite3`", "For PostgreSQL: `postgres://user:password@host/name`."),
     "BROKER_URL": ("", "Queue of background tasks. Empty: the database. For Redis: `redis://host:6379/0`."),
     "WORKERS": ("", "Number of background processes of the worker."),
@@ -51,7 +59,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "TIME_ZONE": ("", "Time zone of the pages, such as `Europe/Berlin`."),
     "FAILED_TASK_DAYS": ("", "Days for which failed background tasks are kept."),
     "METRICS_TOKEN": ("", "Secret of `/metrics`. Empty: there is no such page."),
-    "LEAST_FREE_MB": ("", "`/ready` fails if fewer megabytes are free."),
+    "LEAST_FREE_MB": ("", "`/ready` fails if fewer megabytes are free, and uploads leave as much."),
     "SENTRY_DSN": ("", "Address of Sentry, to which errors are reported without personal data."),
     "LOG_LEVEL": ("", "Level of the log on standard error: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."),
     "LOG_FORMAT": ("", "`text` or `json`."),

@@ -26,7 +26,7 @@ def test_empty_site_asks_for_photographs_first(overview):
     links, step, page = overview()
     assert {link.state for link in links.values()} == {"empty"}
     assert step.name == "faces"
-    assert step.step.address == reverse("job_new", args=["ingest"])
+    assert step.step.address == reverse("uploads")
     assert "0 faces, 0 data sets" in page
 
 

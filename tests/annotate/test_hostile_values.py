@@ -10,7 +10,7 @@ from annotate.accounts import guest_links, tokens
 from annotate.campaigns import guideline_examples, lifecycle
 from annotate.campaigns.actions import ACTIONS
 from annotate.desk import judging, leasing
-from annotate.models import AccessToken, Campaign, Predictor, StageRun, User
+from annotate.models import AccessToken, Campaign, Predictor, StageRun, Upload, User
 from tests.support.factories import make_campaign, make_user
 from tests.support.page_fuzzer import PageFuzzer
 from tests.support.run_folders import write_evaluation, write_run, write_tuning
@@ -42,6 +42,8 @@ def values(run_root):
     guideline_examples.choose_examples(campaign=open_campaign)
     Predictor.objects.create(status="ready", labels=3, cv_accuracy=0.6)
     StageRun.objects.create(stage="ingest", done=3)
+    upload = Upload.objects.create(uploader=admin, state="checked", files=1)
+    upload.folder.mkdir(parents=True)
     write_evaluation(write_run(run_root), simulated=True)
     write_tuning(run_root)
     return {

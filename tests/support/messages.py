@@ -46,7 +46,7 @@ def _of_template(template: Template) -> Iterator[Message]:
 
 
 def _nodes(nodes: NodeList) -> Iterator[Node]:
-    """Yield all nodes, also those that `simple_block_tag` encloses, which Django leaves out."""
+    """Yield all nodes. Django's own search leaves out what a simple block tag encloses."""
     for node in nodes.get_nodes_by_type(Node):
         yield node
         if isinstance(node, SimpleBlockNode):

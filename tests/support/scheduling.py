@@ -8,7 +8,7 @@ waits at the end.
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-ON_BROWSER_SITE = ("test_accessibility.py", "test_browser.py", "test_desk_keys.py", "test_outbox.py")
+ON_BROWSER_SITE = ("test_accessibility.py", "test_browser.py", "test_desk_keys.py", "test_outbox.py", "test_uploads.py")
 SHARES_NOTHING = ("test_faults.py", "test_service.py", "test_upgrades.py", "test_worker.py")
 LONGEST_FIRST = (
     "test_gpu_tiny.py", "test_training.py", "test_browser.py", "test_accessibility.py", "test_outbox.py",

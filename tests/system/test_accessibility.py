@@ -91,7 +91,7 @@ def test_lead_pages_are_accessible(site, sign_in, device):
         *("/campaigns/simulated/", "/campaigns/new", "/runs/", "/accounts/", "/overview", "/faces/"),
         *(f"/campaigns/simulated/{tab}" for tab in ("agreement", "people", "pairs", "settings", "log")),
         *("/campaigns/", "/styleguide", "/admin/", "/admin/annotate/face/", "/leaderboard", "/predictors"),
-        *("/jobs/", "/jobs/new/ingest/", "/jobs/new/refl/", "/jobs/new/learning_curve/"),
+        *("/uploads/", "/jobs/", "/jobs/new/ingest/", "/jobs/new/refl/", "/jobs/new/learning_curve/"),
     ):
         page.goto(site.address + address)
         found += violations(page)

@@ -11,11 +11,13 @@ import time
 
 import pytest
 import yaml
+from django.core import signing
 
 from tests.support.nginx import NAME, NGINX_HINT, Nginx, Relay, find_nginx
 from tests.support.servers import ROOT, Deployment
 
 VARIABLE = re.compile(r"^#? ?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
+SECRET_KEY = "0123456789abcdef" * 4
 OF_COMPOSE = {"SERVER_NAME", "POSTGRES_PASSWORD"}
 OF_BOTO3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3"}
 
@@ -25,7 +27,7 @@ def proxied():
     """A site in production behind nginx, with a relay between them that shows what nginx sends."""
     with Deployment("sqlite", web_workers=1) as site:
         site.web_environment = {
-            "DEPLOYMENT": "production", "SECRET_KEY": "0123456789abcdef" * 4, "ALLOWED_HOSTS": NAME,
+            "DEPLOYMENT": "production", "SECRET_KEY": SECRET_KEY, "ALLOWED_HOSTS": NAME,
             "CSRF_TRUSTED_ORIGINS": f"https://{NAME}", "BEHIND_TLS_PROXY": "on",
         }  # fmt: skip
         site.start_web()
@@ -94,6 +96,17 @@ def test_proxy_redirects_to_https_and_hides_what_is_for_machines(proxied):
     client = connect(nginx)
     client.request("POST", "/api/v1/token", b"x" * 2_100_000, {"Host": NAME, "Content-Type": "application/json"})
     assert client.getresponse().status == 413
+
+
+@needs_nginx
+def test_proxy_passes_an_upload_with_a_ticket_only(proxied):
+    nginx, _ = proxied
+    signer = signing.TimestampSigner(key=SECRET_KEY, salt="large requests")
+    for ticket, status in ((signer.sign("1"), 302), (signer.sign("1")[:-1], 413), ("", 413)):
+        client = connect(nginx)
+        headers = {"Host": NAME, "Content-Type": "multipart/form-data; boundary=x"}
+        client.request("POST", f"/uploads/receive?ticket={ticket}", b"x" * 3_000_000, headers)
+        assert client.getresponse().status == status, ticket
 
 
 def settings_of_the_site() -> set[str]:

@@ -160,7 +160,7 @@ def test_uploads_and_large_bodies_are_refused(client):
         answer = client.post(address, {"file": file})
         assert answer.status_code == expected, address
         if expected == 400:
-            assert "The site accepts no uploads" in answer.content.decode()
+            assert "This page accepts no files" in answer.content.decode()
         large = client.post(address, b"x" * 1_000_001, content_type="application/json")
         assert large.status_code == 413
         assert "too large" in large.content.decode()
