@@ -9,7 +9,7 @@ function show(range) {
   const section = document.querySelector("#faces");
   const texts = section.dataset;
   const folder = texts.steps.split(" ")[range.value];
-  const step = Number(folder).toLocaleString(document.documentElement.lang);
+  const step = Number(folder).toLocaleString("en");
   const title = fill(texts.caption, { step });
   document.querySelector("#faces-title").textContent = fill(texts.title, { step });
   range.setAttribute("aria-valuetext", step);

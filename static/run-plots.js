@@ -18,7 +18,7 @@ const hidden = (number) => !boxes()[number]?.checked;
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const number = (value) =>
   String(Math.abs(value) >= 1e4 || (value && Math.abs(value) < 1e-3) ? value.toExponential(2) : +value.toPrecision(4)).replace(/-/g, "−");
-const inLanguage = (value) => value.toLocaleString(document.documentElement.lang, { maximumFractionDigits: 3 });
+const grouped = (value) => value.toLocaleString("en", { maximumFractionDigits: 3 }); // as the server, in all languages
 const shown = (value, figure) => (figure.share ? `${(100 * value).toFixed(1)}%` : number(value));
 
 function query(without = "") {
@@ -95,7 +95,7 @@ function draw(element) {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: (_, curve) => (faint.has(curve) ? 0 : 8), fill: (_, curve) => curves[curve].stroke } },
       scales: { x: { time: false, range: () => limits(figure) }, y: figure.log ? { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : [uPlot.rangeLog(low, high, 10, false)[0], roundedUp(high)]) } : { range: spread } },
       axes: [
-        { ...axis, values: (_, values) => values.map(inLanguage), label: data.x, labelSize: 14, labelGap: -4, labelFont: "12px Inter, sans-serif", size: 30 },
+        { ...axis, values: (_, values) => values.map(grouped), label: data.x, labelSize: 14, labelGap: -4, labelFont: "12px Inter, sans-serif", size: 30 },
         { ...axis, values: (_, values) => values.map((value) => (value === null ? "" : figure.share ? `${Math.round(100 * value)}%` : number(value))), size: (_, values) => 14 + 7 * Math.max(2, ...(values ?? []).map((text) => text.length)) },
       ],
       hooks: { setCursor: [(self) => self.cursor.event && hover(self)] },
@@ -171,7 +171,7 @@ function moveTo(x, source = null) {
 
 function where(x) {
   const texts = form.dataset;
-  return form.elements.x.value ? fill(texts.time, { x: inLanguage(x), unit: data.x }) : fill(texts.step, { x: inLanguage(x) });
+  return form.elements.x.value ? fill(texts.time, { x: grouped(x), unit: data.x }) : fill(texts.step, { x: grouped(x) });
 }
 
 // The nearest value, and where it is if that is another place.
@@ -185,7 +185,7 @@ function valueAt(line, x, figure) {
   if (best < 0) return form.dataset.none;
   const text = shown(values[best], figure);
   const near = averaged ? (steps.at(-1) - steps[0]) / 200 : 0; // an average changes little over so few steps
-  return Math.abs(steps[best] - x) <= near ? text : `${text} ${fill(form.dataset.at, { x: inLanguage(steps[best]) })}`;
+  return Math.abs(steps[best] - x) <= near ? text : `${text} ${fill(form.dataset.at, { x: grouped(steps[best]) })}`;
 }
 
 function showValues(element, figure, x) {

@@ -166,9 +166,10 @@ def test_steps_and_plots_work_without_script(open_page):
     page = open_page("/runs/first/", java_script_enabled=False)
     assert not page.is_visible("#faces-slide")
     page.click("text=Earlier: 500")
-    assert page.locator("#faces-title").inner_text() == "Held-out faces at step 500"
+    page.wait_for_selector("#faces-title:text('Held-out faces at step 500')")
     page.click("text=Compare with other runs")
     page.select_option("select[name=run]", "second")
     page.click("text=Apply")
+    page.wait_for_url("**/runs/compare?run=first&run=second&*")
     assert page.locator("section", has=page.locator(JUDGE)).locator("polyline").count() == 2
     assert not page.is_visible("th.cursor")
