@@ -80,9 +80,7 @@ def new(request: Request, name: str) -> HttpResponse:
                 messages.info(request, _("The same job waits or runs already, so it was not started twice."))
             return redirect("job", job.pk)
     else:
-        earlier = Job.objects.filter(kind=kind.name, pk=_number(request.GET.get("from", ""))).first()
-        form = JobForm(kind, user=request.user, initial=earlier.values if earlier else None)
-        line = _command_line(form.as_sent())
+        form, line = _opened(kind, request)
     context = {
         "kind": kind,
         "form": form,
@@ -93,6 +91,18 @@ def new(request: Request, name: str) -> HttpResponse:
         "without_runner": kind.queue in lifecycle.queues_without_runner(),
     }
     return render(request, "annotate/jobs/new.html", context)
+
+
+def _opened(kind: Kind, request: Request) -> tuple[JobForm, str]:
+    """Return the form as it opens, and its command line. The address can name an earlier job (`from`) and options."""
+    earlier = Job.objects.filter(kind=kind.name, pk=_number(request.GET.get("from", ""))).first()
+    values = earlier.values if earlier else {}
+    given = JobForm(kind, user=request.user).named_in(request.GET)
+    form = JobForm(kind, user=request.user, initial=values | given)
+    sent = form.as_sent()
+    line = _command_line(sent)
+    sent.keep_errors_of(given)
+    return (sent if given and sent.errors else form), line
 
 
 def _number(text: str) -> int:
