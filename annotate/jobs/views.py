@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.common.refusals import Refused
 from annotate.common.stored_text import translated
-from annotate.jobs import lifecycle
+from annotate.jobs import lifecycle, next_steps
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import GROUPS, KINDS, Kind, may_start
 from annotate.jobs.situation import missing_files, situation
@@ -143,6 +143,7 @@ def _context(request: Request, job: Job) -> dict[str, Any]:
         "error": translated(job.error),
         "may_act": kind is not None and may_start(request.user, kind),
         "run": run if run and not run.problem else None,
+        "steps": next_steps.after(job, request.user),
         "campaign": job.values.get("campaign") or (job.values.get("name") if job.kind == "freeze_gold" else None),
         "without_runner": job.state == Job.State.QUEUED and job.queue in lifecycle.queues_without_runner(),
         "has_log": lifecycle.log_of(job).exists(),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.common import task_queue
@@ -25,6 +26,12 @@ def current_predictor() -> Predictor | None:
     if not counts_simulated():
         ready = ready.filter(simulated_labels=0)
     return ready.order_by("-pk").first()
+
+
+def versions_with_labels() -> QuerySet[Predictor]:
+    """Select the versions that can be made current. Those that learned from simulated annotators need these to count."""
+    done = Predictor.objects.filter(status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN])
+    return done if counts_simulated() else done.filter(simulated_labels=0)
 
 
 def newest_judgement_id() -> int:

@@ -27,6 +27,7 @@ def predictors(request: Request) -> HttpResponse:
         "current": current,
         "versions": Predictor.objects.order_by("-pk")[:SHOWN],
         "shown": SHOWN,
+        "can_be_current": set(predictor_status.versions_with_labels().values_list("pk", flat=True)),
         "policy": policy,
         "simulated_answers": simulated_answers(),
         "allowed": _percent(policy.max_error),
