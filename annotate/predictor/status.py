@@ -29,7 +29,7 @@ def current_predictor() -> Predictor | None:
 
 
 def versions_with_labels() -> QuerySet[Predictor]:
-    """Select the versions that can be made current. Those that learned from simulated annotators need these to count."""
+    """Select the versions that can be made current: without simulated labels, unless these count."""
     done = Predictor.objects.filter(status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN])
     return done if counts_simulated() else done.filter(simulated_labels=0)
 

@@ -225,6 +225,26 @@ def test_job_goes_from_form_to_queue_once(client, trainer):
     assert list(actions) == ["start-job", "cancel-job", "resume-job", "cancel-job"]
 
 
+def test_address_fills_in_options_of_the_form(client, trainer, choices):
+    page = client.get("/jobs/new/restore/?restorer=lanczos&restorer=base-a&faces=test&shell=rm").content.decode()
+    assert "python manage.py restore --skip-bad --restorer lanczos --restorer base-a --faces test" in page
+    assert 'value="base-a" id="id_restorer_3" checked' in page
+    form = client.get("/jobs/new/fit_predictor/?refit=on").context["form"]
+    assert (form["refit"].value(), form.is_bound) == (True, False)
+    earlier, _ = start("export", trainer, format="csv", with_images=True)
+    changed = client.get(f"/jobs/new/export/?from={earlier.pk}&format=hpdv2").context["line"]
+    assert "--format hpdv2" in changed and "--with-images" in changed
+
+
+def test_bad_option_in_an_address_is_marked_alone(client, trainer, choices):
+    response = client.get("/jobs/new/ingest/?split=train%3D2&dataset=new")
+    assert list(response.context["form"].errors) == ["split"]  # not the folder, which the person has yet to choose
+    assert "The link that you followed fills in an option that is not valid here" in response.content.decode()
+    response = client.get("/jobs/new/evaluate/?restorers=gone&base=%00")
+    assert {"restorers", "base"} == set(response.context["form"].errors)
+    assert response.context["line"] == ""
+
+
 @pytest.mark.database
 def test_same_job_waits_or_runs_once_and_is_claimed_once(trainer):
     first, is_new = start("fit_predictor", trainer)
