@@ -48,6 +48,4 @@ def _pages(job: Job) -> list[NextStep]:
         return [NextStep(_("New campaign"), reverse("campaign_new"))]
     if job.kind in LABELLING:
         return [NextStep(_("Open the versions of the SVM"), reverse("predictors"))]
-    if job.kind == "ablate":
-        return [NextStep(_("Open the runs"), reverse("runs"))]
     return []

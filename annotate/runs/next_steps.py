@@ -82,7 +82,9 @@ def _with_restorer(run: RunFolder, may_train: bool) -> list[NextStep]:
 
 
 def _with_reward_model(run: RunFolder, may_train: bool) -> list[NextStep]:
-    found = [NextStep(_("Evaluate it on the gold set"), job_address("evaluate_frm", run=run.name))]
+    found = []
+    if not (run.folder / "evaluation" / "results.json").exists():
+        found.append(NextStep(_("Evaluate it on the gold set"), job_address("evaluate_frm", run=run.name)))
     if GoldSet.objects.exists():
         found.append(NextStep(_("Measure agreement"), job_address("agreement", frm=run.name)))
     if may_train:

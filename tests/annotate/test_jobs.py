@@ -138,6 +138,8 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
         ("train_base", "run", "--faces=/etc", "must not begin with a dash"),
         ("train_base", "run", "a\0b", "Null characters"),
         ("train_base", "device", "tpu", "not one of the available choices"),
+        ("ablate", "table", "5", "varies the number of steps with gradient, but the base compact has 1"),
+        ("refl", "backprop_steps", "2", "is more than the base compact has denoising steps: 1"),
         ("make_gold", "pairs", "-4", "-4 is not a positive integer"),
         ("autolabel", "confidence", "0.9", "needs --max-error"),
         ("ingest", "split", "train=2", "the shares must sum to 1"),
@@ -146,7 +148,8 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
     ],
 )
 def test_wrong_value_is_refused_with_a_reason(kind, field, value, message, trainer, choices):
-    form = filled(kind, trainer, **{"path": "data:0:ffhq"} | {field: value})
+    chosen = {"path": "data:0:ffhq", "base_run": "base-a", "frm": "frm-a", "judge": ""}
+    form = filled(kind, trainer, **chosen | {field: value})
     assert not form.is_valid()
     assert message in " ".join(fault for faults in form.errors.values() for fault in faults)
 
