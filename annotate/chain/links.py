@@ -160,14 +160,19 @@ def _degraded(user: User) -> Link:
 
 
 def _restored(user: User) -> Link:
-    degraded = Candidate.objects.filter(source=Candidate.LQ).count()
-    restorers = list(Restorer.objects.annotate(n=Count("candidates")).order_by("name"))
-    incomplete = [restorer for restorer in restorers if restorer.n < degraded]
-    missing = sum(degraded - restorer.n for restorer in incomplete)
+    by_split = Candidate.objects.exclude(source=Candidate.HQ).order_by("source").values_list("source", "face__split")
+    counts = {(source, split): n for source, split, n in by_split.annotate(Count("pk"))}
+    restored = {key: n for key, n in counts.items() if key[0] != Candidate.LQ}
+    degraded = len(counts) > len(restored)
+    # Only of the splits that a restorer has begun: some are run on the test faces alone.
+    lacking = {key: max(0, counts.get((Candidate.LQ, key[1]), 0) - n) for key, n in restored.items()}
+    missing = sum(lacking.values())
+    restorers = {source for source, _split in restored}
+    incomplete = sorted({source for (source, _split), n in lacking.items() if n})
     known = {name for name, _title in sources.RESTORERS.choices()} if incomplete else set()
-    chosen = [restorer.name for restorer in incomplete if restorer.name in known]
+    chosen = [name for name in incomplete if name in known]
     count = _("%(n)s by %(restorers)s restorers") % {
-        "n": f"{sum(restorer.n for restorer in restorers):,}",
+        "n": f"{sum(restored.values()):,}",
         "restorers": len(restorers),
     }
     note = _("%(n)s missing") % {"n": f"{missing:,}"} if missing else ""

@@ -172,6 +172,9 @@ SENTENCES = (
     gettext_noop(
         "The process was killed (SIGKILL), mostly because memory ran out. Try a smaller batch, or a larger machine."
     ),
+    gettext_noop("The last refit failed: %(why)s"),
+    gettext_noop("The last grid search failed: %(why)s"),
+    gettext_noop("Version %(n)s is pinned by a rollback: newer answers wait until someone fits the SVM."),
     # values of options
     gettext_noop("%(value)s is not a positive integer"),
     gettext_noop("%(value)s is not an integer from 0 to 4,294,967,295"),

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.common import task_queue
+from annotate.common.stored_text import translated
 from annotate.labels.votes import counts_simulated
 from annotate.models import Judgement, Predictor, RefitRequest
 
@@ -59,7 +60,7 @@ def predictor_status() -> PredictorStatus:
         version=current,
         waiting=waiting,
         refitting=bool(request and request.running_until and request.running_until > timezone.now()),
-        note=request.note if request else "",
+        note=translated(request.note) if request else "",
         failed=newer.order_by("-pk").first(),
         without_worker=waiting and not task_queue.live_workers(),
     )

@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from django.template.base import FilterExpression, Node, Template
+from django.template.base import FilterExpression, Node, NodeList, Template
+from django.template.library import SimpleBlockNode
 from django.template.loader import get_template
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 from django.utils import translation
@@ -34,8 +35,16 @@ def of_templates() -> Iterator[tuple[str, Message]]:
             yield from ((name, message) for message in _of_template(get_template(name).template))
 
 
+def _nodes(nodes: NodeList) -> Iterator[Node]:
+    """Yield all nodes, and those that are enclosed by components, which Django does not count among their children."""
+    for node in nodes.get_nodes_by_type(Node):
+        yield node
+        if isinstance(node, SimpleBlockNode):
+            yield from _nodes(node.nodelist)
+
+
 def _of_template(template: Template) -> Iterator[Message]:
-    for node in template.nodelist.get_nodes_by_type(Node):
+    for node in _nodes(template.nodelist):
         if isinstance(node, TranslateNode):
             yield Message(_doubled(node.filter_expression.var.literal), context=_context(node))
         elif isinstance(node, BlockTranslateNode):
