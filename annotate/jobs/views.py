@@ -17,7 +17,7 @@ from annotate.jobs import lifecycle, next_steps
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import GROUPS, KINDS, Kind, may_start
 from annotate.jobs.situation import missing_files, situation
-from annotate.models import Job
+from annotate.models import Campaign, Job
 from annotate.runs import run_folders
 from annotate.web.requests import Request, leads_only
 
@@ -144,11 +144,18 @@ def _context(request: Request, job: Job) -> dict[str, Any]:
         "may_act": kind is not None and may_start(request.user, kind),
         "run": run if run and not run.problem else None,
         "steps": next_steps.after(job, request.user),
-        "campaign": job.values.get("campaign") or (job.values.get("name") if job.kind == "freeze_gold" else None),
+        "campaign": _campaign(job),
         "without_runner": job.state == Job.State.QUEUED and job.queue in lifecycle.queues_without_runner(),
         "has_log": lifecycle.log_of(job).exists(),
         "has_result": bool(job.result) and lifecycle.result_of(job).exists(),
     }
+
+
+def _campaign(job: Job) -> str | None:
+    """Return the address of the campaign that a job is about, if it exists."""
+    gold = job.values.get("name") or next_steps.GOLD_NAME
+    slug = gold if job.kind in ("make_gold", "freeze_gold") else job.values.get("campaign")
+    return slug if slug and Campaign.objects.filter(slug=slug).exists() else None
 
 
 @login_required
