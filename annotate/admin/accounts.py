@@ -5,8 +5,9 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
+from django.forms import CheckboxSelectMultiple, ModelForm
 from django.http import HttpRequest, HttpResponse
 
 from annotate import models
@@ -25,11 +26,28 @@ class PeopleAdmin(AuditedAdmin, UserAdmin):
 
     list_display = ("username", "role", "simulated", "guest", "is_active", "last_login")
     list_filter = ("simulated", "guest", *UserAdmin.list_filter)
-    fieldsets = (*(UserAdmin.fieldsets or ()), ("Annotator", {"fields": ("simulated", "guest")}))
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Personal data", {"fields": ("first_name", "last_name", "email")}),
+        ("Role", {"fields": ("is_active", "is_staff", "is_superuser", "user_permissions")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+        ("Annotator", {"fields": ("simulated", "guest")}),
+    )
     readonly_fields = ("simulated", "guest", "last_login", "date_joined")
+    filter_horizontal = ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return self.readonly_fields if person_of(request).is_superuser else (*self.readonly_fields, *ROLE)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
+        """Offer the one permission that roles do not settle, and those that the person has already."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if field := form.base_fields.get("user_permissions"):
+            offered = Q(codename="start_training") | Q(user=obj.pk if obj else None)
+            field.queryset = Permission.objects.filter(offered).distinct()  # type: ignore[attr-defined]
+            field.widget = CheckboxSelectMultiple(choices=field.choices)  # type: ignore[attr-defined]
+            field.help_text = ""
+        return form
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         if obj is not None and obj.role != "annotator" and not person_of(request).is_superuser:

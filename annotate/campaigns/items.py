@@ -28,7 +28,7 @@ def add_items(*, campaign: Campaign, pairs: Iterable[int], checks: Mapping[int, 
             "is_gold_set", _("The pairs of a gold set are fixed: create another gold set or another campaign.")
         )
     known = dict(checks or {})
-    added = 0
+    before = campaign.items.asked().count()
     for batch in batches(pairs, 5000):
         items = [
             _item(campaign, pair, place, question, known.get(pair, ""))
@@ -37,11 +37,12 @@ def add_items(*, campaign: Campaign, pairs: Iterable[int], checks: Mapping[int, 
         ]
         # Ids follow the random order too: an id must not reveal which restorers a pair compares.
         items.sort(key=lambda item: item.position)
-        added += len(Item.objects.bulk_create(items, ignore_conflicts=True)) - len(known) * len(campaign.questions)
+        Item.objects.bulk_create(items, ignore_conflicts=True)
         known = {}
-    Campaign.objects.filter(pk=campaign.pk).update(item_count=campaign.items.asked().count())
+    after = campaign.items.asked().count()
+    Campaign.objects.filter(pk=campaign.pk).update(item_count=after)
     campaign.memberships.update(cursor=-1, audit_cursor=-1)
-    return added
+    return after - before
 
 
 def _item(campaign: Campaign, pair: int, place: int, question: str, known_answer: str) -> Item:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.urls import reverse
 
-from annotate.campaigns import lifecycle, oversight
+from annotate.campaigns import items, lifecycle, oversight
 from annotate.common.refusals import Refused
 from annotate.desk import judging, leasing
 from annotate.models import AuditEntry, Campaign, Dataset, Face, Judgement, Lease, Pair
@@ -123,6 +123,8 @@ def test_create_campaign_uses_selected_pairs_as_counted(client, lead, faces):
     assert restorer_pairs == {frozenset(("dat-light", "lanczos")), frozenset(("lanczos", "hq"))}
     assert [entry.action for entry in AuditEntry.objects.order_by("pk")] == ["create-campaign", "invite"]
     assert "4 items" in client.get(response["Location"]).content.decode()
+    pairs = Pair.objects.values_list("pk", flat=True)
+    assert [items.add_items(campaign=campaign, pairs=pairs) for _ in range(2)] == [pairs.count() - 4, 0]
 
 
 @pytest.mark.parametrize(

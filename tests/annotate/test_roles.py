@@ -102,6 +102,17 @@ def test_admin_changes_role_and_change_is_logged(client):
     assert entry.details["is_staff"] == ["False", "True"]
 
 
+def test_admin_gives_permission_to_start_trainings(client):
+    lead = make_user("lead", is_staff=True)
+    client.force_login(make_user("boss", is_staff=True, is_superuser=True))
+    address = f"/admin/annotate/user/{lead.pk}/change/"
+    offered = client.get(address).context["adminform"].form.fields["user_permissions"].queryset
+    assert [permission.codename for permission in offered] == ["start_training"]
+    sent = {"username": "lead", "is_active": "on", "is_staff": "on", "user_permissions": offered.get().pk}
+    assert client.post(address, sent).status_code == 302
+    assert User.objects.get(pk=lead.pk).has_perm("annotate.start_training")
+
+
 @pytest.mark.database
 def test_audit_log_rejects_changes_and_deletions():
     entry = audit_log.record(actor=None, action="pause", target="campaign faces")

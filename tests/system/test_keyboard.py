@@ -1,5 +1,6 @@
 """The lead's whole way without a pointer: every control is reached by Tab, and works by Enter or Space."""
 
+import re
 import zipfile
 
 import pytest
@@ -24,7 +25,7 @@ def focus(page, selector: str) -> None:
     assert wanted.evaluate("element => element.matches(':focus-visible')")
 
 
-def enter(page, selector: str, address: str) -> None:
+def enter(page, selector: str, address: str | re.Pattern[str]) -> None:
     focus(page, selector)
     page.keyboard.press("Enter")
     page.wait_for_url(address)
@@ -39,10 +40,13 @@ def write(page, selector: str, text: str) -> None:
 def start_job(page, kind: str, **fields: str) -> None:
     """Start a job from the list of jobs, and wait until it is done."""
     enter(page, "nav a[href='/jobs/']", "**/jobs/")
+    if not page.locator("details:has(a[href^='/jobs/new/'])").evaluate("details => details.open"):
+        focus(page, "main summary")
+        page.keyboard.press("Enter")
     enter(page, f"main a[href='/jobs/new/{kind}/']", f"**/jobs/new/{kind}/")
     for name, text in fields.items():
         write(page, f"#id_{name}", text)
-    enter(page, "button.primary", "**/jobs/[0-9]*/")
+    enter(page, "button.primary", re.compile(r"/jobs/\d+/$"))
     page.wait_for_selector("#job .good", timeout=JOB_SECONDS * 1000)
 
 
@@ -62,7 +66,7 @@ def test_campaign_to_training_and_export_by_keyboard_alone(site, sign_in):
 
     desk = sign_in("keyboard", page="/")
     enter(desk, "main a[href='/campaigns/keyboard-only/judge']", "**/keyboard-only/**")
-    enter(desk, "main button.primary", "**/keyboard-only/judge")  # the guideline has been read
+    enter(desk, "main a.button.primary", "**/keyboard-only/judge")  # the guideline has been read
     desk.wait_for_selector("#pairs .item")
     for key in "aslkaslkaj":
         press_and_wait(desk, key)
@@ -71,9 +75,9 @@ def test_campaign_to_training_and_export_by_keyboard_alone(site, sign_in):
 
     enter(page, "a[href='/campaigns/keyboard-only/agreement']", "**/agreement")
     page.wait_for_selector("main :text('keyboard')")
-    start_job(page, "train_frm", run="keyboard", iterations="2")
+    start_job(page, "train_frm", backbone="compact", run="keyboard", iterations="2")
     enter(page, "#job-run", "**/runs/keyboard/")
-    start_job(page, "export")
+    start_job(page, "export", format="csv")
     focus(page, "#job a[download]")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
