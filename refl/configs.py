@@ -146,4 +146,6 @@ PRESETS = {
         save_every=50,
     ),
 }
+# Denoising steps of bases with a fixed number, by preset; DiffBIR has `ReflConfig.steps`.
+FIXED_STEPS = {"osediff": 1, "compact": 1, "compact-multi-step": 6}
 PRESETS["compact-multi-step"] = replace(PRESETS["compact"], learning_rate=2e-4, lambda_reward=0.02, backprop_steps=0)

@@ -90,6 +90,14 @@ class SelectionForm(forms.Form):
         if len(datasets) < 2:
             del self.fields["datasets"]
 
+    def choose_restorer(self, name: str) -> None:
+        """Select, to begin with, all pairs of this restorer with another one."""
+        pairs = (value for value, _label in self.fields["restorer_pairs"].choices)  # type: ignore[attr-defined]
+        ends = {value: value.split("|") for value in pairs}
+        self.initial["restorer_pairs"] = [
+            value for value, (one, other) in ends.items() if name in (one, other) and other != Candidate.HQ
+        ]
+
     def clean_splits(self) -> list[str]:
         splits: list[str] = self.cleaned_data["splits"]
         if Split.TEST in splits and self.data.get("kind") != Campaign.Kind.STUDY:

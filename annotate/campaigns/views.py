@@ -24,7 +24,9 @@ SECONDS_PER_ANSWER = 5  # assumed for a campaign without answers
 def new(request: Request) -> HttpResponse:
     leads_only(request, _("Only leads can create campaigns."))
     sent = request.POST if request.method == "POST" else None
-    selection, form = campaigns_forms.SelectionForm(sent), campaigns_forms.CampaignForm(sent)
+    selection = campaigns_forms.SelectionForm(sent)
+    selection.choose_restorer(request.GET.get("restorer", ""))
+    form = campaigns_forms.CampaignForm(sent)
     if sent is not None and selection.is_valid() and form.is_valid():
         campaign = form.save(commit=False)
         try:

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from annotate.jobs import sources
 from annotate.jobs.kinds import KINDS, Kind, may_start
 from annotate.models import (
     AutoLabel,
@@ -24,10 +25,12 @@ from annotate.models import (
     StageRun,
     User,
 )
+from annotate.pipeline.pairing import in_no_pair
 from annotate.pipeline.scoring import metric_coverage
 from annotate.predictor import status as predictor_status
 from annotate.runs import run_folders
 from annotate.runs.run_folders import RunFolder
+from annotate.web.job_links import job_address
 
 EMPTY, MISSING, DONE, RUNNING, FAILED = "empty", "missing", "done", "running", "failed"
 
@@ -66,8 +69,9 @@ class Chain:
 
 def chain(user: User) -> Chain:
     """Read the chain. The first link that is empty or incomplete, and does not run already, comes next."""
-    active = _active()
-    links = [_with_work(link, active) for link in [*(make(user) for make in LINKS), *_trained(user)]]
+    active, runs = _active(), run_folders.list_runs()
+    made = [*(make(user) for make in LINKS), *_trained(user, runs)]
+    links = [_with_work(_with_unused_restorer(link, user, runs), active) for link in made]
     waiting = (link for link in links if link.step and link.state in (EMPTY, MISSING, FAILED))
     return Chain(links, next(waiting, None))
 
@@ -98,9 +102,9 @@ def _with_work(link: Link, active: dict[str, Job | StageRun]) -> Link:
     return link
 
 
-def _job(user: User, name: str) -> Step:
+def _job(user: User, name: str, **options: str | list[str]) -> Step:
     kind: Kind = KINDS[name]
-    return Step(str(kind.title), reverse("job_new", args=[name]), may_start(user, kind))
+    return Step(str(kind.title), job_address(name, **options), may_start(user, kind))
 
 
 def _link(name: str, title: str, count: str, *, missing: str = "", empty: bool = False, **more) -> Link:
@@ -156,11 +160,19 @@ def _degraded(user: User) -> Link:
 
 
 def _restored(user: User) -> Link:
-    degraded = Candidate.objects.filter(source=Candidate.LQ).count()
-    restorers = list(Restorer.objects.annotate(n=Count("candidates")).order_by("name"))
-    missing = sum(max(0, degraded - restorer.n) for restorer in restorers)
+    by_split = Candidate.objects.exclude(source=Candidate.HQ).order_by("source").values_list("source", "face__split")
+    counts = {(source, split): n for source, split, n in by_split.annotate(Count("pk"))}
+    restored = {key: n for key, n in counts.items() if key[0] != Candidate.LQ}
+    degraded = len(counts) > len(restored)
+    # Only of the splits that a restorer has begun: some are run on the test faces alone.
+    lacking = {key: max(0, counts.get((Candidate.LQ, key[1]), 0) - n) for key, n in restored.items()}
+    missing = sum(lacking.values())
+    restorers = {source for source, _split in restored}
+    incomplete = sorted({source for (source, _split), n in lacking.items() if n})
+    known = {name for name, _title in sources.RESTORERS.choices()} if incomplete else set()
+    chosen = [name for name in incomplete if name in known]
     count = _("%(n)s by %(restorers)s restorers") % {
-        "n": f"{sum(restorer.n for restorer in restorers):,}",
+        "n": f"{sum(restored.values()):,}",
         "restorers": len(restorers),
     }
     note = _("%(n)s missing") % {"n": f"{missing:,}"} if missing else ""
@@ -171,19 +183,18 @@ def _restored(user: User) -> Link:
         missing=note,
         empty=not restorers,
         kinds=("restore", "restore_checkpoint"),
-        step=_job(user, "restore") if degraded else None,
+        step=_job(user, "restore", **{"restorer": chosen} if chosen else {}) if degraded else None,
     )
 
 
 def _paired(user: User) -> Link:
     counts = dict(Pair.objects.order_by().values_list("kind").annotate(Count("pk")))
-    restored = Face.objects.filter(candidates__restorer__isnull=False).distinct()
-    unpaired = restored.filter(pairs=None).count()
+    unpaired = in_no_pair(Candidate.objects.all()).count()
     count = _("%(contested)s contested, %(anchored)s anchored") % {
         "contested": f"{counts.get(Pair.Kind.CONTESTED, 0):,}",
         "anchored": f"{counts.get(Pair.Kind.ANCHORED, 0):,}",
     }
-    note = _("%(n)s faces without pairs") % {"n": f"{unpaired:,}"} if unpaired else ""
+    note = _("%(n)s restorations without pairs") % {"n": f"{unpaired:,}"} if unpaired else ""
     return _link(
         "pairs",
         _("Pairs"),
@@ -277,9 +288,21 @@ def _gold(user: User) -> Link:
     )
 
 
-def _trained(user: User) -> list[Link]:
+def _with_unused_restorer(link: Link, user: User, runs: list[RunFolder]) -> Link:
+    """Add to the restorations that the newest trained restorer has restored nothing yet."""
+    trained = [run for run in runs if run.kind in ("base", "refl") and run.state == "done"]
+    newest = next((run for kind in ("refl", "base") for run in trained if run.kind == kind), None)
+    if link.name != "restorations" or link.state == EMPTY or newest is None:
+        return link
+    if Restorer.objects.filter(name=newest.name).exists():
+        return link
+    note = _("%(name)s has not restored the faces yet") % {"name": newest.name}
+    step = _job(user, "restore", restorer=newest.name)
+    return replace(link, state=MISSING, note=f"{link.note}; {note}" if link.note else note, step=step)
+
+
+def _trained(user: User, runs: list[RunFolder]) -> list[Link]:
     """Return the links that are read from the run folders."""
-    runs = run_folders.list_runs()
     kinds = {run.kind for run in runs if run.state == "done"}
     base = [] if "base" in kinds else [("frm" in kinds, _job(user, "train_base"))]
     return [

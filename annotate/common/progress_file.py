@@ -3,6 +3,7 @@
 An environment variable names the file. Without it nothing is written.
 """
 
+import atexit
 import json
 import os
 import time
@@ -37,8 +38,10 @@ def report_skipped(number: int) -> None:
     _write()
 
 
+@atexit.register
 def _write() -> None:
-    if path := os.environ.get(VARIABLE):
+    """Write what is known; at the end of the process too, since an interrupted command reports no last step."""
+    if _known and (path := os.environ.get(VARIABLE)):
         new = Path(f"{path}.new")
         new.write_text(json.dumps(_known))
         new.replace(path)

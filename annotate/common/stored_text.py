@@ -123,6 +123,58 @@ SENTENCES = (
     gettext_noop("The site was stopped while the job ran."),
     gettext_noop("The process that ran the job ended unexpectedly."),
     gettext_noop("%(n)s skipped, see above. Use --skip-bad to exit with 0."),
+    # why a job failed
+    gettext_noop("There is nothing to process: %(remedy)s"),
+    gettext_noop("run ingest first."),
+    gettext_noop("run degrade first."),
+    gettext_noop("run restore first."),
+    gettext_noop(
+        "%(n)s answers of the gold set %(name)s are missing. It needs %(overlap)s per pair, from at least %(least)s "
+        "annotators. Freeze it when it is complete."
+    ),
+    gettext_noop("The gold set %(name)s was frozen on %(day)s."),
+    gettext_noop("The campaign “%(name)s” already exists: choose another name."),
+    gettext_noop(
+        "The faces of split gold have %(n)s pairs, with one face per person; %(wanted)s are needed. Ingest more "
+        "photographs with --split gold, restore them and build their pairs, or make a smaller gold set: make_gold "
+        "--pairs %(pairs)s."
+    ),
+    gettext_noop("There is no gold set yet: run manage.py make_gold."),
+    gettext_noop(
+        "Judged pairs: %(n)s, of faces: %(faces)s. The predictor needs at least %(least)s pairs of %(folds)s faces. "
+        "Judge more pairs."
+    ),
+    gettext_noop(
+        "Judged pairs: %(n)s, of faces: %(faces)s. The predictor needs at least %(least)s pairs of %(folds)s faces. "
+        "Judge more pairs. %(left)s answers of simulated annotators are left out. To count them as labels, run "
+        "manage.py count_simulated yes."
+    ),
+    gettext_noop("There is no version yet. Run manage.py fit_predictor."),
+    gettext_noop(
+        "SVM version %(n)s learned from simulated annotators, whose answers do not count. To count them, run manage.py "
+        "count_simulated yes."
+    ),
+    gettext_noop("SVM version %(n)s needs scores of %(names)s. Run manage.py score --metrics %(metrics)s."),
+    gettext_noop("%(n)s of %(total)s faces have no caption: run manage.py caption."),
+    gettext_noop(
+        "Split %(split)s has no faces: choose another split with --faces, or ingest photographs with --split %(same)s."
+    ),
+    gettext_noop(
+        "All %(n)s faces of split %(split)s were used to monitor the training of these restorers, so they are not test "
+        "faces. Ingest more photographs, train with a smaller --held-out, or include these faces with --with-monitored."
+    ),
+    gettext_noop("%(missing)s. Or compare only the faces that all of them have, with --skip-missing."),
+    gettext_noop("The evaluation %(name)s exists with other options (%(changed)s): choose another --name."),
+    gettext_noop("The run %(name)s is done. Choose another name with --run."),
+    gettext_noop("The run %(name)s exists with another configuration (%(changed)s). Choose another name with --run."),
+    gettext_noop("--device %(name)s does not work on this machine (%(reason)s). Use --device cpu."),
+    gettext_noop("The process was ended by %(signal)s."),
+    gettext_noop(
+        "The process was killed (SIGKILL), mostly because memory ran out. Try a smaller batch, or a larger machine."
+    ),
+    gettext_noop("The last refit failed: %(why)s"),
+    gettext_noop("The last grid search failed: %(why)s"),
+    gettext_noop("Version %(n)s is pinned by a rollback: newer answers wait until someone fits the SVM."),
     # values of options
     gettext_noop("%(value)s is not a positive integer"),
     gettext_noop("%(value)s is not an integer from 0 to 4,294,967,295"),

@@ -98,6 +98,7 @@ def steps(size: TourSize) -> list[Step]:
     base = ("train_base", "--variant", "one-step", "--degradation", PRESET)
     refl = ("refl", "--base", "compact", "--base-run", BASE, "--frm", FRM, "--judge", JUDGE)
     panel = ("--annotators", str(size.annotators), "--overlap", str(size.overlap))
+    score = ("score", "--metrics", "ssim", "psnr", "lpips", "niqe")
     compared = ("--restorers", BASE, TUNED, "--base", BASE, "--frm", FRM, "--judge", JUDGE)
     chosen = ("--metrics", *size.metrics) if size.metrics else ()
     return [
@@ -106,7 +107,7 @@ def steps(size: TourSize) -> list[Step]:
         Step("degrade", "degraded images (Eq. 9)", ("degrade", "--preset", PRESET)),
         Step("restore", "restorations by three general restorers", ("restore",)),
         Step("pairs", "pairs", ("build_pairs",)),
-        Step("score", "metrics of every image", ("score", "--metrics", "ssim", "psnr", "lpips", "niqe")),
+        Step("score", "metrics of every image", score),
         Step("judge-pairs", "answers of SIMULATED annotators", ("simulate_annotators", "--as-labels", *panel)),
         Step("svm", "support vector machine", ("fit_predictor",)),
         frm(FRM, "reward model", seed=0),
@@ -115,8 +116,9 @@ def steps(size: TourSize) -> list[Step]:
         Step(BASE, "base restorer", (*base, *monitoring, *_training(BASE, size.base_steps, size)), run=BASE),
         Step(TUNED, "reward feedback learning", (*refl, *monitoring, *_training(TUNED, size.refl_steps, size)),
              run=TUNED),
-        Step("restore-test", "test faces, restored by base and tuned",
-             ("restore", "--restorer", BASE, "--restorer", TUNED, "--faces", Split.TEST.value)),
+        Step("restore-trained", "restorations by base and tuned", ("restore", "--restorer", BASE, "--restorer", TUNED)),
+        Step("pairs-trained", "pairs of these restorations, which people can judge", ("build_pairs",)),
+        Step("score-trained", "metrics of these restorations", score),
         Step(COMPARISON, "base against tuned on the test faces",
              ("evaluate", "--name", COMPARISON, *compared, "--trained-on", STRUCTURE_METRIC, *chosen)),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from django import forms
 from django.core.management import CommandError, load_command_class
 from django.core.management.base import BaseCommand, CommandParser
 from django.forms import BoundField
+from django.http import QueryDict
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 
 from annotate.common.stored_text import translated
@@ -56,6 +59,19 @@ class JobForm(forms.Form):
         """Return the form as it would be sent without a change."""
         values = {name: self.get_initial_for_field(field, name) for name, field in self.fields.items()}
         return JobForm(self.kind, values, user=self.user)
+
+    def named_in(self, query: QueryDict) -> Values:
+        """Return the options that an address names, as if they had been sent. Other names are ignored."""
+        return {
+            name: field.widget.value_from_datadict(query, MultiValueDict(), name)
+            for name, field in self.fields.items()
+            if name in query
+        }
+
+    def keep_errors_of(self, names: Iterable[str]) -> None:
+        """Forget the errors of other fields, which the person has not filled in yet."""
+        for name in set(self.errors) & set(self.fields) - set(names):
+            del self.errors[name]
 
     def first(self) -> list[BoundField]:
         return [self[name] for name in self.kind.first if name in self.fields]

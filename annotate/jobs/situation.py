@@ -66,11 +66,12 @@ def _restored() -> list[str]:
 
 
 def _pairs() -> list[str]:
-    restored = Face.objects.filter(candidates__restorer__isnull=False).distinct()
-    unpaired = restored.filter(pairs=None).count()
+    from annotate.pipeline.pairing import in_no_pair
+
+    restored = Candidate.objects.filter(restorer__isnull=False)
     return [
         _("Pairs: %(n)s") % {"n": Pair.objects.count()},
-        _missing(_("Restored faces without pairs"), unpaired, restored.count()),
+        _missing(_("Restorations without pairs"), in_no_pair(restored).count(), restored.count()),
     ]
 
 

@@ -11,7 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from annotate.jobs import folders
-from annotate.models import Campaign, Candidate, Dataset, GoldSet, Predictor, Restorer, Upload, User
+from annotate.models import Campaign, Candidate, Dataset, GoldSet, Restorer, Upload, User
+from annotate.predictor import status
 from annotate.runs import run_folders
 from rewardlab import assets
 
@@ -164,9 +165,7 @@ ANNOTATORS = Source(
 VERSIONS = Source(
     lambda: [
         (str(version.pk), f"{version}, {version.created_at:%Y-%m-%d %H:%M}")
-        for version in Predictor.objects.filter(
-            status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN]
-        ).order_by("-pk")[:30]
+        for version in status.versions_with_labels().order_by("-pk")[:30]
     ],
     empty=gettext_lazy("There is no version of the SVM yet."),
 )

@@ -13,11 +13,11 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotate.common.refusals import Refused
 from annotate.common.stored_text import translated
-from annotate.jobs import lifecycle
+from annotate.jobs import lifecycle, next_steps
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import GROUPS, KINDS, Kind, may_start
 from annotate.jobs.situation import missing_files, situation
-from annotate.models import Job, Upload
+from annotate.models import Campaign, Job, Upload
 from annotate.runs import run_folders
 from annotate.web.requests import Request, leads_only
 
@@ -81,9 +81,7 @@ def new(request: Request, name: str) -> HttpResponse:
                 messages.info(request, _("The same job waits or runs already, so it was not started twice."))
             return redirect("job", job.pk)
     else:
-        earlier = Job.objects.filter(kind=kind.name, pk=_number(request.GET.get("from", ""))).first()
-        form = JobForm(kind, user=request.user, initial=earlier.values if earlier else None)
-        line = _command_line(form.as_sent())
+        form, line = _opened(kind, request)
     context = {
         "kind": kind,
         "form": form,
@@ -94,6 +92,18 @@ def new(request: Request, name: str) -> HttpResponse:
         "without_runner": kind.queue in lifecycle.queues_without_runner(),
     }
     return render(request, "annotate/jobs/new.html", context)
+
+
+def _opened(kind: Kind, request: Request) -> tuple[JobForm, str]:
+    """Return the form as it opens, and its command line. The address can name an earlier job (`from`) and options."""
+    earlier = Job.objects.filter(kind=kind.name, pk=_number(request.GET.get("from", ""))).first()
+    values = earlier.values if earlier else {}
+    given = JobForm(kind, user=request.user).named_in(request.GET)
+    form = JobForm(kind, user=request.user, initial=values | given)
+    sent = form.as_sent()
+    line = _command_line(sent)
+    sent.keep_errors_of(given)
+    return (sent if given and sent.errors else form), line
 
 
 def _number(text: str) -> int:
@@ -134,12 +144,20 @@ def _context(request: Request, job: Job) -> dict[str, Any]:
         "error": translated(job.error),
         "may_act": kind is not None and may_start(request.user, kind),
         "run": run if run and not run.problem else None,
-        "campaign": job.values.get("campaign") or (job.values.get("name") if job.kind == "freeze_gold" else None),
+        "steps": next_steps.after(job, request.user),
+        "campaign": _campaign(job),
         "upload": Upload.objects.filter(pk=_number(str(job.values.get("path", "")).removeprefix(UPLOAD))).first(),
         "without_runner": job.state == Job.State.QUEUED and job.queue in lifecycle.queues_without_runner(),
         "has_log": lifecycle.log_of(job).exists(),
         "has_result": bool(job.result) and lifecycle.result_of(job).exists(),
     }
+
+
+def _campaign(job: Job) -> str | None:
+    """Return the address of the campaign that a job is about, if it exists."""
+    gold = job.values.get("name") or next_steps.GOLD_NAME
+    slug = gold if job.kind in ("make_gold", "freeze_gold") else job.values.get("campaign")
+    return slug if slug and Campaign.objects.filter(slug=slug).exists() else None
 
 
 @login_required

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from annotate.common.batches import batches
 from annotate.models import Candidate, Face, Pair
@@ -26,6 +26,12 @@ def build_pairs(faces: QuerySet[Face], *, with_identical: bool = False) -> Itera
     todo = counted.filter(built__lt=F("images") * (F("images") - 1) / 2).order_by("pk")
     for batch in batches(todo.iterator(chunk_size=FACES_PER_TRANSACTION), FACES_PER_TRANSACTION):
         yield from _build_batch([face.pk for face in batch], with_identical)
+
+
+def in_no_pair(candidates: QuerySet[Candidate]) -> QuerySet[Candidate]:
+    """Select restored images that are in no pair yet: those that were restored after the pairs were built."""
+    as_first, as_second = (Pair.objects.filter(**{end: OuterRef("pk")}) for end in ("first", "second"))
+    return candidates.filter(restorer__isnull=False).exclude(Exists(as_first)).exclude(Exists(as_second))
 
 
 @transaction.atomic

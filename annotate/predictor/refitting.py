@@ -24,7 +24,7 @@ def refit_while_labels_wait() -> int:
         newest = predictor_status.newest_judgement_id()
         policy = audit_sample.policy()
         if policy.pinned_id:
-            _note(f"Version {policy.pinned_id} is pinned by a rollback. Run manage.py fit_predictor to fit a new one.")
+            _note(f"Version {policy.pinned_id} is pinned by a rollback: newer answers wait until someone fits the SVM.")
             _consider(newest)
             return refits
         if not _acquire("running_until", REFITTING_FOR):

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.common import task_queue
+from annotate.common.stored_text import translated
 from annotate.labels.votes import counts_simulated
 from annotate.models import Judgement, Predictor, RefitRequest
 
@@ -25,6 +27,12 @@ def current_predictor() -> Predictor | None:
     if not counts_simulated():
         ready = ready.filter(simulated_labels=0)
     return ready.order_by("-pk").first()
+
+
+def versions_with_labels() -> QuerySet[Predictor]:
+    """Select the versions that can be made current: without simulated labels, unless these count."""
+    done = Predictor.objects.filter(status__in=[Predictor.Status.READY, Predictor.Status.WITHDRAWN])
+    return done if counts_simulated() else done.filter(simulated_labels=0)
 
 
 def newest_judgement_id() -> int:
@@ -52,7 +60,7 @@ def predictor_status() -> PredictorStatus:
         version=current,
         waiting=waiting,
         refitting=bool(request and request.running_until and request.running_until > timezone.now()),
-        note=request.note if request else "",
+        note=translated(request.note) if request else "",
         failed=newer.order_by("-pk").first(),
         without_worker=waiting and not task_queue.live_workers(),
     )

@@ -1,11 +1,14 @@
 """The page of predictor versions for leads: accuracy, audit, number of labels."""
 
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from annotate.common.stored_text import translated
 from annotate.labels.votes import simulated_answers
 from annotate.models import LabelPolicy, Predictor
 from annotate.pipeline.scoring import metric_coverage
@@ -27,6 +30,7 @@ def predictors(request: Request) -> HttpResponse:
         "current": current,
         "versions": Predictor.objects.order_by("-pk")[:SHOWN],
         "shown": SHOWN,
+        "can_be_current": set(predictor_status.versions_with_labels().values_list("pk", flat=True)),
         "policy": policy,
         "simulated_answers": simulated_answers(),
         "allowed": _percent(policy.max_error),
@@ -38,10 +42,15 @@ def predictors(request: Request) -> HttpResponse:
         "curve_plot": predictor_plots.learning_plot(curve.results) if curve else None,
         "curve_rows": learning_curve_words.rows_of(curve) if curve else [],
         "paper": learning_curve_words.paper_figures(curve) if curve else [],
-        "metrics": metric_coverage(),
+        "metrics": [row | {"remedy": _remedy(row)} for row in metric_coverage()],
         "sentences": learning_curve_words.summary(curve) if curve else [],
     }
     return render(request, "annotate/predictor/predictors.html", context)
+
+
+def _remedy(row: dict[str, Any]) -> str:
+    """Return what to do about an unavailable metric, whose title the table shows already."""
+    return translated((row["remedy"] or "").removeprefix(f"{row['metric'].title}: "))
 
 
 def _percent(share: float | None) -> str:

@@ -10,6 +10,7 @@ from annotate.runs import (
     before_after,
     frm_evaluation,
     headline_figures,
+    next_steps,
     pictures,
     restorer_charts,
     restorer_comparison,
@@ -32,14 +33,15 @@ def _run_or_404(request: Request, name: str) -> run_folders.RunFolder:
     return found
 
 
-def _progress(found: run_folders.RunFolder) -> dict:
+def _progress(request: Request, found: run_folders.RunFolder) -> dict:
+    known = {"run": found, "steps": next_steps.next_steps(found, request.user)}
     if found.kind in RESTORER_KINDS:
         restorer = restorer_history.history(found)
-        return {"run": found, "history": restorer, "groups": runs_plots.restorer_plots(restorer, found.total)}
+        return known | {"history": restorer, "groups": runs_plots.restorer_plots(restorer, found.total)}
     if found.kind == "evaluation":
-        return {"run": found}
+        return known
     history = run_folders.history(found)
-    return {"run": found, "history": history, "plots": runs_plots.run_plots(history, found.total)}
+    return known | {"history": history, "plots": runs_plots.run_plots(history, found.total)}
 
 
 @login_required
@@ -56,7 +58,7 @@ def run(request: Request, name: str) -> HttpResponse:
     found = _run_or_404(request, name)
     if found.problem:
         return render(request, "annotate/runs/run.html", {"run": found})
-    context = _progress(found)
+    context = _progress(request, found)
     if found.kind in RESTORER_KINDS:
         grid = pictures.grid(found, request.GET.get("step", ""))
         context |= {
@@ -106,7 +108,7 @@ def _chosen_pictures(request: Request) -> dict[str, str]:
 @require_GET
 def run_live(request: Request, name: str) -> HttpResponse:
     """Render the fragment that updates a run's progress without a reload."""
-    return render(request, "annotate/runs/run_live.html", _progress(_run_or_404(request, name)))
+    return render(request, "annotate/runs/run_live.html", _progress(request, _run_or_404(request, name)))
 
 
 @login_required

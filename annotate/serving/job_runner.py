@@ -40,6 +40,7 @@ LOST_AFTER = timedelta(minutes=2)  # without a report
 SHOWN_BYTES = 8_000  # of the log's end, stored for the job's page
 LONGEST_ERROR = 2_000
 PROGRESS = "progress.json"
+KILLED = "The process was killed (SIGKILL), mostly because memory ran out. Try a smaller batch, or a larger machine."
 State = Job.State
 
 
@@ -147,7 +148,7 @@ class RunningJob:
         elif self.kill_at:
             state, error = State.INTERRUPTED, "The site was stopped while the job ran."
         elif code < 0:
-            state, error = State.FAILED, f"The process {describe_end(code)}."
+            state, error = State.FAILED, KILLED if code == -signal.SIGKILL else f"The process {describe_end(code)}."
         else:
             state, error = State.FAILED, last_error(fields["log_end"])
         shutil.rmtree(self.folder / "out", ignore_errors=True)

@@ -1,10 +1,14 @@
-"""Components that enclose markup of the page: `{% load components %}`. The others are templates to include."""
+"""Components that enclose markup of the page, and addresses of jobs: `{% load components %}`. The other components are
+templates to include."""
 
 from django import template
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from annotate.web.job_links import job_address
+
 register = template.Library()
+register.simple_tag(job_address)
 
 
 @register.simple_block_tag

@@ -138,6 +138,8 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
         ("train_base", "run", "--faces=/etc", "must not begin with a dash"),
         ("train_base", "run", "a\0b", "Null characters"),
         ("train_base", "device", "tpu", "not one of the available choices"),
+        ("ablate", "table", "5", "varies the number of steps with gradient, but the base compact has 1"),
+        ("refl", "backprop_steps", "2", "is more than the base compact has denoising steps: 1"),
         ("make_gold", "pairs", "-4", "-4 is not a positive integer"),
         ("autolabel", "confidence", "0.9", "needs --max-error"),
         ("ingest", "split", "train=2", "the shares must sum to 1"),
@@ -146,7 +148,8 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
     ],
 )
 def test_wrong_value_is_refused_with_a_reason(kind, field, value, message, trainer, choices):
-    form = filled(kind, trainer, **{"path": "data:0:ffhq"} | {field: value})
+    chosen = {"path": "data:0:ffhq", "base_run": "base-a", "frm": "frm-a", "judge": ""}
+    form = filled(kind, trainer, **chosen | {field: value})
     assert not form.is_valid()
     assert message in " ".join(fault for faults in form.errors.values() for fault in faults)
 
@@ -223,6 +226,26 @@ def test_job_goes_from_form_to_queue_once(client, trainer):
     assert '<option value="csv" selected>' in again
     actions = AuditEntry.objects.filter(target=f"job {job.pk}").order_by("pk").values_list("action", flat=True)
     assert list(actions) == ["start-job", "cancel-job", "resume-job", "cancel-job"]
+
+
+def test_address_fills_in_options_of_the_form(client, trainer, choices):
+    page = client.get("/jobs/new/restore/?restorer=lanczos&restorer=base-a&faces=test&shell=rm").content.decode()
+    assert "python manage.py restore --skip-bad --restorer lanczos --restorer base-a --faces test" in page
+    assert 'value="base-a" id="id_restorer_3" checked' in page
+    form = client.get("/jobs/new/fit_predictor/?refit=on").context["form"]
+    assert (form["refit"].value(), form.is_bound) == (True, False)
+    earlier, _ = start("export", trainer, format="csv", with_images=True)
+    changed = client.get(f"/jobs/new/export/?from={earlier.pk}&format=hpdv2").context["line"]
+    assert "--format hpdv2" in changed and "--with-images" in changed
+
+
+def test_bad_option_in_an_address_is_marked_alone(client, trainer, choices):
+    response = client.get("/jobs/new/ingest/?split=train%3D2&dataset=new")
+    assert list(response.context["form"].errors) == ["split"]  # not the folder, which the person has yet to choose
+    assert "The link that you followed fills in an option that is not valid here" in response.content.decode()
+    response = client.get("/jobs/new/evaluate/?restorers=gone&base=%00")
+    assert {"restorers", "base"} == set(response.context["form"].errors)
+    assert response.context["line"] == ""
 
 
 @pytest.mark.database

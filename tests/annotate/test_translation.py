@@ -3,10 +3,12 @@
 import numpy as np
 import polib
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import translation
 
 from annotate.agreement import ask_scorers
 from annotate.common import stored_text
+from annotate.models import Candidate, Face
 from annotate.runs.run_folders import ORIGINS
 from annotate.statistics import bradley_terry
 from annotate.statistics.agreement_coefficients import krippendorff_alpha
@@ -20,7 +22,7 @@ from rewardlab.metrics.registry import METRICS
 from rewardlab.training.checked_json import MEANINGS
 from tests.annotate.test_ranking_statistics import make_ballots
 from tests.support import messages
-from tests.support.factories import make_campaign, make_user
+from tests.support.factories import make_campaign, make_face, make_user
 from tests.support.messages import Message
 from tests.support.servers import ROOT
 
@@ -145,6 +147,36 @@ def test_sentences_on_undefined_agreement_translated():
     english, german = in_both_languages(sentences)
     assert len(english) == len(german) >= 5
     assert not set(english) & set(german)
+
+
+@pytest.mark.django_db
+def test_errors_of_commands_are_german_on_the_pages_of_jobs(run_root):
+    make_user("ann")
+    face = make_face("test")
+
+    def error_of(*words: str) -> str:
+        with pytest.raises(CommandError) as caught:
+            call_command(*words)
+        return str(caught.value)
+
+    errors = [
+        error_of("make_gold"),
+        error_of("freeze_gold"),
+        error_of("rollback_predictor"),
+        error_of("fit_predictor"),
+        error_of("evaluate", "--restorers", "dat-light", "--faces", "gold"),
+    ]
+    Candidate.objects.filter(source="dat-light").delete()
+    errors.append(error_of("evaluate", "--restorers", "dat-light", "lanczos"))
+    call_command("build_pairs")
+    Face.objects.filter(pk=face.pk).update(split="gold")
+    call_command("make_gold", "--name", "small", "--pairs", "3")
+    errors += [error_of("make_gold", "--name", "small"), error_of("freeze_gold", "small")]
+    Face.objects.all().delete()
+    errors += [error_of(*words) for words in (["caption"], ["restore"], ["build_pairs"])]
+    with translation.override("de"):
+        assert [error for error in errors if stored_text.translated(error) == error] == []
+        assert stored_text.translated(errors[-1]).startswith("Es gibt nichts zu verarbeiten: Starten Sie zuerst")
 
 
 @pytest.mark.django_db

@@ -2,8 +2,9 @@
 
 import pytest
 
-from refl.configs import PRESETS
+from refl.configs import FIXED_STEPS, PRESETS
 from refl.evaluation.ablations import TABLES
+from tests.support.random_networks import compact_policy
 
 
 @pytest.mark.parametrize("base", ["diffbir", "osediff", "compact"])
@@ -21,6 +22,13 @@ def test_marks_of_tables_4_and_8_match_the_enabled_terms(base):
     assert TABLES["8"] == TABLES["4"]
     assert TABLES["4"][-1].of(preset) == preset
     assert [variant.title for variant in TABLES["4"]] == ["Variant 1", "Variant 2", "Variant 3", "Ours"]
+
+
+@pytest.mark.parametrize("variant", ["one-step", "multi-step"])
+def test_fixed_steps_are_those_of_the_compact_bases(variant, tmp_path):
+    policy = compact_policy(variant, tmp_path, (16, 16))
+    steps = len(policy.timesteps()) if variant == "multi-step" else 1
+    assert FIXED_STEPS[{"one-step": "compact", "multi-step": "compact-multi-step"}[variant]] == steps
 
 
 def test_tables_5_and_13_vary_the_papers_settings():

@@ -35,6 +35,14 @@ def of_templates() -> Iterator[tuple[str, Message]]:
             yield from ((name, message) for message in _of_template(get_template(name).template))
 
 
+def _nodes(nodes: NodeList) -> Iterator[Node]:
+    """Yield all nodes, and those that are enclosed by components, which Django does not count among their children."""
+    for node in nodes.get_nodes_by_type(Node):
+        yield node
+        if isinstance(node, SimpleBlockNode):
+            yield from _nodes(node.nodelist)
+
+
 def _of_template(template: Template) -> Iterator[Message]:
     for node in _nodes(template.nodelist):
         if isinstance(node, TranslateNode):

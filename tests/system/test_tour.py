@@ -5,8 +5,10 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -75,6 +77,15 @@ def tour(tmp_path_factory):
     return folder, lab, killed, out
 
 
+def judgeable(folder: Path) -> list[int]:
+    """Count the faces that the trained restorers have restored and that people can judge against others."""
+    query = """SELECT COUNT(DISTINCT face_id) FROM annotate_candidate WHERE source = ? AND id IN (
+        SELECT first_id FROM annotate_pair WHERE kind = 'contested'
+        UNION SELECT second_id FROM annotate_pair WHERE kind = 'contested')"""
+    with closing(sqlite3.connect(folder / "db.sqlite3")) as database:
+        return [database.execute(query, [name]).fetchone()[0] for name in ("base", "tuned")]
+
+
 def test_killed_tour_resumes_and_finished_tour_repeats_nothing(tour):
     folder, lab, killed, out = tour
     names = [step.name for step in demo_tour.steps(demo_tour.SIZES["tiny"])]
@@ -90,6 +101,7 @@ def test_killed_tour_resumes_and_finished_tour_repeats_nothing(tour):
         kept = [folder / "tour.json", *folder.glob("runs/*/*.json*"), *folder.glob("media/*/*")]
         return {path: path.stat().st_mtime_ns for path in kept}
 
+    assert judgeable(folder) == [sum(demo_tour.SIZES["tiny"].faces.values())] * 2
     first = written()
     assert run_tour(folder, lab).count("already done") == len(names)
     assert written() == first

@@ -27,8 +27,9 @@ class Command(BaseCommand):
         ReflCommand().add_arguments(parser)
 
     def check_options(self, options: dict[str, Any]) -> Any:
-        """Return the configuration. Raises `CommandError` for a base that is not compact, and for invalid values."""
-        from refl.configs import PRESETS
+        """Return the configuration. Raises `CommandError` for a base that is not compact, for invalid values, and if
+        the base has too few steps for two variants."""
+        from refl.configs import FIXED_STEPS, PRESETS
 
         if PRESETS[options["preset"]].base != "compact":
             raise CommandError(
@@ -37,13 +38,31 @@ class Command(BaseCommand):
             )
         if not options["base_run"]:
             raise CommandError("--base-run is required: the name of a compact base, trained with manage.py train_base.")
-        return config_from(options, PRESETS[options["preset"]])
+        config = config_from(options, PRESETS[options["preset"]])
+        if len(self.variants(options, config)[0]) < 2:
+            raise CommandError(
+                f"--table {options['table']} varies the number of steps with gradient, but the base "
+                f"{options['preset']} has {FIXED_STEPS[options['preset']]}. Use --base compact-multi-step, with a base "
+                "of train_base --variant multi-step."
+            )
+        return config
+
+    def variants(self, options: dict[str, Any], config: Any) -> tuple[list[Any], list[Any]]:
+        """Return the variants of the table that the base can have, and the others, which ask for too many steps."""
+        from refl.configs import FIXED_STEPS
+        from refl.evaluation.ablations import TABLES
+
+        most, known = FIXED_STEPS[options["preset"]], TABLES[options["table"]]
+        too_long = [variant for variant in known if variant.of(config).backprop_steps > most]
+        return [variant for variant in known if variant not in too_long], too_long
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from refl.evaluation.ablations import TABLES
         from rewardlab.training import runs
 
-        config, variants = self.check_options(options), TABLES[options["table"]]
+        config = self.check_options(options)
+        variants, left_out = self.variants(options, config)
+        for variant in left_out:
+            self.stdout.write(f"{variant.title} is left out: the base {options['preset']} has fewer denoising steps.")
         root, name, base = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}", options["base_run"]
         names = [f"{name}-{variant.name}" for variant in variants]
         for variant, run in zip(variants, names, strict=True):

@@ -40,9 +40,16 @@ class Command(BaseCommand):
 
     def check_options(self, options: dict[str, Any]) -> Any:
         """Return the configuration. Raises `CommandError` for invalid values."""
-        from refl.configs import PRESETS
+        from refl.configs import FIXED_STEPS, PRESETS
 
-        return config_from(options, PRESETS[options["preset"]])
+        config = config_from(options, PRESETS[options["preset"]])
+        most = FIXED_STEPS.get(options["preset"], config.steps)
+        if config.backprop_steps > most:
+            raise CommandError(
+                f"--backprop-steps {config.backprop_steps} is more than the base {options['preset']} has denoising "
+                f"steps: {most}."
+            )
+        return config
 
     def handle(self, *args: Any, **options: Any) -> None:
         from accelerate import PartialState
