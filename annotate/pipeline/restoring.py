@@ -21,7 +21,10 @@ from rewardlab.files import sha256 as sha256_of_bytes
 
 
 class RestorerConflict(RuntimeError):
-    """The name is taken by a restorer with different weights or parameters."""
+    """The name is too long, or taken by a restorer with different weights or parameters."""
+
+
+LONGEST_NAME = Restorer._meta.get_field("name").max_length or 0
 
 
 def without(source: str, faces: QuerySet[Face] | None = None) -> QuerySet[Face]:
@@ -32,6 +35,11 @@ def without(source: str, faces: QuerySet[Face] | None = None) -> QuerySet[Face]:
 
 def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
     """Get or create the row of a restorer. Raises `RestorerConflict` if the name is taken by a different one."""
+    if len(name) > LONGEST_NAME:  # SQLite would store it, PostgreSQL not
+        raise RestorerConflict(
+            f"The name “{name}” has {len(name)} characters, but a restorer's name has at most {LONGEST_NAME}. If it is a "
+            "run, copy the run's folder under a shorter name."
+        )
     row, created = Restorer.objects.get_or_create(name=name, defaults={"kind": kind, "provenance": provenance})
     # The same weights in a newer library version are the same restorer; the recorded version is the first one used.
     if not created and {**row.provenance, "version": None} != {**provenance, "version": None}:

@@ -114,6 +114,7 @@ def test_results_that_are_ambiguous_or_copies_are_refused(tmp_path):
     assert f"{results}/d.bmp: it is the photograph of face" in printed
     assert "done 0, skipped 4" in printed and error
     assert not Candidate.objects.filter(source="mine").exists()
+    assert "a restorer's name has at most 60" in run("restore", "--from-folder", f"{'m' * 61}={results}")[1]
 
 
 def test_photographs_that_differ_in_suffix_stay_apart(tmp_path):
