@@ -9,7 +9,7 @@ from tests.support.servers import PASSWORD, Deployment
 FACES = 64
 SHARES = "train=.6,gold=.15,test=.25"
 ANSWERS = 220  # fewer than the campaign asks for, so that its page shows one that is still running
-ANNOTATORS = 5  # with fewer the leaderboard has no intervals by annotator
+ANNOTATORS = 6  # with fewer the leaderboard has no intervals by annotator
 LEAD, ANNOTATOR = "lead", "annotator1"
 JUDGED, DESK = "portraits", "desk"  # the campaigns
 RUN = "tuned"
