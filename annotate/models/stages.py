@@ -32,6 +32,6 @@ class StageRun(models.Model):
 
     @property
     def condition(self) -> str:
-        """The state for display: interrupted if the run stopped reporting progress without ending."""
+        """The state, or interrupted if the run stopped reporting progress without ending."""
         silent = self.state == self.State.RUNNING and timezone.now() - self.updated_at > SILENCE
-        return "interrupted" if silent else self.get_state_display()
+        return "interrupted" if silent else str(self.state)

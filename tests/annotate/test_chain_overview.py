@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from annotate.models import Candidate, Face, Job
+from annotate.models import Candidate, Face, Job, StageRun
 from tests.support.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +53,15 @@ def test_running_and_failed_jobs_are_shown_with_their_links(overview):
     assert links["faces"].state == "failed"
     assert step.step.address == reverse("job", args=[job.pk])
     assert "The last job failed." in page
+
+
+def test_demo_in_preparation_is_not_offered_as_a_step(overview):
+    StageRun.objects.create(stage="demo", done=3, total=9)
+    _, _, page = overview()
+    assert "The demo is being prepared: 3 of 9 photographs" in page
+    assert 'id="next-step"' not in page
+    StageRun.objects.update(state="done")
+    assert 'id="next-step"' in overview()[2]
 
 
 def test_annotators_see_their_campaigns_instead(client):
