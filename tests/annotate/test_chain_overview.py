@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from annotate.models import Candidate, Face, Job
+from annotate.models import Candidate, Face, GoldSet, Job, Membership
 from tests.support.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +53,20 @@ def test_running_and_failed_jobs_are_shown_with_their_links(overview):
     assert links["faces"].state == "failed"
     assert step.step.address == reverse("job", args=[job.pk])
     assert "The last job failed." in page
+
+
+def test_gold_set_without_all_answers_waits_for_people(overview):
+    person = make_user("ann")
+    campaign = make_campaign(slug="gold", faces=1, members=[person])
+    GoldSet.objects.create(campaign=campaign, seed=1)
+    Job.objects.create(kind="freeze_gold", queue="stages", state="failed", started_by=person)
+    links, step, _ = overview()
+    assert (links["gold"].state, links["gold"].note, links["gold"].step) == ("missing", "0 of 3 answers", None)
+    assert step.name != "gold"
+    Job.objects.all().delete()
+    Membership.objects.update(answered=3)
+    links, _, _ = overview()
+    assert (links["gold"].note, links["gold"].step.text) == ("not frozen yet", "Freeze a gold set")
 
 
 def test_annotators_see_their_campaigns_instead(client):
