@@ -63,6 +63,7 @@ function applyUpdate(html, { first = false } = {}) {
   const present = new Set(items().map(leaseOf));
   for (const item of update.querySelectorAll(".item")) {
     if (present.has(leaseOf(item)) || outbox.has(leaseOf(item))) continue;
+    if (notes.has(leaseOf(item))) item.querySelector("[name=note]").value = notes.get(leaseOf(item));
     pairs.append(item);
     decode(item);
   }
@@ -167,6 +168,7 @@ function answeredElsewhere(lease) {
 let judgingSince = null;
 let lastAnswer = 0;
 const pace = [];
+const notes = new Map(); // lease -> note of an answer from this page, for when it is undone
 
 function secondsNow() {
   return shownAt === null ? "" : ((performance.now() - shownAt) / 1000).toFixed(2);
@@ -185,6 +187,7 @@ function answer(form, value) {
   trackPace(Number(seconds.value));
   const body = { lease: lease.value, key: key.value, answer: value, seconds: seconds.value, tools: tools.value };
   if (note.value) body.note = note.value;
+  notes.set(lease.value, note.value);
   const address = form.getAttribute("action");
   say("hint", hint());
   document.querySelector("#state .notice").textContent = "";
@@ -244,7 +247,14 @@ document.addEventListener("submit", (event) => {
   } else if (form.matches("[data-skip]")) {
     event.preventDefault();
     skip(form);
-  } else if (form.matches(".pair")) fillIn(form);
+  } else if (form.matches(".pair")) {
+    if (form.dataset.sent) return event.preventDefault(); // a second key before the next page comes
+    form.dataset.sent = "yes";
+    fillIn(form);
+  }
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll(".pair[data-sent]")) delete form.dataset.sent;
 });
 
 // --- keys and dialogs --------------------------------------------------------------------------------------------
@@ -291,10 +301,11 @@ document.addEventListener(
   true,
 );
 
-function focusBox(box) {
+// A note that a page opens with leaves the focus where it is.
+function focusBox(box, byPerson = Boolean(desk) || box.contains(document.activeElement)) {
   const inside = box.contains(document.activeElement) && document.activeElement.localName !== "summary";
   if (!box.open && box.contains(document.activeElement)) focusPair();
-  else if (box.open && desk && !inside) box.querySelector("select, textarea").focus();
+  else if (box.open && byPerson && !inside) box.querySelector("select, textarea").focus();
 }
 
 function closeBoxes() {
@@ -361,7 +372,7 @@ document.addEventListener("keydown", (event) => {
     return viewer.hold(control.dataset.hold, true);
   }
   control.click();
-  if (control.matches("summary")) focusBox(control.parentElement); // what is typed now is text, before `toggle` says so
+  if (control.matches("summary")) focusBox(control.parentElement, true); // what is typed now is text, before `toggle` says so
 });
 document.addEventListener("keyup", ({ code }) => {
   if (heldKeys.has(code)) viewer.hold(heldKeys.get(code), false);

@@ -1,5 +1,5 @@
 "use strict";
-// Keep open details and horizontal scroll positions when a part of the page refreshes.
+// Keep open details and horizontal scroll positions when a part of the page refreshes, and say when it cannot.
 
 const kept = new Map();
 
@@ -15,4 +15,9 @@ document.addEventListener("htmx:afterSettle", () => {
     if (element) element.scrollLeft = scrollLeft;
   }
   kept.clear();
+});
+
+// A page that refreshes itself must not look as if it were up to date.
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  document.getElementById("no-answer").hidden = Boolean(detail.successful);
 });

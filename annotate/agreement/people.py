@@ -235,7 +235,7 @@ def _retests(given: Sequence[Vote]) -> list[tuple[Vote, bool]]:
 def _retest(given: Sequence[Vote]) -> Estimate:
     found = _share(*_as_arrays([(vote.face, same) for vote, same in _retests(given)]))
     if found.value is None:
-        why = gettext("no mirrored repeat was answered: set the campaign's repeat share above 0")
+        why = gettext("no mirrored repeat was answered: they are drawn by the campaign's share of answers to repeat")
         return Estimate(None, None, None, 0, why)
     return found
 

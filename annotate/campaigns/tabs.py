@@ -66,6 +66,7 @@ def _live(found: Campaign) -> dict:
         "step": next_steps.next_step(found, _facts(found, pace, summary)),
         "items": [(oversight.ITEM_STATES[state], n) for state, n in oversight.item_counts(found).items()],
         "hours_left": pace.remaining * middle / 3600 if middle else None,
+        "minutes_left": max(1, round(pace.remaining * middle / 60)) if middle else None,
         "middle": middle,
         "plot": campaigns_plots.answers_plot(summary.times, pace.wanted),
     }

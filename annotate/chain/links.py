@@ -91,12 +91,14 @@ def _with_work(link: Link, active: dict[str, Job | StageRun]) -> Link:
     work = [active[kind] for kind in link.kinds if kind in active]
     for one in work:
         if isinstance(one, Job) and one.is_active:
-            progress = _("%(n)s of %(total)s") % {"n": one.done, "total": one.total} if one.total else one.state_title
+            progress = _("%(n)s of %(total)s") % {"n": one.done, "total": one.total} if one.total else ""
+            if one.state == Job.State.QUEUED:
+                progress = one.state_title
             return replace(link, state=RUNNING, note=progress, address=reverse("job", args=[one.pk]))
         if isinstance(one, StageRun) and one.condition == "running":
             return replace(link, state=RUNNING, note=_("%(n)s done so far") % {"n": one.done})
     for one in work:
-        if isinstance(one, Job) and one.state == Job.State.FAILED and link.state != DONE:
+        if isinstance(one, Job) and one.state == Job.State.FAILED and link.state != DONE and link.step:
             address = reverse("job", args=[one.pk])
             return replace(link, state=FAILED, note=_("The last job failed."), step=Step(_("See why"), address))
     return link
@@ -270,17 +272,23 @@ def _gold(user: User) -> Link:
     gold_sets = list(GoldSet.objects.select_related("campaign").order_by("pk"))
     open_ones = [gold_set for gold_set in gold_sets if gold_set.frozen_at is None]
     count = ngettext("%(n)s gold set", "%(n)s gold sets", len(gold_sets)) % {"n": len(gold_sets)}
-    address = reverse("campaign", args=[gold_sets[0].campaign.slug]) if gold_sets else ""
+    address = reverse("campaign", args=[(open_ones or gold_sets)[0].campaign.slug]) if gold_sets else ""
     step: Step | None = _job(user, "make_gold")
+    missing = _("not frozen yet") if open_ones else ""
     if open_ones:
+        campaign = open_ones[0].campaign
+        given = Membership.objects.filter(campaign=campaign).aggregate(n=Sum("answered", default=0))["n"]
+        wanted = campaign.item_count * campaign.overlap
         step = _job(user, "freeze_gold")
+        if given < wanted:  # people have to judge first, as in a campaign
+            missing, step = _("%(n)s of %(total)s answers") % {"n": f"{given:,}", "total": f"{wanted:,}"}, None
     elif not Pair.objects.filter(face__split="gold").exists():
         step = None
     return _link(
         "gold",
         _("Gold set"),
         count,
-        missing=_("not frozen yet") if open_ones else "",
+        missing=missing,
         empty=not gold_sets,
         address=address,
         kinds=("make_gold", "freeze_gold"),

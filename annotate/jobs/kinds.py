@@ -116,8 +116,8 @@ KINDS: dict[str, Kind] = {
         Kind(
             "restore",
             _("Restore faces"),
-            _("Restores each low-quality image that the chosen restorers have not restored yet. Without a choice, the "
-              "restorers of the demo run."),
+            _("Restores each low-quality image that the chosen restorers have not restored yet. Without a choice: "
+              "Lanczos, DAT-light and Real-ESRGAN."),
             "data",
             first=("restorer", "from_folder", "dataset", "faces"),
             sources={
@@ -253,6 +253,7 @@ KINDS: dict[str, Kind] = {
             first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "seed"),
             sources={"checkpoint": sources.WEIGHTS, "device": sources.DEVICES},
             withheld={"manifest": FROM_DATABASE, "images": FROM_DATABASE, "architecture": OUTSIDE},
+            initial={"backbone": "compact"},
             assets=("hpsv2",),
         ),
         Kind(

@@ -4,7 +4,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from annotate.jobs.kinds import KINDS, may_start
-from annotate.models import Job, User
+from annotate.models import Job, Judgement, User
 from annotate.runs import next_steps, run_folders
 from annotate.runs.next_steps import NextStep
 from annotate.web.job_links import job_address
@@ -17,7 +17,6 @@ FOLLOWING = {
     "restore": ("build_pairs",),
     "restore_checkpoint": ("build_pairs",),
     "build_pairs": ("score",),
-    "score": ("autolabel",),
     "snapshot": ("train_frm",),
 }
 LABELLING = ("fit_predictor", "autolabel", "rollback_predictor", "learning_curve")
@@ -35,6 +34,8 @@ def after(job: Job, user: User) -> list[NextStep]:
         for kind in FOLLOWING.get(job.kind, ())
         if may_start(user, KINDS[kind])
     ]
+    if job.kind == "score" and Judgement.objects.exists() and may_start(user, KINDS["autolabel"]):
+        found.append(NextStep(str(KINDS["autolabel"].title), job_address("autolabel")))
     return found + _pages(job)
 
 
@@ -44,7 +45,7 @@ def _pages(job: Job) -> list[NextStep]:
         return [NextStep(_("Invite people to the gold set"), reverse("campaign_people", args=[name]))]
     if job.kind == "freeze_gold":
         return [NextStep(_("Measure agreement"), job_address("agreement", campaign=name))]
-    if job.kind == "build_pairs":
+    if job.kind == "build_pairs" or (job.kind == "score" and not Judgement.objects.exists()):
         return [NextStep(_("New campaign"), reverse("campaign_new"))]
     if job.kind in LABELLING:
         return [NextStep(_("Open the versions of the SVM"), reverse("predictors"))]

@@ -114,7 +114,7 @@ def _choice_field(action: argparse.Action, choices: sources.Choices, remedy: str
         shared["help_text"] = f"{shared['help_text']}. {escape(remedy)}".removeprefix(". ")
     if takes_list(action):
         return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **shared)
-    if not default_of(action):
+    if not default_of(action) and not (shared["required"] and len(choices) == 1):
         empty = _("default") if action.choices and not shared["required"] else "–"
         choices = [("", empty), *choices]
     return forms.ChoiceField(choices=choices, **shared)

@@ -80,6 +80,8 @@ def new(request: Request, name: str) -> HttpResponse:
             if not is_new:
                 messages.info(request, _("The same job waits or runs already, so it was not started twice."))
             return redirect("job", job.pk)
+        if form.is_valid():
+            messages.success(request, _("The options are valid. Nothing was started."))
     else:
         form, line = _opened(kind, request)
     context = {

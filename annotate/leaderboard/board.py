@@ -178,8 +178,8 @@ class Leaderboard:
         if self.is_filtered:
             return _("No votes match these filters (%(filters)s). Remove some of them.") % {"filters": self.filters}
         return _(
-            "No pair has been judged yet. Create a campaign (Home, New campaign) and invite annotators: the ranking "
-            "starts with their first votes."
+            "No pair has been judged yet. Create a campaign and invite annotators: the ranking starts with their "
+            "first votes."
         )
 
 

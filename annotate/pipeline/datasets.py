@@ -42,11 +42,17 @@ def find_or_create_dataset(path: Path, options: DatasetOptions, *, names_a_perso
         name, folder_key = slugify(folder.name)[:60], hashed(folder.resolve().as_posix())
         if not name:
             raise DatasetError(f"No name can be derived from the folder {folder}. Name the data set with --dataset.")
-    elif not name or name != slugify(name)[:60]:
+    else:
+        require_name(name)
+    return _get_or_create(name, folder_key, folder, options)
+
+
+def require_name(name: str) -> None:
+    """Raise `DatasetError` unless a data set can have this name."""
+    if not name or name != slugify(name)[:60]:
         raise DatasetError(
             f"--dataset “{name}”: use at most 60 small letters, digits, hyphens and underscores, such as ffhq."
         )
-    return _get_or_create(name, folder_key, folder, options)
 
 
 @transaction.atomic

@@ -199,7 +199,7 @@ def _snapshot(header: DataHeader) -> DataSummary:
         faces=header.faces,
         created=aware(header.created),
         counts=[Count(*name.partition("/")[::2], pairs=pairs) for name, pairs in header.counts.items()],
-        filters=as_texts(header.filters),
+        filters={name: _listed(value) for name, value in header.filters.items()},
     )
 
 
@@ -335,6 +335,10 @@ def as_text(value: object) -> str:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return gettext("nested too deeply to be shown")
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(as_text, value)) if isinstance(value, list) and value else as_text(value)
 
 
 def as_texts(values: dict[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotate.common import audit_log, large_bodies
 from annotate.common.refusals import Refused, status_of
 from annotate.jobs import lifecycle
-from annotate.models import Upload
+from annotate.models import Job, Upload
 from annotate.uploads import quarantine, report, upkeep
 from annotate.uploads.form_files import receive_into
 from annotate.uploads.forms import IngestForm
@@ -226,7 +226,14 @@ def _context(found: Upload) -> dict[str, Any]:
         "error": report.in_words(found.error) if found.error else "",
         "is_silent": found.state == State.CHECKING and is_silent,
         "is_here": found.folder.is_dir(),
+        "is_unused": found.folder.is_dir() and _stored_nothing(found),
     }
+
+
+def _stored_nothing(found: Upload) -> bool:
+    """Return whether the last ingest skipped every photograph, so that they are kept."""
+    last = next(iter(upkeep.ingests(found)), None)
+    return bool(found.photographs and last and last.state == Job.State.DONE and last.skipped >= found.photographs)
 
 
 @login_required

@@ -22,14 +22,19 @@ def page_of(client, campaign, tab: str = "", **query) -> str:
     return client.get(f"/campaigns/{campaign.slug}/{tab}", query).content.decode()
 
 
-def judge(person, campaign, choice, *, answers: int = 1000, criterion=None) -> int:
+def judge(person, campaign, choice, *, answers: int = 1000, criterion=None, **more) -> int:
     """Answer up to `answers` pairs with `choice` (of a lease); return how many were given."""
     for given in range(answers):
         held = leasing.lease_items(annotator=person, campaign=campaign)
         if not held:
             return given
         judging.submit_judgement(
-            annotator=person, lease_token=held[0].token, key=uuid.uuid4(), choice=choice(held[0]), criterion=criterion
+            annotator=person,
+            lease_token=held[0].token,
+            key=uuid.uuid4(),
+            choice=choice(held[0]),
+            criterion=criterion,
+            **more,
         )
     return answers
 
@@ -126,7 +131,7 @@ def test_pair_list_filters_by_annotator_answer_rule_and_agreement(lead):
     assert shown() == shown(show="open") == 6
     judge(ann, campaign, first, answers=6, criterion="detail")
     judge(bob, campaign, first, answers=1, criterion="detail")
-    judge(bob, campaign, second, answers=1, criterion="text")
+    judge(bob, campaign, second, answers=1, criterion="text", note="odd <ears>")
     assert shown() == shown(show="answered") == 6
     assert shown(show="open") == 0
     assert shown(show="disputed") == 1
@@ -137,6 +142,7 @@ def test_pair_list_filters_by_annotator_answer_rule_and_agreement(lead):
     assert shown(answer="first", rule="detail") == 6
     page = page_of(lead, campaign, "pairs", show="disputed")
     assert "ann: A is better · Detail" in page and "bob: B is better · Text" in page
+    assert "<q>odd &lt;ears&gt;</q>" in page
     assert lead.get(f"/campaigns/{campaign.slug}/pairs", {"annotator": "nobody"}).status_code == 400
 
 

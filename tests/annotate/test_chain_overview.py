@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from annotate.models import Candidate, Face, Job, StageRun
+from annotate.models import Candidate, Face, GoldSet, Job, Membership, StageRun
 from tests.support.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +62,20 @@ def test_demo_in_preparation_is_not_offered_as_a_step(overview):
     assert 'id="next-step"' not in page
     StageRun.objects.update(state="done")
     assert 'id="next-step"' in overview()[2]
+
+
+def test_gold_set_without_all_answers_waits_for_people(overview):
+    person = make_user("ann")
+    campaign = make_campaign(slug="gold", faces=1, members=[person])
+    GoldSet.objects.create(campaign=campaign, seed=1)
+    Job.objects.create(kind="freeze_gold", queue="stages", state="failed", started_by=person)
+    links, step, _ = overview()
+    assert (links["gold"].state, links["gold"].note, links["gold"].step) == ("missing", "0 of 3 answers", None)
+    assert step.name != "gold"
+    Job.objects.all().delete()
+    Membership.objects.update(answered=3)
+    links, _, _ = overview()
+    assert (links["gold"].note, links["gold"].step.text) == ("not frozen yet", "Freeze a gold set")
 
 
 def test_annotators_see_their_campaigns_instead(client):

@@ -143,6 +143,7 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
         ("make_gold", "pairs", "-4", "-4 is not a positive integer"),
         ("autolabel", "confidence", "0.9", "needs --max-error"),
         ("ingest", "split", "train=2", "the shares must sum to 1"),
+        ("ingest", "dataset", "My Faces!", "use at most 60 small letters"),
         ("ingest", "path", "data:0:../outside", "not one of the available choices"),
         ("ingest", "path", "/etc/passwd", "not one of the available choices"),
     ],
@@ -152,6 +153,13 @@ def test_wrong_value_is_refused_with_a_reason(kind, field, value, message, train
     form = filled(kind, trainer, **chosen | {field: value})
     assert not form.is_valid()
     assert message in " ".join(fault for faults in form.errors.values() for fault in faults)
+
+
+def test_only_choice_of_a_required_option_is_chosen(client, trainer):
+    for number, slug in enumerate(("gold", "second")):
+        GoldSet.objects.create(campaign=make_campaign(slug=slug, faces=1), seed=1)
+        page = client.get("/jobs/new/freeze_gold/").content.decode()
+        assert ('<option value="">–</option>' in page or '<option value="" selected>–</option>' in page) is bool(number)
 
 
 def test_options_not_offered_cannot_be_smuggled_in(trainer, client, choices):
@@ -205,6 +213,7 @@ def test_roles_decide_who_may_start_what(client, trainer, choices):
 def test_job_goes_from_form_to_queue_once(client, trainer):
     page = client.post("/jobs/new/export/", {"format": "csv", "consensus": "majority", "check": "1"}).content.decode()
     assert "python manage.py export OUT --format csv" in page
+    assert "The options are valid. Nothing was started." in page
     assert not Job.objects.exists()
     shown = client.post("/jobs/new/export/command", {"format": "nonsense"}).content.decode()
     assert "nonsense is not one of the available choices" in shown

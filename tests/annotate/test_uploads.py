@@ -238,6 +238,9 @@ def test_second_ingest_of_an_upload_is_not_started(lead):
     upload = checked(lead, ("1.png", picture()))
     empty = lead.post(f"/uploads/{upload.pk}/", {"dataset": ""})
     assert (empty.status_code, "This field is required." in empty.content.decode()) == (400, True)
+    wrong = {"dataset": "My Faces!", "identity_from": "folder", "size": "128"}
+    assert "use at most 60 small letters" in lead.post(f"/uploads/{upload.pk}/", wrong).content.decode()
+    assert not Job.objects.exists()
     form = {"dataset": "ours", "dataset_kind": "", "split": "", "identity_from": "folder", "size": "128"}
     started = [lead.post(f"/uploads/{upload.pk}/", form | {"dataset": name}) for name in ("ours", "ours", "other")]
     job = Job.objects.get()
@@ -271,7 +274,9 @@ def test_originals_are_deleted_after_a_whole_ingest_unless_kept(lead, job, keep,
     assert upload.folder.exists() is upload.report.exists() is not deleted
     upload.refresh_from_db()
     assert (upload.state == State.INGESTED) is deleted
-    assert lead.get(f"/uploads/{upload.pk}/").status_code == lead.get("/uploads/").status_code == 200
+    assert lead.get("/uploads/").status_code == 200
+    page = lead.get(f"/uploads/{upload.pk}/").content.decode()
+    assert ("The ingest stored no face" in page) is bool(job.get("skipped"))
 
 
 def test_upkeep_deletes_what_nobody_finished_and_leaves_the_rest(lead, settings):

@@ -18,7 +18,7 @@ from tests.support.servers import PASSWORD  # noqa: E402
 USERS = (
     *("keys", "reload", "double", "offline", "crash", "tabs", "plain", "viewer", "history", "too-fast", "phone"),
     *("learner", "access", "touch", "learns", "two-tabs", "three-tabs", "no-storage", "damaged", "shared", "other"),
-    *("portal", "layouts", "focus", "captions", "ports", "notes", "ownkeys", "keyboard"),
+    *("portal", "layouts", "focus", "captions", "ports", "notes", "editnotes", "undonotes", "ownkeys", "keyboard"),
 )
 
 

@@ -180,6 +180,38 @@ def test_note_is_sent_with_the_answer_and_never_answers(site, sign_in):
     assert "as dl: odd ears" in page.inner_text("main")
 
 
+def test_note_on_an_edited_answer_is_typed_and_sent_once(site, sign_in):
+    page = sign_in("editnotes")
+    press_and_wait(page, "s")
+    wait_until_stored(page)
+    page.goto(f"{site.address}/campaigns/editnotes/history")
+    page.click("text=Edit answer")
+    page.wait_for_url("**/history/*")
+    page.keyboard.press("c")
+    page.keyboard.type("all odd")
+    assert page.input_value(".note textarea") == "all odd"
+    page.keyboard.press("Escape")
+    page.keyboard.press("k")
+    page.keyboard.press("d")  # before the next page
+    page.wait_for_url("**/history")
+    assert "all odd" in page.inner_text("main")
+    assert "already answered" not in page.inner_text("main")
+    assert len(judgements(site, "editnotes")) == 2
+
+
+def test_note_of_an_undone_answer_is_still_there(site, sign_in):
+    page = sign_in("undonotes")
+    page.keyboard.press("c")
+    page.keyboard.type("odd ears")
+    page.keyboard.press("Escape")
+    pair = page.get_attribute(".item:not(.ahead)", "data-lease")
+    press_and_wait(page, "s")
+    wait_until_stored(page)
+    page.keyboard.press("u")
+    page.wait_for_selector(f'.item:not(.ahead)[data-lease="{pair}"]')
+    assert page.input_value(".item:not(.ahead) .note textarea") == "odd ears"
+
+
 def test_changed_keys_answer_on_other_layouts_too(site, sign_in):
     page = sign_in("ownkeys", page="/accounts/")
     keyboard = Keyboard(page)

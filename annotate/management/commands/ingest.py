@@ -8,7 +8,13 @@ from django.db.models import Count
 
 from annotate.management.stage_command import StageCommand, positive, seed
 from annotate.models import Dataset, Face
-from annotate.pipeline.datasets import DatasetError, DatasetOptions, allowed_shares, find_or_create_dataset
+from annotate.pipeline.datasets import (
+    DatasetError,
+    DatasetOptions,
+    allowed_shares,
+    find_or_create_dataset,
+    require_name,
+)
 from annotate.pipeline.ingest import DEFAULT_SHARES, IngestConfig, ingest
 from annotate.pipeline.sources import IDENTITY_RULES, Found, SourceError, read_sources
 from annotate.pipeline.stage import Summary
@@ -55,10 +61,19 @@ class Command(StageCommand):
         )
         parser.add_argument("--limit", type=positive, metavar="N", help="only the first N photographs")
 
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Refuse what can be refused before anything is read."""
+        try:
+            IngestConfig(size=options["size"])
+            if options["dataset"] is not None:
+                require_name(options["dataset"])
+        except (DatasetError, ValueError) as error:
+            raise CommandError(str(error)) from error
+
     def handle(self, *args: Any, **options: Any) -> None:
+        self.check_options(options)
         path, rule = options["path"], options["identity_from"]
         try:
-            IngestConfig(size=options["size"])  # before a data set is created
             found = read_sources(path, captions=options["captions"], identity_from=rule)
             wanted = DatasetOptions(options["dataset"], options["dataset_kind"], options["licence"])
             names_a_person = rule == "folder" and any("/" not in source.relative for source in found.sources)

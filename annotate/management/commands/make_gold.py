@@ -55,6 +55,6 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{made}: {items.count()} pairs of {items.values('pair__face').distinct().count()} faces, "
             f"{items.count() - anchored} contested and {anchored} anchored; "
-            f"{made.campaign.overlap} annotators per pair\n"
+            f"annotators per pair: {made.campaign.overlap}\n"
             f"sha256 {made.pairs_sha256}"
         )
