@@ -34,9 +34,11 @@ def delete_ingested() -> None:
         if any(job.is_active for job in jobs) or not any(_has_ingested(job, upload) for job in jobs):
             continue
         # `keep` in the condition: a lead may have changed it in this moment.
-        ingested = Upload.objects.filter(pk=upload.pk, state=State.CHECKED, keep=False)
-        if ingested.update(state=State.INGESTED, deleted_at=timezone.now()):
-            quarantine.remove_files(upload)
+        Upload.objects.filter(pk=upload.pk, state=State.CHECKED, keep=False).update(state=State.INGESTED)
+    # The time last: a page that names it must be right, and a killed process leaves the rest to the next one.
+    for upload in Upload.objects.filter(state=State.INGESTED, deleted_at=None):
+        quarantine.remove_files(upload)
+        Upload.objects.filter(pk=upload.pk).update(deleted_at=timezone.now())
 
 
 def _has_ingested(job: Job, upload: Upload) -> bool:

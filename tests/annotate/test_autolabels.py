@@ -73,7 +73,7 @@ def audited_faces() -> set[int]:
 
 
 def test_bound_selects_labels_and_abstains_from_rest(campaign):
-    judge(campaign, 300, noise=0.3)
+    judge(campaign, 300, noise=0.15)  # with more, some choice of the audited faces meets no bound
     output = run("autolabel", "--max-error", "0.2", "--audit-share", "0.5")
     version = Predictor.objects.get()
     audit = version.audit
