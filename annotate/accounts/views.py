@@ -174,7 +174,7 @@ def change_hotkeys(request: Request) -> HttpResponse:
     if not form.is_valid():
         return _account(request, hotkeys_form=form, status=400)
     form.save()
-    messages.success(request, _("Your keys are stored. They hold on every device on which you sign in."))
+    messages.success(request, _("Your keys are stored. They apply on every device on which you sign in."))
     return redirect("account")
 
 

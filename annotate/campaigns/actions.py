@@ -127,7 +127,7 @@ def _adjudicate(request: Request, found: Campaign) -> str:
 def _exclude(request: Request, found: Campaign) -> str:
     person = _valid(campaigns_forms.MemberForm(request.POST, campaign=found))["person"]
     attention_pairs.exclude(campaign=found, person=person, actor=request.user)
-    return _("The answers of %(name)s in this campaign are no longer votes. They are kept.") % {"name": person}
+    return _("The answers of %(name)s in this campaign no longer count as votes. They are kept.") % {"name": person}
 
 
 def _lift(request: Request, found: Campaign) -> str:

@@ -43,7 +43,7 @@ def photographs(campaign: Campaign, pairs: Iterable[int]) -> dict[int, str]:
 
 @transaction.atomic
 def mark(*, campaign: Campaign, pair: int, better: str, actor: User) -> int:
-    """Make a pair that the campaign asks about an attention check. Its answers are no longer votes. Returns the number
+    """Make a pair that the campaign asks about an attention check. Its answers no longer count. Returns the number
     of items. Raises `Refused`."""
     if GoldSet.objects.filter(campaign=campaign).exists():
         raise Refused("is_gold_set", _("A gold set has no attention checks: all its answers count."))

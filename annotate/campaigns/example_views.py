@@ -198,5 +198,6 @@ def mark_check(request: Request, slug: str) -> HttpResponse:
     except Refused as refused:
         messages.error(request, refused.message)
         return redirect("checks", slug=slug)
-    messages.success(request, _("Pair %(n)s is now an attention check; its answers are not votes.") % {"n": pair.pk})
+    done = _("Pair %(n)s is now an attention check: its answers do not count as votes.")
+    messages.success(request, done % {"n": pair.pk})
     return redirect("checks", slug=slug)

@@ -34,7 +34,7 @@ CHOICES = {
     "identity_from": (
         gettext_lazy("People"),
         [
-            ("file", gettext_lazy("each file is another person")),
+            ("file", gettext_lazy("each file is a different person")),
             ("folder", gettext_lazy("each folder is a person")),
             ("prefix", gettext_lazy("the file name up to the first underscore is the person")),
         ],

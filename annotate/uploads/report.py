@@ -41,7 +41,7 @@ REASONS = {
     "zip_broken": _("The zip archive is damaged or cut off. Pack it again."),
     "zip_directory": _("The zip archive has too many files. Divide it."),
     # of a caption
-    "text_alone": _("It is a text, and no accepted photograph beside it has this name."),
+    "text_alone": _("It is a text file, but no accepted photograph beside it has this name."),
     "bad_text": _("The caption is not valid UTF-8 text, or too long."),
     # of the upload
     "incomplete": _("It did not arrive completely. Send it again."),

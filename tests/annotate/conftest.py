@@ -18,3 +18,11 @@ def lead(client, db):
     """A client that is signed in as a lead."""
     client.force_login(make_user("lead", is_staff=True))
     return client
+
+
+@pytest.fixture
+def person(client, db):
+    """An annotator, as whom the client is signed in."""
+    person = make_user("ann")
+    client.force_login(person)
+    return person

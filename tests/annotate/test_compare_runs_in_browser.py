@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
+from tests.support.browser import needs_chromium, open_signed_in, violations
 from tests.support.run_folders import write_folder, write_picture, write_tuning
-from tests.support.servers import CHROMIUM_HINT, PASSWORD, Deployment, find_chromium
+from tests.support.servers import PASSWORD, Deployment, find_chromium
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HINT)]
+pytestmark = [pytest.mark.browser, needs_chromium]
 SET_UP = f"from annotate.models import User; User.objects.create_superuser('lead', password='{PASSWORD}')"
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 JUDGE = "[data-key=held_out-judge]"
 
 
@@ -44,23 +43,11 @@ def open_page(site, browser):
     errors: list[str] = []
 
     def open_page(address: str, **options):
-        page = browser.new_context(**({"viewport": {"width": 1366, "height": 650}} | options)).new_page()
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(site.address + address)
-        page.fill("#id_username", "lead")
-        page.fill("#id_password", PASSWORD)
-        page.press("#id_password", "Enter")
-        page.wait_for_url(site.address + address)
-        return page
+        context = browser.new_context(**({"viewport": {"width": 1366, "height": 650}} | options))
+        return open_signed_in(context, site, "lead", address, errors)
 
     yield open_page
     assert [error for error in errors if "404" not in error] == []  # pictures that a test leaves out
-
-
-def violations(page) -> list[str]:
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
 def values_at_cursor(page, figure=JUDGE) -> list[str]:

@@ -17,13 +17,6 @@ from tests.support.factories import make_campaign, make_face, make_user
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
-@pytest.fixture
-def person(client):
-    person = make_user("ann")
-    client.force_login(person)
-    return person
-
-
 def make_campaign_with_known_pairs(person, **fields) -> Campaign:
     campaign = make_campaign(slug="faces", members=[person], **fields)
     known = [make_face().pk for _ in range(6)]

@@ -17,13 +17,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture
-def person(client):
-    person = make_user("ann")
-    client.force_login(person)
-    return person
-
-
-@pytest.fixture
 def campaign(person):
     return make_campaign(slug="faces", faces=3, members=[person], cant_tell_kinds=True)
 

@@ -13,13 +13,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def person(client):
-    person = make_user("ann")
-    client.force_login(person)
-    return person
-
-
-@pytest.fixture
 def campaign(person):
     return make_campaign(slug="faces", faces=2, members=[person])
 

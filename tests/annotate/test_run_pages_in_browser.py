@@ -2,14 +2,12 @@
 
 import pytest
 
+from tests.support.browser import needs_chromium, open_signed_in
 from tests.support.factories import PASSWORD
 from tests.support.run_folders import write_comparison, write_evaluations, write_folder
-from tests.support.servers import CHROMIUM_HINT, Deployment, find_chromium
+from tests.support.servers import Deployment, find_chromium
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(find_chromium() is None, reason=CHROMIUM_HINT),
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 SET_UP = f"from annotate.models import User; User.objects.create_superuser('lead', password='{PASSWORD}')"
 
 
@@ -25,15 +23,7 @@ def test_divider_moves_by_keyboard_and_pictures_need_no_script():
         errors: list[str] = []
 
         def open_page(**options):
-            page = browser.new_context(**options).new_page()
-            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(site.address + address)
-            page.fill("#id_username", "lead")
-            page.fill("#id_password", PASSWORD)
-            page.press("#id_password", "Enter")
-            page.wait_for_url(site.address + address)
-            return page
+            return open_signed_in(browser.new_context(**options), site, "lead", address, errors)
 
         page = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
         clip = "getComputedStyle(document.querySelector('.compare .left img')).clipPath"
@@ -71,14 +61,9 @@ def test_folds_and_scroll_positions_survive_live_updates():
         write_folder(site.folder / "runs", "frm-1", "frm")
         site.start_web()
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 844})
         errors: list[str] = []
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.goto(f"{site.address}/runs/many/")
-        page.fill("#id_username", "lead")
-        page.fill("#id_password", PASSWORD)
-        page.press("#id_password", "Enter")
-        page.wait_for_url("**/runs/many/")
+        phone = browser.new_context(viewport={"width": 390, "height": 844})
+        page = open_signed_in(phone, site, "lead", "/runs/many/", errors)
         for _ in range(2):
             page.evaluate("document.querySelector('#progress').seen = true")
             page.focus("#alarms-between-title")

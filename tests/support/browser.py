@@ -51,6 +51,19 @@ def browser():
         browser.close()
 
 
+def open_signed_in(context, site, user: str, address: str, console_errors: list[str]):
+    """Open a page as a user, who signs in on the way to it. Errors in the console are added to the list."""
+    page = context.new_page()
+    page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: console_errors.append(str(error)))
+    page.goto(site.address + address)
+    page.fill("#id_username", user)
+    page.fill("#id_password", PASSWORD)
+    page.press("#id_password", "Enter")
+    page.wait_for_url(site.address + address)
+    return page
+
+
 @pytest.fixture
 def sign_in(site, browser):
     """Open pages signed in as a user. The test fails if the console shows an error at its end."""
@@ -58,24 +71,30 @@ def sign_in(site, browser):
     expected_errors = ["409 (Conflict)"]
 
     def open_page(user: str, page: str = "", **options):
-        address = page or f"/campaigns/{user}/judge"
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
         contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: console_errors.append(str(error)))
-        page.goto(site.address + address)
-        page.fill("#id_username", user)
-        page.fill("#id_password", PASSWORD)
-        page.press("#id_password", "Enter")
-        page.wait_for_url(site.address + address)
-        return page
+        return open_signed_in(context, site, user, page or f"/campaigns/{user}/judge", console_errors)
 
     open_page.expected_errors = expected_errors
     yield open_page
     for context in contexts:
         context.close()
-    assert [text for text in console_errors if not any(part in text for part in expected_errors)] == []
+    unexpected = [text for text in console_errors if not any(part in text for part in expected_errors)]
+    if unexpected:  # not an assertion: those of this module do not show their values
+        pytest.fail(f"Errors in the console: {unexpected}")
+
+
+WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+def violations(page) -> list[str]:
+    """Return what axe finds on the page against WCAG A and AA."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options=WCAG).response["violations"]
+    return [
+        f"{page.url} {one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]
+    ]
 
 
 def judgements(site, user: str) -> list[str]:

@@ -1,23 +1,14 @@
 """WCAG A and AA, checked by axe on the pages of annotators and leads, light and dark, wide and narrow."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
-from tests.support.browser import needs_chromium, press_and_wait, wait_until_stored
+from tests.support.browser import needs_chromium, press_and_wait, violations, wait_until_stored
 
 pytestmark = [pytest.mark.browser, needs_chromium]
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 DEVICES = [
     {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
     {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
 ]
-
-
-def violations(page) -> list[str]:
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [
-        f"{page.url} {one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=["light, wide", "dark, phone"])
@@ -91,7 +82,8 @@ def test_lead_pages_are_accessible(site, sign_in, device):
     for address in (
         *("/campaigns/simulated/", "/campaigns/new", "/runs/", "/accounts/", "/overview", "/faces/"),
         *(f"/campaigns/simulated/{tab}" for tab in ("agreement", "people", "pairs", "settings", "log")),
-        *("/campaigns/", "/styleguide", "/admin/", "/admin/annotate/face/", "/leaderboard", "/predictors"),
+        *("/campaigns/", "/styleguide", "/leaderboard", "/predictors"),
+        *("/admin/", "/admin/annotate/face/"),
         *("/uploads/", "/jobs/", "/jobs/new/ingest/", "/jobs/new/refl/", "/jobs/new/learning_curve/"),
     ):
         page.goto(site.address + address)
@@ -101,6 +93,11 @@ def test_lead_pages_are_accessible(site, sign_in, device):
     page.wait_for_selector("#job :is(.notice, .good)", timeout=90_000)  # it fails if there are too few answers
     found += violations(page)
     assert found == []
+
+
+def test_admin_form_of_an_account_is_accessible(sign_in):
+    sign_in.expected_errors.append("Applying inline style")  # by axe, on this page; the page itself applies none
+    assert violations(sign_in("lead", page="/admin/annotate/user/1/change/")) == []
 
 
 def test_sign_in_page_is_accessible(site, browser):

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.browser import needs_chromium
+from tests.support.browser import needs_chromium, violations
 from tests.support.page_client import PageClient
 from tests.support.servers import Deployment
 from tests.support.upload_forms import CONTENT_TYPE, multipart, packed, picture, portraits
@@ -85,5 +85,6 @@ def test_browser_sends_a_folder_in_slices_and_repeats_lost_ones(site, sign_in, t
     rows = page.locator("tbody tr").all_inner_texts()
     assert len(rows) == 6
     assert sum("photographs/" in row and "accepted" in row for row in rows) == 6
+    assert violations(page) == []
     page.click("text=Delete the upload")
     page.wait_for_url(f"{site.address}/uploads/")
