@@ -119,6 +119,9 @@ SENTENCES = (
     gettext_noop("line %(n)s"),
     # a pretrained file
     gettext_noop("%(name)s: the file %(file)s is missing. Get it from %(source)s and put it into %(folder)s."),
+    gettext_noop(
+        "%(name)s: the file %(file)s is missing. Get it with `%(command)s` from %(source)s, or put it into %(folder)s."
+    ),
     # how a job ended
     gettext_noop("The site was stopped while the job ran."),
     gettext_noop("The process that ran the job ended unexpectedly."),
