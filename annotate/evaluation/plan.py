@@ -209,7 +209,7 @@ def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str |
     """Return the metrics that can run here, the features of FID, and title -> remedy for the other metrics."""
     names: list[str] = []
     features, unavailable = None, {}
-    for name in dict.fromkeys(wanted or (*ORDER, *metrics.METRICS)):
+    for name in dict.fromkeys(wanted or (*ORDER, *metrics.DEFAULT_METRICS)):
         if name == FID:
             for known in fid.FEATURES.values():
                 if not (remedy := fid.availability(known.name)):
