@@ -4,7 +4,6 @@ The bytes are collected in FILE.part, with the address and the server's version 
 are taken from the environment (``HTTPS_PROXY``), as usual.
 """
 
-import hashlib
 import http.client
 import json
 import os
@@ -151,7 +150,9 @@ def one_at_a_time(target: Path) -> Iterator[None]:
             yield
             lock.unlink(missing_ok=True)
     except Timeout as error:
-        raise DownloadError(f"{target.name} is being fetched by another process: wait until it has finished.") from error
+        raise DownloadError(
+            f"{target.name} is being fetched by another process: wait until it has finished."
+        ) from error
 
 
 def _transfer(part: Part, size: int | None, on_progress: OnProgress) -> None:
@@ -258,4 +259,3 @@ def require_space(folder: Path, needed: int) -> None:
             f"{needed:,} bytes are needed in {folder}, but {free:,} are free. Make room, or set REWARDLAB_WEIGHTS to "
             "another folder."
         )
-

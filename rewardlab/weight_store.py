@@ -165,7 +165,9 @@ def _check_folder(path: Path) -> str:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    return (
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    )
 
 
 def _fetch_from_hub(asset: Asset, target: Path, sha256: str) -> str:
@@ -198,7 +200,9 @@ def _fetch_from_hub(asset: Asset, target: Path, sha256: str) -> str:
             ) from error
         except (LocalEntryNotFoundError, ConnectionError) as error:
             raise DownloadError(_unreachable(asset, error)) from error
-        except Exception as error:  # the client's own network library raises errors of classes that vary with its version
+        except (
+            Exception
+        ) as error:  # the client's own network library raises errors of classes that vary with its version
             if isinstance(error, DownloadError | OSError):
                 raise
             raise DownloadError(_unreachable(asset, error)) from error
@@ -252,7 +256,9 @@ def _records() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DownloadError(f"{path} cannot be read ({error}). Delete it; files are then checked without it.") from error
+        raise DownloadError(
+            f"{path} cannot be read ({error}). Delete it; files are then checked without it."
+        ) from error
     return stored if isinstance(stored, dict) else {}
 
 

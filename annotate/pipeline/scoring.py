@@ -62,9 +62,7 @@ def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str
             yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)
 
 
-def score_batch(
-    batch: list[Candidate], name: str, measure: metrics.LoadedMeasure, device: str
-) -> Iterator[Step]:
+def score_batch(batch: list[Candidate], name: str, measure: metrics.LoadedMeasure, device: str) -> Iterator[Step]:
     """Score candidates of one size. Images that are broken, or without a defined value, are skipped, and for a metric
     that compares with captions, those of faces without one."""
     if METRICS[name].needs_caption:

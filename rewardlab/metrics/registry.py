@@ -197,7 +197,7 @@ def load(name: str, device: str = "cpu") -> LoadedMeasure:
     if missing := availability(name):
         raise MetricUnavailable(missing)
     module, function = metric.builder.split(":")
-    build: Callable[[str], "Callable[..., Tensor]"] = getattr(import_module(f"rewardlab.metrics.{module}"), function)
+    build: Callable[[str], Callable[..., Tensor]] = getattr(import_module(f"rewardlab.metrics.{module}"), function)
     return _checked(metric, build(device), device)
 
 
@@ -211,9 +211,7 @@ def _checked(metric: Metric, measure: "Callable[..., Tensor]", device: str) -> L
     import torch
 
     @torch.no_grad()
-    def run(
-        images: "Tensor", reference: "Tensor | None" = None, captions: Sequence[str] | None = None
-    ) -> "Tensor":
+    def run(images: "Tensor", reference: "Tensor | None" = None, captions: Sequence[str] | None = None) -> "Tensor":
         require_images(images)
         if metric.needs_caption and (captions is None or len(captions) != len(images)):
             raise ValueError(f"{metric.title} needs a caption for each image")

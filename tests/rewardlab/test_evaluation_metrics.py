@@ -296,7 +296,9 @@ def test_corrected_metrics_ignore_brightness_and_contrast():
 
 
 def test_caption_metric_refuses_images_without_captions():
-    measure = registry._checked(metrics.METRICS["clipscore_text"], lambda pictures, captions: pictures[:, 0, 0, 0], "cpu")
+    measure = registry._checked(
+        metrics.METRICS["clipscore_text"], lambda pictures, captions: pictures[:, 0, 0, 0], "cpu"
+    )
     assert measure(torch.ones(2, 3, 8, 8), None, ["a", "b"]).tolist() == [1, 1]
     with pytest.raises(ValueError, match="needs a caption for each image"):
         measure(torch.ones(2, 3, 8, 8))
