@@ -158,10 +158,11 @@ def _refuse_missing_captions(
     used = [*training, *dataset.monitored_rows(rows, config.held_out)]
     uncaptioned = [row for row in used if not row.caption.strip()]
     if uncaptioned and users:
+        first = uncaptioned[0]
         raise DataError(
             f"{len(uncaptioned)} of the {len(used)} faces that train or monitor have no caption (the first: face "
-            f"{uncaptioned[0].face} of split {uncaptioned[0].split}), but {' and '.join(users)} needs them. Run manage.py "
-            "caption (with --faces: then take a new snapshot), or use a reward model trained with --null-text."
+            f"{first.face} of split {first.split}), but {' and '.join(users)} needs them. Run manage.py caption (with "
+            "--faces: then take a new snapshot), or use a reward model trained with --null-text."
         )
 
 

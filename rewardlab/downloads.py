@@ -97,7 +97,7 @@ def download(
         raise DownloadError(f"{address} is not an address of a file. Pass one that begins with https://, or a file.")
     if scheme == "http" and len(sha256) != WHOLE_HASH:
         raise DownloadError(
-            f"{address} is not encrypted, so the file could be replaced on its way. Use https://, or state its --sha256."
+            f"{address} is not encrypted, so the file could be replaced on its way. Use https://, or state --sha256."
         )
     with one_at_a_time(target):
         part = Part(target, address)
@@ -130,8 +130,8 @@ def put_in_place(path: Path, target: Path, *, sha256: str = "", cleanup: Callabl
     if sha256 and not found.startswith(sha256.lower()):
         cleanup()
         raise DownloadError(
-            f"The file for {target.name} has the sha256 {found}, not {sha256}. It was deleted: it is damaged, or another "
-            "version. Fetch it again, or from another source (--from)."
+            f"The file for {target.name} has the sha256 {found}, not {sha256}. It was deleted: it is damaged, or "
+            "another version. Fetch it again, or from another source (--from)."
         )
     with path.open("rb+") as file:
         os.fsync(file.fileno())

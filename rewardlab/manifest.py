@@ -35,8 +35,8 @@ class PreferenceRow:
 
     p_first: in [0, 1]; a split vote is a soft label. votes: numbers of annotators who chose the first image, the
     second, neither; they are simulated annotators if origin is simulated. scores: metric -> values of both images.
-    predictor: version of the SVM if origin is svm. dataset: empty in manifests of versions before 0.3. rules: how many of
-    the votes each rule of `RULES` decided; a vote may state none. Empty without votes, and in manifests before 0.3.
+    predictor: version of the SVM if origin is svm. dataset: empty in manifests of versions before 0.3. rules: how many
+    of the votes each rule of `RULES` decided; a vote may state none. Empty without votes, and in manifests before 0.3.
     """
 
     pair: int

@@ -72,7 +72,7 @@ def fetch(
 ) -> Path:
     """Fetch an asset into the weights folder and return its path.
 
-    source: an https:// address or a file, in place of the asset's own source. sha256: of the file, if the asset has none.
+    source: an https:// address or a file, in place of the asset's own source. sha256: of the file, if it is known.
     Raises `DownloadError`; an existing file is kept until the new one is complete and verified.
     """
     target = assets.weights_folder() / asset.file
@@ -220,8 +220,8 @@ def _fetch_from_hub(asset: Asset, target: Path, sha256: str) -> str:
 def _unreachable(asset: Asset, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return (
-        f"The hub's repository {asset.hub} cannot be reached ({reason}). What has arrived is kept: run the same command "
-        "again. Check the network and HTTPS_PROXY, or pass a copy with --from FILE."
+        f"The hub's repository {asset.hub} cannot be reached ({reason}). What has arrived is kept: run the same "
+        "command again. Check the network and HTTPS_PROXY, or pass a copy with --from FILE."
     )
 
 

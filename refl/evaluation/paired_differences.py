@@ -63,8 +63,9 @@ def summarise(
     """Summarise values[restorer][metric]: (F,) each, in the same order of faces, NaN if missing.
 
     higher_is_better: names the metrics. A face without a value for one restorer is left out of that metric for all
-    restorers, and counted; for metrics of own_faces it is left out for that restorer only. A restorer without any value gets no result and does not exclude faces. Raises `ValueError`
-    if the base is not among the restorers or the numbers of faces differ.
+    restorers, and counted; for metrics of own_faces it is left out for that restorer only. A restorer without any value
+    gets no result and does not exclude faces. Raises `ValueError` if the base is not among the restorers or the numbers
+    of faces differ.
     """
     if base is not None and base not in values:
         raise ValueError(f"the base {base} is not among the restorers: {', '.join(values)}")

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def _read_torch(path: Path) -> tuple[Array, Array, str, int]:
 
     reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]  # private: only pickles name it
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    allowed = [
+    allowed: list[Any] = [
         np.ndarray, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)),
         *((function, f"{module}.{function.__name__}") for function in (reconstruct, scalar)
           for module in ("numpy.core.multiarray", "numpy._core.multiarray")),

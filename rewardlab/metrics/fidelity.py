@@ -58,7 +58,7 @@ def _windowed(maps: Tensor) -> Tensor:
 
 
 def corrected(images: Tensor, reference: Tensor) -> Tensor:
-    """Give each channel of each image the mean and the deviation of the reference's; flat channels get the mean only."""
+    """Give each channel of each image the mean and deviation of the reference's; flat channels get the mean only."""
     mean, wanted_mean = images.mean(dim=(2, 3), keepdim=True), reference.mean(dim=(2, 3), keepdim=True)
     deviation, wanted = (each.std(dim=(2, 3), correction=0, keepdim=True) for each in (images, reference))
     return (images - mean) * torch.where(deviation > 0, wanted / deviation, 1.0) + wanted_mean

@@ -78,7 +78,7 @@ def find(name: str, root: Path, option: str) -> RewardSource:
             )
         return RewardSource("released", name, assets.find(name).resolve())
     folder = Path(name).expanduser()
-    if NAME.fullmatch(name) and (open_run(root, name).exists() or not folder.is_dir()):
+    if NAME.fullmatch(name) and open_run(root, name).exists():
         run = finished(open_run(root, name), "frm", option, "a reward model: manage.py train_frm")
         return RewardSource("run", run.name, run.folder)
     if (folder / "config.json").exists():

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import shutil
 from collections import namedtuple
 
@@ -113,7 +112,7 @@ def test_answers_that_are_not_the_file_are_refused(server, folder):
     with pytest.raises(CommandError, match="file:///etc/passwd' is not allowed"):
         weights("fetch", "osediff-face", "--from", f"{server.address}/gone", "--sha256", sha256(DATA))
     server.redirects["gone"] = "https://127.0.0.1:9/file"
-    with pytest.raises(CommandError, match="redirects to https://127.0.0.1:9/file, which has another scheme"):
+    with pytest.raises(CommandError, match=r"redirects to https://127.0.0.1:9/file, which has another scheme"):
         weights("fetch", "osediff-face", "--from", f"{server.address}/gone", "--sha256", sha256(DATA))
     server.content_type = "text/html"
     with pytest.raises(CommandError, match="answered with a web page"):
@@ -158,7 +157,7 @@ def test_missing_messages_name_the_command():
         assets.find("hpsv2")
     with pytest.raises(assets.MissingAsset, match=r"`manage.py weights fetch osediff-face --from ADDRESS_OR_FILE`"):
         assets.find("osediff-face")
-    with pytest.raises(CommandError, match="address of osediff_face.pkl is not part of this project"):
+    with pytest.raises(CommandError, match=r"address of osediff_face\.pkl is not part of this project"):
         weights("fetch", "osediff-face")
     with pytest.raises(CommandError, match="No file is called nothing"):
         weights("fetch", "nothing")
@@ -199,7 +198,7 @@ def hub(server, monkeypatch):
 def test_hub_file_is_fetched_and_verified(hub, folder):
     weights("fetch", "hpsv2")
     assert (folder / "HPS_v2_compressed.pt").read_bytes() == DATA
-    assert sorted(os.listdir(folder)) == ["HPS_v2_compressed.pt", "fetched.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["HPS_v2_compressed.pt", "fetched.json"]
     hub.states_sha256 = "f" * 64
     with pytest.raises(CommandError, match="another content than the hub states"):
         weights("fetch", "hpsv2", "--again")

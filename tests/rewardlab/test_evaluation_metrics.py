@@ -12,7 +12,17 @@ import torch
 from torch import nn
 
 from rewardlab import assets, face_alignment, images, metrics
-from rewardlab.metrics import arcface, clip_images, feature_networks, fid, landmarks, pyiqa_networks, registry
+from rewardlab.errors import ModelError
+from rewardlab.metrics import (
+    arcface,
+    clip_images,
+    feature_networks,
+    fid,
+    fid_statistics,
+    landmarks,
+    pyiqa_networks,
+    registry,
+)
 from rewardlab.torchvision_stub import ensure_torchvision
 
 needs_demo = pytest.mark.skipif(
@@ -337,6 +347,40 @@ def test_frechet_distance_equals_textbook_formula():
             fid.frechet_distance(*wrong)
     with pytest.raises(ValueError, match="use one of inception, efficientnet-lite0"):
         fid.open_features("resnet")
+
+
+def test_distance_from_statistics_equals_distance_of_sets(tmp_path):
+    rng = np.random.default_rng(2)
+    ours, theirs = (rng.normal(size=(count, 12)) @ rng.normal(size=(12, 12)) for count in (30, 200))
+    expected = fid.frechet_distance(ours, theirs)
+    gathered = fid_statistics.gather(np.split(theirs, [1, 7, 90]))
+    fid_statistics.write(tmp_path / "a.npz", gathered, "inception")
+    found = fid_statistics.read(tmp_path / "a.npz")
+    assert (found.features, found.images) == ("inception", 200)
+    assert fid_statistics.distance(ours, found) == pytest.approx(expected, rel=1e-8)
+    assert fid_statistics.distance(ours[:5], found) == pytest.approx(fid.frechet_distance(ours[:5], theirs), rel=1e-8)
+
+    published = {"name": "FFHQ", "size": 512, "mean": theirs.mean(0), "cov": np.cov(theirs, rowvar=False)}
+    torch.save(published, tmp_path / "inception_FFHQ_512.pth", _use_new_zipfile_serialization=False)
+    found = fid_statistics.read(tmp_path / "inception_FFHQ_512.pth")
+    assert fid_statistics.distance(ours, found) == pytest.approx(expected, rel=1e-8)
+
+
+def test_files_without_usable_statistics_are_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
+    np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(2))
+    np.savez(tmp_path / "nan.npz", mu=np.zeros(2), sigma=np.full((2, 2), np.nan))
+    np.savez(tmp_path / "skew.npz", mu=np.zeros(2), sigma=np.array([[1.0, 2.0], [0.0, 1.0]]))
+    torch.save({"mean": Path("code")}, tmp_path / "code.pth")
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    cases = {
+        "other.npz": "has no statistics for FID", "shapes.npz": "do not fit", "nan.npz": "not finite",
+        "skew.npz": "not symmetric", "code.pth": "has no statistics", "cut.npz": "has no statistics",
+        "gone.npz": "does not exist",
+    }  # fmt: skip
+    for name, message in cases.items():
+        with pytest.raises(ModelError, match=f"{name}.*{message}"):
+            fid_statistics.read(tmp_path / name)
 
 
 @needs_demo

@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            {"list": self.show, "fetch": self.fetch, "check": self.check}[options["action"]](options)
+            {"list": self.show, "fetch": self.fetch, "check": self.verify}[options["action"]](options)
         except DownloadError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
@@ -96,7 +96,7 @@ class Command(BaseCommand):
         if input("Do you agree to this licence? [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError("Not fetched.")
 
-    def check(self, options: dict[str, Any]) -> None:
+    def verify(self, options: dict[str, Any]) -> None:
         names = set(options["names"])
         for name in names:
             weight_store.known(name)
