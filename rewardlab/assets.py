@@ -187,6 +187,8 @@ ASSETS = {
     )
 }  # fmt: skip
 
+RELEASED_REWARDS = ("hpsv2", "hpsv2.1")  # reward models that can be used as they are
+
 
 class MissingAsset(FileNotFoundError):
     """A pretrained file is not on this machine; the message names it, its source and the folder to put it into."""

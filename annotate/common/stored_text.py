@@ -62,6 +62,11 @@ TITLES = (
     gettext_noop("landmark distance (68 points, px)"),
     gettext_noop("LMD (98 points, px)"),
     gettext_noop("CLIP Score (image to image, ViT-B/32)"),
+    gettext_noop("CLIP Score (image to caption, ViT-B/32)"),
+    gettext_noop("PSNR (dB, mean and variance corrected)"),
+    gettext_noop("SSIM (mean and variance corrected)"),
+    gettext_noop("NIQE (pyiqa's convention)"),
+    gettext_noop("Deg. (ArcFace, degrees; values below 1 left out)"),
 )
 
 SENTENCES = (

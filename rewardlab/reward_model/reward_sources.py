@@ -14,7 +14,7 @@ from rewardlab.training.runs import NAME, Run, RunError, finished, open_run
 if TYPE_CHECKING:
     from rewardlab.reward_model.model import FaceRewardModel
 
-RELEASED = ("hpsv2", "hpsv2.1")  # also names of assets
+RELEASED = assets.RELEASED_REWARDS
 WEIGHTS_FILE = "open_clip_model.safetensors"
 CONFIG_FILE = "open_clip_config.json"
 ARCHITECTURE = "ViT-H-14"
