@@ -172,6 +172,12 @@ ASSETS = {
             ),
         ),
         Asset(
+            "llava-1.5-7b", "llava-1.5-7b-hf", "the Hugging Face hub, llava-hf/llava-1.5-7b-hf",
+            "Llama 2 Community License",
+            hub="llava-hf/llava-1.5-7b-hf",
+            hub_parts=("*.json", "*.jinja", "tokenizer.model", "model-*.safetensors"),
+        ),
+        Asset(
             "osediff-face", "osediff_face.pkl", "the OSEDiff authors' repository (cswry/OSEDiff, preset/models)",
             "Apache-2.0",
         ),

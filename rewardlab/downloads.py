@@ -25,6 +25,7 @@ CHUNK = 1 << 20
 SECONDS = 60  # without a byte from the server
 WHOLE_HASH = 64  # hexadecimal digits
 
+Inspect = Callable[[Path], object]
 OnProgress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: unknown)
 
 
@@ -85,12 +86,15 @@ def download(
     *,
     size: int | None = None,
     sha256: str = "",
+    inspect: Inspect = lambda path: None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> str:
     """Fetch `address` to `target` and return the file's sha256. Call it again to resume.
 
-    size, sha256: what is known of the file; the hash may be its first digits. Plain http is accepted with a whole hash
-    only. Raises `DownloadError`; `target` is then as before.
+    size, sha256: what is known of the file; the hash may be its first digits. inspect: raises `DownloadError` for a
+    complete file that is not the right one. Plain http is accepted with a whole hash only.
+
+    Raises `DownloadError`; `target` is then as before.
     """
     scheme = urlsplit(address).scheme
     if scheme not in ("https", "http"):
@@ -102,10 +106,17 @@ def download(
     with one_at_a_time(target):
         part = Part(target, address)
         _transfer(part, size, on_progress)
-        return put_in_place(part.path, target, sha256=sha256, cleanup=part.remove)
+        return put_in_place(part.path, target, sha256=sha256, inspect=inspect, cleanup=part.remove)
 
 
-def copy(source: Path, target: Path, *, size: int | None = None, sha256: str = "") -> str:
+def copy(
+    source: Path,
+    target: Path,
+    *,
+    size: int | None = None,
+    sha256: str = "",
+    inspect: Inspect = lambda path: None,
+) -> str:
     """Copy a file of this machine to `target`, verified like a download. Return its sha256."""
     if not source.is_file():
         raise DownloadError(f"{source} is not a file. Pass the path of the file, or its https:// address.")
@@ -121,18 +132,30 @@ def copy(source: Path, target: Path, *, size: int | None = None, sha256: str = "
         except OSError as error:
             part.remove()
             raise DownloadError(f"{source} could not be copied to {target.parent}: {error.strerror}.") from error
-        return put_in_place(part.path, target, sha256=sha256, cleanup=part.remove)
+        return put_in_place(part.path, target, sha256=sha256, inspect=inspect, cleanup=part.remove)
 
 
-def put_in_place(path: Path, target: Path, *, sha256: str = "", cleanup: Callable[[], None] = lambda: None) -> str:
-    """Rename a complete file to `target` if its hash fits, and return the hash. Raises `DownloadError`."""
+def put_in_place(
+    path: Path,
+    target: Path,
+    *,
+    sha256: str = "",
+    inspect: Inspect = lambda path: None,
+    cleanup: Callable[[], None] = lambda: None,
+) -> str:
+    """Rename a complete file to `target` if its hash and content fit, and return the hash. Raises `DownloadError`."""
     found = sha256_of(path)
     if sha256 and not found.startswith(sha256.lower()):
         cleanup()
         raise DownloadError(
-            f"The file for {target.name} has the sha256 {found}, not {sha256}. It was deleted: it is damaged, or "
+            f"The file for {target.name} has the sha256 {found}, not {sha256}, so it was not taken: it is damaged, or "
             "another version. Fetch it again, or from another source (--from)."
         )
+    try:
+        inspect(path)
+    except DownloadError:
+        cleanup()
+        raise
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     path.replace(target)

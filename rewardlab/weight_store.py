@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rewardlab import assets
 from rewardlab.assets import ASSETS, Asset
@@ -29,7 +29,7 @@ from rewardlab.downloads import (
 from rewardlab.files import sha256_of, write_atomic
 
 RECORD = "fetched.json"
-State = Literal["here", "missing"]
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".pkl", ".npz")
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,19 @@ def fetch(
     if sha256 and asset.sha256 and not sha256.lower().startswith(asset.sha256):
         raise DownloadError(f"--sha256 {sha256} is not that of {asset.name}, which is {asset.sha256}.")
     expected = sha256 or asset.sha256
+
+    def inspect(path: Path) -> None:
+        header(path, target)
+
     try:
         if source:
             if asset.hub_parts or (Path(source).is_dir() and "://" not in source):
                 raise DownloadError(f"{asset.name} is a folder: copy it to {target}, or fetch it without --from.")
             size = asset.size if asset.sha256 else None
             if "://" in source:
-                digest = download(source, target, size=size, sha256=expected, on_progress=on_progress)
+                digest = download(source, target, size=size, sha256=expected, inspect=inspect, on_progress=on_progress)
             else:
-                digest = copy(Path(source).expanduser(), target, size=size, sha256=expected)
+                digest = copy(Path(source).expanduser(), target, size=size, sha256=expected, inspect=inspect)
         elif asset.hub:
             digest = _fetch_from_hub(asset, target, expected)
         elif asset.module:
@@ -125,11 +129,15 @@ def check(found: Found) -> str:
     return ", ".join(verified) + ("" if expected else "; no hash is known")
 
 
-def header(path: Path) -> str:
-    """Return the format that the first bytes of a file show. Raises `DownloadError` for a damaged or foreign file."""
+def header(path: Path, named: Path | None = None) -> str:
+    """Return the format that the first bytes of a file show. Raises `DownloadError` for a damaged or foreign file.
+
+    named: the path that the file is to have, if it is not yet there.
+    """
+    suffix = (named or path).suffix
     with path.open("rb") as file:
         first = file.read(512)
-    if path.suffix == ".safetensors":
+    if suffix == ".safetensors":
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -150,10 +158,12 @@ def header(path: Path) -> str:
     if first.startswith(b"\x80"):
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"." and path.suffix in (".ckpt", ".pkl") and b"torch" not in first:
+            if file.read(1) != b"." and suffix in (".ckpt", ".pkl") and b"torch" not in first:
                 raise DownloadError(f"{path} is truncated: its pickle has no end. Fetch it again.")
         return "pickle"
-    return {".onnx": "ONNX", ".dat": "dlib", ".bin": "ncnn"}.get(path.suffix, "unknown format")
+    if suffix in CHECKPOINTS:
+        raise DownloadError(f"{path} is not a checkpoint: neither an archive nor a pickle. Fetch it again.")
+    return {".onnx": "ONNX", ".dat": "dlib", ".bin": "ncnn"}.get(suffix, "unknown format")
 
 
 def _check_folder(path: Path) -> str:

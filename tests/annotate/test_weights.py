@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from rewardlab import assets
 from tests.support.file_server import Published, publishing
 
-DATA = bytes(range(256)) * 4000  # about 1 MB
+DATA = b"\x80\x02" + bytes(range(256)) * 4000 + b"."  # about 1 MB, with the marks of a pickle
 WEIGHTS = save({"weight": np.zeros((4, 4), np.float32)})
 
 
@@ -52,13 +52,13 @@ def test_fetched_file_is_whole_recorded_and_checked(server, folder):
     assert "already here" in weights("fetch", "osediff-face")
     with (folder / "osediff_face.pkl").open("r+b") as file:
         file.write(b"changed")
-    with pytest.raises(CommandError, match="1 files are missing or damaged"):
+    with pytest.raises(CommandError, match="Missing or damaged: 1"):
         weights("check", "osediff-face")
 
 
 def test_interrupted_download_is_continued(server, folder):
     server.cut_after = 300_000
-    with pytest.raises(CommandError, match=r"300,000 of 1,024,000 bytes are kept.*same command"):
+    with pytest.raises(CommandError, match=r"300,000 of 1,024,003 bytes are kept.*same command"):
         fetch(server)
     assert not (folder / "osediff_face.pkl").exists()
     server.cut_after = None
@@ -99,7 +99,7 @@ def test_wrong_hash_is_refused_and_an_old_file_kept(server, folder):
 
 def test_wrong_size_is_refused_before_the_transfer(server):
     server.files["dat"] = DATA
-    with pytest.raises(CommandError, match=r"has 1,024,000 bytes, but the file has 45,819,662"):
+    with pytest.raises(CommandError, match=r"has 1,024,003 bytes, but the file has 45,819,662"):
         weights(
             "fetch", "dat-light-x4", "--from", f"{server.address}/dat", "--sha256", assets.ASSETS["dat-light-x4"].sha256
         )
@@ -119,6 +119,9 @@ def test_answers_that_are_not_the_file_are_refused(server, folder):
         fetch(server)
     with pytest.raises(CommandError, match="not encrypted"):
         weights("fetch", "osediff-face", "--from", f"{server.address}/osediff_face.pkl")
+    server.content_type, server.files["osediff_face.pkl"] = "application/octet-stream", b"Not found"
+    with pytest.raises(CommandError, match="is not a checkpoint"):
+        fetch(server, sha=sha256(b"Not found"))
     with pytest.raises(CommandError, match="not an address of a file"):
         weights("fetch", "osediff-face", "--from", "ftp://127.0.0.1/file")
     assert not (folder / "osediff_face.pkl").exists()
@@ -133,7 +136,7 @@ def test_redirection_within_the_scheme_is_followed(server, folder):
 def test_full_disk_is_refused_before_the_transfer(server, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
-    with pytest.raises(CommandError, match=r"1,024,000 bytes are needed in .*, but 1,000 are free"):
+    with pytest.raises(CommandError, match=r"1,024,003 bytes are needed in .*, but 1,000 are free"):
         fetch(server)
 
 
@@ -183,7 +186,7 @@ def test_check_finds_damaged_files(folder, name, data, message):
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_bytes(data)
     out = io.StringIO()
-    with pytest.raises(CommandError, match="1 files are missing or damaged"):
+    with pytest.raises(CommandError, match="Missing or damaged: 1"):
         call_command("weights", "check", stdout=out, stderr=out)
     assert message in out.getvalue()
 

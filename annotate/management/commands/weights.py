@@ -110,7 +110,7 @@ class Command(BaseCommand):
                 faulty += 1
                 self.stderr.write(f"{found.asset.name}: {error}")
         if faulty:
-            raise CommandError(f"{faulty} files are missing or damaged, see above.")
+            raise CommandError(f"Missing or damaged: {faulty}, see above.")
 
 
 def in_bytes(size: int | None) -> str:
