@@ -61,7 +61,7 @@ class Command(BaseCommand):
         try:
             pixels = images.read(path)
         except (ImageError, OSError) as error:
-            raise CommandError(f"{error} Remove the file or repair it: the statistics must cover the set.") from error
+            raise CommandError(f"{error}. Remove the file or repair it: the statistics must cover the set.") from error
         if size is None or pixels.shape[:2] == (size, size):
             return pixels
         method = cv2.INTER_AREA if size < min(pixels.shape[:2]) else cv2.INTER_CUBIC

@@ -89,6 +89,10 @@ class Command(BaseCommand):
         from rewardlab.reward_model import reward_sources
         from rewardlab.training import runs
 
+        if not run.exists():  # before the folder is made
+            for option in ("frm", "judge"):
+                if options[option]:
+                    reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
         if not create_or_resume(self, run, config, free=FREE_TO_CHANGE):
             return
 
