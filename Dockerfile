@@ -28,6 +28,10 @@ RUN pip install --no-deps /wheels/*.whl \
 
 FROM packages AS training-program
 RUN pip install -r /build/requirements.txt
+# pyiqa is for non-commercial use only; --build-arg PYIQA=no leaves it out.
+ARG PYIQA=yes
+COPY requirements-pyiqa.txt /build/
+RUN test "$PYIQA" = no || pip install --no-deps -r /build/requirements-pyiqa.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps /wheels/*.whl
 

@@ -5,6 +5,7 @@ FACES ?= 48
 DEMO_ANNOTATORS ?= 3
 TOUR_SIZE ?= small
 TOUR_FOLDER ?= var/tour
+PYIQA ?= yes
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -50,18 +51,19 @@ screenshots: $(BIN)/.installed-dev
 audit: $(BIN)/.installed-dev
 	python -m tests.support.advisories
 
-$(BIN)/.installed: requirements.txt requirements-demo.txt
+$(BIN)/.installed: requirements.txt requirements-demo.txt requirements-pyiqa.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	$(if $(filter no,$(PYIQA)),,$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-pyiqa.txt)
+	@$(if $(filter no,$(PYIQA)),,echo "pyiqa (MUSIQ, MANIQA, CLIP-IQA, FID) is for non-commercial use only: PolyForm-Noncommercial-1.0.0. make install PYIQA=no leaves it out.")
 	@touch $@
 
 $(BIN)/.installed-docs: $(BIN)/.installed requirements-docs.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
-$(BIN)/.installed-dev: $(BIN)/.installed-docs requirements-dev.txt requirements-pyiqa.txt
+$(BIN)/.installed-dev: $(BIN)/.installed-docs requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-pyiqa.txt
 	@touch $@

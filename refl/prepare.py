@@ -17,8 +17,8 @@ from rewardlab.assets import MissingAsset, find
 from rewardlab.files import write_atomic
 from rewardlab.gold_guard import refuse_gold
 from rewardlab.manifest import gold_rows
-from rewardlab.reward_model import model
 from rewardlab.reward_model.model import FaceRewardModel
+from rewardlab.reward_model.reward_sources import RewardSource
 from rewardlab.snapshot_images import DataError
 from rewardlab.training.runs import Run, RunError, finished
 
@@ -27,13 +27,13 @@ Prompts = Callable[[Sequence[FaceRow]], list[str]]
 
 @dataclass(frozen=True)
 class Sources:
-    """Inputs chosen by the user: runs of reward models and of a compact base, and files of the large bases.
+    """Inputs chosen by the user: reward models, a run of a compact base, and files of the large bases.
 
     None for a file: use the registered asset.
     """
 
-    frm: Run | None
-    judge: Run | None = None
+    frm: Run | RewardSource | None
+    judge: Run | RewardSource | None = None
     base: Run | None = None
     sd: Path | None = None
     checkpoint: Path | None = None
@@ -70,12 +70,18 @@ def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> 
 
 def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> None:
     header, rows = dataset.read(run.faces)
-    reward = finished(sources.frm, "frm", "--frm", "a reward model: manage.py train_frm")
-    judge = finished(sources.judge, "frm", "--judge", "another reward model") if sources.judge else None
-    if judge and judge.folder == reward.folder:
+    reward = _source(sources.frm, "--frm", "a reward model: manage.py train_frm")
+    judge = _source(sources.judge, "--judge", "another reward model") if sources.judge else None
+    if judge and judge.path == reward.path:
         raise RunError("The judge must differ from the reward model. Train another one with a different --seed.")
-    _refuse_gold(dataset.training_rows(rows), reward)
-    start = {"base": config.base, "frm": str(reward.folder), "judge": str(judge.folder) if judge else ""}
+    training = dataset.training_rows(rows)
+    _refuse_missing_captions(training, rows, reward, judge, config)
+    start = {"base": config.base, "frm": str(reward.path), "judge": str(judge.path) if judge else ""}
+    for role, source in (("frm", reward), ("judge", judge)):
+        if source and source.kind != "run":
+            start |= {f"{role}_kind": source.kind, f"{role}_name": source.name, f"{role}_sha256": source.sha256()}
+    if reward.run:
+        _refuse_gold(training, reward.run)
     if config.base == "compact":
         base = finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")
         shutil.copytree(base.model, run.start, dirs_exist_ok=True)
@@ -92,9 +98,9 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
             raise DataError("--prompt file needs a file of tags. Pass it with --prompts FILE.")
         start["prompts"] = str(sources.prompts.resolve())
     manifest_header = None
-    if reward.manifest.exists():
-        manifest_header = manifest.read_header(reward.manifest)
-        write_atomic(run.manifest, reward.manifest.read_bytes())
+    if reward.run and reward.run.manifest.exists():
+        manifest_header = manifest.read_header(reward.run.manifest)
+        write_atomic(run.manifest, reward.run.manifest.read_bytes())
     opened = _open(start, run, config)
     monitored = dataset.held_out(rows, images, opened.policy.size, config.held_out)
     opened.policy.texts(opened.prompts(monitored.faces[:1]), monitored.lq[:1])
@@ -110,17 +116,54 @@ def open_all(run: Run, config: ReflConfig) -> Opened:
 
 
 def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
-    reward = Run(Path(start["frm"]))
-    trained_with = reward.description().config
+    reward, judge = recorded(start, "frm"), recorded(start, "judge") if start.get("judge") else None
+    image_layers, text_layers = reward.layers
     return Opened(
         policy=open_policy.open_base(start, run.start, seed=config.seed, steps=config.steps, eta=config.eta),
-        frm=model.load(reward.model),
-        judge=model.load(Run(Path(start["judge"])).model) if start.get("judge") else None,
+        frm=reward.open(),
+        judge=judge.open() if judge else None,
         prompts=open_prompts(config.prompt, Path(start["prompts"]) if start.get("prompts") else None),
-        null_text=trained_with["null_text"],
-        image_layers=trained_with["image_layers"],
-        text_layers=trained_with["text_layers"],
+        null_text=reward.null_text,
+        image_layers=image_layers,
+        text_layers=text_layers,
     )
+
+
+def recorded(start: dict[str, Any], role: str) -> RewardSource:
+    """Return the reward model that a run recorded as `frm` or `judge`."""
+    path = Path(start[role])
+    return RewardSource(start.get(f"{role}_kind", "run"), start.get(f"{role}_name", path.name), path)
+
+
+def _source(given: Run | RewardSource | None, option: str, what: str) -> RewardSource:
+    if isinstance(given, RewardSource):
+        return given
+    run = finished(given, "frm", option, what)
+    return RewardSource("run", run.name, run.folder)
+
+
+def _refuse_missing_captions(
+    training: Sequence[FaceRow],
+    rows: Sequence[FaceRow],
+    reward: RewardSource,
+    judge: RewardSource | None,
+    config: ReflConfig,
+) -> None:
+    """Raise `DataError` if faces have no caption although a reward model or the prompt uses it."""
+    users = [
+        *(["the reward model"] if not reward.null_text else []),
+        *(["the judge"] if judge and not judge.null_text else []),
+        *(["--prompt caption"] if config.prompt == "caption" else []),
+    ]
+    used = [*training, *dataset.monitored_rows(rows, config.held_out)]
+    uncaptioned = [row for row in used if not row.caption.strip()]
+    if uncaptioned and users:
+        first = uncaptioned[0]
+        raise DataError(
+            f"{len(uncaptioned)} of the {len(used)} faces that train or monitor have no caption (the first: face "
+            f"{first.face} of split {first.split}), but {' and '.join(users)} needs them. Run manage.py caption (with "
+            "--faces: then take a new snapshot), or use a reward model trained with --null-text."
+        )
 
 
 def frm_images(run: Run) -> Path:

@@ -183,6 +183,6 @@ def _missing_llava(source: str, error: Exception) -> assets.MissingAsset:
     return assets.MissingAsset(
         f"LLaVA: no complete model at {source} ({type(error).__name__}). It consists of config.json, "
         "processor_config.json, preprocessor_config.json, chat_template.jinja, the tokenizer files and "
-        f"model-*.safetensors (about 14 GB) of https://huggingface.co/{LLAVA_ID}. "
-        f"Get them on a machine with internet access: hf download {LLAVA_ID} --local-dir {folder}"
+        f"model-*.safetensors (about 14 GB) of {LLAVA_ID} on the Hugging Face hub. Get them with `manage.py weights "
+        f"fetch llava-1.5-7b`, or on a machine with internet access: hf download {LLAVA_ID} --local-dir {folder}"
     )

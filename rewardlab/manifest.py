@@ -18,7 +18,8 @@ from rewardlab.gold_guard import Subject
 
 ORIGINS = ("ground_truth", "human", "simulated", "svm")
 JUDGED = ("human", "simulated")
-OPTIONAL = ("predictor", "dataset")  # fields that a row may lack
+OPTIONAL = ("predictor", "dataset", "rules")  # fields that a row may lack
+RULES = ("realism", "detail", "text")  # the rubric in its order (App. A.1)
 
 FORMAT = "diffusionreward-preferences"
 VERSION = 1
@@ -34,7 +35,8 @@ class PreferenceRow:
 
     p_first: in [0, 1]; a split vote is a soft label. votes: numbers of annotators who chose the first image, the
     second, neither; they are simulated annotators if origin is simulated. scores: metric -> values of both images.
-    predictor: version of the SVM if origin is svm. dataset: empty in manifests of versions before 0.3.
+    predictor: version of the SVM if origin is svm. dataset: empty in manifests of versions before 0.3. rules: how many
+    of the votes each rule of `RULES` decided; a vote may state none. Empty without votes, and in manifests before 0.3.
     """
 
     pair: int
@@ -53,6 +55,7 @@ class PreferenceRow:
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     predictor: int | None = None
     dataset: str = ""  # name of the face's data set
+    rules: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_anchored(self) -> bool:
@@ -152,7 +155,7 @@ def read_rows(path: Path) -> Iterator[PreferenceRow]:
 
 
 def _line(row: PreferenceRow) -> bytes:
-    values = {name: value for name, value in vars(row).items() if not (name in OPTIONAL and value in (None, ""))}
+    values = {name: value for name, value in vars(row).items() if not (name in OPTIONAL and value in (None, "", {}))}
     return json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
 

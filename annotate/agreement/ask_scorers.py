@@ -127,6 +127,8 @@ def _metrics(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
     for name, metric in METRICS.items():
         values = [row.scores.get(name) for row in gold_rows]
         missing = sum(value is None for value in values)
+        if metric.on_request and missing == len(gold_rows):
+            continue
         if missing:
             remedy = availability(name) or f"Run manage.py score --metrics {name}."
             reason = f"{missing} of {len(gold_rows)} pairs have no {metric.title}. {remedy}"

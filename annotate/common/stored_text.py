@@ -62,6 +62,11 @@ TITLES = (
     gettext_noop("landmark distance (68 points, px)"),
     gettext_noop("LMD (98 points, px)"),
     gettext_noop("CLIP Score (image to image, ViT-B/32)"),
+    gettext_noop("CLIP Score (image to caption, ViT-B/32)"),
+    gettext_noop("PSNR (dB, mean and variance corrected)"),
+    gettext_noop("SSIM (mean and variance corrected)"),
+    gettext_noop("NIQE (pyiqa's convention)"),
+    gettext_noop("Deg. (ArcFace, degrees; values below 1 left out)"),
 )
 
 SENTENCES = (
@@ -119,6 +124,9 @@ SENTENCES = (
     gettext_noop("line %(n)s"),
     # a pretrained file
     gettext_noop("%(name)s: the file %(file)s is missing. Get it from %(source)s and put it into %(folder)s."),
+    gettext_noop(
+        "%(name)s: the file %(file)s is missing. Get it with `%(command)s` from %(source)s, or put it into %(folder)s."
+    ),
     # how a job ended
     gettext_noop("The site was stopped while the job ran."),
     gettext_noop("The process that ran the job ended unexpectedly."),

@@ -13,21 +13,31 @@ from django.conf import settings
 
 from annotate.common import image_store
 from annotate.evaluation import results_file
-from annotate.evaluation.metric_columns import FeatureColumn, RewardColumn, ScoreColumn
-from annotate.evaluation.plan import FID, REFERENCES, EvaluationConfig, EvaluationError, Plan
+from annotate.evaluation.metric_columns import DegreesColumn, FeatureColumn, RewardColumn, ScoreColumn
+from annotate.evaluation.plan import (
+    DEG_RULE,
+    DEG_RULE_TITLE,
+    FID,
+    LEAST_DEGREES,
+    REFERENCES,
+    EvaluationConfig,
+    EvaluationError,
+    Plan,
+)
 from annotate.models import Candidate
 from annotate.pipeline.stage import Step
 from refl.evaluation import tables
 from refl.evaluation.paired_differences import Summary, merged, summarise, summarise_sets
 from rewardlab import images, metrics
 from rewardlab.files import sha256, write_atomic
-from rewardlab.metrics import fid
+from rewardlab.metrics import fid, fid_statistics
 from rewardlab.training import runs
 from rewardlab.training.runs import Run
 
 KIND = "evaluation"
 DIGITS = {
-    "psnr": 2, "arcface": 2, "sface": 2, "landmarks98": 3, "landmarks68": 3, "musiq": 2, "niqe": 3, FID: 2,
+    "psnr": 2, "psnr_corrected": 2, "arcface": 2, DEG_RULE: 2, "niqe_pyiqa": 3,
+    "sface": 2, "landmarks98": 3, "landmarks68": 3, "musiq": 2, "niqe": 3, FID: 2,
 }  # fmt: skip
 DEFAULT_DIGITS = 4
 PICTURES = 12
@@ -58,10 +68,9 @@ class Evaluation:
         """Open the columns. Raises `ValueError` if a cache is damaged."""
         self.plan, self.run = plan, run
         folder = run.folder / "cache"
-        self.scores = {name: ScoreColumn(name, device) for name in plan.names if name != FID}
+        self.scores = {name: _score_column(name, device) for name in plan.names if name != FID}
         self.rewards = {
-            reward.role: RewardColumn(reward.run, is_null_text=reward.is_null_text, folder=folder, device=device)
-            for reward in plan.rewards
+            reward.role: RewardColumn(reward.source, folder=folder, device=device) for reward in plan.rewards
         }
         self.features = FeatureColumn(plan.features, folder=folder, device=device) if plan.features else None
 
@@ -100,15 +109,20 @@ class Evaluation:
             {source: {name: of[source] for name, of in measured.items()} for source in subjects.sources},
             higher_is_better={name: self._is_higher_better(name) for name in measured},
             base=config.base,
+            own_faces=(DEG_RULE,),
         )
         if self.features is None:
             return summary
-        matrices = self.features.vectors(subjects)
-        reference = matrices.pop(Candidate.HQ)
+        matrices, statistics = self.features.vectors(subjects), self.plan.statistics
+        reference = matrices[Candidate.HQ] if statistics else matrices.pop(Candidate.HQ)
         of_sets = summarise_sets(
             matrices,
             reference,
-            distance=fid.frechet_distance,
+            distance=(
+                (lambda features, _of_originals: fid_statistics.distance(features, statistics))
+                if statistics
+                else fid.frechet_distance
+            ),
             metric=FID,
             base=config.base,
             on_progress=on_progress,
@@ -118,7 +132,7 @@ class Evaluation:
     def _results(self, summary: Summary) -> dict[str, Any]:
         config, subjects = self.plan.config, self.plan.subjects
         hashes = sorted(candidate.sha256 for candidate in subjects.of(Candidate.HQ))
-        runs_of = {reward.role: reward.run.name for reward in self.plan.rewards}
+        runs_of = {reward.role: reward.source.name for reward in self.plan.rewards}
         return {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "faces": {
@@ -154,9 +168,10 @@ class Evaluation:
         }
 
     def _is_higher_better(self, name: str) -> bool:
-        return name != FID and (name not in metrics.METRICS or metrics.METRICS[name].higher_is_better)
+        return name not in (FID, DEG_RULE) and (name not in metrics.METRICS or metrics.METRICS[name].higher_is_better)
 
     def _metric(self, name: str, summary: Summary) -> dict[str, Any]:
+        config = self.plan.config
         reward = next((reward for reward in self.plan.rewards if reward.role == name), None)
         notes, licence = [], ""
         if reward:
@@ -166,18 +181,24 @@ class Evaluation:
         elif name == FID and self.features:
             known = fid.FEATURES[self.features.features]
             title, licence = known.title, known.licence
-            dimensions = len(next(iter(self.features.cache.vectors.values()), ()))
+            against = "the originals of the same faces"
+            if (statistics := self.plan.statistics) is not None:
+                of_images = f", {statistics.images} images" if statistics.images else ""
+                against = f"the statistics {Path(config.fid_stats or '').name}{of_images}"
             notes.append(
-                f"{known.note} Computed against the originals of the same faces. With {len(self.plan.subjects.faces)} "
-                f"faces and {dimensions} features it is biased upwards: compare it at the same number of faces only"
+                f"{known.note} Computed against {against}. With {len(self.plan.subjects.faces)} "
+                f"faces and {known.width} features it is biased upwards: compare it at the same number of faces only"
             )
+        elif name == DEG_RULE:
+            title, licence = DEG_RULE_TITLE, metrics.METRICS["arcface"].licence
+            notes.append("each restorer's mean is over its own faces with at least one degree")
         else:
             title, licence = metrics.METRICS[name].title, metrics.METRICS[name].licence
         if "non-commercial" in licence:
             notes.append("for non-commercial use only")
         if name not in summary.left_out:
             notes.append("no value for any face")
-        elif left_out := summary.left_out[name]:
+        elif (left_out := summary.left_out[name]) and name != DEG_RULE:
             notes.append(f"{left_out} of {len(self.plan.subjects.faces)} faces left out: a row has no value for them")
         return {
             "name": name,
@@ -194,6 +215,12 @@ class Evaluation:
         for source, column in zip(self.plan.subjects.sources, pictures["columns"], strict=True):
             for candidate, face in zip(self.plan.subjects.of(source), pictures["faces"], strict=False):
                 write_atomic(folder / column / f"{face}.png", images.encode_png(image_store.load(candidate)))
+
+
+def _score_column(name: str, device: str) -> ScoreColumn:
+    if name == DEG_RULE:
+        return DegreesColumn("arcface", device, least=LEAST_DEGREES)
+    return ScoreColumn(name, device)
 
 
 def safe_names(names: Sequence[str]) -> list[str]:

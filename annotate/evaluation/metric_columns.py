@@ -19,7 +19,6 @@ from django.db.models import QuerySet
 from numpy.typing import NDArray
 from torch import Tensor
 
-import rewardlab
 from annotate.common import image_store
 from annotate.common.batches import batches
 from annotate.models import Candidate, Face, Score
@@ -30,7 +29,7 @@ from rewardlab.files import write_atomic
 from rewardlab.images import Pixels
 from rewardlab.metrics import fid
 from rewardlab.reward_model.model import weights_file
-from rewardlab.training.runs import Run
+from rewardlab.reward_model.reward_sources import RewardSource
 
 Values = NDArray[np.float64]
 
@@ -112,6 +111,18 @@ class ScoreColumn:
         return Score.objects.filter(metric=self.name, candidate__source__in=subjects.sources)
 
 
+class DegreesColumn(ScoreColumn):
+    """Deg. without values below `least` degrees, which the field's script leaves out of the mean."""
+
+    def __init__(self, name: str, device: str, *, least: float) -> None:
+        super().__init__(name, device)
+        self.least = least
+
+    def values(self, subjects: Subjects) -> dict[str, Values]:
+        """Return source -> (F,), NaN for values that are missing or below the least."""
+        return {source: np.where(of < self.least, np.nan, of) for source, of in super().values(subjects).items()}
+
+
 class CachedColumn:
     """Column of one vector per image, cached in the evaluation's folder. Subclasses define the key and the function."""
 
@@ -160,13 +171,15 @@ class CachedColumn:
 
 
 class RewardColumn(CachedColumn):
-    """Column of rewards: each image with its face's caption, scored by a trained run."""
+    """Column of rewards: each image with its face's caption, scored by a reward model."""
 
-    def __init__(self, run: Run, *, is_null_text: bool, folder: Path, device: str) -> None:
-        self.run, self.is_null_text = run, is_null_text
-        state = weights_file(run.model).stat()  # so that rewards of other weights are not reused
+    def __init__(self, source: RewardSource, *, folder: Path, device: str) -> None:
+        self.source, self.is_null_text = source, source.null_text
+        if source.kind != "released":
+            weights_file(source.weights.parent)
+        state = source.weights.stat()  # so that rewards of other weights are not reused
         version = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
-        super().__init__(Cache(folder / f"frm-{run.name}-{version}.jsonl"), device)
+        super().__init__(Cache(folder / f"frm-{source.name}-{version}.jsonl"), device)
 
     def caption(self, candidate: Candidate) -> str:
         return "" if self.is_null_text else candidate.face.caption
@@ -175,7 +188,7 @@ class RewardColumn(CachedColumn):
         return f"{candidate.sha256} {hashlib.sha256(self.caption(candidate).encode()).hexdigest()[:16]}"
 
     def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
-        model = rewardlab.load(self.run.model, self.device)
+        model = self.source.open(self.device)
         return lambda batch, candidates: model.score(batch, [self.caption(each) for each in candidates])[:, None]
 
     def values(self, subjects: Subjects) -> dict[str, Values]:

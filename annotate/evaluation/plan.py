@@ -10,12 +10,20 @@ from annotate.evaluation.metric_columns import Subjects
 from annotate.models import Candidate, Face, Restorer
 from refl import dataset
 from rewardlab import metrics
-from rewardlab.metrics import fid
+from rewardlab.assets import MissingAsset
+from rewardlab.errors import ModelError
+from rewardlab.metrics import fid, fid_statistics
+from rewardlab.metrics.fid_statistics import FeatureStatistics
+from rewardlab.reward_model import reward_sources
+from rewardlab.reward_model.reward_sources import RewardSource
 from rewardlab.training import runs
 from rewardlab.training.runs import Run
 
 TRAININGS = ("base", "refl")  # whose runs are restorers
 FID = "fid"
+DEG_RULE = "arcface_over1"  # the mean of Deg. without values below one degree, as in the field's script
+DEG_RULE_TITLE = "Deg. (ArcFace, degrees; values below 1 left out)"
+LEAST_DEGREES = 1.0
 REFERENCES = {Candidate.LQ: "Input", Candidate.HQ: "Original"}
 ORDER = (  # as in Table 1; substitutes follow the metrics that they replace
     "ssim", "psnr", "lpips", "clipscore", "arcface", "sface", "landmarks98", "landmarks68", "musiq", "maniqa",
@@ -41,6 +49,8 @@ class EvaluationConfig:
     limit: int | None = None
     skip_missing: bool = False
     with_monitored: bool = False
+    fid_stats: str | None = None  # the file of statistics that FID is computed against, in place of the originals
+    rewards: tuple[str, ...] | None = None  # further reward models
 
     @property
     def sources(self) -> list[str]:
@@ -53,14 +63,21 @@ class EvaluationConfig:
 class Reward:
     """A trained reward model and its role."""
 
-    role: str  # frm: restorers were trained with it; judge: no restorer was
-    run: Run
-    is_null_text: bool
-    is_simulated: bool
+    role: str  # frm: restorers were trained with it; judge: no restorer was; reward-NAME: a further one
+    source: RewardSource
+
+    @property
+    def is_null_text(self) -> bool:
+        return self.source.null_text
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.source.is_simulated
 
     @property
     def title(self) -> str:
-        return f"FaceReward ({self.run.name}, {'trained with' if self.role == 'frm' else 'held out'})"
+        note = {"frm": ", trained with", "judge": ", held out"}.get(self.role, "")
+        return f"FaceReward ({self.source.name}{note})"
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,7 @@ class Plan:
     monitored_left_out: int  # faces left out because they were used to monitor training
     names: tuple[str, ...]  # of the metrics, in the order of the table
     features: str | None  # behind fid
+    statistics: FeatureStatistics | None  # that fid is computed against, in place of the originals
     rewards: tuple[Reward, ...]
     unavailable: dict[str, str]
 
@@ -81,7 +99,7 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
 
     Raises `EvaluationError` or `rewardlab.training.runs.RunError`.
     """
-    known = [*metrics.METRICS, FID]
+    known = [*metrics.METRICS, DEG_RULE, FID]
     if unknown := [name for name in (*(config.metrics or ()), *config.trained_on) if name not in known]:
         raise EvaluationError(f"Unknown metric: {', '.join(unknown)}. Known: {', '.join(known)}.")
     if config.frm and config.frm == config.judge:
@@ -91,14 +109,45 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
         )
     roles = (("frm", config.frm), ("judge", config.judge))
     rewards = tuple(open_reward(root, name, role) for role, name in roles if name)
+    rewards += tuple(open_further(root, name) for name in config.rewards or ())
+    if len({reward.role for reward in rewards}) < len(rewards):
+        raise EvaluationError("Two models of --rewards have the same name: rename the folder of one.")
     subjects, left_out = find_subjects(config, monitored_faces(config.sources, root))
     uncaptioned = sum(not face.caption for face in subjects.faces)
     if uncaptioned and not all(reward.is_null_text for reward in rewards):
         raise EvaluationError(f"{uncaptioned} of {len(subjects.faces)} faces have no caption: run manage.py caption.")
+    uses_captions = [name for name in config.metrics or () if name in metrics.METRICS and needs_caption(name)]
+    if uncaptioned and uses_captions:
+        raise EvaluationError(
+            f"{uncaptioned} of {len(subjects.faces)} faces have no caption, which {', '.join(uses_captions)} compares "
+            "with: run manage.py caption."
+        )
     names, features, unavailable = choose_metrics(config.metrics)
+    statistics = open_statistics(config.fid_stats, features) if config.fid_stats else None
     if not names and not rewards:
         raise EvaluationError(f"None of these metrics can run here. {' '.join(unavailable.values())}")
-    return Plan(config, subjects, left_out, names, features, rewards, unavailable)
+    return Plan(config, subjects, left_out, names, features, statistics, rewards, unavailable)
+
+
+def needs_caption(name: str) -> bool:
+    return metrics.METRICS[name].needs_caption
+
+
+def open_statistics(path: str, features: str | None) -> FeatureStatistics:
+    """Read the file of --fid-stats for these features. Raises `EvaluationError`."""
+    if features is None:
+        raise EvaluationError("--fid-stats needs the metric fid, which is not chosen or cannot run here.")
+    try:
+        found = fid_statistics.read(Path(path))
+    except ModelError as error:
+        raise EvaluationError(str(error)) from error
+    wanted = fid.FEATURES[features]
+    if found.features not in ("", features) or len(found.mean) != wanted.width:
+        raise EvaluationError(
+            f"{path} has statistics of {found.features or f'{len(found.mean)} features'}, but here {features} "
+            f"({wanted.width} features) is computed. {fid.availability('inception') or 'Use another file.'}"
+        )
+    return found
 
 
 def monitored_faces(sources: Sequence[str], root: Path) -> set[str]:
@@ -183,8 +232,22 @@ def _require_complete(
         )
 
 
+def open_further(root: Path, name: str) -> Reward:
+    """Open a model of --rewards. Raises `EvaluationError` or `rewardlab.training.runs.RunError`."""
+    try:
+        source = reward_sources.find(name, root, "--rewards")
+    except MissingAsset as error:
+        raise EvaluationError(str(error)) from error
+    return Reward(f"reward-{source.name}", source)
+
+
 def open_reward(root: Path, name: str, role: str) -> Reward:
-    """Open a finished run of train_frm. Raises `EvaluationError` or `rewardlab.training.runs.RunError` otherwise."""
+    """Open a finished run of train_frm, a model folder or a released model.
+
+    Raises `EvaluationError` or `rewardlab.training.runs.RunError` otherwise.
+    """
+    if name in reward_sources.RELEASED or not runs.NAME.fullmatch(name):
+        return Reward(role, open_further(root, name).source)
     run = runs.open_run(root, name)
     if not run.exists():
         known = ", ".join(sorted(path.parent.name for path in root.glob("*/config.json"))) or "none"
@@ -196,20 +259,14 @@ def open_reward(root: Path, name: str, role: str) -> Reward:
         )
     if not run.is_done():
         raise EvaluationError(f"The run {name} is not finished: rerun its train_frm command.")
-    counts = described.manifest.counts
-    return Reward(
-        role=role,
-        run=run,
-        is_null_text=bool(described.config.get("null_text")),
-        is_simulated=any(pairs for origin, pairs in counts.items() if origin.endswith("/simulated")),
-    )
+    return Reward(role, RewardSource("run", run.name, run.folder))
 
 
 def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
     """Return the metrics that can run here, the features of FID, and title -> remedy for the other metrics."""
     names: list[str] = []
     features, unavailable = None, {}
-    for name in dict.fromkeys(wanted or (*ORDER, *metrics.METRICS)):
+    for name in dict.fromkeys(wanted or (*ORDER, *metrics.DEFAULT_METRICS)):
         if name == FID:
             for known in fid.FEATURES.values():
                 if not (remedy := fid.availability(known.name)):
@@ -217,6 +274,11 @@ def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str |
                     names.append(FID)
                     break
                 unavailable[known.title] = remedy.removeprefix(f"{known.title}: ")
+        elif name == DEG_RULE:
+            if remedy := metrics.availability("arcface"):
+                unavailable[DEG_RULE_TITLE] = remedy.partition(": ")[2]
+            else:
+                names.append(name)
         elif name in metrics.METRICS:
             title = metrics.METRICS[name].title
             if remedy := metrics.availability(name):

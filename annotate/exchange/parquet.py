@@ -15,7 +15,7 @@ from annotate.exchange.output_files import Exported, HashedFile, Tally
 from annotate.exchange.record_formats import ANSWER_COLUMNS, columns, flat
 from rewardlab import cards, tables
 from rewardlab.files import write_atomic
-from rewardlab.manifest import PreferenceRow
+from rewardlab.manifest import RULES, PreferenceRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ ROWS_PER_GROUP_OF_IMAGES = 100  # two images per row
 BYTES_PER_SHARD = 500_000_000
 NOT_TEXT = {
     "pair": "int64", "face": "int64", "predictor": "int64", "votes_first": "int64", "votes_second": "int64",
-    "votes_cant_tell": "int64",
+    "votes_cant_tell": "int64", **{f"rule_{rule}": "int64" for rule in RULES},
 }  # fmt: skip
 TEXT = ("identity", "dataset", "split", "caption", "first", "first_source", "second", "second_source", "origin")
 IMAGES = ("first", "second")

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from annotate.common.batches import batches
 from annotate.common.pseudonyms import pseudonym
 from annotate.labels.gold_guard import refuse_gold_in_training
-from annotate.labels.judged_pairs import scores_of
+from annotate.labels.judged_pairs import deciding_rules, scores_of
 from annotate.labels.votes import Vote, counted, votes
 from annotate.models import Face, Preference
 from annotate.models.faces import Split, image_path
@@ -68,7 +68,8 @@ class Source:
     def rows(self) -> Iterator[PreferenceRow]:
         """Yield the rows in the order of pairs."""
         version = self.predictor["id"] if self.predictor else None
-        return _rows(select(splits=self.splits, origins=self.origins), self.consensus_result, version)
+        preferences = select(splits=self.splits, origins=self.origins)
+        return _rows(preferences, self.consensus_result, version, self.votes_by_pair())
 
     def nonempty_rows(self) -> Iterator[PreferenceRow]:
         """Return `rows`, or raise `NothingToFreeze` if there are none. The first row is read immediately."""
@@ -173,8 +174,13 @@ def _predictor() -> dict[str, Any] | None:
 
 
 def _rows(
-    preferences: QuerySet[Preference], consensus_result: ConsensusResult, version: int | None
+    preferences: QuerySet[Preference],
+    consensus_result: ConsensusResult,
+    version: int | None,
+    by_pair: Iterator[tuple[int, list[Vote]]],
 ) -> Iterator[PreferenceRow]:
+    """Yield the rows. by_pair: the votes that count, in the order of pairs, which is that of the rows."""
+    rules = _RulesInOrder(by_pair)
     rows = preferences.order_by("pair_id").values(*FIELDS)
     for batch in batches(rows.iterator(chunk_size=ROWS_AT_ONCE), ROWS_AT_ONCE):
         scores = scores_of({row[side] for row in batch for side in ("pair__first_id", "pair__second_id")})
@@ -202,4 +208,21 @@ def _rows(
                 scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
                 predictor=version if row["origin"] == Preference.Origin.SVM else None,
                 dataset=row["pair__face__dataset__name"],
+                rules=rules.of(pair) if judged else {},
             )
+
+
+class _RulesInOrder:
+    """The deciding rules of pairs that are asked for in ascending order, so that no more than one is in memory."""
+
+    def __init__(self, by_pair: Iterator[tuple[int, list[Vote]]]) -> None:
+        self.by_pair = by_pair
+        self.pair, self.cast = 0, list[Vote]()
+
+    def of(self, pair: int) -> dict[str, int]:
+        while self.pair < pair:
+            found = next(self.by_pair, None)
+            if found is None:
+                return {}
+            self.pair, self.cast = found
+        return deciding_rules(self.cast) if self.pair == pair else {}

@@ -10,7 +10,7 @@ from annotate.common.pseudonyms import pseudonym
 from annotate.common.sides import FIRST, SECOND
 from annotate.labels.votes import FOR_FIRST, SIMULATED, Vote
 from annotate.models.campaigns import Question
-from rewardlab.manifest import PreferenceRow
+from rewardlab.manifest import RULES, PreferenceRow
 
 TIE = "p_first is one half: neither is better"
 
@@ -19,6 +19,8 @@ def provenance(row: PreferenceRow) -> dict[str, Any]:
     """Return the fields that every record gets in addition: the pair, and where its label is from."""
     known: dict[str, Any] = {"pair": row.pair, "dataset": row.dataset, "split": row.split}
     known |= {"origin": row.origin, "p_first": row.p_first}
+    if row.rules:
+        known["rules"] = row.rules
     return known if row.predictor is None else known | {"predictor": row.predictor}
 
 
@@ -128,6 +130,7 @@ def columns(metrics: Sequence[str]) -> Iterator[str]:
     yield from (
         "pair", "face", "identity", "dataset", "split", "caption", "first", "first_source", "second", "second_source",
         "p_first", "origin", "predictor", "weight", "votes_first", "votes_second", "votes_cant_tell",
+        *(f"rule_{rule}" for rule in RULES),
     )  # fmt: skip
     for metric in metrics:
         yield f"{metric}_first"
@@ -139,6 +142,7 @@ def flat(row: PreferenceRow, metrics: Sequence[str]) -> list[Any]:
     values: list[Any] = [
         row.pair, row.face, row.identity, row.dataset, row.split, row.caption, row.first, row.first_source, row.second,
         row.second_source, row.p_first, row.origin, row.predictor, row.weight, *row.votes,
+        *(row.rules.get(rule, 0) for rule in RULES),
     ]  # fmt: skip
     for metric in metrics:
         values += row.scores.get(metric, (None, None))

@@ -84,6 +84,11 @@ def _metrics(*more: str) -> Callable[[], Choices]:
     return choices
 
 
+def _released_rewards() -> Choices:
+    """Offer HPSv2 as its authors released it, if its file is here."""
+    return [(name, assets.ASSETS[name].file) for name in assets.RELEASED_REWARDS if assets.is_available(name)]
+
+
 def _results() -> Choices:
     """Offer folders of results, each under the restorer's name, which is the folder's."""
     named = []
@@ -127,7 +132,9 @@ DATASETS = Source(
     lambda: _same(list(Dataset.objects.order_by("name").values_list("name", flat=True))),
     empty=gettext_lazy("There is no data set yet: ingest photographs first."),
 )
-REWARD_MODELS = runs_of("frm", empty=gettext_lazy("There is no finished reward model yet: train one first."))
+NO_REWARD_MODEL = gettext_lazy("There is no finished reward model yet: train one first.")
+REWARD_MODELS = runs_of("frm", empty=NO_REWARD_MODEL)
+REWARDS = Source(lambda: REWARD_MODELS.choices() + _released_rewards(), empty=NO_REWARD_MODEL)
 BASES = runs_of("base", empty=gettext_lazy("There is no finished base restorer yet: train one first."))
 RESTORERS = Source(_restorers)
 RESTORED = Source(
@@ -138,7 +145,7 @@ COMPARED = Source(
     lambda: _same([*Restorer.objects.order_by("name").values_list("name", flat=True), Candidate.LQ]),
 )
 METRICS = Source(_metrics())
-METRICS_AND_FID = Source(_metrics("fid"))
+METRICS_AND_FID = Source(_metrics("arcface_over1", "fid"))
 CAMPAIGNS = Source(
     lambda: [
         (found.slug, found.name)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from annotate.labels.votes import SIMULATED, Vote, share_for_first
 from annotate.models import Campaign, Candidate, Pair, Preference, Score
-from rewardlab.manifest import PreferenceRow
+from rewardlab.manifest import RULES, PreferenceRow
 
 FIELDS = (
     "pk", "face_id", "face__identity", "face__split", "face__caption", "first_id", "first__sha256", "first__source",
@@ -43,8 +43,15 @@ def _row(pair: dict, votes: list[Vote], scores: Mapping[int, Mapping[str, float]
         origin=(Preference.Origin.SIMULATED if is_simulated else Preference.Origin.HUMAN).value,
         weight=1.0,
         votes=(number["first"], number["second"], number["cant_tell"]),
+        rules=deciding_rules(votes),
         scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
     )
+
+
+def deciding_rules(votes: Iterable[Vote]) -> dict[str, int]:
+    """Count the votes that each rule of the rubric decided, in its order. Votes without a rule are not counted."""
+    number = Counter(vote.criterion for vote in votes)
+    return {rule: number[rule] for rule in RULES if number[rule]}
 
 
 def scores_of(candidates: Collection[int]) -> dict[int, dict[str, float]]:

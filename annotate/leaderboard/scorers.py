@@ -117,6 +117,8 @@ def _metrics(board: BoardVotes) -> Iterator[Scorer]:
     has_photograph = gettext(PHOTOGRAPH) in board.cast.restorers
     for name, metric in METRICS.items():
         found = _margins(metric, values[name], (images[pair] for pair in board.pairs))
+        if metric.on_request and np.isnan(found).all():
+            continue
         note = gettext(SEES_ORIGINAL) if has_photograph and metric.needs_reference else ""
         info = ScorerInfo(f"metric-{name}", translated(metric.title), ScorerAnswers.Group.METRIC, note)
         remedy = availability(name) or gettext("Run manage.py score --metrics %(name)s.") % {"name": name}

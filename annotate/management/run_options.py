@@ -86,7 +86,9 @@ def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[s
     """List the differences between a run and this configuration and manifest, except in the fields of `free`."""
     from rewardlab import manifest
 
-    known, wanted = run.description().config, asdict(config)
+    # A run from before an option existed was made with the option's default.
+    defaults = {option.name: option.default for option in fields(config)}
+    known, wanted = defaults | run.description().config, asdict(config)
     found = [
         f"{name} {known.get(name)} -> {value}"
         for name, value in wanted.items()

@@ -62,8 +62,14 @@ def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str
             yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)
 
 
-def score_batch(batch: list[Candidate], name: str, measure: metrics.Measure, device: str) -> Iterator[Step]:
-    """Score candidates of one size. Images that are broken, or without a defined value, are skipped."""
+def score_batch(batch: list[Candidate], name: str, measure: metrics.LoadedMeasure, device: str) -> Iterator[Step]:
+    """Score candidates of one size. Images that are broken, or without a defined value, are skipped, and for a metric
+    that compares with captions, those of faces without one."""
+    if METRICS[name].needs_caption:
+        for candidate in batch:
+            if not candidate.face.caption:
+                yield Step(skipped=str(candidate), reason="no_caption", detail="the face has no caption: run caption")
+        batch = [candidate for candidate in batch if candidate.face.caption]
     references = {
         candidate.face_id: candidate
         for candidate in Candidate.objects.filter(face__in=[c.face_id for c in batch], source=Candidate.HQ)
@@ -85,12 +91,13 @@ def score_batch(batch: list[Candidate], name: str, measure: metrics.Measure, dev
                 yield Step(skipped=str(one[0]), reason="undefined", detail=str(error))
 
 
-def _store(loaded: list[Loaded], name: str, measure: metrics.Measure, device: str) -> Step:
+def _store(loaded: list[Loaded], name: str, measure: metrics.LoadedMeasure, device: str) -> Step:
     if not loaded:
         return Step()
     values = measure(
         images.to_tensor([image for _, image, _ in loaded]).to(device),
         images.to_tensor([reference for _, _, reference in loaded]).to(device),
+        [candidate.face.caption for candidate, _, _ in loaded],
     )
     Score.objects.bulk_create(
         [

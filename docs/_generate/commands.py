@@ -22,11 +22,22 @@ def commands() -> str:
     for name, parser in parsers.items():
         listed = option_names(parsers[INHERITS[name]]) if name in INHERITS else set()
         rows = [option_row(parser, action) for action in own_actions(parser) if not listed & {*action.option_strings}]
+        rows += [
+            (f"{code(word)} {option}", *rest)
+            for word, subparser in actions_of(parser).items()
+            for option, *rest in (option_row(subparser, action) for action in own_actions(subparser))
+        ]
         parts.append(f"## {name}\n\n{text(parser.description or '')}\n")
         parts.append(table(("option", "value", "default", "meaning"), rows) if rows else "It has no options.\n")
         if name in INHERITS:
             parts.append(f"The other options are those of [{INHERITS[name]}](#{INHERITS[name]}).\n")
     return "\n".join(parts)
+
+
+def actions_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of a command's actions, such as `fetch` of `weights`."""
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
 
 
 def own_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -21,6 +21,7 @@ PREFERENCE_COLUMNS = {
     "scores": "The values of each metric for both images.",
     "predictor": "Version of the SVM. Only in rows of origin `svm`.",
     "dataset": "Name of the face's data set. Absent in manifests of versions before 0.3.",
+    "rules": "How many of the votes each rule of the rubric decided: `realism`, `detail`, `text`. Absent if none did.",
 }
 
 FACE_COLUMNS = {

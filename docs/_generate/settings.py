@@ -65,6 +65,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "LOG_FORMAT": ("", "`text` or `json`."),
     "ACCESS_LOG": ("off; in production on", "Log each request."),
     "REWARDLAB_WEIGHTS": ("", "Folder of pretrained files that you downloaded."),
+    "HF_ENDPOINT": ("the public hub", "Address of the Hugging Face hub, from which `weights fetch` takes files."),
     "FACES": ("", "Number of photographs in the demo, 1 to 609. Read by `make run`."),
     "DEMO_ANNOTATORS": ("", "Number of annotators in the demo, 1 to 99. Read by `make run`."),
     "DEMO_PASSWORD": ("none: each user gets a random password", "One password for all users of the demo."),
@@ -76,6 +77,7 @@ MAKE_VARIABLES = {
     "FACES": "Number of photographs in the demo.",
     "DEMO_ANNOTATORS": "Number of annotators in the demo.",
     "TOUR_SIZE": "`tiny`, `small` or `full`.",
+    "PYIQA": "`no` leaves out pyiqa, which is for non-commercial use only.",
     "TOUR_FOLDER": "Folder in which `make tour` keeps everything.",
     "PYTHON": "Interpreter with which `.venv` is created, 3.11 or newer.",
 }

@@ -4,8 +4,8 @@ Every value is a mean over faces, and the bootstrap resamples faces. All restore
 differences are paired and the difficulty of a face cancels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +56,16 @@ def summarise(
     *,
     higher_is_better: Mapping[str, bool],
     base: str | None = None,
+    own_faces: Collection[str] = (),
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Summary:
     """Summarise values[restorer][metric]: (F,) each, in the same order of faces, NaN if missing.
 
     higher_is_better: names the metrics. A face without a value for one restorer is left out of that metric for all
-    restorers, and counted. A restorer without any value gets no result and does not exclude faces. Raises `ValueError`
-    if the base is not among the restorers or the numbers of faces differ.
+    restorers, and counted; for metrics of own_faces it is left out for that restorer only. A restorer without any value
+    gets no result and does not exclude faces. Raises `ValueError` if the base is not among the restorers or the numbers
+    of faces differ.
     """
     if base is not None and base not in values:
         raise ValueError(f"the base {base} is not among the restorers: {', '.join(values)}")
@@ -83,6 +85,9 @@ def summarise(
         table = np.stack(list(columns.values()), axis=1)
         complete = ~np.isnan(table).any(axis=1)
         summary.left_out[metric] = int((~complete).sum())
+        if metric in own_faces:
+            _summarise_own(summary, metric, columns, base=base, higher_is_better=is_higher, samples=samples, seed=seed)
+            continue
         if complete.any():
             table = table[complete]
             replicates = np.concatenate(
@@ -91,6 +96,31 @@ def summarise(
             figures = dict(zip(columns, zip(table.mean(axis=0), replicates.T, strict=True), strict=True))
             _add_figures(summary, metric, figures, base=base, faces=len(table), higher_is_better=is_higher)
     return summary
+
+
+def _summarise_own(
+    summary: Summary,
+    metric: str,
+    columns: Mapping[str, Array],
+    *,
+    base: str | None,
+    higher_is_better: bool,
+    samples: int,
+    seed: int,
+) -> None:
+    """Add means over the faces that each restorer has a value for, from resamples of all faces."""
+    table = np.stack(list(columns.values()), axis=1)
+    known, filled = (~np.isnan(table)).astype(np.float64), np.nan_to_num(table)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = [(draws @ filled) / (draws @ known) for draws in _shares(len(table), samples=samples, seed=seed)]
+    replicates = np.concatenate(parts, axis=0)
+    means = filled.sum(axis=0) / known.sum(axis=0)
+    usable = ~np.isnan(replicates).any(axis=1)  # a resample may have no value for a restorer
+    figures = dict(zip(columns, zip(means, replicates[usable].T, strict=True), strict=True))
+    fewest = int(known.sum(axis=0).min())
+    _add_figures(summary, metric, figures, base=base, faces=fewest, higher_is_better=higher_is_better)
+    for restorer, count in zip(columns, known.sum(axis=0), strict=True):
+        summary.values[restorer][metric] = replace(summary.values[restorer][metric], n=int(count))
 
 
 def summarise_sets(

@@ -67,7 +67,10 @@ def require(path: Path, asset: str) -> Path:
     """Return `path` if it exists. Raises `MissingAsset` naming the source of `asset`."""
     if not path.exists():
         known = ASSETS[asset]
-        raise MissingAsset(f"{asset}: {path} does not exist. Get {known.file} from {known.source} and put it there.")
+        raise MissingAsset(
+            f"{asset}: {path} does not exist. Get {known.file} from {known.source} (`manage.py weights fetch {asset}`) "
+            "and put it there."
+        )
     return path
 
 

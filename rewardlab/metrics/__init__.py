@@ -4,8 +4,10 @@ Importing this package does not load torch; `load` does.
 """
 
 from rewardlab.metrics.registry import (
+    DEFAULT_METRICS,
     METRICS,
     PAPER_METRICS,
+    LoadedMeasure,
     Measure,
     Metric,
     MetricUnavailable,
@@ -15,8 +17,10 @@ from rewardlab.metrics.registry import (
 )
 
 __all__ = [
+    "DEFAULT_METRICS",
     "METRICS",
     "PAPER_METRICS",
+    "LoadedMeasure",
     "Measure",
     "Metric",
     "MetricUnavailable",

@@ -29,6 +29,7 @@ class Features(Needs):
     title: str
     note: str  # what its distances may be compared with
     builder: str  # function(device) -> Extract, in feature_networks
+    width: int  # D
 
 
 FEATURES = {
@@ -37,13 +38,13 @@ FEATURES = {
         Features(
             "inception", "FID (Inception)",
             "Comparable with published FID if the reference images and their number are the same.",
-            "build_inception",
+            "build_inception", 2048,
             assets=("fid-inception",), requirement="pyiqa", modules=("pyiqa", "requests"), licence=PYIQA_LICENCE,
         ),
         Features(
             "efficientnet-lite0", "FID (EfficientNet-Lite0 features)",
             "Not comparable with published FID: another network's features (ImageNet). Compare only with itself.",
-            "build_efficientnet",
+            "build_efficientnet", 1280,
             assets=("efficientnet-lite0",),
         ),
     )
@@ -93,13 +94,13 @@ def frechet_distance(first: Array, second: Array) -> float:
         raise ValueError(f"a covariance needs at least two images, not {min(len(first), len(second))}")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError("the features have values that are not finite")
-    a, b = _covariance_factor(first), _covariance_factor(second)
+    a, b = covariance_factor(first), covariance_factor(second)
     shift = first.mean(axis=0) - second.mean(axis=0)
     root = np.linalg.norm(a @ b.T, "nuc")
     return max(0.0, float(shift @ shift + (a**2).sum() + (b**2).sum() - 2 * root))
 
 
-def _covariance_factor(features: Array) -> Array:
+def covariance_factor(features: Array) -> Array:
     """Return R (at most D rows) such that R'R is the unbiased covariance of (N, D)."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     return np.asarray(np.linalg.qr(centred, mode="r")) if len(centred) > centred.shape[1] else centred

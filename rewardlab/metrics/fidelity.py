@@ -1,4 +1,8 @@
-"""PSNR and SSIM on RGB images in [0, 1], without cropping or colour correction."""
+"""PSNR and SSIM on RGB images in [0, 1], without cropping.
+
+The variants `corrected` first give each channel of the restoration the mean and the deviation that it has in the
+photograph, as the option of that name in BasicSR's scripts: colour and contrast then do not count.
+"""
 
 import torch
 from torch import Tensor
@@ -51,6 +55,21 @@ def _windowed(maps: Tensor) -> Tensor:
             total.add_(maps.narrow(axis, offset, length), alpha=weight)
         maps = total
     return maps
+
+
+def corrected(images: Tensor, reference: Tensor) -> Tensor:
+    """Give each channel of each image the mean and deviation of the reference's; flat channels get the mean only."""
+    mean, wanted_mean = images.mean(dim=(2, 3), keepdim=True), reference.mean(dim=(2, 3), keepdim=True)
+    deviation, wanted = (each.std(dim=(2, 3), correction=0, keepdim=True) for each in (images, reference))
+    return (images - mean) * torch.where(deviation > 0, wanted / deviation, 1.0) + wanted_mean
+
+
+def build_psnr_corrected(device: str) -> FullReferenceMeasure:
+    return lambda images, reference: psnr(corrected(images, reference), reference)
+
+
+def build_ssim_corrected(device: str) -> FullReferenceMeasure:
+    return lambda images, reference: ssim(corrected(images, reference), reference)
 
 
 def build_psnr(device: str) -> FullReferenceMeasure:

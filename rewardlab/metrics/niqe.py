@@ -2,6 +2,9 @@
 
 Blocks of 96 x 96 pixels at two scales give 36 features each. Their mean and covariance are compared with those of the
 pristine model. The estimate is coarse for few blocks: 256 x 256 pixels have four, 512 x 512 twenty-five.
+
+This is the convention of the original MATLAB code and of BasicSR: Y of YCbCr, in [16, 235]. pyiqa takes Y of YIQ, in
+[0, 255], and keeps rounding errors in flat areas: see `pyiqa_networks.build_niqe`.
 """
 
 import functools

@@ -33,7 +33,7 @@ class Lpips(nn.Module):
 
 
 def load_network(trunk: Literal["alex", "vgg"] = "alex") -> Lpips:
-    """Load LPIPS on AlexNet (the metric) or VGG-16 (the training loss), on the CPU. Downloads nothing.
+    """Load LPIPS on AlexNet or VGG-16 (also the training loss), on the CPU. Downloads nothing.
 
     Raises `MissingAsset`, or `ValueError` for a weights file of another layout.
     """
@@ -65,6 +65,11 @@ def untrained(trunk: str) -> Lpips:
 
 def build_lpips(device: str) -> Measure:
     return load_network("alex").to(device)
+
+
+def build_lpips_vgg(device: str) -> Measure:
+    """Build LPIPS on VGG-16, which the evaluation scripts of face restoration use."""
+    return load_network("vgg").to(device)
 
 
 def _fill(convolution: nn.Conv2d, layer: Mapping[str, NDArray[np.float32]]) -> None:

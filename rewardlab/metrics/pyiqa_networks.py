@@ -1,4 +1,4 @@
-"""pyiqa's MUSIQ, MANIQA and CLIP-IQA, with weights from the assets. Nothing is downloaded.
+"""pyiqa's MUSIQ, MANIQA, CLIP-IQA and NIQE, with weights from the assets. Nothing is downloaded.
 
 pyiqa's licence is PolyForm-Noncommercial: these metrics are for non-commercial use.
 """
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rewardlab import assets
 from rewardlab.errors import ModelError
-from rewardlab.metrics.registry import Measure
+from rewardlab.metrics import niqe
+from rewardlab.metrics.registry import Measure, UndefinedMetric
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import fill, read_tensors, require_finite
 
@@ -78,6 +79,27 @@ def build_clipiqa(device: str) -> Measure:
         raise ModelError(f"{path} is not the TorchScript archive of OpenAI's CLIP: {error!r}") from error
     require_finite(network.state_dict(), path)
     return _measure(network, device)
+
+
+def build_niqe(device: str) -> Measure:
+    """Build NIQE as pyiqa computes it, on the CPU, with the pristine model of `niqe`.
+
+    It takes Y of YIQ, and its value depends on rounding errors in flat areas: on portraits with a plain background the
+    two conventions differ by up to .6. Blocks of 96 x 96 are needed, as for `niqe`.
+    """
+    ensure_torchvision()
+    from pyiqa.archs.niqe_arch import calculate_niqe
+
+    pristine = niqe.load_pristine()
+    mean, covariance = torch.from_numpy(pristine.mean), torch.from_numpy(pristine.covariance)
+
+    def measure(images: Tensor, reference: Tensor | None = None) -> Tensor:
+        if min(images.shape[-2:]) < niqe.BLOCK:
+            raise UndefinedMetric(f"NIQE needs at least {niqe.BLOCK} x {niqe.BLOCK} pixels. Use another metric.")
+        values = calculate_niqe(images.detach().cpu(), mu_pris_param=mean, cov_pris_param=covariance)
+        return torch.as_tensor(values).flatten()
+
+    return measure
 
 
 def _measure(network: nn.Module, device: str) -> Measure:

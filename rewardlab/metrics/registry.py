@@ -3,11 +3,11 @@
 The latter are those of Table 1; substitutes for them have their own names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
     Measure = Callable[[Tensor, Tensor | None], Tensor]
     FullReferenceMeasure = Callable[[Tensor, Tensor], Tensor]
+    CaptionMeasure = Callable[[Tensor, Sequence[str]], Tensor]
 else:
-    Measure = FullReferenceMeasure = Callable
+    Measure = FullReferenceMeasure = CaptionMeasure = Callable
+
+
+class LoadedMeasure(Protocol):
+    """A metric as `load` returns it."""
+
+    def __call__(
+        self, images: "Tensor", reference: "Tensor | None" = None, captions: Sequence[str] | None = None
+    ) -> "Tensor": ...
+
 
 MAX_PSNR = 100.0
 
@@ -61,7 +71,9 @@ class Metric(Needs):
     low: float | None
     high: float | None
     needs_reference: bool
-    builder: str  # module in this package: function(device) -> Measure, or FullReferenceMeasure if needs_reference
+    builder: str  # module in this package: function(device) -> Measure, Full-Reference- or CaptionMeasure by its needs
+    needs_caption: bool = False
+    on_request: bool = False  # a variant of another metric: computed only where it is named
 
     def margin(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much better the first values are than the second, signed so that better is positive."""
@@ -78,10 +90,27 @@ METRICS = {
             assets=("lpips-alex",), requirement="lpips", modules=("lpips",), licence="BSD-2-Clause",
         ),
         Metric(
+            "lpips_vgg", "LPIPS (VGG)", False, 0.0, None, True, "perceptual:build_lpips_vgg", on_request=True,
+            assets=("lpips-vgg",), requirement="lpips", modules=("lpips",), licence="BSD-2-Clause",
+        ),
+        Metric(
+            "psnr_corrected", "PSNR (dB, mean and variance corrected)", True, 0.0, MAX_PSNR, True,
+            "fidelity:build_psnr_corrected", on_request=True,
+        ),
+        Metric(
+            "ssim_corrected", "SSIM (mean and variance corrected)", True, -1.0, 1.0, True,
+            "fidelity:build_ssim_corrected", on_request=True,
+        ),
+        Metric(
             "musiq", "MUSIQ (KonIQ-10k)", True, 0.0, 100.0, False, "pyiqa_networks:build_musiq",
             assets=("musiq",), requirement="pyiqa", modules=("pyiqa", "requests"), licence=PYIQA_LICENCE,
         ),
         Metric("niqe", "NIQE", False, 0.0, None, False, "niqe:build_niqe", assets=("niqe-pristine",)),
+        Metric(
+            "niqe_pyiqa", "NIQE (pyiqa's convention)", False, 0.0, None, False, "pyiqa_networks:build_niqe",
+            on_request=True, assets=("niqe-pristine",), requirement="pyiqa", modules=("pyiqa", "requests"),
+            licence=PYIQA_LICENCE,
+        ),
         Metric(
             "clipiqa", "CLIP-IQA (RN50)", True, 0.0, 1.0, False, "pyiqa_networks:build_clipiqa",
             assets=("clip-rn50",), requirement="pyiqa", modules=("pyiqa", "requests", "clip", "ftfy"),
@@ -114,6 +143,15 @@ METRICS = {
             assets=("clip-vit-b32",), licence="MIT",
         ),
         Metric(
+            "clipscore_text", "CLIP Score (image to caption, ViT-B/32)", True, 0.0, 2.5, False,
+            "clip_images:build_clipscore_text", needs_caption=True, on_request=True,
+            assets=("clip-vit-b32",), licence="MIT",
+        ),
+        Metric(
+            "aesthetic_v1", "Aesthetic (LAION v1)", True, None, None, False, "clip_images:build_aesthetic_v1",
+            on_request=True, assets=("clip-vit-l14", "laion-aesthetic-v1"), licence="MIT",
+        ),
+        Metric(
             "aesthetic", "Aesthetic (LAION v2)", True, None, None, False, "clip_images:build_aesthetic",
             assets=("clip-vit-l14", "laion-aesthetic-v2"),
         ),
@@ -121,6 +159,7 @@ METRICS = {
 }  # fmt: skip
 
 PAPER_METRICS = ("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa")  # the SVM's features, in this order (App. A.1)
+DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if not metric.on_request)
 
 
 def availability(name: str) -> str | None:
@@ -146,11 +185,11 @@ def remedy(title: str, needs: Needs) -> str | None:
     return None
 
 
-def load(name: str, device: str = "cpu") -> Measure:
+def load(name: str, device: str = "cpu") -> LoadedMeasure:
     """Return the function that measures float32 (B, 3, H, W) images in [0, 1]: float32 (B,) on the CPU.
 
-    It takes the images and their references (same shape; None if the metric needs none). It raises `ValueError` for
-    another shape or range and `UndefinedMetric` if an image has no finite value.
+    It takes the images, their references (same shape) and their captions; those that the metric does not need may be
+    missing. It raises `ValueError` for another shape or range and `UndefinedMetric` if an image has no finite value.
 
     Raises `ValueError` for an unknown name and `MetricUnavailable` with the remedy.
     """
@@ -158,7 +197,7 @@ def load(name: str, device: str = "cpu") -> Measure:
     if missing := availability(name):
         raise MetricUnavailable(missing)
     module, function = metric.builder.split(":")
-    build: Callable[[str], Measure] = getattr(import_module(f"rewardlab.metrics.{module}"), function)
+    build: Callable[[str], Callable[..., Tensor]] = getattr(import_module(f"rewardlab.metrics.{module}"), function)
     return _checked(metric, build(device), device)
 
 
@@ -168,12 +207,14 @@ def _known(name: str) -> Metric:
     return METRICS[name]
 
 
-def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
+def _checked(metric: Metric, measure: "Callable[..., Tensor]", device: str) -> LoadedMeasure:
     import torch
 
     @torch.no_grad()
-    def run(images: "Tensor", reference: "Tensor | None" = None) -> "Tensor":
+    def run(images: "Tensor", reference: "Tensor | None" = None, captions: Sequence[str] | None = None) -> "Tensor":
         require_images(images)
+        if metric.needs_caption and (captions is None or len(captions) != len(images)):
+            raise ValueError(f"{metric.title} needs a caption for each image")
         if not metric.needs_reference:
             reference = None
         elif reference is None:
@@ -183,7 +224,8 @@ def _checked(metric: Metric, measure: Measure, device: str) -> Measure:
         else:
             require_images(reference)
             reference = reference.to(device)
-        values = measure(images.to(device), reference).flatten().float().cpu()
+        known = list(captions or ()) if metric.needs_caption else reference
+        values = measure(images.to(device), known).flatten().float().cpu()
         if not values.isfinite().all():
             where = [index for index, value in enumerate(values.tolist()) if not abs(value) < float("inf")]
             raise UndefinedMetric(f"{metric.title} is not finite for images {where} of the batch")

@@ -33,6 +33,9 @@ class TrainConfig:
     weight_simulated: float = _option(1.0, "weight of simulated annotators' labels")
     weight_svm: float = _option(1.0, "weight of the SVM's labels")
     human_fraction: float = _option(1.0, "share of human labels to keep; a refitted SVM labels the rest (Table 12)")
+    labels: Literal["soft", "hard"] = _option(
+        "soft", "soft: the probability of each label; hard: 0 or 1, without ties (the paper; default of hpsv2)"
+    )
     null_text: bool = _option(False, "train without the captions (Table 11)")
     antialias: bool = _option(True, "antialias when images are downscaled; off: as HPSv2 before torchvision 0.17")
     precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 if the device supports it")
@@ -72,7 +75,7 @@ class TrainConfig:
 
 
 PRESETS = {
-    "hpsv2": TrainConfig(),
+    "hpsv2": TrainConfig(labels="hard"),
     # For a few hundred faces on a CPU.
     "compact": TrainConfig(
         backbone="compact",

@@ -1,7 +1,8 @@
 """The Face Reward Model: an open_clip dual encoder that scores a face image given its text (Sec. 3.1).
 
 It is stored as a folder in open_clip's own format (`open_clip_config.json`, safetensors, tokenizer files), which
-`open_clip.create_model_from_pretrained("local-dir:FOLDER")` can also open.
+`open_clip.create_model_from_pretrained("local-dir:FOLDER")` can also open, in training mode: call `.eval()` on its
+model. `load` returns a model that is always in evaluation mode.
 """
 
 import json

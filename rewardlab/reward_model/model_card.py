@@ -34,6 +34,8 @@ model = rewardlab.load("FOLDER")
 scores = model.score(images, captions)  # float (B, 3, H, W) in [0, 1] -> (B,); higher is better
 ```
 
+open_clip opens this folder too, but in training mode: call `.eval()` on its model before scoring.
+
 ```sh
 rewardlab-score --model FOLDER --text "The face of a woman aged about 40." A.png B.png
 ```

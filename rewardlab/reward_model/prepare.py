@@ -89,6 +89,8 @@ def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[Prefer
             for row in manifest_labels.with_human_fraction(rows, config.human_fraction, config.seed)
             if row.split == "train"
         ]
+    if config.labels == "hard":
+        training = [replace(row, p_first=float(row.p_first > 0.5)) for row in training if row.p_first != 0.5]
     weights = {origin: getattr(config, f"weight_{origin}") for origin in ORIGINS}
     weighted = [replace(row, weight=row.weight * weights[row.origin]) for row in training]
     if not any(row.weight for row in weighted):

@@ -353,3 +353,47 @@ def program(*commands: tuple[str, ...]) -> str:
     """Return the code of a process that calls these commands in order."""
     calls = "; ".join(f"call_command(*{command!r})" for command in commands)
     return f"import django; django.setup(); from django.core.management import call_command; {calls}"
+
+
+def test_statistics_deg_rule_and_further_rewards_have_own_columns(place):
+    folder = make_reward(place / "runs", "frm-1", seed=0).model
+    stats = place / "photographs.npz"
+    run("fid_stats", str(place / "photographs"), str(stats), "--features", "efficientnet-lite0", "--size", "128")
+    faces = Face.objects.order_by("pk")
+    degrees = {"lq": [40.0, 50.0, 60.0, 70.0], "lanczos": [0.5, 20.0, 30.0, 40.0], "elsewhere": [10.0, 20.0, 0.0, 0.9]}
+    for source, values in (degrees | {"hq": [0.0] * FACES}).items():
+        for face, value in zip(faces, values, strict=True):
+            Score.objects.create(candidate=face.candidates.get(source=source), metric="arcface", value=value)
+    weights = place / "weights"
+    weights.mkdir()
+    (weights / assets.ASSETS["arcface-resnet18"].file).touch()  # the values are stored: it is not opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REWARDLAB_WEIGHTS", str(weights))
+        evaluate(
+            "elsewhere", "--base", "lanczos", "--metrics", "arcface", "arcface_over1", "psnr_corrected", "fid",
+            "--fid-stats", str(stats), "--frm", "frm-1", "--rewards", str(folder), "--name", "field",
+        )  # fmt: skip
+    results = json.loads((place / "runs" / "field" / "evaluation" / "results.json").read_text())
+    columns = {metric["name"]: metric for metric in results["metrics"]}
+    assert list(columns) == ["arcface", "arcface_over1", "psnr_corrected", "fid", "frm", "reward-model"]
+    assert columns["reward-model"]["title"] == "FaceReward (model)"
+    assert "against the statistics photographs.npz, 4 images" in columns["fid"]["note"]
+    rows = {row["restorer"]: row["values"] for row in results["rows"]}
+    means = {source: (values["arcface_over1"]["mean"], values["arcface_over1"]["n"])
+             for source, values in rows.items() if source != "hq"}  # fmt: skip
+    assert means == {"lq": (55.0, 4), "lanczos": (30.0, 3), "elsewhere": (15.0, 2)}
+    assert "arcface_over1" not in rows["hq"] and rows["lanczos"]["arcface"]["mean"] == pytest.approx(22.625)
+    assert rows["hq"]["fid"]["n"] == FACES  # the originals are compared with the statistics too
+    assert rows["lanczos"]["frm"]["mean"] == rows["lanczos"]["reward-model"]["mean"]
+    for options, message in (
+        (("--fid-stats", "gone.npz"), r"gone\.npz does not exist"),
+        (("--metrics", "psnr", "--fid-stats", str(stats)), "needs the metric fid"),
+        (("--rewards", "nothing"), "--rewards nothing is not a reward model"),
+        (("--rewards", "hpsv2"), "weights fetch hpsv2"),
+        (("--rewards", "frm-1", str(folder.parent)), "have the same name"),
+    ):
+        with pytest.raises(CommandError, match=message):
+            evaluate("elsewhere", *options)
+    Face.objects.update(caption="")
+    with pytest.raises(CommandError, match="have no caption, which clipscore_text compares with"):
+        evaluate("elsewhere", "--metrics", "clipscore_text")

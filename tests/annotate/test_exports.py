@@ -15,6 +15,7 @@ import pytest
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 from PIL import Image
+from pyarrow import parquet as parquet_files
 
 from annotate.campaigns import items, lifecycle
 from annotate.common import image_store
@@ -39,11 +40,12 @@ PEOPLE = ("jane.doe@example.org", "richard-roe", "judge_judy")
 RESTORERS = ("dat-light", "lanczos", "realesrgan-x4plus")
 
 
-def answer(person, campaign, choose) -> None:
+def answer(person, campaign, choose, criterion: str = "") -> None:
     while leases := leasing.lease_items(annotator=person, campaign=campaign):
         judging.submit_judgement(
-            annotator=person, lease_token=leases[0].token, key=uuid.uuid4(), choice=choose(leases[0])
-        )
+            annotator=person, lease_token=leases[0].token, key=uuid.uuid4(), choice=choose(leases[0]),
+            criterion=criterion,
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -78,8 +80,8 @@ def filled(tmp_path):
     campaign = make_campaign(faces=0, overlap=3, members=people)
     asked = Pair.objects.filter(kind="contested", face__in=[first, gold]).values_list("pk", flat=True)
     items.add_items(campaign=campaign, pairs=asked)
-    answer(people[0], campaign, lambda lease: "left" if lease.left_is_first else "right")
-    answer(people[1], campaign, lambda lease: "left" if lease.left_is_first else "right")
+    answer(people[0], campaign, lambda lease: "left" if lease.left_is_first else "right", "realism")
+    answer(people[1], campaign, lambda lease: "left" if lease.left_is_first else "right", "text")
     answer(people[2], campaign, lambda lease: "cant_tell" if lease.item.pair_id % 2 else "right")
     version = Predictor.objects.create(status="ready", sha256="ab" * 32, labels=3, max_error=0.1, least_margin=0.2)
     for pair, p_first in zip(Pair.objects.filter(face=second, kind="contested"), (0.9, 0.6, 0.2), strict=True):
@@ -185,6 +187,29 @@ def test_json_and_csv_exports_match_the_preferences(filled, tmp_path):
     assert meta["predictor"]["sha256"] == "ab" * 32 and meta["rows"] == 17
     assert meta["sha256"] == hashlib.sha256((tmp_path / "preferences.csv").read_bytes()).hexdigest()
     assert f"sha256 {meta['sha256']}" in out
+
+
+def test_deciding_rules_are_in_manifest_and_every_export(filled, tmp_path):
+    rules = {"realism": 1, "text": 1}
+    run("snapshot", str(tmp_path / "snapshot"))
+    rows = manifest.read(tmp_path / "snapshot" / "manifest.jsonl")[1]
+    judged = [row for row in rows if row.origin == "human"]
+    assert judged and all(row.rules == rules for row in judged)
+    assert not any(row.rules for row in rows if row.origin != "human")
+    assert rows == list(preference_rows())
+    for form in ("hpdv2", "imagereward", "label-studio", "dpo", "csv", "parquet"):
+        run("export", str(tmp_path), "--format", form)
+    numbers = {row.pair for row in judged}
+    for name in ("hpdv2.json", "imagereward.json"):
+        records = json.loads((tmp_path / name).read_text())
+        assert {record["pair"] for record in records if record.get("rules") == rules} == numbers
+    tasks = json.loads((tmp_path / "label-studio.json").read_text())
+    assert {task["data"]["pair"] for task in tasks if task["meta"].get("rules") == rules} == numbers
+    with (tmp_path / "preferences.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    counts = ("rule_realism", "rule_detail", "rule_text")
+    assert {int(row["pair"]) for row in table if [row[name] for name in counts] == ["1", "0", "1"]} == numbers
+    assert set(counts) <= set(parquet_files.read_schema(tmp_path / "preferences.parquet").names)
 
 
 def test_csv_header_with_formula_is_escaped(filled, tmp_path):

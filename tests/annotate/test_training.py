@@ -134,7 +134,8 @@ def test_run_resumes_with_other_memory_options_but_not_other_seed(place):
 def test_missing_weights_name_file_source_and_folder(place, monkeypatch):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(place / "weights"))
     with pytest.raises(
-        CommandError, match=r"HPS_v2_compressed.pt is missing. Get it from .*xswu/HPSv2.*/weights.*--checkpoint"
+        CommandError,
+        match=r"HPS_v2_compressed.pt is missing. Get it with `manage.py weights fetch hpsv2` from .*xswu.*--checkpoint",
     ):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"))
     with pytest.raises(CommandError, match="--checkpoint is only for --backbone hpsv2"):

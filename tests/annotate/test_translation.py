@@ -8,6 +8,7 @@ from django.utils import translation
 
 from annotate.agreement import ask_scorers
 from annotate.common import stored_text
+from annotate.evaluation.plan import DEG_RULE_TITLE
 from annotate.models import Candidate, Face
 from annotate.runs.run_folders import ORIGINS
 from annotate.statistics import bradley_terry
@@ -69,6 +70,8 @@ def stored_texts() -> list[str]:
         *(f"status.json: “state” {meaning}" for meaning in MEANINGS.values()),
         *(ask_scorers.EXTRAPOLATES, ask_scorers.SEES_ORIGINAL, unknown.title, unknown.note),
         *(METRICS[name].title for name in ("sface", "arcface", "landmarks68", "landmarks98", "clipscore")),
+        *(METRICS[name].title for name in ("psnr_corrected", "ssim_corrected", "clipscore_text", "niqe_pyiqa")),
+        DEG_RULE_TITLE,
         *(paper.AGREEMENT["frm"][1], paper.AGREEMENT["human-0"][1], paper.AGREEMENT_NOTE),
         *(ORIGINS[origin] for origin in ("ground_truth", "human", "simulated")),
         *("FRM, 50% of the human labels", "FRM, 0% of the human labels: the untuned backbone"),

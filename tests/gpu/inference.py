@@ -79,7 +79,7 @@ def _metrics(session: Session, pictures: Tensor, batches: tuple[int, ...]) -> No
         def run(batch: Tensor, measure: Callable = measure) -> None:
             # Identity is undefined without a face. The time of the detection still counts.
             with suppress(metrics.UndefinedMetric):
-                measure(batch, reference[: len(batch)])
+                measure(batch, reference[: len(batch)], ["A face."] * len(batch))
 
         _rate(session, "Metrics", batches, pictures, run, metric=name)
     network = random_networks.lpips(session.device, "alex")

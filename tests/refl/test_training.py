@@ -26,7 +26,7 @@ from refl.restorers import open_restorer
 from refl.restorers.spec import Subject
 from refl.train_refl import ReflTrainer, train
 from rewardlab import images, manifest, tables
-from rewardlab.reward_model import model
+from rewardlab.reward_model import model, reward_sources
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import runs
 from rewardlab.training.loop import TrainError
@@ -318,6 +318,35 @@ def test_invalid_inputs_are_refused_before_the_tuning(place, config, tmp_path):
     with pytest.raises(ValueError, match="residual needs a ControlNet"):
         prepared(place, replace(config, reg="residual"), "no")
     assert not (place / "runs" / "no").exists()
+
+
+def test_faces_without_captions_are_refused(place, config, tmp_path):
+    run = runs.open_run(tmp_path, "uncaptioned")
+    rows = dataset.read(place / "faces.jsonl")[1]
+    training = next(row for row in rows if row.split == "train")
+    dataset.write(run.faces, [replace(row, caption="" if row is training else row.caption) for row in rows])
+    sources = prepare.Sources(**{role: runs.open_run(place / "runs", name) for role, name in
+                               (("frm", "frm"), ("base", "one-step"))})  # fmt: skip
+    with pytest.raises(DataError, match=f"1 of the .* have no caption .the first: face {training.face} of split train"):
+        prepare.prepare(run, config, sources, images=place / "images")
+
+
+def test_reward_model_of_a_folder_tunes_like_its_run(place, config):
+    of_run = tuned(place, replace(config, iterations=1), "by-run", judge=None)
+    folder = reward_sources.find(str(place / "runs" / "frm" / "model"), place / "runs", "--frm")
+    assert folder.kind == "folder"
+    run = runs.open_run(place / "runs", "by-folder")
+    shutil.rmtree(run.folder, ignore_errors=True)
+    run.folder.mkdir()
+    shutil.copy(place / "faces.jsonl", run.faces)
+    sources = prepare.Sources(frm=folder, base=runs.open_run(place / "runs", "one-step"))
+    frozen = replace(config, iterations=1)
+    prepare.prepare(run, frozen, sources, images=place / "images")
+    train(run, images=place / "images", device="cpu")
+    assert run.description().start["frm_sha256"] == folder.sha256()
+    assert losses_of(run) == losses_of(of_run)
+    with pytest.raises(RunError, match=r"--frm nothing.*"):
+        reward_sources.find("nothing", place / "runs", "--frm")
 
 
 def test_gold_faces_and_people_are_refused(place, config, tmp_path):

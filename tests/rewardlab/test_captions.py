@@ -125,5 +125,5 @@ def test_missing_llava_error_names_files_source_and_folder(tmp_path, monkeypatch
     for model in (None, tmp_path / "absent", empty):
         with pytest.raises(assets.MissingAsset) as caught:
             captions.LlavaCaptioner(model)
-        for part in ("model-*.safetensors", "huggingface.co/llava-hf/llava-1.5-7b-hf", str(tmp_path)):
+        for part in ("model-*.safetensors", "llava-hf/llava-1.5-7b-hf", "weights fetch llava-1.5-7b", str(tmp_path)):
             assert part in str(caught.value)

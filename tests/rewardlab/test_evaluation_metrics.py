@@ -12,7 +12,17 @@ import torch
 from torch import nn
 
 from rewardlab import assets, face_alignment, images, metrics
-from rewardlab.metrics import arcface, clip_images, feature_networks, fid, landmarks, pyiqa_networks
+from rewardlab.errors import ModelError
+from rewardlab.metrics import (
+    arcface,
+    clip_images,
+    feature_networks,
+    fid,
+    fid_statistics,
+    landmarks,
+    pyiqa_networks,
+    registry,
+)
 from rewardlab.torchvision_stub import ensure_torchvision
 
 needs_demo = pytest.mark.skipif(
@@ -76,8 +86,10 @@ def save_as_published(network: nn.Module, file: Path, prefix: str = "module.") -
 
 def test_evaluation_metrics_have_direction_reference_and_assets():
     new = {name: metric for name, metric in metrics.METRICS.items() if name not in metrics.PAPER_METRICS}
-    assert {name for name, metric in new.items() if metric.higher_is_better} == {"maniqa", "clipscore", "aesthetic"}
-    assert {name for name, metric in new.items() if not metric.needs_reference} == {"maniqa", "aesthetic"}
+    rises = {"maniqa", "clipscore", "clipscore_text", "aesthetic", "aesthetic_v1", "psnr_corrected", "ssim_corrected"}
+    assert {name for name, metric in new.items() if metric.higher_is_better} == rises
+    without_reference = {"maniqa", "clipscore_text", "aesthetic", "aesthetic_v1", "niqe_pyiqa"}
+    assert {name for name, metric in new.items() if not metric.needs_reference} == without_reference
     for metric in new.values():
         assert set(metric.assets) <= set(assets.ASSETS)
 
@@ -228,7 +240,7 @@ def test_clip_tower_equals_openai_model_from_its_archive(tmp_path):
     from pyiqa.archs.clip_imports import clip
 
     torch.manual_seed(0)
-    text = {"context_length": 77, "vocab_size": 100, "transformer_width": 64, "transformer_heads": 1}
+    text = {"context_length": 77, "vocab_size": 49408, "transformer_width": 64, "transformer_heads": 1}
     theirs = clip.model.CLIP(
         embed_dim=32, image_resolution=64, vision_layers=2, vision_width=64, vision_patch_size=16,
         transformer_layers=1, **text,
@@ -241,7 +253,7 @@ def test_clip_tower_equals_openai_model_from_its_archive(tmp_path):
         "embed_dim": 32,
         "quick_gelu": True,
         "vision_cfg": vision,
-        "text_cfg": {"vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
+        "text_cfg": {"vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
     }
     tower = clip_images.load_tower(file, config)
     batch = torch.rand(2, 3, 64, 64)
@@ -249,6 +261,13 @@ def test_clip_tower_equals_openai_model_from_its_archive(tmp_path):
         expected = nn.functional.normalize(theirs.encode_image((batch - tower.mean) / tower.std), dim=-1)
         assert torch.allclose(tower(batch), expected, atol=1e-5)
         assert tower(torch.rand(1, 3, 100, 80)).norm().item() == pytest.approx(1)
+    with torch.no_grad():
+        captions = ["a face", "an old face"]
+        tokens = clip_images.make_tokenizer({"text_cfg": {}})([clip_images.HESSEL_PREFIX + text for text in captions])
+        cosines = (expected * nn.functional.normalize(theirs.encode_text(tokens), dim=-1)).sum(dim=1)
+        score = clip_images.caption_score(clip_images.load_clip(file, config), "cpu")
+        assert torch.allclose(score(batch, captions), 2.5 * cosines.clamp(min=0), atol=1e-5)
+        assert cosines.abs().max() > 0.01
 
     with pytest.raises(ValueError, match=r"clip\.pt does not fit .*: missing: transformer\.resblocks\.2"):
         clip_images.load_tower(file, config | {"vision_cfg": vision | {"layers": 3}})
@@ -266,6 +285,33 @@ def test_aesthetic_head_is_five_linear_layers_as_published(weights):
     for number in numbers:
         expected = expected @ state[f"layers.{number}.weight"].T + state[f"layers.{number}.bias"]
     assert torch.allclose(clip_images.load_aesthetic_head()(embeddings), expected, atol=1e-5)
+
+
+def test_first_aesthetic_head_is_one_linear_layer_as_published(weights):
+    state = {"weight": torch.rand(1, 768), "bias": torch.rand(1)}
+    torch.save(state, weights / assets.ASSETS["laion-aesthetic-v1"].file)
+    embeddings = torch.rand(2, 768)
+    expected = embeddings @ state["weight"].T + state["bias"]
+    assert torch.allclose(clip_images.load_linear_head()(embeddings), expected)
+
+
+def test_corrected_metrics_ignore_brightness_and_contrast():
+    photograph = images.to_tensor([np.random.default_rng(0).integers(60, 180, (64, 64, 3), dtype=np.uint8)])
+    duller = 0.6 * photograph + torch.tensor([0.1, 0.0, 0.2]).view(1, 3, 1, 1)
+    assert metrics.load("psnr")(duller, photograph) < 25
+    assert metrics.load("psnr_corrected")(duller, photograph) > 90
+    assert metrics.load("ssim_corrected")(duller, photograph) > 0.999
+    flat = torch.full_like(photograph, 0.5)
+    assert metrics.load("psnr_corrected")(flat, photograph).isfinite().all()
+
+
+def test_caption_metric_refuses_images_without_captions():
+    measure = registry._checked(
+        metrics.METRICS["clipscore_text"], lambda pictures, captions: pictures[:, 0, 0, 0], "cpu"
+    )
+    assert measure(torch.ones(2, 3, 8, 8), None, ["a", "b"]).tolist() == [1, 1]
+    with pytest.raises(ValueError, match="needs a caption for each image"):
+        measure(torch.ones(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("count", [500, 5])
@@ -301,6 +347,40 @@ def test_frechet_distance_equals_textbook_formula():
             fid.frechet_distance(*wrong)
     with pytest.raises(ValueError, match="use one of inception, efficientnet-lite0"):
         fid.open_features("resnet")
+
+
+def test_distance_from_statistics_equals_distance_of_sets(tmp_path):
+    rng = np.random.default_rng(2)
+    ours, theirs = (rng.normal(size=(count, 12)) @ rng.normal(size=(12, 12)) for count in (30, 200))
+    expected = fid.frechet_distance(ours, theirs)
+    gathered = fid_statistics.gather(np.split(theirs, [1, 7, 90]))
+    fid_statistics.write(tmp_path / "a.npz", gathered, "inception")
+    found = fid_statistics.read(tmp_path / "a.npz")
+    assert (found.features, found.images) == ("inception", 200)
+    assert fid_statistics.distance(ours, found) == pytest.approx(expected, rel=1e-8)
+    assert fid_statistics.distance(ours[:5], found) == pytest.approx(fid.frechet_distance(ours[:5], theirs), rel=1e-8)
+
+    published = {"name": "FFHQ", "size": 512, "mean": theirs.mean(0), "cov": np.cov(theirs, rowvar=False)}
+    torch.save(published, tmp_path / "inception_FFHQ_512.pth", _use_new_zipfile_serialization=False)
+    found = fid_statistics.read(tmp_path / "inception_FFHQ_512.pth")
+    assert fid_statistics.distance(ours, found) == pytest.approx(expected, rel=1e-8)
+
+
+def test_files_without_usable_statistics_are_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", mean=np.zeros(3))
+    np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(2))
+    np.savez(tmp_path / "nan.npz", mu=np.zeros(2), sigma=np.full((2, 2), np.nan))
+    np.savez(tmp_path / "skew.npz", mu=np.zeros(2), sigma=np.array([[1.0, 2.0], [0.0, 1.0]]))
+    torch.save({"mean": Path("code")}, tmp_path / "code.pth")
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    cases = {
+        "other.npz": "has no statistics for FID", "shapes.npz": "do not fit", "nan.npz": "not finite",
+        "skew.npz": "not symmetric", "code.pth": "has no statistics", "cut.npz": "has no statistics",
+        "gone.npz": "does not exist",
+    }  # fmt: skip
+    for name, message in cases.items():
+        with pytest.raises(ModelError, match=f"{name}.*{message}"):
+            fid_statistics.read(tmp_path / name)
 
 
 @needs_demo

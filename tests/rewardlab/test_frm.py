@@ -13,11 +13,14 @@ from PIL import Image
 import rewardlab
 from rewardlab import assets, images
 from rewardlab import clip as rewardlab_clip
+from rewardlab.assets import MissingAsset
 from rewardlab.clip import open_clip
 from rewardlab.errors import ModelError
-from rewardlab.reward_model import backbones
+from rewardlab.reward_model import backbones, reward_sources
 from rewardlab.reward_model import model as frm
+from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import Preprocess, resize, resize_by_products
+from rewardlab.training.runs import Run, RunError
 from tests.support.preferences import TINY
 
 
@@ -198,6 +201,38 @@ def test_score_is_differentiable_and_independent_of_batch(saved, portraits, back
         model.score(batch, ["one", "two", "three"])
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
         model.score(batch[0], "one")
+
+
+def test_reward_models_are_found_by_run_folder_and_release(tiny, tmp_path, monkeypatch, portraits):
+    root, folder = tmp_path / "runs", tmp_path / "release"
+    folder.mkdir()
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(folder))
+    with pytest.raises(MissingAsset, match=r"weights fetch hpsv2\.1"):
+        reward_sources.find("hpsv2.1", root, "--frm")
+    shutil.copy(tiny / "hps.pt", folder / "HPS_v2.1_compressed.pt")
+    monkeypatch.setattr(reward_sources, "ARCHITECTURE", str(tiny / "tiny.json"))  # small enough for a test
+    released = reward_sources.find("hpsv2.1", root, "--frm")
+    model = released.open()
+    assert (released.kind, released.null_text, released.layers) == ("released", False, (20, 11))
+    assert not model.training
+
+    frm.save(model, tmp_path / "mine")
+    of_folder = reward_sources.find(str(tmp_path / "mine"), root, "--frm")
+    assert (of_folder.kind, of_folder.name) == ("folder", "mine")
+    scores = [each.open().score(images.to_tensor(portraits[:2]), "a face") for each in (released, of_folder)]
+    assert torch.equal(*scores)
+
+    run = Run(root / "mine")
+    frm.save(model, run.model)
+    run.create(kind="frm", config=TrainConfig(null_text=True), start={}, images=root)
+    with pytest.raises(RunError, match="--frm mine: this run is not done"):
+        reward_sources.find("mine", root, "--frm")
+    run.write_status("done", step=1, total=1)
+    for name in ("mine", str(run.folder)):
+        found = reward_sources.find(name, root, "--frm")
+        assert (found.kind, found.path, found.null_text) == ("run", run.folder, True)
+    with pytest.raises(RunError, match=r"--frm other is not a reward model. Name a run of train_frm, a model folder"):
+        reward_sources.find("other", root, "--frm")
 
 
 def test_moved_folder_opens_and_broken_folder_is_refused(saved, tmp_path):

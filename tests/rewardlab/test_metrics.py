@@ -203,6 +203,17 @@ def test_niqe_equals_pyiqa_on_the_same_pristine_model(tmp_path):
 
 
 @needs_demo
+@needs_demo
+@needs_pyiqa
+def test_niqe_conventions_differ_on_flat_backgrounds():
+    """Portraits have plain backgrounds. pyiqa's luma and its rounding errors there change the value."""
+    pictures = images.to_tensor([crop(index) for index in range(4)])
+    ours, theirs = (metrics.load(name)(pictures) for name in ("niqe", "niqe_pyiqa"))
+    assert 0.01 < (ours - theirs).abs().max() < 1
+    with pytest.raises(metrics.UndefinedMetric, match="at least 96 x 96"):
+        metrics.load("niqe_pyiqa")(pictures[..., :64, :64])
+
+
 def test_niqe_rises_with_damage_and_rejects_small_or_flat_images():
     for index in (0, 10, 20):
         clean = crop(index, 256)

@@ -21,6 +21,7 @@ from rewardlab.errors import ModelError
 from rewardlab.reward_model import backbones, batches, losses, prepare, train
 from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.configs import PRESETS, TrainConfig
+from rewardlab.reward_model.prepare import training_rows
 from rewardlab.reward_model.train import PairTask
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, loop, runs, schedule
@@ -344,3 +345,15 @@ def test_hpsv2_preset_has_the_papers_values():
     config = PRESETS["hpsv2"]
     assert (config.architecture, config.iterations, config.learning_rate) == ("ViT-H-14", 20_000, 3.3e-6)
     assert (config.image_layers, config.text_layers) == (20, 11)
+    assert config.labels == "hard"
+
+
+def test_hard_labels_are_winners_without_ties(place, config):
+    _, rows = manifest.read(place / "manifest.jsonl")
+    training = [row for row in rows if row.split == "train"]
+    soft = [replace(row, p_first={0: 0.94, 1: 0.02, 2: 0.5}.get(row.pair, row.p_first)) for row in training]
+    assert [row.p_first for row in training_rows(soft, config)[:2]] == [0.94, 0.02]
+    hard = training_rows(soft, replace(config, labels="hard"))
+    assert len(hard) == len(training) - 1
+    assert {row.p_first for row in hard} == {0.0, 1.0}
+    assert [row.p_first for row in hard[:2]] == [1.0, 0.0]

@@ -44,8 +44,19 @@ class Command(StageCommand):
         parser.add_argument(
             "--metrics", nargs="+", metavar="NAME", help="metrics, including fid (default: all that are available)"
         )
-        parser.add_argument("--frm", metavar="RUN", help="the reward model that the restorers were trained with")
+        parser.add_argument(
+            "--fid-stats", type=Path, metavar="FILE", help="compute FID against these statistics (see fid_stats)"
+        )
+        parser.add_argument(
+            "--frm", metavar="RUN", help="the reward model that the restorers were trained with; also hpsv2, a folder"
+        )
         parser.add_argument("--judge", metavar="RUN", help="a reward model that none of the restorers was trained with")
+        parser.add_argument(
+            "--rewards",
+            nargs="+",
+            metavar="MODEL",
+            help="further reward models: runs of train_frm, model folders, hpsv2, hpsv2.1",
+        )
         parser.add_argument(
             "--trained-on",
             nargs="+",
@@ -80,6 +91,8 @@ class Command(StageCommand):
             limit=options["limit"],
             skip_missing=options["skip_missing"],
             with_monitored=options["with_monitored"],
+            fid_stats=str(options["fid_stats"].resolve()) if options["fid_stats"] else None,
+            rewards=tuple(dict.fromkeys(options["rewards"])) if options["rewards"] else None,
         )
         device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
         try:

@@ -29,8 +29,13 @@ class Command(BaseCommand):
             help="base to tune, with its defaults",
         )
         parser.add_argument("--base-run", metavar="RUN", help="the compact base, a run of train_base")
-        parser.add_argument("--frm", metavar="RUN", required=True, help="the reward model, a run of train_frm")
-        parser.add_argument("--judge", metavar="RUN", help="a reward model of another seed, for monitoring only")
+        parser.add_argument(
+            "--frm",
+            metavar="MODEL",
+            required=True,
+            help="the reward model: a run of train_frm, a model folder, or hpsv2 or hpsv2.1 as released",
+        )
+        parser.add_argument("--judge", metavar="MODEL", help="another reward model, for monitoring only")
         parser.add_argument("--sd", type=Path, help="folder with Stable Diffusion 2.1-base in the layout of diffusers")
         parser.add_argument("--checkpoint", type=Path, help="osediff_face.pkl for osediff, v1_face.pth for diffbir")
         parser.add_argument("--swinir", type=Path, help="face_swinir_v1.ckpt, stage 1 of diffbir")
@@ -81,13 +86,25 @@ class Command(BaseCommand):
     def create_or_resume(self, run: Any, config: Any, options: dict[str, Any]) -> None:
         from refl import prepare
         from refl.configs import FREE_TO_CHANGE
+        from rewardlab.reward_model import reward_sources
         from rewardlab.training import runs
 
+        if not run.exists():  # before the folder is made
+            for option in ("frm", "judge"):
+                if options[option]:
+                    reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
         if not create_or_resume(self, run, config, free=FREE_TO_CHANGE):
             return
 
         def named(option: str) -> runs.Run | None:
             return runs.open_run(Path(settings.RUN_ROOT), options[option]) if options[option] else None
+
+        def reward(option: str) -> Any:
+            return (
+                reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
+                if options[option]
+                else None
+            )
 
         base = named("base_run")
         if base and base.exists():
@@ -95,8 +112,8 @@ class Command(BaseCommand):
             if options["preset"] != required:
                 raise CommandError(f"--base-run {base.name} needs --base {required}, not {options['preset']}.")
         sources = prepare.Sources(
-            frm=named("frm"),
-            judge=named("judge"),
+            frm=reward("frm"),
+            judge=reward("judge"),
             base=base,
             **{name: options[name] for name in ("sd", "checkpoint", "swinir", "prompts")},
         )
