@@ -67,7 +67,7 @@ def test_restorers_keep_size_and_range_in_any_batch(name, degraded):
     provenance = json.loads(json.dumps(restorer.provenance))
     assert (provenance["name"], provenance["scale"]) == (name, 4)
     if provenance["weights_file"]:
-        content = assets.find(RESTORERS[name].asset).read_bytes()
+        content = assets.find(RESTORERS[name].assets[0]).read_bytes()
         assert provenance["weights_sha256"] == hashlib.sha256(content).hexdigest()
 
 
