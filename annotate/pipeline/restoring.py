@@ -37,8 +37,8 @@ def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
     """Get or create the row of a restorer. Raises `RestorerConflict` if the name is taken by a different one."""
     if len(name) > LONGEST_NAME:  # SQLite would store it, PostgreSQL not
         raise RestorerConflict(
-            f"The name “{name}” has {len(name)} characters, but a restorer's name has at most {LONGEST_NAME}. If it is a "
-            "run, copy the run's folder under a shorter name."
+            f"The name “{name}” has {len(name)} characters, but a restorer's name has at most {LONGEST_NAME}. "
+            "If it is a run, copy the run's folder under a shorter name."
         )
     row, created = Restorer.objects.get_or_create(name=name, defaults={"kind": kind, "provenance": provenance})
     # The same weights in a newer library version are the same restorer; the recorded version is the first one used.
