@@ -163,16 +163,14 @@ class MainBranch(nn.Module):
                 self.decoder_dict[name] = ResidualBlock(2 * width, width)
 
     def forward(self, textures: list[Tensor], given: Tensor) -> Tensor:
-        x: Tensor | None = None
-        offsets: Tensor | None = None
+        x = offsets = None
         for texture, (name, align) in zip(textures, self.align_func_dict.items(), strict=True):
             resized = F.interpolate(given, texture.shape[2:], mode="bilinear")
             warped, offsets = align(texture, resized, offsets)
             if x is not None:
                 warped = self.decoder_dict[name](torch.cat([self.pre_upsample_dict[name](x), warped], dim=1))
             x = warped
-        assert x is not None  # there is at least one level
-        return x
+        return x  # type: ignore[return-value]  # there is at least one level
 
 
 class VQFR2(nn.Module):

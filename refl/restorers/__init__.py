@@ -82,10 +82,21 @@ def open_restorer(
     spec = KNOWN.get(name)
     if spec is None and path is not None:
         spec = RestorerSpec(name, "network", f"{name} ({path.name})", "see its authors")
+    found = _run_of(name, run_root) if run_root is not None and path is None else None
+    if found and spec:
+        raise UnknownRestorerError(
+            f"{name} is a published restorer and also a run. For the run, write {name}@1; for the restorer, rename the "
+            "run's folder."
+        )
     if spec is None:
+        if found is None:
+            raise _unknown(name)
         if options or prompts or result:
-            raise OptionError(f"{name} takes no options, and gives its results its own name.")
-        return _open_run_restorer(name, run_root, device)
+            raise OptionError(f"{name} is a run: it takes no options, and gives its results its own name.")
+        from refl.restorers.policy_restorer import PolicyRestorer
+
+        run, share = found
+        return PolicyRestorer(run, share=share, device=device)
     values = spec.parse(options)
     if prompts is not None and "prompt" not in values:
         raise OptionError(f"{name} does not use text. Omit {prompts}.")
@@ -102,6 +113,12 @@ def open_restorer(
         raise FileNotFoundError(f"the weights file {path} does not exist")
     if spec.method == "checkpoint":
         return _open_checkpoint(replace(spec, name=result or name), path, values, device, accept_licence)
+    return _open_system(spec, path, values, device, result, prompts)
+
+
+def _open_system(
+    spec: RestorerSpec, path: Path | None, values: dict[str, object], device: str, result: str, prompts: Path | None
+) -> Restorer:
     from refl.restorers.system_files import find_files
 
     files = find_files(spec, path)
@@ -123,17 +140,11 @@ def _open_checkpoint(
     return CheckpointRestorer(spec, path, device, options=values, accept_licence=accept_licence)
 
 
-def _open_run_restorer(name: str, run_root: Path | None, device: str) -> Restorer:
-    found = _run_of(name, run_root) if run_root is not None else None
-    if found is None:
-        raise UnknownRestorerError(
-            f"unknown restorer {name!r}. Choose from {', '.join(KNOWN)} and the runs of train_base and refl. To use "
-            f"another network (SwinIR, ...), download its checkpoint and pass it with --weights PATH."
-        )
-    from refl.restorers.policy_restorer import PolicyRestorer
-
-    run, share = found
-    return PolicyRestorer(run, share=share, device=device)
+def _unknown(name: str) -> UnknownRestorerError:
+    return UnknownRestorerError(
+        f"unknown restorer {name!r}. Choose from {', '.join(KNOWN)} and the runs of train_base and refl. To use another "
+        f"network (SwinIR, ...), download its checkpoint and pass it with --weights PATH."
+    )
 
 
 def _run_of(name: str, run_root: Path) -> tuple[Run, float] | None:
