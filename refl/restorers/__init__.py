@@ -142,8 +142,8 @@ def _open_checkpoint(
 
 def _unknown(name: str) -> UnknownRestorerError:
     return UnknownRestorerError(
-        f"unknown restorer {name!r}. Choose from {', '.join(KNOWN)} and the runs of train_base and refl. To use another "
-        f"network (SwinIR, ...), download its checkpoint and pass it with --weights PATH."
+        f"unknown restorer {name!r}. Choose from {', '.join(KNOWN)} and the runs of train_base and refl. To use "
+        f"another network (SwinIR, ...), download its checkpoint and pass it with --weights PATH."
     )
 
 

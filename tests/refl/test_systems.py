@@ -17,10 +17,15 @@ from refl.networks.sparnet import SPARNet, SPARNetConfig, fold_spectral_norm
 from refl.networks.vqfr_1 import VQFR1, VQFR1Config, open_vqfr_1
 from refl.networks.vqfr_2 import VQFR2, VQFR2Config, open_vqfr_2
 from refl.networks.vqfr_blocks import deformable_convolution, nearest_codes
+from refl.policies.diffbir import controlnet_of, open_controlnet
+from refl.policies.noise import content_seed
 from refl.restoreformer_plus_plus import RestoreFormerPlusPlus
 from refl.restorers import SYSTEMS, network_restorer, open_restorer
+from refl.restorers.spec import Subject
 from refl.weights import read_state, recognise
 from rewardlab.assets import ASSETS, MissingAsset
+from rewardlab.files import sha256_of
+from rewardlab.snapshot_images import DataError
 from tests.support import diffusion
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:torch.meshgrid")]
@@ -52,7 +57,7 @@ def seeded_draw(seed=0):
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def folder(tmp_path_factory):
     """Return a weights folder with tiny files under the published names, in the states in which files come."""
     folder = tmp_path_factory.mktemp("weights")
 
@@ -90,7 +95,7 @@ def _with_spectral_norm(state):
 
 
 @pytest.fixture
-def tiny(files, monkeypatch):
+def tiny(folder, monkeypatch):
     """Open tiny networks where the published ones are expected."""
     openers = {
         "vqfr-1": lambda file: open_vqfr_1(file, VQFR_1),
@@ -101,7 +106,7 @@ def tiny(files, monkeypatch):
         "difface": lambda *paths, **options: open_difface(*paths, **options, config=PLAIN_UNET, size=SIZE),
     }
     monkeypatch.setattr(network_restorer, "OPENERS", openers)
-    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(files))
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(folder))
 
 
 CASES = {
@@ -129,8 +134,53 @@ def test_system_keeps_size_and_range_in_any_batch(name, tiny):
         assert list(provenance["weights"]) == list(SYSTEMS[name].assets)
 
 
-def test_restoreformer_plusplus_file_is_recognised(files):
-    path = files / "RestoreFormer++.ckpt"
+@pytest.mark.parametrize("name", ["osediff", "diffbir"])
+def test_untuned_base_restores_as_its_policy(name, files, policies, lq, monkeypatch):
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(files.sd.parent))
+    options = {"steps": "4", "start": "0.5", "eta": "0"} if name == "diffbir" else {}
+    restorer = open_restorer(name, options=options, accept_licence=True)
+    policy, seeds = policies[name], [content_seed(image) for image in lq]
+    if name == "diffbir":
+        monkeypatch.setattr(policy, "start", 0.5)
+        monkeypatch.setattr(policy, "eta", 0.0)
+    torch.testing.assert_close(restorer.restore(lq), policy.restore(lq, [""] * len(lq), seeds), atol=1e-4, rtol=0)
+    provenance = json.loads(json.dumps(restorer.provenance))
+    expected = {"steps": 4, "start": 0.5, "eta": 0.0, "licence_accepted": True} if options else {"timestep": 999}
+    assert provenance["parameters"] == expected | {"prompt": "empty"}
+    assert list(provenance["weights"]) == list(SYSTEMS[name].assets)
+
+
+def test_untuned_base_needs_its_prompts(files, lq, tmp_path, monkeypatch):
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(files.sd.parent))
+    table = tmp_path / "tags.csv"
+    table.write_text("face,tags\n7,smiling face\n")
+    restorer = open_restorer("osediff", options={"prompt": "file"}, prompts=table)
+    assert restorer.provenance["parameters"]["prompts_sha256"] == sha256_of(table)
+    tagged = restorer.restore(lq[:1], [Subject(7, "a caption")])
+    assert not torch.equal(tagged, open_restorer("osediff").restore(lq[:1]))
+    with pytest.raises(DataError, match=r"tags\.csv has no tags for face 8"):
+        restorer.restore(lq[:1], [Subject(8, "")])
+    with pytest.raises(ValueError, match="pass the subjects"):
+        restorer.restore(lq[:1])
+    with pytest.raises(DataError, match="needs a file of prompts"):
+        open_restorer("osediff", options={"prompt": "file"})
+
+
+def test_controlnet_is_read_from_a_file_of_all_diffbir(files, one_step, tmp_path):
+    stored = torch.load(files.controlnet)
+    whole = {f"control_model.{name}": value.half() for name, value in stored.items()}
+    whole |= {"betas": torch.zeros(1000), "model.diffusion_model.out.0.weight": torch.zeros(1)}
+    path = tmp_path / "face_full_v1.ckpt"
+    torch.save({"state_dict": whole}, path)
+    opened, plain = (open_controlnet(file, one_step.unet).state_dict() for file in (path, files.controlnet))
+    for name, value in plain.items():
+        torch.testing.assert_close(opened[name], value.half().float())
+    with pytest.raises(WeightsError, match=r"face_full_v1\.ckpt .*unexpected: discriminator\.weight"):
+        controlnet_of(whole | {"discriminator.weight": torch.zeros(1)}, path)
+
+
+def test_restoreformer_plusplus_file_is_recognised(folder):
+    path = folder / "RestoreFormer++.ckpt"
     network = recognise(read_state(path), path)
     assert network.architecture.id == "RestoreFormer++"
     assert len(network.model.decoder.up[4].attn) == 2 and not network.model.encoder.down[4].attn
@@ -179,8 +229,8 @@ def test_results_of_other_options_have_their_own_name(tiny):
     assert not torch.equal(named.restore(lq), open_restorer("vqfr").restore(lq))
 
 
-def test_files_that_do_not_fit_name_their_tensors(files, tmp_path):
-    state = torch.load(files / "VQFR_v2.pth")["params_ema"]
+def test_files_that_do_not_fit_name_their_tensors(folder, tmp_path):
+    state = torch.load(folder / "VQFR_v2.pth")["params_ema"]
     path = tmp_path / "broken.pth"
     for change, message in {
         "without": "missing: feat2index.1.bias",
@@ -196,14 +246,14 @@ def test_files_that_do_not_fit_name_their_tensors(files, tmp_path):
         torch.save(broken, path)
         with pytest.raises(WeightsError, match=rf"broken\.pth .*{message}"):
             open_vqfr_2(path, config=VQFR_2)
-    stored = torch.load(files / "SPARNetHD_FFHQ_DR2aug.pth")
+    stored = torch.load(folder / "SPARNetHD_FFHQ_DR2aug.pth")
     torch.save({name: value for name, value in stored.items() if name != "out_conv.conv2d.weight_u"}, path)
     with pytest.raises(WeightsError, match=r"broken\.pth .*out_conv\.conv2d\.weight_u"):
         open_network(lambda: SPARNet(SPARNET), path, fold_spectral_norm)
 
 
-def test_spectral_norm_divides_by_the_largest_singular_value(files):
-    network = open_network(lambda: SPARNet(SPARNET), files / "SPARNetHD_FFHQ_DR2aug.pth", fold_spectral_norm)
+def test_spectral_norm_divides_by_the_largest_singular_value(folder):
+    network = open_network(lambda: SPARNet(SPARNET), folder / "SPARNetHD_FFHQ_DR2aug.pth", fold_spectral_norm)
     assert torch.linalg.svdvals(network.out_conv.conv2d.weight.flatten(1))[0] == pytest.approx(1, abs=1e-5)
 
 
@@ -253,10 +303,9 @@ def test_schedule_steps_lead_back_to_the_clean_image():
     torch.testing.assert_close(schedule.ancestral(x, clean, noise, noise, 0), clean, atol=1e-4, rtol=0)
 
 
-def test_dr2_keeps_the_low_frequencies_of_its_input(files):
-    network = open_dr2_spar(
-        files / "DR2_FFHQ.pkl", files / "SPARNetHD_FFHQ_DR2aug.pth", N=1, tau=0, config=UNET, enhancer=SPARNET, size=32
-    )
+def test_dr2_keeps_the_low_frequencies_of_its_input(folder):
+    paths = folder / "DR2_FFHQ.pkl", folder / "SPARNetHD_FFHQ_DR2aug.pth"
+    network = open_dr2_spar(*paths, N=1, tau=0, config=UNET, enhancer=SPARNET, size=32)
     assert network.remover.start == 5  # the authors' rule: tau + 5 for N = 1
     seen = []
     network.remover.unet.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
