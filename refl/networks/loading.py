@@ -23,7 +23,7 @@ def open_network(build: Callable[[], Network], path: Path, convert: Convert | No
     file's tensors to those of the network. Raises FileNotFoundError or `WeightsError` unless all tensors match.
     """
     state = tensors_of(read_state(path), path)
-    with torch.device("meta"):  # no memory or random numbers for weights that are replaced
+    with torch.random.fork_rng(devices=[]):  # networks are randomly initialised before their weights are loaded
         network = build()
     if convert is not None:
         try:
@@ -35,7 +35,7 @@ def open_network(build: Callable[[], Network], path: Path, convert: Convert | No
             ) from error
     if faults := misfits(network.state_dict(), state):
         raise WeightsError(f"{path} does not fit {type(network).__name__}: {faults}. Check that it is the right file.")
-    network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    network.load_state_dict(state)
     return network.eval().requires_grad_(False)
 
 

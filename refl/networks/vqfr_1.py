@@ -18,7 +18,7 @@ from refl.networks.vqfr_blocks import ResidualBlock, TextureWarping, nearest_cod
 class VQFR1Config:
     """Structure. channels: of the first level; multipliers: by which the levels have more, each at half resolution.
 
-    codes: number and width of the dictionary's entries. given: channels of the input's features.
+    codes: number and width of the dictionary's entries. given: channels of the input's features. size: of the images.
     """
 
     channels: int = 128
@@ -27,6 +27,7 @@ class VQFR1Config:
     decoder_blocks: int = 3
     codes: tuple[int, int] = (1024, 256)
     given: int = 32
+    size: int = 512
 
     def names(self) -> list[str]:
         """Return the names of the levels, from full resolution down."""
@@ -178,12 +179,11 @@ class InputFeatures(nn.Module):
 
 
 class VQFR1(nn.Module):
-    """Restore (B, 3, S, S) in [0, 1] to about the same range. S is a multiple of 32; trained at `size`."""
-
-    size = 512
+    """Restore (B, 3, S, S) in [0, 1] to about the same range. S is a multiple of 32; trained at `config.size`."""
 
     def __init__(self, config: VQFR1Config) -> None:
         super().__init__()
+        self.size = config.size
         self.inpfeat_extraction = InputFeatures(config.given)
         self.encoder, self.decoder, self.main_decoder = Encoder(config), Decoder(config), MainDecoder(config)
         self.quantizer = nn.Module()

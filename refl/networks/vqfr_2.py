@@ -18,7 +18,7 @@ from refl.networks.vqfr_blocks import ResidualBlock, TextureWarping, normalise
 class VQFR2Config:
     """Structure. channels: of the first level; multipliers: by which the levels have more, each at half resolution.
 
-    blocks: per level. codes: number and width of the dictionary's entries. given: channels of the input's features.
+    blocks: per level. codes: number and width of the dictionary's entries. given: channels of the input's features. size: of the images.
     """
 
     channels: int = 64
@@ -26,6 +26,7 @@ class VQFR2Config:
     blocks: int = 2
     codes: tuple[int, int] = (1024, 256)
     given: int = 32
+    size: int = 512
 
     def widths(self) -> list[int]:
         """Return the channels of the levels, from full resolution down."""
@@ -174,16 +175,14 @@ class MainBranch(nn.Module):
 
 
 class VQFR2(nn.Module):
-    """Restore (B, 3, S, S) in [0, 1] to about the same range. S is a multiple of 32; trained at `size`.
+    """Restore (B, 3, S, S) in [0, 1] to about the same range. S is a multiple of 32; trained at `config.size`.
 
     fidelity: from 0 (best quality: textures of the dictionary alone) to 1.
     """
 
-    size = 512
-
     def __init__(self, config: VQFR2Config, fidelity: float = 0.0) -> None:
         super().__init__()
-        self.fidelity = fidelity
+        self.fidelity, self.size = fidelity, config.size
         count, width = config.codes
         self.encoder, self.decoder, self.main_branch = Encoder(config), Decoder(config), MainBranch(config)
         self.feat2index = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count))

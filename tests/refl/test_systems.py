@@ -35,8 +35,10 @@ UNET = UNetConfig(
 )
 PLAIN_UNET = replace(UNET, residual_resampling=False)
 SPARNET = SPARNetConfig(size=64, smallest=16, fewest_channels=8, most_channels=16, depth=1)
-VQFR_1 = VQFR1Config(channels=32, multipliers=(1, 1, 2), encoder_blocks=1, decoder_blocks=1, codes=(16, 8), given=4)
-VQFR_2 = VQFR2Config(channels=32, multipliers=(1, 1, 2), blocks=1, codes=(16, 8), given=4)
+VQFR_1 = VQFR1Config(
+    channels=32, multipliers=(1, 1, 2), encoder_blocks=1, decoder_blocks=1, codes=(16, 8), given=4, size=64
+)
+VQFR_2 = VQFR2Config(channels=32, multipliers=(1, 1, 2), blocks=1, codes=(16, 8), given=4, size=64)
 SIZE = 64
 
 
