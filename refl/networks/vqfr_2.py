@@ -18,7 +18,8 @@ from refl.networks.vqfr_blocks import ResidualBlock, TextureWarping, normalise
 class VQFR2Config:
     """Structure. channels: of the first level; multipliers: by which the levels have more, each at half resolution.
 
-    blocks: per level. codes: number and width of the dictionary's entries. given: channels of the input's features. size: of the images.
+    blocks: per level. codes: number and width of the dictionary's entries. given: channels of the input's features.
+    size: of the images.
     """
 
     channels: int = 64
