@@ -40,7 +40,7 @@ class RestoreFormerPlusPlus(RestoreFormer):  # type: ignore[misc]  # mypy does n
             "head_size": HEADS,
         }
         super().__init__(n_embed=codes[0], embed_dim=codes[1], **shared)
-        decoder: Any = self.decoder
+        decoder: Any = self.get_submodule("decoder")
         self.decoder = type(decoder)(attn_resolutions=RESOLUTIONS, **shared)
 
     def decode(self, quant: Tensor, hs: dict[str, Tensor]) -> Tensor:
