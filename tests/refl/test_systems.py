@@ -28,7 +28,10 @@ from rewardlab.files import sha256_of
 from rewardlab.snapshot_images import DataError
 from tests.support import diffusion
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:torch.meshgrid")]
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:torch.meshgrid", "ignore:Already found a `peft_config`"),
+]
 
 UNET = UNetConfig(
     channels=32, multipliers=(1, 2), blocks=(1, 2), attention_levels=(1,), residual_resampling=True, head_channels=32
@@ -115,7 +118,7 @@ CASES = {
     "vqfr-1": {},
     "vqfr": {"fidelity": "0.7"},
     "dr2-spar": {"N": "4", "tau": "2"},
-    "difface": {"steps": "10", "start": "2", "eta": "1"},
+    "difface": {"steps": "10", "start": "2", "eta": "1.0"},
 }
 
 
