@@ -6,6 +6,7 @@ from typing import Any
 
 from refl.errors import WeightsError
 from refl.ncnn_weights import read_rrdbnet
+from refl.restoreformer_plus_plus import RestoreFormerPlusPlusArch, published_layout
 from rewardlab.errors import ModelError
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import load_checkpoint, require_finite
@@ -18,7 +19,8 @@ CODEFORMER_KEYS = {"position_emb", "idx_pred_layer.1.weight", "quantize.embeddin
 LICENCES = {
     "GFPGAN": "Apache-2.0",
     "RestoreFormer": "Apache-2.0",
-    "CodeFormer": "S-Lab License 1.0 (non-commercial)",
+    "RestoreFormer++": "Apache-2.0",
+    "CodeFormer": "S-Lab License 1.0, for non-commercial use only",
 }
 
 
@@ -43,11 +45,11 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescriptor:
     """Build the network with these tensors. Raises `WeightsError`, naming `path`."""
-    registry = architectures()
+    registry, state = architectures(), published_layout(state)
     if state.keys() >= CODEFORMER_KEYS and "CodeFormer" not in registry:
         raise WeightsError(
-            f"{path} is a CodeFormer checkpoint. Install the architecture with `pip install spandrel_extra_arches`; "
-            f"code and weights are under the {LICENCES['CodeFormer']}."
+            f"{path} is a CodeFormer checkpoint. Its architecture is not installed: run `pip install --no-deps -r "
+            f"requirements-codeformer.txt`. Code and weights are under the {LICENCES['CodeFormer']}."
         )
     try:
         network = registry.load(state)
@@ -69,8 +71,10 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
 
 
 def architectures() -> spandrel.ArchRegistry:
-    """Return the supported architectures: spandrel's, and those of spandrel_extra_arches if installed."""
+    """Return the supported architectures: spandrel's, RestoreFormer++, and spandrel_extra_arches' if installed."""
     registry = spandrel.MAIN_REGISTRY.copy()
+    plus_plus = RestoreFormerPlusPlusArch()
+    registry.add(spandrel.ArchSupport.from_architecture(plus_plus, before=(spandrel.ArchId("RestoreFormer"),)))
     if find_spec("spandrel_extra_arches"):
         from spandrel_extra_arches import EXTRA_REGISTRY
 

@@ -190,6 +190,40 @@ ASSETS = {
             "Apache-2.0 as part of DiffBIR; taken by its authors from DifFace (S-Lab License 1.0: non-commercial)",
             hub="lxq007/DiffBIR",
         ),
+        Asset("gfpgan-1.3", "GFPGANv1.3.pth", "the GFPGAN authors' release (TencentARC/GFPGAN, v1.3.0)", "Apache-2.0"),
+        Asset("gfpgan-1.4", "GFPGANv1.4.pth", "the GFPGAN authors' release (TencentARC/GFPGAN, v1.3.4)", "Apache-2.0"),
+        Asset(
+            "codeformer", "codeformer.pth", "the CodeFormer authors' release (sczhou/CodeFormer, v0.1.0)",
+            "S-Lab License 1.0: non-commercial use only",
+        ),
+        Asset(
+            "restoreformer", "RestoreFormer.ckpt",
+            "the RestoreFormer++ authors' release (wzhouxiff/RestoreFormerPlusPlus, v1.0.0)", "Apache-2.0",
+        ),
+        Asset(
+            "restoreformer-plusplus", "RestoreFormer++.ckpt",
+            "the RestoreFormer++ authors' release (wzhouxiff/RestoreFormerPlusPlus, v1.0.0)", "Apache-2.0",
+        ),
+        Asset(
+            "vqfr-1", "VQFR_v1-33a1fac5.pth", "the VQFR authors' releases (TencentARC/VQFR)", "Apache-2.0",
+        ),
+        Asset("vqfr-2", "VQFR_v2.pth", "the VQFR authors' releases (TencentARC/VQFR)", "Apache-2.0"),
+        Asset(
+            "dr2", "DR2_FFHQ.pkl", "the DR2 authors' drive (Kaldwin0106/DR2_Drgradation_Remover, README)", "MIT",
+        ),
+        Asset(
+            "sparnethd-dr2", "SPARNetHD_FFHQ_DR2aug.pth",
+            "the DR2 authors' drive (Kaldwin0106/DR2_Drgradation_Remover, README)",
+            "MIT as part of DR2; its network SPARNet is CC BY-NC-SA 4.0: non-commercial use only",
+        ),
+        Asset(
+            "difface", "iddpm_ffhq512_ema500000.pth", "the DifFace authors' release (zsyOAOA/DifFace, V1.0)",
+            "S-Lab License 1.0: non-commercial use only",
+        ),
+        Asset(
+            "difface-swinir", "swinir_restoration512_L1.pth", "the DifFace authors' release (zsyOAOA/DifFace, V1.0)",
+            "S-Lab License 1.0: non-commercial use only",
+        ),
     )
 }  # fmt: skip
 

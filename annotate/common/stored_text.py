@@ -176,6 +176,18 @@ SENTENCES = (
     gettext_noop("The run %(name)s is done. Choose another name with --run."),
     gettext_noop("The run %(name)s exists with another configuration (%(changed)s). Choose another name with --run."),
     gettext_noop("--device %(name)s does not work on this machine (%(reason)s). Use --device cpu."),
+    gettext_noop("--%(option)s needs exactly one --restorer."),
+    gettext_noop("--option %(option)s: write NAME=VALUE."),
+    gettext_noop("--result %(name)s: this name is reserved. Choose another."),
+    gettext_noop("%(name)s has no option %(option)s. It has no options."),
+    gettext_noop("%(name)s has no option %(option)s. It has the options %(known)s."),
+    gettext_noop("%(name)s: %(option)s cannot be %(value)s. It is a number from %(low)s to %(high)s."),
+    gettext_noop("%(name)s: %(option)s cannot be %(value)s. It is an integer from %(low)s to %(high)s."),
+    gettext_noop("%(name)s: %(option)s cannot be %(value)s. It is one of %(known)s."),
+    gettext_noop(
+        "%(name)s is free for non-commercial use only. Its licence: %(licence)s. If your use is non-commercial, repeat "
+        "the command with --accept-licence. The restorer records that you accepted it."
+    ),
     gettext_noop("The process was ended by %(signal)s."),
     gettext_noop(
         "The process was killed (SIGKILL), mostly because memory ran out. Try a smaller batch, or a larger machine."

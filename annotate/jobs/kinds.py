@@ -119,9 +119,10 @@ KINDS: dict[str, Kind] = {
             _("Restores each low-quality image that the chosen restorers have not restored yet. Without a choice: "
               "Lanczos, DAT-light and Real-ESRGAN."),
             "data",
-            first=("restorer", "from_folder", "dataset", "faces"),
+            first=("restorer", "accept_licence", "from_folder", "dataset", "faces"),
             sources={
                 "restorer": sources.RESTORERS,
+                "prompts": sources.TABLES,
                 "from_folder": sources.RESULTS,
                 "dataset": sources.DATASETS,
                 "device": sources.DEVICES,
@@ -137,9 +138,9 @@ KINDS: dict[str, Kind] = {
               "CodeFormer, SwinIR and others. Choose a new name for its results."),
             "data",
             command="restore",
-            first=("restorer", "weights", "dataset", "faces"),
+            first=("restorer", "weights", "accept_licence", "dataset", "faces"),
             sources={"weights": sources.WEIGHTS, "dataset": sources.DATASETS, "device": sources.DEVICES},
-            withheld={"from_folder": OTHER_KIND},
+            withheld={"from_folder": OTHER_KIND, "option": OTHER_KIND, "prompts": OTHER_KIND, "result": OTHER_KIND},
             required=("restorer", "weights"),
             **STAGE,
         ),

@@ -4,6 +4,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 LABELS: dict[str, str | Promise] = {
+    "accept_licence": _("Non-commercial use"),
     "all": _("Use every label again"),
     "annotators": _("Annotators"),
     "audit_share": _("Share for the audit"),
@@ -37,6 +38,7 @@ LABELS: dict[str, str | Promise] = {
     "metrics": _("Metrics"),
     "name": _("Name"),
     "null_text": _("Without captions"),
+    "option": _("Options of the restorer"),
     "origin": _("Origin of the labels"),
     "out": _("Report for download"),
     "overlap": _("Annotators per pair"),
@@ -44,10 +46,12 @@ LABELS: dict[str, str | Promise] = {
     "path": _("Photographs"),
     "points": _("Points"),
     "preset": _("Preset"),
+    "prompts": _("Table of tags"),
     "refit": _("Without a new search"),
     "repeat_share": _("Share of answers to repeat"),
     "restorer": _("Restorer"),
     "restorers": _("Restorers"),
+    "result": _("Name of the results"),
     "run": _("Run"),
     "seed": _("Seed"),
     "size": _("Size"),

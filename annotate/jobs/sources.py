@@ -65,9 +65,10 @@ def runs_of(*kinds: str, empty: str | Promise) -> Source:
 
 
 def _restorers() -> Choices:
-    from refl.restorers import RESTORERS
+    from refl.restorers import KNOWN
 
-    known = [(name, spec.title) for name, spec in RESTORERS.items()]
+    # Only those whose files are here.
+    known = [(name, spec.title) for name, spec in KNOWN.items() if all(map(assets.is_available, spec.assets))]
     return known + [
         (run.name, f"{run.name} ({run.title})")
         for run in run_folders.list_runs()

@@ -42,12 +42,18 @@ def register_restorer(name: str, *, kind: str, provenance: dict) -> Restorer:
         )
     row, created = Restorer.objects.get_or_create(name=name, defaults={"kind": kind, "provenance": provenance})
     # The same weights in a newer library version are the same restorer; the recorded version is the first one used.
-    if not created and {**row.provenance, "version": None} != {**provenance, "version": None}:
+    if not created and _comparable(row.provenance) != _comparable(provenance):
         raise RestorerConflict(
             f"The restorer “{name}” exists with different weights or parameters: "
             f"{row.provenance}, not {provenance}. Choose another name."
         )
     return row
+
+
+def _comparable(provenance: dict) -> dict:
+    """Leave out what may differ between uses of one restorer, such as the wording of its licence."""
+    parameters = {name: value for name, value in provenance.get("parameters", {}).items() if name != "licence_accepted"}
+    return {**provenance, "version": None, "licence": None, "parameters": parameters}
 
 
 def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size: int = 4) -> Iterator[Step]:

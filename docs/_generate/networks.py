@@ -26,6 +26,22 @@ def restorers() -> str:
     return table(("name", "title", "licence"), rows)
 
 
+def published_restorers() -> str:
+    from refl.restorers import SYSTEMS
+
+    rows = []
+    for spec in SYSTEMS.values():
+        options = [
+            f"{code(f'{option.name}={option.default}')}: {text(option.help)} ({text(option.described())})"
+            for option in spec.options
+        ]
+        rows.append((
+            code(spec.name), text(spec.title), ", ".join(map(code, spec.assets)), "; ".join(options),
+            text(spec.licence), text(spec.citation),
+        ))  # fmt: skip
+    return table(("name", "title", "files", "options and their defaults", "licence", "paper"), rows)
+
+
 def pretrained_files() -> str:
     from rewardlab.assets import ASSETS
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refl.errors import WeightsError
+from refl.networks import swinir
 from refl.policies.codecs import KLCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffusion import MultiStepPolicy, sd_schedule
 from refl.policies.stable_diffusion import open_stable_diffusion, require, require_fit
-from refl.weights import read_state, recognise
+from refl.weights import read_state
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import misfits, misfits_of
 
@@ -23,6 +23,9 @@ from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint  #
 
 ASSET, SWINIR_ASSET = "diffbir-face", "diffbir-swinir-face"
 LEVELS = 5  # wavelet levels of the colour fix
+# Prefixes in a file that contains all of DiffBIR. Names without a dot are the noise schedule.
+WHOLE_CONTROLNET = "control_model."
+WHOLE_OTHERS = ("model.", "first_stage_model.", "cond_stage_model.", "cond_encoder.", "preprocess_model.")
 CONDITION = "controlnet_cond_embedding.weight"  # key in IRControlNet; in the file it is part of the first convolution
 
 
@@ -66,23 +69,33 @@ def open_diffbir(
 
 def open_swinir(file: Path) -> nn.Module:
     """Open stage 1, which maps (B, 3, S, S) in [0, 1] to roughly the same range."""
-    network = recognise(read_state(require(file, SWINIR_ASSET)), file)
-    if network.architecture.id != "SwinIR" or network.scale != 1:
-        raise WeightsError(
-            f"{file} contains {network.architecture.id} with scale {network.scale}. DiffBIR's stage 1 is a SwinIR "
-            f"with scale 1. Pass the file of the asset {SWINIR_ASSET}."
-        )
-    stage_1: nn.Module = network.model.eval()
-    return stage_1
+    return swinir.open_swinir(require(file, SWINIR_ASSET), SWINIR_ASSET)
 
 
 def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:
     """Create a ControlNet of the UNet's size and load a file with the key names of the latent-diffusion code."""
     controlnet = IRControlNet.from_unet(unet, load_weights_from_unet=False)
-    state = convert_controlnet(read_state(file), controlnet, file)
+    state = convert_controlnet(controlnet_of(read_state(file), file), controlnet, file)
     controlnet.load_state_dict(state)
     opened: IRControlNet = controlnet.eval()
     return opened
+
+
+def controlnet_of(stored: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Return the ControlNet of a file that contains all of DiffBIR, as its first releases did; others unchanged.
+
+    The other parts are read from their own files: Stable Diffusion was not trained, and SwinIR has a file. Raises
+    `WeightsError` naming tensors of no known part.
+    """
+    if not any(name.startswith(WHOLE_CONTROLNET) for name in stored):
+        return dict(stored)
+    foreign = [name for name in stored if "." in name and not name.startswith((WHOLE_CONTROLNET, *WHOLE_OTHERS))]
+    require_fit(file, misfits_of(foreign=foreign))
+    return {
+        name.removeprefix(WHOLE_CONTROLNET): value
+        for name, value in stored.items()
+        if name.startswith(WHOLE_CONTROLNET)
+    }
 
 
 def convert_controlnet(stored: Mapping[str, Tensor], controlnet: IRControlNet, file: Path) -> dict[str, Tensor]:

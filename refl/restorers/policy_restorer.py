@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from refl.policies import open_policy, tuned_weights
+from refl.policies.diffusion import Policy
+from refl.policies.noise import content_seed
 from refl.policies.prompts import open_prompts
 from refl.restorers.classical import TORCH_VERSION, check_images, resize
 from refl.restorers.spec import RestorerSpec, Subject
@@ -60,13 +62,18 @@ class PolicyRestorer:
 
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         """Restore with the same prompts as in tuning. Raises `DataError` for a missing prompt."""
-        check_images(lq)
         if self.prompt != "empty" and len(subjects) != len(lq):
             raise ValueError(f"{self.name} was tuned with prompts ({self.prompt}): pass the subjects of the images")
         prompts = self.prompts(subjects) if subjects else [""] * len(lq)
-        images = resize(lq, self.policy.size).to(self.policy.device)
-        restored = self.policy.restore(images, prompts, [_seed(image) for image in lq])
-        return resize(restored.float(), lq.shape[-1]).clamp(0, 1).to(lq.device)
+        return restore_by(self.policy, lq, prompts)
+
+
+def restore_by(policy: Policy, lq: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Restore (B, 3, S, S) in [0, 1] with a policy, at the size that it was trained at. prompts: B texts."""
+    check_images(lq)
+    images = resize(lq, policy.size).to(policy.device)
+    restored = policy.restore(images, prompts, [content_seed(image) for image in lq])
+    return resize(restored.float(), lq.shape[-1]).clamp(0, 1).to(lq.device)
 
 
 def run_restorer_name(run: str, share: float = 1.0) -> str:
@@ -76,11 +83,6 @@ def run_restorer_name(run: str, share: float = 1.0) -> str:
 
 def sampling(policy: Any) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in ("timestep", "steps", "start", "eta") if hasattr(policy, name)}
-
-
-def _seed(image: Tensor) -> int:
-    pixels = image.mul(255).round().byte().cpu().numpy().tobytes()
-    return int.from_bytes(hashlib.blake2b(pixels, digest_size=4).digest(), "big")
 
 
 def _sha256(run: Run) -> str:

@@ -1,13 +1,15 @@
 """Restorers from checkpoints of any network that spandrel recognises, called with the inputs that it expects."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from refl.errors import WeightsError
 from refl.restorers.classical import TORCH_VERSION, check_images, crop, downscale, resize
 from refl.restorers.spec import RestorerSpec, Subject
 from rewardlab.torchvision_stub import ensure_torchvision
@@ -24,21 +26,22 @@ warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning
 
 FACE_SIZE = 512  # the training size of GFPGAN, CodeFormer and RestoreFormer
 CODEFORMER_FIDELITY = 0.5  # "w": 0 favours quality, 1 fidelity; .5 is the authors' default
+Call = Callable[[spandrel.ImageModelDescriptor, Tensor, Mapping[str, Any]], Tensor]
 
 
-def _call_gfpgan(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
+def _call_gfpgan(network: spandrel.ImageModelDescriptor, images: Tensor, options: Mapping[str, Any]) -> Tensor:
     # Use the noise stored in the checkpoint, so that results are reproducible.
     restored: Tensor = network.model(2 * images - 1, return_rgb=False, randomize_noise=False)[0]
     return (restored + 1) / 2
 
 
-def _call_codeformer(network: spandrel.ImageModelDescriptor, images: Tensor) -> Tensor:
-    restored: Tensor = (network.model(2 * images - 1, weight=CODEFORMER_FIDELITY)[0] + 1) / 2
+def _call_codeformer(network: spandrel.ImageModelDescriptor, images: Tensor, options: Mapping[str, Any]) -> Tensor:
+    restored: Tensor = (network.model(2 * images - 1, weight=options["fidelity"])[0] + 1) / 2
     return restored
 
 
 # spandrel passes images in [0, 1] to these two networks, which expect [-1, 1].
-CALLS: dict[str, Callable[[spandrel.ImageModelDescriptor, Tensor], Tensor]] = {
+CALLS: dict[str, Call] = {
     "GFPGAN": _call_gfpgan,
     "CodeFormer": _call_codeformer,
 }
@@ -46,7 +49,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "GFPGAN": {"noise": "stored"},
     "CodeFormer": {"fidelity": CODEFORMER_FIDELITY},
 }
-SIGNED_RANGE = {"GFPGAN", "CodeFormer", "RestoreFormer"}
+SIGNED_RANGE = {"GFPGAN", "CodeFormer", "RestoreFormer", "RestoreFormer++"}
+NON_COMMERCIAL = {"CodeFormer"}
 
 
 class CheckpointRestorer:
@@ -59,9 +63,27 @@ class CheckpointRestorer:
     select discrete codes and may resolve near ties differently.
     """
 
-    def __init__(self, spec: RestorerSpec, path: Path, device: str | torch.device = "cpu") -> None:
-        """Read `path` (see `read_state`). Raises FileNotFoundError or `WeightsError`."""
+    def __init__(
+        self,
+        spec: RestorerSpec,
+        path: Path,
+        device: str | torch.device = "cpu",
+        *,
+        options: Mapping[str, Any] | None = None,
+        accept_licence: bool = False,
+    ) -> None:
+        """Read `path` (see `read_state`). options: as the network's entry in `PARAMETERS`, which has the defaults.
+
+        Raises FileNotFoundError, `WeightsError`, or `LicenceError` for a non-commercial network that is not accepted.
+        """
         self.network = recognise(read_state(path), path)
+        if spec.architecture and self.architecture != spec.architecture:
+            raise WeightsError(f"{path} contains {self.architecture}, not {spec.architecture}. Pass another file.")
+        if self.architecture in NON_COMMERCIAL:
+            spec = replace(spec, noncommercial=True, licence=LICENCES[self.architecture])
+            spec.require_accepted(accept_licence)
+            spec = replace(spec, parameters=spec.parameters | {"licence_accepted": True})
+        self.options = {**PARAMETERS.get(self.architecture, {}), **(options or {})}
         self.network.to(torch.device(device)).eval()
         self.network.model.requires_grad_(False)
         self.spec = spec
@@ -86,7 +108,7 @@ class CheckpointRestorer:
     def _call(self, images: Tensor) -> Tensor:
         call = CALLS.get(self.architecture)
         if call is not None:
-            return call(self.network, images)
+            return call(self.network, images, self.options)
         # spandrel returns an inference tensor: clone it to an ordinary one.
         restored: Tensor = self.network(images).clone()
         return restored
@@ -103,5 +125,5 @@ class CheckpointRestorer:
             "scale": self.network.scale,
             "input_range": "[-1, 1]" if self.architecture in SIGNED_RANGE else "[0, 1]",
             "licence": LICENCES.get(self.architecture, self.spec.licence),
-            "parameters": {**PARAMETERS.get(self.architecture, {}), **self.spec.parameters},
+            "parameters": {**self.options, **self.spec.parameters},
         }

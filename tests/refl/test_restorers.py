@@ -67,7 +67,7 @@ def test_restorers_keep_size_and_range_in_any_batch(name, degraded):
     provenance = json.loads(json.dumps(restorer.provenance))
     assert (provenance["name"], provenance["scale"]) == (name, 4)
     if provenance["weights_file"]:
-        content = assets.find(RESTORERS[name].asset).read_bytes()
+        content = assets.find(RESTORERS[name].assets[0]).read_bytes()
         assert provenance["weights_sha256"] == hashlib.sha256(content).hexdigest()
 
 
@@ -177,8 +177,8 @@ def test_codeformer_without_architecture_names_the_package(tmp_path):
     path = tmp_path / "codeformer.pth"
     keys = ("position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight", "encoder.blocks.0.weight")
     torch.save({"params_ema": {key: torch.zeros(2) for key in keys}}, path)
-    with pytest.raises(WeightsError, match=r"codeformer\.pth.*spandrel_extra_arches.*non-commercial"):
-        open_restorer("codeformer", weights=path)
+    with pytest.raises(WeightsError, match=r"codeformer\.pth.*requirements-codeformer\.txt.*non-commercial"):
+        open_restorer("codeformer", weights=path, accept_licence=True)
 
 
 def test_damaged_ncnn_files_are_refused(tmp_path):
@@ -249,7 +249,7 @@ def test_invalid_weights_files_are_refused(tmp_path):
 
 def test_unknown_names_and_invalid_images_are_refused(clean):
     with pytest.raises(UnknownRestorerError, match=r"lanczos, dat-light.*--weights PATH"):
-        open_restorer("gfpgan")
+        open_restorer("gfpgan-2")
     restorer = open_restorer("lanczos")
     with pytest.raises(ValueError, match=r"in \[0, 1\], not \[-1"):
         restorer.restore(2 * clean - 1)

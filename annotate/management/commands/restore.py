@@ -11,23 +11,43 @@ from annotate.models.faces import Split
 from annotate.pipeline.datasets import DatasetError, find_dataset
 from annotate.pipeline.restoring import RestorerConflict, add_results, restore_faces, without
 from annotate.pipeline.stage import Summary
-from refl.errors import UnknownRestorerError, WeightsError
-from refl.restorers import RESTORERS, open_restorer
+from refl.errors import LicenceError, OptionError, UnknownRestorerError, WeightsError
+from refl.restorers import KNOWN, RESTORERS, open_restorer
+from rewardlab.snapshot_images import DataError
 from rewardlab.training.runs import RunError
 
 
 class Command(StageCommand):
-    help = "Restore the lq images with the demo's restorers, any checkpoint, or results from a folder."
+    help = "Restore the lq images with published restorers, the demo's, any checkpoint, or results from a folder."
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--restorer",
             action="append",
             metavar="NAME",
-            help=f"one of {', '.join(RESTORERS)}; a run of train_base or refl (RUN@0.5: halfway from its base); or any "
-            "name with --weights. Can be repeated",
+            help=f"one of {', '.join(KNOWN)}; a run of train_base or refl (RUN@0.5: halfway from its base); or any "
+            f"name with --weights. Can be repeated (default: {', '.join(RESTORERS)})",
         )
-        parser.add_argument("--weights", type=Path, help="a checkpoint that spandrel recognises")
+        parser.add_argument(
+            "--weights",
+            type=Path,
+            help="a checkpoint that spandrel recognises; for a published restorer, its main file if it is not in the "
+            "weights folder",
+        )
+        parser.add_argument(
+            "--option",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="an option of the restorer (the documentation lists them). Can be repeated",
+        )
+        parser.add_argument("--prompts", type=Path, help="a table of tags (CSV or JSON lines) for --option prompt=file")
+        parser.add_argument("--result", metavar="NAME", help="name of the results, if not the restorer's")
+        parser.add_argument(
+            "--accept-licence",
+            action="store_true",
+            help="confirm that your use is non-commercial, which some restorers require; their licence is shown first",
+        )
         parser.add_argument(
             "--from-folder",
             action="append",
@@ -43,8 +63,7 @@ class Command(StageCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         names, folders = options["restorer"] or [], [parse_folder(text) for text in options["from_folder"]]
-        if options["weights"] and len(names) != 1:
-            raise CommandError("--weights needs exactly one --restorer, the name for its results.")
+        self.check_options(options)
         require(Candidate.objects.filter(source=Candidate.LQ).exists(), "run degrade first.")
         if not names and not folders:
             names = list(RESTORERS)
@@ -57,24 +76,48 @@ class Command(StageCommand):
             UnknownRestorerError,
             WeightsError,
             RestorerConflict,
+            OptionError,
+            LicenceError,
+            DataError,
             RunError,
             FileNotFoundError,
         ) as error:
             raise CommandError(str(error)) from error
         self.finish(*summaries, options=options)
 
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Raise `CommandError` for options that need exactly one restorer, or that it does not have."""
+        names = options["restorer"] or []
+        for option in ("weights", "option", "prompts", "result"):
+            if options[option] and len(names) != 1:
+                raise CommandError(f"--{option} needs exactly one --restorer.")
+        if (result := options["result"]) and (result in KNOWN or result in ("hq", "lq")):
+            raise CommandError(f"--result {result}: this name is reserved. Choose another.")
+        given = dict(map(parse_option, options["option"]))
+        if given and names[0] in KNOWN:
+            try:
+                KNOWN[names[0]].parse(given)
+            except OptionError as error:
+                raise CommandError(str(error)) from error
+
     def run_network(self, name: str, options: dict[str, Any]) -> Summary:
-        faces = self.selected_faces(options)
-        already = Candidate.objects.filter(source=name, face__in=faces).count()
-        todo = without(name, faces).filter(candidates__source="lq").count()
+        faces, result = self.selected_faces(options), options["result"] or name
+        already = Candidate.objects.filter(source=result, face__in=faces).count()
+        todo = without(result, faces).filter(candidates__source="lq").count()
         restorer = open_restorer(
             name,
             weights=options["weights"],
             device=usable_device(options["device"]),
             run_root=Path(settings.RUN_ROOT),
+            options=dict(map(parse_option, options["option"])),
+            prompts=options["prompts"],
+            accept_licence=options["accept_licence"],
+            result=options["result"] or "",
         )
+        if name in KNOWN and KNOWN[name].noncommercial:
+            self.stdout.write(f"{name}: {KNOWN[name].licence}. You accepted it.")
         steps = restore_faces(faces, restorer=restorer, batch_size=options["batch_size"])
-        return self.run_stage(f"restore-{name}"[:30], steps, total=todo, already=already)
+        return self.run_stage(f"restore-{result}"[:30], steps, total=todo, already=already)
 
     def run_folder(self, name: str, folder: Path, options: dict[str, Any]) -> Summary:
         faces = self.selected_faces(options)
@@ -94,3 +137,10 @@ def parse_folder(text: str) -> tuple[str, Path]:
     if name in RESTORERS or name in ("hq", "lq"):
         raise CommandError(f"--from-folder {text}: the name {name} is reserved; choose another.")
     return name, Path(path)
+
+
+def parse_option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise CommandError(f"--option {text}: write NAME=VALUE.")
+    return name, value
