@@ -5,6 +5,8 @@ the file. Packages are located without being imported.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,6 +115,20 @@ ASSETS = {
             "osediff-face", "osediff_face.pkl", "the OSEDiff authors' repository (cswry/OSEDiff, preset/models)",
             "Apache-2.0",
         ),
+        Asset(
+            "gfpgan-1.4", "GFPGANv1.4.pth", "the GFPGAN authors' release (TencentARC/GFPGAN, v1.3.0)", "Apache-2.0",
+        ),
+        Asset(
+            "codeformer", "codeformer.pth", "the CodeFormer authors' release (sczhou/CodeFormer, v0.1.0)",
+            "S-Lab License 1.0 (non-commercial)",
+        ),
+        Asset(
+            "dr2", "DR2_FFHQ.pkl", "the DR2 authors' repository (Kaldwin0106/DR2_Drgradation_Remover)", "MIT",
+        ),
+        Asset(
+            "sparnethd-dr2", "SPARNetHD_FFHQ_DR2aug.pth",
+            "the DR2 authors' repository (Kaldwin0106/DR2_Drgradation_Remover)", "see the SPARNet authors' licence",
+        ),
         Asset("diffbir-face", "v1_face.pth", "the DiffBIR authors' model repository (lxq007/DiffBIR-v2)", "Apache-2.0"),
         Asset(
             "diffbir-swinir-face", "face_swinir_v1.ckpt", "the DiffBIR authors' model repository (lxq007/DiffBIR)",
@@ -129,6 +145,25 @@ class MissingAsset(FileNotFoundError):
 def weights_folder() -> Path:
     """Return the folder for downloaded weights (``$REWARDLAB_WEIGHTS``)."""
     return Path(os.environ.get("REWARDLAB_WEIGHTS", "~/.cache/rewardlab/weights")).expanduser()
+
+
+@contextmanager
+def weights_root(folder: Path | None) -> Iterator[None]:
+    """Use `folder` as the weights folder; None: keep the usual one. Raises `MissingAsset` if it is not a folder."""
+    if folder is None:
+        yield
+        return
+    if not folder.is_dir():
+        raise MissingAsset(f"--weights-root {folder} is not a folder. Pass the folder that contains the weights.")
+    before = os.environ.get("REWARDLAB_WEIGHTS")
+    os.environ["REWARDLAB_WEIGHTS"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["REWARDLAB_WEIGHTS"]
+        else:
+            os.environ["REWARDLAB_WEIGHTS"] = before
 
 
 def find(name: str) -> Path:
