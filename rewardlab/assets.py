@@ -115,19 +115,18 @@ ASSETS = {
             "osediff-face", "osediff_face.pkl", "the OSEDiff authors' repository (cswry/OSEDiff, preset/models)",
             "Apache-2.0",
         ),
-        Asset(
-            "gfpgan-1.4", "GFPGANv1.4.pth", "the GFPGAN authors' release (TencentARC/GFPGAN, v1.3.0)", "Apache-2.0",
-        ),
+        Asset("gfpgan-1.4", "GFPGANv1.4.pth", "the GFPGAN authors' release (TencentARC/GFPGAN, v1.3.4)", "Apache-2.0"),
         Asset(
             "codeformer", "codeformer.pth", "the CodeFormer authors' release (sczhou/CodeFormer, v0.1.0)",
-            "S-Lab License 1.0 (non-commercial)",
+            "S-Lab License 1.0: non-commercial use only",
         ),
         Asset(
-            "dr2", "DR2_FFHQ.pkl", "the DR2 authors' repository (Kaldwin0106/DR2_Drgradation_Remover)", "MIT",
+            "dr2", "DR2_FFHQ.pkl", "the DR2 authors' drive (Kaldwin0106/DR2_Drgradation_Remover, README)", "MIT",
         ),
         Asset(
             "sparnethd-dr2", "SPARNetHD_FFHQ_DR2aug.pth",
-            "the DR2 authors' repository (Kaldwin0106/DR2_Drgradation_Remover)", "see the SPARNet authors' licence",
+            "the DR2 authors' drive (Kaldwin0106/DR2_Drgradation_Remover, README)",
+            "MIT as part of DR2; its network SPARNet is CC BY-NC-SA 4.0: non-commercial use only",
         ),
         Asset("diffbir-face", "v1_face.pth", "the DiffBIR authors' model repository (lxq007/DiffBIR-v2)", "Apache-2.0"),
         Asset(

@@ -63,14 +63,10 @@ class ResidualBlock(nn.Module):
     resample: nn.Identity(), or what halves or doubles the resolution before the first convolution and on the shortcut.
     """
 
-    def __init__(
-        self, before: int, after: int, embedding: int, groups: int, resample: nn.Module | None = None
-    ) -> None:
+    def __init__(self, before: int, after: int, embedding: int, groups: int, resample: nn.Module | None = None) -> None:
         super().__init__()
         self.resample = resample or nn.Identity()
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(groups, before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1)
-        )
+        self.in_layers = nn.Sequential(nn.GroupNorm(groups, before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * after))
         # The identity keeps the numbering of the files, which have a dropout here.
         self.out_layers = nn.Sequential(
@@ -102,13 +98,14 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(self.norm(flat)).unflatten(1, (self.heads, 3, -1)).transpose(-1, -2)  # (B, heads, 3, HW, c)
         attended = F.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
         projected = self.proj_out(attended.transpose(-1, -2).flatten(1, 2))
-        return (flat + projected).view_as(x)
+        added: Tensor = (flat + projected).view_as(x)
+        return added
 
 
 class Stage(nn.Sequential):
     """Modules in sequence, of which residual blocks also take the embedding of the timestep."""
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]  # another argument
         for module in self:
             x = module(x, embedding) if isinstance(module, ResidualBlock) else module(x)
         return x

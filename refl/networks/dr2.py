@@ -22,6 +22,7 @@ UNET = UNetConfig(
     attention_levels=(4,),
     residual_resampling=True,
 )
+SPARNET = SPARNetConfig()
 SIZE, STEPS = 256, 100
 # The chain starts this many steps above tau, by the largest N that has the entry (the authors' script).
 START_ABOVE = {1: 5, 2: 10, 4: 20, 8: 25}
@@ -30,6 +31,8 @@ START_ABOVE_OTHERWISE = 30
 
 class DR2(nn.Module):
     """The first stage. N: factor of the low-pass filter. tau: step of `STEPS` whose x0 is returned."""
+
+    low_pass: Tensor
 
     def __init__(self, unet: ADMUNet, *, N: int, tau: int, size: int = SIZE) -> None:  # noqa: N803  (the paper's name)
         super().__init__()
@@ -80,7 +83,7 @@ def open_dr2_spar(
     N: int = 8,  # noqa: N803  (the paper's name)
     tau: int = 35,
     config: UNetConfig = UNET,
-    enhancer: SPARNetConfig = SPARNetConfig(),
+    enhancer: SPARNetConfig = SPARNET,
     size: int = SIZE,
 ) -> DR2SPAR:
     """Open `DR2_FFHQ.pkl` (asset "dr2") and `SPARNetHD_FFHQ_DR2aug.pth` (asset "sparnethd-dr2").

@@ -39,9 +39,10 @@ class LinearSchedule:
         """Draw the previous step given x0. variance: the network's share in [-1, 1]; noise: unused at index 0."""
         before, now = self.alpha_bar_before[index], self.alpha_bar[index]
         beta = self.betas[index]
-        mean = float(beta * before.sqrt() / (1 - now)) * clean + float(
-            (1 - before) * (1 - beta).sqrt() / (1 - now)
-        ) * noisy
+        mean = (
+            float(beta * before.sqrt() / (1 - now)) * clean
+            + float((1 - before) * (1 - beta).sqrt() / (1 - now)) * noisy
+        )
         if index == 0:
             return mean
         share = (variance + 1) / 2

@@ -32,7 +32,7 @@ class SPARNetConfig:
     def channels(self, step: int) -> int:
         """Return the channels after halving the resolution `step` times."""
         first = min(max(self.most_channels // (self.steps + 1), self.fewest_channels), self.most_channels)
-        return min(max(first * 2**step, self.fewest_channels), self.most_channels)
+        return min(max(first << step, self.fewest_channels), self.most_channels)
 
 
 class Convolution(nn.Module):
@@ -71,14 +71,13 @@ class Hourglass(nn.Module):
     def __init__(self, depth: int, channels: int) -> None:
         super().__init__()
         self.depth = depth
-        shared = {"normalise": True, "activate": True}
         for level in range(depth, 0, -1):
             before = channels if level == depth else HOURGLASS_CHANNELS
-            self.add_module(f"b1_{level}", Convolution(before, HOURGLASS_CHANNELS, **shared))
-            self.add_module(f"b2_{level}", Convolution(before, HOURGLASS_CHANNELS, "down", **shared))
+            self.add_module(f"b1_{level}", _normalised(before))
+            self.add_module(f"b2_{level}", _normalised(before, "down"))
             if level == 1:
-                self.b2_plus_1 = Convolution(HOURGLASS_CHANNELS, HOURGLASS_CHANNELS, **shared)
-            self.add_module(f"b3_{level}", Convolution(HOURGLASS_CHANNELS, HOURGLASS_CHANNELS, "up", **shared))
+                self.b2_plus_1 = _normalised(HOURGLASS_CHANNELS)
+            self.add_module(f"b3_{level}", _normalised(HOURGLASS_CHANNELS, "up"))
         self.out_block = nn.Sequential(Convolution(HOURGLASS_CHANNELS, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,6 +91,10 @@ class Hourglass(nn.Module):
         if inner.shape != side.shape:  # an odd size was rounded up
             inner = F.interpolate(inner, side.shape[2:])
         return side + inner  # type: ignore[no-any-return]
+
+
+def _normalised(before: int, scale: str = "none") -> Convolution:
+    return Convolution(before, HOURGLASS_CHANNELS, scale, normalise=True, activate=True)
 
 
 class AttentionBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +25,18 @@ BLOCKS: blocks.Blocks = {
     "encoder": ("input_blocks", "time_embed"),
 }
 DEFAULT_BLOCKS = ("decoder",)
-ENHANCER = SPARNetConfig()
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Structure of the networks, which their files do not state. size: side of DR2's images in pixels."""
+
+    unet: UNetConfig
+    enhancer: SPARNetConfig
+    size: int
+
+
+STRUCTURE = Structure(UNET, SPARNetConfig(), SIZE)
 
 
 class DR2Policy(Policy):
@@ -83,7 +95,7 @@ class DR2Policy(Policy):
         remover = self.system.remover
         x = remover.schedule.ancestral(x, clean, variance, noise.like(x), index)
         given = remover.schedule.add_noise(images, noise.like(x), index - 1)
-        low_pass: Tensor = remover.get_buffer("low_pass")
+        low_pass = remover.low_pass
         with torch.autocast(x.device.type, enabled=False):
             return x + low_pass @ (given - x) @ low_pass.T
 
@@ -112,17 +124,22 @@ def open_dr2(
     low_pass: int = 8,
     tau: int = 35,
     trained: Sequence[str] = DEFAULT_BLOCKS,
-    config: UNetConfig = UNET,
-    enhancer: SPARNetConfig = ENHANCER,
-    size: int = SIZE,
 ) -> DR2Policy:
     """Open `DR2_FFHQ.pkl` (asset "dr2") and `SPARNetHD_FFHQ_DR2aug.pth` (asset "sparnethd-dr2").
 
     low_pass, tau: N and tau of the paper. trained: blocks of `BLOCKS`; by default "decoder", the half that draws the
-    image, with half of the parameters; the encoder keeps what it knows about noisy faces. config, enhancer, size: the
-    networks' structure. Raises FileNotFoundError or `WeightsError`.
+    image, with half of the parameters; the encoder keeps what it knows about noisy faces. Raises FileNotFoundError or
+    `WeightsError`.
     """
-    system = open_dr2_spar(unet, sparnet, N=low_pass, tau=tau, config=config, enhancer=enhancer, size=size)
+    system = open_dr2_spar(
+        unet,
+        sparnet,
+        N=low_pass,
+        tau=tau,
+        config=STRUCTURE.unet,
+        enhancer=STRUCTURE.enhancer,
+        size=STRUCTURE.size,
+    )
     return DR2Policy(system, trained=trained or DEFAULT_BLOCKS)
 
 

@@ -66,12 +66,9 @@ def open_base(files: Mapping[str, Path], folder: Path, config: ReflConfig) -> Po
 
         return open_diffbir(files["sd"], files["checkpoint"], files["swinir"], steps=config.steps, eta=config.eta)
     if config.base == "dr2":
-        from refl.policies import dr2
+        from refl.policies.dr2 import open_dr2
 
-        return dr2.open_dr2(
-            files["checkpoint"], files["sparnet"], low_pass=config.low_pass, tau=config.tau, trained=blocks,
-            config=dr2.UNET, enhancer=dr2.ENHANCER, size=dr2.SIZE,
-        )  # fmt: skip
+        return open_dr2(files["checkpoint"], files["sparnet"], low_pass=config.low_pass, tau=config.tau, trained=blocks)
     from refl.policies import feed_forward
 
     if config.base == "gfpgan":

@@ -54,8 +54,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def small(monkeypatch):
     """Make DR2 as small as its weights here; a file does not say its structure."""
-    for name, value in (("UNET", UNET), ("ENHANCER", ENHANCER), ("SIZE", 32)):
-        monkeypatch.setattr(dr2, name, value)
+    monkeypatch.setattr(dr2, "STRUCTURE", dr2.Structure(UNET, ENHANCER, 32))
 
 
 def config_of(config: ReflConfig, base: str) -> ReflConfig:
@@ -116,9 +115,7 @@ def test_dr2_policy_without_gradient_equals_the_restorer(weights, small):
 
 
 def paths(weights) -> dict:
-    return {"unet": weights["dr2"]["checkpoint"], "sparnet": weights["dr2"]["sparnet"]} | {
-        "config": dr2.UNET, "enhancer": dr2.ENHANCER, "size": dr2.SIZE,
-    }  # fmt: skip
+    return {"unet": weights["dr2"]["checkpoint"], "sparnet": weights["dr2"]["sparnet"]}
 
 
 def test_clamp_passes_the_gradient_of_every_pixel():
