@@ -63,6 +63,10 @@ class ReflTrainer:
                 f"{config.accumulation} micro-batches: choose --batch-size as a multiple of {self.shares}."
             )
         opened = prepare.open_all(run, config)
+        try:
+            opened.policy.require_supports(config.reg, config.backprop_steps)
+        except ValueError as error:
+            raise loop.failure(str(error)) from error
         self.policy, self.prompts = opened.policy.to(accelerator.device), opened.prompts
         self.frm, self.null_text = opened.frm.to(accelerator.device), opened.null_text
         self.lpips = load_network("vgg").to(accelerator.device) if config.lambda_lpips else None

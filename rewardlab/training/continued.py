@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from rewardlab.files import sha256_of
+from rewardlab.training import checkpoint
 from rewardlab.training.runs import Run, RunError, code_version, now, open_run
 
 COPIED = ("start", "pictures", "manifest.jsonl", "faces.jsonl", "curve.jsonl")
@@ -17,15 +18,12 @@ COPIED = ("start", "pictures", "manifest.jsonl", "faces.jsonl", "curve.jsonl")
 
 @dataclass(frozen=True)
 class Parent:
-    """A saved state of a run. config: the run's configuration as stored."""
+    """A saved state of a run. state: its file. config: the run's configuration as stored."""
 
     run: Run
     step: int
+    state: Path
     config: dict[str, Any]
-
-    @property
-    def state(self) -> Path:
-        return self.run.states()[self.step]
 
     def __str__(self) -> str:
         return f"{self.run.name}@{self.step}"
@@ -38,12 +36,17 @@ def open_parent(root: Path, name: str, *, kind: str) -> Parent:
     description = run.description()
     if description.kind != kind:
         raise RunError(f"--continue-from {name}: this run is of kind {description.kind}, not {kind}.")
-    states = sorted(run.states())
+    states = run.states()
+    if not states and run.only_state.exists():
+        states = {checkpoint.saved_step(run.only_state): run.only_state}
     if not states:
         raise RunError(f"--continue-from {name}: this run has no saved state. Start a new run without --continue-from.")
     if at and (not step.isdecimal() or int(step) not in states):
-        raise RunError(f"--continue-from {name}: {stem} has states of steps {', '.join(map(str, states))} only.")
-    return Parent(run, int(step) if at else states[-1], description.config)
+        raise RunError(
+            f"--continue-from {name}: {stem} has states of steps {', '.join(map(str, sorted(states)))} only."
+        )
+    chosen = int(step) if at else max(states)
+    return Parent(run, chosen, states[chosen], description.config)
 
 
 def create(run: Run, parent: Parent, config: Any, *, fixed: Sequence[str], files: Sequence[str] = ()) -> None:

@@ -51,11 +51,11 @@ def locate(run: Run, start: Mapping[str, str], role: str, *, asset: str = "", co
     if found:
         raise MissingAsset(
             f"{found[0]} is not the {role} from which {run.name} started: its sha256 is not {wanted}. Get that "
-            f"version of {name}{source}, and put it into {assets.weights_folder()} or pass its folder with "
-            "--weights-root."
+            f"version of {name}{source}, and put it into {assets.weights_folder()} (REWARDLAB_WEIGHTS), or name "
+            "its folder with --weights-root when you train."
         )
     raise MissingAsset(
         f"{run.name} started from the {role} {name} (sha256 {wanted or 'not recorded'}), which is not on this machine. "
-        f"Get it{source}, and put it into {assets.weights_folder()} or pass its folder with --weights-root"
-        f"{'' if asset else f'; a run belongs into {run.folder.parent}'}."
+        f"Get it{source}, and put it into {assets.weights_folder() if asset else run.folder.parent}"
+        f"{', or name its folder with --weights-root when you train' if asset else ''}."
     )

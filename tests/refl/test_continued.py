@@ -60,6 +60,7 @@ def test_diverged_tuning_keeps_finite_states_and_is_continued(place, config, set
         (["--continue-from", "mild@77"], "mild has states of steps"),
         (["--continue-from", "frm"], "of kind frm, not refl"),
         (["--continue-from", "mild", "--frm", "frm"], "Remove --frm"),
+        (["--continue-from", "mild", "--base", "dr2"], "mild tunes the base compact, not dr2"),
         (["--continue-from", f"mild@{step}", "--iterations", "1"], "choose --iterations above"),
         (["--continue-from", f"mild@{step}", "--frm-update"], "cannot change frm_update False -> True"),
         ([], "--frm RUN is required"),

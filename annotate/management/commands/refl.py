@@ -71,6 +71,10 @@ class Command(BaseCommand):
         parent = parent_of(options, "refl", DATA_OPTIONS)
         if parent:
             config = config_from(options, config_of(parent, ReflConfig))
+            if options["preset"] != "diffbir" and PRESETS[options["preset"]].base != config.base:
+                raise CommandError(
+                    f"{parent.run.name} tunes the base {config.base}, not {options['preset']}. Remove --base."
+                )
         else:
             if not options["frm"]:
                 raise CommandError("--frm RUN is required: the name of a finished run of manage.py train_frm.")
