@@ -26,15 +26,21 @@ class BaseConfig:
     batch_size: int = _option(8, "faces per step")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(250, "steps between evaluations on the held-out faces")
-    save_every: int = _option(50, "steps between checkpoints, a multiple of log_every")
+    save_every: int = _option(50, "steps between saved states, a multiple of log_every")
+    keep_states: int = _option(3, "number of newest states to keep, from which a run can be continued")
     held_out: int = _option(16, "test faces that monitor the training; not used to select anything")
     seed: int = 0
 
     def __post_init__(self) -> None:
         _refuse(
             {
-                "iterations, batch_size, log_every, evaluate_every and held_out must be at least 1": min(
-                    self.iterations, self.batch_size, self.log_every, self.evaluate_every, self.held_out
+                "iterations, batch_size, log_every, evaluate_every, held_out and keep_states must be at least 1": min(
+                    self.iterations,
+                    self.batch_size,
+                    self.log_every,
+                    self.evaluate_every,
+                    self.held_out,
+                    self.keep_states,
                 )
                 < 1,
                 "save_every must be a multiple of log_every": self.log_every > 0
@@ -50,15 +56,35 @@ class BaseConfig:
         return self.learning_rate * warm_up * (1 + math.cos(math.pi * step / self.iterations)) / 2
 
 
+FREE_TO_CHANGE_OF_BASE = ("keep_states",)
 # Options that do not affect the result: a run may be resumed with different values.
-FREE_TO_CHANGE = ("accumulation", "checkpointing")
+FREE_TO_CHANGE = ("accumulation", "checkpointing", "keep_states")
+# Options that a tuning continued from another one must share with it: they define its models and its measurements.
+FIXED_WHEN_CONTINUED = ("base", "blocks", "frm_update", "prompt", "held_out", "seed")
+
+
+# Variants of Eq. 5 and blocks to train, by base. Whether a compact base has a ControlNet depends on its variant.
+ON_WEIGHTS = ("gauss_l2", "softmax_kl")
+REGS = {
+    "osediff": ("eps", *ON_WEIGHTS),
+    "diffbir": ("residual", "eps", *ON_WEIGHTS),
+    "compact": ("eps", "residual", *ON_WEIGHTS),
+    "gfpgan": ("output", *ON_WEIGHTS),
+    "codeformer": ("output", *ON_WEIGHTS),
+    "dr2": ("eps", *ON_WEIGHTS),
+}
+BLOCKS = {
+    "gfpgan": ("modulation", "generator", "encoder"),
+    "codeformer": ("fuse", "generator"),
+    "dr2": ("decoder", "middle", "encoder"),
+}
 
 
 @dataclass(frozen=True)
 class ReflConfig:
     """Reward feedback learning (Sec. 3.3). Defaults are the paper's for DiffBIR (App. B) unless noted."""
 
-    base: Literal["osediff", "diffbir", "compact"] = "diffbir"
+    base: Literal["osediff", "diffbir", "gfpgan", "codeformer", "dr2", "compact"] = "diffbir"
     iterations: int = _option(3500, "optimizer steps (the released code; Table 10 goes to 3,000)")
     learning_rate: float = _option(5e-5, "Adam learning rate (App. B)")
     batch_size: int = _option(12, "faces per step (App. B)")
@@ -70,9 +96,18 @@ class ReflConfig:
     lambda_lpips: float = _option(0.01, "weight of Eq. 3 (App. B; OSEDiff: .02)")
     lambda_dwt: float = _option(0.01, "weight of Eq. 4 (App. B)")
     lambda_reg: float = _option(1e-4, "weight of Eq. 5 (App. B; OSEDiff: 1)")
-    reg: Literal["residual", "eps", "gauss_l2", "softmax_kl"] = _option(
-        "residual", "variant of Eq. 5: on the ControlNet's residuals (released code), the UNet's output, or the weights"
+    reg: Literal["residual", "eps", "output", "gauss_l2", "softmax_kl"] = _option(
+        "residual",
+        "variant of Eq. 5: on the ControlNet's residuals (released code), the UNet's output, the restored image of a "
+        "base without steps, or the weights",
     )
+    blocks: str = _option(
+        "", "blocks to train, separated by commas. gfpgan: modulation, generator (both are the default), encoder; "
+        "codeformer: fuse, generator (both); dr2: decoder (the default), middle, encoder"
+    )  # fmt: skip
+    fidelity: float = _option(0.5, "w of codeformer: 0 favours quality, 1 fidelity")
+    low_pass: int = _option(8, "N of dr2, the factor of its low-pass filter; 16 for severe degradations")
+    tau: int = _option(35, "tau of dr2, the step of 100 whose image is returned")
     wavelet: Literal["haar", "dual-tree"] = _option("haar", "wavelet of Eq. 4 (the released code: dual-tree)")
     wavelet_levels: int = _option(3, "levels of Eq. 4 (the released code)")
     frm_update: bool = _option(True, "update the reward model while tuning (Eq. 7, 8); off: keep it frozen")
@@ -88,7 +123,8 @@ class ReflConfig:
     checkpointing: bool = _option(True, "recompute activations instead of storing them")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(500, "steps between evaluations on the held-out faces and the gold set (Table 10)")
-    save_every: int = _option(100, "steps between checkpoints, a multiple of log_every")
+    save_every: int = _option(100, "steps between saved states, a multiple of log_every")
+    keep_states: int = _option(3, "number of newest states to keep, from which a run can be continued")
     held_out: int = _option(16, "test faces that monitor the tuning")
     seed: int = 0
 
@@ -98,7 +134,7 @@ class ReflConfig:
             name: getattr(self, name)
             for name in (
                 "iterations", "batch_size", "accumulation", "steps", "wavelet_levels", "frm_every", "log_every",
-                "evaluate_every", "save_every", "held_out",
+                "evaluate_every", "save_every", "held_out", "keep_states",
             )
         }  # fmt: skip
         _refuse(
@@ -115,16 +151,39 @@ class ReflConfig:
                 "backprop_steps, early_stop and seed must not be negative": (
                     min(self.backprop_steps, self.early_stop, self.seed) < 0
                 ),
-                "reg residual needs a ControlNet, which osediff does not have: use eps": (
-                    self.base == "osediff" and self.reg == "residual"
+                "fidelity must be in [0, 1]": not 0 <= self.fidelity <= 1,
+                "low_pass must be 1, 2, 4, 8, 16 or 32, and tau in [0, 99]": (
+                    self.low_pass not in (1, 2, 4, 8, 16, 32) or not 0 <= self.tau <= 99
                 ),
+                **self._misfits_of_base(),
             }
         )
+
+    def _misfits_of_base(self) -> dict[str, bool]:
+        """Return the settings that the base does not have."""
+        regs, blocks = REGS[self.base], BLOCKS.get(self.base, ())
+        unknown = [name for name in self.trained_blocks if name not in blocks]
+        lacks = "needs a ControlNet, which" if self.reg == "residual" else "is not defined for"
+        has_not = f"{self.base} does not have" if self.reg == "residual" else self.base
+        return {
+            f"reg {self.reg} {lacks} {has_not}: use {' or '.join(regs)}": self.reg not in regs,
+            f"blocks {', '.join(unknown)}: {self.base} has {', '.join(blocks) or 'no blocks to choose'}": bool(unknown),
+        }
+
+    @property
+    def trained_blocks(self) -> tuple[str, ...]:
+        """The chosen blocks; empty for the base's default."""
+        return tuple(name.strip() for name in self.blocks.split(",") if name.strip())
 
 
 PRESETS = {
     "diffbir": ReflConfig(),
     "osediff": ReflConfig(base="osediff", lambda_lpips=0.02, lambda_reg=1.0, reg="eps", steps=1),
+    # Table 15, for which the paper gives no settings. What is trained is part of the network itself, so the learning
+    # rate is lower. lambda_reg: a mean change of 3% of the range costs about as much as a reward of .02 gains.
+    "gfpgan": ReflConfig(base="gfpgan", learning_rate=1e-5, lambda_reg=0.1, reg="output", steps=1),
+    "codeformer": ReflConfig(base="codeformer", learning_rate=1e-5, lambda_reg=0.1, reg="output", steps=1),
+    "dr2": ReflConfig(base="dr2", learning_rate=1e-5, lambda_reg=0.1, reg="eps", steps=100),
     # For 128 px faces on a CPU: a LoRA of a one-step base, the ControlNet of a multi-step one.
     "compact": ReflConfig(
         base="compact",
@@ -147,5 +206,5 @@ PRESETS = {
     ),
 }
 # Denoising steps of bases with a fixed number, by preset; DiffBIR has `ReflConfig.steps`.
-FIXED_STEPS = {"osediff": 1, "compact": 1, "compact-multi-step": 6}
+FIXED_STEPS = {"osediff": 1, "gfpgan": 1, "codeformer": 1, "compact": 1, "compact-multi-step": 6}
 PRESETS["compact-multi-step"] = replace(PRESETS["compact"], learning_rate=2e-4, lambda_reward=0.02, backprop_steps=0)

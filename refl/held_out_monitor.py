@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refl.dataset import Batch
-from refl.policies.diffusion import Policy
+from refl.policies.policy import Policy
 from rewardlab import metrics
 from rewardlab.bootstrap import bootstrap_interval, verdict
 from rewardlab.files import write_atomic

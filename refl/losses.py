@@ -101,10 +101,11 @@ def residual_distance(tuned: Sequence[Tensor], frozen: Sequence[Tensor]) -> Tens
 
 
 def output_distance(tuned: Sequence[Tensor], frozen: Sequence[Tensor]) -> Tensor:
-    """Return Eq. 5 on the UNet's outputs, for bases without a ControlNet (OSEDiff): mean squared difference, >= 0.
+    """Return Eq. 5 on a network's outputs, for bases without a ControlNet: mean squared difference, >= 0.
 
-    tuned, frozen: outputs (B, 4, h, w) of the tuned and the frozen UNet for the same input, one per step with a
-    gradient. The result is the mean over these steps.
+    tuned, frozen: outputs (B, C, h, w) of the tuned and the frozen network for the same input, one per step with a
+    gradient: predicted noise, or the restored images in [0, 1] of a base without steps. The result is the mean over
+    these steps.
     """
     return torch.stack(_squared_distances(tuned, frozen)).mean()
 

@@ -10,16 +10,17 @@ from refl import dataset, losses
 from refl.configs import ReflConfig
 from refl.dataset import FaceRow
 from refl.policies import open_policy
-from refl.policies.diffusion import MultiStepPolicy, Policy
-from refl.policies.prompts import open_prompts
+from refl.policies.policy import Policy
+from refl.policies.prompts import open_prompts, stored_prompts
 from rewardlab import manifest
 from rewardlab.assets import MissingAsset, find
 from rewardlab.files import write_atomic
 from rewardlab.gold_guard import refuse_gold
-from rewardlab.manifest import gold_rows
+from rewardlab.manifest import PreferenceRow, gold_rows
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.reward_sources import RewardSource
 from rewardlab.snapshot_images import DataError
+from rewardlab.training import inputs
 from rewardlab.training.runs import Run, RunError, finished
 
 Prompts = Callable[[Sequence[FaceRow]], list[str]]
@@ -38,6 +39,7 @@ class Sources:
     sd: Path | None = None
     checkpoint: Path | None = None
     swinir: Path | None = None
+    sparnet: Path | None = None
     prompts: Path | None = None
 
 
@@ -46,6 +48,7 @@ class Opened:
     """The models and settings of a prepared run, loaded."""
 
     policy: Policy
+    reward: RewardSource
     frm: FaceRewardModel
     judge: FaceRewardModel | None
     prompts: Prompts
@@ -64,7 +67,7 @@ def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> 
         _prepare(run, config, sources, images)
     except BaseException:
         if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is not a run
+            run.remove()  # a folder without config.json is not a run
         raise
 
 
@@ -76,63 +79,76 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
         raise RunError("The judge must differ from the reward model. Train another one with a different --seed.")
     training = dataset.training_rows(rows)
     _refuse_missing_captions(training, rows, reward, judge, config)
-    start = {"base": config.base, "frm": str(reward.path), "judge": str(judge.path) if judge else ""}
-    for role, source in (("frm", reward), ("judge", judge)):
-        if source and source.kind != "run":
-            start |= {f"{role}_kind": source.kind, f"{role}_name": source.name, f"{role}_sha256": source.sha256()}
     if reward.run:
         _refuse_gold(training, reward.run)
-    if config.base == "compact":
-        base = finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")
-        shutil.copytree(base.model, run.start, dirs_exist_ok=True)
-        start["base_run"] = base.name
-    else:
-        start |= {
-            "sd": _file(sources.sd, "sd-2.1-base"),
-            "checkpoint": _file(sources.checkpoint, f"{config.base}-face"),
-        }
-    if config.base == "diffbir":
-        start["swinir"] = _file(sources.swinir, "diffbir-swinir-face")
+    found = {"frm": reward.path} | ({"judge": judge.path} if judge else {}) | _base_files(config.base, sources)
+    start = {"base": config.base, **_base_run(run, config, sources)}
     if config.prompt == "file":
         if not sources.prompts:
             raise DataError("--prompt file needs a file of tags. Pass it with --prompts FILE.")
-        start["prompts"] = str(sources.prompts.resolve())
+        start["prompts"] = f"prompts{sources.prompts.suffix}"
+        write_atomic(run.folder / start["prompts"], sources.prompts.read_bytes())
+    for role, path in found.items():
+        start |= inputs.recorded(role, path, open_policy.contents_of(role))
     manifest_header = None
+    for role, source in (("frm", reward), ("judge", judge)):
+        if source and source.kind != "run":
+            start |= {f"{role}_kind": source.kind, f"{role}_name": source.name}
     if reward.run and reward.run.manifest.exists():
         manifest_header = manifest.read_header(reward.run.manifest)
         write_atomic(run.manifest, reward.run.manifest.read_bytes())
-    opened = _open(start, run, config)
+    opened = _open(start, found, run, config)
     monitored = dataset.held_out(rows, images, opened.policy.size, config.held_out)
     opened.policy.texts(opened.prompts(monitored.faces[:1]), monitored.lq[:1])
     losses.low_pass(monitored.hq[:1], config.wavelet, config.wavelet_levels)
-    if config.reg == "residual" and not isinstance(opened.policy, MultiStepPolicy):
-        raise ValueError("--reg residual needs a ControlNet, which this base does not have: use --reg eps")
-    run.create(kind="refl", config=config, start=start, header=manifest_header, faces=header, images=images.resolve())
+    opened.policy.require_supports(config.reg, config.backprop_steps)
+    places = {role: str(path.resolve()) for role, path in found.items()}
+    run.create(
+        kind="refl", config=config, start=start, header=manifest_header, faces=header, images=images.resolve(),
+        places=places,
+    )  # fmt: skip
+
+
+def _base_files(base: str, sources: Sources) -> dict[str, Path]:
+    """Return the files of a large base, by role."""
+    return {
+        role: _file(getattr(sources, role), asset) for role, asset in open_policy.ASSETS_OF_BASES.get(base, {}).items()
+    }
+
+
+def _base_run(run: Run, config: ReflConfig, sources: Sources) -> dict[str, str]:
+    """Copy a compact base into the run."""
+    if config.base != "compact":
+        return {}
+    base = finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")
+    shutil.copytree(base.model, run.start, dirs_exist_ok=True)
+    return {"base_run": base.name}
 
 
 def open_all(run: Run, config: ReflConfig) -> Opened:
-    """Load the models that `prepare` recorded."""
-    return _open(run.description().start, run, config)
+    """Load the models that `prepare` recorded. Raises `MissingAsset` for one that is not on this machine."""
+    return _open(run.description().start, open_policy.locate_all(run, "frm", "judge"), run, config)
 
 
-def _open(start: dict[str, Any], run: Run, config: ReflConfig) -> Opened:
-    reward, judge = recorded(start, "frm"), recorded(start, "judge") if start.get("judge") else None
+def _open(start: dict[str, str], found: dict[str, Path], run: Run, config: ReflConfig) -> Opened:
+    reward = recorded(start, found, "frm")
     image_layers, text_layers = reward.layers
     return Opened(
-        policy=open_policy.open_base(start, run.start, seed=config.seed, steps=config.steps, eta=config.eta),
+        policy=open_policy.open_base(found, run.start, config),
+        reward=reward,
         frm=reward.open(),
-        judge=judge.open() if judge else None,
-        prompts=open_prompts(config.prompt, Path(start["prompts"]) if start.get("prompts") else None),
+        judge=recorded(start, found, "judge").open() if "judge" in found else None,
+        prompts=open_prompts(config.prompt, stored_prompts(run.folder, start)),
         null_text=reward.null_text,
         image_layers=image_layers,
         text_layers=text_layers,
     )
 
 
-def recorded(start: dict[str, Any], role: str) -> RewardSource:
-    """Return the reward model that a run recorded as `frm` or `judge`."""
-    path = Path(start[role])
-    return RewardSource(start.get(f"{role}_kind", "run"), start.get(f"{role}_name", path.name), path)
+def recorded(start: dict[str, str], found: dict[str, Path], role: str) -> RewardSource:
+    """Return the reward model that a run recorded as `frm` or `judge`. found: its path on this machine, by role."""
+    kind: Any = start.get(f"{role}_kind", "run")
+    return RewardSource(kind, start.get(f"{role}_name", found[role].name), found[role])
 
 
 def _source(given: Run | RewardSource | None, option: str, what: str) -> RewardSource:
@@ -166,19 +182,32 @@ def _refuse_missing_captions(
         )
 
 
-def frm_images(run: Run) -> Path:
-    """Return the folder of the gold pairs' images: the image folder of the reward model's training."""
-    return Path(Run(Path(run.description().start["frm"])).description().images)
+def gold_images(rows: Sequence[PreferenceRow], reward: Run | None, images: Path) -> Path:
+    """Return the folder with the images of gold pairs: that of the reward model's training, or `images`.
+
+    Raises `DataError` if an image is missing in both.
+    """
+    named = {image for row in rows for image in (row.first, row.second)}
+    missing: list[str] = []
+    for folder in dict.fromkeys(filter(None, (reward.images_place() if reward else None, images))):
+        missing = sorted(name for name in named if not (folder / name).is_file())
+        if not missing:
+            return folder
+    raise DataError(
+        f"{len(missing)} of {len(named)} images of the gold pairs{f' of {reward.name}' if reward else ''} are missing "
+        f"in {images}, for example {missing[0]}. They monitor the tuning: pass with --images a folder that contains "
+        "them and the photographs."
+    )
 
 
-def _file(given: Path | None, asset: str) -> str:
+def _file(given: Path | None, asset: str) -> Path:
     try:
         path = given or find(asset)
     except MissingAsset as error:
         raise MissingAsset(f"{error} Or pass its path: see manage.py refl --help.") from error
     if not path.exists():
         raise MissingAsset(f"{path} does not exist. Pass an existing path: see manage.py refl --help.")
-    return str(path.resolve())
+    return path
 
 
 def _refuse_gold(training: Sequence[FaceRow], reward: Run) -> None:

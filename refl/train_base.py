@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,9 +17,10 @@ from refl.policies import compact
 from refl.policies.diffusion import OneStepPolicy
 from refl.policies.noise import Noise
 from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, OnProgress, run_lock
+from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
 from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from rewardlab.training.runs import Run, RunError, finished
+from rewardlab.training.states import SavedStates
 
 OUT_OF_MEMORY = "Out of memory. Lower --batch-size."
 
@@ -53,7 +53,7 @@ def train(
     Uses one process, as the base is small.
     """
     config = BaseConfig(**run.description().config)
-    loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), on_progress, unit="images")
+    loop = Loop(run, config.iterations, new_accelerator("fp32", device), on_progress, unit="images")
     with run_lock(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         BaseTrainer(loop, config, images).run_to_end()
 
@@ -83,8 +83,8 @@ class BaseTrainer:
         self.networks.requires_grad_(True)  # train all weights, not only those that tuning changes
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=config.learning_rate)
         self.parts: checkpoint.Parts = {"": (self.networks, self.optimizer)}
-        if loop.run.checkpoint.exists():
-            loop.saved = loop.step = checkpoint.restore(loop.run.checkpoint, self.parts)
+        self.states = SavedStates(loop, self.parts, every=config.save_every, keep=config.keep_states)
+        self.states.restore()
 
     def run_to_end(self) -> None:
         loop, config = self.loop, self.config
@@ -101,6 +101,8 @@ class BaseTrainer:
             loss = self.loss(batch)
             loop.require_finite(loss)
             loss.backward()
+            loop.require_finite_gradients(list(self.networks.parameters()))
+            self.states.before_update()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             loop.step += 1
@@ -111,12 +113,10 @@ class BaseTrainer:
                 loop.run.append(BasePoint(step=loop.step, loss=mean, rate=loop.rate))
                 loop.tensorboard({"loss": mean})
                 losses, since = [], time.perf_counter()
-            if loop.step % config.save_every == 0 or loop.step == config.iterations:
-                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
-                loop.saved = loop.step
             if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
                 self.evaluate()
             loop.show(loss=loss.item())
+        self.states.at_the_end()
         compact.save(self.base_networks, config.variant, loop.run.model)
         loop.finish()
 
@@ -138,7 +138,7 @@ class BaseTrainer:
         noisy = policy.schedule.add_noise(clean, epsilon, times)
         with torch.no_grad():
             condition = policy.codec.encode(policy.cleaner(lq))
-        predicted = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).epsilon
+        predicted = policy.call(noisy, times, condition, policy.texts([""] * len(clean), clean)).noise
         return F.mse_loss(predicted, epsilon)
 
     @torch.no_grad()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from refl import dataset, losses, model_card, prepare
@@ -20,16 +19,17 @@ from refl.dataset import Batch
 from refl.degradation import PRESETS
 from refl.held_out_monitor import Monitor, alarms, means, paired_changes
 from refl.policies import tuned_weights
-from refl.policies.diffusion import Trajectory
 from refl.policies.noise import Noise
+from refl.policies.policy import Trajectory
 from rewardlab import manifest
 from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
-from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, OnProgress, precision, run_lock
+from rewardlab.reward_model.reward_sources import RewardSource
+from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
 from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
 from rewardlab.training.runs import Run
+from rewardlab.training.states import SavedStates
 
 OUT_OF_MEMORY = (
     "Out of memory. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower --backprop-steps."
@@ -45,7 +45,7 @@ def train(
     Raises `TrainError`, whose message is also stored in the run's status.
     """
     config = ReflConfig(**run.description().config)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
+    accelerator = new_accelerator(config.precision, device)
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="images")
     with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         ReflTrainer(loop, config, images).run_to_end()
@@ -64,13 +64,17 @@ class ReflTrainer:
                 f"{config.accumulation} micro-batches: choose --batch-size as a multiple of {self.shares}."
             )
         opened = prepare.open_all(run, config)
+        try:
+            opened.policy.require_supports(config.reg, config.backprop_steps)
+        except ValueError as error:
+            raise loop.failure(str(error)) from error
         self.policy, self.prompts = opened.policy.to(accelerator.device), opened.prompts
         self.frm, self.null_text = opened.frm.to(accelerator.device), opened.null_text
         self.lpips = load_network("vgg").to(accelerator.device) if config.lambda_lpips else None
         if config.checkpointing:
             self.policy.use_checkpointing()
             self.frm.clip.set_grad_checkpointing(True)
-        self._load_faces(opened.judge)
+        self._load_faces(opened.judge, opened.reward)
         self._evaluate_base()
         self.parameters = list(self.policy.trainable().values())
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
@@ -84,10 +88,10 @@ class ReflTrainer:
             self.frm_parameters = [value for value in self.frm.parameters() if value.requires_grad]
             self.frm_optimizer = torch.optim.Adam(self.frm_parameters, lr=config.frm_learning_rate)
             self.parts["frm/"] = (self.frm, self.frm_optimizer)
-        if run.checkpoint.exists():
-            loop.saved = loop.step = checkpoint.restore(run.checkpoint, self.parts)
+        self.states = SavedStates(loop, self.parts, every=config.save_every, keep=config.keep_states)
+        self.states.restore()
 
-    def _load_faces(self, judge: model.FaceRewardModel | None) -> None:
+    def _load_faces(self, judge: model.FaceRewardModel | None, reward: RewardSource) -> None:
         run, config = self.loop.run, self.config
         _, rows = dataset.read(run.faces)
         training = dataset.training_rows(rows)
@@ -108,6 +112,8 @@ class ReflTrainer:
         self.gold = []
         if run.manifest.exists():
             self.gold = [row for row in gold_rows(manifest.read(run.manifest)[1]) if row.origin != "svm"]
+        if self.gold and config.lambda_reward:
+            self.gold_images = prepare.gold_images(self.gold, reward.run, self.images)
 
     def _evaluate_base(self) -> None:
         """Evaluate the base, the reference of all differences, before a checkpoint is read."""
@@ -152,6 +158,8 @@ class ReflTrainer:
                 torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
                 window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
         self._average_gradients(self.parameters)
+        self.loop.require_finite_gradients(self.parameters)
+        self.states.before_update()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -182,7 +190,8 @@ class ReflTrainer:
         """Return the distance from the base (Eq. 5), a scalar, in the variant `--reg`.
 
         `gauss_l2` and `softmax_kl` compare the trained weights with their initial values; `eps` compares the predicted
-        noise and `residual` (the default) the tuned module's outputs, as a mean over the steps with a gradient.
+        noise, `residual` (the default) the tuned module's outputs, and `output` the restored image of a base without
+        steps, as a mean over the steps with a gradient.
         """
         policy, reg = self.policy, self.config.reg
         if reg in ("gauss_l2", "softmax_kl"):
@@ -192,8 +201,9 @@ class ReflTrainer:
         with self.loop.accelerator.autocast():
             if reg == "eps":
                 frozen = [policy.frozen_epsilon(call) for call in trajectory.calls]
-                return losses.output_distance([call.epsilon for call in trajectory.calls], frozen)
-            each = [losses.residual_distance(call.outputs, policy.frozen_outputs(call)) for call in trajectory.calls]
+                return losses.output_distance([call.noise for call in trajectory.calls], frozen)
+            distance_of = losses.output_distance if reg == "output" else losses.residual_distance
+            each = [distance_of(call.outputs, policy.frozen_outputs(call)) for call in trajectory.calls]
         return torch.stack(each).mean()
 
     def update_frm(self) -> float:
@@ -204,7 +214,8 @@ class ReflTrainer:
         for number in range(self.config.accumulation):
             part = self._micro_batch(batch, number)
             with self.loop.accelerator.autocast():
-                restored = self.policy.restore(part.lq.to(device), self.prompts(part.faces), part.seeds)
+                # What the reward sees, so that it also learns about errors that post-processing would hide.
+                restored = self.policy.generate(part.lq.to(device), self.prompts(part.faces), part.seeds)
                 captions = self._captions(part)
                 both = self.frm.score(torch.cat([part.hq.to(device), restored.float()]), captions * 2)
             preferred, other = both.float().chunk(2)
@@ -213,8 +224,10 @@ class ReflTrainer:
             (loss / self.config.accumulation).backward()
             total += loss.item() / self.config.accumulation
         self._average_gradients(self.frm_parameters)
+        self.loop.require_finite_gradients(self.frm_parameters)
         self.frm_optimizer.step()
         self.frm_optimizer.zero_grad(set_to_none=True)
+        self.frm.clamp_scale()
         return total
 
     def weight(self, term: str) -> float:
@@ -260,9 +273,6 @@ class ReflTrainer:
                 self._log(window)
             if evaluates:
                 self.evaluate()
-            if loop.step % config.save_every == 0 or is_last:
-                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
-                loop.saved = loop.step
         loop.show(loss=window.last_loss, reward=window.last_reward)
         return evaluates
 
@@ -295,7 +305,7 @@ class ReflTrainer:
         loop.tensorboard({f"held out/{name}": value for name, value in figures.items()})
         if self.gold and self.config.lambda_reward:
             shares = margins.agreement_by_stratum(
-                self.frm, self.gold, prepare.frm_images(loop.run), null_text=self.null_text, on_batch=loop.heartbeat
+                self.frm, self.gold, self.gold_images, null_text=self.null_text, on_batch=loop.heartbeat
             )
             loop.run.append(GoldPoint(step=loop.step, gold=shares))
             loop.tensorboard({f"gold agreement/{stratum}": share.agreement for stratum, share in shares.items()})
@@ -316,6 +326,7 @@ class ReflTrainer:
 
     def _finish(self) -> None:
         loop = self.loop
+        self.states.at_the_end()
         loop.accelerator.wait_for_everyone()
         if loop.is_main:
             note = ""

@@ -5,6 +5,8 @@ the file. Packages are located without being imported. `rewardlab.weight_store` 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -237,6 +239,25 @@ class MissingAsset(FileNotFoundError):
 def weights_folder() -> Path:
     """Return the folder for downloaded weights (``$REWARDLAB_WEIGHTS``)."""
     return Path(os.environ.get("REWARDLAB_WEIGHTS", "~/.cache/rewardlab/weights")).expanduser()
+
+
+@contextmanager
+def weights_root(folder: Path | None) -> Iterator[None]:
+    """Use `folder` as the weights folder; None: keep the usual one. Raises `MissingAsset` if it is not a folder."""
+    if folder is None:
+        yield
+        return
+    if not folder.is_dir():
+        raise MissingAsset(f"--weights-root {folder} is not a folder. Pass the folder that contains the weights.")
+    before = os.environ.get("REWARDLAB_WEIGHTS")
+    os.environ["REWARDLAB_WEIGHTS"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["REWARDLAB_WEIGHTS"]
+        else:
+            os.environ["REWARDLAB_WEIGHTS"] = before
 
 
 def find(name: str) -> Path:

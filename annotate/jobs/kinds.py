@@ -19,6 +19,7 @@ TRAINING_PERMISSION = "annotate.start_training"
 OVERWRITE = _("Each job writes to an empty folder of its own.")
 FROM_DATABASE = _("A job reads the site's own data. For a snapshot from elsewhere, run the command.")
 OTHER_KIND = _("There is a form of its own for this.")
+SAME_BASE = _("All variants start from the same base.")
 OUTSIDE = _("It may name files outside the allowed folders.")
 
 
@@ -70,10 +71,12 @@ TUNING: dict[str, Any] = {
         "sd": sources.WEIGHTS_FOLDERS,
         "checkpoint": sources.WEIGHTS,
         "swinir": sources.WEIGHTS,
+        "sparnet": sources.WEIGHTS,
+        "continue_from": sources.STATES_OF_TUNINGS,
         "prompts": sources.TABLES,
         "device": sources.DEVICES,
     },
-    "withheld": {"faces": FROM_DATABASE, "images": FROM_DATABASE},
+    "withheld": {"faces": FROM_DATABASE, "images": FROM_DATABASE, "weights_root": OUTSIDE},
     "initial": {"preset": "compact"},
     "queue": Job.Queue.TRAINING,
     "group": "training",
@@ -252,8 +255,14 @@ KINDS: dict[str, Kind] = {
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
             first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "seed"),
-            sources={"checkpoint": sources.WEIGHTS, "device": sources.DEVICES},
-            withheld={"manifest": FROM_DATABASE, "images": FROM_DATABASE, "architecture": OUTSIDE},
+            sources={
+                "checkpoint": sources.WEIGHTS,
+                "continue_from": sources.STATES_OF_REWARD_MODELS,
+                "device": sources.DEVICES,
+            },
+            withheld={
+                "manifest": FROM_DATABASE, "images": FROM_DATABASE, "architecture": OUTSIDE, "weights_root": OUTSIDE,
+            },
             initial={"backbone": "compact"},
             assets=("hpsv2",),
         ),
@@ -272,7 +281,10 @@ KINDS: dict[str, Kind] = {
             "refl",
             _("Tune a restorer"),
             _("Tunes a diffusion restorer by reward feedback learning (ReFL), with a reward model that is finished."),
-            assets=("sd-2.1-base", "osediff-face", "diffbir-face", "diffbir-swinir-face"),
+            assets=(
+                "sd-2.1-base", "osediff-face", "diffbir-face", "diffbir-swinir-face", "gfpgan-1.4", "codeformer",
+                "dr2", "sparnethd-dr2",
+            ),
             **TUNING,
         ),
         Kind(
@@ -281,7 +293,11 @@ KINDS: dict[str, Kind] = {
             _("Tunes, restores and compares the variants of one of the paper's tables. Finished runs are not "
               "repeated."),
             **TUNING
-            | {"first": ("table", "base_run", "frm", "judge", "run", "iterations"), "required": ("base_run",)},
+            | {
+                "first": ("table", "base_run", "frm", "judge", "run", "iterations"),
+                "required": ("base_run", "frm"),
+                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE},
+            },
         ),
         Kind(
             "evaluate_frm",

@@ -15,6 +15,7 @@ from annotate.models import Campaign, Candidate, Dataset, GoldSet, Restorer, Upl
 from annotate.predictor import status
 from annotate.runs import run_folders
 from rewardlab import assets
+from rewardlab.training.runs import Run
 
 Choices = list[tuple[str, str]]
 
@@ -62,6 +63,18 @@ def runs_of(*kinds: str, empty: str | Promise) -> Source:
         return _same([run.name for run in run_folders.list_runs() if run.kind in kinds and run.state == "done"])
 
     return Source(choices, empty=empty)
+
+
+def _states(kind: str) -> Choices:
+    """Offer the saved states of runs of this kind, the newest first."""
+    return _same(
+        [
+            f"{run.name}@{step}"
+            for run in run_folders.list_runs()
+            if run.kind == kind
+            for step in sorted(Run(run.folder).states(), reverse=True)
+        ]
+    )
 
 
 def _restorers() -> Choices:
@@ -137,6 +150,9 @@ NO_REWARD_MODEL = gettext_lazy("There is no finished reward model yet: train one
 REWARD_MODELS = runs_of("frm", empty=NO_REWARD_MODEL)
 REWARDS = Source(lambda: REWARD_MODELS.choices() + _released_rewards(), empty=NO_REWARD_MODEL)
 BASES = runs_of("base", empty=gettext_lazy("There is no finished base restorer yet: train one first."))
+NO_STATES = gettext_lazy("No run of this kind has a saved state yet.")
+STATES_OF_REWARD_MODELS = Source(lambda: _states("frm"), empty=NO_STATES)
+STATES_OF_TUNINGS = Source(lambda: _states("refl"), empty=NO_STATES)
 RESTORERS = Source(_restorers)
 RESTORED = Source(
     lambda: _same(list(Restorer.objects.order_by("name").values_list("name", flat=True))),

@@ -1,5 +1,7 @@
 """Shared by the commands that train restorers: options for faces, and creating or resuming a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,23 +43,55 @@ def write_faces(run: Any, options: dict[str, Any]) -> None:
         raise CommandError(f"Cannot connect to the database ({reason}). Fix DATABASE_URL, or use --faces.") from error
 
 
-def create_or_resume(command: BaseCommand, run: Any, config: Any, *, free: tuple[str, ...]) -> bool:
+def require_unfinished(run: Any, parent: Any) -> None:
+    """Raise `CommandError` if the run is done, or continues another state than `parent` (None: no state)."""
+    from rewardlab.training import continued
+
+    if run.is_done():
+        raise CommandError(f"The run {run.name} is done. Choose another name with --run.")
+    if parent is not None and not continued.is_from(run, parent):
+        raise CommandError(f"The run {run.name} exists and does not continue {parent}. Choose another name with --run.")
+
+
+def fixed_when_continued() -> tuple[str, ...]:
+    from refl.configs import FIXED_WHEN_CONTINUED
+
+    return FIXED_WHEN_CONTINUED
+
+
+@contextmanager
+def removed_on_refusal(run: Any) -> Iterator[None]:
+    """Remove a new run if an error ends its preparation."""
+    is_new = not run.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            run.remove()
+        raise
+
+
+def create_or_resume(command: BaseCommand, run: Any, config: Any, *, free: tuple[str, ...], parent: Any = None) -> bool:
     """Create the run's folder and return True, or update an existing run to resume it and return False.
 
     A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that is
-    done, or that has a checkpoint and another configuration. free: fields that may differ.
+    done, or that has a saved state and another configuration. free: fields that may differ. parent: the state that a
+    new run continues; it is then complete.
     """
+    from rewardlab.training import continued
     from rewardlab.training.checkpoint import saved_step
 
     if run.exists() and (different := differences(run, config, None, free)):
         remove_unsaved(run, different)
+    if not run.exists() and parent is not None:
+        continued.create(run, parent, config, fixed=fixed_when_continued())
+        command.stdout.write(f"{run.name}: new, continues {parent}, in {run.folder}")
+        return False
     if not run.exists():
-        run.folder.mkdir(parents=True, exist_ok=True)
         command.stdout.write(f"{run.name}: new, in {run.folder}")
         command.stdout.write("  " + ", ".join(f"{name} {value}" for name, value in asdict(config).items()))
         return True
-    if run.is_done():
-        raise CommandError(f"The run {run.name} is done. Choose another name with --run.")
+    require_unfinished(run, parent)
     run.reconfigure(config)
     command.stdout.write(f"{run.name}: resumes from step {saved_step(run.checkpoint)} with its faces ({run.faces})")
     return False

@@ -3,8 +3,7 @@
 import argparse
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -50,6 +49,53 @@ def default_name(kind: str, config: Any, free: tuple[str, ...]) -> str:
     return f"{kind}-{digest[:8]}"
 
 
+def add_run_option(parser: CommandParser) -> None:
+    # torchrun takes --run for an abbreviation of its own --run-path, even after the name of the script.
+    parser.add_argument(
+        "--run", "--run-name", help="name of the run (default: derived from the configuration); torchrun: --run-name"
+    )
+
+
+def add_continue_option(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--continue-from",
+        metavar="RUN[@STEP]",
+        help="start a new run from a saved state of this one (default: the newest), with its models, data and "
+        "settings, except for the options given here",
+    )
+    parser.add_argument(
+        "--weights-root", type=Path, metavar="FOLDER", help="folder with the weights (default: REWARDLAB_WEIGHTS)"
+    )
+
+
+def parent_of(options: dict[str, Any], kind: str, data_options: Iterable[str]) -> Any:
+    """Open the state named by --continue-from; None without it. Raises `CommandError`.
+
+    data_options: options that the new run takes from its parent, so they must not be given.
+    """
+    from rewardlab.training import continued
+    from rewardlab.training.runs import RunError
+
+    if not options.get("continue_from"):
+        return None
+    if given := [f"--{name.replace('_', '-')}" for name in data_options if options.get(name)]:
+        raise CommandError(
+            f"--continue-from takes models and data from its run. Remove {', '.join(given)}, or start a new run."
+        )
+    try:
+        return continued.open_parent(Path(settings.RUN_ROOT), options["continue_from"], kind=kind)
+    except RunError as error:
+        raise CommandError(str(error)) from error
+
+
+def config_of(run_or_parent: Any, config_class: type[Config]) -> Config:
+    """Return a stored configuration. Raises `CommandError` for one of another version."""
+    try:
+        return config_class(**run_or_parent.config)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{run_or_parent} has a configuration that this version cannot read: {error}.") from error
+
+
 def images_folder(options: dict[str, Any], run: Any) -> Path:
     """Find the image folder.
 
@@ -59,8 +105,8 @@ def images_folder(options: dict[str, Any], run: Any) -> Path:
     if options["images"]:
         return Path(options["images"])
     places = [Path(options["manifest"]).parent / "images"] if options.get("manifest") else []
-    if run.exists() and (known := run.description().images):
-        places.append(Path(known))
+    if run.exists() and (known := run.images_place()):
+        places.append(known)
     media = Path(settings.MEDIA_ROOT)
     folder = next((place for place in places if place.is_dir()), media)
     if folder.resolve() != media.resolve() or image_store.is_local():
@@ -86,13 +132,12 @@ def differences(run: Any, config: Any, manifest_path: Path | None, free: tuple[s
     """List the differences between a run and this configuration and manifest, except in the fields of `free`."""
     from rewardlab import manifest
 
-    # A run from before an option existed was made with the option's default.
-    defaults = {option.name: option.default for option in fields(config)}
-    known, wanted = defaults | run.description().config, asdict(config)
+    # A run of an earlier version lacks newer options, whose defaults keep what it did.
+    known = {option.name: option.default for option in fields(config)} | run.description().config
     found = [
-        f"{name} {known.get(name)} -> {value}"
-        for name, value in wanted.items()
-        if known.get(name) != value and name not in free
+        f"{name} {known[name]} -> {value}"
+        for name, value in asdict(config).items()
+        if known[name] != value and name not in free
     ]
     if manifest_path:
         ours, theirs = (manifest.read_header(path)["sha256"] for path in (run.manifest, manifest_path))
@@ -108,4 +153,4 @@ def remove_unsaved(run: Any, different: list[str]) -> None:
             f"The run {run.name} exists with another configuration ({'; '.join(different)}). "
             "Choose another name with --run."
         )
-    shutil.rmtree(run.folder)
+    run.remove()

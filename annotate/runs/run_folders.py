@@ -37,6 +37,7 @@ SOURCES = {
     "base_run": gettext_noop("tuned from"),
     "frm": gettext_noop("reward model"),
     "judge": gettext_noop("judge, never trained"),
+    "parent": gettext_noop("continues"),
 }
 RATES = {"pairs": gettext_noop("pairs per second"), "images": gettext_noop("images per second")}
 

@@ -1,20 +1,18 @@
 """The denoising process as a trainable generator (Sec. 3.2): one step, or a chain of DDIM steps.
 
-A policy restores low-quality faces, (B, 3, S, S) in [0, 1]. Only some weights of the module `tuned` are trained: a LoRA
-of the UNet, or a ControlNet. `base` stores their initial values.
+What is trained is a LoRA of the UNet, or a ControlNet.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from refl.policies.codecs import KLCodec, UnshuffleCodec
 from refl.policies.noise import Noise
+from refl.policies.policy import ALL_STEPS, Call, Policy, Trajectory, detached
 from refl.policies.prompts import NoText, TextEncoder
 from rewardlab.torchvision_stub import ensure_torchvision
 
@@ -23,8 +21,6 @@ ensure_torchvision()
 from diffusers import DDIMScheduler, UNet2DConditionModel  # noqa: E402
 
 from refl.policies.controlnet import IRControlNet  # noqa: E402
-
-ALL_STEPS = 0  # backpropagate through all steps
 
 
 def sd_schedule() -> DDIMScheduler:
@@ -49,28 +45,8 @@ def one_step_x0(latents: Tensor, epsilon: Tensor, alpha_bar: Tensor) -> Tensor:
     return (latents.to(dtype) - (1 - alpha_bar).sqrt() * epsilon.to(dtype)) / alpha_bar.sqrt()
 
 
-@dataclass(frozen=True)
-class Call:
-    """Inputs and outputs of the tuned module on a step with a gradient, and the predicted noise."""
-
-    inputs: dict[str, Any]
-    outputs: tuple[Tensor, ...]
-    epsilon: Tensor
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """z_0 (B, C, h, w), the calls with a gradient, and the condition's clean image (B, 3, S, S)."""
-
-    latents: Tensor
-    calls: tuple[Call, ...]
-    clean: Tensor
-
-
-class Policy(nn.Module):
-    """A tunable restorer. size: the image side it was trained at. Sides must be multiples of `multiple`."""
-
-    multiple = 64
+class DiffusionPolicy(Policy):
+    """A policy on latents of a codec, with a UNet that predicts noise and may take a text."""
 
     def __init__(
         self,
@@ -81,93 +57,23 @@ class Policy(nn.Module):
         schedule: DDIMScheduler,
         size: int,
     ) -> None:
-        super().__init__()
-        self.unet, self.codec, self.texts = unet, codec, texts
-        self.schedule, self.size = schedule, size
-        self.base: dict[str, Tensor] = {}
+        super().__init__(texts=texts, size=size)
+        self.unet, self.codec, self.schedule = unet, codec, schedule
         self.eval()
 
-    @property
-    def tuned(self) -> nn.Module:
-        """Return the module with the trainable parameters."""
-        raise NotImplementedError
-
-    def train(self, mode: bool = True) -> "Policy":
-        """Stay in evaluation mode, as dropout would make a step irreproducible."""
-        return super().train(False)
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = next(self.unet.parameters()).device
-        return device
-
-    def set_trainable(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Make only these parameters trainable. Their current values are the base of Eq. 5 and of `interpolate`."""
-        self.requires_grad_(False)
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        self.base = {name: value.detach().clone() for name, value in self.trainable().items()}
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that training changes, by their name in `tuned`."""
-        return {name: value for name, value in self.tuned.named_parameters() if value.requires_grad}
-
     def use_checkpointing(self) -> None:
-        """Recompute activations of UNet, ControlNet and VAE in the backward pass to save memory."""
         self.unet.enable_gradient_checkpointing()
         if isinstance(self.codec, KLCodec):
             self.codec.vae.enable_gradient_checkpointing()
 
-    def interpolate(self, share: float) -> None:
-        """Set the weights to base + share * (tuned - base): 0 is the base, 1 the tuned restorer."""
-        with torch.no_grad():
-            for name, value in self.trainable().items():
-                value.copy_(torch.lerp(self.base[name].to(value.device), value, share))
-
-    def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
-        """Run from z_T to z_0, with gradients through the last `backprop_steps` steps (or `ALL_STEPS`).
-
-        lq: (B, 3, S, S) in [0, 1]; S must fit the codec. prompts: B texts. noise: of B images.
-        """
-        raise NotImplementedError
-
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents (B, C, h, w) to images (B, 3, S, S), roughly in [0, 1].
-
-        Not clamped, so that every pixel has a gradient.
-        """
         return self.codec.decode(latents)
 
-    def finish(self, images: Tensor, clean: Tensor) -> Tensor:
-        """Post-process decoded images (B, 3, S, S) at inference, for example to correct their colours.
 
-        clean: the images that the chain starts from, (B, 3, S, S) in [0, 1].
-        """
-        return images
-
-    @torch.no_grad()
-    def restore(self, lq: Tensor, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """Restore (B, 3, S, S) in [0, 1]. seeds: (B,), one per image, so that results do not depend on the batch."""
-        found = self.trajectory(lq, prompts, Noise(seeds))
-        return self.finish(self.decode(found.latents), found.clean).clamp(0, 1)
-
-    def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
-        """Return the outputs of the tuned module with its initial weights, in the shapes of `call.outputs`."""
-        raise NotImplementedError
-
-    def frozen_epsilon(self, call: Call) -> Tensor:
-        """Return the noise predicted with the initial weights, (B, C, h, w) as `call.epsilon`."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def _call_frozen(self, call: Call) -> Any:
-        # It may be large: keep it on the device after the first call.
-        self.base = {name: value.to(self.device) for name, value in self.base.items()}
-        return functional_call(self.tuned, self.base, (), _detached(call.inputs))
-
-
-class OneStepPolicy(Policy):
+class OneStepPolicy(DiffusionPolicy):
     """One step, as in OSEDiff: from the LQ latent at a fixed t to x0 in closed form. A LoRA is trained."""
+
+    regularisers = frozenset({"eps"})
 
     def __init__(self, *, timestep: int, adapters: Sequence[str], **parts: Any) -> None:
         super().__init__(**parts)
@@ -207,13 +113,15 @@ class OneStepPolicy(Policy):
         return epsilon
 
 
-class MultiStepPolicy(Policy):
+class MultiStepPolicy(DiffusionPolicy):
     """Many steps, as in DiffBIR: DDIM from noise, conditioned by a ControlNet, which is trained.
 
     cleaner: stage 1, which removes the degradation of (B, 3, S, S) in [0, 1]; its output is not clamped, as in DiffBIR.
     steps: of the full schedule. start: share of the schedule that is run; 1 starts from pure noise, less starts from
     the condition's latent plus the noise of that time. eta: 0 is deterministic, 1 is ancestral sampling.
     """
+
+    regularisers = frozenset({"residual", "eps"})
 
     def __init__(
         self,
@@ -238,6 +146,10 @@ class MultiStepPolicy(Policy):
         super().use_checkpointing()
         self.controlnet.enable_gradient_checkpointing()
 
+    @property
+    def denoising_steps(self) -> int:
+        return len(self.timesteps())
+
     def timesteps(self) -> list[int]:
         self.schedule.set_timesteps(self.steps)
         times: list[int] = self.schedule.timesteps.tolist()
@@ -245,7 +157,7 @@ class MultiStepPolicy(Policy):
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
         times = self.timesteps()
-        kept = len(times) if backprop_steps == ALL_STEPS else min(backprop_steps, len(times))
+        kept = len(times) if backprop_steps == ALL_STEPS else backprop_steps
         with torch.no_grad():
             clean = self.cleaner(lq)
             condition = self.codec.encode(clean, noise)
@@ -257,7 +169,7 @@ class MultiStepPolicy(Policy):
             with nullcontext() if keeps_gradient else torch.no_grad():
                 call = self.call(latents, time, condition, text)
                 drawn = noise.like(latents) if self.eta > 0 else None
-                step = self.schedule.step(call.epsilon, time, latents, eta=self.eta, variance_noise=drawn)
+                step = self.schedule.step(call.noise, time, latents, eta=self.eta, variance_noise=drawn)
                 latents = step.prev_sample
             if keeps_gradient:
                 calls.append(call)
@@ -299,11 +211,7 @@ class MultiStepPolicy(Policy):
 
     @torch.no_grad()
     def frozen_epsilon(self, call: Call) -> Tensor:
-        return self._denoise(_detached(call.inputs), self.frozen_outputs(call))
-
-
-def _detached(inputs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        return self._denoise(detached(call.inputs), self.frozen_outputs(call))
 
 
 def _is_adapter(name: str, adapters: Sequence[str]) -> bool:

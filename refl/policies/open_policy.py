@@ -1,40 +1,85 @@
 """Open a base, or a base with the tuned weights of a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from refl.configs import ReflConfig
 from refl.policies import tuned_weights
-from refl.policies.diffusion import MultiStepPolicy, Policy
+from refl.policies.policy import Policy
+from rewardlab.training import inputs
 from rewardlab.training.runs import Run, RunError
 
+# Files of each large base: role in `start` -> name in `rewardlab.assets`.
+ASSETS_OF_BASES = {
+    "osediff": {"sd": "sd-2.1-base", "checkpoint": "osediff-face"},
+    "diffbir": {"sd": "sd-2.1-base", "checkpoint": "diffbir-face", "swinir": "diffbir-swinir-face"},
+    "gfpgan": {"checkpoint": "gfpgan-1.4"},
+    "codeformer": {"checkpoint": "codeformer"},
+    "dr2": {"checkpoint": "dr2", "sparnet": "sparnethd-dr2"},
+}
 
-def open_base(start: dict[str, Any], folder: Path, *, seed: int, steps: int, eta: float) -> Policy:
+
+def contents_of(role: str) -> inputs.Contents | None:
+    """Return the function that lists the files of a folder with this role; None for the default."""
+    if role != "sd":
+        return None
+    from refl.policies.stable_diffusion import used_files
+
+    return used_files
+
+
+def locate_all(run: Run, *roles: str) -> dict[str, Path]:
+    """Return the paths of a run's inputs on this machine: of these roles, where recorded, and the base's files.
+
+    Raises `MissingAsset`.
+    """
+    start = run.description().start
+    known = ASSETS_OF_BASES.get(start["base"], {})
+    return {
+        role: inputs.locate(run, start, role, asset=known.get(role, ""), contents=contents_of(role))
+        for role in (*roles, *known)
+        if start.get(role)
+    }
+
+
+def open_base(files: Mapping[str, Path], folder: Path, config: ReflConfig) -> Policy:
     """Open the base that a run starts from.
 
-    start: `base` and its files. folder: contains a compact base. Raises `MissingAsset`, `WeightsError` or `OSError`.
+    files: of a large base, by role. folder: contains a compact base. Raises `MissingAsset`, `WeightsError`, `OSError`,
+    or `ValueError` for settings that the base does not have.
     """
-    name = start["base"]
-    if name == "compact":
+    blocks = config.trained_blocks
+    if config.base == "compact":
         from refl.policies import compact
+        from refl.policies.diffusion import MultiStepPolicy
 
-        policy: Policy = compact.load(folder, seed=seed)
-    elif name == "osediff":
+        policy = compact.load(folder, seed=config.seed)
+        if isinstance(policy, MultiStepPolicy):
+            policy.steps, policy.eta = config.steps, config.eta
+        return policy
+    if config.base == "osediff":
         from refl.policies.osediff import open_osediff
 
-        policy = open_osediff(Path(start["sd"]), Path(start["checkpoint"]))
-    else:
+        return open_osediff(files["sd"], files["checkpoint"])
+    if config.base == "diffbir":
         from refl.policies.diffbir import open_diffbir
 
-        policy = open_diffbir(Path(start["sd"]), Path(start["checkpoint"]), Path(start["swinir"]))
-    if isinstance(policy, MultiStepPolicy):
-        policy.steps, policy.eta = steps, eta
-    return policy
+        return open_diffbir(files["sd"], files["checkpoint"], files["swinir"], steps=config.steps, eta=config.eta)
+    if config.base == "dr2":
+        from refl.policies.dr2 import open_dr2
+
+        return open_dr2(files["checkpoint"], files["sparnet"], low_pass=config.low_pass, tau=config.tau, trained=blocks)
+    from refl.policies import feed_forward
+
+    if config.base == "gfpgan":
+        return feed_forward.open_gfpgan(files["checkpoint"], trained=blocks)
+    return feed_forward.open_codeformer(files["checkpoint"], fidelity=config.fidelity, trained=blocks)
 
 
 def open_run(run: Run, *, share: float = 1.0) -> Policy:
     """Open the restorer of a finished run of kind base or refl. share: 0 is the base, 1 the tuned restorer.
 
-    Raises `RunError` for other runs, and the errors of `open_base`.
+    Raises `RunError` for other runs, and the errors of `locate_all` and `open_base`.
     """
     description = run.description()
     if not run.is_done():
@@ -47,8 +92,7 @@ def open_run(run: Run, *, share: float = 1.0) -> Policy:
         raise RunError(
             f"The run {run.name} of kind {description.kind} has no restorer. Name a run of train_base or refl."
         )
-    config = description.config
-    policy = open_base(description.start, run.start, seed=config["seed"], steps=config["steps"], eta=config["eta"])
+    policy = open_base(locate_all(run), run.start, ReflConfig(**description.config))
     tuned_weights.load(policy, run.model)
     if share != 1:
         policy.interpolate(share)

@@ -1,6 +1,6 @@
 """The restorer's prompts: their sources, and their encoding for the UNet's cross-attention."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -45,6 +45,12 @@ def open_prompts(kind: PromptSource, file: Path | None = None) -> Prompts:
     if kind == "caption":
         return lambda faces: [face.caption for face in faces]
     raise DataError(f"unknown prompt {kind!r}; choose empty, caption or file")
+
+
+def stored_prompts(folder: Path, start: Mapping[str, str]) -> Path | None:
+    """Return a run's own copy of its table of prompts; early runs recorded the path of the table instead."""
+    name = start.get("prompts", "")
+    return folder / name if name else None  # joining with an absolute path gives that path
 
 
 def _from_file(tags: dict[int, str], file: Path) -> Prompts:

@@ -63,6 +63,13 @@ def open_stable_diffusion(folder: Path) -> StableDiffusion:
     return StableDiffusion(unet, vae, TextEncoder(tokenizer, encoder), size=unet.config["sample_size"] * factor)
 
 
+def used_files(folder: Path) -> list[Path]:
+    """Return the files that `open_stable_diffusion` reads; a mirror may have others beside them."""
+    named = [[folder / part / name for name in names] for part, files in FILES.items() for names in files]
+    existing = [next((file for file in files if file.is_file()), None) for files in named]
+    return [file for file in existing if file]
+
+
 def require(path: Path, asset: str) -> Path:
     """Return `path` if it exists. Raises `MissingAsset` naming the source of `asset`."""
     if not path.exists():

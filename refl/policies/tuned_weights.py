@@ -1,4 +1,8 @@
-"""Tuned weights of a run in common formats: a LoRA as peft's safetensors, a ControlNet as a diffusers folder."""
+"""Tuned weights of a run in common formats.
+
+A LoRA is stored as peft's safetensors, a ControlNet as a diffusers folder, and the trained part of another network as a
+safetensors file with the network's own names.
+"""
 
 import logging
 import secrets
@@ -9,10 +13,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from rewardlab import cards
 from rewardlab.torchvision_stub import ensure_torchvision
-from rewardlab.weight_files import load_checkpoint
+from rewardlab.weight_files import load_checkpoint, misfits
 
 ensure_torchvision()
 
@@ -20,12 +25,10 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict  # n
 
 from refl.errors import WeightsError  # noqa: E402
 from refl.policies.controlnet import IRControlNet  # noqa: E402
-from refl.policies.diffusion import (  # noqa: E402
-    MultiStepPolicy,
-    OneStepPolicy,
-    Policy,
-)
+from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy  # noqa: E402
+from refl.policies.policy import Policy  # noqa: E402
 
+TRAINED_FILE = "trained.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
@@ -41,6 +44,9 @@ def save(policy: Policy, folder: Path, *, card: str = "") -> None:
                     policy.unet.save_lora_adapter(partial / adapter, adapter_name=adapter, weight_name=LORA_FILE)
         elif isinstance(policy, MultiStepPolicy):
             policy.controlnet.save_pretrained(partial / "controlnet")
+        else:
+            tensors = {name: value.detach().contiguous() for name, value in policy.trainable().items()}
+            save_file(tensors, partial / TRAINED_FILE)
         if card:
             (partial / cards.FILE).write_text(card, encoding="utf-8")
         if folder.exists():
@@ -73,8 +79,19 @@ def load(policy: Policy, folder: Path) -> None:
         elif isinstance(policy, MultiStepPolicy):
             stored = IRControlNet.from_pretrained(folder / "controlnet", local_files_only=True)
             policy.controlnet.load_state_dict(stored.state_dict())
+        else:
+            _load_trained(policy, folder / TRAINED_FILE)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{folder} does not contain weights of this base: {error}") from error
+
+
+def _load_trained(policy: Policy, file: Path) -> None:
+    stored, trained = load_checkpoint(file), policy.trainable()
+    if faults := misfits(trained, stored):
+        raise WeightsError(f"{file} does not fit the trained part of its base: {faults}")
+    with torch.no_grad():
+        for name, value in trained.items():
+            value.copy_(stored[name])
 
 
 def _load_lora(policy: OneStepPolicy, adapter: str, file: Path) -> None:

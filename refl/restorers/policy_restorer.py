@@ -3,16 +3,15 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from refl.policies import open_policy, tuned_weights
-from refl.policies.diffusion import Policy
 from refl.policies.noise import content_seed
-from refl.policies.prompts import open_prompts
+from refl.policies.policy import Policy
+from refl.policies.prompts import open_prompts, stored_prompts
 from refl.restorers.classical import TORCH_VERSION, check_images, resize
 from refl.restorers.spec import RestorerSpec, Subject
 from rewardlab.training.runs import Run
@@ -33,8 +32,7 @@ class PolicyRestorer:
         self.name = run_restorer_name(run.name, share)
         description = run.description()
         kind, self.prompt = description.kind, description.config.get("prompt", "empty")
-        table = description.start.get("prompts")
-        self.prompts = open_prompts(self.prompt, Path(table) if table else None)
+        self.prompts = open_prompts(self.prompt, stored_prompts(run.folder, description.start))
         self.spec = RestorerSpec(
             name=self.name,
             kind="network",

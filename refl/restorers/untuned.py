@@ -10,9 +10,9 @@ from torch import Tensor
 from refl.policies import tuned_weights
 from refl.policies.diffbir import ASSET as DIFFBIR
 from refl.policies.diffbir import SWINIR_ASSET, open_diffbir
-from refl.policies.diffusion import Policy
 from refl.policies.osediff import ASSET as OSEDIFF
 from refl.policies.osediff import open_osediff
+from refl.policies.policy import Policy
 from refl.policies.prompts import open_prompts
 from refl.policies.stable_diffusion import ASSET as STABLE_DIFFUSION
 from refl.restorers.classical import TORCH_VERSION

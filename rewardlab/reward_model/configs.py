@@ -10,7 +10,11 @@ def _option(default: Any, text: str) -> Any:
 
 
 # Options that do not change the result: a run may resume with other values.
-FREE_TO_CHANGE = ("accumulation", "checkpointing", "workers")
+FREE_TO_CHANGE = ("accumulation", "checkpointing", "workers", "keep_states")
+# Options that a run continued from another one must share with it: they define the model and its data.
+FIXED_WHEN_CONTINUED = (
+    "backbone", "architecture", "image_layers", "text_layers", "antialias", "null_text", "human_fraction", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class TrainConfig:
     checkpointing: bool = _option(False, "recompute activations instead of storing them")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(500, "steps between evaluations on the gold set, which are not used for selection")
-    save_every: int = _option(500, "steps between checkpoints, a multiple of log_every")
+    save_every: int = _option(500, "steps between saved states, a multiple of log_every")
+    keep_states: int = _option(3, "number of newest states to keep, from which a run can be continued")
     workers: int = _option(-1, "processes that load images; -1: 1 on a CPU, 4 with a GPU")
     seed: int = 0
 
@@ -50,7 +55,7 @@ class TrainConfig:
         faults = {
             "iterations must be at least 1": self.iterations < 1,
             "faces_per_step and accumulation must be at least 1": min(self.faces_per_step, self.accumulation) < 1,
-            "log_every must be at least 1": self.log_every < 1,
+            "log_every and keep_states must be at least 1": min(self.log_every, self.keep_states) < 1,
             "save_every must be a multiple of log_every": self.log_every > 0 and self.save_every % self.log_every != 0,
             "human_fraction must be above 0 and at most 1": not 0 < self.human_fraction <= 1,
             "learning_rate must be above 0": not 0 < self.learning_rate < math.inf,

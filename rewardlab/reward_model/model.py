@@ -6,6 +6,7 @@ model. `load` returns a model that is always in evaluation mode.
 """
 
 import json
+import math
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from rewardlab.weight_files import load_checkpoint, misfits  # noqa: E402
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+MAX_SCALE = 100.0  # CLIP's and HPSv2's upper bound of 1 / tau
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class FaceRewardModel(nn.Module):
         """1 / tau of App. A.2."""
         scale: Tensor = self.clip.logit_scale.exp()
         return scale
+
+    @torch.no_grad()
+    def clamp_scale(self) -> None:
+        """Limit 1 / tau as CLIP and HPSv2 do after each update."""
+        self.clip.logit_scale.clamp_(max=math.log(MAX_SCALE))
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Embed preprocessed images (N, 3, S, S) as unit vectors (N, D)."""

@@ -1,6 +1,5 @@
 """Preparation of a training run: its rows, its backbone and its folder."""
 
-import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from rewardlab import assets, manifest, snapshot_images
 from rewardlab.assets import MissingAsset
-from rewardlab.files import sha256_of, write_atomic
+from rewardlab.files import write_atomic
 from rewardlab.gold_guard import refuse_gold
 from rewardlab.images import to_tensor
 from rewardlab.manifest import ORIGINS, PreferenceRow, gold_rows, subject_of
@@ -19,6 +18,7 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.contrastive_alignment import align
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.snapshot_images import DataError
+from rewardlab.training import inputs
 from rewardlab.training.runs import Run
 
 ALIGNED_ON = 2048  # photographs, each compared with every caption in one batch
@@ -35,22 +35,24 @@ def prepare_run(
         _prepare(run, config, source, images, checkpoint_file)
     except BaseException:
         if not run.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # a folder without config.json is not a run
+            run.remove()  # a folder without config.json is not a run
         raise
 
 
 def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoint_file: Path | None) -> None:
+    file = None if config.backbone == "compact" else _hpsv2_file(checkpoint_file)
     header, rows = manifest.read(source)
     training = training_rows(rows, config)
     groups = batches.group_by_face([*training, *gold_rows(rows)])
     batches.require_images(groups, images)
-    if config.backbone == "compact":
+    places = {}
+    if file is None:
         start = _make_compact(run, rows, images, config)
     else:
-        file = _hpsv2_file(checkpoint_file)
-        start = {"backbone": config.backbone, "architecture": config.architecture, "checkpoint": str(file)}
-        open_start(start, run, config)
-        start["checkpoint_sha256"] = sha256_of(file)
+        backbones.open_hpsv2(file, config.architecture, antialias=config.antialias)
+        start = {"backbone": config.backbone, "architecture": config.architecture}
+        start |= inputs.recorded("checkpoint", file)
+        places["checkpoint"] = str(file)
     if source.resolve() != run.manifest.resolve():
         write_atomic(run.manifest, source.read_bytes())
     run.create(
@@ -60,6 +62,7 @@ def _prepare(run: Run, config: TrainConfig, source: Path, images: Path, checkpoi
         header=header,
         images=images.resolve(),
         training_pairs=Counter(row.origin for row in training),
+        places=places,
     )
 
 
@@ -99,6 +102,8 @@ def training_rows(rows: list[PreferenceRow], config: TrainConfig) -> list[Prefer
 
 
 def _hpsv2_file(given: Path | None) -> Path:
+    if given and not given.is_file():
+        raise MissingAsset(f"--checkpoint {given} does not exist. Pass the file of HPSv2's weights.")
     try:
         return (given or assets.find("hpsv2")).resolve()
     except MissingAsset as error:
@@ -129,7 +134,12 @@ def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: Tra
 
 
 def open_start(start: dict[str, str], run: Run, config: TrainConfig) -> FaceRewardModel:
-    """Open the backbone as it was before training."""
+    """Open the backbone as it was before training. Raises `MissingAsset` if its file is not on this machine."""
     if start["backbone"] == "compact":
         return frm.load(run.start)
-    return backbones.open_hpsv2(Path(start["checkpoint"]), config.architecture, antialias=config.antialias)
+    return backbones.open_hpsv2(checkpoint_of(start, run), config.architecture, antialias=config.antialias)
+
+
+def checkpoint_of(start: dict[str, str], run: Run) -> Path:
+    """Return the file of the backbone hpsv2 that the run started from."""
+    return inputs.locate(run, start, "checkpoint", asset="hpsv2")

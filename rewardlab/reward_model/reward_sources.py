@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rewardlab import assets
-from rewardlab.files import sha256_of
 from rewardlab.training.runs import NAME, Run, RunError, finished, open_run
 
 if TYPE_CHECKING:
@@ -53,9 +52,6 @@ class RewardSource:
     def is_simulated(self) -> bool:
         counts = self.run.description().manifest.counts if self.run else {}
         return any(pairs for origin, pairs in counts.items() if origin.endswith("/simulated"))
-
-    def sha256(self) -> str:
-        return sha256_of(self.weights)
 
     def open(self, device: str = "cpu") -> "FaceRewardModel":
         """Load the model, in evaluation mode. Raises `ModelError`."""

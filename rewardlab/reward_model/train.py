@@ -19,12 +19,12 @@ from rewardlab.reward_model.batches import Batch
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
-from rewardlab.training import checkpoint, schedule
-from rewardlab.training.loop import Loop, OnProgress, precision, run_lock
+from rewardlab.training import schedule
+from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
+from rewardlab.training.states import SavedStates
 
-MAX_SCALE = 100.0  # CLIP's and HPSv2's upper bound of 1 / tau
 OUT_OF_MEMORY = (
     "Out of memory. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower --image-layers."
 )
@@ -55,7 +55,7 @@ def train(
     Raises `TrainError`, whose message is also written to the run's status.
     """
     config = TrainConfig(**run.description().config)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
+    accelerator = new_accelerator(config.precision, device)
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="pairs")
     with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
         Trainer(loop, config, images).run_to_end()
@@ -81,10 +81,12 @@ class Trainer:
         if config.checkpointing:
             self.model.clip.set_grad_checkpointing(True)
         self.model.to(accelerator.device)
-        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
-        if run.checkpoint.exists():
-            loop.saved = loop.step = checkpoint.restore(run.checkpoint, self._parts())
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
+        self.states = SavedStates(
+            loop, {"": (self.model, self.optimizer)}, every=config.save_every, keep=config.keep_states
+        )
+        self.states.restore()
         self.task: nn.Module = accelerator.prepare_model(PairTask(self.model))
 
     @property
@@ -94,9 +96,6 @@ class Trainer:
     @property
     def step(self) -> int:
         return self.loop.step
-
-    def _parts(self) -> checkpoint.Parts:
-        return {"": (self.model, self.optimizer)}
 
     def run_to_end(self) -> None:
         if self.accelerator.is_main_process:
@@ -116,10 +115,11 @@ class Trainer:
                 window.waited += time.perf_counter() - waited
                 last = micro == self.config.accumulation - 1
                 self._accumulate(batch, total_weight, window, last=last)
+            self.loop.require_finite_gradients(self.parameters)
+            self.states.before_update()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                self.model.clip.logit_scale.clamp_(max=math.log(MAX_SCALE))
+            self.model.clamp_scale()
             self.loop.step += 1
             window.steps += 1
             self._after_step(window)
@@ -175,9 +175,6 @@ class Trainer:
         if self.accelerator.is_main_process:
             if self.step % config.evaluate_every == 0 or is_last:
                 gold = self.evaluate_on_gold()
-            if self.step % config.save_every == 0 or is_last:
-                checkpoint.save(self.loop.run.checkpoint, self._parts(), step=self.step)
-                self.loop.saved = self.step
             self.loop.show(loss=window.last_loss, gold=gold)
 
     def _log(self, window: "Window") -> None:
@@ -199,6 +196,7 @@ class Trainer:
         return shares["contested"].agreement
 
     def _finish(self) -> None:
+        self.states.at_the_end()
         self.accelerator.wait_for_everyone()
         if self.loop.is_main:
             frm.save(self.model, self.loop.run.model, card=model_card.write(self.loop.run))

@@ -24,9 +24,10 @@ class CheckpointError(ValueError):
 
 
 def save(path: Path, parts: Parts, *, step: int) -> None:
-    """Replace the file at `path` atomically. On failure the old file is kept and `OSError` is raised."""
+    """Write the file at `path` atomically. On failure an old file is kept and `OSError` is raised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
-    for name, parameter, optimizer in _trainable(parts):
+    for name, parameter, optimizer in trainable(parts):
         tensors[f"weight/{name}"] = parameter.detach()
         state = optimizer.state.get(parameter, {})
         tensors |= {f"{part}/{name}": state[part] for part in STATE if part in state}
@@ -53,7 +54,7 @@ def saved_step(path: Path) -> int:
             return step
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(
-            f"{path} cannot be read: {error}. Delete it to restart the run from the beginning."
+            f"{path} cannot be read: {error}. Delete it to resume from the state before it, or from the beginning."
         ) from error
 
 
@@ -61,13 +62,14 @@ def restore(path: Path, parts: Parts) -> int:
     """Fill modules and optimizers, and return the step. Raises `CheckpointError`."""
     step = saved_step(path)
     stored = load_file(path)
-    trainable = list(_trainable(parts))
-    if {name for name in stored if name.startswith("weight/")} != {f"weight/{name}" for name, _, _ in trainable}:
+    expected = list(trainable(parts))
+    if {name for name in stored if name.startswith("weight/")} != {f"weight/{name}" for name, _, _ in expected}:
         raise CheckpointError(
-            f"{path} belongs to another model, or to one with other trainable layers. Delete it to restart the run."
+            f"{path} belongs to another model, or to one with other trainable layers. Delete it to resume from the "
+            "state before it, or from the beginning."
         )
     with torch.no_grad():
-        for name, parameter, optimizer in trainable:
+        for name, parameter, optimizer in expected:
             parameter.copy_(stored[f"weight/{name}"])
             state = {part: stored[f"{part}/{name}"] for part in STATE if f"{part}/{name}" in stored}
             if state:
@@ -77,7 +79,8 @@ def restore(path: Path, parts: Parts) -> int:
     return step
 
 
-def _trainable(parts: Parts) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+def trainable(parts: Parts) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+    """Yield the name, the parameter and the optimizer of every trained weight."""
     for prefix, (module, optimizer) in parts.items():
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:

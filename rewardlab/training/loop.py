@@ -1,16 +1,17 @@
 """The training loop that all trainings share: step, status, TensorBoard and errors."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 
 from rewardlab.snapshot_images import DataError
-from rewardlab.training import runs
+from rewardlab.training import checkpoint, runs
 from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
 
@@ -74,11 +75,34 @@ class Loop:
             raise
 
     def require_finite(self, loss: torch.Tensor) -> None:
-        if not loss.isfinite():
-            raise self.failure(
-                f"The loss of step {self.step + 1} is not finite ({loss.item()}). Lower --learning-rate, or use "
-                "--precision fp32"
-            )
+        """Raise `TrainError` for a loss that is not finite, which the main process also records.
+
+        With several processes only the gradients are checked, which all of them share: a process that stopped alone
+        would leave the others waiting.
+        """
+        if self.accelerator.num_processes == 1 and not loss.isfinite():
+            raise self.diverged(f"The loss of step {self.step + 1} is not finite ({loss.item()})")
+
+    def require_finite_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Raise `TrainError` for gradients that are not finite. Call this before the weights are changed by them."""
+        if not are_finite([parameter.grad for parameter in parameters if parameter.grad is not None]):
+            raise self.diverged(f"A gradient of step {self.step + 1} is not finite")
+
+    def require_finite_weights(self, parts: checkpoint.Parts) -> None:
+        """Raise `TrainError` if a trained weight is not finite."""
+        if not are_finite([weight.detach() for _, weight, _ in checkpoint.trainable(parts)]):
+            raise self.diverged(f"A weight after step {self.step} is not finite")
+
+    def diverged(self, what: str) -> TrainError:
+        """Return the error to raise, which says how to continue with other settings."""
+        kept = ", ".join(str(step) for step in sorted(self.run.states()))
+        if not kept:
+            return self.failure(f"{what}. Start again with a lower --learning-rate, or with --precision fp32")
+        return self.failure(
+            f"{what}. Finite states of steps {kept} are kept. To continue from one with other settings, add to the "
+            f"command a new name and a lower learning rate, for example: --continue-from {self.run.name}@"
+            f"{max(self.run.states())} --run NEW --learning-rate VALUE (or --precision fp32)"
+        )
 
     def show(self, **shown: float | None) -> None:
         if self.is_main:
@@ -97,8 +121,8 @@ class Loop:
 
     def failure(self, reason: str) -> TrainError:
         """Return the error to raise, after writing the status if possible."""
-        saved = f"The last checkpoint is of step {self.saved}: {self.run.checkpoint}."
-        message = f"{reason.rstrip('.')}. {saved if self.saved else 'No checkpoint was saved yet.'}"
+        saved = f"The last saved state is of step {self.saved}: {self.run.checkpoint}."
+        message = f"{reason.rstrip('.')}. {saved if self.saved else 'No state was saved yet.'}"
         try:
             self.write_status("failed", message)
         except OSError as error:
@@ -121,6 +145,15 @@ class Loop:
             self._writer.close()
 
 
+def new_accelerator(precision_wanted: str, device: str | None) -> Accelerator:
+    """Return an accelerator for this training, also if the process has trained with another precision or device."""
+    chosen = precision(precision_wanted, device)
+    # accelerate keeps its settings for the life of a process, and refuses others. Only a group of processes must last.
+    alone = PartialState(cpu=device == "cpu").num_processes == 1
+    AcceleratorState._reset_state(reset_partial_state=alone)
+    return Accelerator(cpu=device == "cpu", mixed_precision=chosen)
+
+
 def run_lock(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """Return the run's lock in the main process, and a null context in others."""
     return run.held() if accelerator.is_main_process else nullcontext()
@@ -137,3 +170,8 @@ def precision(wanted: str, device: str | None) -> Literal["bf16", "no"]:
     if wanted == "bf16" and not has_bf16:
         raise TrainError("This device does not support bf16: use --precision auto or fp32.")
     return "bf16" if has_bf16 and wanted != "fp32" else "no"
+
+
+def are_finite(tensors: Sequence[torch.Tensor]) -> bool:
+    """Check that all values are finite, with one transfer from the device."""
+    return not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())

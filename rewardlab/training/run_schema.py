@@ -39,8 +39,8 @@ class Description(Struct, frozen=True, kw_only=True):
     name: str = ""
     created: datetime
     config: dict[str, Any] = {}
-    start: dict[str, str] = {}  # initial model: a backbone or base, files, other runs
-    images: str = ""
+    start: dict[str, str] = {}  # initial model: names and hashes of a backbone or base, files, other runs
+    images: str = ""  # in early folders, the image folder of the machine that created the run
     manifest: DataHeader = field(default_factory=DataHeader)
     faces: DataHeader = field(default_factory=DataHeader)
     training_pairs: dict[str, Count] = {}  # training pairs of a reward model, by label origin

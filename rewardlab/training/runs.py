@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,22 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
+        """The newest saved state; a path that does not exist if there is none."""
+        states = self.states()
+        return states[max(states)] if states else self.only_state
+
+    @property
+    def only_state(self) -> Path:
+        """The one state that runs of versions before 0.4 keep."""
         return self.folder / "checkpoint.safetensors"
+
+    def states(self) -> dict[int, Path]:
+        """Return the files of the saved states by step."""
+        files = (self.folder / "states").glob("*.safetensors")
+        return {int(file.stem): file for file in files if file.stem.isdecimal()}
+
+    def state_file(self, step: int) -> Path:
+        return self.folder / "states" / f"{step:06}.safetensors"
 
     @property
     def curve(self) -> Path:
@@ -94,24 +110,54 @@ class Run:
         header: dict[str, Any] | None = None,
         faces: dict[str, Any] | None = None,
         training_pairs: Mapping[str, int] | None = None,
+        places: Mapping[str, str] | None = None,
     ) -> None:
         """Write config.json. header, faces: headers of the manifest and of the list of faces.
 
-        Write these two files first: a folder with a config.json counts as a complete run.
+        images, places: paths on this machine, of the image folder and of other inputs by their role. Write the two
+        files first: a folder with a config.json counts as a complete run.
         """
-        description = Description(
-            kind=kind,
-            name=self.name,
-            created=_now(),
-            config=asdict(config),
-            start=dict(start),
-            images=str(images),
-            manifest=msgspec.convert(header or {}, DataHeader),
-            faces=msgspec.convert(faces or {}, DataHeader),
-            training_pairs=dict(training_pairs or {}),
-            code=code_version(),
+        self.describe(
+            Description(
+                kind=kind,
+                name=self.name,
+                created=now(),
+                config=asdict(config),
+                start=dict(start),
+                manifest=msgspec.convert(header or {}, DataHeader),
+                faces=msgspec.convert(faces or {}, DataHeader),
+                training_pairs=dict(training_pairs or {}),
+                code=code_version(),
+            ),
+            places={"images": str(images), **(places or {})},
         )
+
+    def describe(self, description: Description, *, places: Mapping[str, str]) -> None:
+        """Write config.json and, next to the folder, the places of inputs on this machine."""
+        write_atomic(self._places, json.dumps(dict(places), indent=2).encode())
         write_atomic(self.folder / "config.json", checked_json.encode(description, indent=2))
+
+    @property
+    def _places(self) -> Path:
+        return self.folder.with_name(f".{self.name}.places")
+
+    def places(self) -> dict[str, str]:
+        """Return the paths of the run's inputs on this machine, by role; empty for a run that was copied here."""
+        try:
+            stored = json.loads(self._places.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return {str(role): str(path) for role, path in stored.items()} if isinstance(stored, dict) else {}
+
+    def remove(self) -> None:
+        """Delete the run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._places.unlink(missing_ok=True)
+
+    def images_place(self) -> Path | None:
+        """Return the image folder that the run used on this machine, if it still exists."""
+        place = self.places().get("images") or self.description().images
+        return Path(place) if place and Path(place).is_dir() else None
 
     def reconfigure(self, config: Any) -> None:
         """Replace the configuration by one that differs only in options that may change."""
@@ -160,7 +206,7 @@ class Run:
         unit: Unit = "pairs",
     ) -> None:
         """Write status.json. rate: units per second."""
-        status = Status(state=state, step=step, total=total, updated=_now(), error=error, rate=rate, unit=unit)
+        status = Status(state=state, step=step, total=total, updated=now(), error=error, rate=rate, unit=unit)
         write_atomic(self.folder / "status.json", checked_json.encode(status))
 
     def append(self, point: Point) -> None:
@@ -229,7 +275,8 @@ def _commit() -> str:
         return "unknown (not a git checkout)"
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """Return the time in UTC, in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from refl import losses
 from refl.configs import ReflConfig
 from refl.dataset import Batch, FaceRow
-from refl.policies.diffusion import Policy, Trajectory
 from refl.policies.noise import Noise
+from refl.policies.policy import Policy, Trajectory
 from refl.train_refl import ReflTrainer, Window
 from rewardlab.metrics.perceptual import Lpips
 from rewardlab.reward_model import backbones

@@ -31,7 +31,8 @@ import torch
 
 from refl import configs
 from refl.policies import compact
-from refl.policies.diffusion import ALL_STEPS, MultiStepPolicy, Policy
+from refl.policies.diffusion import MultiStepPolicy
+from refl.policies.policy import ALL_STEPS, Policy
 from rewardlab import tables
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from refl import losses
-from refl.policies.diffusion import Policy
+from refl.policies.policy import Policy
 from refl.train_refl import Window
 from rewardlab import manifest
 from rewardlab.metrics.perceptual import Lpips

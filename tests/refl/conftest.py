@@ -10,9 +10,23 @@ from refl.policies.diffbir import open_diffbir
 from refl.policies.osediff import open_osediff
 from tests.support import diffusion
 from tests.support.diffusion import SIZE
+from tests.support.restorers import make_world
+from tests.support.tuning import fast_config
 
 SEEDS = [3, 4, 5]
 STEPS = 4
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refl")
+    make_world(folder)
+    return folder
+
+
+@pytest.fixture
+def config():
+    return fast_config()
 
 
 @pytest.fixture(scope="module")

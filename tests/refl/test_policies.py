@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from refl.policies.diffbir import low_band, open_diffbir, open_swinir
-from refl.policies.diffusion import ALL_STEPS, one_step_x0, sd_schedule
+from refl.policies.diffusion import one_step_x0, sd_schedule
 from refl.policies.noise import Noise
 from refl.policies.osediff import ADAPTERS, open_osediff
+from refl.policies.policy import ALL_STEPS
 from tests.refl.conftest import SEEDS, STEPS
 from tests.support.diffusion import SIZE, AutoencoderKL, assert_same
 

@@ -28,57 +28,15 @@ from refl.train_refl import ReflTrainer, train
 from rewardlab import images, manifest, tables
 from rewardlab.reward_model import model, reward_sources
 from rewardlab.snapshot_images import DataError
-from rewardlab.training import runs
+from rewardlab.training import inputs, runs
 from rewardlab.training.loop import TrainError
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 from rewardlab.training.runs import RunError
 from tests.support import diffusion
-from tests.support.restorers import make_world
 from tests.support.tables import squeezed
+from tests.support.tuning import losses_of, names_of, prepared, tuned
 
 pytestmark = pytest.mark.filterwarnings("ignore:There are modules")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("refl")
-    make_world(folder)
-    return folder
-
-
-@pytest.fixture
-def config():
-    """Return a fast configuration, without LPIPS, whose VGG is slow. The multi-step base runs t = 41, 21, 1."""
-    return ReflConfig(
-        base="compact", iterations=3, learning_rate=1e-3, batch_size=2, accumulation=1, steps=50, eta=0.0,
-        lambda_reward=0.1, lambda_lpips=0.0, lambda_reg=0.1, reg="eps", frm_every=1, frm_learning_rate=1e-4,
-        checkpointing=False, log_every=1, evaluate_every=3, save_every=1, held_out=2,
-    )  # fmt: skip
-
-
-def prepared(
-    place, config, name: str, base: str | None = "one-step", judge: str | None = "judge", frm: str = "frm", files=None
-) -> runs.Run:
-    run = runs.open_run(place / "runs", name)
-    shutil.rmtree(run.folder, ignore_errors=True)
-    run.folder.mkdir(parents=True)
-    shutil.copy(place / "faces.jsonl", run.faces)
-    sources = {
-        role: runs.open_run(place / "runs", which) if which else None
-        for role, which in {"frm": frm, "judge": judge, "base": base}.items()
-    }
-    prepare.prepare(run, config, prepare.Sources(**sources, **(files or {})), images=place / "images")
-    return run
-
-
-def tuned(place, config, name: str, **options) -> runs.Run:
-    run = prepared(place, config, name, **options)
-    train(run, images=place / "images", device="cpu")
-    return run
-
-
-def losses_of(run) -> list[float]:
-    return [point.loss for point in run.points_of(ReflPoint)]
 
 
 @pytest.mark.parametrize("base", ["one-step", "multi-step"])
@@ -88,7 +46,7 @@ def test_three_updates_change_exactly_the_trainable_weights(place, config, base,
     run = prepared(place, config, f"moves-{base}", base=base)
     train(run, images=place / "images", device="cpu")
     trainer = trainers[0]
-    before = open_policy.open_base(run.description().start, run.start, seed=0, steps=50, eta=0.0)
+    before = open_policy.open_base({}, run.start, config)
     for name, value in before.state_dict().items():
         assert torch.equal(value, trainer.policy.state_dict()[name]) != (name in names_of(trainer.policy)), name
     untuned = model.load(place / "runs" / "frm" / "model").state_dict()
@@ -96,10 +54,6 @@ def test_three_updates_change_exactly_the_trainable_weights(place, config, base,
         assert torch.equal(value, untuned[name]) != (name in names_of(trainer.frm)), name
     judge = model.load(place / "runs" / "judge" / "model").state_dict()
     assert all(torch.equal(value, judge[name]) for name, value in trainer.monitor.judge.state_dict().items())
-
-
-def names_of(module) -> set[str]:
-    return {name for name, value in module.named_parameters() if value.requires_grad}
 
 
 def test_logged_total_is_the_weighted_sum_of_the_terms(place, config):
@@ -152,7 +106,7 @@ def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
     point = run.points_of(ReflPoint)[0]
     assert point.terms.keys() == {"reward", "lpips", "dwt", "reg"}
     opened = open_policy.open_run(run)
-    base_policy = open_policy.open_base(run.description().start, run.start, seed=0, steps=5, eta=1.0)
+    base_policy = open_policy.open_base(files, run.start, config)
     moved = [not torch.equal(value, opened.base[name]) for name, value in opened.trainable().items()]
     assert sum(moved) > len(moved) / 2
     assert all(torch.equal(value, opened.base[name]) for name, value in base_policy.trainable().items())
@@ -343,7 +297,7 @@ def test_reward_model_of_a_folder_tunes_like_its_run(place, config):
     frozen = replace(config, iterations=1)
     prepare.prepare(run, frozen, sources, images=place / "images")
     train(run, images=place / "images", device="cpu")
-    assert run.description().start["frm_sha256"] == folder.sha256()
+    assert run.description().start["frm_sha256"] == inputs.content_sha256(folder.path)
     assert losses_of(run) == losses_of(of_run)
     with pytest.raises(RunError, match=r"--frm nothing.*"):
         reward_sources.find("nothing", place / "runs", "--frm")
@@ -365,9 +319,10 @@ def test_nonfinite_loss_stops_the_run_with_the_last_state(place, config):
     tensors = load_file(run.checkpoint)
     name = next(name for name in tensors if name.startswith("weight/policy/"))
     tensors[name] = torch.full_like(tensors[name], math.nan)
+    run.checkpoint.unlink()
     save_file(tensors, run.checkpoint, {"step": "2"})
     run.write_status("stopped", step=2, total=3)
-    with pytest.raises(TrainError, match=r"step 3 is not finite \(nan\).*last checkpoint is of step 2"):
+    with pytest.raises(TrainError, match=r"step 3 is not finite \(nan\).*--continue-from nan@2"):
         train(run, images=place / "images", device="cpu")
     assert json.loads((run.folder / "status.json").read_text())["state"] == "failed"
 

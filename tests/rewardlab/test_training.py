@@ -260,7 +260,7 @@ def test_image_changed_after_snapshot_stops_the_run(place, tmp_path, config):
     run = prepared(place, replace(config, workers=1), "changed")
     victim = next(iter(batches.group_by_face(manifest.read(run.manifest)[1]))).images[0]
     (folder / victim).write_bytes(b"other")
-    with pytest.raises(TrainError, match=f"^.*{victim} was changed after the snapshot.*last checkpoint is of step"):
+    with pytest.raises(TrainError, match=f"^.*{victim} was changed after the snapshot.*last saved state is of step"):
         train.train(run, images=folder, device="cpu")
     assert run.status().state == "failed"
     assert "Traceback" not in run.status().error
@@ -276,7 +276,7 @@ def test_nan_loss_stops_the_run(place, config):
     tensors["weight/clip.logit_scale"] = torch.tensor(math.nan)
     save_file(tensors, run.checkpoint, {"step": "4"})
     with pytest.raises(
-        TrainError, match=r"step 5 is not finite \(nan\).*--learning-rate.*last checkpoint is of step 4"
+        TrainError, match=r"step 5 is not finite \(nan\).*--learning-rate.*last saved state is of step 4"
     ):
         train.train(run, images=place / "images", device="cpu")
 
@@ -292,15 +292,15 @@ def test_full_disk_stops_the_run_and_keeps_checkpoint(place, config):
         "train.train(runs.Run(Path(sys.argv[1])), images=Path(sys.argv[2]), device='cpu')"
     )
     train.train(prepared(place, replace(config, iterations=2), "full2"), images=place / "images", device="cpu")
-    shutil.copy(place / "runs" / "full2" / "checkpoint.safetensors", run.checkpoint)
-    good = run.checkpoint.read_bytes()
+    good_state = shutil.copy(place / "runs" / "full2" / "states" / "000002.safetensors", run.only_state)
+    good = good_state.read_bytes()
     done = subprocess.run(
         [sys.executable, "-c", script, str(run.folder), str(place / "images")],
         capture_output=True, text=True, env=environment(place) | {"PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip
     assert done.returncode != 0
     assert "TrainError" in done.stderr
-    assert "last checkpoint is of step 2" in done.stderr.splitlines()[-1]
+    assert "last saved state is of step 2" in done.stderr.splitlines()[-1]
     assert run.checkpoint.read_bytes() == good
     assert [path.name for path in run.folder.iterdir() if path.name.endswith(".tmp")] == []
     train.train(run, images=place / "images", device="cpu")

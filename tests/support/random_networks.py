@@ -20,7 +20,8 @@ from refl.policies import compact, osediff
 from refl.policies.codecs import KLCodec
 from refl.policies.controlnet import IRControlNet
 from refl.policies.diffbir import DiffBIRPolicy
-from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, Policy, sd_schedule
+from refl.policies.diffusion import MultiStepPolicy, OneStepPolicy, sd_schedule
+from refl.policies.policy import Policy
 from rewardlab import clip as rewardlab_clip
 from rewardlab.clip import make_tokenizer, open_clip
 from rewardlab.metrics import perceptual

@@ -36,6 +36,10 @@ class Command(BaseCommand):
                 "ablate supports only compact bases. For a large base, run `refl` once per variant (defined in "
                 "refl/evaluation/ablations.py), then `evaluate`."
             )
+        if options["continue_from"]:
+            raise CommandError("--continue-from does not apply to ablate, whose runs start from the same base.")
+        if not options["frm"]:
+            raise CommandError("--frm RUN is required: the name of a finished run of manage.py train_frm.")
         if not options["base_run"]:
             raise CommandError("--base-run is required: the name of a compact base, trained with manage.py train_base.")
         config = config_from(options, PRESETS[options["preset"]])
@@ -71,7 +75,10 @@ class Command(BaseCommand):
                 continue
             values = asdict(variant.of(config))
             changed = {field.name: values[field.name] for field in fields(config) if field.name != "base"}
-            passed = {key: options[key] for key in ("preset", "frm", "judge", "faces", "images", "device", "base_run")}
+            passed = {
+                key: options[key]
+                for key in ("preset", "frm", "judge", "faces", "images", "device", "base_run", "weights_root")
+            }
             call_command("refl", run=run, **passed, **changed)
         restorers = [word for restorer in (base, *names) for word in ("--restorer", restorer)]
         call_command("restore", *restorers, "--faces", options["split"])

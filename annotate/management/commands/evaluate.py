@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from annotate.common import progress_file
+from annotate.management.restorer_runs import removed_on_refusal
 from annotate.management.run_options import default_name
 from annotate.management.stage_command import StageCommand, positive, usable_device
 from annotate.models import Face
@@ -101,8 +102,10 @@ class Command(StageCommand):
             plan = make_plan(config, root=root)
             self.print_plan(plan)
             with run.held():
-                open_evaluation(run, config)
-                results = self.evaluate(Evaluation(plan, run, device=device))
+                with removed_on_refusal(run):
+                    open_evaluation(run, config)
+                    evaluation = Evaluation(plan, run, device=device)
+                results = self.evaluate(evaluation)
         except (OSError, ValueError, BrokenImage) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:

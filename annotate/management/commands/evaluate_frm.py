@@ -92,7 +92,7 @@ class Command(BaseCommand):
     def ablation_run(self, run: Any, options: dict[str, Any], **changes: Any) -> Any:
         """Return the run that differs only in `changes`; train it if it is not done. Raises `CommandError`."""
         from rewardlab.evaluation import report
-        from rewardlab.reward_model.prepare import prepare_run
+        from rewardlab.reward_model.prepare import checkpoint_of, prepare_run
         from rewardlab.training import runs
 
         ablation = runs.open_run(self.root, report.ablation_name(run, **changes))
@@ -104,14 +104,14 @@ class Command(BaseCommand):
         if ablation.is_done():
             return ablation
         if not ablation.exists():
-            start = run.description().start.get("checkpoint")
+            start = run.description().start
             with ablation.held():
                 prepare_run(
                     ablation,
                     replace(report.run_config(run), **changes),
                     run.manifest,
                     images=images_folder(options, run),
-                    checkpoint_file=Path(start) if start else None,
+                    checkpoint_file=checkpoint_of(start, run) if "checkpoint" in start else None,
                 )
         train_with_progress(self, ablation, options, show=True)
         return ablation

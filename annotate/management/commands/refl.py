@@ -1,13 +1,32 @@
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.management.restorer_runs import add_face_options, create_or_resume, images_of, write_faces
-from annotate.management.run_options import add_config_options, config_from, default_name
+from annotate.management.restorer_runs import (
+    add_face_options,
+    create_or_resume,
+    images_of,
+    removed_on_refusal,
+    write_faces,
+)
+from annotate.management.run_options import (
+    add_config_options,
+    add_continue_option,
+    add_run_option,
+    config_from,
+    config_of,
+    default_name,
+    parent_of,
+)
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import usable_device
+
+# Options that a run takes from the one that it continues.
+DATA_OPTIONS = ("base_run", "frm", "judge", "faces", "sd", "checkpoint", "swinir", "sparnet", "prompts")
 
 
 class Command(BaseCommand):
@@ -20,36 +39,52 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         from refl.configs import PRESETS, ReflConfig
 
-        parser.add_argument("--run", help="name of the run (default: derived from the configuration)")
+        add_run_option(parser)
         parser.add_argument(
             "--base",
             dest="preset",
             choices=list(PRESETS),
             default="diffbir",
-            help="base to tune, with its defaults",
+            help="base to tune, with its defaults (Tables 1 and 15)",
         )
         parser.add_argument("--base-run", metavar="RUN", help="the compact base, a run of train_base")
         parser.add_argument(
             "--frm",
             metavar="MODEL",
-            required=True,
-            help="the reward model: a run of train_frm, a model folder, or hpsv2 or hpsv2.1 as released",
+            help="the reward model (required): a run of train_frm, a model folder, or hpsv2 or hpsv2.1 as released",
         )
         parser.add_argument("--judge", metavar="MODEL", help="another reward model, for monitoring only")
         parser.add_argument("--sd", type=Path, help="folder with Stable Diffusion 2.1-base in the layout of diffusers")
-        parser.add_argument("--checkpoint", type=Path, help="osediff_face.pkl for osediff, v1_face.pth for diffbir")
+        parser.add_argument(
+            "--checkpoint",
+            type=Path,
+            help="the base's own weights: osediff_face.pkl, v1_face.pth (diffbir), GFPGANv1.4.pth, codeformer.pth, "
+            "DR2_FFHQ.pkl",
+        )
         parser.add_argument("--swinir", type=Path, help="face_swinir_v1.ckpt, stage 1 of diffbir")
+        parser.add_argument("--sparnet", type=Path, help="SPARNetHD_FFHQ_DR2aug.pth, which enhances the images of dr2")
         parser.add_argument("--prompts", type=Path, help="a table of tags (CSV or JSON lines) for --prompt file")
+        add_continue_option(parser)
         add_face_options(parser)
         add_config_options(parser, ReflConfig, without=("base",))
 
     def check_options(self, options: dict[str, Any]) -> Any:
         """Return the configuration. Raises `CommandError` for invalid values."""
-        from refl.configs import FIXED_STEPS, PRESETS
+        from refl.configs import FIXED_STEPS, PRESETS, ReflConfig
 
-        config = config_from(options, PRESETS[options["preset"]])
+        parent = parent_of(options, "refl", DATA_OPTIONS)
+        if parent:
+            config = config_from(options, config_of(parent, ReflConfig))
+            if options["preset"] != "diffbir" and PRESETS[options["preset"]].base != config.base:
+                raise CommandError(
+                    f"{parent.run.name} tunes the base {config.base}, not {options['preset']}. Remove --base."
+                )
+        else:
+            if not options["frm"]:
+                raise CommandError("--frm RUN is required: the name of a finished run of manage.py train_frm.")
+            config = config_from(options, PRESETS[options["preset"]])
         most = FIXED_STEPS.get(options["preset"], config.steps)
-        if config.backprop_steps > most:
+        if not parent and config.backprop_steps > most:
             raise CommandError(
                 f"--backprop-steps {config.backprop_steps} is more than the base {options['preset']} has denoising "
                 f"steps: {most}."
@@ -61,20 +96,23 @@ class Command(BaseCommand):
 
         from refl.configs import FREE_TO_CHANGE
         from refl.train_refl import train
+        from rewardlab import assets
         from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
         config = self.check_options(options)
-        with command_errors():
-            run = runs.open_run(
-                Path(settings.RUN_ROOT), options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE)
-            )
+        parent = parent_of(options, "refl", DATA_OPTIONS)
+        with command_errors(), assets.weights_root(options["weights_root"]):
+            kind = f"{parent.run.name}-from-{parent.step}" if parent else f"refl-{config.base}"
+            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name(kind, config, FREE_TO_CHANGE))
             state = PartialState(cpu=options["device"] == "cpu")
+            note = self.stdout.write if state.is_main_process else str
+            config = divided(config, state.num_processes, given=options["accumulation"], note=note)
             with state.main_process_first():
                 if state.is_main_process:
-                    with run.held():
-                        self.create_or_resume(run, config, options)
+                    with run.held(), removed_on_refusal(run):
+                        self.create_or_resume(run, config, options, parent)
             with show_progress(self, run, show=state.is_main_process) as on_progress:
                 train(run, images=images_of(options, run), device=options["device"], on_progress=on_progress)
         if state.is_main_process:
@@ -83,7 +121,7 @@ class Command(BaseCommand):
             self.stdout.write(f"The tuned weights are in {run.model}")
             self.stdout.write(f"To restore with it: manage.py restore --restorer {run.name}")
 
-    def create_or_resume(self, run: Any, config: Any, options: dict[str, Any]) -> None:
+    def create_or_resume(self, run: Any, config: Any, options: dict[str, Any], parent: Any) -> None:
         from refl import prepare
         from refl.configs import FREE_TO_CHANGE
         from rewardlab.reward_model import reward_sources
@@ -93,7 +131,7 @@ class Command(BaseCommand):
             for option in ("frm", "judge"):
                 if options[option]:
                     reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
-        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE):
+        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE, parent=parent):
             return
 
         def named(option: str) -> runs.Run | None:
@@ -115,7 +153,32 @@ class Command(BaseCommand):
             frm=reward("frm"),
             judge=reward("judge"),
             base=base,
-            **{name: options[name] for name in ("sd", "checkpoint", "swinir", "prompts")},
+            **{name: options[name] for name in ("sd", "checkpoint", "swinir", "sparnet", "prompts")},
         )
         write_faces(run, options)
         prepare.prepare(run, config, sources, images=images_of(options, run))
+
+
+def divided(config: Any, processes: int, *, given: int | None, note: Callable[[str], Any]) -> Any:
+    """Return the configuration with micro-batches that suit the number of processes.
+
+    Each process computes its share of a step's faces. The default accumulation is lowered to what remains; a given one
+    that does not divide the step is refused with the ones that do. Raises `CommandError`.
+    """
+    if config.batch_size % processes:
+        raise CommandError(
+            f"{config.batch_size} faces per step cannot be divided among {processes} processes: choose --batch-size as "
+            f"a multiple of {processes}."
+        )
+    share = config.batch_size // processes
+    if share % config.accumulation == 0:
+        return config
+    possible = [number for number in range(1, share + 1) if share % number == 0]
+    if given is not None:
+        raise CommandError(
+            f"{config.batch_size} faces per step are {share} for each of {processes} processes, which --accumulation "
+            f"{given} does not divide: choose {' or '.join(map(str, possible))}, or another --batch-size."
+        )
+    lowered = max(number for number in possible if number <= config.accumulation)
+    note(f"{processes} processes with {share} faces each: --accumulation {lowered} instead of {config.accumulation}")
+    return replace(config, accumulation=lowered)

@@ -4,7 +4,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from annotate.management.restorer_runs import add_face_options, create_or_resume, images_of, write_faces
+from annotate.management.restorer_runs import (
+    add_face_options,
+    create_or_resume,
+    images_of,
+    removed_on_refusal,
+    write_faces,
+)
 from annotate.management.run_options import add_config_options, config_from, default_name
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import usable_device
@@ -32,17 +38,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from refl import train_base
+        from refl.configs import FREE_TO_CHANGE_OF_BASE
         from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
         config = self.check_options(options)
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
-        name = options["run"] or default_name(f"base-{config.variant}", config, ())
+        name = options["run"] or default_name(f"base-{config.variant}", config, FREE_TO_CHANGE_OF_BASE)
         with command_errors():
             run = runs.open_run(root, name)
-            with run.held():
-                if create_or_resume(self, run, config, free=()):
+            with run.held(), removed_on_refusal(run):
+                if create_or_resume(self, run, config, free=FREE_TO_CHANGE_OF_BASE):
                     write_faces(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)

@@ -6,16 +6,24 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
 from annotate.labels.consensus import METHODS
+from annotate.management.restorer_runs import removed_on_refusal, require_unfinished
 from annotate.management.run_options import (
     add_config_options,
+    add_continue_option,
+    add_run_option,
     config_from,
+    config_of,
     default_name,
     differences,
     images_folder,
+    parent_of,
     remove_unsaved,
 )
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import require_migrated, usable_device
+
+# Options that a run takes from the one that it continues.
+DATA_OPTIONS = ("checkpoint", "manifest", "consensus")
 
 
 class Command(BaseCommand):
@@ -28,7 +36,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         from rewardlab.reward_model.configs import PRESETS, TrainConfig
 
-        parser.add_argument("--run", help="name of the run (default: derived from the configuration)")
+        add_run_option(parser)
         parser.add_argument("--backbone", choices=list(PRESETS), default="hpsv2", help="backbone, with its defaults")
         parser.add_argument("--checkpoint", type=Path, help="weights of HPSv2, for --backbone hpsv2")
         parser.add_argument("--manifest", type=Path, help="train on this snapshot, without a database")
@@ -37,14 +45,21 @@ class Command(BaseCommand):
             choices=METHODS,
             help="how several answers are combined (default: majority)",
         )
+        add_continue_option(parser)
         parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         add_config_options(parser, TrainConfig, without=("backbone",))
 
     def check_options(self, options: dict[str, Any]) -> Any:
         """Return the configuration. Raises `CommandError` for options that contradict each other."""
-        from rewardlab.reward_model.configs import PRESETS
+        from rewardlab.reward_model.configs import PRESETS, TrainConfig
 
+        if parent := parent_of(options, "frm", DATA_OPTIONS):
+            return config_from(options, config_of(parent, TrainConfig))
+        if options["checkpoint"] and not options["checkpoint"].is_file():
+            raise CommandError(
+                f"--checkpoint {options['checkpoint']} does not exist. Pass the file of HPSv2's weights."
+            )
         if options["checkpoint"] and options["backbone"] != "hpsv2":
             raise CommandError("--checkpoint is only for --backbone hpsv2.")
         if options["consensus"] and options["manifest"]:
@@ -54,35 +69,36 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from accelerate import PartialState
 
+        from rewardlab import assets
         from rewardlab.reward_model.configs import FREE_TO_CHANGE
         from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
         config = self.check_options(options)
-        with command_errors():
-            run = runs.open_run(
-                Path(settings.RUN_ROOT),
-                options["run"] or default_name(f"frm-{config.backbone}", config, FREE_TO_CHANGE),
-            )
+        parent = parent_of(options, "frm", DATA_OPTIONS)
+        with command_errors(), assets.weights_root(options["weights_root"]):
+            kind = f"{parent.run.name}-from-{parent.step}" if parent else f"frm-{config.backbone}"
+            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name(kind, config, FREE_TO_CHANGE))
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
                 if state.is_main_process:
-                    with run.held():
-                        self.create_or_resume(run, config, options)
+                    with run.held(), removed_on_refusal(run):
+                        self.create_or_resume(run, config, options, parent)
             train_with_progress(self, run, options, show=state.is_main_process)
         if state.is_main_process:
             self.stdout.write(f"{run.name}: done. The model is in {run.model}")
             self.stdout.write(f"To evaluate it on the gold set: manage.py evaluate_frm {run.name}")
 
-    def create_or_resume(self, run: Any, config: Any, options: dict[str, Any]) -> None:
+    def create_or_resume(self, run: Any, config: Any, options: dict[str, Any], parent: Any) -> None:
         """Create and prepare a new run, or update an existing one to resume it.
 
-        A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that
-        is done, or that has a checkpoint and another configuration.
+        A run without a saved state is created again if its configuration differs. Raises `CommandError` for a run that
+        is done, or that has a saved state and another configuration. parent: the state that a new run continues.
         """
-        from rewardlab.reward_model.configs import FREE_TO_CHANGE
+        from rewardlab.reward_model.configs import FIXED_WHEN_CONTINUED, FREE_TO_CHANGE
         from rewardlab.reward_model.prepare import prepare_run
+        from rewardlab.training import continued
         from rewardlab.training.checkpoint import saved_step
 
         if run.exists() and (
@@ -90,6 +106,10 @@ class Command(BaseCommand):
             + other_consensus(run, options["consensus"])
         ):
             remove_unsaved(run, different)
+        if not run.exists() and parent:
+            continued.create(run, parent, config, fixed=FIXED_WHEN_CONTINUED)
+            self.stdout.write(f"{run.name}: new, continues {parent}, in {run.folder}")
+            return
         if not run.exists():
             source = options["manifest"] or freeze(run, options["consensus"] or "majority")
             images = images_folder(options, run)
@@ -102,6 +122,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"The run {run.name} is done: `manage.py evaluate_frm {run.name}`, or choose another --run."
             )
+        require_unfinished(run, parent)
         run.reconfigure(config)
         step = saved_step(run.checkpoint)
         self.stdout.write(f"{run.name}: resumes from step {step} with its snapshot ({run.manifest})")
