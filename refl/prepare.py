@@ -75,6 +75,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     if judge and judge.folder == reward.folder:
         raise RunError("The judge must differ from the reward model. Train another one with a different --seed.")
     _refuse_gold(dataset.training_rows(rows), reward)
+    dataset.require_images(rows, images, held_out=config.held_out)
     start = {"base": config.base, "frm": str(reward.folder), "judge": str(judge.folder) if judge else ""}
     if config.base == "compact":
         base = finished(sources.base, "base", "--base-run", "a compact base: manage.py train_base")

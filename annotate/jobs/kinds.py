@@ -62,8 +62,9 @@ GROUPS = {
 }
 STAGE: dict[str, Any] = {"initial": {"skip_bad": True}}  # the log lists what was skipped; that alone is not a failure
 TUNING: dict[str, Any] = {
-    "first": ("preset", "base_run", "frm", "judge", "run", "iterations", "learning_rate", "seed"),
+    "first": ("preset", "base_run", "frm", "judge", "run", "iterations", "learning_rate", "dataset", "seed"),
     "sources": {
+        "dataset": sources.DATASETS,
         "base_run": sources.BASES,
         "frm": sources.REWARD_MODELS,
         "judge": sources.REWARD_MODELS,
@@ -89,8 +90,13 @@ KINDS: dict[str, Kind] = {
             _("Finds, aligns and crops the faces of photographs in a folder of the server or in an upload, and divides "
               "the people among the splits. Photographs that are already here are not stored twice."),
             "data",
-            first=("path", "dataset", "dataset_kind", "split", "size"),
-            sources={"path": sources.PHOTOGRAPHS_AND_UPLOADS, "captions": sources.TABLES},
+            first=("path", "preset", "dataset", "dataset_kind", "split", "size"),
+            sources={
+                "path": sources.PHOTOGRAPHS_AND_UPLOADS,
+                "captions": sources.TABLES,
+                "lq": sources.PHOTOGRAPHS,
+            },
+            required=("path",),
             assets=("yunet",),
             **STAGE,
         ),
@@ -230,8 +236,8 @@ KINDS: dict[str, Kind] = {
             _("Freeze a snapshot"),
             _("Writes all preferences and faces to files, from which models can be trained elsewhere."),
             "files",
-            first=("with_images", "split", "origin", "consensus"),
-            sources={"out": sources.OUTPUT},
+            first=("with_images", "split", "origin", "consensus", "dataset"),
+            sources={"out": sources.OUTPUT, "dataset": sources.DATASETS, "faces_of": sources.DATASETS},
             withheld={"overwrite": OVERWRITE},
         ),
         Kind(
@@ -250,8 +256,8 @@ KINDS: dict[str, Kind] = {
             "training",
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
-            first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "seed"),
-            sources={"checkpoint": sources.WEIGHTS, "device": sources.DEVICES},
+            first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "dataset", "seed"),
+            sources={"checkpoint": sources.WEIGHTS, "dataset": sources.DATASETS, "device": sources.DEVICES},
             withheld={"manifest": FROM_DATABASE, "images": FROM_DATABASE, "architecture": OUTSIDE},
             assets=("hpsv2",),
         ),
@@ -262,8 +268,8 @@ KINDS: dict[str, Kind] = {
             "training",
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
-            first=("variant", "stage_1", "run", "iterations", "learning_rate", "degradation", "seed"),
-            sources={"stage_1": sources.BASES, "device": sources.DEVICES},
+            first=("variant", "stage_1", "run", "iterations", "learning_rate", "degradation", "dataset", "seed"),
+            sources={"stage_1": sources.BASES, "dataset": sources.DATASETS, "device": sources.DEVICES},
             withheld={"faces": FROM_DATABASE, "images": FROM_DATABASE},
         ),
         Kind(
@@ -299,8 +305,9 @@ KINDS: dict[str, Kind] = {
             _("Compares restorers on the same faces by every available metric, with intervals (Table 1)."),
             "evaluation",
             queue=Job.Queue.TRAINING,
-            first=("restorers", "base", "frm", "judge", "faces", "name"),
+            first=("restorers", "base", "frm", "judge", "faces", "dataset", "name"),
             sources={
+                "dataset": sources.DATASETS,
                 "restorers": sources.RESTORED,
                 "base": sources.COMPARED,
                 "metrics": sources.METRICS_AND_FID,

@@ -71,7 +71,10 @@ class Command(BaseCommand):
                 continue
             values = asdict(variant.of(config))
             changed = {field.name: values[field.name] for field in fields(config) if field.name != "base"}
-            passed = {key: options[key] for key in ("preset", "frm", "judge", "faces", "images", "device", "base_run")}
+            passed = {
+                key: options[key]
+                for key in ("preset", "frm", "judge", "faces", "dataset", "images", "device", "base_run")
+            }
             call_command("refl", run=run, **passed, **changed)
         restorers = [word for restorer in (base, *names) for word in ("--restorer", restorer)]
         call_command("restore", *restorers, "--faces", options["split"])

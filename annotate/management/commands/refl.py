@@ -63,7 +63,8 @@ class Command(BaseCommand):
         config = self.check_options(options)
         with command_errors():
             run = runs.open_run(
-                Path(settings.RUN_ROOT), options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE)
+                Path(settings.RUN_ROOT),
+                options["run"] or default_name(f"refl-{config.base}", config, FREE_TO_CHANGE, options["dataset"]),
             )
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
@@ -83,7 +84,7 @@ class Command(BaseCommand):
         from refl.configs import FREE_TO_CHANGE
         from rewardlab.training import runs
 
-        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE):
+        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE, datasets=options["dataset"]):
             return
 
         def named(option: str) -> runs.Run | None:

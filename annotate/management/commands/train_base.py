@@ -38,11 +38,11 @@ class Command(BaseCommand):
             usable_device(options["device"])
         config = self.check_options(options)
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
-        name = options["run"] or default_name(f"base-{config.variant}", config, ())
+        name = options["run"] or default_name(f"base-{config.variant}", config, (), options["dataset"])
         with command_errors():
             run = runs.open_run(root, name)
             with run.held():
-                if create_or_resume(self, run, config, free=()):
+                if create_or_resume(self, run, config, free=(), datasets=options["dataset"]):
                     write_faces(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)

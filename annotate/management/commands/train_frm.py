@@ -1,3 +1,5 @@
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ from django.db import OperationalError
 from annotate.labels.consensus import METHODS
 from annotate.management.run_options import (
     add_config_options,
+    add_dataset_option,
     config_from,
     default_name,
     differences,
     images_folder,
+    other_datasets,
     remove_unsaved,
+    require_datasets,
 )
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import require_migrated, usable_device
@@ -37,6 +42,7 @@ class Command(BaseCommand):
             choices=METHODS,
             help="how several answers are combined (default: majority)",
         )
+        add_dataset_option(parser, "preferences")
         parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         add_config_options(parser, TrainConfig, without=("backbone",))
@@ -63,7 +69,7 @@ class Command(BaseCommand):
         with command_errors():
             run = runs.open_run(
                 Path(settings.RUN_ROOT),
-                options["run"] or default_name(f"frm-{config.backbone}", config, FREE_TO_CHANGE),
+                options["run"] or default_name(f"frm-{config.backbone}", config, FREE_TO_CHANGE, options["dataset"]),
             )
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
@@ -81,17 +87,25 @@ class Command(BaseCommand):
         A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that
         is done, or that has a checkpoint and another configuration.
         """
+        with tempfile.TemporaryDirectory() as folder:
+            given = options["manifest"]
+            if given and options["dataset"]:
+                given = write_selected(given, Path(folder) / given.name, options["dataset"])
+            self.create_or_resume_with(given, run, config, options)
+
+    def create_or_resume_with(self, given: Path | None, run: Any, config: Any, options: dict[str, Any]) -> None:
         from rewardlab.reward_model.configs import FREE_TO_CHANGE
         from rewardlab.reward_model.prepare import prepare_run
         from rewardlab.training.checkpoint import saved_step
 
-        if run.exists() and (
-            different := differences(run, config, options["manifest"], FREE_TO_CHANGE)
-            + other_consensus(run, options["consensus"])
-        ):
-            remove_unsaved(run, different)
+        if run.exists():
+            different = differences(run, config, given, FREE_TO_CHANGE) + other_consensus(run, options["consensus"])
+            if options["dataset"]:
+                different += other_datasets(datasets_of(run), options["dataset"])
+            if different:
+                remove_unsaved(run, different)
         if not run.exists():
-            source = options["manifest"] or freeze(run, options["consensus"] or "majority")
+            source = given or freeze(run, options["consensus"] or "majority", options["dataset"])
             images = images_folder(options, run)
             prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
@@ -117,14 +131,45 @@ def other_consensus(run: Any, wanted: str | None) -> list[str]:
     return [f"consensus {known} -> {wanted}"] if wanted != known else []
 
 
-def freeze(run: Any, consensus: str) -> Path:
+def datasets_of(run: Any) -> set[str]:
+    """Return the data sets to which the run's manifest was limited, or else those of its rows."""
+    from rewardlab import manifest
+
+    limited = manifest.read_header(run.manifest)["filters"].get("datasets")
+    return set(limited or {row.dataset for row in manifest.read_rows(run.manifest)})
+
+
+def write_selected(source: Path, target: Path, datasets: Sequence[str]) -> Path:
+    """Write the preferences of these data sets. Raises `CommandError` if a data set has none in the manifest."""
+    from rewardlab import manifest
+
+    header, rows = manifest.read(source)
+    known = {row.dataset for row in rows}
+    if missing := [name for name in datasets if name not in known]:
+        named = ", ".join(sorted(name or "without a name" for name in known))
+        raise CommandError(f"{source} has no preferences of data set {', '.join(missing)}; it has {named}.")
+    manifest.write(
+        target,
+        (row for row in rows if row.dataset in datasets),
+        filters=header["filters"] | {"datasets": sorted(set(datasets))},
+        consensus=header.get("consensus"),
+        predictor=header.get("predictor"),
+    )
+    return target
+
+
+def freeze(run: Any, consensus: str, datasets: Sequence[str] | None) -> Path:
     """Freeze the database's preferences for training and gold faces to the run's folder; return the manifest."""
     from annotate.exchange.preference_rows import NothingToFreeze
     from annotate.exchange.snapshot import snapshot
 
     try:
         require_migrated()
-        return Path(snapshot(run.folder, splits=["train", "gold"], consensus=consensus, overwrite=True).path)
+        require_datasets(datasets)
+        frozen = snapshot(
+            run.folder, splits=["train", "gold"], consensus=consensus, datasets=list(datasets or ()), overwrite=True
+        )
+        return Path(frozen.path)
     except NothingToFreeze as error:
         raise CommandError(f"{error} Run build_pairs and judge pairs first.") from error
     except OperationalError as error:
