@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -190,13 +191,20 @@ def _compare_names(
     wanted = {f"{number:0{known.digits}d}" for number in range(known.count)}
     absent = sorted(wanted - by_name.keys())
     report.missing = len(absent)
-    report.problems["missing"].extend(absent)
+    report.problems["missing"].extend(_ranges(absent))
     report.problems["surplus"].extend(
         f"{by_name[name][0]}: {known.title} has no file of this name" for name in sorted(by_name.keys() - wanted)
     )
     if partners is not None:
         alone = sorted((by_name.keys() - partners) & wanted)
         report.problems["without photograph"].extend(by_name[name][0] for name in alone)
+
+
+def _ranges(names: list[str]) -> Iterator[str]:
+    """Shorten sorted numbers to ranges, such as `00003 to 00017`."""
+    for _, group in groupby(enumerate(names), key=lambda item: int(item[1]) - item[0]):
+        first, *rest = (name for _, name in group)
+        yield f"{first} to {rest[-1]}" if rest else first
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

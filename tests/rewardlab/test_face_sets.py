@@ -40,6 +40,8 @@ def test_copy_with_faults_is_described(tmp_path):
     first, second = reports(CELEBA, tmp_path)
     assert (first.expected, first.found, first.missing) == (4, 4, 1)
     assert first.problems["missing"] == ["00000003"]
+    larger = reports(replace(CELEBA, count=9), tmp_path)[0]
+    assert (larger.missing, larger.problems["missing"]) == (6, ["00000003 to 00000008"])
     assert first.problems["wrong size"] == ["00000002.png: 16x16, not 32x32"]
     assert first.problems["surplus"] == ["extra.png: CelebA-Test has no file of this name"]
     assert second.problems["without photograph"] == ["00000003.png"]

@@ -91,7 +91,9 @@ class Command(BaseCommand):
         for problem, files in report.problems.items():
             if not files:
                 continue
-            self.stdout.write(f"  {report.what}, {problem} ({len(files)})")
+            self.stdout.write(
+                f"  {report.what}, {problem} ({report.missing if problem == 'missing' else len(files):,})"
+            )
             for file in files[:SHOWN]:
                 self.stdout.write(f"    {file}")
             if len(files) > SHOWN:

@@ -123,6 +123,11 @@ class Command(StageCommand):
         steps = chain(ingest(found.sources, dataset=dataset, config=config), found.unusable, found.others, found.rows)
         summaries = [self.run_stage("ingest", steps, total=found.steps)]
         self.print_files(dataset, found, summaries[0])
+        if options["preset"]:
+            known = FACE_SETS[options["preset"]]
+            self.stdout.write(
+                f"  {known.title} has {known.count:,} pictures; to compare: dataset check {known.name} PATH"
+            )
         if not dataset.faces.exists():  # not even one picture could be used
             dataset.delete()
         elif lq and not is_low_quality:
