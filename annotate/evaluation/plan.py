@@ -9,7 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from annotate.evaluation.metric_columns import Subjects
 from annotate.models import Candidate, Face, Restorer
 from annotate.pipeline.datasets import DatasetError, find_dataset
-from annotate.pipeline.ground_truth import of_sets, refusal, with_original, without_original
+from annotate.pipeline.ground_truth import lacking, of_sets, refusal, with_original, without_original
 from refl import dataset
 from rewardlab import metrics
 from rewardlab.metrics import fid
@@ -248,7 +248,7 @@ def choose_metrics(
         if refused := [name for name in wanted or () if _needs_original(name)]:
             raise EvaluationError(f"{refusal(wild, ', '.join(map(_title, refused)))}. Leave it out of --metrics.")
         left_out = [_title(name) for name in dict.fromkeys((*ORDER, *metrics.METRICS)) if _needs_original(name)]
-        unavailable = {", ".join(left_out): refusal(wild, "each of them")}
+        unavailable = {", ".join(left_out): lacking(wild, "each of these metrics needs")}
         wanted = wanted or [name for name in (*ORDER, *metrics.METRICS) if not _needs_original(name)]
     for name in dict.fromkeys(wanted or (*ORDER, *metrics.METRICS)):
         if name == FID:

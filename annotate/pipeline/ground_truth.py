@@ -20,6 +20,11 @@ def refusal(face: Face, what: str) -> str:
     return f"{face} of data set {face.dataset} has no original; {what} needs one"
 
 
+def lacking(face: Face, who_needs: str) -> str:
+    """Say in a sentence why metrics have no value. Pages translate it (`annotate.common.stored_text`)."""
+    return f"Face {face.pk} of data set {face.dataset} has no original, which {who_needs}."
+
+
 def of_sets(faces: QuerySet[Face]) -> str:
     """Return the number of faces and their data sets in words."""
     count = faces.count()
