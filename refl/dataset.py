@@ -143,6 +143,13 @@ def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:
     return training
 
 
+def require_images(rows: Sequence[FaceRow], folder: Path, *, held_out: int) -> None:
+    """Raise `DataError` with all missing images of the training faces and of those that monitor the training."""
+    training = [row.hq for row in rows if row.split == "train"]
+    monitored = [path for row in monitored_rows(rows, held_out) for path in (row.hq, row.lq)]
+    snapshot_images.require_images((*training, *monitored), folder, what="the faces'")
+
+
 def subject_of(row: FaceRow) -> Subject:
     """Return the row's face, person and photograph for the gold guard."""
     return Subject(row.face, row.identity, (row.hq,))

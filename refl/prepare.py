@@ -81,6 +81,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     _refuse_missing_captions(training, rows, reward, judge, config)
     if reward.run:
         _refuse_gold(training, reward.run)
+    dataset.require_images(rows, images, held_out=config.held_out)
     found = {"frm": reward.path} | ({"judge": judge.path} if judge else {}) | _base_files(config.base, sources)
     start = {"base": config.base, **_base_run(run, config, sources)}
     if config.prompt == "file":

@@ -41,6 +41,7 @@ def prepare(run: Run, config: BaseConfig, *, images: Path, stage_1: Run | None =
         raise RunError("--stage-1 applies to --variant multi-step only. Remove it.")
     header, rows = dataset.read(run.faces)
     dataset.training_rows(rows)
+    dataset.require_images(rows, images, held_out=config.held_out)
     dataset.held_out(rows, images, compact.SIZE, config.held_out)
     run.create(kind="base", config=config, start=start, faces=header, images=images.resolve())
 
@@ -65,6 +66,7 @@ class BaseTrainer:
         self.loop, self.config, self.images = loop, config, images
         torch.manual_seed(config.seed)
         _, rows = dataset.read(loop.run.faces)
+        dataset.require_images(rows, images, held_out=config.held_out)  # the run may have been copied since
         self.faces = dataset.TrainingFaces(
             dataset.training_rows(rows),
             images,

@@ -95,6 +95,7 @@ class ReflTrainer:
         run, config = self.loop.run, self.config
         _, rows = dataset.read(run.faces)
         training = dataset.training_rows(rows)
+        dataset.require_images(rows, self.images, held_out=config.held_out)  # the run may have been copied since
         self.faces, self.frm_faces = (
             dataset.TrainingFaces(
                 training, self.images, self.policy.size, PRESETS[config.degradation], seed=seed, mirror=config.mirror

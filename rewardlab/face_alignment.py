@@ -142,13 +142,7 @@ def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> A
     Raises `FaceError`: `not_square`, `too_small` as in `align`, or `not_upright` if the face lies on its side or upside
     down.
     """
-    require_rgb(array)
-    height, width = array.shape[:2]
-    if height != width:
-        raise FaceError("not_square", f"an aligned image must be square; this one is {width} x {height} pixels")
-    if width < size and not allow_upscale:
-        raise _too_small("the image", width, size)
-    image = array.copy() if size == width else _resized(array, (size, size))
+    image = fit_square(array, size, allow_upscale)
     _, detections, turned = detect_upright(image)
     if turned:
         raise FaceError(
@@ -156,7 +150,18 @@ def align_prealigned(array: Pixels, size: int, allow_upscale: bool = False) -> A
             f"the face is upright only if the image is turned by {turned} degrees counter-clockwise; an aligned image "
             "must be upright: turn it, or ingest it without --aligned",
         )
-    return AlignedFace(image, detections[0].landmarks if detections else None, size / width)
+    return AlignedFace(image, detections[0].landmarks if detections else None, size / array.shape[1])
+
+
+def fit_square(array: Pixels, size: int, allow_upscale: bool = False) -> Pixels:
+    """Resize a square image without looking for a face in it. Raises `FaceError`: `not_square` or `too_small`."""
+    require_rgb(array)
+    height, width = array.shape[:2]
+    if height != width:
+        raise FaceError("not_square", f"an aligned image must be square; this one is {width} x {height} pixels")
+    if width < size and not allow_upscale:
+        raise _too_small("the image", width, size)
+    return array.copy() if size == width else _resized(array, (size, size))
 
 
 def identity_embedding(array: Pixels, landmarks: Floats) -> Floats:

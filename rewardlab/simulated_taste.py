@@ -66,11 +66,14 @@ class TasteConfig:
     balanced: bool = True
 
 
-def utilities(candidates: Sequence[Pixels], hq: Pixels, landmarks: Floats) -> list[Utility]:
+def utilities(
+    candidates: Sequence[Pixels], hq: Pixels, landmarks: Floats, *, is_low_quality: bool = False
+) -> list[Utility]:
     """Compute the raw utilities of the candidates of one face.
 
-    candidates, hq: uint8 RGB (S, S, 3) of one size; landmarks: (5, 2) of hq in pixels, eyes first. Raises
-    `ValueError` if sizes differ.
+    candidates, hq: uint8 RGB (S, S, 3) of one size; landmarks: (5, 2) of hq in pixels, eyes first. is_low_quality: hq
+    is the low-quality picture of a face that has no photograph: it has no fine structure itself, so more is better.
+    Raises `ValueError` if sizes differ.
     """
     left_eye, right_eye, _, left_mouth, right_mouth = landmarks
     eye_distance = float(np.linalg.norm(right_eye - left_eye))
@@ -84,11 +87,12 @@ def utilities(candidates: Sequence[Pixels], hq: Pixels, landmarks: Floats) -> li
         angle = identity_angle(identity_embedding(candidate, landmarks), identity)
         misplaced = 1 - np.corrcoef(_edges(candidate, face), _edges(hq, face))[0, 1]
         harsh_or_flat = abs(np.log(_light_spread(candidate, face) / _light_spread(hq, face)))
-        smooth_or_invented = abs(np.log(_structure(candidate, features) / _structure(hq, features)))
+        structure = np.log(_structure(candidate, features) / _structure(hq, features))
+        detail = structure if is_low_quality else -abs(structure)  # neither smooth nor invented
         colour_shift = np.linalg.norm(_colours(candidate) - _colours(hq), axis=2).mean()
         return Utility(
             realism=-float(angle / IDENTITY_UNIT + misplaced / EDGE_UNIT + harsh_or_flat / LIGHT_UNIT),
-            detail=-float(smooth_or_invented),
+            detail=float(detail),
             text=-float(colour_shift),
         )
 

@@ -1,13 +1,28 @@
 """Images of a snapshot, named by their sha256, which is checked at every read."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from rewardlab import images
 
+SHOWN = 20  # missing images in a message
+
 
 class DataError(ValueError):
     """The manifest's images or labels cannot be trained on; the message says which ones and what to do."""
+
+
+def require_images(paths: Iterable[str], folder: Path, *, what: str) -> None:
+    """Raise `DataError` with all images that are not in the folder, before any is read. what: whose images they are."""
+    named = sorted(set(paths))
+    missing = [path for path in named if not (folder / path).is_file()]
+    if missing:
+        shown = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else "")
+        raise DataError(
+            f"{len(missing):,} of {what} {len(named):,} images are not in {folder}: {shown}. Restore them, or set "
+            "their folder with --images (`snapshot --with-images` copies them)."
+        )
 
 
 def read_image(folder: Path, path: str) -> images.Pixels:

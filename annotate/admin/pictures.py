@@ -37,7 +37,9 @@ class FaceAdmin(ReadOnlyAdmin):
 
     @admin.display
     def photograph(self, face: models.Face) -> str:
-        return next((picture(c) for c in face.candidates.all() if c.source == c.HQ), "")
+        by_source = {candidate.source: candidate for candidate in face.candidates.all()}
+        shown = by_source.get(models.Candidate.HQ) or by_source.get(models.Candidate.LQ)
+        return picture(shown) if shown else ""
 
 
 @admin.register(models.Candidate)

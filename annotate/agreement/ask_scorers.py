@@ -20,7 +20,8 @@ from annotate.common import image_store
 from annotate.exchange.preference_rows import preference_rows
 from annotate.labels import gold_guard
 from annotate.labels.judged_pairs import judged_pairs, scores_of
-from annotate.models import GoldSet, Predictor, ScorerAnswers
+from annotate.models import Face, GoldSet, Predictor, ScorerAnswers
+from annotate.pipeline.ground_truth import lacking, without_original
 from annotate.pipeline.stage import Step
 from annotate.predictor import versions
 from annotate.predictor.status import current_predictor
@@ -124,6 +125,8 @@ def _store(gold_set: GoldSet, gold_rows: list[PreferenceRow], answers: Answers) 
 
 def _metrics(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
     """Yield margins of every metric: the image with the better value is preferred."""
+    shown = Face.objects.filter(pk__in={row.face for row in gold_rows}).select_related("dataset")
+    wild = without_original(shown).order_by("pk").first()
     for name, metric in METRICS.items():
         values = [row.scores.get(name) for row in gold_rows]
         missing = sum(value is None for value in values)
@@ -131,6 +134,8 @@ def _metrics(gold_rows: list[PreferenceRow]) -> Iterator[Answers]:
             continue
         if missing:
             remedy = availability(name) or f"Run manage.py score --metrics {name}."
+            if wild and metric.needs_reference:
+                remedy = lacking(wild, "the metric needs")
             reason = f"{missing} of {len(gold_rows)} pairs have no {metric.title}. {remedy}"
             yield Answers(f"metric-{name}", metric.title, Group.METRIC, None, reason)
             continue

@@ -108,8 +108,9 @@ def _raw_utilities(restorers: list[str]) -> tuple[dict[int, dict[str, Utility]],
         by_source = {candidate.source: candidate for candidate in face.candidates.all()}
         if all(name in by_source for name in restorers):
             images = [image_store.load(by_source[name]) for name in restorers]
-            hq = image_store.load(by_source[Candidate.HQ])
-            values = utilities(images, hq, np.array(face.landmarks))
+            original = by_source.get(Candidate.HQ)
+            reference = image_store.load(original or by_source[Candidate.LQ])
+            values = utilities(images, reference, np.array(face.landmarks), is_low_quality=original is None)
             raw[face.pk] = dict(zip(restorers, values, strict=True))
     return raw, restorers
 

@@ -131,12 +131,15 @@ class Evaluation:
 
     def _results(self, summary: Summary) -> dict[str, Any]:
         config, subjects = self.plan.config, self.plan.subjects
-        hashes = sorted(candidate.sha256 for candidate in subjects.of(Candidate.HQ))
+        identified_by = Candidate.HQ if self.plan.has_originals else Candidate.LQ
+        hashes = sorted(candidate.sha256 for candidate in subjects.of(identified_by))
         runs_of = {reward.role: reward.source.name for reward in self.plan.rewards}
         return {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "faces": {
                 "split": config.faces,
+                "dataset": config.dataset or "",
+                "has_originals": self.plan.has_originals,
                 "count": len(subjects.faces),
                 "monitored_left_out": self.plan.monitored_left_out,
                 "with_monitored": config.with_monitored,

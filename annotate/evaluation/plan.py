@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from annotate.evaluation.metric_columns import Subjects
 from annotate.models import Candidate, Face, Restorer
+from annotate.pipeline.datasets import DatasetError, find_dataset
+from annotate.pipeline.ground_truth import lacking, of_sets, refusal, with_original, without_original
 from refl import dataset
 from rewardlab import metrics
 from rewardlab.assets import MissingAsset
@@ -42,6 +44,7 @@ class EvaluationConfig:
     restorers: tuple[str, ...]
     base: str | None = None
     faces: str = "test"
+    dataset: str | None = None
     metrics: tuple[str, ...] | None = None
     frm: str | None = None
     judge: str | None = None
@@ -93,6 +96,10 @@ class Plan:
     rewards: tuple[Reward, ...]
     unavailable: dict[str, str]
 
+    @property
+    def has_originals(self) -> bool:
+        return Candidate.HQ in self.subjects.sources
+
 
 def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
     """Validate the options and select faces and metrics.
@@ -122,7 +129,8 @@ def make_plan(config: EvaluationConfig, *, root: Path) -> Plan:
             f"{uncaptioned} of {len(subjects.faces)} faces have no caption, which {', '.join(uses_captions)} compares "
             "with: run manage.py caption."
         )
-    names, features, unavailable = choose_metrics(config.metrics)
+    wild = None if Candidate.HQ in subjects.sources else subjects.faces[0]
+    names, features, unavailable = choose_metrics(config.metrics, wild, has_statistics=config.fid_stats is not None)
     statistics = open_statistics(config.fid_stats, features) if config.fid_stats else None
     if not names and not rewards:
         raise EvaluationError(f"None of these metrics can run here. {' '.join(unavailable.values())}")
@@ -169,7 +177,8 @@ def monitored_faces(sources: Sequence[str], root: Path) -> set[str]:
 def find_subjects(config: EvaluationConfig, monitored: Collection[str] = ()) -> tuple[Subjects, int]:
     """Select faces with their candidates, and count the monitored faces left out (none with `with_monitored`).
 
-    Raises `EvaluationError` for unknown restorers, missing candidates, or if no face is left.
+    The sources of faces without ground truth have no original. Raises `EvaluationError` for unknown restorers or data
+    sets, missing candidates, faces of which only some have an original, or if no face is left.
     """
     sources = config.sources
     kinds = dict(Restorer.objects.values_list("name", "kind"))
@@ -180,12 +189,20 @@ def find_subjects(config: EvaluationConfig, monitored: Collection[str] = ()) -> 
         )
     if config.base == Candidate.HQ or len(sources) == len(REFERENCES):
         raise EvaluationError("Name at least one restorer besides lq and hq; --base must be a restorer or lq.")
-    faces = Face.objects.filter(split=config.faces).order_by("pk")
+    faces = Face.objects.filter(split=config.faces).select_related("dataset").order_by("pk")
+    of_set = ""
+    if config.dataset is not None:
+        try:
+            faces = faces.filter(dataset=find_dataset(config.dataset))
+        except DatasetError as error:
+            raise EvaluationError(str(error)) from error
+        of_set = f" of data set {config.dataset}"
     if not faces.exists():
         raise EvaluationError(
-            f"Split {config.faces} has no faces: choose another split with --faces, or ingest photographs with "
+            f"Split {config.faces}{of_set} has no faces: choose another split with --faces, or ingest photographs with "
             f"--split {config.faces}."
         )
+    sources = _with_originals_or_not(sources, faces)
     left_out = 0
     if monitored and not config.with_monitored:
         known = faces.filter(candidates__source=Candidate.HQ, candidates__sha256__in=monitored).values_list(
@@ -211,6 +228,19 @@ def find_subjects(config: EvaluationConfig, monitored: Collection[str] = ()) -> 
     candidates = {(row.source, row.face_id): row for row in rows if row.face_id in numbers}
     _require_complete(sources, chosen, candidates, kinds)
     return Subjects(tuple(sources), chosen, candidates), left_out
+
+
+def _with_originals_or_not(sources: list[str], faces: QuerySet[Face]) -> list[str]:
+    """Return the sources without the original if no face has one. Raises `EvaluationError` if only some have one."""
+    wild = without_original(faces)
+    if not wild.exists():
+        return sources
+    if with_original(faces).exists():
+        raise EvaluationError(
+            f"{of_sets(wild)} have no original, and {of_sets(with_original(faces))} have one: evaluate one data set at "
+            "a time, with --dataset."
+        )
+    return [source for source in sources if source != Candidate.HQ]
 
 
 def _require_complete(
@@ -262,10 +292,26 @@ def open_reward(root: Path, name: str, role: str) -> Reward:
     return Reward(role, RewardSource("run", run.name, run.folder))
 
 
-def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
-    """Return the metrics that can run here, the features of FID, and title -> remedy for the other metrics."""
+def choose_metrics(
+    wanted: Sequence[str] | None, wild: Face | None = None, *, has_statistics: bool = False
+) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
+    """Return the metrics that can run here, the features of FID, and title -> remedy for the other metrics.
+
+    wild: one of the faces, if they have no originals. has_statistics: FID compares with a file instead of originals.
+    Raises `EvaluationError` if a metric that needs originals is wanted for faces without them.
+    """
     names: list[str] = []
     features, unavailable = None, {}
+    if wild:
+        lacks = [
+            name
+            for name in dict.fromkeys((*(wanted or ()), *ORDER, *metrics.DEFAULT_METRICS))
+            if _needs_original(name, has_statistics=has_statistics)
+        ]
+        if refused := [name for name in wanted or () if name in lacks]:
+            raise EvaluationError(f"{refusal(wild, ', '.join(map(_title, refused)))}. Leave it out of --metrics.")
+        unavailable = {", ".join(map(_title, lacks)): lacking(wild, "each of these metrics needs")}
+        wanted = wanted or [name for name in dict.fromkeys((*ORDER, *metrics.DEFAULT_METRICS)) if name not in lacks]
     for name in dict.fromkeys(wanted or (*ORDER, *metrics.DEFAULT_METRICS)):
         if name == FID:
             for known in fid.FEATURES.values():
@@ -286,3 +332,15 @@ def choose_metrics(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], str |
             else:
                 names.append(name)
     return tuple(names), features, unavailable
+
+
+def _needs_original(name: str, *, has_statistics: bool) -> bool:
+    """Return whether the metric compares with the photograph. FID compares with the photographs as a set, or with
+    statistics from a file."""
+    if name == FID:
+        return not has_statistics
+    return name == DEG_RULE or metrics.METRICS[name].needs_reference
+
+
+def _title(name: str) -> str:
+    return {FID: "FID", DEG_RULE: DEG_RULE_TITLE}.get(name) or metrics.METRICS[name].title

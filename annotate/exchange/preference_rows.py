@@ -60,16 +60,18 @@ class Source:
     origins: list[str] | None
     consensus_result: ConsensusResult
     predictor: dict[str, Any] | None  # the version that gave the labels of origin svm
+    datasets: list[str] | None = None
 
     @property
     def filters(self) -> dict[str, Any]:
-        return {"splits": self.splits, "origins": self.origins}
+        of_sets = {"datasets": sorted(self.datasets)} if self.datasets else {}
+        return {"splits": self.splits, "origins": self.origins} | of_sets
 
     def rows(self) -> Iterator[PreferenceRow]:
         """Yield the rows in the order of pairs."""
         version = self.predictor["id"] if self.predictor else None
-        preferences = select(splits=self.splits, origins=self.origins)
-        return _rows(preferences, self.consensus_result, version, self.votes_by_pair())
+        chosen = select(splits=self.splits, origins=self.origins, datasets=self.datasets)
+        return _rows(chosen, self.consensus_result, version, self.votes_by_pair())
 
     def nonempty_rows(self) -> Iterator[PreferenceRow]:
         """Return `rows`, or raise `NothingToFreeze` if there are none. The first row is read immediately."""
@@ -77,6 +79,8 @@ class Source:
         first = next(rows, None)
         if first is None:
             found = f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}."
+            if self.datasets:
+                found = f"{found[:-1]}, of data set {', '.join(self.datasets)}."
             raise NothingToFreeze(" ".join(filter(None, (found, left_out_notice()))))
         return chain([first], rows)
 
@@ -103,8 +107,14 @@ def preference_rows(
     return find_source(splits=splits, origins=origins, consensus=consensus).rows()
 
 
-def find_source(*, splits: list[str] | None, origins: list[str] | None, consensus: str = "majority") -> Source:
-    return Source(splits, origins, _consensus_result(consensus, splits), _predictor())
+def find_source(
+    *,
+    splits: list[str] | None,
+    origins: list[str] | None,
+    consensus: str = "majority",
+    datasets: list[str] | None = None,
+) -> Source:
+    return Source(splits, origins, _consensus_result(consensus, splits), _predictor(), datasets)
 
 
 def require_folder(path: Path) -> None:
@@ -133,12 +143,16 @@ def consistent_read() -> Iterator[None]:
         yield
 
 
-def select(*, splits: list[str] | None = None, origins: list[str] | None = None) -> QuerySet[Preference]:
+def select(
+    *, splits: list[str] | None = None, origins: list[str] | None = None, datasets: list[str] | None = None
+) -> QuerySet[Preference]:
     preferences = Preference.objects.all()
     if splits:
         preferences = preferences.filter(pair__face__split__in=splits)
     if origins:
         preferences = preferences.filter(origin__in=origins)
+    if datasets:
+        preferences = preferences.filter(pair__face__dataset__name__in=datasets)
     return preferences
 
 

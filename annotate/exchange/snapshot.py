@@ -1,6 +1,6 @@
 """Write the manifest of preferences and the list of faces, from which models are trained."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from annotate.common import image_store
@@ -16,6 +16,7 @@ from annotate.exchange.preference_rows import (
 from annotate.labels.gold_guard import refuse_gold_in_training
 from annotate.models import Candidate, Face, Snapshot
 from annotate.models.faces import image_path
+from annotate.pipeline.ground_truth import refusal
 from rewardlab import manifest
 from rewardlab.manifest import PreferenceRow
 
@@ -27,6 +28,7 @@ def snapshot(
     *,
     splits: list[str] | None = None,
     origins: list[str] | None = None,
+    datasets: list[str] | None = None,
     consensus: str = "majority",
     with_images: bool = False,
     overwrite: bool = False,
@@ -34,6 +36,7 @@ def snapshot(
 ) -> Snapshot:
     """Freeze the preferences to `folder/manifest.jsonl`, and record the snapshot.
 
+    datasets: names of the data sets whose preferences are frozen; None or empty: all.
     consensus: how the answers to a judged pair become p_first (`annotate.labels.consensus.METHODS`), computed for each
         split separately.
     with_images: copy the images that the manifest names to `folder/images`.
@@ -45,7 +48,7 @@ def snapshot(
     refuse_leaks(splits)
     path, fresh = folder / "manifest.jsonl", folder / "manifest.jsonl.new"
     with consistent_read():
-        source = find_source(splits=splits, origins=origins, consensus=consensus)
+        source = find_source(splits=splits, origins=origins, consensus=consensus, datasets=datasets)
         header = manifest.write(
             fresh,
             progress(source.nonempty_rows()),
@@ -66,17 +69,19 @@ def snapshot(
     return row
 
 
-def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
+def freeze_faces(path: Path, *, datasets: Sequence[str] = (), with_images: bool = False) -> dict:
     """List every face's photograph and degraded image in `path` for the training of restorers; return the header.
 
-    with_images: copy the images to the folder `images` next to the file.
+    Faces without an original are left out: a restorer learns from photographs. datasets: names of the data sets; empty:
+    all. with_images: copy the images to the folder `images` next to the file.
     Raises `NothingToFreeze` if there are no faces, or `GoldLeak`.
     """
     from refl import dataset
 
     refuse_gold_in_training()
     images: dict[int, dict[str, str]] = {}
-    candidates = Candidate.objects.filter(source__in=(Candidate.HQ, Candidate.LQ))
+    faces = Face.objects.filter(dataset__name__in=datasets) if datasets else Face.objects.all()
+    candidates = Candidate.objects.filter(face__in=faces, source__in=(Candidate.HQ, Candidate.LQ))
     for face, source, sha256 in candidates.values_list("face_id", "source", "sha256").iterator():
         images.setdefault(face, {})[source] = image_path(sha256)
     found = [
@@ -90,11 +95,14 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
             lq=images[face.pk].get(Candidate.LQ, ""),
             dataset=face.dataset.name,
         )
-        for face in Face.objects.select_related("dataset").iterator()
+        for face in faces.select_related("dataset").iterator()
         if Candidate.HQ in images.get(face.pk, {})
     ]
     if not found:
-        raise NothingToFreeze("There are no faces yet: run ingest first.")
+        if wild := faces.select_related("dataset").first():
+            raise NothingToFreeze(f"{refusal(wild, 'the training of a restorer')}. Choose another data set.")
+        of_sets = f" of data set {', '.join(datasets)}" if datasets else ""
+        raise NothingToFreeze(f"There are no faces{of_sets} yet: run ingest first.")
     if with_images:
         named = sorted({image for face in found for image in (face.hq, face.lq) if image})
         image_store.copy_to(path.parent / "images", named)

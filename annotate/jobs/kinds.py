@@ -63,8 +63,9 @@ GROUPS = {
 }
 STAGE: dict[str, Any] = {"initial": {"skip_bad": True}}  # the log lists what was skipped; that alone is not a failure
 TUNING: dict[str, Any] = {
-    "first": ("preset", "base_run", "frm", "judge", "run", "iterations", "learning_rate", "seed"),
+    "first": ("preset", "base_run", "frm", "judge", "run", "iterations", "learning_rate", "dataset", "seed"),
     "sources": {
+        "dataset": sources.DATASETS,
         "base_run": sources.BASES,
         "frm": sources.REWARDS,
         "judge": sources.REWARDS,
@@ -92,8 +93,13 @@ KINDS: dict[str, Kind] = {
             _("Finds, aligns and crops the faces of photographs in a folder of the server or in an upload, and divides "
               "the people among the splits. Photographs that are already here are not stored twice."),
             "data",
-            first=("path", "dataset", "dataset_kind", "split", "size"),
-            sources={"path": sources.PHOTOGRAPHS_AND_UPLOADS, "captions": sources.TABLES},
+            first=("path", "preset", "dataset", "dataset_kind", "split", "size"),
+            sources={
+                "path": sources.PHOTOGRAPHS_AND_UPLOADS,
+                "captions": sources.TABLES,
+                "lq": sources.PHOTOGRAPHS,
+            },
+            required=("path",),
             assets=("yunet",),
             **STAGE,
         ),
@@ -234,8 +240,8 @@ KINDS: dict[str, Kind] = {
             _("Freeze a snapshot"),
             _("Writes all preferences and faces to files, from which models can be trained elsewhere."),
             "files",
-            first=("with_images", "split", "origin", "consensus"),
-            sources={"out": sources.OUTPUT},
+            first=("with_images", "split", "origin", "consensus", "dataset"),
+            sources={"out": sources.OUTPUT, "dataset": sources.DATASETS, "faces_of": sources.DATASETS},
             withheld={"overwrite": OVERWRITE},
         ),
         Kind(
@@ -254,10 +260,11 @@ KINDS: dict[str, Kind] = {
             "training",
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
-            first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "seed"),
+            first=("backbone", "checkpoint", "run", "iterations", "learning_rate", "consensus", "dataset", "seed"),
             sources={
                 "checkpoint": sources.WEIGHTS,
                 "continue_from": sources.STATES_OF_REWARD_MODELS,
+                "dataset": sources.DATASETS,
                 "device": sources.DEVICES,
             },
             withheld={
@@ -273,8 +280,8 @@ KINDS: dict[str, Kind] = {
             "training",
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
-            first=("variant", "stage_1", "run", "iterations", "learning_rate", "degradation", "seed"),
-            sources={"stage_1": sources.BASES, "device": sources.DEVICES},
+            first=("variant", "stage_1", "run", "iterations", "learning_rate", "degradation", "dataset", "seed"),
+            sources={"stage_1": sources.BASES, "dataset": sources.DATASETS, "device": sources.DEVICES},
             withheld={"faces": FROM_DATABASE, "images": FROM_DATABASE},
         ),
         Kind(
@@ -317,8 +324,9 @@ KINDS: dict[str, Kind] = {
             _("Compares restorers on the same faces by every available metric, with intervals (Table 1)."),
             "evaluation",
             queue=Job.Queue.TRAINING,
-            first=("restorers", "base", "frm", "judge", "faces", "name"),
+            first=("restorers", "base", "frm", "judge", "faces", "dataset", "name"),
             sources={
+                "dataset": sources.DATASETS,
                 "restorers": sources.RESTORED,
                 "base": sources.COMPARED,
                 "metrics": sources.METRICS_AND_FID,

@@ -32,6 +32,8 @@ LABELS: dict[str, str | Promise] = {
     "iterations": _("Steps"),
     "judge": _("Held-out judge"),
     "learning_rate": _("Learning rate"),
+    "faces_of": _("Data sets of the faces"),
+    "lq": _("Given low-quality pictures"),
     "licence": _("Licence"),
     "limit": _("Limit"),
     "max_error": _("Largest error"),

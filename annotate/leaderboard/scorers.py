@@ -7,7 +7,8 @@ import numpy as np
 from django.utils.translation import gettext, gettext_noop
 
 from annotate.common.stored_text import translated
-from annotate.models import Pair, Score, ScorerAnswers
+from annotate.models import Face, Pair, Score, ScorerAnswers
+from annotate.pipeline.ground_truth import lacking, without_original
 from annotate.statistics.answer_arrays import Floats
 from annotate.statistics.bradley_terry import Ballots, RankCorrelation, fit, rank_correlation, ranks, signed
 from rewardlab.metrics.registry import METRICS, Metric, availability
@@ -114,6 +115,7 @@ def _models(board: BoardVotes) -> Iterator[Scorer]:
 def _metrics(board: BoardVotes) -> Iterator[Scorer]:
     images = _images(board.pairs)
     values = _scores(sorted({candidate for pair in images.values() for candidate in pair}))
+    wild = _face_without_original(board.pairs)
     has_photograph = gettext(PHOTOGRAPH) in board.cast.restorers
     for name, metric in METRICS.items():
         found = _margins(metric, values[name], (images[pair] for pair in board.pairs))
@@ -122,8 +124,18 @@ def _metrics(board: BoardVotes) -> Iterator[Scorer]:
         note = gettext(SEES_ORIGINAL) if has_photograph and metric.needs_reference else ""
         info = ScorerInfo(f"metric-{name}", translated(metric.title), ScorerAnswers.Group.METRIC, note)
         remedy = availability(name) or gettext("Run manage.py score --metrics %(name)s.") % {"name": name}
+        if wild and metric.needs_reference:
+            remedy = translated(lacking(wild, "the metric needs"))
         reason = gettext("Scores of these pairs are missing. %(remedy)s") % {"remedy": remedy}
         yield _scorer(board, info, found, reason)
+
+
+def _face_without_original(pairs: Sequence[int]) -> Face | None:
+    for part in _parts(pairs):
+        wild = without_original(Face.objects.filter(pairs__in=part))
+        if face := wild.select_related("dataset").order_by("pk").first():
+            return face
+    return None
 
 
 def _margins(metric: Metric, values: Mapping[int, float], images: Iterable[tuple[int, int]]) -> Floats:

@@ -1,6 +1,6 @@
 """Shared by the commands that train restorers: options for faces, and creating or resuming a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -9,12 +9,20 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 
-from annotate.management.run_options import differences, images_folder, remove_unsaved
+from annotate.management.run_options import (
+    add_dataset_option,
+    differences,
+    images_folder,
+    other_datasets,
+    remove_unsaved,
+    require_datasets,
+)
 from annotate.management.stage_command import require_migrated
 
 
 def add_face_options(parser: CommandParser) -> None:
     parser.add_argument("--faces", type=Path, help="a faces.jsonl from `snapshot`; no database is needed then")
+    add_dataset_option(parser, "faces")
     parser.add_argument("--images", type=Path, help="the image folder (default: next to --faces, or media)")
     parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
 
@@ -24,9 +32,12 @@ def images_of(options: dict[str, Any], run: Any) -> Path:
 
 
 def write_faces(run: Any, options: dict[str, Any]) -> None:
-    """Write faces.jsonl to the run's folder: a copy of --faces, or from the database."""
+    """Write faces.jsonl to the run's folder: from --faces, or from the database; only those of --dataset."""
     from rewardlab.files import write_atomic
 
+    if options["faces"] and options["dataset"]:
+        write_selected(options["faces"], run.faces, options["dataset"])
+        return
     if options["faces"]:
         write_atomic(run.faces, options["faces"].read_bytes())
         return
@@ -35,7 +46,8 @@ def write_faces(run: Any, options: dict[str, Any]) -> None:
 
     try:
         require_migrated()
-        freeze_faces(run.faces)
+        require_datasets(options["dataset"])
+        freeze_faces(run.faces, datasets=options["dataset"] or ())
     except NothingToFreeze as error:
         raise CommandError(str(error)) from error
     except OperationalError as error:
@@ -71,18 +83,49 @@ def removed_on_refusal(run: Any) -> Iterator[None]:
         raise
 
 
-def create_or_resume(command: BaseCommand, run: Any, config: Any, *, free: tuple[str, ...], parent: Any = None) -> bool:
+def write_selected(source: Path, target: Path, datasets: Sequence[str]) -> None:
+    """Write the faces of these data sets. Raises `CommandError` if a data set has none in the file."""
+    from refl import dataset
+
+    _, rows = dataset.read(source)
+    known = {row.dataset for row in rows}
+    if missing := [name for name in datasets if name not in known]:
+        named = ", ".join(sorted(name or "without a name" for name in known))
+        raise CommandError(f"{source} has no faces of data set {', '.join(missing)}; it has {named}.")
+    dataset.write(target, [row for row in rows if row.dataset in datasets])
+
+
+def datasets_of(run: Any) -> set[str]:
+    """Return the data sets of a run's faces."""
+    from refl import dataset
+
+    return {row.dataset for row in dataset.read(run.faces)[1]}
+
+
+def create_or_resume(
+    command: BaseCommand,
+    run: Any,
+    config: Any,
+    *,
+    free: tuple[str, ...],
+    datasets: Sequence[str] | None,
+    parent: Any = None,
+) -> bool:
     """Create the run's folder and return True, or update an existing run to resume it and return False.
 
     A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that is
-    done, or that has a saved state and another configuration. free: fields that may differ. parent: the state that a
-    new run continues; it is then complete.
+    done, or that has a saved state and another configuration or other data sets. free: fields that may differ. parent:
+    the state that a new run continues; it is then complete.
     """
     from rewardlab.training import continued
     from rewardlab.training.checkpoint import saved_step
 
-    if run.exists() and (different := differences(run, config, None, free)):
-        remove_unsaved(run, different)
+    if run.exists() and not run.is_done():
+        different = differences(run, config, None, free)
+        if datasets:
+            different += other_datasets(datasets_of(run), datasets)
+        if different:
+            remove_unsaved(run, different)
     if not run.exists() and parent is not None:
         continued.create(run, parent, config, fixed=fixed_when_continued())
         command.stdout.write(f"{run.name}: new, continues {parent}, in {run.folder}")

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -42,9 +42,14 @@ def config_from(options: dict[str, Any], preset: Config) -> Config:
         raise CommandError(f"{error}.") from error
 
 
-def default_name(kind: str, config: Any, free: tuple[str, ...]) -> str:
-    """Name a run by a hash of its configuration without `free`, so that the same command finds the run again."""
+def default_name(kind: str, config: Any, free: tuple[str, ...], datasets: Sequence[str] | None = None) -> str:
+    """Name a run by a hash of its configuration without `free`, so that the same command finds the run again.
+
+    datasets: names of the data sets to which the training is limited.
+    """
     fixed = {name: value for name, value in asdict(config).items() if name not in free}
+    if datasets:
+        fixed["datasets"] = sorted(set(datasets))
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     return f"{kind}-{digest[:8]}"
 
@@ -94,6 +99,30 @@ def config_of(run_or_parent: Any, config_class: type[Config]) -> Config:
         return config_class(**run_or_parent.config)
     except (TypeError, ValueError) as error:
         raise CommandError(f"{run_or_parent} has a configuration that this version cannot read: {error}.") from error
+
+
+def add_dataset_option(parser: CommandParser, what: str) -> None:
+    parser.add_argument(
+        "--dataset", nargs="+", metavar="NAME", help=f"only {what} of these data sets (default: of all)"
+    )
+
+
+def require_datasets(names: Sequence[str] | None) -> None:
+    """Raise `CommandError` for a data set that is not in the database."""
+    from annotate.pipeline.datasets import DatasetError, find_dataset
+
+    try:
+        for name in names or ():
+            find_dataset(name)
+    except DatasetError as error:
+        raise CommandError(str(error)) from error
+
+
+def other_datasets(found: set[str], wanted: Sequence[str] | None) -> list[str]:
+    """List the difference between the data sets of a run and the wanted ones; empty if none are wanted."""
+    if not wanted or found == set(wanted):
+        return []
+    return [f"data sets {', '.join(sorted(found))} -> {', '.join(sorted(set(wanted)))}"]
 
 
 def images_folder(options: dict[str, Any], run: Any) -> Path:

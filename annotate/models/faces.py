@@ -38,7 +38,7 @@ class Dataset(models.Model):
 
 
 class Face(models.Model):
-    """One high-quality photograph. File and identity names are kept as salted hashes only.
+    """One face: a photograph, or, without ground truth, a low-quality picture. Names are kept as salted hashes only.
 
     `path_key` and `name_key` are empty for faces of versions before 0.3, which are found by the stem alone.
     """
@@ -108,7 +108,7 @@ def photograph_last(first: str, second: str) -> tuple[str, str]:
 
 
 class Candidate(models.Model):
-    """One image of a face: `hq`, `lq`, or a restoration of lq."""
+    """One image of a face: `hq`, `lq`, or a restoration of lq. Faces without ground truth have no hq."""
 
     HQ, LQ = "hq", "lq"
 

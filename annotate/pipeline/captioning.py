@@ -15,12 +15,15 @@ from rewardlab.captions import Captioner
 
 
 def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, batch_size: int = 8) -> Iterator[Step]:
-    """Caption faces with a captioner of `rewardlab.captions`. Existing captions are kept."""
+    """Caption faces with a captioner of `rewardlab.captions`. Existing captions are kept.
+
+    The caption of a face without an original describes its low-quality picture.
+    """
     for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=200), batch_size):
         loaded = []
         for face in batch:
             try:
-                loaded.append((face, image_store.load(face.candidates.get(source=Candidate.HQ))))
+                loaded.append((face, image_store.load(_picture(face))))
             except image_store.BrokenImage as error:
                 yield Step(skipped=str(face), reason="broken_image", detail=str(error))
         landmarks = [None if face.landmarks is None else np.array(face.landmarks) for face, _ in loaded]
@@ -28,6 +31,11 @@ def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, b
         for (face, _), caption in zip(loaded, captions, strict=True):
             Face.objects.filter(pk=face.pk, caption="").update(caption=caption, caption_source=source)
         yield Step(done=len(loaded))
+
+
+def _picture(face: Face) -> Candidate:
+    by_source = {candidate.source: candidate for candidate in face.candidates.filter(restorer=None)}
+    return by_source.get(Candidate.HQ) or by_source[Candidate.LQ]
 
 
 def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | None) -> Iterator[Step]:

@@ -23,6 +23,7 @@ class DatasetOptions:
     name: str | None = None
     kind: str | None = None
     licence: str = ""
+    has_ground_truth: bool = True  # False: its pictures are of low quality, and there are no photographs of them
 
 
 def find_or_create_dataset(path: Path, options: DatasetOptions, *, names_a_person: bool = False) -> Dataset:
@@ -57,7 +58,12 @@ def require_name(name: str) -> None:
 
 @transaction.atomic
 def _get_or_create(name: str, folder_key: str, folder: Path, options: DatasetOptions) -> Dataset:
-    created = {"kind": options.kind or Dataset.Kind.TRAINING, "licence": options.licence, "folder_key": folder_key}
+    created = {
+        "kind": options.kind or Dataset.Kind.TRAINING,
+        "licence": options.licence,
+        "folder_key": folder_key,
+        "has_ground_truth": options.has_ground_truth,
+    }
     row, _ = Dataset.objects.get_or_create(name=name, defaults=created)
     if not row.faces.exists():
         Dataset.objects.filter(pk=row.pk).update(**created)  # an earlier attempt may have had other options
@@ -67,6 +73,11 @@ def _get_or_create(name: str, folder_key: str, folder: Path, options: DatasetOpt
         raise DatasetError(
             f"There is a data set {name} already, which is not from {folder}. To add to it: --dataset {name}. If these "
             "are other photographs, choose another name with --dataset."
+        )
+    if row.has_ground_truth != options.has_ground_truth:
+        here, wanted = ("photographs", "low-quality pictures without photographs")[:: 1 if row.has_ground_truth else -1]
+        raise DatasetError(
+            f"The data set {name} consists of {here}, so {wanted} cannot be added. Choose another name with --dataset."
         )
     if options.kind and options.kind != row.kind:
         raise DatasetError(f"The data set {name} is of kind {row.kind}, not {options.kind}. Choose another name.")

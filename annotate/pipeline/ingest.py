@@ -17,6 +17,7 @@ from rewardlab import files as rewardlab_files
 from rewardlab import images
 
 SMALLEST, LARGEST = 64, 2048
+GIVEN = "given"  # degradation of a low-quality picture that was not made here
 DEFAULT_SHARES = {"train": 0.8, "gold": 0.1, "test": 0.1}
 
 
@@ -26,6 +27,7 @@ class IngestConfig:
     aligned: bool = False  # already FFHQ-aligned: only resized
     shares: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_SHARES))
     seed: int = 0
+    is_low_quality: bool = False  # the pictures are the degraded input, and there are no photographs of them
 
     def __post_init__(self) -> None:
         if not SMALLEST <= self.size <= LARGEST:
@@ -33,7 +35,10 @@ class IngestConfig:
 
 
 def ingest(sources: Iterable[Source], *, dataset: Dataset, config: IngestConfig) -> Iterator[Step]:
-    """Store the face of each photograph. A rejected photograph is a skipped step with a reason."""
+    """Store the face of each photograph, or of each low-quality picture that has none (`is_low_quality`).
+
+    A rejected picture is a skipped step with a reason.
+    """
     for source in sources:
         try:
             data = source.path.read_bytes()
@@ -63,8 +68,9 @@ def _ingest_one(source: Source, data: bytes, dataset: Dataset, config: IngestCon
         return _other_split(source, config, f"the person is in split {split} already")
     array = images.decode_file(source.path, data)
     align = detector.align_prealigned if config.aligned else detector.align
-    face = align(array, config.size)
+    face = align(array, config.size, config.is_low_quality)  # only these may be smaller than the face
     sha256 = store_png(face.image)
+    kind = Candidate.LQ if config.is_low_quality else Candidate.HQ
     try:
         with transaction.atomic():
             row = Face.objects.create(
@@ -83,16 +89,17 @@ def _ingest_one(source: Source, data: bytes, dataset: Dataset, config: IngestCon
             )
             Candidate.objects.create(
                 face=row,
-                source=Candidate.HQ,
+                source=kind,
                 sha256=sha256,
-                provenance={
+                provenance=({"degradation": GIVEN} if config.is_low_quality else {})
+                | {
                     "aligned_by": "given" if config.aligned else "yunet",
                     "scale": round(face.scale, 4),
                     "turned": face.turned,
                 },
             )
     except IntegrityError:
-        same_pixels = Q(candidates__source=Candidate.HQ, candidates__sha256=sha256)
+        same_pixels = Q(candidates__source=kind, candidates__sha256=sha256)
         at_once = Q(source_sha256=source_sha256) | Q(dataset=dataset, path_key=keys.path)
         return _duplicate(source, Face.objects.filter(same_pixels | at_once).select_related("dataset").first())
     return Step(done=1)

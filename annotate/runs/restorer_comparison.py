@@ -101,6 +101,8 @@ class RestorerComparison:
     problem: str = ""
     created: datetime | None = None
     split: str = ""
+    dataset: str = ""  # empty: all
+    has_originals: bool = True
     faces: int = 0
     monitored_left_out: int = 0  # faces left out because they were used to monitor training
     with_monitored: bool = False
@@ -158,6 +160,8 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
     return RestorerComparison(
         created=aware(results.created),
         split=results.faces.split,
+        dataset=results.faces.dataset,
+        has_originals=results.faces.has_originals,
         faces=results.faces.count,
         monitored_left_out=results.faces.monitored_left_out,
         with_monitored=results.faces.with_monitored,

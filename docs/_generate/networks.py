@@ -47,3 +47,18 @@ def pretrained_files() -> str:
 
     rows = [(code(asset.name), code(asset.file), text(asset.source), text(asset.licence)) for asset in ASSETS.values()]
     return table(("name", "file or folder in `REWARDLAB_WEIGHTS`", "where it comes from", "licence"), rows)
+
+
+def face_sets() -> str:
+    from rewardlab.face_sets import FACE_SETS
+
+    rows = [
+        (
+            code(known.name), text(known.title), f"{known.count:,}", " or ".join(map(str, known.sides)),
+            "given lq" if not known.photographs else "photographs, given lq" if known.low_quality else "photographs",
+            ", ".join(f"{split} {share:g}" for split, share in known.shares.items()),
+            text(known.use), text(known.licence),
+        )
+        for known in FACE_SETS.values()
+    ]  # fmt: skip
+    return table(("name", "data set", "faces", "pixels", "pictures", "splits", "used for", "licence"), rows)

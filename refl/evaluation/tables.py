@@ -95,7 +95,10 @@ def notes(results: Results, style: Style = "text") -> list[str]:
     """Return notes on the data of the table and how to read it."""
     faces, base = results["faces"], results["base"]
     count = "1 face" if faces["count"] == 1 else f"{faces['count']} faces"
-    found = [f"Means over {count} of split {faces['split']} (sha256 {faces['sha256'][:12]})."]
+    of_set = f" of data set {faces['dataset']}" if faces.get("dataset") else ""
+    found = [f"Means over {count}{of_set} of split {faces['split']} (sha256 {faces['sha256'][:12]})."]
+    if not faces.get("has_originals", True):
+        found.append("These faces have no originals: the table has only metrics that need none.")
     if faces.get("monitored_left_out"):
         found.append(
             f"Excludes the {faces['monitored_left_out']} used to monitor training: settings may be tuned on them."
@@ -108,7 +111,8 @@ def notes(results: Results, style: Style = "text") -> list[str]:
         found.append("A reward model in this table was trained on labels by SIMULATED annotators.")
     if best(results):
         mark = "has an asterisk" if style == "text" else "is bold"
-        found.append(f"The best restorer {mark}; the input and the original are not compared.")
+        others = "the input and the original are" if faces.get("has_originals", True) else "the input is"
+        found.append(f"The best restorer {mark}; {others} not compared.")
     if base is not None:
         title = next((row["title"] for row in results["rows"] if row["restorer"] == base), base)
         found.append(

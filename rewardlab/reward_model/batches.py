@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rewardlab import images
+from rewardlab import images, snapshot_images
 from rewardlab.manifest import ORIGINS, PreferenceRow
 from rewardlab.reward_model.model import Preprocess
-from rewardlab.snapshot_images import DataError, read_image
+from rewardlab.snapshot_images import read_image
 from rewardlab.training.schedule import Item
 
 
@@ -74,13 +74,8 @@ def pairwise(groups: Iterable[FaceGroup]) -> list[FaceGroup]:
 
 def require_images(groups: Sequence[FaceGroup], folder: Path) -> None:
     """Raise `DataError` if an image of the manifest is not in `folder`."""
-    paths = sorted({path for group in groups for path in group.images})
-    missing = [path for path in paths if not (folder / path).exists()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the manifest's {len(paths)} images are not in {folder} (the first: {missing[0]}). "
-            "Restore them, or set their folder with --images (`snapshot --with-images` copies them)."
-        )
+    named = (path for group in groups for path in group.images)
+    snapshot_images.require_images(named, folder, what="the manifest's")
 
 
 @dataclass(frozen=True)

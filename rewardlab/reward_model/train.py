@@ -70,6 +70,7 @@ class Trainer:
         _, rows = manifest.read(run.manifest)
         self.gold = [row for row in gold_rows(rows) if row.origin != "svm"]
         self.groups = frm_batches.group_by_face(training_rows(rows, config))
+        frm_batches.require_images(self.groups, images)  # the run may have been copied since it was prepared
         self.shares = accelerator.num_processes * config.accumulation
         if config.faces_per_step % self.shares:
             raise loop.failure(

@@ -84,6 +84,8 @@ class FrmResults(Struct, frozen=True, kw_only=True):
 
 class EvaluatedFaces(Struct, frozen=True, kw_only=True):
     split: str = ""
+    dataset: str = ""  # empty: all
+    has_originals: bool = True  # whether there are photographs to compare with
     count: Count = 0
     # Faces that were left out because they monitored a training. Format 1 uses the names given here.
     monitored_left_out: Count = field(default=0, name="watched_out")

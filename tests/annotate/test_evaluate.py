@@ -106,7 +106,7 @@ def test_results_match_scores_and_models(place):
     }  # fmt: skip
     hq = sorted(Candidate.objects.filter(source="hq").values_list("sha256", flat=True))
     assert results["faces"] == {
-        "split": "test", "count": FACES, "watched_out": 0, "with_watched": False,
+        "split": "test", "dataset": "", "has_originals": True, "count": FACES, "watched_out": 0, "with_watched": False,
         "sha256": sha256("\n".join(hq).encode()),
     }  # fmt: skip
     assert (results["base"], results["simulated"]) == ("lanczos", True)

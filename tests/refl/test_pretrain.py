@@ -201,3 +201,14 @@ def test_missing_training_or_held_out_faces_are_reported(place, tmp_path):
         with pytest.raises(DataError, match=message):
             train_base.prepare(run, CONFIG, images=place / "images")
         assert not run.exists()
+
+
+def test_all_missing_images_are_named_before_step_0(place, small, tmp_path):
+    rows = write_faces(tmp_path)
+    lost = sorted([rows[0].hq, rows[3].hq, rows[-3].lq])
+    for path in lost:
+        (tmp_path / "images" / path).unlink()
+    with pytest.raises(DataError) as refused:
+        prepared(tmp_path, CONFIG, "lost")
+    assert "3 of the faces' 10 images are not in" in str(refused.value)
+    assert all(path in str(refused.value) for path in lost)

@@ -228,7 +228,7 @@ def test_commands_in_docs_parse_and_block_only_in_the_last_line(block):
     [
         ("python manage.py make_gold --annotator", "make_gold: .*--annotator"),
         ("python manage.py restor", "there is no command restor"),
-        ("python manage.py ingest", "ingest: .*path"),
+        ("python manage.py export", "export: .*out"),
         ("accelerate launch --num_processes 4 manage.py refl --frm a --base other", "refl: .*--base"),
         ("python -m tests.gpu --small", "tests.gpu has no option --small"),
         ("python -m tests.no_such", "there is no module tests.no_such"),

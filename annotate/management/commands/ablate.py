@@ -77,7 +77,17 @@ class Command(BaseCommand):
             changed = {field.name: values[field.name] for field in fields(config) if field.name != "base"}
             passed = {
                 key: options[key]
-                for key in ("preset", "frm", "judge", "faces", "images", "device", "base_run", "weights_root")
+                for key in (
+                    "preset",
+                    "frm",
+                    "judge",
+                    "faces",
+                    "dataset",
+                    "images",
+                    "device",
+                    "base_run",
+                    "weights_root",
+                )
             }
             call_command("refl", run=run, **passed, **changed)
         restorers = [word for restorer in (base, *names) for word in ("--restorer", restorer)]

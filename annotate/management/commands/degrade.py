@@ -6,6 +6,7 @@ from django.core.management.base import CommandParser
 from annotate.management.stage_command import StageCommand, require
 from annotate.models import Candidate, Face
 from annotate.pipeline.degrading import degrade_faces, export_lq
+from annotate.pipeline.given_pictures import given
 from annotate.pipeline.restoring import without
 from refl.degradation import PRESETS
 
@@ -27,6 +28,9 @@ class Command(StageCommand):
         config = PRESETS[options["preset"]]
         steps = degrade_faces(Face.objects.all(), config=config)
         summary = self.run_stage("degrade", steps, total=without(Candidate.LQ).count(), already=already)
+        if count := given(Face.objects.all()).count():
+            kept = "1 face has" if count == 1 else f"{count} faces have"
+            self.stdout.write(f"  {kept} a given low-quality picture, which is kept")
         if options["export"]:
             exported = export_lq(options["export"])
             self.stdout.write(f"  {exported} images exported to {options['export']}, named face-NUMBER.png")

@@ -43,6 +43,9 @@ class Command(StageCommand):
         parser.add_argument("--base", metavar="NAME", help="the restorer (or lq) with which the others are compared")
         parser.add_argument("--faces", choices=Split.values, default=Split.TEST.value, help="split (default: test)")
         parser.add_argument(
+            "--dataset", metavar="NAME", help="only faces of this data set; needed if some have no original"
+        )
+        parser.add_argument(
             "--metrics", nargs="+", metavar="NAME", help="metrics, including fid (default: all that are available)"
         )
         parser.add_argument(
@@ -85,6 +88,7 @@ class Command(StageCommand):
             restorers=tuple(dict.fromkeys(options["restorers"])),
             base=options["base"],
             faces=options["faces"],
+            dataset=options["dataset"],
             metrics=tuple(options["metrics"]) if options["metrics"] else None,
             frm=options["frm"],
             judge=options["judge"],
@@ -97,7 +101,9 @@ class Command(StageCommand):
         )
         device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
         try:
-            run = runs.open_run(root, options["name"] or default_name("evaluation", config, ()))
+            run = runs.open_run(
+                root, options["name"] or default_name("evaluation", config, () if config.dataset else ("dataset",))
+            )
             progress_file.report_run(run.name)
             plan = make_plan(config, root=root)
             self.print_plan(plan)
@@ -114,8 +120,12 @@ class Command(StageCommand):
         self.stdout.write(f"Also written as Markdown, CSV and LaTeX, with pictures, to {run.folder / 'evaluation'}.")
 
     def print_plan(self, plan: "Plan") -> None:
-        count, of_split = len(plan.subjects.faces), Face.objects.filter(split=plan.config.faces).count()
-        self.stdout.write(f"{count} of the {of_split} faces of split {plan.config.faces}")
+        count, name = len(plan.subjects.faces), plan.config.dataset
+        of_split = Face.objects.filter(split=plan.config.faces, **({"dataset__name": name} if name else {})).count()
+        of_set = f" of data set {name}" if name else ""
+        self.stdout.write(f"{count} of the {of_split} faces of split {plan.config.faces}{of_set}")
+        if not plan.has_originals:
+            self.stdout.write("  these faces have no originals: only metrics that need none are computed")
         if plan.monitored_left_out:
             self.stdout.write(
                 f"  without {plan.monitored_left_out} that were used to monitor training (--with-monitored)"

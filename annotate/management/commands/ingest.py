@@ -15,19 +15,37 @@ from annotate.pipeline.datasets import (
     find_or_create_dataset,
     require_name,
 )
+from annotate.pipeline.given_pictures import add_given, check_given
 from annotate.pipeline.ingest import DEFAULT_SHARES, IngestConfig, ingest
 from annotate.pipeline.sources import IDENTITY_RULES, Found, SourceError, read_sources
 from annotate.pipeline.stage import Summary
 from rewardlab.assets import MissingAsset
+from rewardlab.face_sets import FACE_SETS, FaceSetError, find_face_set, find_folders
 
 
 class Command(StageCommand):
-    help = "Turn photographs into faces: detect, align, crop, and split by identity. Metadata and names are removed."
+    help = (
+        "Turn photographs into faces: detect, align, crop, and split by identity. Metadata and names are removed. "
+        "Low-quality pictures can be given beside the photographs, or alone."
+    )
 
     def add_stage_arguments(self, parser: CommandParser) -> None:
         config = IngestConfig()
         parser.add_argument(
-            "path", type=Path, help="a folder of photographs, or a CSV, JSON or JSONL with path, caption, identity"
+            "path",
+            type=Path,
+            nargs="?",
+            help="a folder of photographs, or a CSV, JSON or JSONL with path, caption, identity",
+        )
+        parser.add_argument(
+            "--lq",
+            type=Path,
+            metavar="DIR",
+            help="given low-quality pictures of the photographs, matched by path or name, in place of degrade; "
+            "needs --aligned. Without PATH: of the faces of --dataset, or else faces without ground truth",
+        )
+        parser.add_argument(
+            "--preset", choices=list(FACE_SETS), help="a published data set in PATH: its folders, splits and licence"
         )
         parser.add_argument(
             "--dataset", metavar="NAME", help="name of the data set, which is stored as it is (default: the folder's)"
@@ -63,6 +81,8 @@ class Command(StageCommand):
 
     def check_options(self, options: dict[str, Any]) -> None:
         """Refuse what can be refused before anything is read."""
+        if options["path"] is None and options["lq"] is None:
+            raise CommandError("Pass the folder of the photographs, or with --lq that of low-quality pictures.")
         try:
             IngestConfig(size=options["size"])
             if options["dataset"] is not None:
@@ -72,29 +92,62 @@ class Command(StageCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.check_options(options)
-        path, rule = options["path"], options["identity_from"]
+        if options["preset"]:
+            options |= with_preset(options)
         try:
-            found = read_sources(path, captions=options["captions"], identity_from=rule)
-            wanted = DatasetOptions(options["dataset"], options["dataset_kind"], options["licence"])
-            names_a_person = rule == "folder" and any("/" not in source.relative for source in found.sources)
-            dataset = find_or_create_dataset(path, wanted, names_a_person=names_a_person)
-            config = IngestConfig(
-                size=options["size"],
-                aligned=options["aligned"],
-                shares=allowed_shares(dataset, options["split"], DEFAULT_SHARES),
-                seed=options["seed"],
-            )
-            found = found.limited(options["limit"])
-            steps = chain(
-                ingest(found.sources, dataset=dataset, config=config), found.unusable, found.others, found.rows
-            )
-            summary = self.run_stage("ingest", steps, total=found.steps)
+            if options["path"] is None and (dataset := self.photographs_of(options["dataset"])):
+                summaries = [self.add_pictures(options["lq"], dataset)]
+            else:
+                summaries = self.ingest(options)
         except (SourceError, DatasetError, MissingAsset, ValueError) as error:
             raise CommandError(str(error)) from error
-        Dataset.objects.filter(pk=dataset.pk, faces=None).delete()  # not even one photograph could be used
-        self.print_files(dataset, found, summary)
         self.print_splits()
-        self.finish(summary, options=options)
+        self.finish(*summaries, options=options)
+
+    def photographs_of(self, name: str | None) -> Dataset | None:
+        """Return the data set of this name if it has photographs, to which low-quality pictures are added."""
+        return Dataset.objects.filter(name=name, has_ground_truth=True, faces__isnull=False).distinct().first()
+
+    def add_pictures(self, folder: Path, dataset: Dataset) -> Summary:
+        return self.run_stage("given_lq", add_given(folder, dataset=dataset), total=dataset.faces.count())
+
+    def ingest(self, options: dict[str, Any]) -> list[Summary]:
+        path, rule, lq = options["path"] or options["lq"], options["identity_from"], options["lq"]
+        is_low_quality = options["path"] is None
+        if lq and not is_low_quality and not options["aligned"]:
+            raise CommandError(
+                "--lq needs --aligned: a given low-quality picture shows the same section as its photograph, so the "
+                "photograph must not be cropped or turned."
+            )
+        found = read_sources(path, captions=options["captions"], identity_from=rule)
+        if lq and not is_low_quality:
+            check_given(lq)
+        wanted = DatasetOptions(
+            options["dataset"], options["dataset_kind"], options["licence"], has_ground_truth=not is_low_quality
+        )
+        names_a_person = rule == "folder" and any("/" not in source.relative for source in found.sources)
+        dataset = find_or_create_dataset(path, wanted, names_a_person=names_a_person)
+        config = IngestConfig(
+            size=options["size"],
+            aligned=options["aligned"],
+            shares=allowed_shares(dataset, options["split"], DEFAULT_SHARES),
+            seed=options["seed"],
+            is_low_quality=is_low_quality,
+        )
+        found = found.limited(options["limit"])
+        steps = chain(ingest(found.sources, dataset=dataset, config=config), found.unusable, found.others, found.rows)
+        summaries = [self.run_stage("ingest", steps, total=found.steps)]
+        self.print_files(dataset, found, summaries[0])
+        if options["preset"]:
+            known = FACE_SETS[options["preset"]]
+            self.stdout.write(
+                f"  {known.title} has {known.count:,} pictures; to compare: dataset check {known.name} PATH"
+            )
+        if not dataset.faces.exists():  # not even one picture could be used
+            dataset.delete()
+        elif lq and not is_low_quality:
+            summaries.append(self.add_pictures(lq, dataset))
+        return summaries
 
     def print_files(self, dataset: Dataset, found: Found, summary: Summary) -> None:
         counts = {
@@ -112,6 +165,26 @@ class Command(StageCommand):
         rows = Face.objects.values_list("split").annotate(faces=Count("pk"), people=Count("identity", distinct=True))
         counts = ", ".join(f"{split} {faces} of {people}" for split, faces, people in rows.order_by("split"))
         self.stdout.write(f"  faces of identities, by split: {counts or 'none'}")
+
+
+def with_preset(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a published data set. Options that were given have precedence. Raises `CommandError`."""
+    if options["path"] is None or options["lq"]:
+        raise CommandError("--preset needs PATH, the folder of the data set, in which it finds its pictures; no --lq.")
+    known = find_face_set(options["preset"])
+    try:
+        folders = find_folders(known, options["path"])
+    except FaceSetError as error:
+        raise CommandError(str(error)) from error
+    return {
+        "path": folders.photographs,
+        "lq": folders.low_quality,
+        "dataset": options["dataset"] or known.name,
+        "dataset_kind": options["dataset_kind"] or known.kind,
+        "licence": options["licence"] or known.licence,
+        "split": options["split"] or known.shares,
+        "aligned": True,
+    }
 
 
 def parse_shares(text: str) -> dict[str, float]:

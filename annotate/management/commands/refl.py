@@ -26,7 +26,7 @@ from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import usable_device
 
 # Options that a run takes from the one that it continues.
-DATA_OPTIONS = ("base_run", "frm", "judge", "faces", "sd", "checkpoint", "swinir", "sparnet", "prompts")
+DATA_OPTIONS = ("base_run", "frm", "judge", "faces", "dataset", "sd", "checkpoint", "swinir", "sparnet", "prompts")
 
 
 class Command(BaseCommand):
@@ -105,7 +105,8 @@ class Command(BaseCommand):
         parent = parent_of(options, "refl", DATA_OPTIONS)
         with command_errors(), assets.weights_root(options["weights_root"]):
             kind = f"{parent.run.name}-from-{parent.step}" if parent else f"refl-{config.base}"
-            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name(kind, config, FREE_TO_CHANGE))
+            name = options["run"] or default_name(kind, config, FREE_TO_CHANGE, options["dataset"])
+            run = runs.open_run(Path(settings.RUN_ROOT), name)
             state = PartialState(cpu=options["device"] == "cpu")
             note = self.stdout.write if state.is_main_process else str
             config = divided(config, state.num_processes, given=options["accumulation"], note=note)
@@ -131,7 +132,7 @@ class Command(BaseCommand):
             for option in ("frm", "judge"):
                 if options[option]:
                     reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
-        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE, parent=parent):
+        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE, datasets=options["dataset"], parent=parent):
             return
 
         def named(option: str) -> runs.Run | None:

@@ -8,9 +8,11 @@ from annotate.exchange.preference_rows import NothingToFreeze
 from annotate.exchange.snapshot import freeze_faces, snapshot
 from annotate.labels.consensus import METHODS
 from annotate.labels.gold_guard import GoldLeak
+from annotate.management.run_options import add_dataset_option, require_datasets
 from annotate.management.stage_command import require_migrated
-from annotate.models import Preference
+from annotate.models import Face, Preference
 from annotate.models.faces import Split
+from annotate.pipeline.ground_truth import of_sets, without_original
 from annotate.predictor.simulated_labels import left_out_notice
 
 
@@ -25,6 +27,14 @@ class Command(BaseCommand):
         parser.add_argument(
             "--origin", nargs="+", choices=Preference.Origin.values, help="only labels of these origins (default: all)"
         )
+        add_dataset_option(parser, "preferences")
+        parser.add_argument(
+            "--faces-of",
+            nargs="+",
+            metavar="NAME",
+            help="list only the faces of these data sets, to tune on other faces than the reward model learns from; "
+            "no preferences are needed then",
+        )
         parser.add_argument(
             "--consensus",
             choices=METHODS,
@@ -38,22 +48,42 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()
+        require_datasets([*(options["dataset"] or ()), *(options["faces_of"] or ())])
+        try:
+            self.freeze_preferences(options)
+            header = freeze_faces(
+                options["out"] / "faces.jsonl",
+                datasets=options["faces_of"] or (),
+                with_images=options["with_images"],
+            )
+        except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
+        listed = Face.objects.filter(dataset__name__in=options["faces_of"]) if options["faces_of"] else Face.objects
+        wild = without_original(listed.all())
+        if wild.exists():
+            self.stdout.write(f"left out of faces.jsonl: {of_sets(wild)}, which have no original to learn from")
+
+    def freeze_preferences(self, options: dict[str, Any]) -> None:
+        """Write manifest.jsonl. Raises `NothingToFreeze` if there are no preferences, unless --faces-of is given."""
         try:
             row = snapshot(
                 options["out"],
                 splits=options["split"],
                 origins=options["origin"],
+                datasets=options["dataset"],
                 consensus=options["consensus"],
                 with_images=options["with_images"],
                 overwrite=options["overwrite"],
             )
-            header = freeze_faces(options["out"] / "faces.jsonl", with_images=options["with_images"])
-        except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
-            raise CommandError(str(error)) from error
+        except NothingToFreeze as error:
+            if not options["faces_of"]:
+                raise NothingToFreeze(f"{error} To list faces alone: snapshot OUT --faces-of DATASET.") from error
+            self.stdout.write(f"There is no manifest.jsonl: {error}")
+            return
         counts = ", ".join(f"{name} {count}" for name, count in row.header["counts"].items()) or "nothing"
         self.stdout.write(f"{row.path}: {row.header['rows']} preferences of {row.header['faces']} faces ({counts})")
         self.stdout.write(f"sha256 {row.sha256}")
-        self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
         if simulated := sum(count for name, count in row.header["counts"].items() if name.endswith("/simulated")):
             self.stdout.write(f"{simulated} of these are SIMULATED; to leave them out: manage.py count_simulated no")
         elif notice := left_out_notice():

@@ -45,11 +45,13 @@ class Command(BaseCommand):
             usable_device(options["device"])
         config = self.check_options(options)
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
-        name = options["run"] or default_name(f"base-{config.variant}", config, FREE_TO_CHANGE_OF_BASE)
+        name = options["run"] or default_name(
+            f"base-{config.variant}", config, FREE_TO_CHANGE_OF_BASE, options["dataset"]
+        )
         with command_errors():
             run = runs.open_run(root, name)
             with run.held(), removed_on_refusal(run):
-                if create_or_resume(self, run, config, free=FREE_TO_CHANGE_OF_BASE):
+                if create_or_resume(self, run, config, free=FREE_TO_CHANGE_OF_BASE, datasets=options["dataset"]):
                     write_faces(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)

@@ -1,3 +1,5 @@
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,23 @@ from annotate.management.restorer_runs import removed_on_refusal, require_unfini
 from annotate.management.run_options import (
     add_config_options,
     add_continue_option,
+    add_dataset_option,
     add_run_option,
     config_from,
     config_of,
     default_name,
     differences,
     images_folder,
+    other_datasets,
     parent_of,
     remove_unsaved,
+    require_datasets,
 )
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import require_migrated, usable_device
 
 # Options that a run takes from the one that it continues.
-DATA_OPTIONS = ("checkpoint", "manifest", "consensus")
+DATA_OPTIONS = ("checkpoint", "manifest", "consensus", "dataset")
 
 
 class Command(BaseCommand):
@@ -46,6 +51,7 @@ class Command(BaseCommand):
             help="how several answers are combined (default: majority)",
         )
         add_continue_option(parser)
+        add_dataset_option(parser, "preferences")
         parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         add_config_options(parser, TrainConfig, without=("backbone",))
@@ -79,7 +85,8 @@ class Command(BaseCommand):
         parent = parent_of(options, "frm", DATA_OPTIONS)
         with command_errors(), assets.weights_root(options["weights_root"]):
             kind = f"{parent.run.name}-from-{parent.step}" if parent else f"frm-{config.backbone}"
-            run = runs.open_run(Path(settings.RUN_ROOT), options["run"] or default_name(kind, config, FREE_TO_CHANGE))
+            name = options["run"] or default_name(kind, config, FREE_TO_CHANGE, options["dataset"])
+            run = runs.open_run(Path(settings.RUN_ROOT), name)
             state = PartialState(cpu=options["device"] == "cpu")
             with state.main_process_first():
                 if state.is_main_process:
@@ -96,22 +103,32 @@ class Command(BaseCommand):
         A run without a saved state is created again if its configuration differs. Raises `CommandError` for a run that
         is done, or that has a saved state and another configuration. parent: the state that a new run continues.
         """
+        with tempfile.TemporaryDirectory() as folder:
+            given = options["manifest"]
+            if given and options["dataset"]:
+                given = write_selected(given, Path(folder) / given.name, options["dataset"])
+            self.create_or_resume_with(given, run, config, options, parent)
+
+    def create_or_resume_with(
+        self, given: Path | None, run: Any, config: Any, options: dict[str, Any], parent: Any
+    ) -> None:
         from rewardlab.reward_model.configs import FIXED_WHEN_CONTINUED, FREE_TO_CHANGE
         from rewardlab.reward_model.prepare import prepare_run
         from rewardlab.training import continued
         from rewardlab.training.checkpoint import saved_step
 
-        if run.exists() and (
-            different := differences(run, config, options["manifest"], FREE_TO_CHANGE)
-            + other_consensus(run, options["consensus"])
-        ):
-            remove_unsaved(run, different)
+        if run.exists():
+            different = differences(run, config, given, FREE_TO_CHANGE) + other_consensus(run, options["consensus"])
+            if options["dataset"]:
+                different += other_datasets(datasets_of(run), options["dataset"])
+            if different:
+                remove_unsaved(run, different)
         if not run.exists() and parent:
             continued.create(run, parent, config, fixed=FIXED_WHEN_CONTINUED)
             self.stdout.write(f"{run.name}: new, continues {parent}, in {run.folder}")
             return
         if not run.exists():
-            source = options["manifest"] or freeze(run, options["consensus"] or "majority")
+            source = given or freeze(run, options["consensus"] or "majority", options["dataset"])
             images = images_folder(options, run)
             prepare_run(run, config, source, images=images, checkpoint_file=options["checkpoint"])
             self.stdout.write(f"{run.name}: new, in {run.folder}")
@@ -138,14 +155,45 @@ def other_consensus(run: Any, wanted: str | None) -> list[str]:
     return [f"consensus {known} -> {wanted}"] if wanted != known else []
 
 
-def freeze(run: Any, consensus: str) -> Path:
+def datasets_of(run: Any) -> set[str]:
+    """Return the data sets to which the run's manifest was limited, or else those of its rows."""
+    from rewardlab import manifest
+
+    limited = manifest.read_header(run.manifest)["filters"].get("datasets")
+    return set(limited or {row.dataset for row in manifest.read_rows(run.manifest)})
+
+
+def write_selected(source: Path, target: Path, datasets: Sequence[str]) -> Path:
+    """Write the preferences of these data sets. Raises `CommandError` if a data set has none in the manifest."""
+    from rewardlab import manifest
+
+    header, rows = manifest.read(source)
+    known = {row.dataset for row in rows}
+    if missing := [name for name in datasets if name not in known]:
+        named = ", ".join(sorted(name or "without a name" for name in known))
+        raise CommandError(f"{source} has no preferences of data set {', '.join(missing)}; it has {named}.")
+    manifest.write(
+        target,
+        (row for row in rows if row.dataset in datasets),
+        filters=header["filters"] | {"datasets": sorted(set(datasets))},
+        consensus=header.get("consensus"),
+        predictor=header.get("predictor"),
+    )
+    return target
+
+
+def freeze(run: Any, consensus: str, datasets: Sequence[str] | None) -> Path:
     """Freeze the database's preferences for training and gold faces to the run's folder; return the manifest."""
     from annotate.exchange.preference_rows import NothingToFreeze
     from annotate.exchange.snapshot import snapshot
 
     try:
         require_migrated()
-        return Path(snapshot(run.folder, splits=["train", "gold"], consensus=consensus, overwrite=True).path)
+        require_datasets(datasets)
+        frozen = snapshot(
+            run.folder, splits=["train", "gold"], consensus=consensus, datasets=list(datasets or ()), overwrite=True
+        )
+        return Path(frozen.path)
     except NothingToFreeze as error:
         raise CommandError(f"{error} Run build_pairs and judge pairs first.") from error
     except OperationalError as error:

@@ -1,0 +1,78 @@
+"""Low-quality pictures that were not made here, such as those of CelebA-Test, as the degraded input of known faces."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.db.models import QuerySet
+
+from annotate.common import image_store
+from annotate.models import Candidate, Dataset, Face
+from annotate.pipeline.folders import Listing, list_folder
+from annotate.pipeline.ingest import GIVEN
+from annotate.pipeline.matching import match_files
+from annotate.pipeline.sources import SourceError, relative_path
+from annotate.pipeline.stage import Step
+from rewardlab import face_alignment, images
+from rewardlab.files import sha256 as sha256_of_bytes
+
+
+def add_given(folder: Path, *, dataset: Dataset) -> Iterator[Step]:
+    """Store the low-quality picture of each face of a data set.
+
+    A file belongs to the photograph with the same path in the data set, or with the same name. Its suffix may differ,
+    and its size, from which it is resized. Raises `SourceError` if the folder does not exist or holds no pictures.
+    """
+    listing = check_given(folder)
+    relative = {path: relative_path(path, folder) for path in listing.photographs}
+    matches = match_files(relative, dataset=dataset, keeps_suffix=False)
+    yield from listing.others
+    yield from matches.steps
+    for face in Face.objects.filter(dataset=dataset).order_by("pk").iterator(chunk_size=200):
+        if file := matches.files.get(face.pk):
+            yield _add(face, file)
+        elif face.pk not in matches.refused:
+            detail = f"{folder} has no low-quality picture named after its photograph"
+            yield Step(skipped=str(face), reason="no_picture", detail=detail)
+
+
+def check_given(folder: Path) -> Listing:
+    """List the pictures of a folder. Raises `SourceError` if it does not exist or holds none."""
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a folder. --lq takes the folder of the low-quality pictures.")
+    listing = list_folder(folder)
+    if not listing.photographs:
+        raise SourceError(f"No pictures found in {folder} or its subfolders.")
+    return listing
+
+
+def _add(face: Face, file: Path) -> Step:
+    try:
+        array = images.read(file)
+        fitted = face_alignment.fit_square(array, face.size, allow_upscale=True)
+    except (images.ImageError, face_alignment.FaceError, OSError) as error:
+        return Step(skipped=str(file), reason=getattr(error, "reason", "unreadable"), detail=str(error))
+    png = images.encode_png(fitted)
+    sha256 = sha256_of_bytes(png)
+    present = dict(face.candidates.filter(restorer=None).values_list("source", "sha256"))
+    if present.get(Candidate.HQ) == sha256:
+        detail = f"it is the photograph of {face} itself: use the folder with the low-quality pictures"
+        return Step(skipped=str(file), reason="identical_to_hq", detail=detail)
+    if Candidate.LQ in present:
+        if present[Candidate.LQ] == sha256:
+            return Step(already=1)
+        detail = f"{face} has another degraded image already, from which it may have been restored; this one is ignored"
+        return Step(skipped=str(file), reason="other_lq", detail=detail)
+    Candidate.objects.get_or_create(
+        face=face,
+        source=Candidate.LQ,
+        defaults={
+            "sha256": image_store.store_png(fitted),
+            "provenance": {"degradation": GIVEN, "scale": round(face.size / array.shape[1], 4)},
+        },
+    )
+    return Step(done=1)
+
+
+def given(faces: QuerySet[Face]) -> QuerySet[Face]:
+    """Select the faces whose low-quality picture was given."""
+    return faces.filter(candidates__source=Candidate.LQ, candidates__provenance__degradation=GIVEN)
