@@ -20,6 +20,7 @@ OVERWRITE = _("Each job writes to an empty folder of its own.")
 FROM_DATABASE = _("A job reads the site's own data. For a snapshot from elsewhere, run the command.")
 OTHER_KIND = _("There is a form of its own for this.")
 SAME_BASE = _("All variants start from the same base.")
+ONLY_COMPACT = _("It tunes compact bases only, which need no licence.")
 OUTSIDE = _("It may name files outside the allowed folders.")
 
 
@@ -63,7 +64,18 @@ GROUPS = {
 }
 STAGE: dict[str, Any] = {"initial": {"skip_bad": True}}  # the log lists what was skipped; that alone is not a failure
 TUNING: dict[str, Any] = {
-    "first": ("preset", "base_run", "frm", "judge", "run", "iterations", "learning_rate", "dataset", "seed"),
+    "first": (
+        "preset",
+        "accept_licence",
+        "base_run",
+        "frm",
+        "judge",
+        "run",
+        "iterations",
+        "learning_rate",
+        "dataset",
+        "seed",
+    ),
     "sources": {
         "dataset": sources.DATASETS,
         "base_run": sources.BASES,
@@ -281,7 +293,12 @@ KINDS: dict[str, Kind] = {
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
             first=("variant", "stage_1", "run", "iterations", "learning_rate", "degradation", "dataset", "seed"),
-            sources={"stage_1": sources.BASES, "dataset": sources.DATASETS, "device": sources.DEVICES},
+            sources={
+                "stage_1": sources.BASES,
+                "continue_from": sources.STATES_OF_BASES,
+                "dataset": sources.DATASETS,
+                "device": sources.DEVICES,
+            },
             withheld={"faces": FROM_DATABASE, "images": FROM_DATABASE},
         ),
         Kind(
@@ -303,7 +320,7 @@ KINDS: dict[str, Kind] = {
             | {
                 "first": ("table", "base_run", "frm", "judge", "run", "iterations"),
                 "required": ("base_run", "frm"),
-                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE},
+                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE, "accept_licence": ONLY_COMPACT},
             },
         ),
         Kind(
