@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from annotate.jobs import sources
 from annotate.jobs.sources import Source
 from annotate.models import Job, User
+from refl.bases import BASES
 
 TRAINING_PERMISSION = "annotate.start_training"
 
@@ -305,10 +306,7 @@ KINDS: dict[str, Kind] = {
             "refl",
             _("Tune a restorer"),
             _("Tunes a diffusion restorer by reward feedback learning (ReFL), with a reward model that is finished."),
-            assets=(
-                "sd-2.1-base", "osediff-face", "diffbir-face", "diffbir-swinir-face", "gfpgan-1.4", "codeformer",
-                "dr2", "sparnethd-dr2",
-            ),
+            assets=tuple(dict.fromkeys(asset for base in BASES.values() for asset in base.assets)),
             **TUNING,
         ),
         Kind(

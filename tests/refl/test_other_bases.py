@@ -69,7 +69,7 @@ def test_tuning_moves_every_trained_weight_and_no_other(place, config, weights, 
     trainers, finish = [], ReflTrainer._finish
     monkeypatch.setattr(ReflTrainer, "_finish", lambda self: (finish(self), trainers.append(self)))
     config = replace(config_of(config, base), checkpointing=base == "dr2")
-    run = tuned(place, config, f"tuned-{base}", base=None, judge=None, files=weights[base])
+    run = tuned(place, config, f"tuned-{base}", base=None, judge=None, files=weights[base] | {"accept_licence": True})
     policy, untuned = trainers[0].policy, open_policy.open_base(weights[base], run.start, config)
     trained = names_of(policy)
     blocks = {"gfpgan": {"condition_scale", "condition_shift", "stylegan_decoder"}, "dr2": {"output_blocks", "out"}}

@@ -1,7 +1,5 @@
 """Files of the published restorers in the states in which they are passed on: read, or refused by name."""
 
-import re
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -100,14 +98,13 @@ def test_every_tensor_of_a_file_is_used_or_refused(asset, folder, tmp_path):
     stored = stored_in(folder, asset)
     file = tmp_path / "mine.pth"
     name = max(name for name in stored if not name.startswith("loss.") and stored[name].ndim > 1)
-    prefix = name.split(".")[0]
     for changed, named in (
-        (stored | {f"{prefix}.more.weight": torch.zeros(1)}, f"{prefix}.more.weight"),
+        (stored | {"strange.weight": torch.zeros(1)}, r"strange\.weight"),
         ({key: value for key, value in stored.items() if key != name}, ""),
         (stored | {name: stored[name][:0]}, ""),
     ):
         torch.save(changed, file)
-        with pytest.raises(WeightsError, match=rf"(?s)mine\.pth.*{re.escape(named)}"):
+        with pytest.raises(WeightsError, match=rf"(?s)mine\.pth.*{named}"):
             OPENERS[asset](file, folder)
 
 

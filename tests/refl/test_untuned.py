@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from django.core.management import CommandError, call_command
 
+from refl import model_card
 from refl.bases import BASES
 from refl.configs import PRESETS, ReflConfig
+from refl.errors import LicenceError
 from refl.policies import open_policy, tuned_weights
 from refl.restorers import SYSTEMS, open_restorer
 from rewardlab.assets import ASSETS
+from rewardlab.training import runs
 from tests.support import systems
 from tests.support.tuning import prepared
 
@@ -54,7 +58,10 @@ def test_tuned_at_share_0_equals_the_untuned_restorer(base, place, config, folde
     assert {name: at_0.provenance["parameters"][name] for name in BASES[base].options} == {
         name: untuned.provenance["parameters"][name] for name in BASES[base].options
     }
-    assert at_0.provenance["licence"] == untuned.provenance["licence"]
+    for provenance in (at_0.provenance, untuned.provenance):
+        assert provenance["licence"] == system.licence
+        assert provenance["parameters"].get("licence_accepted", False) == system.noncommercial
+    assert system.licence in model_card.write(run)
     for size in (systems.SIZE, 48)[: 1 if base == "codeformer" else 2]:
         lq = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(size))
         expected = untuned.restore(lq)
@@ -72,3 +79,17 @@ def test_bases_and_their_restorers_have_the_same_defaults():
                 assert getattr(PRESETS[name], field) == option.default, (name, field)
                 for value in option.choices:
                     assert getattr(ReflConfig(**{"base": name, "reg": PRESETS[name].reg, field: value}), field) == value
+
+
+def test_noncommercial_base_is_refused_before_anything_is_read(place, config, settings):
+    settings.RUN_ROOT = place / "runs"
+    asked = r"dr2-spar is free for non-commercial use only\. Its licence: .*--accept-licence"
+    with pytest.raises(CommandError, match=asked):
+        call_command("refl", "--base", "dr2", "--frm", "nowhere", "--run", "asked", "--faces", "nowhere")
+    with pytest.raises(LicenceError, match=asked):
+        prepared(place, replace(config, base="dr2"), "asked", base=None)
+    assert not runs.open_run(place / "runs", "asked").exists()
+    with pytest.raises(CommandError, match="nowhere"):
+        call_command("refl", "--base", "dr2", "--frm", "nowhere", "--run", "asked", "--accept-licence")
+    with pytest.raises(CommandError, match=asked):
+        call_command("restore", "--restorer", "dr2-spar")
