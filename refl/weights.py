@@ -77,7 +77,7 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
             f"{path} does not contain a supported network. Supported are: "
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
-    except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
         raise WeightsError(f"{path} resembles a known network, but its tensors do not fit: {error}") from error
     if not isinstance(network, spandrel.ImageModelDescriptor):
         raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}), which needs a mask.")
