@@ -91,5 +91,3 @@ def test_noncommercial_base_is_refused_before_anything_is_read(place, config, se
     assert not runs.open_run(place / "runs", "asked").exists()
     with pytest.raises(CommandError, match="nowhere"):
         call_command("refl", "--base", "dr2", "--frm", "nowhere", "--run", "asked", "--accept-licence")
-    with pytest.raises(CommandError, match=asked):
-        call_command("restore", "--restorer", "dr2-spar")
