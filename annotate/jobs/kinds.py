@@ -3,7 +3,7 @@
 The options themselves are read from the command. Here stands which of them are offered, and what can be chosen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from annotate.jobs import sources
 from annotate.jobs.sources import Source
 from annotate.models import Job, User
-from refl.bases import BASES
+from refl.bases import BASES, Base
+from refl.restorers import KNOWN, RestorerSpec
 
 TRAINING_PERMISSION = "annotate.start_training"
 
@@ -53,6 +54,10 @@ class Kind:
     @property
     def command_name(self) -> str:
         return self.command or self.name
+
+
+def _assets_of(restorers: Iterable[Base | RestorerSpec]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(asset for restorer in restorers for asset in restorer.assets))
 
 
 GROUPS = {
@@ -150,7 +155,7 @@ KINDS: dict[str, Kind] = {
                 "device": sources.DEVICES,
             },
             withheld={"weights": OTHER_KIND},
-            assets=("dat-light-x4", "realesrgan-x4plus"),
+            assets=_assets_of(KNOWN.values()),
             **STAGE,
         ),
         Kind(
@@ -306,7 +311,7 @@ KINDS: dict[str, Kind] = {
             "refl",
             _("Tune a restorer"),
             _("Tunes a diffusion restorer by reward feedback learning (ReFL), with a reward model that is finished."),
-            assets=tuple(dict.fromkeys(asset for base in BASES.values() for asset in base.assets)),
+            assets=_assets_of(BASES.values()),
             **TUNING,
         ),
         Kind(
