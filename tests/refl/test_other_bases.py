@@ -60,8 +60,9 @@ def small(monkeypatch):
 def config_of(config: ReflConfig, base: str) -> ReflConfig:
     preset = PRESETS[base]
     return replace(
-        config, base=base, reg=preset.reg, steps=preset.steps, tau=0, low_pass=1, learning_rate=1e-4, wavelet_levels=1
-    )
+        config, base=base, reg=preset.reg, steps=preset.steps, tau=0, low_pass=1, learning_rate=1e-4, wavelet_levels=1,
+        iterations=2, evaluate_every=2, held_out=1,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("base", ["gfpgan", "dr2"])
