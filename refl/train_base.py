@@ -55,7 +55,9 @@ def train(
     config = BaseConfig(**run.description().config)
     loop = Loop(run, config.iterations, Accelerator(cpu=device == "cpu"), on_progress, unit="images")
     with run_lock(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
-        BaseTrainer(loop, config, images).run_to_end()
+        trainer = BaseTrainer(loop, config, images)
+        with loop.stoppable():
+            trainer.run_to_end()
 
 
 class BaseTrainer:
@@ -96,6 +98,10 @@ class BaseTrainer:
         for batch in self.faces.batches(config.batch_size, start=loop.step):
             if loop.step == config.iterations:
                 break
+            if loop.is_asked_to_stop():
+                if losses:
+                    self._log(losses, since)
+                loop.stop(self._save)
             for group in self.optimizer.param_groups:
                 group["lr"] = config.rate(loop.step)
             loss = self.loss(batch)
@@ -106,19 +112,26 @@ class BaseTrainer:
             loop.step += 1
             losses.append(loss.item())
             if loop.step % config.log_every == 0 or loop.step == config.iterations:
-                mean = sum(losses) / len(losses)
-                loop.rate = len(losses) * config.batch_size / (time.perf_counter() - since)
-                loop.run.append(BasePoint(step=loop.step, loss=mean, rate=loop.rate))
-                loop.tensorboard({"loss": mean})
+                self._log(losses, since)
                 losses, since = [], time.perf_counter()
             if loop.step % config.save_every == 0 or loop.step == config.iterations:
-                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
-                loop.saved = loop.step
+                self._save()
             if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
                 self.evaluate()
             loop.show(loss=loss.item())
         compact.save(self.base_networks, config.variant, loop.run.model)
         loop.finish()
+
+    def _save(self) -> None:
+        checkpoint.save(self.loop.run.checkpoint, self.parts, step=self.loop.step)
+        self.loop.saved = self.loop.step
+
+    def _log(self, losses: list[float], since: float) -> None:
+        """Append the mean loss of the steps since the last point to the curve. since: when they began."""
+        loop, mean = self.loop, sum(losses) / len(losses)
+        loop.rate = len(losses) * self.config.batch_size / (time.perf_counter() - since)
+        loop.run.append(BasePoint(step=loop.step, loss=mean, rate=loop.rate))
+        loop.tensorboard({"loss": mean})
 
     def loss(self, batch: Batch) -> Tensor:
         """Return Eq. 1. A one-step base takes the LQ latent as the noisy latent: the noise is its difference from the

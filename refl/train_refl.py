@@ -48,7 +48,9 @@ def train(
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="images")
     with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
-        ReflTrainer(loop, config, images).run_to_end()
+        trainer = ReflTrainer(loop, config, images)
+        with loop.stoppable():
+            trainer.run_to_end()
 
 
 class ReflTrainer:
@@ -128,6 +130,10 @@ class ReflTrainer:
         window = Window()
         stops = self._stops_early()
         while loop.step < config.iterations and not stops:
+            if loop.is_asked_to_stop():
+                if loop.is_main and window.losses:
+                    self._log(window)
+                loop.stop(self._save)
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
             self.tune(next(batches), window, with_norms=will_log)
             loop.step += 1
@@ -261,10 +267,13 @@ class ReflTrainer:
             if evaluates:
                 self.evaluate()
             if loop.step % config.save_every == 0 or is_last:
-                checkpoint.save(loop.run.checkpoint, self.parts, step=loop.step)
-                loop.saved = loop.step
+                self._save()
         loop.show(loss=window.last_loss, reward=window.last_reward)
         return evaluates
+
+    def _save(self) -> None:
+        checkpoint.save(self.loop.run.checkpoint, self.parts, step=self.loop.step)
+        self.loop.saved = self.loop.step
 
     def _log(self, window: "Window") -> None:
         point = window.close(self.loop.step, processes=self.loop.accelerator.num_processes)

@@ -44,7 +44,8 @@ def _resuming(run: RunFolder) -> list[NextStep]:
     job = Job.objects.filter(run_name=run.name).order_by("-pk").first()
     if job is None:
         return []
-    return [NextStep(_("Open job %(n)s, which can be resumed") % {"n": job.pk}, reverse("job", args=[job.pk]))]
+    title = _("Open job %(n)s, which can be resumed") if job.can_resume else _("Open job %(n)s")
+    return [NextStep(title % {"n": job.pk}, reverse("job", args=[job.pk]))]
 
 
 def _judging(run: RunFolder) -> list[NextStep]:

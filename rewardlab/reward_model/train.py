@@ -58,7 +58,9 @@ def train(
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision(config.precision, device))
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="pairs")
     with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
-        Trainer(loop, config, images).run_to_end()
+        trainer = Trainer(loop, config, images)
+        with loop.stoppable():
+            trainer.run_to_end()
 
 
 class Trainer:
@@ -107,6 +109,10 @@ class Trainer:
         window = Window(self.accelerator.device)
         batches = iter(self._loader())
         for items in self._plan(self.step):
+            if self.loop.is_asked_to_stop():
+                if window.steps:
+                    self._log(window)
+                self.loop.stop(self._save)
             # Over all processes: the loss is the weighted mean of all pairs of the step.
             total_weight = math.fsum(pair.weight for item in items for pair in self.groups[item.group].pairs)
             self._set_rate()
@@ -176,9 +182,12 @@ class Trainer:
             if self.step % config.evaluate_every == 0 or is_last:
                 gold = self.evaluate_on_gold()
             if self.step % config.save_every == 0 or is_last:
-                checkpoint.save(self.loop.run.checkpoint, self._parts(), step=self.step)
-                self.loop.saved = self.step
+                self._save()
             self.loop.show(loss=window.last_loss, gold=gold)
+
+    def _save(self) -> None:
+        checkpoint.save(self.loop.run.checkpoint, self._parts(), step=self.step)
+        self.loop.saved = self.step
 
     def _log(self, window: "Window") -> None:
         point, self.loop.rate = window.close(self.step, self.accelerator)

@@ -1,14 +1,14 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.common.stores import StoreError
 from annotate.exchange.preference_rows import NothingToFreeze
 from annotate.exchange.snapshot import freeze_faces, snapshot
 from annotate.labels.consensus import METHODS
 from annotate.labels.gold_guard import GoldLeak
-from annotate.management.stage_command import require_migrated
+from annotate.management.stage_command import command_error, require_migrated
 from annotate.models import Preference
 from annotate.models.faces import Split
 from annotate.predictor.simulated_labels import left_out_notice
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             )
             header = freeze_faces(options["out"] / "faces.jsonl", with_images=options["with_images"])
         except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         counts = ", ".join(f"{name} {count}" for name, count in row.header["counts"].items()) or "nothing"
         self.stdout.write(f"{row.path}: {row.header['rows']} preferences of {row.header['faces']} faces ({counts})")
         self.stdout.write(f"sha256 {row.sha256}")
