@@ -86,9 +86,8 @@ def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
     name = action.option_strings[0] if action.option_strings else action.dest.upper()
     shared: dict[str, Any] = {
         "label": LABELS.get(action.dest, name),
-        "label_suffix": "",
         "required": bool(action.required) or action.dest in kind.required,
-        "help_text": f"{help_of(action)} ({escape(name)})"
+        "help_text": f'{help_of(action)} <span class="option">({escape(name)})</span>'
         if action.dest in LABELS and action.help
         else help_of(action) or name,
         "initial": default_of(action),
