@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -99,9 +100,7 @@ class BaseTrainer:
             if loop.step == config.iterations:
                 break
             if loop.is_asked_to_stop():
-                if losses:
-                    self._log(losses, since)
-                loop.stop(self._save)
+                loop.stop(self._save, partial(self._log, losses, since) if losses else None)
             for group in self.optimizer.param_groups:
                 group["lr"] = config.rate(loop.step)
             loss = self.loss(batch)

@@ -7,6 +7,7 @@ updates the policy. Every n steps the reward model is trained to prefer photogra
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -131,9 +132,7 @@ class ReflTrainer:
         stops = self._stops_early()
         while loop.step < config.iterations and not stops:
             if loop.is_asked_to_stop():
-                if loop.is_main and window.losses:
-                    self._log(window)
-                loop.stop(self._save)
+                loop.stop(self._save, partial(self._log, window) if loop.is_main and window.losses else None)
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
             self.tune(next(batches), window, with_norms=will_log)
             loop.step += 1

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -110,9 +111,7 @@ class Trainer:
         batches = iter(self._loader())
         for items in self._plan(self.step):
             if self.loop.is_asked_to_stop():
-                if window.steps:
-                    self._log(window)
-                self.loop.stop(self._save)
+                self.loop.stop(self._save, partial(self._log, window) if window.steps else None)
             # Over all processes: the loss is the weighted mean of all pairs of the step.
             total_weight = math.fsum(pair.weight for item in items for pair in self.groups[item.group].pairs)
             self._set_rate()

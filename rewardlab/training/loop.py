@@ -111,10 +111,16 @@ class Loop:
             return asked
         return bool(self.accelerator.reduce(torch.tensor(float(asked), device=self.accelerator.device), "sum"))
 
-    def stop(self, save: Callable[[], None]) -> NoReturn:
-        """Save the state in the main process, unless it is saved, and raise `KeyboardInterrupt`."""
+    def stop(self, save: Callable[[], None], log: Callable[[], None] | None) -> NoReturn:
+        """Save the state in the main process, unless it is saved; log in all; and raise `KeyboardInterrupt`.
+
+        log: appends the steps since the last point of the curve, if there are any. It comes last, since a job that does
+        not end is killed.
+        """
         if self.is_main and self.saved != self.step:
             save()
+        if log:
+            log()
         raise KeyboardInterrupt
 
     def require_finite(self, loss: torch.Tensor) -> None:
