@@ -48,7 +48,7 @@ def export(
     progress: wraps the iterator of rows, for a progress bar.
     Memory does not grow with the number of rows, except for the ids of their faces, and for a consensus other than
     the majority, which holds all votes.
-    Raises before anything is written: `NothingToWrite`, `GoldLeak`, `NotADirectoryError`, or `FileExistsError` if
+    Raises before anything is written: `NothingToFreeze`, `GoldLeak`, `NotADirectoryError`, or `FileExistsError` if
     the output exists and `overwrite` is not set.
     """
     if form == MANIFEST:

@@ -36,7 +36,7 @@ OUTRANKED = "answers that are not votes: replaced by a newer one, or outranked b
 RowFilter = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
 
 
-class NothingToWrite(ValueError):
+class NothingToFreeze(ValueError):
     """No preference passes the filters, or there are no faces."""
 
 
@@ -71,12 +71,12 @@ class Source:
         return _rows(select(splits=self.splits, origins=self.origins), self.consensus_result, version)
 
     def nonempty_rows(self) -> Iterator[PreferenceRow]:
-        """Return `rows`, or raise `NothingToWrite` if there are none. The first row is read immediately."""
+        """Return `rows`, or raise `NothingToFreeze` if there are none. The first row is read immediately."""
         rows = self.rows()
         first = next(rows, None)
         if first is None:
             found = f"No preference has split {self.splits or 'any'} and origin {self.origins or 'any'}."
-            raise NothingToWrite(" ".join(filter(None, (found, left_out_notice()))))
+            raise NothingToFreeze(" ".join(filter(None, (found, left_out_notice()))))
         return chain([first], rows)
 
     def votes_by_pair(self, left_out: Counter[str] | None = None) -> Iterator[tuple[int, list[Vote]]]:

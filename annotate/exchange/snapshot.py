@@ -6,7 +6,7 @@ from pathlib import Path
 from annotate.common import image_store
 from annotate.common.batches import batches
 from annotate.exchange.preference_rows import (
-    NothingToWrite,
+    NothingToFreeze,
     RowFilter,
     consistent_read,
     find_source,
@@ -38,7 +38,7 @@ def snapshot(
         split separately.
     with_images: copy the images that the manifest names to `folder/images`.
     progress: wraps the iterator of rows, for a progress bar.
-    Raises `NothingToWrite`, `GoldLeak` or `NotADirectoryError` before anything is written, and `FileExistsError` if
+    Raises `NothingToFreeze`, `GoldLeak` or `NotADirectoryError` before anything is written, and `FileExistsError` if
     the folder holds another snapshot and `overwrite` is not set.
     """
     require_folder(folder)
@@ -70,7 +70,7 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
     """List every face's photograph and degraded image in `path` for the training of restorers; return the header.
 
     with_images: copy the images to the folder `images` next to the file.
-    Raises `NothingToWrite` if there are no faces, or `GoldLeak`.
+    Raises `NothingToFreeze` if there are no faces, or `GoldLeak`.
     """
     from refl import dataset
 
@@ -94,7 +94,7 @@ def freeze_faces(path: Path, *, with_images: bool = False) -> dict:
         if Candidate.HQ in images.get(face.pk, {})
     ]
     if not found:
-        raise NothingToWrite("There are no faces yet: run ingest first.")
+        raise NothingToFreeze("There are no faces yet: run ingest first.")
     if with_images:
         named = sorted({image for face in found for image in (face.hq, face.lq) if image})
         image_store.copy_to(path.parent / "images", named)

@@ -28,13 +28,13 @@ def write_faces(run: Any, options: dict[str, Any]) -> None:
     if options["faces"]:
         write_atomic(run.faces, options["faces"].read_bytes())
         return
-    from annotate.exchange.preference_rows import NothingToWrite
+    from annotate.exchange.preference_rows import NothingToFreeze
     from annotate.exchange.snapshot import freeze_faces
 
     try:
         require_migrated()
         freeze_faces(run.faces)
-    except NothingToWrite as error:
+    except NothingToFreeze as error:
         raise CommandError(str(error)) from error
     except OperationalError as error:
         reason = str(error).splitlines()[0]

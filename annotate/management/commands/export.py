@@ -8,7 +8,7 @@ from tqdm import tqdm
 from annotate.common import progress_file
 from annotate.common.stores import StoreError
 from annotate.exchange.export import NAMES, export
-from annotate.exchange.preference_rows import NothingToWrite
+from annotate.exchange.preference_rows import NothingToFreeze
 from annotate.labels.consensus import METHODS
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import command_error, interrupted, require_migrated
@@ -61,7 +61,7 @@ class Command(BaseCommand):
                 overwrite=options["overwrite"],
                 progress=lambda rows: self.with_progress(rows, options),
             )
-        except (NothingToWrite, GoldLeak, StoreError, OSError) as error:
+        except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
             raise command_error(error) from error
         except KeyboardInterrupt:
             raise interrupted("Interrupted. No partial file is left. Run the same command to start again.") from None

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.common.stores import StoreError
-from annotate.exchange.preference_rows import NothingToWrite
+from annotate.exchange.preference_rows import NothingToFreeze
 from annotate.exchange.snapshot import freeze_faces, snapshot
 from annotate.labels.consensus import METHODS
 from annotate.labels.gold_guard import GoldLeak
@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 overwrite=options["overwrite"],
             )
             header = freeze_faces(options["out"] / "faces.jsonl", with_images=options["with_images"])
-        except (NothingToWrite, GoldLeak, StoreError, OSError) as error:
+        except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
             raise command_error(error) from error
         counts = ", ".join(f"{name} {count}" for name, count in row.header["counts"].items()) or "nothing"
         self.stdout.write(f"{row.path}: {row.header['rows']} preferences of {row.header['faces']} faces ({counts})")

@@ -119,13 +119,13 @@ def other_consensus(run: Any, wanted: str | None) -> list[str]:
 
 def freeze(run: Any, consensus: str) -> Path:
     """Freeze the database's preferences for training and gold faces to the run's folder; return the manifest."""
-    from annotate.exchange.preference_rows import NothingToWrite
+    from annotate.exchange.preference_rows import NothingToFreeze
     from annotate.exchange.snapshot import snapshot
 
     try:
         require_migrated()
         return Path(snapshot(run.folder, splits=["train", "gold"], consensus=consensus, overwrite=True).path)
-    except NothingToWrite as error:
+    except NothingToFreeze as error:
         raise CommandError(f"{error} Run build_pairs and judge pairs first.") from error
     except OperationalError as error:
         reason = str(error).splitlines()[0]
