@@ -95,7 +95,8 @@ class BaseTrainer:
         loop.show()
         if loop.step == 0:
             self.monitor.save_inputs()
-        losses, since = [], time.perf_counter()
+        losses: list[float] = []
+        since = time.perf_counter()
         for batch in self.faces.batches(config.batch_size, start=loop.step):
             if loop.step == config.iterations:
                 break

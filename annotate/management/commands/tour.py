@@ -30,7 +30,10 @@ class Command(BaseCommand):
             "folder", nargs="?", type=Path, default=default, help="folder for all data (default: var/tour)"
         )
         parser.add_argument(
-            "--size", choices=[*tour.SIZES], default="small", help="small takes about 16 minutes on two cores [small]"
+            "--size",
+            choices=[*tour.SIZES],
+            default="small",
+            help="small takes more than 16 minutes on two cores (default: small)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
