@@ -132,7 +132,8 @@ class ReflTrainer:
         stops = self._stops_early()
         while loop.step < config.iterations and not stops:
             if loop.is_asked_to_stop():
-                loop.stop(self._save, partial(self._log, window) if loop.is_main and window.losses else None)
+                log = partial(self._log, window) if loop.is_main and window.losses else None
+                loop.stop(self._save, log)
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
             self.tune(next(batches), window, with_norms=will_log)
             loop.step += 1
