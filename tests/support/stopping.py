@@ -1,4 +1,4 @@
-"""Stops a training of this process with a signal."""
+"""Stops a training of this process with SIGTERM."""
 
 import os
 import signal
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from rewardlab.training.loop import Progress
 
 
-def stop_after(step: int, number: signal.Signals = signal.SIGTERM) -> Callable[[Progress], None]:
-    """Return an `on_progress` that sends the signal to this process when the step is done."""
+def stop_after(step: int) -> Callable[[Progress], None]:
+    """Return an `on_progress` that sends SIGTERM to this process when the step is done."""
 
     def on_progress(progress: Progress) -> None:
         if progress.step == step and progress.shown:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     return on_progress
