@@ -138,10 +138,6 @@ class Command(BaseCommand):
         from rewardlab.reward_model import reward_sources
         from rewardlab.training import runs
 
-        if not run.exists():  # before the folder is made
-            for option in ("frm", "judge"):
-                if options[option]:
-                    reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
         if not create_or_resume(
             self,
             run,
@@ -154,6 +150,8 @@ class Command(BaseCommand):
             return
         if config.base in BASES and (system := SYSTEMS[BASES[config.base].system]).noncommercial:
             self.stdout.write(f"{system.name}: {system.licence}. You accepted it.")
+
+        write_faces(run, options)
 
         def named(option: str) -> runs.Run | None:
             return runs.open_run(Path(settings.RUN_ROOT), options[option]) if options[option] else None
@@ -176,7 +174,6 @@ class Command(BaseCommand):
             base=base,
             **{name: options[name] for name in ("sd", "checkpoint", "swinir", "sparnet", "prompts", "accept_licence")},
         )
-        write_faces(run, options)
         prepare.prepare(run, config, sources, images=images_of(options, run))
 
 
