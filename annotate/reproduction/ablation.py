@@ -61,9 +61,8 @@ class Ablation:
             yield (*words, *(accepted if restorer == self.base else ())), {}
         judge = ("--judge", options["judge"]) if options["judge"] else ()
         compared = ("--restorers", self.base, *self.runs.values(), "--base", self.base, "--faces", options["split"])
-        yield (
-            "evaluate", "--name", self.name, *compared, "--frm", options["frm"], *judge, "--trained-on", "lpips", *device
-        ), {}  # fmt: skip
+        rewards = ("--frm", options["frm"], *judge)
+        yield ("evaluate", "--name", self.name, *compared, *rewards, "--trained-on", "lpips", *device), {}
 
     def text(self, root: Path) -> str:
         """Format the table with the paper's figures beside ours."""

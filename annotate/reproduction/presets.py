@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotate.demo import tour
+from annotate.reproduction.sizes import SIZES
 from annotate.reproduction.steps import Preset
 
 COMPACT, PAPER = "compact", "paper"
@@ -31,7 +31,7 @@ def describe(choice: Choice) -> Preset:
     if choice.preset == COMPACT:
         from annotate.reproduction import compact
 
-        return compact.preset(tour.SIZES[choice.size], choice.runs, choice.folder)
+        return compact.preset(SIZES[choice.size], choice.runs, choice.folder)
     from annotate.reproduction import paper
 
     return paper.preset(choice.folder, choice.device)

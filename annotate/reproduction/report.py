@@ -102,7 +102,8 @@ def _cell(table: PaperTable, title: str, column: Column, ours: dict[str, Measure
     figure = ours.get(column.title)
     if figure is None:
         return Cell(printed)
-    places = paper_tables.digits(printed) if printed else figure.digits
+    in_column = [table.printed(row, column.title) for row in known] if column in table.columns else []
+    places = max((paper_tables.digits(value) for value in in_column if value), default=figure.digits)
 
     def shown(value: float | None, *, signed: bool = False) -> str:
         if column.is_share and value is not None:

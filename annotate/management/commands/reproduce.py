@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotate.demo import tour
 from annotate.pipeline.stage import Stage
 from annotate.reproduction import presets
+from annotate.reproduction.sizes import SIZES
 from rewardlab.paper_tables import TABLES
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Command(BaseCommand):
         parser.add_argument("--preset", choices=presets.NAMES, default=presets.PAPER, help="default: %(default)s")
         parser.add_argument("--plan", action="store_true", help="only print the steps, what is missing, and estimates")
         parser.add_argument(
-            "--size", choices=[*tour.SIZES], default="small", help="of the preset compact (default: %(default)s)"
+            "--size", choices=[*SIZES], default="small", help="of the preset compact (default: %(default)s)"
         )
         parser.add_argument("--folder", type=Path, default=default, help="data of the preset compact")
         parser.add_argument(
