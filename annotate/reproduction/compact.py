@@ -12,7 +12,7 @@ from annotate.demo.tour import TourSize
 from annotate.reproduction import wild
 from annotate.reproduction.steps import Need, Preset, Reading, Recipe, Step, by_name
 from annotate.reproduction.variants import Tuning, configured, tuning_step, tuning_steps, variants_of
-from annotate.reproduction.words import evaluate_words, figure_recipes, grid_step, training_words
+from annotate.reproduction.words import PREDICTORS, evaluate_words, figure_recipes, grid_step, training_words
 from refl.evaluation.ablations import OURS, TABLES
 from refl.restorers import RESTORERS
 
@@ -258,8 +258,8 @@ def _recipes(one: Tuning, multi: Tuning, times: str) -> dict[int, Recipe]:
         8: table("table-8", variants("8", one, ONE_STEP)),
         9: Recipe(
             ("agreement", "learning-curve"),
-            (Reading("agreement", FRM, {"MLP (3-layer)": "mlp3", "MLP (4-layer)": "mlp4", "SVM": "svm"},
-                     "Prediction accuracy"),),
+            (Reading("agreement", FRM, PREDICTORS, "Prediction accuracy"),
+             Reading("learning-curve", rows=PREDICTORS)),
         ),
         10: Recipe((TUNED[MULTI_STEP],), (Reading("gold-curve", TUNED[MULTI_STEP], column="Human consistency"),),
                    (STANDS_FOR,)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from annotate.reproduction.steps import Need, Preset, Reading, Recipe, Step, by_name
 from annotate.reproduction.variants import Tuning, configured, tuning_step, tuning_steps, variants_of
-from annotate.reproduction.words import evaluate_words, figure_recipes, grid_step
+from annotate.reproduction.words import PREDICTORS, evaluate_words, figure_recipes, grid_step
 from refl.evaluation.ablations import OURS
 from rewardlab.face_sets import FACE_SETS
 
@@ -241,8 +241,8 @@ def _recipes(times: str) -> dict[int, Recipe]:
         8: table("paper-table-8", variants("8", "osediff", with_base=True)),
         9: Recipe(
             ("agreement", "learning-curve"),
-            (Reading("agreement", FRM, {"MLP (3-layer)": "mlp3", "MLP (4-layer)": "mlp4", "SVM": "svm"},
-                     "Prediction accuracy"),),
+            (Reading("agreement", FRM, PREDICTORS, "Prediction accuracy"),
+             Reading("learning-curve", rows=PREDICTORS)),
         ),
         10: Recipe((tuned,), (Reading("gold-curve", tuned, column="Human consistency"),)),
         11: Recipe(("agreement",), (Reading("agreement", FRM, {"Image & Text": "frm", "Image & Null Text": "null-text"},

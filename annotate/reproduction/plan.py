@@ -76,7 +76,7 @@ def _similar(step: Step, root: Path) -> tuple[str, Cost] | None:
     prefix = step.run.rpartition("-")[0].partition("-variant")[0]
     for folder in sorted(root.glob(f"{prefix}*")) if prefix else []:
         run = Run(folder)
-        if run.exists() and run.is_done() and (cost := _cost(root, run.name)):
+        if run.exists() and run.is_done() and run.description().kind == "refl" and (cost := _cost(root, run.name)):
             return run.name, cost
     return None
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from annotate.models import Candidate, Face, GoldSet, LearningCurve, Pair, Preference, Score
+from annotate.models import Campaign, Candidate, Face, GoldSet, Judgement, LearningCurve, Pair, Preference, Score
 from annotate.models.faces import Split
 from annotate.predictor.status import current_predictor
 from rewardlab.files import sha256_of
@@ -80,6 +80,11 @@ def _gold(dataset: str, sources: list[str]) -> Rows:
     return frozen.values_list("pairs_sha256", "answers_sha256").iterator()
 
 
+def _study(dataset: str, sources: list[str]) -> Rows:
+    given = Judgement.objects.filter(lease__item__campaign__kind=Campaign.Kind.STUDY)
+    return given.order_by("pk").values_list("pk", "choice").iterator()
+
+
 def _learning_curve(dataset: str, sources: list[str]) -> Rows:
     newest = LearningCurve.objects.order_by("-pk").first()
     return [(newest.pk, newest.created_at.isoformat())] if newest else []
@@ -87,7 +92,7 @@ def _learning_curve(dataset: str, sources: list[str]) -> Rows:
 
 ROWS = {
     "faces": _faces, "captions": _captions, "images": _images, "pairs": _pairs, "scores": _scores,
-    "answers": _answers, "svm": _svm, "gold": _gold, "learning-curve": _learning_curve,
+    "answers": _answers, "svm": _svm, "gold": _gold, "study": _study, "learning-curve": _learning_curve,
 }  # fmt: skip
 
 

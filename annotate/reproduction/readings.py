@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from annotate.models import Campaign
+from annotate.models import Campaign, LearningCurve
 from annotate.reproduction.journal import ReproductionError
 from annotate.reproduction.steps import Reading
 from annotate.studies.report import study
@@ -25,6 +26,7 @@ METRICS = {
 }  # fmt: skip
 AS_PRINTED = {"arcface"}  # metrics that count as the paper's although they are not the first choice
 GOLD_STRATUM = "contested"
+CROSS_VALIDATED = "Cross-validated accuracy"
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,26 @@ def _agreement(table: PaperTable, reading: Reading, root: Path, found: Ours) -> 
     )
 
 
+def _learning_curve(table: PaperTable, reading: Reading, root: Path, found: Ours) -> None:
+    newest = LearningCurve.objects.order_by("-pk").first()
+    if newest is None:
+        raise FileNotFoundError("no learning curve has been measured")
+    last: dict[str, dict[str, Any]] = {}
+    for point in newest.results["points"]:
+        if point["labels"] >= last.get(point["method"], point)["labels"]:
+            last[point["method"]] = point
+    column = Column(CROSS_VALIDATED, True, is_share=True)
+    found.extra.setdefault(column.title, column)
+    for title, name in reading.rows.items():
+        if point := last.get(name):
+            figure = Measured(point["accuracy"], point["low"], point["high"], 1, f"learning curve {newest.pk}")
+            found.put(title, column.title, figure)
+    labels, simulated = newest.results["labels"], newest.results["simulated"]
+    found.notes.append(
+        f"{CROSS_VALIDATED}: over faces, on {labels} labels{f', {simulated} of them SIMULATED' if simulated else ''}."
+    )
+
+
 def _gold_curve(table: PaperTable, reading: Reading, root: Path, found: Ours) -> None:
     run = Run(root / reading.source)
     run.description()
@@ -207,6 +229,6 @@ def _times(table: PaperTable, reading: Reading, root: Path, found: Ours) -> None
 
 
 READERS: dict[str, Callable[[PaperTable, Reading, Path, Ours], None]] = {
-    "evaluation": _evaluation, "agreement": _agreement, "gold-curve": _gold_curve, "study": _study, "cost": _cost,
-    "times": _times,
+    "evaluation": _evaluation, "agreement": _agreement, "learning-curve": _learning_curve, "gold-curve": _gold_curve,
+    "study": _study, "cost": _cost, "times": _times,
 }  # fmt: skip

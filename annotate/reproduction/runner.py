@@ -8,6 +8,8 @@ from annotate.models import Candidate, Restorer
 from annotate.reproduction import products
 from annotate.reproduction.journal import Entry, Journal, ReproductionError
 from annotate.reproduction.steps import Need, Step
+from refl.configs import PRESETS
+from refl.policies.open_policy import ASSETS_OF_BASES
 from refl.restorers import KNOWN
 from rewardlab import assets
 from rewardlab.files import sha256_of
@@ -103,6 +105,8 @@ def _assets_of(needs: Sequence[Need]) -> set[str]:
     for need in needs:
         if need.kind == "restorer":
             found |= set(KNOWN[need.name].assets)
+        if need.kind == "base":
+            found |= set(ASSETS_OF_BASES.get(PRESETS[need.name].base, {}).values())
     return {name for name in found if not assets.find(name).is_dir()}
 
 

@@ -50,12 +50,13 @@ class Step:
 class Reading:
     """Where figures of a table come from. rows: a row of the paper's table, or a new one -> its name at the source.
 
-    kind: evaluation (of restorers), agreement (evaluate_frm), gold-curve (while tuning), study, cost, or times. source:
-    the run, or the file. column: the paper's column for figures that have only one; a prefix of columns otherwise.
-    only_differences: take only the differences from the base, for figures that another reading found.
+    kind: evaluation (of restorers), agreement (evaluate_frm), learning-curve (of predictors), gold-curve (while
+    tuning), study, cost, or times. source: the run, or the file. column: the paper's column for figures that have only
+    one; a prefix of columns otherwise. only_differences: take only the differences from the base, for figures that
+    another reading found.
     """
 
-    kind: Literal["evaluation", "agreement", "gold-curve", "study", "cost", "times"]
+    kind: Literal["evaluation", "agreement", "learning-curve", "gold-curve", "study", "cost", "times"]
     source: str = ""
     rows: Mapping[str, str] = field(default_factory=dict)
     column: str = ""

@@ -7,6 +7,7 @@ from annotate.demo.tour import POINTS_PER_CHECKPOINT, TourSize
 from annotate.reproduction.steps import Recipe, Step
 
 FIGURE = "figure-"
+PREDICTORS = {"MLP (3-layer)": "mlp3", "MLP (4-layer)": "mlp4", "SVM": "svm"}  # rows of Table 9
 
 
 def training_words(run: str, iterations: int, size: TourSize) -> tuple[str, ...]:

@@ -32,17 +32,14 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        default = settings.BASE_DIR / "var" / "reproduction"
         parser.add_argument(
             "--table", nargs="+", default=[], choices=[*map(str, TABLES), ALL], metavar="N", help="1 to 15, or all"
         )
         parser.add_argument("--figure", nargs="+", default=[], metavar="N", help="4, 5, 6, 13 to 16, or all")
         parser.add_argument("--preset", choices=presets.NAMES, default=presets.PAPER, help="default: %(default)s")
         parser.add_argument("--plan", action="store_true", help="only print the steps, what is missing, and estimates")
-        parser.add_argument(
-            "--size", choices=[*SIZES], default="small", help="of the preset compact (default: %(default)s)"
-        )
-        parser.add_argument("--folder", type=Path, default=default, help="data of the preset compact")
+        parser.add_argument("--size", choices=[*SIZES], help="of the preset compact (default: small)")
+        parser.add_argument("--folder", type=Path, help="data of the preset compact (default: var/reproduction)")
         parser.add_argument(
             "--device", default="cuda", help="of the preset paper: cuda, cpu ... (default: %(default)s)"
         )
@@ -55,21 +52,30 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from annotate.reproduction.journal import ReproductionError
 
-        is_compact = options["preset"] == presets.COMPACT
-        folder = options["folder"].resolve() if is_compact else Path(settings.DATA_ROOT) / "reproduction"
-        runs = folder / "runs" if is_compact else Path(settings.RUN_ROOT)
-        if is_compact and not options["plan"]:
-            self.restart_in(folder)
-        choice = presets.Choice(options["preset"], folder, runs, options["size"], options["device"])
+        choice = self.choice(options)
         try:
             preset = presets.describe(choice)
             tables, figures = self.chosen(preset, options)
             if options["plan"]:
                 self.show_plan(preset, choice, tables, figures, options)
             else:
+                if preset.is_simulated:
+                    self.restart_in(choice.folder)
                 self.make(preset, choice, tables, figures, options)
         except (ReproductionError, tour.TourError) as error:
             raise CommandError(str(error)) from error
+
+    def choice(self, options: dict[str, Any]) -> presets.Choice:
+        """Return what was chosen besides the tables. Raises `CommandError` for options of the other preset."""
+        if options["preset"] == presets.COMPACT:
+            folder = (options["folder"] or settings.BASE_DIR / "var" / "reproduction").resolve()
+            return presets.Choice(presets.COMPACT, folder, folder / "runs", options["size"] or "small")
+        if given := [f"--{name}" for name in ("folder", "size") if options[name]]:
+            raise CommandError(
+                f"{' and '.join(given)}: only with --preset compact. The preset paper uses the data of this site."
+            )
+        folder = Path(settings.DATA_ROOT) / "reproduction"
+        return presets.Choice(presets.PAPER, folder, Path(settings.RUN_ROOT), device=options["device"])
 
     def restart_in(self, folder: Path) -> None:
         """Restart with the folder as DATA_ROOT: settings are read before a command runs."""
