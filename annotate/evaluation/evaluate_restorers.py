@@ -114,7 +114,7 @@ class Evaluation:
         if self.features is None:
             return summary
         matrices, statistics = self.features.vectors(subjects), self.plan.statistics
-        reference = matrices[Candidate.HQ] if statistics else matrices.pop(Candidate.HQ)
+        reference = None if statistics else matrices.pop(Candidate.HQ)
         of_sets = summarise_sets(
             matrices,
             reference,

@@ -206,7 +206,7 @@ KINDS: dict[str, Kind] = {
             "make_gold",
             _("Make a gold set"),
             _("Makes a campaign of pairs of gold faces, by which people and models are compared. No model is trained "
-              "on them."),
+              "on them. At least two annotators answer each pair."),
             "gold",
             first=("name", "pairs", "overlap", "annotators"),
             sources={"annotators": sources.ANNOTATORS},
@@ -214,7 +214,8 @@ KINDS: dict[str, Kind] = {
         Kind(
             "freeze_gold",
             _("Freeze a gold set"),
-            _("Closes an answered gold set for good and stores the hash of its pairs and answers."),
+            _("Closes a gold set for good and stores the hash of its pairs and answers. All answers must be in, of at "
+              "least two annotators per pair."),
             "gold",
             first=("name",),
             sources={"name": sources.GOLD_SETS},

@@ -23,7 +23,8 @@ def add_config_options(parser: CommandParser, config_class: type, *, without: tu
         if option.name in without:
             continue
         kind = kinds[option.name]
-        details: dict[str, Any] = {"default": None, "help": f"{option.metadata.get('help', '')} [{option.default}]"}
+        default = "" if option.default == "" else f"(default: {_spelled(option.default)})"
+        details: dict[str, Any] = {"default": None, "help": f"{option.metadata.get('help', '')} {default}".strip()}
         if kind is bool:
             details["action"] = argparse.BooleanOptionalAction
         elif get_origin(kind) is Literal:
@@ -31,6 +32,10 @@ def add_config_options(parser: CommandParser, config_class: type, *, without: tu
         else:
             details["type"] = kind
         parser.add_argument(f"--{option.name.replace('_', '-')}", **details)
+
+
+def _spelled(value: Any) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def config_from(options: dict[str, Any], preset: Config) -> Config:

@@ -6,6 +6,7 @@ differences are paired and the difficulty of a face cancels.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,9 +126,9 @@ def _summarise_own(
 
 def summarise_sets(
     features: Mapping[str, Array],
-    reference: Array,
+    reference: Array | None,
     *,
-    distance: Callable[[Array, Array], float],
+    distance: Callable[[Array, Any], float],
     metric: str = "fid",
     base: str | None = None,
     samples: int = SET_SAMPLES,
@@ -136,19 +137,22 @@ def summarise_sets(
 ) -> Summary:
     """Summarise distances between sets, such as FID; lower is better.
 
-    features[restorer] and reference: (F, D), rows of the same faces. distance: of two such sets. The bootstrap
-    resamples faces, with their rows of both sets. Resampled sets repeat rows, which biases the distance upwards, so the
+    features[restorer] and reference: (F, D), rows of the same faces. distance: of two such sets; its second argument is
+    None if the reference is, for distances to fixed statistics. The bootstrap resamples faces, with their rows of both
+    sets. Resampled sets repeat rows, which biases the distance upwards, so the
     replicates are shifted to have the estimate as their mean; the interval reflects the choice of faces only.
     on_progress: called with the number of resamples done and in total. Fewer than two faces give no value.
     """
     summary = Summary({name: {} for name in features}, {name: {} for name in features}, {})
-    faces = len(reference)
-    if faces < 2 or not features:
+    faces = min(map(len, features.values()), default=0)
+    if faces < 2:
         return summary
     estimates = np.array([distance(of, reference) for of in features.values()])
     replicates = np.empty((samples, len(features)))
     for number, rows in enumerate(_drawn_rows(faces, samples=samples, seed=seed)):
-        replicates[number] = [distance(of[rows], reference[rows]) for of in features.values()]
+        replicates[number] = [
+            distance(of[rows], None if reference is None else reference[rows]) for of in features.values()
+        ]
         on_progress(number + 1, samples)
     replicates += estimates - replicates.mean(axis=0)
     figures = dict(zip(features, zip(estimates, replicates.T, strict=True), strict=True))

@@ -1,10 +1,15 @@
 """The training loop that all trainings share: step, status, TensorBoard and errors."""
 
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import FrameType
+from typing import Any, Literal, NoReturn
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -17,6 +22,8 @@ from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
 
 STATUS_SECONDS = 1.0
+SAME_SIGNAL_SECONDS = 1.0  # a terminal and a launcher both send Ctrl-C
+STOPPING = b"\nStopping after this step, whose state is saved. Press Ctrl-C again to stop at once.\n"
 
 
 class TrainError(RuntimeError):
@@ -43,6 +50,7 @@ class Loop:
         before = run.status() if run.exists() else None
         self.meter = CostMeter(before.cost if before else None, accelerator.device, accelerator.num_processes)
         self._status_at = 0.0
+        self._stop_asked_at: float | None = None
         self._writer: Any = None
 
     @property
@@ -76,6 +84,48 @@ class Loop:
         except Exception as error:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM end the training after the current step, a second one at once."""
+        if threading.current_thread() is not threading.main_thread():  # only that thread receives signals
+            yield
+            return
+        heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._ask_to_stop) for number in heeded}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
+            if self.is_main:
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, STOPPING)  # print is not safe in a handler
+        elif now - self._stop_asked_at > SAME_SIGNAL_SECONDS:
+            raise KeyboardInterrupt
+
+    def is_asked_to_stop(self) -> bool:
+        """Check whether any process was asked to stop. All processes call this before each step."""
+        asked = self._stop_asked_at is not None
+        if self.accelerator.num_processes == 1:
+            return asked
+        return bool(self.accelerator.reduce(torch.tensor(float(asked), device=self.accelerator.device), "sum"))
+
+    def stop(self, save: Callable[[], None], log: Callable[[], None] | None) -> NoReturn:
+        """Save the state in the main process, unless it is saved; log in all; and raise `KeyboardInterrupt`.
+
+        log: appends the steps since the last point of the curve, if there are any. It comes last, since a job that does
+        not end is killed.
+        """
+        if self.is_main and self.saved != self.step:
+            save()
+        if log:
+            log()
+        raise KeyboardInterrupt
 
     def require_finite(self, loss: torch.Tensor) -> None:
         """Raise `TrainError` for a loss that is not finite, which the main process also records.

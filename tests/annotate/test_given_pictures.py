@@ -126,6 +126,14 @@ def test_wild_faces_are_paired_and_evaluated_without_original(wild, lead):
     results = json.loads((wild / "runs" / "wild-1" / "evaluation" / "results.json").read_text())
     assert [row["restorer"] for row in results["rows"]] == ["lq", "lanczos", "sharp"]
     assert "niqe" in results["rows"][2]["values"] and "ssim" not in results["rows"][2]["values"]
+    assert (
+        run("fid_stats", wild / "sharp", wild / "sharp.npz", "--features", "efficientnet-lite0", "--size", 128)[1] == ""
+    )
+    of_file = ("--metrics", "fid", "--fid-stats", wild / "sharp.npz", "--name", "wild-2")
+    assert run("evaluate", "--restorers", "lanczos", "sharp", *of_file)[1] == ""
+    values = json.loads((wild / "runs" / "wild-2" / "evaluation" / "results.json").read_text())["rows"]
+    distances = {row["restorer"]: row["values"]["fid"]["mean"] for row in values}
+    assert distances["sharp"] == pytest.approx(0, abs=1e-3) and distances["lanczos"] > 1
     assert lead.get("/runs/wild-1/").status_code == 200
     for page in ("/faces/", f"/faces/{face.pk}/", "/"):
         assert lead.get(page).status_code == 200

@@ -1,5 +1,6 @@
 """Jobs: forms made from commands, who may start what, and commands that are run by the job runner."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from django.contrib.auth.models import Permission
 from django.core.management import CommandError
 from django.utils import timezone
 
-from annotate.common import task_queue
+from annotate.common import progress_file, task_queue
 from annotate.common.refusals import Refused
 from annotate.jobs import folders, lifecycle, sources
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import KINDS
 from annotate.management.commands.serve import parts_of
+from annotate.management.stage_command import command_error
 from annotate.models import AuditEntry, GoldSet, Job, Predictor, User, WorkerHeartbeat
 from annotate.serving import job_runner
 from tests.support.factories import make_campaign, make_user
@@ -333,6 +335,36 @@ def test_error_is_the_message_of_the_newest_attempt():
     )
     assert job_runner.last_error("$ x\n1 a\nCommandError: Two\nlines.\n") == "Two\nlines."
     assert job_runner.last_error("") == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), progress_file.MAY_PASS),
+        (FileNotFoundError("weights.pth"), 1),
+        (ValueError("iterations must be at least 1"), 1),
+    ],
+    ids=["disk full", "missing file", "option"],
+)
+def test_exit_code_says_whether_the_command_may_succeed_later(error, code):
+    assert command_error(error).returncode == code
+    log = "$ python manage.py score\nCommandError: Why.\n"
+    assert job_runner.may_pass(code, log) == (code != 1)
+    assert job_runner.may_pass(1, "\n$ python manage.py score\nTraceback\nValueError: crashed\n")
+    assert job_runner.may_pass(-9, log)
+
+
+def test_refused_job_leads_to_its_options_not_to_the_same_again(client, trainer):
+    job, _ = start("export", trainer, format="csv", with_images=True)
+    Job.objects.filter(pk=job.pk).update(state=State.FAILED)
+    page = client.get(f"/jobs/{job.pk}/live").content.decode()
+    assert "job-resume" not in page
+    assert f'class="button primary" id="job-change" href="/jobs/new/export/?from={job.pk}"' in page
+    answer = client.post(f"/jobs/{job.pk}/do/resume", follow=True).content.decode()
+    assert "or would fail again" in answer
+    Job.objects.filter(pk=job.pk).update(may_pass=True)
+    page = client.get(f"/jobs/{job.pk}/live").content.decode()
+    assert 'class="primary" id="job-resume"' in page and 'class="button" id="job-change"' in page
 
 
 def test_parts_of_serve_follow_from_only_and_queue():

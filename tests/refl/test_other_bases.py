@@ -13,10 +13,9 @@ from refl.networks.adm_unet import ADMUNet, UNetConfig
 from refl.networks.sparnet import SPARNet, SPARNetConfig
 from refl.policies import dr2, feed_forward, open_policy
 from refl.policies.dr2 import clamp_with_gradient
-from refl.policies.noise import Noise
+from refl.policies.noise import Noise, content_seed
 from refl.policies.policy import ALL_STEPS
 from refl.restorers import open_restorer
-from refl.restorers.policy_restorer import _seed
 from refl.train_refl import ReflTrainer
 from rewardlab.training.run_schema import ReflPoint
 from tests.support.tuning import names_of, tuned
@@ -83,7 +82,7 @@ def test_tuning_moves_every_trained_weight_and_no_other(place, config, weights, 
     lq = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     restored = [open_restorer(f"{run.name}{share}", run_root=place / "runs").restore(lq) for share in ("", "@0")]
     for ours, theirs in zip(restored, (policy, untuned), strict=True):
-        seed = Noise([_seed(lq[0])])
+        seed = Noise([content_seed(lq[0])])
         with torch.no_grad():
             expected = theirs.decode(theirs.trajectory(lq, [""], seed).latents).clamp(0, 1)
         assert torch.allclose(ours, expected, atol=1e-5)
