@@ -30,6 +30,14 @@ class Entry:
     attempts: int = 0
     code: str = ""
 
+    @property
+    def minutes(self) -> float:
+        return self.seconds / 60
+
+    @property
+    def cpu_minutes(self) -> float:
+        return self.cpu_seconds / 60
+
 
 @dataclass
 class Journal:

@@ -194,12 +194,16 @@ def write(preset: Preset, choice: Choice, journal: Journal) -> Path:
             "code": runs.code_version()["commit"],
             "cores": cores(),
             "minutes": sum(entry.seconds for entry in journal.entries.values()) / 60,
-            "steps": [(preset.steps[name], entry) for name, entry in journal.entries.items() if name in preset.steps],
+            "steps": [(step, journal.entries[name]) for name, step in preset.steps.items() if _is_run(name, journal)],
         },
     )
     path = choice.folder / f"tables-{preset.name}.html"
     write_atomic(path, page.encode())
     return path
+
+
+def _is_run(step: str, journal: Journal) -> bool:
+    return step in journal.entries and journal.entries[step].attempts > 0
 
 
 def _is_done(targets: tuple[str, ...], journal: Journal) -> bool:

@@ -25,6 +25,7 @@ def place(tmp_path, settings, db):
     """Two test faces in the database, and reward models and bases among the runs."""
     settings.RUN_ROOT = tmp_path / "runs"
     make_world(tmp_path)
+    shutil.copy(tmp_path / "faces.jsonl", tmp_path / "runs" / "multi-step")  # whose test faces monitored its training
     (tmp_path / "photographs").mkdir()
     for portrait in sorted(assets.find("demo-faces").glob("*.jpg"))[:2]:
         shutil.copy(portrait, tmp_path / "photographs")
