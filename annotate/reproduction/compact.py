@@ -10,9 +10,17 @@ from pathlib import Path
 from annotate.demo import tour
 from annotate.demo.tour import TourSize
 from annotate.reproduction import wild
+from annotate.reproduction.shared import (
+    CONSISTENCY,
+    agreement_recipes,
+    consistency_by_fraction,
+    evaluate_words,
+    figure_recipes,
+    grid_step,
+    training_words,
+)
 from annotate.reproduction.steps import Need, Preset, Reading, Recipe, Step, by_name
 from annotate.reproduction.variants import Tuning, configured, tuning_step, tuning_steps, variants_of
-from annotate.reproduction.words import PREDICTORS, evaluate_words, figure_recipes, grid_step, training_words
 from refl.evaluation.ablations import OURS, TABLES
 from refl.restorers import RESTORERS
 
@@ -256,18 +264,12 @@ def _recipes(one: Tuning, multi: Tuning, times: str) -> dict[int, Recipe]:
         6: Recipe((), (), (NO_STUDY,)),
         7: Recipe((), (), (NO_STUDY,)),
         8: table("table-8", variants("8", one, ONE_STEP)),
-        9: Recipe(
-            ("agreement", "learning-curve"),
-            (Reading("agreement", FRM, PREDICTORS, "Prediction accuracy"),
-             Reading("learning-curve", rows=PREDICTORS)),
-        ),
-        10: Recipe((TUNED[MULTI_STEP],), (Reading("gold-curve", TUNED[MULTI_STEP], column="Human consistency"),),
+        **agreement_recipes(FRM),
+        10: Recipe((TUNED[MULTI_STEP],), (Reading("gold-curve", TUNED[MULTI_STEP], column=CONSISTENCY),),
                    (STANDS_FOR,)),
-        11: Recipe(("agreement",), (Reading("agreement", FRM, {"Image & Text": "frm", "Image & Null Text": "null-text"},
-                                            "Human consistency"),)),
         12: Recipe(
             ("agreement", "table-12"),
-            (Reading("agreement", FRM, {"0%": "human-0", "50%": "human-50", "100%": "human-100"}, "Human consistency"),
+            (consistency_by_fraction(FRM),
              Reading("evaluation", "table-12", {"0%": BY_START, "50%": BY_HALF, "100%": TUNED[MULTI_STEP]})),
             (STANDS_FOR,),
         ),

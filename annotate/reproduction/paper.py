@@ -5,9 +5,16 @@ Where the paper does not say what it did, the choice is ours; the notes and `doc
 
 from pathlib import Path
 
+from annotate.reproduction.shared import (
+    CONSISTENCY,
+    agreement_recipes,
+    consistency_by_fraction,
+    evaluate_words,
+    figure_recipes,
+    grid_step,
+)
 from annotate.reproduction.steps import Need, Preset, Reading, Recipe, Step, by_name
 from annotate.reproduction.variants import Tuning, configured, tuning_step, tuning_steps, variants_of
-from annotate.reproduction.words import PREDICTORS, evaluate_words, figure_recipes, grid_step
 from refl.evaluation.ablations import OURS
 from rewardlab.face_sets import FACE_SETS
 
@@ -239,17 +246,11 @@ def _recipes(times: str) -> dict[int, Recipe]:
         6: study,
         7: study,
         8: table("paper-table-8", variants("8", "osediff", with_base=True)),
-        9: Recipe(
-            ("agreement", "learning-curve"),
-            (Reading("agreement", FRM, PREDICTORS, "Prediction accuracy"),
-             Reading("learning-curve", rows=PREDICTORS)),
-        ),
-        10: Recipe((tuned,), (Reading("gold-curve", tuned, column="Human consistency"),)),
-        11: Recipe(("agreement",), (Reading("agreement", FRM, {"Image & Text": "frm", "Image & Null Text": "null-text"},
-                                            "Human consistency"),)),
+        **agreement_recipes(FRM),
+        10: Recipe((tuned,), (Reading("gold-curve", tuned, column=CONSISTENCY),)),
         12: Recipe(
             ("agreement", "paper-table-12"),
-            (Reading("agreement", FRM, {"0%": "human-0", "50%": "human-50", "100%": "human-100"}, "Human consistency"),
+            (consistency_by_fraction(FRM),
              Reading("evaluation", "paper-table-12", {"0%": BY_HPSV2, "50%": BY_HALF, "100%": tuned})),
         ),
         13: table("paper-table-13", variants("13", "diffbir", with_base=False)),

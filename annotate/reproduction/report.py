@@ -179,7 +179,7 @@ def _notes(filled: Filled) -> list[str]:
 
 def write(preset: Preset, choice: Choice, journal: Journal) -> Path:
     """Write the LaTeX of each table that is done, and one HTML file of them all. Return the latter's path."""
-    done = [number for number, recipe in preset.recipes.items() if _is_done(recipe.targets, journal)]
+    done = [number for number in sorted(preset.recipes) if _is_done(preset.recipes[number].targets, journal)]
     filled = [read(preset, choice, number) for number in done]
     for one in filled:
         write_atomic(choice.folder / f"table-{one.table.number}.tex", latex(one).encode())

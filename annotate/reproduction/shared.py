@@ -1,12 +1,13 @@
-"""Arguments of commands that several steps share."""
+"""Descriptions that both presets share."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from annotate.demo.tour import POINTS_PER_CHECKPOINT, TourSize
-from annotate.reproduction.steps import Recipe, Step
+from annotate.reproduction.steps import Reading, Recipe, Step
 
 FIGURE = "figure-"
+CONSISTENCY = "Human consistency"  # column of Tables 10 to 12
 PREDICTORS = {"MLP (3-layer)": "mlp3", "MLP (4-layer)": "mlp4", "SVM": "svm"}  # rows of Table 9
 
 
@@ -50,3 +51,21 @@ def grid_step(
 def figure_recipes(steps: Mapping[str, Step]) -> dict[int, Recipe]:
     """Return how the figures among these steps are made."""
     return {int(name.removeprefix(FIGURE)): Recipe((name,), ()) for name in steps if name.startswith(FIGURE)}
+
+
+def agreement_recipes(frm: str) -> dict[int, Recipe]:
+    """Return how Tables 9 and 11 are made. frm: the run of the reward model."""
+    text = {"Image & Text": "frm", "Image & Null Text": "null-text"}
+    predictors = (
+        Reading("agreement", frm, PREDICTORS, "Prediction accuracy"),
+        Reading("learning-curve", rows=PREDICTORS),
+    )
+    return {
+        9: Recipe(("agreement", "learning-curve"), predictors),
+        11: Recipe(("agreement",), (Reading("agreement", frm, text, CONSISTENCY),)),
+    }
+
+
+def consistency_by_fraction(frm: str) -> Reading:
+    """Return the first column of Table 12."""
+    return Reading("agreement", frm, {"0%": "human-0", "50%": "human-50", "100%": "human-100"}, CONSISTENCY)
