@@ -89,7 +89,7 @@ def _evaluation(table: PaperTable, reading: Reading, root: Path, found: Ours) ->
     places = {metric.name: (prefix + title, metric) for title, metric in chosen.items() if metric}
     for name, metric in known.items():
         if name not in used:
-            title = metric.title
+            title = prefix + metric.title
             places[name] = (title, metric)
             found.extra.setdefault(title, Column(title, metric.higher_is_better))
     for row, restorer in reading.rows.items():

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from annotate.models import Candidate, Restorer
+from annotate.models import Candidate, Face, Restorer
 from annotate.reproduction import products
 from annotate.reproduction.journal import Entry, Journal, ReproductionError
 from annotate.reproduction.steps import Need, Step
@@ -17,6 +17,14 @@ from rewardlab.training.runs import Run
 
 Execute = Callable[[Step], None]
 TRAININGS = (("train_frm",), ("train_base",), ("refl",))
+
+
+def require_own(journal: Journal) -> None:
+    """Raise `ReproductionError` if the folder of a new reproduction holds other faces, such as those of a tour."""
+    if not journal.entries and Face.objects.exists():
+        raise ReproductionError(
+            f"{journal.path.parent} holds faces that are not part of a reproduction. Choose another --folder."
+        )
 
 
 def run_steps(

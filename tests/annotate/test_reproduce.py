@@ -191,6 +191,14 @@ def test_run_that_is_set_aside_takes_its_restorations_along(chain):
     assert Restorer.objects.filter(name="table-old-1").exists()
 
 
+def test_folder_with_faces_of_another_origin_is_refused(chain, tmp_path):
+    runner.require_own(open_journal(tmp_path / "new.json", "test"))
+    chain(chain.steps[:1])
+    runner.require_own(open_journal(tmp_path / "journal.json", "test"))
+    with pytest.raises(ReproductionError, match="holds faces that are not part of a reproduction"):
+        runner.require_own(open_journal(tmp_path / "new.json", "test"))
+
+
 def test_journal_of_another_size_is_refused(tmp_path):
     open_journal(tmp_path / "compact.json", "preset compact, size tiny").write()
     with pytest.raises(ReproductionError, match="of preset compact, size tiny, not of preset compact, size small"):

@@ -123,6 +123,7 @@ class Command(BaseCommand):
             with Run(choice.folder / "reproduction").held():
                 journal = open_journal(choice.folder / f"{preset.name}.json", choice.setting)
                 if preset.is_simulated:
+                    runner.require_own(journal)
                     self.stdout.write(f"With SIMULATED annotators, size {choice.size}; all data is in {choice.folder}")
                 runner.run_steps(steps, journal, root=choice.runs, execute=self.execute_step, note=self.stdout.write)
                 self.finish(preset, choice, journal, tables, figures)
