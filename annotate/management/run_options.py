@@ -62,7 +62,7 @@ def default_name(kind: str, config: Any, free: tuple[str, ...], datasets: Sequen
 def add_run_option(parser: CommandParser) -> None:
     # torchrun takes --run for an abbreviation of its own --run-path, even after the name of the script.
     parser.add_argument(
-        "--run", "--run-name", help="name of the run (default: derived from the configuration); torchrun: --run-name"
+        "--run", "--run-name", help="name of the run; torchrun: --run-name (default: derived from the configuration)"
     )
 
 
@@ -70,8 +70,8 @@ def add_continue_option(parser: CommandParser) -> None:
     parser.add_argument(
         "--continue-from",
         metavar="RUN[@STEP]",
-        help="start a new run from a saved state of this one (default: the newest), with its models, data and "
-        "settings, except for the options given here",
+        help="start a new run from a saved state of this one, with its models, data and settings, except for the "
+        "options given here (default: the newest)",
     )
     parser.add_argument(
         "--weights-root", type=Path, metavar="FOLDER", help="folder with the weights (default: REWARDLAB_WEIGHTS)"
