@@ -37,13 +37,14 @@ def test_table_4_stands_beside_the_papers_with_runs_and_notes(made):
     assert sum(line.startswith("here ") for line in lines) == 5
     assert any("SIMULATED" in line for line in lines) and any("not comparable" in line for line in lines)
     assert "- The one-step base stands for OSEDiff, the multi-step base for DiffBIR." in lines
-    assert "- In place of LMD: landmark distance (68 points, px), another metric." in lines
+    assert any(line.startswith("- Evaluation table-4: 2 faces of split test") for line in lines)
     assert "here − paper" not in out
     tex, page = (folder / "table-4.tex").read_text(), (folder / "tables-compact.html").read_text()
     assert r"\begin{tabular}" in tex and "1.9583" in tex and "SIMULATED" in tex
     assert all(
         f"<code>manage.py {word}" in page for word in ("train_frm", "refl --base compact-multi-step", "evaluate")
     )
+    assert "FID (EfficientNet-Lite0 features)" in page  # measured here, not in the paper's table
     assert "http" not in page and "<script" not in page
 
 
