@@ -241,7 +241,7 @@ def _recipes(one: Tuning, multi: Tuning, times: str) -> dict[int, Recipe]:
 
     four = {"OSEDiff": ONE_STEP, "OSEDiff (+ours)": TUNED[ONE_STEP], "DiffBIR": MULTI_STEP,
             "DiffBIR (+ours)": TUNED[MULTI_STEP]}  # fmt: skip
-    general = {"Input": "lq", **{spec.title: name for name, spec in RESTORERS.items()}}
+    general = {"Input": "lq", **dict(zip(RESTORERS, RESTORERS, strict=True))}
     bases = ("bases-one-step", "bases-multi-step")
     differences = tuple(Reading("evaluation", name, four, only_differences=True) for name in bases)
     too_long = [each.title for each in TABLES["5"] if not multi.is_possible(each)]

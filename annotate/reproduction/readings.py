@@ -54,12 +54,18 @@ class Measured:
 
 @dataclass
 class Ours:
-    """What was found for a table: row -> column -> figure. extra: columns that the paper's table does not have."""
+    """What was found for a table: row -> column -> figure. extra: columns that the paper's table does not have.
+
+    systems: row -> restorer or method. unmeasured: metrics that could not be computed, with their remedies. missing:
+    sources that do not exist yet.
+    """
 
     rows: dict[str, dict[str, Measured]] = field(default_factory=dict)
     extra: dict[str, Column] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)  # sources that do not exist yet
+    systems: dict[str, str] = field(default_factory=dict)
+    unmeasured: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     def put(self, row: str, column: str, figure: Measured) -> None:
         self.rows.setdefault(row, {})[column] = figure
@@ -96,6 +102,7 @@ def _evaluation(table: PaperTable, reading: Reading, root: Path, found: Ours) ->
         values = by_restorer.get(restorer)
         if values is None:
             continue
+        found.systems[row] = restorer
         for name, (column, metric) in places.items():
             estimate, difference = values.values.get(name), values.against_base.get(name)
             if estimate is None or estimate.mean is None:
@@ -120,7 +127,7 @@ def _evaluation(table: PaperTable, reading: Reading, root: Path, found: Ours) ->
         found.notes.append(note)
     if results.simulated:
         found.notes.append("A reward model of this table learned from labels by SIMULATED annotators.")
-    found.notes += [f"Not measured: {title}: {remedy}" for title, remedy in results.unavailable.items()]
+    found.unmeasured += [f"Not measured: {title}: {remedy}" for title, remedy in results.unavailable.items()]
 
 
 def _first(names: tuple[str, ...], known: Mapping[str, MetricColumn]) -> MetricColumn | None:
@@ -130,9 +137,9 @@ def _first(names: tuple[str, ...], known: Mapping[str, MetricColumn]) -> MetricC
 def _stand_in(column: str, metric: MetricColumn) -> str:
     """Return the metric's title if it is not the one that the paper's column names."""
     if metric.name == "fid":
-        return "" if metric.title == fid.FEATURES["inception"].title else metric.title
+        return "" if column != "FID" or metric.title == fid.FEATURES["inception"].title else metric.title
     names = METRICS.get(column, ())
-    is_own = metric.name not in names or metric.name == names[0] or metric.name in AS_PRINTED
+    is_own = metric.name not in names or metric.name == names[0] or metric.name in AS_PRINTED  # or of no column
     return "" if is_own else metric.title
 
 
@@ -219,12 +226,12 @@ def _times(table: PaperTable, reading: Reading, root: Path, found: Ours) -> None
     timings = {one["restorer"]: one for one in json.loads(Path(reading.source).read_text())}
     for title, name in reading.rows.items():
         if one := timings.get(name):
-            figure = Measured(one["seconds"], one["fastest"], one["slowest"], 3, name)
-            found.put(title, reading.column, figure)
+            found.put(title, reading.column, Measured(one["seconds"], digits=3, run=name))
     one = next(iter(timings.values()))
+    ranges = ", ".join(f"{name} {of['fastest']:.3f} to {of['slowest']:.3f}" for name, of in timings.items())
     found.notes.append(
-        f"Seconds an image: median and range of {one['images']} images of {one['side']} pixels, one at a time, on "
-        f"{one['device']}."
+        f"Seconds an image: median of {one['images']} images of {one['side']} pixels, one at a time, on "
+        f"{one['device']}. Range: {ranges}."
     )
 
 

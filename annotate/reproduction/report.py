@@ -38,9 +38,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row. in_paper: False for a system that the paper's table does not have."""
+    """A row. system: our restorer. in_paper: False for a system that the paper's table does not have."""
 
     title: str
+    system: str
     marks: tuple[str, ...]
     cells: tuple[Cell, ...]
     in_paper: bool
@@ -48,12 +49,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Filled:
-    """A table with the paper's figures and ours. missing: what could not be read yet."""
+    """A table with the paper's figures and ours. unmeasured, missing: metrics and sources, with reasons."""
 
     table: PaperTable
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
+    unmeasured: tuple[str, ...]
     missing: tuple[str, ...]
 
     @property
@@ -86,6 +88,7 @@ def fill(
     lines = [
         Line(
             title,
+            found.systems.get(title, ""),
             in_paper.get(title, empty),
             tuple(_cell(table, title, column, found.rows.get(title, {}), is_comparable) for column in columns),
             title in in_paper,
@@ -93,7 +96,8 @@ def fill(
         for title in dict.fromkeys((*in_paper, *found.rows))
     ]
     all_notes = (*notes, *([table.note] if table.note else []), *dict.fromkeys(found.notes))
-    return Filled(table, columns, tuple(lines), all_notes, tuple(found.missing))
+    unmeasured = tuple(dict.fromkeys(found.unmeasured))
+    return Filled(table, columns, tuple(lines), all_notes, unmeasured, tuple(found.missing))
 
 
 def _cell(table: PaperTable, title: str, column: Column, ours: dict[str, Measured], is_comparable: bool) -> Cell:
@@ -103,7 +107,7 @@ def _cell(table: PaperTable, title: str, column: Column, ours: dict[str, Measure
     if figure is None:
         return Cell(printed)
     in_column = [table.printed(row, column.title) for row in known] if column in table.columns else []
-    places = max((paper_tables.digits(value) for value in in_column if value), default=figure.digits)
+    places = max([figure.digits, *(paper_tables.digits(value) for value in in_column if value)])
 
     def shown(value: float | None, *, signed: bool = False) -> str:
         if column.is_share and value is not None:
@@ -134,7 +138,7 @@ def text(filled: Filled) -> str:
     heads = ["", "", *filled.table.marks, *filled.heads]
     table = tables.text(heads, _text_rows(filled), "ll" + "c" * len(filled.table.marks) + "r" * len(filled.columns),
                         head_width=HEAD_WIDTH)  # fmt: skip
-    notes = [f"- {tables.plain(note)}" for note in _notes(filled)]
+    notes = [f"- {tables.plain(note)}" for note in (*_notes(filled), *filled.unmeasured)]
     return "\n".join([f"{filled.name}. {filled.table.title}", "", table, "", *notes]) + "\n"
 
 
@@ -171,6 +175,9 @@ def _notes(filled: Filled) -> list[str]:
                 stand_ins[column.title] = cell.instead
     found = list(filled.notes)
     found += [f"In place of {title}: {instead}, another metric." for title, instead in stand_ins.items()]
+    systems = {line.title: line.system for line in filled.lines if line.system and line.system != line.title}
+    if systems:
+        found.append(f"Here: {', '.join(f'{title} is {system}' for title, system in systems.items())}.")
     sources = dict.fromkeys(cell.run for line in filled.lines for cell in line.cells if cell.run)
     if sources:
         found.append(f"Runs: {', '.join(sources)}.")
@@ -189,7 +196,7 @@ def write(preset: Preset, choice: Choice, journal: Journal) -> Path:
             "style": style_sheets.text(),
             "preset": preset,
             "setting": choice.setting,
-            "tables": [(one, _notes(one)) for one in filled],
+            "tables": [(one, [*_notes(one), *one.unmeasured]) for one in filled],
             "written": datetime.now(UTC),
             "code": runs.code_version()["commit"],
             "cores": cores(),

@@ -74,7 +74,7 @@ def test_every_step_is_a_command_that_its_parser_accepts(name, tmp_path):
 @pytest.mark.parametrize("name", PRESETS)
 def test_rows_of_recipes_are_rows_of_the_paper_or_named_as_others(name, tmp_path):
     preset = described(name, str(tmp_path))
-    others = {"One-step base", "Multi-step base", *(spec.title for spec in RESTORERS.values())}
+    others = {"One-step base", "Multi-step base", *RESTORERS}
     for number, recipe in preset.recipes.items():
         rows = {row for reading in recipe.readings for row in reading.rows}
         unknown = rows - {row.title for row in TABLES[number].rows}
@@ -273,6 +273,7 @@ def test_table_shows_paper_ours_interval_and_differences(results):
     assert lines[ours + 4] == "against base −0.5000 (−0.7500 to −0.2500)"
     assert "New here 4.0000 5.0000 6.000" in lines
     assert "- In place of Aesthetic: Aesthetic (LAION v2), another metric." in lines
+    assert "- Here: Base is base, Ours is tuned, New is lanczos." in lines
     assert "- Runs: cmp." in lines and any("MUSIQ (KonIQ-10k): the file musiq.pth" in line for line in lines)
     assert any("SIMULATED" in line for line in lines)
 
