@@ -128,12 +128,10 @@ class Command(BaseCommand):
         from rewardlab.reward_model import reward_sources
         from rewardlab.training import runs
 
-        if not run.exists():  # before the folder is made
-            for option in ("frm", "judge"):
-                if options[option]:
-                    reward_sources.find(options[option], Path(settings.RUN_ROOT), f"--{option}")
         if not create_or_resume(self, run, config, free=FREE_TO_CHANGE, datasets=options["dataset"], parent=parent):
             return
+
+        write_faces(run, options)
 
         def named(option: str) -> runs.Run | None:
             return runs.open_run(Path(settings.RUN_ROOT), options[option]) if options[option] else None
@@ -156,7 +154,6 @@ class Command(BaseCommand):
             base=base,
             **{name: options[name] for name in ("sd", "checkpoint", "swinir", "sparnet", "prompts")},
         )
-        write_faces(run, options)
         prepare.prepare(run, config, sources, images=images_of(options, run))
 
 
