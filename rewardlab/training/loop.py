@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, runs
+from rewardlab.training.cost_meter import CostMeter
 from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
 
@@ -46,6 +47,8 @@ class Loop:
         self.run, self.total, self.accelerator, self.on_progress, self.unit = run, total, accelerator, on_progress, unit
         self.step = self.saved = 0
         self.rate: float | None = None
+        before = run.status() if run.exists() else None
+        self.meter = CostMeter(before.cost if before else None, accelerator.device, accelerator.num_processes)
         self._status_at = 0.0
         self._stop_asked_at: float | None = None
         self._writer: Any = None
@@ -168,7 +171,15 @@ class Loop:
 
     def write_status(self, state: State, error: str = "") -> None:
         if self.is_main:
-            self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
+            self.run.write_status(
+                state,
+                step=self.step,
+                total=self.total,
+                error=error,
+                rate=self.rate,
+                unit=self.unit,
+                cost=self.meter.cost(),
+            )
 
     def failure(self, reason: str) -> TrainError:
         """Return the error to raise, after writing the status if possible."""
