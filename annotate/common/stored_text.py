@@ -134,6 +134,12 @@ SENTENCES = (
     gettext_noop("The process that ran the job ended unexpectedly."),
     gettext_noop("%(n)s skipped, see above. Use --skip-bad to exit with 0."),
     # why a job failed
+    gettext_noop("Pass the folder of the photographs, or with --lq that of low-quality pictures."),
+    gettext_noop("--preset needs PATH, the folder of the data set, in which it finds its pictures; no --lq."),
+    gettext_noop(
+        "--lq needs --aligned: a given low-quality picture shows the same section as its photograph, so the photograph "
+        "must not be cropped or turned."
+    ),
     gettext_noop("There is nothing to process: %(remedy)s"),
     gettext_noop("run ingest first."),
     gettext_noop("run degrade first."),
