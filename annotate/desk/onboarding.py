@@ -137,9 +137,9 @@ def require_known_pairs(campaign: Campaign, size: int) -> None:
             TOO_FEW_KNOWN_PAIRS,
             ngettext(
                 "A round needs pairs with the photograph of training faces, of which there is %(n)s. Faces without a "
-                "photograph have none. Enter at most %(n)s, or 0 for no qualification.",
+                "photograph have none. Enter at most %(n)s pairs; 0 means no qualification.",
                 "A round needs pairs with the photograph of training faces, of which there are %(n)s. Faces without a "
-                "photograph have none. Enter at most %(n)s, or 0 for no qualification.",
+                "photograph have none. Enter at most %(n)s pairs; 0 means no qualification.",
                 known,
             )
             % {"n": known},
