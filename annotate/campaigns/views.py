@@ -18,8 +18,8 @@ from annotate.pipeline import stage as pipeline_stage
 from annotate.web.requests import Request, leads_only
 
 NO_CHECKS = gettext_lazy(
-    "There are no attention checks yet: no training face of these data sets has a pair with its photograph. Once people "
-    "agree on pairs, mark some as checks, in the settings."
+    "There are no attention checks yet: no training face of these data sets has a pair with its photograph. Once "
+    "people agree on pairs, mark some as checks, in the settings."
 )
 SECONDS_PER_ANSWER = 5  # assumed for a campaign without answers
 

@@ -156,6 +156,24 @@ SENTENCES = (
         "photographs with --split gold, restore them and build their pairs, or make a smaller gold set: make_gold "
         "--pairs %(pairs)s."
     ),
+    gettext_noop(
+        "The compact backbone is aligned on photographs of training faces, but no pair of this manifest has one. Take a "
+        "snapshot that includes the origin ground_truth, or train --backbone hpsv2 if the faces have no photographs."
+    ),
+    gettext_noop(
+        "face %(face)s of data set %(dataset)s has no original; the training of a restorer needs one. Choose another "
+        "data set."
+    ),
+    gettext_noop(
+        "face %(face)s of data set %(dataset)s has no original; %(what)s needs one. Leave it out of --metrics."
+    ),
+    gettext_noop(
+        "face %(face)s of data set %(dataset)s has no original; %(what)s needs one. Leave it out of --metrics, or pass "
+        "--fid-stats to compare with a file of statistics."
+    ),
+    gettext_noop(
+        "%(wild)s have no original, and %(others)s have one: evaluate one data set at a time, with --dataset."
+    ),
     gettext_noop("There is no gold set yet: run manage.py make_gold."),
     gettext_noop(
         "Judged pairs: %(n)s, of faces: %(faces)s. The predictor needs at least %(least)s pairs of %(folds)s faces. "

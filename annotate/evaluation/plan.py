@@ -313,10 +313,11 @@ def choose_metrics(
             instead = ", or pass --fid-stats to compare with a file of statistics" if FID in refused else ""
             named = ", ".join(map(_title, refused))
             raise EvaluationError(f"{refusal(wild, named)}. Leave it out of --metrics{instead}.")
-        alone = [name for name in lacks if name != FID]
-        unavailable = {", ".join(map(_title, alone)): lacking(wild, "each of these metrics needs")}
-        if FID in lacks:
-            unavailable[_title(FID)] = lacking(wild, "FID needs without --fid-stats")
+        if not wanted:
+            others = [name for name in lacks if name != FID]
+            unavailable = {", ".join(map(_title, others)): lacking(wild, "each of these metrics needs")}
+            if FID in lacks:
+                unavailable[_title(FID)] = lacking(wild, "FID needs without --fid-stats")
         wanted = wanted or [name for name in dict.fromkeys((*ORDER, *metrics.DEFAULT_METRICS)) if name not in lacks]
     for name in dict.fromkeys(wanted or (*ORDER, *metrics.DEFAULT_METRICS)):
         if name == FID:
