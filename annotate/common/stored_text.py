@@ -157,8 +157,8 @@ SENTENCES = (
         "--pairs %(pairs)s."
     ),
     gettext_noop(
-        "The compact backbone is aligned on photographs of training faces, but no pair of this manifest has one. Take a "
-        "snapshot that includes the origin ground_truth, or train --backbone hpsv2 if the faces have no photographs."
+        "The compact backbone is aligned on photographs of training faces, but no pair of this manifest has one. Take "
+        "a snapshot that includes the origin ground_truth, or train --backbone hpsv2 if the faces have no photographs."
     ),
     gettext_noop(
         "face %(face)s of data set %(dataset)s has no original; the training of a restorer needs one. Choose another "

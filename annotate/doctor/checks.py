@@ -88,8 +88,8 @@ def of_low_quality() -> list[str]:
     """Say which data sets have no photographs: nothing is wrong with them, but whatever needs one leaves them out."""
     sets = Dataset.objects.filter(has_ground_truth=False).annotate(number=Count("faces")).order_by("name")
     return [
-        f"data set {dataset}: low-quality pictures without photographs ({dataset.number} faces); no metric that needs "
-        "the photograph, no training of restorers"
+        f"data set {dataset}: low-quality pictures without photographs ({dataset.number} "
+        f"face{'' if dataset.number == 1 else 's'}); no metric that needs the photograph, no training of restorers"
         for dataset in sets
     ]
 
