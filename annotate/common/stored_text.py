@@ -205,6 +205,9 @@ SENTENCES = (
     gettext_noop("--device %(name)s does not work on this machine (%(reason)s). Use --device cpu."),
     gettext_noop("--%(option)s needs exactly one --restorer."),
     gettext_noop("--option %(option)s: write NAME=VALUE."),
+    gettext_noop(
+        "--from-folder %(text)s: low-quality pictures are not restorations. Give them with ingest --lq %(path)s."
+    ),
     gettext_noop("--result %(name)s: this name is reserved. Choose another."),
     gettext_noop("%(name)s has no option %(option)s. It has no options."),
     gettext_noop("%(name)s has no option %(option)s. It has the options %(known)s."),

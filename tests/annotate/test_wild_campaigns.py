@@ -34,7 +34,10 @@ def test_campaign_without_photographs_says_what_it_lacks(lead, wild):
     assert not Campaign.objects.exists()
     page = lead.post(reverse("campaign_new"), form(check_share=0.1), follow=True).content.decode()
     assert "3 items" in page and "There are no attention checks yet" in page
-    settings = reverse("campaign_settings", args=[Campaign.objects.get().slug])
+    slug = Campaign.objects.get().slug
+    examples = lead.post(reverse("example_act", args=[slug]), follow=True).content.decode()
+    assert "There are no pairs for examples yet" in examples
+    settings = reverse("campaign_settings", args=[slug])
     sent = lead.get(settings).context["form"].initial | {"qualification_size": 1}
     changed = lead.post(settings, {name: value for name, value in sent.items() if value is not None})
     assert "Enter at most 0 pairs; 0 means no qualification." in changed.content.decode()
