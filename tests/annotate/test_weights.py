@@ -239,3 +239,11 @@ def test_hub_that_refuses_or_is_offline_is_named(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CommandError, match="HF_HUB_OFFLINE is set"):
         weights("fetch", "hpsv2")
+
+
+def test_folder_that_cannot_be_written_is_explained(tmp_path, monkeypatch):
+    (tmp_path / "osediff_face.pkl").write_bytes(DATA)
+    (tmp_path / "taken").write_bytes(b"")
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path / "taken" / "weights"))
+    with pytest.raises(CommandError, match=r"osediff_face.pkl cannot be written: Not a directory. Make the folder"):
+        weights("fetch", "osediff-face", "--from", str(tmp_path / "osediff_face.pkl"))
