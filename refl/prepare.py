@@ -109,6 +109,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
         write_atomic(run.manifest, reward.run.manifest.read_bytes())
     opened = _open(start, found, run, config)
     monitored = dataset.held_out(rows, images, opened.policy.size, config.held_out)
+    opened.prompts([*training, *dataset.monitored_rows(rows, config.held_out)])  # a table may lack a face
     opened.policy.texts(opened.prompts(monitored.faces[:1]), monitored.lq[:1])
     losses.low_pass(monitored.hq[:1], config.wavelet, config.wavelet_levels)
     opened.policy.require_supports(config.reg, config.backprop_steps)

@@ -109,15 +109,15 @@ KINDS: dict[str, Kind] = {
             "ingest",
             _("Ingest photographs"),
             _("Finds, aligns and crops the faces of photographs in a folder of the server or in an upload, and divides "
-              "the people among the splits. Photographs that are already here are not stored twice."),
+              "the people among the splits. Photographs that are already here are not stored twice. Low-quality "
+              "pictures can be given with them, or alone: faces without photographs."),
             "data",
-            first=("path", "preset", "dataset", "dataset_kind", "split", "size"),
+            first=("path", "lq", "preset", "dataset", "dataset_kind", "split", "size", "aligned"),
             sources={
                 "path": sources.PHOTOGRAPHS_AND_UPLOADS,
                 "captions": sources.TABLES,
-                "lq": sources.PHOTOGRAPHS,
+                "lq": sources.PHOTOGRAPHS_AND_UPLOADS,
             },
-            required=("path",),
             assets=("yunet",),
             **STAGE,
         ),
@@ -259,7 +259,7 @@ KINDS: dict[str, Kind] = {
             _("Freeze a snapshot"),
             _("Writes all preferences and faces to files, from which models can be trained elsewhere."),
             "files",
-            first=("with_images", "split", "origin", "consensus", "dataset"),
+            first=("with_images", "split", "origin", "consensus", "dataset", "faces_of"),
             sources={"out": sources.OUTPUT, "dataset": sources.DATASETS, "faces_of": sources.DATASETS},
             withheld={"overwrite": OVERWRITE},
         ),

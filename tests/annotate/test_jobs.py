@@ -96,14 +96,14 @@ def options_of(form: JobForm) -> dict:
     return vars(form.parser.parse_args(form.arguments()))
 
 
-# Needed unless another run is continued, so the form does not require it.
-MODEL_OF_TUNING = {"refl": {"frm": "frm-a"}}
+# Needed only without another option, so the form does not require it.
+NEEDED = {"refl": {"frm": "frm-a"}, "ingest": {"path": "data:0:ffhq"}}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_form_of_each_kind_parses_back_to_its_values(name, trainer, choices):
     kind = KINDS[name]
-    form = filled(name, trainer, **choose(JobForm(kind, user=trainer)) | MODEL_OF_TUNING.get(name, {}))
+    form = filled(name, trainer, **choose(JobForm(kind, user=trainer)) | NEEDED.get(name, {}))
     assert form.is_valid(), form.errors
     read = options_of(form)
     for action in form.actions:

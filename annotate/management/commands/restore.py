@@ -136,7 +136,11 @@ def parse_folder(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (name and equals and Path(path).is_dir()):
         raise CommandError(f"--from-folder {text}: write NAME=PATH, where PATH is an existing folder.")
-    if name in RESTORERS or name in ("hq", "lq"):
+    if name == "lq":
+        raise CommandError(
+            f"--from-folder {text}: low-quality pictures are not restorations. Give them with ingest --lq {path}."
+        )
+    if name in RESTORERS or name == "hq":
         raise CommandError(f"--from-folder {text}: the name {name} is reserved; choose another.")
     return name, Path(path)
 
