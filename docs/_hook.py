@@ -31,7 +31,8 @@ PARTS: dict[str, Callable[[], str]] = {
         commands.commands, commands.frm_presets, commands.refl_presets, commands.variants,
         settings.settings, settings.make_variables,
         files.preference_columns, files.face_columns, files.answer_columns, files.export_formats,
-        networks.metrics, networks.restorers, networks.pretrained_files, networks.face_sets,
+        networks.metrics, networks.restorers, networks.published_restorers, networks.pretrained_files,
+        networks.face_sets,
         http_api.http_api, http_api.api_objects,
         architecture.architecture,
     )
