@@ -16,6 +16,7 @@ from annotate.reproduction.shared import (
 from annotate.reproduction.steps import Need, Preset, Reading, Recipe, Step, by_name
 from annotate.reproduction.variants import Tuning, configured, tuning_step, tuning_steps, variants_of
 from refl.evaluation.ablations import OURS
+from refl.restorers import KNOWN
 from rewardlab.face_sets import FACE_SETS
 
 CELEBA, LFW, WEBPHOTO, LPFF, FFHQ = "celeba-test", "lfw-test", "webphoto-test", "lpff", "ffhq"
@@ -33,7 +34,6 @@ GENERAL = {
 }  # fmt: skip
 METRICS = ("ssim", "psnr", "lpips_vgg", "clipscore", "arcface_over1", "landmarks98", "musiq", "maniqa", "fid",
            "aesthetic_v1")  # fmt: skip
-NONCOMMERCIAL = ("codeformer", "dr2-spar", "difface", "diffbir")
 WILD_METRICS = ("aesthetic_v1", "musiq")
 SVM_METRICS = ("ssim", "psnr", "lpips", "musiq", "niqe", "clipiqa")
 ANSWERS, GOLD_PAIRS, PARTICIPANTS, TIMED = 3600, 360, 20, "times.json"
@@ -133,9 +133,10 @@ def _other_tunings(device: str) -> list[Step]:
 
 def _restoration(name: str, dataset: str, device: str, *, reads: tuple[str, ...], faces: str = "test") -> Step:
     """Describe the restorations of a data set by a published restorer, or by a run that `reads` names."""
-    is_published = name in GENERAL.values()
+    is_published = name in KNOWN
+    accepted = ("--accept-licence",) if is_published and KNOWN[name].noncommercial else ()
     words = ("restore", "--restorer", name, "--dataset", dataset, *(("--faces", faces) if faces else ()))
-    words += ("--device", device, *(("--accept-licence",) if is_published and name in NONCOMMERCIAL else ()))
+    words += ("--device", device, *accepted)
     return Step(f"{dataset}-{name}", f"{FACE_SETS[dataset].title} restored by {name}", words, reads=reads,
                 makes=f"images of:{dataset} from:{name}",
                 needs=(Need("restorer", name),) if is_published else ())  # fmt: skip

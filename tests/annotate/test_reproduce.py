@@ -15,6 +15,7 @@ from annotate.reproduction import presets, products, readings, report, requireme
 from annotate.reproduction.journal import ReproductionError, open_journal
 from annotate.reproduction.steps import Need, Reading, Step, by_name
 from refl.restorers import RESTORERS
+from rewardlab import assets
 from rewardlab.paper_tables import TABLES
 from rewardlab.training.runs import Run
 from tests.support.run_folders import write_comparison
@@ -53,6 +54,17 @@ def test_plan_of_all_tables_lists_commands_inputs_and_remedies(name, settings, t
         assert "people have judged 0 of 3,600 training pairs of lpff" in text
         assert "refl --base diffbir --run diffbir-n20 " in text and "--backprop-steps 20" in text
         assert "dr2-spar is free for non-commercial use only" in text
+
+
+@pytest.mark.django_db
+def test_with_all_files_only_data_and_people_are_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path))
+    for asset in assets.ASSETS.values():
+        (tmp_path / asset.file).touch()
+    preset = described("paper", str(tmp_path))
+    found = {one.what for one in requirements.all_missing(preset.steps.values(), accepted=True)}
+    assert {what.partition(" ")[0].rstrip(":") for what in found} - {"package"} == {"data", "answers", "gold", "user"}
+    assert requirements.unmeasured(("ssim", "musiq", "landmarks98", "arcface_over1", "fid")) == []
 
 
 @pytest.mark.parametrize("name", PRESETS)
