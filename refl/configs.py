@@ -57,6 +57,7 @@ class BaseConfig:
 
 
 FREE_TO_CHANGE_OF_BASE = ("keep_states",)
+FIXED_WHEN_CONTINUED_OF_BASE = ("variant", "held_out", "seed")
 # Options that do not affect the result: a run may be resumed with different values.
 FREE_TO_CHANGE = ("accumulation", "checkpointing", "keep_states")
 # Options that a tuning continued from another one must share with it: they define its models and its measurements.

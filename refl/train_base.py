@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,7 +57,9 @@ def train(
     config = BaseConfig(**run.description().config)
     loop = Loop(run, config.iterations, new_accelerator("fp32", device), on_progress, unit="images")
     with run_lock(run, loop.accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
-        BaseTrainer(loop, config, images).run_to_end()
+        trainer = BaseTrainer(loop, config, images)
+        with loop.stoppable():
+            trainer.run_to_end()
 
 
 class BaseTrainer:
@@ -94,10 +97,13 @@ class BaseTrainer:
         loop.show()
         if loop.step == 0:
             self.monitor.save_inputs()
-        losses, since = [], time.perf_counter()
+        losses: list[float] = []
+        since = time.perf_counter()
         for batch in self.faces.batches(config.batch_size, start=loop.step):
             if loop.step == config.iterations:
                 break
+            if loop.is_asked_to_stop():
+                loop.stop(self.states.at_the_end, partial(self._log, losses, since) if losses else None)
             for group in self.optimizer.param_groups:
                 group["lr"] = config.rate(loop.step)
             loss = self.loss(batch)
@@ -110,10 +116,7 @@ class BaseTrainer:
             loop.step += 1
             losses.append(loss.item())
             if loop.step % config.log_every == 0 or loop.step == config.iterations:
-                mean = sum(losses) / len(losses)
-                loop.rate = len(losses) * config.batch_size / (time.perf_counter() - since)
-                loop.run.append(BasePoint(step=loop.step, loss=mean, rate=loop.rate))
-                loop.tensorboard({"loss": mean})
+                self._log(losses, since)
                 losses, since = [], time.perf_counter()
             if loop.step % config.evaluate_every == 0 or loop.step == config.iterations:
                 self.evaluate()
@@ -121,6 +124,13 @@ class BaseTrainer:
         self.states.at_the_end()
         compact.save(self.base_networks, config.variant, loop.run.model)
         loop.finish()
+
+    def _log(self, losses: list[float], since: float) -> None:
+        """Append the mean loss of the steps since the last point to the curve. since: when they began."""
+        loop, mean = self.loop, sum(losses) / len(losses)
+        loop.rate = len(losses) * self.config.batch_size / (time.perf_counter() - since)
+        loop.run.append(BasePoint(step=loop.step, loss=mean, rate=loop.rate))
+        loop.tensorboard({"loss": mean})
 
     def loss(self, batch: Batch) -> Tensor:
         """Return Eq. 1. A one-step base takes the LQ latent as the noisy latent: the noise is its difference from the

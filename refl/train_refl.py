@@ -7,6 +7,7 @@ updates the policy. Every n steps the reward model is trained to prefer photogra
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -48,7 +49,9 @@ def train(
     accelerator = new_accelerator(config.precision, device)
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="images")
     with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
-        ReflTrainer(loop, config, images).run_to_end()
+        trainer = ReflTrainer(loop, config, images)
+        with loop.stoppable():
+            trainer.run_to_end()
 
 
 class ReflTrainer:
@@ -135,6 +138,9 @@ class ReflTrainer:
         window = Window()
         stops = self._stops_early()
         while loop.step < config.iterations and not stops:
+            if loop.is_asked_to_stop():
+                log = partial(self._log, window) if loop.is_main and window.losses else None
+                loop.stop(self.states.at_the_end, log)
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
             self.tune(next(batches), window, with_norms=will_log)
             loop.step += 1

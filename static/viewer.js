@@ -54,6 +54,7 @@ const viewer = (() => {
     for (const button of current.querySelectorAll("[data-flip]")) {
       button.setAttribute("aria-pressed", button.dataset.flip === view.flip);
     }
+    markSeen(current);
     sayScale();
     const press = (name, value) => tools?.querySelector(name)?.setAttribute("aria-pressed", value);
     press("[data-view=slider]", view.slider);
@@ -70,6 +71,14 @@ const viewer = (() => {
       range.hidden = !view.slider;
       range.querySelector("input").value = view.divide;
     }
+  }
+
+  // Where one image is shown at a time, the answers are disabled until both were shown.
+  function markSeen(current) {
+    for (const side of ["left", "right"]) if (!isSingle() || view.flip === side) current.classList.add(`saw-${side}`);
+    const both = current.matches(".saw-left.saw-right");
+    current.classList.toggle("half-seen", !both);
+    for (const button of current.querySelectorAll("button[name=answer]")) button.disabled = !both;
   }
 
   // Say how large an image pixel is on the screen.

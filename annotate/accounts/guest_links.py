@@ -1,7 +1,7 @@
 """The link with which a guest, who has no password, signs in again on any device.
 
 It ends when it has not been used for GUEST_LINK_DAYS, when a lead replaces it or removes the guest, and while every
-campaign of the guest is closed.
+campaign of the guest is paused.
 """
 
 from datetime import timedelta
@@ -63,7 +63,7 @@ def require_open(guest: User) -> None:
     if not (guest.guest and guest.is_active) or guest.is_staff:
         raise Refused(ENDED, _ended())
     if not guest.memberships.current().filter(campaign__open=True).exists():
-        raise Refused(ENDED, _("The campaign is closed at the moment, so you cannot continue. Your answers are kept."))
+        raise Refused(ENDED, _("The campaign is paused, so you cannot continue now. Your answers are kept."))
 
 
 def _ended() -> str:

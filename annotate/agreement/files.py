@@ -17,6 +17,7 @@ from annotate.agreement.people import NamedEstimate, PeopleReport
 from annotate.agreement.report import AgreementReport, agreement_report
 from annotate.agreement.scorers import Dispute, ScorersReport
 from annotate.common import image_store
+from annotate.common.sides import FIRST
 from annotate.models import Campaign, Candidate
 from annotate.runs.frm_evaluation import Share
 from annotate.statistics.bootstrap import Estimate
@@ -90,7 +91,7 @@ def _dispute_view(dispute: Dispute, address: Address) -> DisputeView:
 
 
 def _preference(dispute: Dispute) -> str:
-    prefers_first = dispute.preferred == "first"
+    prefers_first = dispute.preferred == FIRST
     values = {"scorer": dispute.scorer}
     if dispute.p is None:
         sentence = (

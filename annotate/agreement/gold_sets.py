@@ -17,7 +17,8 @@ from annotate.models.faces import Split
 
 PAIRS = 360  # Sec. 4.3, App. D.3
 REPEAT_SHARE = 0.1  # of answers that are asked again with mirrored sides, for retest agreement
-MIN_ANNOTATORS = 2
+MIN_ANNOTATORS = 2  # per pair; the agreement of people needs two
+TOO_FEW_ANNOTATORS = f"A gold set needs at least {MIN_ANNOTATORS} annotators per pair."
 
 
 @transaction.atomic
@@ -36,8 +37,10 @@ def make_gold_set(
 
     pairs: None for all that the gold faces have. The seed draws one face per person. As in any campaign, annotators see
     neither restorers nor other people's answers, and sides are random. Raises `Refused` if there are too few gold
-    faces, and `GoldLeak` if one of them is also a training face.
+    faces or annotators per pair, and `GoldLeak` if a gold face is also a training face.
     """
+    if overlap < MIN_ANNOTATORS:
+        raise Refused("too_few_annotators", TOO_FEW_ANNOTATORS)
     gold_guard.refuse_gold_in_training()
     lifecycle.require_slug(slug)
     if Campaign.objects.filter(slug=slug).exists():

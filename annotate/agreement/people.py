@@ -9,7 +9,7 @@ import numpy as np
 from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
-from annotate.common.sides import LEFT, side_of
+from annotate.common.sides import CANT_TELL, LEFT, side_of
 from annotate.common.stored_text import translated
 from annotate.labels.vote_arrays import answers_of
 from annotate.labels.votes import Vote
@@ -204,7 +204,7 @@ def _over_time(answers: Answers, by_pair: Mapping[int, list[Vote]]) -> list[tupl
 
 def _sides(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
     """Return the face of each decided answer, and whether the left image was chosen."""
-    return [(vote.face, chose_left(vote)) for vote in votes if vote.choice != "cant_tell"]
+    return [(vote.face, chose_left(vote)) for vote in votes if vote.choice != CANT_TELL]
 
 
 def chose_left(vote: Vote) -> bool:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from annotate.agreement.people import restorer_pair_of, rule_of, title_of
+from annotate.common.sides import FIRST, SECOND
 from annotate.common.stored_text import translated
 from annotate.labels.votes import Vote
 from annotate.models import GoldSet, Pair, ScorerAnswers
@@ -307,7 +308,7 @@ def _most_wrong(compared: ComparisonSet, margins: Mapping[str, Margins], scorer:
     preferences = [
         (
             translated(scorer.title),
-            "first" if own[place] > 0 else "second",
+            FIRST if own[place] > 0 else SECOND,
             _probability(own[place]) if scorer.is_log_odds else None,
         )
         for place in chosen

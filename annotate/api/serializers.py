@@ -7,7 +7,7 @@ from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from annotate.api import fields
-from annotate.common.sides import SIDES
+from annotate.common.sides import CANT_TELL, SIDES
 from annotate.desk.forms import MOST_OF_A_NOTE
 from annotate.desk.shown_pairs import PairView, PastAnswer, side_of
 from annotate.models import Campaign, Candidate, Judgement, Lease
@@ -80,9 +80,9 @@ class JudgementRequestSerializer(serializers.Serializer):
     change = fields.Flag(default=False, help_text="replace your earlier answer, which is kept")
 
     def validate(self, data: dict) -> dict:
-        if data["choice"] == "cant_tell" and data["criterion"]:
+        if data["choice"] == CANT_TELL and data["criterion"]:
             raise serializers.ValidationError({"criterion": "“Can't tell” has no deciding rule; send null."})
-        if data["choice"] != "cant_tell" and data["kind"]:
+        if data["choice"] != CANT_TELL and data["kind"]:
             raise serializers.ValidationError({"kind": "Only “can't tell” has a kind; send null."})
         return data
 
@@ -95,8 +95,8 @@ class JudgementRequestSchema(OpenApiSerializerExtension):
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         schema["anyOf"] = [
-            {"properties": {"choice": {"not": {"const": "cant_tell"}}, "kind": {"const": None}}},
-            {"properties": {"choice": {"const": "cant_tell"}, "criterion": {"const": None}}},
+            {"properties": {"choice": {"not": {"const": CANT_TELL}}, "kind": {"const": None}}},
+            {"properties": {"choice": {"const": CANT_TELL}, "criterion": {"const": None}}},
         ]
         return schema
 

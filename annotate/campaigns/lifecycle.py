@@ -195,7 +195,7 @@ def add_contested_pairs(*, campaign: Campaign, actor: User | None = None) -> int
 def set_open(*, campaign: Campaign, is_open: bool, actor: User | None = None) -> None:
     if is_open and GoldSet.objects.filter(campaign=campaign, frozen_at__isnull=False).exists():
         raise Refused(
-            "frozen", _("This gold set is frozen, so its campaign stays closed. Create a new gold set instead.")
+            "frozen", _("This gold set is frozen, so its campaign stays paused. Create a new gold set instead.")
         )
     Campaign.objects.filter(pk=campaign.pk).update(open=is_open)
     audit_log.record(actor=actor, action="reopen" if is_open else "pause", target=campaign)

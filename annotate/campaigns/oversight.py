@@ -41,6 +41,10 @@ class Pace:
         return max(0, self.wanted - self.answers)
 
     @property
+    def is_complete(self) -> bool:
+        return 0 < self.wanted <= self.answers
+
+    @property
     def days_left(self) -> float | None:
         """Days left at the pace of the last day. None without answers in it, or for a campaign under a day old."""
         return self.remaining / self.last_day if self.last_day and not self.is_young else None

@@ -12,6 +12,7 @@ from typing import Any
 
 VARIABLE = "DIFFUSIONREWARD_PROGRESS"
 SECONDS = 0.5  # between two writes
+MAY_PASS = 75  # exit code: the same command may succeed later (EX_TEMPFAIL)
 
 _written_at = 0.0
 _known: dict[str, Any] = {}

@@ -62,7 +62,7 @@ SIZES = {
         train=6, gold=2, test=4, annotators=3, overlap=3, frm_steps=2, base_steps=3, refl_steps=2, held_out=2,
         batch=2, log_every=1, evaluations=1, metrics=("psnr", "lpips", "sface", "fid"),
     ),
-    # About 16 minutes on two cores.
+    # More than 16 minutes on two cores.
     "small": TourSize(
         train=150, gold=50, test=64, annotators=5, overlap=3, frm_steps=200, base_steps=1200, refl_steps=150,
         held_out=16,

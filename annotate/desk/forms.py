@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from annotate.common.sides import CANT_TELL, LEFT, RIGHT
 from annotate.desk import viewer_tools
 from annotate.models import Judgement
 from annotate.models.campaigns import Criterion, Question
@@ -52,9 +53,9 @@ class AnswerForm(forms.Form):
     def clean_answer(self) -> tuple[str, str | None, str]:
         """Return the choice, the rule and the kind of can't tell."""
         choice, _colon, detail = self.cleaned_data["answer"].partition(":")
-        if choice == "cant_tell" and (not detail or detail in Judgement.CantTellKind.values):
+        if choice == CANT_TELL and (not detail or detail in Judgement.CantTellKind.values):
             return choice, None, detail
-        if choice in ("left", "right"):
+        if choice in (LEFT, RIGHT):
             if self.has_rules and detail in Criterion.values:
                 return choice, detail, ""
             if not self.has_rules and not detail:

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotate.accounts import guest_links
 from annotate.common.refusals import Refused
+from annotate.common.sides import SIDES
 from annotate.desk import invitations, onboarding, recruitment
 from annotate.desk import qualification as trials
 from annotate.models import Campaign, Invitation, Membership, User
@@ -110,7 +111,7 @@ def qualification(request: Request, slug: str) -> HttpResponse:
 
 def _answered(request: Request, membership: Membership) -> HttpResponse:
     choice, trial_id = request.POST.get("answer", ""), request.POST.get("trial", "")
-    if choice not in ("left", "right", "cant_tell") or not re.fullmatch(r"[0-9]{1,18}", trial_id):
+    if choice not in SIDES or not re.fullmatch(r"[0-9]{1,18}", trial_id):
         raise Refused("malformed", _("Nothing was stored: choose the left image, the right one, or “can't tell”."))
     trial = onboarding.answer_trial(membership=membership, trial_id=int(trial_id), choice=choice)
     size = len(onboarding.round_of(membership=membership, number=trial.round))

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from annotate.common.sides import CANT_TELL, FIRST, SECOND
 from annotate.exchange.foreign_answers import AnswerTable, ForeignAnswer
 from rewardlab.table_reader import SUFFIXES, BadRow, Row, TableError, read_entries
 from rewardlab.text_files import printable
 
 PARQUET_ROWS = 5000
 IMAGES = (("first", "second"), ("pair",))
-CHOICE_OF_RANK = {(1, 2): "first", (2, 1): "second", (1, 1): "cant_tell"}
+CHOICE_OF_RANK = {(1, 2): FIRST, (2, 1): SECOND, (1, 1): CANT_TELL}
 # Keys and columns by which a file without single answers is recognised -> what it is, and what to do.
 ANSWERS = "It holds no single answers, so they cannot be imported. Export these with --format answers-csv."
 OTHER_FILES = {

@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from annotate.common.sides import CANT_TELL, CHOICES, side_of
+from annotate.common.sides import CANT_TELL, CHOICES, FIRST, SECOND, side_of
 from annotate.models import Judgement
 from annotate.models.campaigns import Criterion, Question
 from rewardlab.table_cells import Column, Kind, shown
@@ -25,7 +25,7 @@ UPLOADED = re.compile(
 )  # Label Studio puts eight digits before an uploaded file's name
 LOCAL_FILES = "/data/local-files"  # Label Studio's page for files of its own machine; `d` is the file's path
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-FIRST_SHOWN_LEFT = {"first": True, "second": False, "": True}
+FIRST_SHOWN_LEFT = {FIRST: True, SECOND: False, "": True}
 
 COLUMNS = (
     Column("annotator", Kind.NAME, required=True),

@@ -37,7 +37,7 @@ RowFilter = Callable[[Iterator[PreferenceRow]], Iterable[PreferenceRow]]
 
 
 class NothingToFreeze(ValueError):
-    """No preference passes the filters."""
+    """No preference passes the filters, or there are no faces."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ class FilterForm(forms.Form):
     split = forms.ChoiceField(required=False, label=_("Split"), choices=[("", _("all")), *Split.choices])
     restorer = forms.ChoiceField(required=False, label=_("Restorer"))
     metric = forms.ChoiceField(required=False, label=_("Metric"))
-    low = forms.FloatField(required=False, label=_("at least"), min_value=-LARGEST, max_value=LARGEST)
-    high = forms.FloatField(required=False, label=_("at most"), min_value=-LARGEST, max_value=LARGEST)
-    disputed = forms.BooleanField(required=False, label=_("annotators disagree"))
-    uncertain = forms.BooleanField(required=False, label=_("the SVM is uncertain"))
+    low = forms.FloatField(required=False, label=_("At least"), min_value=-LARGEST, max_value=LARGEST)
+    high = forms.FloatField(required=False, label=_("At most"), min_value=-LARGEST, max_value=LARGEST)
+    disputed = forms.BooleanField(required=False, label=_("Annotators disagree"))
+    uncertain = forms.BooleanField(required=False, label=_("The SVM is uncertain"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

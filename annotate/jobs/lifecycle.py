@@ -5,7 +5,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -74,10 +74,13 @@ def resume(job: Job, *, user: User) -> Job:
     require_permission(user, kind_of(job))
     try:
         with transaction.atomic():
-            ended = Job.objects.filter(pk=job.pk, state__in=[State.FAILED, State.CANCELLED, State.INTERRUPTED])
-            changes = {"cancel_requested": False, "error": "", "ended_at": None, "queued_at": timezone.now()}
-            if not ended.update(state=State.QUEUED, **changes):
-                raise Refused("job_active", _("The job waits or runs already, or it is done."))
+            may_pass = Q(state__in=Job.RESUMABLE) | Q(state=State.FAILED, may_pass=True)
+            resumed = Job.objects.filter(may_pass, pk=job.pk).update(
+                state=State.QUEUED, may_pass=False, cancel_requested=False, error="", ended_at=None,
+                queued_at=timezone.now(),
+            )  # fmt: skip
+            if not resumed:
+                raise Refused("not_resumable", _("The job waits or runs already, is done, or would fail again."))
             _record(user, "resume-job", job)
     except IntegrityError:
         return Job.objects.filter(fingerprint=job.fingerprint, state__in=Job.ACTIVE).first() or job

@@ -48,5 +48,5 @@ def _pages(job: Job) -> list[NextStep]:
     if job.kind == "build_pairs" or (job.kind == "score" and not Judgement.objects.exists()):
         return [NextStep(_("New campaign"), reverse("campaign_new"))]
     if job.kind in LABELLING:
-        return [NextStep(_("Open the versions of the SVM"), reverse("predictors"))]
+        return [NextStep(_("Open the labels"), reverse("predictors"))]
     return []

@@ -17,7 +17,6 @@ from annotate.jobs.labels import LABELS
 YES, NO = "yes", "no"
 LONGEST_NUMBER = 20
 LONGEST_TEXT = 200
-DEFAULT_IN_BRACKETS = re.compile(r"(?P<text>.*?)\s*\[(?P<default>[^\[\]]*)\]", re.DOTALL)
 
 
 class OptionText(forms.CharField):
@@ -87,9 +86,8 @@ def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
     name = action.option_strings[0] if action.option_strings else action.dest.upper()
     shared: dict[str, Any] = {
         "label": LABELS.get(action.dest, name),
-        "label_suffix": "",
         "required": bool(action.required) or action.dest in kind.required,
-        "help_text": f"{help_of(action)} ({escape(name)})"
+        "help_text": f'{help_of(action)} <span class="option">({escape(name)})</span>'
         if action.dest in LABELS and action.help
         else help_of(action) or name,
         "initial": default_of(action),
@@ -111,7 +109,7 @@ def field_for(action: argparse.Action, kind: Kind) -> forms.Field:
 
 def _choice_field(action: argparse.Action, choices: sources.Choices, remedy: str, shared: dict) -> forms.Field:
     if remedy:
-        shared["help_text"] = f"{shared['help_text']}. {escape(remedy)}".removeprefix(". ")
+        shared["help_text"] = f"{shared['help_text'].removesuffix('.')}. {escape(remedy)}".removeprefix(". ")
     if takes_list(action):
         return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **shared)
     if not default_of(action) and not (shared["required"] and len(choices) == 1):
@@ -123,12 +121,20 @@ def _choice_field(action: argparse.Action, choices: sources.Choices, remedy: str
 def help_of(action: argparse.Action) -> str:
     """Return the help of an option in the reader's language, with its default."""
     words = action.help or ""
-    default = ""
-    if found := DEFAULT_IN_BRACKETS.fullmatch(words):  # of a configuration: the preset's default
-        words, default = found["text"], found["default"]
     expanded = words % {"default": action.default, "prog": "manage.py"} if "%" in words else words
-    shown = _(expanded) if expanded else ""
+    shown, default = _parted(expanded, "default")
+    if (whole := _(expanded) if expanded else "") != expanded:
+        shown, default = _parted(whole, _("default"))
+    else:  # an option of a configuration, whose text alone is translated
+        shown, default = _(shown) if shown else "", _(default) if default in (YES, NO) else default
     sentence = shown[:1].upper() + shown[1:]
-    if default and default != "None":
-        sentence = f"{sentence} [{default}]".strip()
+    if default:
+        stated = _("Default: %(value)s.") % {"value": default}
+        sentence = f"{sentence}. {stated}" if sentence else stated
     return escape(sentence)  # Django shows help texts as HTML
+
+
+def _parted(words: str, label: str) -> tuple[str, str]:
+    """Return a help text without the default that it ends in, and that default, which `label` names."""
+    found = re.fullmatch(rf"(.*?)\s*\({re.escape(label)}: (.*)\)", words, re.DOTALL)
+    return (found[1], found[2]) if found else (words, "")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from annotate.common.sides import CANT_TELL, FIRST
 from annotate.labels.votes import FOR_FIRST, Vote, share_for_first
 
 
@@ -43,7 +44,7 @@ def _majority(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
     for vote in votes:
         by_pair[vote.pair].append(vote)
     p_first = {pair: share_for_first(given) for pair, given in by_pair.items()}
-    return p_first, {"settings": {"cant_tell": FOR_FIRST["cant_tell"]}, "annotators": {}}
+    return p_first, {"settings": {"cant_tell": FOR_FIRST[CANT_TELL]}, "annotators": {}}
 
 
 def _dawid_skene(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, Any]]:
@@ -71,9 +72,9 @@ def _bradley_terry(votes: Sequence[Vote]) -> tuple[dict[int, float], dict[str, A
             images.setdefault((vote.face, vote.first), len(images)),
             images.setdefault((vote.face, vote.second), len(images)),
             annotators.setdefault(vote.annotator, len(annotators)),
-            vote.choice == "first",
+            vote.choice == FIRST,
             vote.left_is_first,
-            vote.choice == "cant_tell",
+            vote.choice == CANT_TELL,
         )
         for vote in votes
     ]

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
+from annotate.common.sides import CANT_TELL, FIRST, SECOND
 from annotate.labels.votes import SIMULATED, Vote, share_for_first
 from annotate.models import Campaign, Candidate, Pair, Preference, Score
 from rewardlab.manifest import RULES, PreferenceRow
@@ -42,7 +43,7 @@ def _row(pair: dict, votes: list[Vote], scores: Mapping[int, Mapping[str, float]
         p_first=share_for_first(votes),
         origin=(Preference.Origin.SIMULATED if is_simulated else Preference.Origin.HUMAN).value,
         weight=1.0,
-        votes=(number["first"], number["second"], number["cant_tell"]),
+        votes=(number[FIRST], number[SECOND], number[CANT_TELL]),
         rules=deciding_rules(votes),
         scores={metric: (first[metric], second[metric]) for metric in sorted(first.keys() & second.keys())},
     )

@@ -14,12 +14,13 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
+from annotate.common.sides import CANT_TELL, FIRST, SECOND
 from annotate.models import Campaign, LabelPolicy, Lease, Membership
 from annotate.models.campaigns import Question
 
 ROWS_AT_ONCE = 5000
 # What a vote counts for the first image; “can't tell” counts half.
-FOR_FIRST = {"first": 1.0, "second": 0.0, "cant_tell": 0.5}
+FOR_FIRST = {FIRST: 1.0, SECOND: 0.0, CANT_TELL: 0.5}
 SIMULATED, PERSON, ADJUDICATOR = 0, 1, 2
 
 

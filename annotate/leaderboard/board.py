@@ -206,7 +206,7 @@ def leaderboard(
     with_simulated: include the votes of simulated annotators; None: if they count as labels on this site.
 
     Annotators are filtered before votes outrank one another, as if only these had answered. Rules are filtered
-    afterwards; a can't-tell has no rule, so it is dropped.
+    afterwards; “can't tell” has no rule, so it is dropped.
     """
     splits, criteria, annotators = tuple(splits), tuple(criteria), tuple(annotators)
     if with_simulated is None:
@@ -279,7 +279,7 @@ def _standings(cast: Ballots, strengths: Floats) -> tuple[Standing, ...]:
 
 
 def _count_outcomes(cast: Ballots) -> list[tuple[int, int, int]]:
-    """Count wins, losses and can't-tells of each restorer."""
+    """Count wins, losses and “can't tell” of each restorer."""
     size = len(cast.restorers)
     as_first = np.zeros((size, 3), np.int64)
     outcome = (2 * (1 - cast.won)).astype(np.int64)  # 0: won, 1: can't tell, 2: lost

@@ -23,7 +23,8 @@ def add_config_options(parser: CommandParser, config_class: type, *, without: tu
         if option.name in without:
             continue
         kind = kinds[option.name]
-        details: dict[str, Any] = {"default": None, "help": f"{option.metadata.get('help', '')} [{option.default}]"}
+        default = "" if option.default == "" else f"(default: {_spelled(option.default)})"
+        details: dict[str, Any] = {"default": None, "help": f"{option.metadata.get('help', '')} {default}".strip()}
         if kind is bool:
             details["action"] = argparse.BooleanOptionalAction
         elif get_origin(kind) is Literal:
@@ -31,6 +32,10 @@ def add_config_options(parser: CommandParser, config_class: type, *, without: tu
         else:
             details["type"] = kind
         parser.add_argument(f"--{option.name.replace('_', '-')}", **details)
+
+
+def _spelled(value: Any) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def config_from(options: dict[str, Any], preset: Config) -> Config:
@@ -57,7 +62,7 @@ def default_name(kind: str, config: Any, free: tuple[str, ...], datasets: Sequen
 def add_run_option(parser: CommandParser) -> None:
     # torchrun takes --run for an abbreviation of its own --run-path, even after the name of the script.
     parser.add_argument(
-        "--run", "--run-name", help="name of the run (default: derived from the configuration); torchrun: --run-name"
+        "--run", "--run-name", help="name of the run; torchrun: --run-name (default: derived from the configuration)"
     )
 
 
@@ -65,9 +70,12 @@ def add_continue_option(parser: CommandParser) -> None:
     parser.add_argument(
         "--continue-from",
         metavar="RUN[@STEP]",
-        help="start a new run from a saved state of this one (default: the newest), with its models, data and "
-        "settings, except for the options given here",
+        help="start a new run from a saved state of this one, with its models, data and settings, except for the "
+        "options given here (default: the newest)",
     )
+
+
+def add_weights_root_option(parser: CommandParser) -> None:
     parser.add_argument(
         "--weights-root", type=Path, metavar="FOLDER", help="folder with the weights (default: REWARDLAB_WEIGHTS)"
     )

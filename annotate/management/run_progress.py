@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from annotate.common import progress_file
+from annotate.management.stage_command import command_error, interrupted
 
 if TYPE_CHECKING:
     from rewardlab.training.loop import Progress
@@ -58,8 +59,8 @@ def command_errors() -> Iterator[None]:
     except MissingAsset as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{error}. Runs are stored in {settings.RUN_ROOT} (RUN_ROOT).") from error
+        raise command_error(error, f"{error}. Runs are stored in {settings.RUN_ROOT} (RUN_ROOT).") from error
     except (TrainError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise command_error(error) from error
     except KeyboardInterrupt:
-        raise CommandError("Interrupted. Run the same command to resume.") from None
+        raise interrupted() from None

@@ -10,12 +10,14 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from annotate.common import progress_file
+from annotate.common.stores import StoreError
 from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
 from rewardlab.errors import ModelError
 
 SHOWN_PER_REASON = 20
 SHOWN_OF_LEFT_OUT = 5
+WRONG_FILE = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 DATASET_HELP = "only faces of this data set; needed for files if there are several"
 
 
@@ -30,6 +32,20 @@ def require(condition: bool, remedy: str) -> None:
     """Raise `CommandError` with the remedy unless the output of an earlier stage exists."""
     if not condition:
         raise CommandError(f"There is nothing to process: {remedy}")
+
+
+def command_error(error: BaseException, message: str = "") -> CommandError:
+    """Return the error as one of the command, whose exit code says whether the same command may succeed later.
+
+    An `OSError` may pass, for example of a full disk or a locked run, but not one about the name of a file.
+    """
+    sources = (error, error.__cause__)
+    may_pass = any(isinstance(one, OSError | StoreError) and not isinstance(one, WRONG_FILE) for one in sources)
+    return CommandError(message or str(error), returncode=progress_file.MAY_PASS if may_pass else 1)
+
+
+def interrupted(message: str = "Interrupted. Run the same command to resume.") -> CommandError:
+    return CommandError(message, returncode=progress_file.MAY_PASS)
 
 
 def positive(text: str) -> int:
@@ -96,7 +112,7 @@ class StageCommand(BaseCommand):
         try:
             return super().execute(*args, **options)
         except (ModelError, OSError) as error:  # a weights file is damaged; a file cannot be read or written
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
 
     def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None, already: int = 0) -> Summary:
         """Run the steps with a progress bar and print a summary. already: items that an earlier run processed."""

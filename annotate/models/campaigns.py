@@ -2,7 +2,7 @@ import secrets
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Sum
 from django.utils.translation import gettext_lazy as _
 
 from .faces import Candidate
@@ -139,6 +139,12 @@ class Campaign(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all answers are in."""
+        given = self.memberships.aggregate(given=Sum("answered", default=0))["given"]
+        return 0 < self.item_count * self.overlap <= given
 
     @property
     def questions(self) -> tuple[Question, ...]:

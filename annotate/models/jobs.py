@@ -23,6 +23,7 @@ class Job(models.Model):
         INTERRUPTED = "interrupted", _("interrupted")
 
     ACTIVE = (State.QUEUED, State.RUNNING)
+    RESUMABLE = (State.CANCELLED, State.INTERRUPTED)
 
     kind = models.SlugField(max_length=30, help_text="the command")
     values = models.JSONField(default=dict, help_text="the options, as the form gave them")
@@ -38,6 +39,7 @@ class Job(models.Model):
     progress_text = models.CharField(max_length=200, blank=True)
     log_end = models.TextField(blank=True, help_text="last lines of the log")
     error = models.TextField(blank=True)
+    may_pass = models.BooleanField(default=False, help_text="whether the failure may be gone next time")
     run_name = models.CharField(max_length=255, blank=True, help_text="the run folder that it writes")
     result = models.JSONField(default=dict, help_text="file for download: name, bytes")
     machine = models.CharField(max_length=100, blank=True, help_text="where it runs or ran")
@@ -66,7 +68,7 @@ class Job(models.Model):
 
     @property
     def can_resume(self) -> bool:
-        return self.state in (self.State.FAILED, self.State.CANCELLED, self.State.INTERRUPTED)
+        return self.state in self.RESUMABLE or (self.state == self.State.FAILED and self.may_pass)
 
     @property
     def duration(self) -> timedelta | None:

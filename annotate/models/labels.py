@@ -58,7 +58,7 @@ class Predictor(models.Model):
         FITTING = "fitting", _("Fitting")
         READY = "ready", _("Ready")
         FAILED = "failed", _("Failed")
-        WITHDRAWN = "withdrawn", _("withdrawn by a rollback")
+        WITHDRAWN = "withdrawn", _("Withdrawn by a rollback")
 
     status = models.CharField(max_length=9, choices=Status, default=Status.FITTING)
     features = models.JSONField(default=list, help_text="metrics, in the order of the feature vector")
@@ -192,7 +192,7 @@ class Preference(models.Model):
     """
 
     class Origin(models.TextChoices):
-        GROUND_TRUTH = "ground_truth", _("ground truth")
+        GROUND_TRUTH = "ground_truth", _("Ground truth")
         HUMAN = "human", _("Human")
         SIMULATED = "simulated", _("Simulated")
         SVM = "svm", "SVM"

@@ -1,5 +1,6 @@
 """What a lead can do with a training: resume it; judge the faces that its restorer makes; tune, measure, compare."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def _resuming(run: RunFolder) -> list[NextStep]:
     job = Job.objects.filter(run_name=run.name).order_by("-pk").first()
     if job is None:
         return []
-    return [NextStep(_("Open job %(n)s, which can be resumed") % {"n": job.pk}, reverse("job", args=[job.pk]))]
+    title = _("Open job %(n)s, which can be resumed") if job.can_resume else _("Open job %(n)s")
+    return [NextStep(title % {"n": job.pk}, reverse("job", args=[job.pk]))]
 
 
 def _judging(run: RunFolder) -> list[NextStep]:
@@ -76,9 +78,35 @@ def _with_restorer(run: RunFolder, may_train: bool) -> list[NextStep]:
         roles = {role: name for role, name in (("frm", frm), ("judge", judge)) if name}
         if run.config.get("lambda_lpips", "0") not in ("0", "0.0"):
             roles["trained_on"] = "lpips"
-        address = job_address("evaluate", restorers=[base, run.name], base=base, **roles)
-        found.append(NextStep(_("Compare it with its base"), address))
+        if _has_unmonitored_faces(run, base):
+            address = job_address("evaluate", restorers=[base, run.name], base=base, **roles)
+            found.append(NextStep(_("Compare it with its base"), address))
+        else:
+            title = _("All test faces monitored its training: ingest more, to compare it with its base")
+            found.append(NextStep(title, job_address("ingest", split=Split.TEST.value)))
     return found
+
+
+def _has_unmonitored_faces(run: RunFolder, base: str) -> bool:
+    """Return whether an evaluation would have test faces left: it leaves out those that monitored a training."""
+    monitored = monitored_photographs(run)
+    if described := run_folders.get_run(base):
+        monitored |= monitored_photographs(described)
+    photographs = Candidate.objects.filter(source=Candidate.HQ, face__split=Split.TEST)
+    return photographs.exclude(sha256__in=monitored).exists()
+
+
+def monitored_photographs(run: RunFolder) -> set[str]:
+    """Return the sha256 of the photographs that monitored a training, as `evaluate` does, but without torch.
+
+    Empty if the list of faces cannot be read: `evaluate` then says why.
+    """
+    try:
+        lines = (run.folder / "faces.jsonl").read_bytes().splitlines()[1:]
+        rows = [row for row in map(json.loads, lines) if row["split"] == Split.TEST and row["lq"]]
+        return {Path(row["hq"]).stem for row in rows[: int(run.config["held_out"])]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _with_reward_model(run: RunFolder, may_train: bool) -> list[NextStep]:

@@ -20,7 +20,7 @@ from annotate.charts.axes import Point
 from annotate.common.stored_text import translated
 from rewardlab.training import run_schema
 from rewardlab.training.checked_json import Unreadable
-from rewardlab.training.run_schema import Agreement, DataHeader, Description, FrmPoint, GoldPoint, Status
+from rewardlab.training.run_schema import Agreement, Cost, DataHeader, Description, FrmPoint, GoldPoint, Status
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")  # the longest name of common file systems is 255 bytes
 STALE = timedelta(minutes=2)
@@ -106,11 +106,23 @@ class RunFolder:
     error: str = ""
     rate: float | None = None  # units per second
     unit: str = "pairs"
+    cost: Cost | None = None  # of a training
     config: dict[str, str] = field(default_factory=dict)
     start: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
     snapshot: DataSummary = field(default_factory=DataSummary)
     photographs: DataSummary = field(default_factory=DataSummary)
+
+    @property
+    def devices(self) -> str:
+        """The devices of a training, such as `4 × NVIDIA H200`."""
+        if self.cost is None:
+            return ""
+        return f"{self.cost.devices} × {self.cost.device}" if self.cost.devices > 1 else self.cost.device
+
+    @property
+    def peak_gigabytes(self) -> float | None:
+        return self.cost.peak_memory / 1e9 if self.cost and self.cost.peak_memory else None
 
     @property
     def title(self) -> str:
@@ -184,6 +196,7 @@ def _described(folder: Path, config: Description, status: Status) -> RunFolder:
         updated=updated,
         error=status.error,
         rate=status.units_per_second,
+        cost=status.cost,
         unit=status.unit or ("images" if config.kind in ("base", "refl", "evaluation") else "pairs"),
         config=as_texts(config.config),
         start=config.start,
@@ -211,7 +224,10 @@ def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
         path = Path(run.start.get(key, ""))
         if path.name and path.name != "null":
             is_here = path.parent in (Path(), Path(settings.RUN_ROOT))
-            found.append((gettext(role), path.name, is_here and get_run(path.name) is not None))
+            title = gettext(role)
+            if key == "parent" and (step := run.start.get("parent_step")):
+                title = gettext("continues, from step %(step)s") % {"step": step}
+            found.append((title, path.name, is_here and get_run(path.name) is not None))
     return found
 
 

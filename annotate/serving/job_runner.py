@@ -40,6 +40,8 @@ LOST_AFTER = timedelta(minutes=2)  # without a report
 SHOWN_BYTES = 8_000  # of the log's end, stored for the job's page
 LONGEST_ERROR = 2_000
 PROGRESS = "progress.json"
+COMMAND_ERROR = "\nCommandError: "
+WRONG_USAGE = 2  # exit code of a parser
 KILLED = "The process was killed (SIGKILL), mostly because memory ran out. Try a smaller batch, or a larger machine."
 State = Job.State
 
@@ -151,6 +153,7 @@ class RunningJob:
             state, error = State.FAILED, KILLED if code == -signal.SIGKILL else f"The process {describe_end(code)}."
         else:
             state, error = State.FAILED, last_error(fields["log_end"])
+        fields["may_pass"] = state == State.FAILED and may_pass(code, fields["log_end"])
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         row.update(state=state, error=error, ended_at=timezone.now(), **fields)
         if self.job.kind == "ingest":
@@ -236,10 +239,21 @@ def _mark_lost(jobs: "db.models.QuerySet[Job]") -> None:
 
 def last_error(log: str) -> str:
     """Return the message of a command that failed, from the end of its log."""
-    newest = log.rpartition("\n$ ")[2]  # of this attempt
-    _before, found, message = newest.rpartition("\nCommandError: ")
+    newest = _newest(log)
+    _before, found, message = newest.rpartition(COMMAND_ERROR)
     lines = [line for line in newest.splitlines() if line.strip()]
     return (message if found else lines[-1] if lines else "").strip()[:LONGEST_ERROR]
+
+
+def may_pass(code: int, log: str) -> bool:
+    """Return whether a command that failed may succeed later: it was killed, it crashed, or its exit code says so."""
+    refused = code == 1 and COMMAND_ERROR in _newest(log)
+    return not refused and code != WRONG_USAGE
+
+
+def _newest(log: str) -> str:
+    """Return the part of the log that the last attempt wrote."""
+    return log.rpartition("\n$ ")[2]
 
 
 def delete_expired_files() -> None:

@@ -108,6 +108,7 @@ _COOKIE_SUFFIX = hashlib.sha256(f"cookie names/{SECRET_KEY}".encode()).hexdigest
 SESSION_COOKIE_NAME = f"session_{_COOKIE_SUFFIX}"
 CSRF_COOKIE_NAME = f"csrf_{_COOKIE_SUFFIX}"
 LANGUAGE_COOKIE_NAME = f"language_{_COOKIE_SUFFIX}"
+FORM_RENDERER = "annotate.web.form_renderer.FormRenderer"
 MESSAGE_STORAGE = (
     "django.contrib.messages.storage.session.SessionStorage"  # the default is a cookie, whose name is fixed
 )

@@ -175,7 +175,7 @@ def _sensitivity(ballots: Ballots, strengths: Floats, upper: int, lower: int) ->
 
 
 def _counts(ballots: Ballots) -> Ints:
-    """Return (2, M, M): votes for the row's restorer over the column's; can't-tells, with the lower index as row."""
+    """Return (2, M, M): votes for the row's restorer over the column's; “can't tell”, with the lower index as row."""
     size = len(ballots.restorers)
     counts = np.zeros((2, size, size), np.int64)
     tied, first_won = ballots.won == 0.5, ballots.won == 1

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from annotate.campaigns import oversight
+from annotate.common.sides import CANT_TELL, FIRST
 from annotate.desk import attention
 from annotate.desk.attention import CheckResult
 from annotate.labels.votes import counting, counts_simulated
@@ -68,7 +69,7 @@ def study(campaign: Campaign, *, with_simulated: bool | None = None) -> Study:
     by_restorer_pair: dict[tuple[str, str], dict[str, list[StudyVote]]] = defaultdict(lambda: defaultdict(list))
     for person, face, first, second, question, choice in answers:
         restorer_pair = photograph_last(first, second)
-        prefers = None if choice == "cant_tell" else (choice == "first") == (restorer_pair[0] == first)
+        prefers = None if choice == CANT_TELL else (choice == FIRST) == (restorer_pair[0] == first)
         by_restorer_pair[restorer_pair][question].append(StudyVote(person, face, prefers))
     rows = [
         _row(restorer_pair, Question(question), votes)

@@ -62,7 +62,7 @@ class IngestForm(JobForm):
         else:
             super().__init__(kind, values | {name: data.get(name, "") for name in SHOWN}, user=user)
         for name, (label, choices) in CHOICES.items():
-            self.fields[name] = forms.ChoiceField(choices=choices, label=label, label_suffix="", required=False)
+            self.fields[name] = forms.ChoiceField(choices=choices, label=label, required=False)
         self.fields["dataset"].required = True
         self.fields["dataset"].help_text = _(
             "Small letters, digits, hyphens and underscores. A known name adds to that data set."

@@ -55,13 +55,17 @@ def option_names(parser: argparse.ArgumentParser) -> set[str]:
 def option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str, ...]:
     words = parser._get_formatter()._expand_help(action) if action.help else ""
     default = shown_default(action)
-    if from_config := re.search(r"\s*\[([^\[\]]*)\]$", words):  # options of a configuration name the preset's default
-        words, default = words[: from_config.start()], code(from_config[1])
-    elif in_words := re.search(r"\s*\(default: ([^()]*)\)$", words):
+    if in_words := re.search(r"\s*\(default: ([^()]*)\)$", words):
         words = words[: in_words.start()]
-        default = text(in_words[1]) if default == NO_DEFAULT else default
+        if default == NO_DEFAULT:  # options of a configuration name the preset's default
+            default = code(in_words[1]) if is_value(action, in_words[1]) else text(in_words[1])
     name = ", ".join(code(option) for option in action.option_strings) or code(str(action.metavar or action.dest))
     return name, shown_value(action), default, text(words)
+
+
+def is_value(action: argparse.Action, default: str) -> bool:
+    """Return whether a default is a value of the option, rather than words about it."""
+    return action.type in (int, float) or default in {"yes", "no", *map(str, action.choices or ())}
 
 
 def shown_value(action: argparse.Action) -> str:

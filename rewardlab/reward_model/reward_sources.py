@@ -77,11 +77,11 @@ def find(name: str, root: Path, option: str) -> RewardSource:
     if NAME.fullmatch(name) and open_run(root, name).exists():
         run = finished(open_run(root, name), "frm", option, "a reward model: manage.py train_frm")
         return RewardSource("run", run.name, run.folder)
+    if (folder / CONFIG_FILE).is_file():  # first, since its text encoder may have a config.json too
+        return RewardSource("folder", folder.resolve().name, folder.resolve())
     if (folder / "config.json").exists():
         run = finished(Run(folder.resolve()), "frm", option, "a reward model: manage.py train_frm")
         return RewardSource("run", run.name, run.folder)
-    if (folder / CONFIG_FILE).is_file():
-        return RewardSource("folder", folder.resolve().name, folder.resolve())
     raise RunError(
         f"{option} {name} is not a reward model. Name a run of train_frm, a model folder with {CONFIG_FILE}, or "
         f"{' or '.join(RELEASED)}."

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -58,7 +59,9 @@ def train(
     accelerator = new_accelerator(config.precision, device)
     loop = Loop(run, config.iterations, accelerator, on_progress, unit="pairs")
     with run_lock(run, accelerator), loop.guarded(when_full=OUT_OF_MEMORY):
-        Trainer(loop, config, images).run_to_end()
+        trainer = Trainer(loop, config, images)
+        with loop.stoppable():
+            trainer.run_to_end()
 
 
 class Trainer:
@@ -107,6 +110,8 @@ class Trainer:
         window = Window(self.accelerator.device)
         batches = iter(self._loader())
         for items in self._plan(self.step):
+            if self.loop.is_asked_to_stop():
+                self.loop.stop(self.states.at_the_end, partial(self._log, window) if window.steps else None)
             # Over all processes: the loss is the weighted mean of all pairs of the step.
             total_weight = math.fsum(pair.weight for item in items for pair in self.groups[item.group].pairs)
             self._set_rate()

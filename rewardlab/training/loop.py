@@ -1,10 +1,15 @@
 """The training loop that all trainings share: step, status, TensorBoard and errors."""
 
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import FrameType
+from typing import Any, Literal, NoReturn
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -12,10 +17,13 @@ from accelerate.state import AcceleratorState
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, runs
+from rewardlab.training.cost_meter import CostMeter
 from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
 
 STATUS_SECONDS = 1.0
+SAME_SIGNAL_SECONDS = 1.0  # a terminal and a launcher both send Ctrl-C
+STOPPING = b"\nStopping after this step, whose state is saved. Press Ctrl-C again to stop at once.\n"
 
 
 class TrainError(RuntimeError):
@@ -39,7 +47,10 @@ class Loop:
         self.run, self.total, self.accelerator, self.on_progress, self.unit = run, total, accelerator, on_progress, unit
         self.step = self.saved = 0
         self.rate: float | None = None
+        before = run.status() if run.exists() else None
+        self.meter = CostMeter(before.cost if before else None, accelerator.device, accelerator.num_processes)
         self._status_at = 0.0
+        self._stop_asked_at: float | None = None
         self._writer: Any = None
 
     @property
@@ -74,6 +85,48 @@ class Loop:
             self.write_status("failed", f"{type(error).__name__}: {error}")
             raise
 
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM end the training after the current step, a second one at once."""
+        if threading.current_thread() is not threading.main_thread():  # only that thread receives signals
+            yield
+            return
+        heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._ask_to_stop) for number in heeded}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
+            if self.is_main:
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, STOPPING)  # print is not safe in a handler
+        elif now - self._stop_asked_at > SAME_SIGNAL_SECONDS:
+            raise KeyboardInterrupt
+
+    def is_asked_to_stop(self) -> bool:
+        """Check whether any process was asked to stop. All processes call this before each step."""
+        asked = self._stop_asked_at is not None
+        if self.accelerator.num_processes == 1:
+            return asked
+        return bool(self.accelerator.reduce(torch.tensor(float(asked), device=self.accelerator.device), "sum"))
+
+    def stop(self, save: Callable[[], None], log: Callable[[], None] | None) -> NoReturn:
+        """Save the state in the main process, unless it is saved; log in all; and raise `KeyboardInterrupt`.
+
+        log: appends the steps since the last point of the curve, if there are any. It comes last, since a job that does
+        not end is killed.
+        """
+        if self.is_main and self.saved != self.step:
+            save()
+        if log:
+            log()
+        raise KeyboardInterrupt
+
     def require_finite(self, loss: torch.Tensor) -> None:
         """Raise `TrainError` for a loss that is not finite, which the main process also records.
 
@@ -96,12 +149,13 @@ class Loop:
     def diverged(self, what: str) -> TrainError:
         """Return the error to raise, which says how to continue with other settings."""
         kept = ", ".join(str(step) for step in sorted(self.run.states()))
+        exact = "" if self.accelerator.mixed_precision == "no" else ", or with --precision fp32"
         if not kept:
-            return self.failure(f"{what}. Start again with a lower --learning-rate, or with --precision fp32")
+            return self.failure(f"{what}. Start again with a lower --learning-rate{exact}")
         return self.failure(
-            f"{what}. Finite states of steps {kept} are kept. To continue from one with other settings, add to the "
-            f"command a new name and a lower learning rate, for example: --continue-from {self.run.name}@"
-            f"{max(self.run.states())} --run NEW --learning-rate VALUE (or --precision fp32)"
+            f"{what}. Finite states of steps {kept} are kept. To continue from one, run the command with a lower "
+            f"learning rate{exact}, without its other options: --continue-from {self.run.name}@"
+            f"{max(self.run.states())} --run NEW --learning-rate VALUE"
         )
 
     def show(self, **shown: float | None) -> None:
@@ -117,7 +171,15 @@ class Loop:
 
     def write_status(self, state: State, error: str = "") -> None:
         if self.is_main:
-            self.run.write_status(state, step=self.step, total=self.total, error=error, rate=self.rate, unit=self.unit)
+            self.run.write_status(
+                state,
+                step=self.step,
+                total=self.total,
+                error=error,
+                rate=self.rate,
+                unit=self.unit,
+                cost=self.meter.cost(),
+            )
 
     def failure(self, reason: str) -> TrainError:
         """Return the error to raise, after writing the status if possible."""

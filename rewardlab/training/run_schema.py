@@ -47,6 +47,20 @@ class Description(Struct, frozen=True, kw_only=True):
     code: dict[str, str] = {}
 
 
+class Cost(Struct, frozen=True, kw_only=True):
+    """What a training has cost so far, over all its starts. device, devices: of the last start."""
+
+    seconds: Figure | None = None
+    device_hours: Figure | None = None  # hours times devices: GPU hours on a GPU
+    devices: Count = 1
+    device: str = ""
+    peak_memory: Count | None = None  # bytes, of the main process
+
+    @property
+    def is_gpu(self) -> bool:
+        return bool(self.device) and not self.device.startswith("CPU")
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """status.json: the progress of a run."""
 
@@ -57,6 +71,7 @@ class Status(Struct, frozen=True, kw_only=True):
     error: str = ""
     rate: Figure | None = None  # units per second
     unit: Unit | None = None
+    cost: Cost | None = None  # missing in runs of versions before 0.4, and in evaluations
     pairs_per_second: Figure | msgspec.UnsetType | None = msgspec.UNSET  # the rate in early folders
 
     @property

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from rewardlab.files import write_atomic
 from rewardlab.training import checked_json, run_schema
 from rewardlab.training.checked_json import Unreadable
-from rewardlab.training.run_schema import DataHeader, Description, Point, State, Status, Unit
+from rewardlab.training.run_schema import Cost, DataHeader, Description, Point, State, Status, Unit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 P = TypeVar("P", bound=Point)
@@ -204,9 +204,12 @@ class Run:
         error: str = "",
         rate: float | None = None,
         unit: Unit = "pairs",
+        cost: Cost | None = None,
     ) -> None:
         """Write status.json. rate: units per second."""
-        status = Status(state=state, step=step, total=total, updated=now(), error=error, rate=rate, unit=unit)
+        status = Status(
+            state=state, step=step, total=total, updated=now(), error=error, rate=rate, unit=unit, cost=cost
+        )
         write_atomic(self.folder / "status.json", checked_json.encode(status))
 
     def append(self, point: Point) -> None:

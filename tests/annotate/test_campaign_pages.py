@@ -265,6 +265,17 @@ def test_nobody_is_given_more_than_the_limit(client):
     assert campaign.items.filter(open_slots=1).count() == 1
 
 
+def test_finished_campaign_is_finished_on_every_page(lead):
+    ann, person = make_user("ann"), User.objects.get(username="lead")
+    campaign = make_campaign(faces=1, members=(ann, person))
+    judge(ann, campaign, first)
+    for address in ("/campaigns/", f"/campaigns/{campaign.slug}/"):
+        assert '<span class="badge good">Finished</span>' in lead.get(address).content.decode(), address
+    own = lead.get("/campaigns/").content.decode()
+    assert "Nothing for you to judge here" in own and "Done, thank you" not in own
+    assert "There is nothing for you to judge here." in lead.get(f"/campaigns/{campaign.slug}/judge").content.decode()
+
+
 # Creating a campaign
 
 

@@ -63,7 +63,9 @@ def test_make_gold_takes_all_pairs_of_one_face_per_person():
             run("make_gold", "--name", name, "--pairs", "6")
     with pytest.raises(CommandError, match="-1 is not an integer from 0"):
         run("make_gold", "--seed", "-1")
-    printed = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "1")
+    with pytest.raises(CommandError, match="A gold set needs at least 2 annotators per pair"):
+        run("make_gold", "--overlap", "1")
+    printed = run("make_gold", "--pairs", "24", "--annotators", "ann", "--overlap", "2")
     assert "24 pairs of 4 faces, 12 contested and 12 anchored" in printed
     made = GoldSet.objects.get()
     assert made.pairs_sha256 in printed

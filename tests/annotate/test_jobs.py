@@ -1,5 +1,6 @@
 """Jobs: forms made from commands, who may start what, and commands that are run by the job runner."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,13 +12,16 @@ from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError
 from django.utils import timezone
+from django.utils.translation import override
 
-from annotate.common import task_queue
+from annotate.common import progress_file, task_queue
 from annotate.common.refusals import Refused
 from annotate.jobs import folders, lifecycle, sources
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import KINDS
+from annotate.jobs.option_fields import help_of
 from annotate.management.commands.serve import parts_of
+from annotate.management.stage_command import command_error
 from annotate.models import AuditEntry, GoldSet, Job, Predictor, User, WorkerHeartbeat
 from annotate.serving import job_runner
 from tests.support.factories import make_campaign, make_user
@@ -144,6 +148,7 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
         ("train_base", "device", "tpu", "not one of the available choices"),
         ("ablate", "table", "5", "varies the number of steps with gradient, but the base compact has 1"),
         ("refl", "backprop_steps", "2", "is more than the base compact has denoising steps: 1"),
+        ("refl", "preset", "dr2", "dr2-spar is free for non-commercial use only"),
         ("make_gold", "pairs", "-4", "-4 is not a positive integer"),
         ("autolabel", "confidence", "0.9", "needs --max-error"),
         ("ingest", "split", "train=2", "the shares must sum to 1"),
@@ -313,16 +318,15 @@ def test_files_of_ended_jobs_expire(client, trainer, settings, tmp_path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_form_of_each_kind_is_german(name, client, trainer):
-    english = client.get(f"/jobs/new/{name}/").context["form"]
     client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de"
     page = client.get(f"/jobs/new/{name}/")
     assert "Gegenwärtig" in page.content.decode() or name == "evaluate_frm"
-    same = [
-        option
-        for option, field in page.context["form"].fields.items()
-        if field.help_text and field.help_text == english.fields[option].help_text
-    ]
-    assert set(same) <= {"device", "seed"}  # nothing but names and numbers
+    english, german = [], []
+    for language, helps in (("en", english), ("de", german)):
+        with override(language):
+            helps += [(action.dest, help_of(action)) for action in page.context["form"].actions]
+    same = {option for option, text in german if text and (option, text) in english}
+    assert same <= {"device", "seed"}  # nothing but names and numbers
 
 
 def test_error_is_the_message_of_the_newest_attempt():
@@ -333,6 +337,36 @@ def test_error_is_the_message_of_the_newest_attempt():
     )
     assert job_runner.last_error("$ x\n1 a\nCommandError: Two\nlines.\n") == "Two\nlines."
     assert job_runner.last_error("") == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), progress_file.MAY_PASS),
+        (FileNotFoundError("weights.pth"), 1),
+        (ValueError("iterations must be at least 1"), 1),
+    ],
+    ids=["disk full", "missing file", "option"],
+)
+def test_exit_code_says_whether_the_command_may_succeed_later(error, code):
+    assert command_error(error).returncode == code
+    log = "$ python manage.py score\nCommandError: Why.\n"
+    assert job_runner.may_pass(code, log) == (code != 1)
+    assert job_runner.may_pass(1, "\n$ python manage.py score\nTraceback\nValueError: crashed\n")
+    assert job_runner.may_pass(-9, log)
+
+
+def test_refused_job_leads_to_its_options_not_to_the_same_again(client, trainer):
+    job, _ = start("export", trainer, format="csv", with_images=True)
+    Job.objects.filter(pk=job.pk).update(state=State.FAILED)
+    page = client.get(f"/jobs/{job.pk}/live").content.decode()
+    assert "job-resume" not in page
+    assert f'class="button primary" id="job-change" href="/jobs/new/export/?from={job.pk}"' in page
+    answer = client.post(f"/jobs/{job.pk}/do/resume", follow=True).content.decode()
+    assert "or would fail again" in answer
+    Job.objects.filter(pk=job.pk).update(may_pass=True)
+    page = client.get(f"/jobs/{job.pk}/live").content.decode()
+    assert 'class="primary" id="job-resume"' in page and 'class="button" id="job-change"' in page
 
 
 def test_parts_of_serve_follow_from_only_and_queue():

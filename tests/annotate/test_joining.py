@@ -234,13 +234,13 @@ def test_return_link_signs_in_only_its_guest(client):
     assert Client().post(return_link).status_code == 410
 
 
-def test_return_link_ends_unused_and_while_campaign_is_closed():
+def test_return_link_ends_unused_and_while_campaign_is_paused():
     link = invite(make_campaign(slug="faces"))
     guest = new_browser(link)
     guest.post(link)
     return_link = return_link_of(guest)
     Campaign.objects.update(open=False)
-    assert "closed at the moment" in Client().post(return_link).content.decode()
+    assert "is paused" in Client().post(return_link).content.decode()
     Campaign.objects.update(open=True)
     soon = timezone.now() + timedelta(minutes=1)
     GuestLink.objects.update(expires_at=soon)

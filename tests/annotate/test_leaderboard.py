@@ -107,7 +107,7 @@ def test_page_ranks_restorers_by_people_and_scorers(campaign, lead):
 
 FILTERS = {
     "rule=realism": 18,
-    "rule=realism&rule=detail": 30,  # a can't-tell has no rule
+    "rule=realism&rule=detail": 30,  # “can't tell” has no rule
     "rule=text": 2,
     "split=train": 36,
     "split=gold": 0,

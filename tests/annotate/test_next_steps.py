@@ -3,8 +3,10 @@
 import pytest
 from django.contrib.auth.models import Permission
 
+from annotate.evaluation import plan
 from annotate.models import Candidate, Face, Job, LabelPolicy, Pair, Predictor, Restorer, Score
 from annotate.pipeline import pairing
+from refl import dataset
 from tests.support.factories import make_campaign, make_face, make_user
 from tests.support.run_folders import page_of, write_evaluation, write_folder, write_run
 
@@ -79,6 +81,17 @@ def test_tuned_restorer_is_compared_with_its_base(lead, run_root):
     form = lead.get(address).context["form"]
     assert not form.is_bound and form.as_sent().is_valid()
 
+    photograph = Candidate.objects.get(source="hq")
+    row = dataset.FaceRow(photograph.face_id, "a", "test", "", 64, hq=f"hq/{photograph.sha256}.png", lq="lq.png")
+    for name in ("small", "tuned"):
+        dataset.write(run_root / name / "faces.jsonl", [row])
+        described = run_root / name / "config.json"
+        described.write_text(described.read_text().replace('"config": {', '"config": {"held_out": 1, '))
+    assert plan.monitored_faces(["tuned"], run_root) == {photograph.sha256}
+    page = page_of(lead, "/runs/tuned/")
+    assert "Compare it with its base" not in page
+    assert 'href="/jobs/new/ingest/?split=test">All test faces monitored its training' in page
+
 
 def test_next_steps_of_a_job_are_those_that_a_person_may_take(lead, run_root):
     write_folder(run_root, "frm-1", "frm")
@@ -96,7 +109,7 @@ def test_next_steps_of_a_job_are_those_that_a_person_may_take(lead, run_root):
     Job.objects.filter(pk=job.pk).update(state="failed")
     assert "Next steps" not in page_of(lead, f"/jobs/{job.pk}/live")
     write_folder(run_root, "broken", "base", state="failed")
-    Job.objects.filter(pk=job.pk).update(run_name="broken")
+    Job.objects.filter(pk=job.pk).update(run_name="broken", may_pass=True)
     assert f'href="/jobs/{job.pk}/">Open job {job.pk}, which can be resumed</a>' in page_of(lead, "/runs/broken/")
 
 

@@ -169,3 +169,13 @@ def test_only_tables_are_downloadable(lead, run_root):
     for name in ("table.md", "results.json", "config.json", "..%2fconfig.json"):
         assert lead.get(f"/runs/frm-1/{name}").status_code == 404
     assert "table.md" not in page_of(lead, "/runs/frm-1/")
+
+
+def test_page_of_a_training_shows_what_it_cost(lead, run_root):
+    folder = write_run(run_root)
+    assert "hours" not in page_of(lead, "/runs/frm-1/live")  # of a version that did not record it
+    status = json.loads((folder / "status.json").read_text())
+    status["cost"] = {"seconds": 5400.0, "device_hours": 6.0, "devices": 4, "device": "H200", "peak_memory": 22 * 10**9}
+    (folder / "status.json").write_text(json.dumps(status))
+    page = page_of(lead, "/runs/frm-1/live")
+    assert "<dt>GPU hours</dt><dd>6.00</dd>" in page and "4 × H200" in page and "22.0 GB" in page

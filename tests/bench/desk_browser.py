@@ -79,6 +79,7 @@ def judge(page: Page, answers: int, pause: float, *, ahead: bool) -> list[float]
         if not ahead:
             page.wait_for_function("() => !outbox.waiting()")
             page.evaluate("() => items().slice(1).forEach((item) => item.remove())")
+        page.evaluate("() => document.querySelector('.item:not(.ahead) button[data-flip=right]').click()")  # on a phone
         page.keyboard.press("asdjkl"[number % 6])
         page.wait_for_function("count => window.painted.length === count", arg=number + 1)
         page.wait_for_timeout(pause)

@@ -28,11 +28,12 @@ from refl.train_refl import ReflTrainer, train
 from rewardlab import images, manifest, tables
 from rewardlab.reward_model import model, reward_sources
 from rewardlab.snapshot_images import DataError
-from rewardlab.training import inputs, runs
+from rewardlab.training import checkpoint, inputs, runs
 from rewardlab.training.loop import TrainError
 from rewardlab.training.run_schema import GoldPoint, HeldOutPoint, ReflPoint
 from rewardlab.training.runs import RunError
 from tests.support import diffusion
+from tests.support.stopping import stop_after
 from tests.support.tables import squeezed
 from tests.support.tuning import losses_of, names_of, prepared, tuned
 
@@ -102,7 +103,7 @@ def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
             "checkpoint": diffusion.controlnet(tmp_path / "v1_face.pth", sd),
             "swinir": diffusion.swinir(tmp_path / "face_swinir_v1.ckpt", **diffusion.TINY_SWINIR),
         }
-    run = tuned(place, config, f"large-{base}", base=None, files=files)
+    run = tuned(place, config, f"large-{base}", base=None, files=files | {"accept_licence": True})
     point = run.points_of(ReflPoint)[0]
     assert point.terms.keys() == {"reward", "lpips", "dwt", "reg"}
     opened = open_policy.open_run(run)
@@ -165,6 +166,17 @@ def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     assert trace(run) == trace(uninterrupted)
     assert weights_of(run).keys() == weights_of(uninterrupted).keys()
     assert all(torch.equal(value, weights_of(run)[name]) for name, value in weights_of(uninterrupted).items())
+
+
+def test_stopped_run_resumes_at_the_step_of_the_stop(place, config):
+    config = replace(config, save_every=99, log_every=3)
+    whole, stopped = tuned(place, config, "straight"), prepared(place, config, "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, images=place / "images", device="cpu", on_progress=stop_after(2))
+    assert checkpoint.saved_step(stopped.checkpoint) == 2
+    train(stopped, images=place / "images", device="cpu")
+    assert [point.step for point in stopped.points_of(ReflPoint)] == [2, 3]
+    assert all(torch.equal(value, weights_of(stopped)[name]) for name, value in weights_of(whole).items())
 
 
 def weights_of(run) -> dict[str, torch.Tensor]:

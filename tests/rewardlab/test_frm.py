@@ -217,6 +217,7 @@ def test_reward_models_are_found_by_run_folder_and_release(tiny, tmp_path, monke
     assert not model.training
 
     frm.save(model, tmp_path / "mine")
+    (tmp_path / "mine" / "config.json").write_text('{"architectures": ["BertModel"]}')  # of its text encoder
     of_folder = reward_sources.find(str(tmp_path / "mine"), root, "--frm")
     assert (of_folder.kind, of_folder.name) == ("folder", "mine")
     scores = [each.open().score(images.to_tensor(portraits[:2]), "a face") for each in (released, of_folder)]

@@ -28,6 +28,7 @@ from rewardlab.training import checkpoint, loop, runs, schedule
 from rewardlab.training.loop import TrainError
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from tests.support.preferences import TINY, write_preferences
+from tests.support.stopping import stop_after
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,21 @@ def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     assert losses_of(run) == uninterrupted
     whole, killed = (load_file(place / "runs" / name / "model" / frm.WEIGHTS_FILE) for name in ("whole", "killed"))
     assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())
+
+
+def test_stopped_run_resumes_at_the_step_of_the_stop(place, config):
+    config = replace(config, save_every=99, log_every=3)
+    whole, stopped = (prepared(place, config, name) for name in ("straight", "stopped"))
+    train.train(whole, images=place / "images", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train.train(stopped, images=place / "images", device="cpu", on_progress=stop_after(4))
+    assert checkpoint.saved_step(stopped.checkpoint) == 4
+    assert stopped.status().error == "Interrupted. Run the same command to resume from step 4."
+    assert [point.step for point in stopped.points_of(FrmPoint)] == [3, 4]
+    train.train(stopped, images=place / "images", device="cpu")
+    assert [point.step for point in stopped.points_of(FrmPoint)] == [3, 4, 6]
+    ours, theirs = (load_file(run.model / frm.WEIGHTS_FILE) for run in (stopped, whole))
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 def test_two_processes_have_the_losses_of_one(place, uninterrupted):

@@ -53,14 +53,6 @@ def _of_template(template: Template) -> Iterator[Message]:
         yield from (Message(str(found)) for value in vars(node).values() for found in _lazy(value))
 
 
-def _nodes(nodes: NodeList) -> Iterator[Node]:
-    """Yield all nodes. Django's own search leaves out what a simple block tag encloses."""
-    for node in nodes.get_nodes_by_type(Node):
-        yield node
-        if isinstance(node, SimpleBlockNode):
-            yield from _nodes(node.nodelist)
-
-
 def _doubled(text: str) -> str:
     return text.replace("%", "%%")
 

@@ -12,9 +12,9 @@ ON_BROWSER_SITE = ("test_accessibility.py", "test_browser.py", "test_desk_keys.p
 SHARES_NOTHING = ("test_faults.py", "test_service.py", "test_upgrades.py", "test_worker.py")
 LONGEST_FIRST = (
     "test_gpu_tiny.py", "test_training.py", "test_browser.py", "test_accessibility.py", "test_outbox.py",
-    "test_desk_keys.py", "test_postgres.py", "test_tour.py", "test_backup.py", "test_worker.py", "test_service.py",
-    "test_packaging.py", "test_pretrain.py", "test_autolabels.py", "test_faults.py", "test_chain.py", "test_docs.py",
-    "test_evaluate.py", "test_policies.py", "test_refl_pages.py", "test_fuzz.py", "test_demo.py",
+    "test_desk_keys.py", "test_postgres.py", "test_tour.py", "test_reproduce.py", "test_backup.py", "test_worker.py",
+    "test_service.py", "test_packaging.py", "test_pretrain.py", "test_autolabels.py", "test_faults.py", "test_chain.py",
+    "test_docs.py", "test_evaluate.py", "test_policies.py", "test_refl_pages.py", "test_fuzz.py", "test_demo.py",
     "test_two_machines.py", "test_jobs.py", "test_evaluation_metrics.py", "test_deployment.py", "test_predictors.py",
 )  # fmt: skip
 

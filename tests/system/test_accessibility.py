@@ -66,6 +66,7 @@ def test_study_pages_for_guest_and_lead_are_accessible(site, sign_in, browser):
     page.wait_for_selector("#pairs .reference img", state="attached")
     found += violations(page)
     for key in ("a", "l", "Space"):
+        page.click(".item:not(.ahead) .pane.left")
         press_and_wait(page, key)
     wait_until_stored(page)
     page.close()

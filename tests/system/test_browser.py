@@ -247,7 +247,12 @@ def test_desk_on_a_dark_phone_fits_and_can_be_tapped(site, sign_in):
     )
     assert min(buttons) >= 44
     pair = lease_on_screen(page)
-    page.tap(".item:not(.ahead) button[value='left:detail']")
+    answer = page.locator(".item:not(.ahead) button[value='left:detail']")
+    hint = page.locator(".item:not(.ahead) .both-first")
+    assert (answer.is_disabled(), hint.is_visible()) == (True, True)  # one image was not shown yet
+    page.tap(".item:not(.ahead) .pane.left")
+    assert (answer.is_disabled(), hint.is_visible()) == (False, False)
+    answer.tap()
     wait_for_another_pair(page, pair)
 
 

@@ -1,5 +1,3 @@
-import json
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +7,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.commands.refl import Command as ReflCommand
 from annotate.management.run_options import config_from
-from rewardlab import tables
 
 
 class Command(BaseCommand):
     help = (
-        "Tune, restore and evaluate the paper's variants of ReFL, and print their table: 4 or 8 (ablation of the "
-        "components, by base), 5 (number of steps with gradient), 13 (weight of the regularisation). Finished runs are "
-        "not repeated. All other options are those of `refl`."
+        "Tune, restore and evaluate the paper's variants of ReFL on your own faces, and print their table: 4 or 8 "
+        "(ablation of the components, by base), 5 (number of steps with gradient), 13 (weight of the regularisation). "
+        "Finished runs are not repeated. All other options are those of `refl`. `reproduce` makes all tables."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,92 +21,53 @@ class Command(BaseCommand):
 
         parser.add_argument("--table", choices=list(TABLES), required=True, help="table of the paper")
         parser.add_argument("--split", default="test", help="split of the faces to restore and compare (default: test)")
+        parser.add_argument(
+            "--accept-licence",
+            action="store_true",
+            help="confirm that your use is non-commercial, which some restorers require; their licence is shown first",
+        )
         ReflCommand().add_arguments(parser)
 
     def check_options(self, options: dict[str, Any]) -> Any:
-        """Return the configuration. Raises `CommandError` for a base that is not compact, for invalid values, and if
-        the base has too few steps for two variants."""
-        from refl.configs import FIXED_STEPS, PRESETS
+        """Return the tuning. Raises `CommandError` for invalid values, and if the base has too few steps for two
+        variants."""
+        from annotate.reproduction.variants import Tuning, variants_of
+        from refl.configs import PRESETS
 
-        if PRESETS[options["preset"]].base != "compact":
-            raise CommandError(
-                "ablate supports only compact bases. For a large base, run `refl` once per variant (defined in "
-                "refl/evaluation/ablations.py), then `evaluate`."
-            )
         if options["continue_from"]:
             raise CommandError("--continue-from does not apply to ablate, whose runs start from the same base.")
         if not options["frm"]:
             raise CommandError("--frm RUN is required: the name of a finished run of manage.py train_frm.")
-        if not options["base_run"]:
+        if PRESETS[options["preset"]].base == "compact" and not options["base_run"]:
             raise CommandError("--base-run is required: the name of a compact base, trained with manage.py train_base.")
         config = config_from(options, PRESETS[options["preset"]])
-        if len(self.variants(options, config)[0]) < 2:
+        tuning = Tuning(options["preset"], options["run"] or f"table-{options['table']}", config)
+        if len(variants_of(options["table"], tuning)[0]) < 2:
             raise CommandError(
                 f"--table {options['table']} varies the number of steps with gradient, but the base "
-                f"{options['preset']} has {FIXED_STEPS[options['preset']]}. Use --base compact-multi-step, with a base "
-                "of train_base --variant multi-step."
+                f"{options['preset']} has {tuning.most_steps}. Use --base diffbir, or --base compact-multi-step with a "
+                "base of train_base --variant multi-step."
             )
-        return config
-
-    def variants(self, options: dict[str, Any], config: Any) -> tuple[list[Any], list[Any]]:
-        """Return the variants of the table that the base can have, and the others, which ask for too many steps."""
-        from refl.configs import FIXED_STEPS
-        from refl.evaluation.ablations import TABLES
-
-        most, known = FIXED_STEPS[options["preset"]], TABLES[options["table"]]
-        too_long = [variant for variant in known if variant.of(config).backprop_steps > most]
-        return [variant for variant in known if variant not in too_long], too_long
+        return tuning
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from rewardlab.training import runs
+        from annotate.reproduction import ablation
 
-        config = self.check_options(options)
-        variants, left_out = self.variants(options, config)
-        for variant in left_out:
-            self.stdout.write(f"{variant.title} is left out: the base {options['preset']} has fewer denoising steps.")
-        root, name, base = Path(settings.RUN_ROOT), options["run"] or f"table-{options['table']}", options["base_run"]
-        names = [f"{name}-{variant.name}" for variant in variants]
-        for variant, run in zip(variants, names, strict=True):
-            if runs.open_run(root, run).is_done():
-                self.stdout.write(f"{run}: already done")
-                continue
-            values = asdict(variant.of(config))
-            changed = {field.name: values[field.name] for field in fields(config) if field.name != "base"}
-            passed = {
-                key: options[key]
-                for key in (
-                    "preset",
-                    "frm",
-                    "judge",
-                    "faces",
-                    "dataset",
-                    "images",
-                    "device",
-                    "base_run",
-                    "weights_root",
-                )
-            }
-            call_command("refl", run=run, **passed, **changed)
-        restorers = [word for restorer in (base, *names) for word in ("--restorer", restorer)]
-        call_command("restore", *restorers, "--faces", options["split"])
-        compared = ["--restorers", base, *names, "--base", base, "--faces", options["split"], "--frm", options["frm"]]
-        judge = ["--judge", options["judge"]] if options["judge"] else []
-        call_command("evaluate", *compared, *judge, "--trained-on", "lpips", "--name", name)
-        results = json.loads((root / name / "evaluation" / "results.json").read_text())
-        self.stdout.write(f"\nTable {options['table']}, on this data\n\n" + self.table(results, base, names, variants))
+        tuning = self.check_options(options)
+        made = ablation.Ablation(
+            table=options["table"],
+            tuning=tuning,
+            base=self.base(options),
+            options=options,
+            name=options["run"] or f"table-{options['table']}",
+        )
+        for title in made.left_out:
+            self.stdout.write(f"{title} is left out: the base {options['preset']} has fewer denoising steps.")
+        root = Path(settings.RUN_ROOT)
+        for words, changed in made.commands(root):
+            call_command(*words, **changed)
+        self.stdout.write(f"\n{made.text(root)}")
 
-    def table(self, results: dict[str, Any], base: str, names: list[str], variants: Any) -> str:
-        """Format a Markdown table with one row per variant: its marks, then the mean of every metric."""
-        marks = list(variants[0].marks)
-        heads = ["", *marks, *(metric["title"] for metric in results["metrics"])]
-        values = {row["restorer"]: row["values"] for row in results["rows"]}
-        rows = []
-        for title, cells, run in [("Base", [""] * len(marks), base)] + [
-            (variant.title, list(variant.marks.values()), run) for variant, run in zip(variants, names, strict=True)
-        ]:
-            means = (
-                tables.decimals(values[run].get(metric["name"], {}).get("mean"), metric["digits"])
-                for metric in results["metrics"]
-            )
-            rows.append([title, *cells, *means])
-        return tables.markdown(heads, rows)
+    def base(self, options: dict[str, Any]) -> str:
+        """Return the untuned restorer that the variants are compared with."""
+        return options["base_run"] or {"dr2": "dr2-spar"}.get(options["preset"], options["preset"])

@@ -3,7 +3,13 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand, add_simulated, find_preference_campaign, usable_device
+from annotate.management.stage_command import (
+    StageCommand,
+    add_simulated,
+    find_preference_campaign,
+    interrupted,
+    usable_device,
+)
 from annotate.models import Campaign
 
 
@@ -31,7 +37,7 @@ class Command(StageCommand):
         try:
             self.report_on(options)
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Finished scorers are kept. Run the same command to resume.") from None
+            raise interrupted("Interrupted. Finished scorers are kept. Run the same command to resume.") from None
 
     def report_on(self, options: dict[str, Any]) -> None:
         from annotate.agreement.report import agreement_report

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import DATASET_HELP, StageCommand, require, usable_device
+from annotate.management.stage_command import DATASET_HELP, StageCommand, command_error, require, usable_device
 from annotate.models import Face
 from annotate.pipeline.captioning import caption_faces, captions_from
 from annotate.pipeline.datasets import DatasetError, find_dataset
@@ -44,7 +44,7 @@ class Command(StageCommand):
                 "caption", steps, total=faces.filter(caption="").count(), already=faces.exclude(caption="").count()
             )
         except (SourceError, DatasetError, OSError, ImportError) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         self.finish(summary, options=options)
 
 

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from annotate.doctor.checks import Check, Finding, checks, of_low_quality
-from annotate.management.stage_command import SHOWN_PER_REASON, require_migrated
+from annotate.management.stage_command import SHOWN_PER_REASON, interrupted, require_migrated
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             for check in checks(with_faces=not options["no_faces"]):
                 found += self.run_check(check, fix=options["fix"])
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Nothing is left half done: run the command again.") from None
+            raise interrupted("Interrupted. Nothing is left half done: run the command again.") from None
         for note in of_low_quality():
             self.stdout.write(note)
         left = [finding for finding in found if not (options["fix"] and finding.fix)]

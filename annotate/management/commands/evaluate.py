@@ -11,7 +11,7 @@ from tqdm import tqdm
 from annotate.common import progress_file
 from annotate.management.restorer_runs import removed_on_refusal
 from annotate.management.run_options import default_name
-from annotate.management.stage_command import StageCommand, positive, usable_device
+from annotate.management.stage_command import StageCommand, command_error, interrupted, positive, usable_device
 from annotate.models import Face
 from annotate.models.faces import Split
 
@@ -113,9 +113,9 @@ class Command(StageCommand):
                     evaluation = Evaluation(plan, run, device=device)
                 results = self.evaluate(evaluation)
         except (OSError, ValueError, BrokenImage) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Run the same command to resume.") from None
+            raise interrupted() from None
         self.stdout.write("\n" + evaluation_tables.text(results))
         self.stdout.write(f"Also written as Markdown, CSV and LaTeX, with pictures, to {run.folder / 'evaluation'}.")
 

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotate.common import progress_file
 from annotate.management.commands.train_frm import train_with_progress
 from annotate.management.run_options import differences, images_folder
-from annotate.management.stage_command import usable_device
+from annotate.management.stage_command import command_error, interrupted, usable_device
 
 
 class Command(BaseCommand):
@@ -54,9 +54,9 @@ class Command(BaseCommand):
                 log=lambda message: self.stderr.write(f"{run.name}: {message}"),
             )
         except (TrainError, OSError, ValueError) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Run the same command to resume.") from None
+            raise interrupted() from None
         self.stdout.write(report.heading(results) + tables.text(results["rows"]))
         self.stdout.write(f"Also in {run.folder / 'evaluation'} as Markdown and CSV, and on the run's page.")
 

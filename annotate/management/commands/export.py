@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from tqdm import tqdm
 
 from annotate.common import progress_file
@@ -11,7 +11,7 @@ from annotate.exchange.export import NAMES, export
 from annotate.exchange.preference_rows import NothingToFreeze
 from annotate.labels.consensus import METHODS
 from annotate.labels.gold_guard import GoldLeak
-from annotate.management.stage_command import require_migrated
+from annotate.management.stage_command import command_error, interrupted, require_migrated
 from annotate.models import Pair, Preference
 from annotate.models.faces import Split
 from annotate.predictor.simulated_labels import left_out_notice
@@ -62,9 +62,9 @@ class Command(BaseCommand):
                 progress=lambda rows: self.with_progress(rows, options),
             )
         except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. No partial file is left. Run the same command to start again.") from None
+            raise interrupted("Interrupted. No partial file is left. Run the same command to start again.") from None
         counts = ", ".join(f"{name} {count}" for name, count in done.counts.items()) or "nothing"
         rows = "answers" if options["format"].startswith("answers-") else "preferences"
         self.stdout.write(f"{done.path}: {done.rows} {rows} of {done.faces} faces ({counts})")

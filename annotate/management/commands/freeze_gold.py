@@ -9,7 +9,10 @@ from annotate.management.stage_command import require_migrated
 
 
 class Command(BaseCommand):
-    help = "Permanently close a gold set once it is answered, and store the hash of its pairs and answers."
+    help = (
+        "Permanently close a gold set once it is answered, by at least 2 annotators per pair, and store the hash of "
+        "its pairs and answers."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", nargs="?", help="address of its campaign; optional if there is only one gold set")

@@ -10,7 +10,7 @@ from annotate.exchange.answer_files import read_hpdv2, read_table
 from annotate.exchange.foreign_answers import AnswerTable
 from annotate.exchange.import_judgements import import_judgements, require_importable
 from annotate.exchange.label_studio import LabelStudio, read_label_studio
-from annotate.management.stage_command import StageCommand
+from annotate.management.stage_command import StageCommand, command_error
 from rewardlab.table_reader import TableError
 
 
@@ -18,7 +18,7 @@ class Command(StageCommand):
     help = (
         "Import answers: a table (CSV, JSON, JSON lines, Parquet) with the columns annotator, first, second (or pair) "
         "and choice, such as an export with --format answers-csv; HPDv2's JSON; or Label Studio's JSON of a pairwise "
-        "project. Images are identified by the sha256 in their names. The campaign stays closed. "
+        "project. Images are identified by the sha256 in their names. The campaign stays paused. "
         "Annotators appear as imported-...; their names are not stored. Importing the same file again changes nothing."
     )
 
@@ -62,7 +62,7 @@ class Command(StageCommand):
             steps = import_judgements(answers, slug=slug, simulated=options["simulated"])
             summary = self.run_stage("import-judgements", steps)
         except (TableError, Refused, OSError) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         if table.naive_times:
             zone = timezone.get_default_timezone_name()
             self.stdout.write(f"  times without a zone: {table.naive_times}; read as {zone}, the zone of this site")

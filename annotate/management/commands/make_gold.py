@@ -1,12 +1,26 @@
+import argparse
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.agreement.gold_sets import PAIRS, REPEAT_SHARE, make_gold_set
+from annotate.agreement.gold_sets import (
+    MIN_ANNOTATORS,
+    PAIRS,
+    REPEAT_SHARE,
+    TOO_FEW_ANNOTATORS,
+    make_gold_set,
+)
 from annotate.common.refusals import Refused
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.stage_command import positive, require_migrated, seed
 from annotate.models import User
+
+
+def enough_annotators(text: str) -> int:
+    """Parse the number of annotators per pair."""
+    if positive(text) < MIN_ANNOTATORS:
+        raise argparse.ArgumentTypeError(TOO_FEW_ANNOTATORS.rstrip("."))
+    return int(text)
 
 
 class Command(BaseCommand):
@@ -20,7 +34,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--pairs", type=positive, default=PAIRS, help=f"number of pairs (default: {PAIRS}, as in the paper)"
         )
-        parser.add_argument("--overlap", type=positive, default=3, help="annotators per pair (default: 3, App. A.1)")
+        parser.add_argument(
+            "--overlap",
+            type=enough_annotators,
+            default=3,
+            help=f"annotators per pair, at least {MIN_ANNOTATORS} (default: 3, App. A.1)",
+        )
         parser.add_argument(
             "--repeat-share",
             type=float,

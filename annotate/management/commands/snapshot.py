@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from annotate.common.stores import StoreError
 from annotate.exchange.preference_rows import NothingToFreeze
@@ -9,7 +9,7 @@ from annotate.exchange.snapshot import freeze_faces, snapshot
 from annotate.labels.consensus import METHODS
 from annotate.labels.gold_guard import GoldLeak
 from annotate.management.run_options import add_dataset_option, require_datasets
-from annotate.management.stage_command import require_migrated
+from annotate.management.stage_command import command_error, require_migrated
 from annotate.models import Face, Preference
 from annotate.models.faces import Split
 from annotate.pipeline.ground_truth import of_sets, without_original
@@ -57,7 +57,7 @@ class Command(BaseCommand):
                 with_images=options["with_images"],
             )
         except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
-            raise CommandError(str(error)) from error
+            raise command_error(error) from error
         self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
         listed = Face.objects.filter(dataset__name__in=options["faces_of"]) if options["faces_of"] else Face.objects
         wild = without_original(listed.all())

@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.demo import tour, tour_report
+from annotate.management.stage_command import interrupted
 from annotate.pipeline.stage import Stage
 from rewardlab.assets import MissingAsset
 from rewardlab.training import runs
@@ -25,9 +26,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = settings.BASE_DIR / "var" / "tour"
-        parser.add_argument("folder", nargs="?", type=Path, default=default, help="folder for all data [var/tour]")
         parser.add_argument(
-            "--size", choices=[*tour.SIZES], default="small", help="small takes about 16 minutes on two cores [small]"
+            "folder", nargs="?", type=Path, default=default, help="folder for all data (default: var/tour)"
+        )
+        parser.add_argument(
+            "--size",
+            choices=[*tour.SIZES],
+            default="small",
+            help="small takes more than 16 minutes on two cores (default: small)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -73,4 +79,4 @@ class Command(BaseCommand):
         except CommandError as error:
             raise CommandError(f"{error}\n{resume}") from error
         except KeyboardInterrupt:
-            raise CommandError(f"Interrupted. {resume}") from None
+            raise interrupted(f"Interrupted. {resume}") from None

@@ -1,0 +1,130 @@
+"""Execution of steps: each once, again only if its inputs have changed."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from annotate.models import Candidate, Face, Restorer
+from annotate.reproduction import products
+from annotate.reproduction.journal import Entry, Journal, ReproductionError
+from annotate.reproduction.steps import Need, Step
+from refl.configs import PRESETS
+from refl.policies.open_policy import ASSETS_OF_BASES
+from refl.restorers import KNOWN
+from rewardlab import assets
+from rewardlab.files import sha256_of
+from rewardlab.training.runs import Run
+
+Execute = Callable[[Step], None]
+TRAININGS = (("train_frm",), ("train_base",), ("refl",))
+
+
+def require_own(journal: Journal) -> None:
+    """Raise `ReproductionError` if the folder of a new reproduction holds other faces, such as those of a tour."""
+    if not journal.entries and Face.objects.exists():
+        raise ReproductionError(
+            f"{journal.path.parent} holds faces that are not part of a reproduction. Choose another --folder."
+        )
+
+
+def run_steps(
+    steps: Sequence[Step], journal: Journal, *, root: Path, execute: Execute, note: Callable[[str], object]
+) -> None:
+    """Execute the steps that are not done, in their order.
+
+    execute: runs a step, and raises an exception if it fails. note: receives progress in words. Raises
+    `ReproductionError` for a run that was not made here, and for a step that made nothing.
+    """
+    outputs: dict[str, str] = {}
+    for number, step in enumerate(steps, start=1):
+        title, entry = f"{number} of {len(steps)}, {step.title}", journal.entry(step.name)
+        inputs, present = inputs_of(step, outputs), products.digest(step.makes, root)
+        if step.is_check and not present:
+            raise ReproductionError(f"{step.title}: {step.makes} is missing although all earlier steps are done.")
+        if step.is_check or (entry.done and entry.inputs == inputs and entry.output == present):
+            if not step.is_check:
+                note(f"== {title}: already done ({entry.seconds:.0f} s)")
+            outputs[step.name] = present
+            continue
+        if entry.inputs != inputs:
+            _begin_again(step, journal, inputs, root, note)
+            entry = journal.entry(step.name)
+        note(f"== {title}")
+        with journal.timed(step.name):
+            if not _is_trained(step, root):
+                execute(step)
+        outputs[step.name] = products.digest(step.makes, root)
+        if not outputs[step.name]:
+            raise ReproductionError(f"{step.title}: the command ended without an error, but {step.makes} is not there.")
+        entry.output, entry.done = outputs[step.name], True
+        journal.write()
+        note(f"-- {step.title}: {entry.seconds:.0f} s")
+
+
+def inputs_of(step: Step, outputs: dict[str, str]) -> str:
+    """Hash the command, the results of earlier steps that it reads, and its files."""
+    hasher = hashlib.sha256(repr(step.words).encode())
+    for name in sorted(step.reads):
+        hasher.update(f"{name} {outputs[name]}\n".encode())
+    for asset in sorted(_assets_of(step.needs)):
+        hasher.update(f"{asset} {_identity(assets.find(asset))}\n".encode())
+    return hasher.hexdigest()
+
+
+def _is_trained(step: Step, root: Path) -> bool:
+    """Return whether the run was finished by an attempt that ended before it was recorded."""
+    return step.words[:1] in TRAININGS and Run(root / step.run).is_done()
+
+
+def _begin_again(step: Step, journal: Journal, inputs: str, root: Path, note: Callable[[str], object]) -> None:
+    """Forget an earlier execution from other inputs, and set its run aside."""
+    entry = journal.entry(step.name)
+    is_new = not entry.inputs
+    if step.run and step.words[:1] != ("evaluate_frm",) and Run(root / step.run).exists():
+        if is_new:
+            raise ReproductionError(
+                f"The run {step.run} exists, but was not made by reproduce. Rename its folder in {root}, or choose "
+                "another --folder."
+            )
+        kept = set_aside(Run(root / step.run))
+        note(f"The inputs of {step.title} have changed. Its earlier run is kept as {kept}.")
+    elif not is_new:
+        note(f"The inputs of {step.title} have changed, so it is repeated.")
+    journal.entries[step.name] = Entry(inputs=inputs)
+    journal.write()
+
+
+def set_aside(run: Run) -> str:
+    """Rename a run and its restorations, so that the name is free. Return the new name."""
+    number = 1
+    while (kept := Run(run.folder.with_name(f"{run.name}-old-{number}"))).folder.exists():
+        number += 1
+    Restorer.objects.filter(name=run.name).update(name=kept.name)
+    Candidate.objects.filter(source=run.name).update(source=kept.name)
+    run.folder.rename(kept.folder)
+    places = run.folder.with_name(f".{run.name}.places")
+    if places.exists():
+        places.rename(run.folder.with_name(f".{kept.name}.places"))
+    return kept.name
+
+
+def _assets_of(needs: Sequence[Need]) -> set[str]:
+    found = {need.name for need in needs if need.kind == "asset"}
+    for need in needs:
+        if need.kind == "restorer":
+            found |= set(KNOWN[need.name].assets)
+        if need.kind == "base":
+            found |= set(ASSETS_OF_BASES.get(PRESETS[need.name].base, {}).values())
+    return {name for name in found if not assets.find(name).is_dir()}
+
+
+_KNOWN_FILES: dict[tuple[str, int, int], str] = {}
+
+
+def _identity(path: Path) -> str:
+    """Return the hash of a file, read once in a process."""
+    found = path.stat()
+    key = (str(path), found.st_size, found.st_mtime_ns)
+    if key not in _KNOWN_FILES:
+        _KNOWN_FILES[key] = sha256_of(path)
+    return _KNOWN_FILES[key]
