@@ -73,7 +73,6 @@ SENTENCES = (
     # why a scorer has no answers
     gettext_noop("%(n)s of %(total)s pairs have no %(metric)s. %(remedy)s"),
     gettext_noop("Face %(face)s of data set %(dataset)s has no original, which the metric needs."),
-    gettext_noop("Face %(face)s of data set %(dataset)s has no original, which each of these metrics needs."),
     gettext_noop("Face %(face)s of data set %(dataset)s has no original, which FID needs without --fid-stats."),
     gettext_noop("%(n)s of %(total)s pairs lack a metric: run %(command)s."),
     gettext_noop("No version has been fitted: run manage.py fit_predictor."),

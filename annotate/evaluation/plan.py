@@ -314,10 +314,8 @@ def choose_metrics(
             named = ", ".join(map(_title, refused))
             raise EvaluationError(f"{refusal(wild, named)}. Leave it out of --metrics{instead}.")
         if not wanted:
-            others = [name for name in lacks if name != FID]
-            unavailable = {", ".join(map(_title, others)): lacking(wild, "each of these metrics needs")}
-            if FID in lacks:
-                unavailable[_title(FID)] = lacking(wild, "FID needs without --fid-stats")
+            needs = {name: "FID needs without --fid-stats" if name == FID else "the metric needs" for name in lacks}
+            unavailable = {_title(name): lacking(wild, who_needs) for name, who_needs in needs.items()}
         wanted = wanted or [name for name in dict.fromkeys((*ORDER, *metrics.DEFAULT_METRICS)) if name not in lacks]
     for name in dict.fromkeys(wanted or (*ORDER, *metrics.DEFAULT_METRICS)):
         if name == FID:
