@@ -6,6 +6,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.management.commands.refl import Command as ReflCommand
+from annotate.management.commands.refl import require_accepted
 from annotate.management.run_options import config_from
 
 
@@ -21,11 +22,6 @@ class Command(BaseCommand):
 
         parser.add_argument("--table", choices=list(TABLES), required=True, help="table of the paper")
         parser.add_argument("--split", default="test", help="split of the faces to restore and compare (default: test)")
-        parser.add_argument(
-            "--accept-licence",
-            action="store_true",
-            help="confirm that your use is non-commercial, which some restorers require; their licence is shown first",
-        )
         ReflCommand().add_arguments(parser)
 
     def check_options(self, options: dict[str, Any]) -> Any:
@@ -41,6 +37,7 @@ class Command(BaseCommand):
         if PRESETS[options["preset"]].base == "compact" and not options["base_run"]:
             raise CommandError("--base-run is required: the name of a compact base, trained with manage.py train_base.")
         config = config_from(options, PRESETS[options["preset"]])
+        require_accepted(config.base, options["accept_licence"])
         tuning = Tuning(options["preset"], options["run"] or f"table-{options['table']}", config)
         if len(variants_of(options["table"], tuning)[0]) < 2:
             raise CommandError(
