@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+S_LAB = "S-Lab License 1.0, for non-commercial use only"  # of CodeFormer and DifFace
+
 
 @dataclass(frozen=True)
 class Base:

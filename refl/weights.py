@@ -4,10 +4,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from refl.bases import S_LAB
 from refl.errors import WeightsError
 from refl.ncnn_weights import read_rrdbnet
 from refl.restoreformer_plus_plus import RestoreFormerPlusPlusArch, published_layout
-from refl.restorers.systems import S_LAB
 from rewardlab.errors import ModelError
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import load_checkpoint, require_finite

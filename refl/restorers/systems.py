@@ -3,12 +3,11 @@
 Options have the defaults of the authors' own scripts for aligned faces. All networks run at 512x512.
 """
 
-from refl.bases import BASES
+from refl.bases import BASES, S_LAB
 from refl.restorers.options import Option
 from refl.restorers.spec import RestorerSpec
 from rewardlab.assets import ASSETS
 
-S_LAB = "S-Lab License 1.0, for non-commercial use only"
 PROMPT = Option(
     "prompt",
     "empty",
