@@ -25,7 +25,7 @@ OPTIONS = {
     "osediff": {},
     "diffbir": {"steps": "3", "eta": "0.5"},
     "gfpgan": {},
-    "dr2": {"N": "4", "tau": "1"},
+    "dr2": {"N": "2", "tau": "1"},
 }
 if systems.HAS_CODEFORMER:
     OPTIONS["codeformer"] = {"fidelity": "0.7"}
