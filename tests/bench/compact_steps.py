@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m tests.bench.compact_steps FOLDER
 
 FOLDER is that of a finished `reproduce --table 3 5 8 --preset compact --size tiny`, of which a copy is used. Every
-tenth step costs more: it also measures the gradient of each loss. Here that is the last one.
+tenth step of a tuning costs more: it also measures the gradient of each loss. Here that is the last one.
 """
 
 import os
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
         with Path(os.devnull).open("w") as nowhere:
             call_command(*words, *LENGTH, "--run", f"bench-{number}", stdout=nowhere)
         steps = [after - before for before, after in pairwise(stamps)]
-        print(f"{title:<20} {statistics.median(steps[:-1]):6.2f} s, with gradients {steps[-1]:6.2f} s", flush=True)
+        print(f"{title:<20} {statistics.median(steps[:-1]):6.2f} s, the last {steps[-1]:6.2f} s", flush=True)
 
 
 if __name__ == "__main__":
