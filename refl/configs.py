@@ -57,6 +57,7 @@ class BaseConfig:
 
 
 FREE_TO_CHANGE_OF_BASE = ("keep_states",)
+FIXED_WHEN_CONTINUED_OF_BASE = ("variant", "held_out", "seed")
 # Options that do not affect the result: a run may be resumed with different values.
 FREE_TO_CHANGE = ("accumulation", "checkpointing", "keep_states")
 # Options that a tuning continued from another one must share with it: they define its models and its measurements.
@@ -108,7 +109,9 @@ class ReflConfig:
     fidelity: float = _option(0.5, "w of codeformer: 0 favours quality, 1 fidelity")
     low_pass: int = _option(8, "N of dr2, the factor of its low-pass filter; 16 for severe degradations")
     tau: int = _option(35, "tau of dr2, the step of 100 whose image is returned")
-    wavelet: Literal["haar", "dual-tree"] = _option("haar", "wavelet of Eq. 4 (the released code: dual-tree)")
+    wavelet: Literal["haar", "dual-tree"] = _option(
+        "dual-tree", "wavelet of Eq. 4: dual-tree as in the released code, whose weight belongs to it, or haar"
+    )
     wavelet_levels: int = _option(3, "levels of Eq. 4 (the released code)")
     frm_update: bool = _option(True, "update the reward model while tuning (Eq. 7, 8); off: keep it frozen")
     frm_every: int = _option(10, "n (App. B): steps between updates of the reward model")
@@ -198,6 +201,7 @@ PRESETS = {
         lambda_dwt=2.5,  # a lower weight loses more identity per unit of reward
         lambda_reg=0.01,
         reg="eps",
+        wavelet="haar",
         wavelet_levels=1,  # a low-pass band of 64 px, the same as three levels at 512 px
         mirror=True,
         checkpointing=False,

@@ -1,6 +1,8 @@
 """Model cards of a tuning run: the tuned restorer and the reward model updated during the run."""
 
+from refl.bases import BASES
 from refl.configs import ReflConfig
+from refl.restorers.systems import SYSTEMS
 from rewardlab import cards, tables
 from rewardlab.reward_model.model_card import AGREEMENT, LOADING, last_agreement
 from rewardlab.training.run_schema import Change, Description, HeldOutPoint
@@ -25,6 +27,7 @@ def write(run: Run, note: str = "") -> str:
         note,
         "## Licence",
         cards.LICENCE,
+        _licence_of(config.base),
         "## Data",
         _data(description),
         "## Metrics on the held-out faces",
@@ -36,6 +39,14 @@ def write(run: Run, note: str = "") -> str:
         cards.versions(description.code),
     ]
     return cards.document(header, run.name, blocks)
+
+
+def _licence_of(base: str) -> str:
+    """Return the licence of the published restorer that was tuned; empty for a compact base."""
+    if base not in BASES:
+        return ""
+    system = SYSTEMS[BASES[base].system]
+    return f"The weights derive from {system.title}, whose licence is: {system.licence}."
 
 
 def write_reward_model(run: Run) -> str:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from refl import dataset, losses
+from refl.bases import BASES
 from refl.configs import ReflConfig
 from refl.dataset import FaceRow
 from refl.policies import open_policy
 from refl.policies.policy import Policy
 from refl.policies.prompts import open_prompts, stored_prompts
+from refl.restorers.spec import RestorerSpec
+from refl.restorers.systems import SYSTEMS
 from rewardlab import manifest
 from rewardlab.assets import MissingAsset, find
 from rewardlab.files import write_atomic
@@ -30,7 +33,8 @@ Prompts = Callable[[Sequence[FaceRow]], list[str]]
 class Sources:
     """Inputs chosen by the user: reward models, a run of a compact base, and files of the large bases.
 
-    None for a file: use the registered asset.
+    None for a file: use the registered asset. accept_licence: required by bases that are free for non-commercial use
+    only.
     """
 
     frm: Run | RewardSource | None
@@ -41,6 +45,7 @@ class Sources:
     swinir: Path | None = None
     sparnet: Path | None = None
     prompts: Path | None = None
+    accept_licence: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,11 @@ class Opened:
 def prepare(run: Run, config: ReflConfig, sources: Sources, *, images: Path) -> None:
     """Create the run in its folder, which must contain faces.jsonl.
 
-    Every input is opened once, so that faults are found before the tuning starts. Raises `DataError`, `MissingAsset`,
-    `RunError`, `WeightsError`, ...
+    Every input is opened once, so that faults are found before the tuning starts. Raises `DataError`, `LicenceError`,
+    `MissingAsset`, `RunError`, `WeightsError`, ...
     """
+    if system := _system(config.base):
+        system.require_accepted(sources.accept_licence)
     try:
         _prepare(run, config, sources, images)
     except BaseException:
@@ -84,6 +91,8 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     dataset.require_images(rows, images, held_out=config.held_out)
     found = {"frm": reward.path} | ({"judge": judge.path} if judge else {}) | _base_files(config.base, sources)
     start = {"base": config.base, **_base_run(run, config, sources)}
+    if (system := _system(config.base)) and system.noncommercial:
+        start["licence_accepted"] = "yes"
     if config.prompt == "file":
         if not sources.prompts:
             raise DataError("--prompt file needs a file of tags. Pass it with --prompts FILE.")
@@ -100,6 +109,7 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
         write_atomic(run.manifest, reward.run.manifest.read_bytes())
     opened = _open(start, found, run, config)
     monitored = dataset.held_out(rows, images, opened.policy.size, config.held_out)
+    opened.prompts([*training, *dataset.monitored_rows(rows, config.held_out)])  # a table may lack a face
     opened.policy.texts(opened.prompts(monitored.faces[:1]), monitored.lq[:1])
     losses.low_pass(monitored.hq[:1], config.wavelet, config.wavelet_levels)
     opened.policy.require_supports(config.reg, config.backprop_steps)
@@ -110,11 +120,15 @@ def _prepare(run: Run, config: ReflConfig, sources: Sources, images: Path) -> No
     )  # fmt: skip
 
 
+def _system(base: str) -> RestorerSpec | None:
+    """Return the published restorer that a base is; None for a compact one."""
+    return SYSTEMS[BASES[base].system] if base in BASES else None
+
+
 def _base_files(base: str, sources: Sources) -> dict[str, Path]:
     """Return the files of a large base, by role."""
-    return {
-        role: _file(getattr(sources, role), asset) for role, asset in open_policy.ASSETS_OF_BASES.get(base, {}).items()
-    }
+    files = BASES[base].files if base in BASES else {}
+    return {role: _file(getattr(sources, role), asset) for role, asset in files.items()}
 
 
 def _base_run(run: Run, config: ReflConfig, sources: Sources) -> dict[str, str]:

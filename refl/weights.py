@@ -16,6 +16,8 @@ ensure_torchvision()
 import spandrel  # noqa: E402
 
 CODEFORMER_KEYS = {"position_emb", "idx_pred_layer.1.weight", "quantize.embedding.weight"}
+# Entries of training checkpoints that spandrel does not know, the averaged weights first.
+GENERATORS = ("g_ema", "generator")
 LICENCES = {
     "GFPGAN": "Apache-2.0",
     "RestoreFormer": "Apache-2.0",
@@ -39,12 +41,29 @@ def read_state(path: Path) -> dict[str, Any]:
         raise WeightsError(str(error)) from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path} contains a {type(state).__name__}, not a dictionary of tensors. Save a state dict.")
-    canonical: dict[str, Any] = spandrel.canonicalize_state_dict(state)
+    canonical: dict[str, Any] = spandrel.canonicalize_state_dict(_generator_of(state))
     return canonical
+
+
+def _generator_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the generator of a training's file, which also has a discriminator, an optimizer ...; others unchanged."""
+    found = next((state[name] for name in GENERATORS if isinstance(state.get(name), dict)), None)
+    return state if found is None else found
+
+
+def require_flat(state: dict[str, Any], path: Path) -> None:
+    """Raise `WeightsError` naming the first entry that contains further entries in place of a tensor."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            raise WeightsError(
+                f"{path}: its entry {name} contains {len(value)} entries, not a tensor. Save the state dict of the "
+                "network that restores under `state_dict`, without the others."
+            )
 
 
 def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescriptor:
     """Build the network with these tensors. Raises `WeightsError`, naming `path`."""
+    require_flat(state, path)
     registry, state = architectures(), published_layout(state)
     if state.keys() >= CODEFORMER_KEYS and "CodeFormer" not in registry:
         raise WeightsError(
@@ -58,7 +77,7 @@ def recognise(state: dict[str, Any], path: Path) -> spandrel.ImageModelDescripto
             f"{path} does not contain a supported network. Supported are: "
             f"{', '.join(sorted(str(entry.architecture.id) for entry in registry))}."
         ) from error
-    except (RuntimeError, LookupError, ValueError, TypeError, AssertionError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
         raise WeightsError(f"{path} resembles a known network, but its tensors do not fit: {error}") from error
     if not isinstance(network, spandrel.ImageModelDescriptor):
         raise WeightsError(f"{path} is an inpainting network ({network.architecture.id}), which needs a mask.")

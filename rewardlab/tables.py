@@ -8,7 +8,7 @@ import csv
 import io
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tabulate import DataRow, Line, TableFormat, tabulate
 
@@ -104,6 +104,14 @@ def decimals(value: float | None, digits: int, *, signed: bool = False) -> str:
     if value is None:
         return NONE
     return f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def joined_keys(texts: Mapping[str, str]) -> dict[str, str]:
+    """Join the keys that have the same text: {"a": t, "b": t} becomes {"a, b": t}."""
+    keys: dict[str, list[str]] = {}
+    for key, text in texts.items():
+        keys.setdefault(text, []).append(key)
+    return {", ".join(found): text for text, found in keys.items()}
 
 
 def plain(words: str) -> str:

@@ -102,7 +102,10 @@ def fetch(
                 f"manage.py weights fetch {asset.name} --from ADDRESS_OR_FILE"
             )
     except OSError as error:
-        raise DownloadError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise DownloadError(
+            f"{target} cannot be written: {error.strerror or error}. Make the folder writable, fetch into another one "
+            "(REWARDLAB_WEIGHTS), or copy the file there from a machine that has it."
+        ) from error
     _record(asset, digest, source or f"hub: {asset.hub}")
     return target
 
@@ -210,9 +213,7 @@ def _fetch_from_hub(asset: Asset, target: Path, sha256: str) -> str:
             ) from error
         except (LocalEntryNotFoundError, ConnectionError) as error:
             raise DownloadError(_unreachable(asset, error)) from error
-        except (
-            Exception
-        ) as error:  # the client's own network library raises errors of classes that vary with its version
+        except Exception as error:  # of the client's network library, whose classes vary with its version
             if isinstance(error, DownloadError | OSError):
                 raise
             raise DownloadError(_unreachable(asset, error)) from error

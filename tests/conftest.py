@@ -6,6 +6,7 @@ import secrets
 import pytest
 from django.conf import settings as django_settings
 from django.core.cache import cache
+from django.utils import translation
 
 from tests.support.browser import (
     browser,  # noqa: F401 - fixtures
@@ -25,6 +26,7 @@ def _own_folders(settings, tmp_path) -> None:
     settings.PREDICTOR_ROOT = tmp_path / "predictors"
     settings.UPLOAD_ROOT = tmp_path / "uploads"
     cache.clear()  # the sign-in limit counts across tests otherwise
+    translation.deactivate()  # a request in another language leaves it active in this thread
 
 
 @pytest.fixture(scope="session")

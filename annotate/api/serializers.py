@@ -45,7 +45,9 @@ class LeaseSerializer(_WithImages):
     question = serializers.ChoiceField(choices=Question.choices)
     caption = serializers.CharField(source="face.caption")
     input = serializers.SerializerMethodField(help_text="the degraded image; null if the campaign does not show it")
-    reference = serializers.SerializerMethodField(help_text="the photograph; null if the campaign does not show it")
+    reference = serializers.SerializerMethodField(
+        help_text="the photograph, or in a study the degraded image if there is none; null if the campaign shows none"
+    )
 
     def get_input(self, shown: PairView) -> str | None:
         return self._address(shown.input) if shown.input else None

@@ -22,6 +22,10 @@ from annotate.web.requests import Request, leads_only
 
 LARGEST_ID = 2**63 - 1
 SIDES = (("first", gettext_lazy("the left image")), ("second", gettext_lazy("the right image")))
+NO_EXAMPLES = gettext_lazy(
+    "There are no pairs for examples yet: people have not agreed on a pair by a rule, and no photograph with scores is "
+    "here to compare with."
+)
 
 
 class PairField(forms.IntegerField):
@@ -168,7 +172,11 @@ def example_act(request: Request, slug: str) -> HttpResponse:
         messages.success(request, _("The example was removed."))
     else:
         number = guideline_examples.choose_examples(campaign=campaign)
-        messages.success(request, _("Examples of this campaign: %(n)s of 3 rules. Check each of them.") % {"n": number})
+        if number:
+            text = _("Examples of this campaign: %(n)s of 3 rules. Check each of them.") % {"n": number}
+            messages.success(request, text)
+        else:
+            messages.info(request, NO_EXAMPLES)
     return redirect("examples", slug=slug)
 
 

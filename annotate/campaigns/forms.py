@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from annotate.campaigns import bulk_accounts
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS, SPLIT_NAMES, Selection
 from annotate.desk.participants import Room
-from annotate.models import Campaign, Candidate, Dataset, Invitation, Recruitment, Restorer, User
+from annotate.models import Campaign, Candidate, Dataset, Invitation, Pair, Recruitment, Restorer, User
 from annotate.models.campaigns import RESERVED_SLUGS, CheckConsequence
 from annotate.models.faces import Split
 
@@ -81,7 +81,9 @@ class SelectionForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         restorers = list(Restorer.objects.order_by("name").values_list("name", flat=True))
-        restorer_pairs = [*combinations(restorers, 2), *((name, Candidate.HQ) for name in restorers)]
+        restorer_pairs = [*combinations(restorers, 2)]
+        if Pair.objects.filter(kind=Pair.Kind.ANCHORED).exists():  # faces without a photograph have none
+            restorer_pairs += ((name, Candidate.HQ) for name in restorers)
         choices = [("|".join(restorer_pair), _pair_label(restorer_pair)) for restorer_pair in restorer_pairs]
         self.fields["restorer_pairs"].choices = choices  # type: ignore[attr-defined]
         names = Dataset.objects.filter(faces__pairs__isnull=False).order_by("name").distinct()
@@ -202,7 +204,10 @@ class CampaignForm(forms.ModelForm):
                 "Pairs with the photograph among the others, unmarked; their answers are not votes. 0 to 0.3. If the "
                 "photograph is shown beside each pair, mark pairs as checks later."
             ),
-            "show_reference": _("Show the photograph next to the two images. A study always shows it."),
+            "show_reference": _(
+                "Show the photograph next to the two images. A study always shows it, or the low-quality picture of a "
+                "face without a photograph."
+            ),
         }
         error_messages = {"slug": {"unique": _("Another campaign has this address. Choose another one.")}}
         widgets = {

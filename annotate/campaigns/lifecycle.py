@@ -17,7 +17,7 @@ from annotate.campaigns import attention_pairs, guideline_examples, items
 from annotate.common import audit_log
 from annotate.common.batches import batches
 from annotate.common.refusals import Refused
-from annotate.desk import leasing, participants
+from annotate.desk import leasing, onboarding, participants
 from annotate.labels.votes import counting
 from annotate.models import AutoLabel, Campaign, Face, GoldSet, Invitation, Item, Lease, Membership, Pair, User
 from annotate.models.campaigns import RESERVED_SLUGS, Question
@@ -113,6 +113,7 @@ def create_campaign(*, campaign: Campaign, selection: Selection, actor: User) ->
         raise Refused(TOO_FEW_PAIRS, too_few_pairs(len(chosen), selection.pairs))
     checks = attention_pairs.photographs(campaign, chosen) if campaign.check_share else {}
     added = items.add_items(campaign=campaign, pairs=chosen, checks=checks)
+    onboarding.require_known_pairs(campaign, campaign.qualification_size)
     if campaign.order == Campaign.Order.UNCERTAIN and (version := predictor_status.current_predictor()):
         uncertainty_ranking.rank_campaign(campaign, version)  # the next refit may be far off
     if campaign.kind == Campaign.Kind.PREFERENCE:

@@ -7,6 +7,8 @@ from django.utils.translation import gettext_lazy as _
 
 from annotate.campaigns import forms as campaigns_forms
 from annotate.campaigns.forms import CampaignForm, apply_limits
+from annotate.common.refusals import Refused
+from annotate.desk.onboarding import require_known_pairs
 from annotate.models import Campaign
 
 USUAL = set(campaigns_forms.USUAL)
@@ -37,6 +39,15 @@ class SettingsForm(forms.ModelForm):
 
         for name in USUAL & self.fields.keys():  # left empty: as it is
             self.fields[name].required = False
+
+    def clean_qualification_size(self) -> int:
+        size: int = self.cleaned_data["qualification_size"]
+        if size != self.instance.qualification_size:
+            try:
+                require_known_pairs(self.instance, size)
+            except Refused as refused:
+                raise forms.ValidationError(refused.message) from refused
+        return size
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data

@@ -5,17 +5,22 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotate.campaigns import forms as campaigns_forms
 from annotate.campaigns import lifecycle, next_steps, oversight
 from annotate.common.refusals import Refused
-from annotate.desk import progress
+from annotate.desk import onboarding, progress
 from annotate.labels.votes import answers_left_out
 from annotate.models import Campaign
 from annotate.pipeline import stage as pipeline_stage
 from annotate.web.requests import Request, leads_only
 
+NO_CHECKS = gettext_lazy(
+    "There are no attention checks yet: no training face of these data sets has a pair with its photograph. Once "
+    "people agree on pairs, mark some as checks, in the settings."
+)
 SECONDS_PER_ANSWER = 5  # assumed for a campaign without answers
 
 
@@ -32,11 +37,16 @@ def new(request: Request) -> HttpResponse:
         try:
             added = lifecycle.create_campaign(campaign=campaign, selection=selection.selection(), actor=request.user)
         except Refused as refused:
-            selection.add_error("pairs" if refused.code == lifecycle.TOO_FEW_PAIRS else None, refused.message)
+            if refused.code == onboarding.TOO_FEW_KNOWN_PAIRS:
+                form.add_error("qualification_size", refused.message)
+            else:
+                selection.add_error("pairs" if refused.code == lifecycle.TOO_FEW_PAIRS else None, refused.message)
         else:
             if invited := form.cleaned_data["annotators"]:
                 lifecycle.invite(campaign=campaign, annotators=invited, actor=request.user)
             messages.success(request, _("The campaign is open, with %(n)s items.") % {"n": f"{added:,}"})
+            if campaign.check_share and not campaign.show_reference and not campaign.items.checks().exists():
+                messages.info(request, NO_CHECKS)
             return redirect("campaign", slug=campaign.slug)
     status = 200 if sent is None else 400
     return render(

@@ -73,7 +73,7 @@ SENTENCES = (
     # why a scorer has no answers
     gettext_noop("%(n)s of %(total)s pairs have no %(metric)s. %(remedy)s"),
     gettext_noop("Face %(face)s of data set %(dataset)s has no original, which the metric needs."),
-    gettext_noop("Face %(face)s of data set %(dataset)s has no original, which each of these metrics needs."),
+    gettext_noop("Face %(face)s of data set %(dataset)s has no original, which FID needs without --fid-stats."),
     gettext_noop("%(n)s of %(total)s pairs lack a metric: run %(command)s."),
     gettext_noop("No version has been fitted: run manage.py fit_predictor."),
     gettext_noop("No training pair has been judged."),
@@ -134,6 +134,12 @@ SENTENCES = (
     gettext_noop("The process that ran the job ended unexpectedly."),
     gettext_noop("%(n)s skipped, see above. Use --skip-bad to exit with 0."),
     # why a job failed
+    gettext_noop("Pass the folder of the photographs, or with --lq that of low-quality pictures."),
+    gettext_noop("--preset needs PATH, the folder of the data set, in which it finds its pictures; no --lq."),
+    gettext_noop(
+        "--lq needs --aligned: a given low-quality picture shows the same section as its photograph, so the photograph "
+        "must not be cropped or turned."
+    ),
     gettext_noop("There is nothing to process: %(remedy)s"),
     gettext_noop("run ingest first."),
     gettext_noop("run degrade first."),
@@ -148,6 +154,24 @@ SENTENCES = (
         "The faces of split gold have %(n)s pairs, with one face per person; %(wanted)s are needed. Ingest more "
         "photographs with --split gold, restore them and build their pairs, or make a smaller gold set: make_gold "
         "--pairs %(pairs)s."
+    ),
+    gettext_noop(
+        "The compact backbone is aligned on photographs of training faces, but no pair of this manifest has one. Take "
+        "a snapshot that includes the origin ground_truth, or train --backbone hpsv2 if the faces have no photographs."
+    ),
+    gettext_noop(
+        "face %(face)s of data set %(dataset)s has no original; the training of a restorer needs one. Choose another "
+        "data set."
+    ),
+    gettext_noop(
+        "face %(face)s of data set %(dataset)s has no original; %(what)s needs one. Leave it out of --metrics."
+    ),
+    gettext_noop(
+        "face %(face)s of data set %(dataset)s has no original; %(what)s needs one. Leave it out of --metrics, or pass "
+        "--fid-stats to compare with a file of statistics."
+    ),
+    gettext_noop(
+        "%(wild)s have no original, and %(others)s have one: evaluate one data set at a time, with --dataset."
     ),
     gettext_noop("There is no gold set yet: run manage.py make_gold."),
     gettext_noop(
@@ -180,6 +204,9 @@ SENTENCES = (
     gettext_noop("--device %(name)s does not work on this machine (%(reason)s). Use --device cpu."),
     gettext_noop("--%(option)s needs exactly one --restorer."),
     gettext_noop("--option %(option)s: write NAME=VALUE."),
+    gettext_noop(
+        "--from-folder %(text)s: low-quality pictures are not restorations. Give them with ingest --lq %(path)s."
+    ),
     gettext_noop("--result %(name)s: this name is reserved. Choose another."),
     gettext_noop("%(name)s has no option %(option)s. It has no options."),
     gettext_noop("%(name)s has no option %(option)s. It has the options %(known)s."),

@@ -4,14 +4,16 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from annotate.models import Campaign, Candidate, Example, Item, Pair, Trial, User
+from annotate.models import Campaign, Candidate, Example, Face, Item, Pair, Trial, User
+from annotate.pipeline.ground_truth import without_original
 
 
 def may_see(user: User, candidate: Candidate) -> bool:
     """Return whether a user may see an image. Staff see every image.
 
     An annotator sees the images of pairs that they were given, to judge or in a qualification; the input and the
-    reference of a face they were given to judge, if the campaign shows them; and the examples of their campaigns.
+    reference of a face they were given to judge, if the campaign shows them; and the examples of their campaigns. In a
+    study the input is the reference of a face without a photograph.
     Whoever was removed from a campaign sees its images no longer.
     """
     if user.is_staff:
@@ -33,6 +35,8 @@ def _is_input_or_reference(user: User, candidate: Candidate) -> bool:
     shown_by = {Candidate.LQ: Q(show_input=True), Candidate.HQ: Q(show_reference=True)}.get(candidate.source)
     if shown_by is None:
         return False
+    if candidate.source == Candidate.LQ and without_original(Face.objects.filter(pk=candidate.face_id)).exists():
+        shown_by |= Q(kind=Campaign.Kind.STUDY)
     pairs = list(Pair.objects.filter(face_id=candidate.face_id))
     given = Item.objects.filter(pair__in=pairs, leases__annotator=user, campaign__in=_campaigns(user)).values(
         "campaign"

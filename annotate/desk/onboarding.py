@@ -10,12 +10,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from annotate.common import randomness
 from annotate.common.refusals import Refused
 from annotate.models import Campaign, Membership, Pair, Trial, User
 
+TOO_FEW_KNOWN_PAIRS = "too_few_known_pairs"
 CONSENT, TUTORIAL, QUALIFICATION, GUIDELINE = "consent", "tutorial", "qualification", "guideline"
 REQUIREMENTS = {
     CONSENT: gettext_lazy("Read the consent text and agree to it before the first pair."),
@@ -99,7 +100,7 @@ def _draw_round(membership: Membership, number: int) -> None:
     )
     if len(pairs) < campaign.qualification_size:
         raise Refused(
-            "too_few_known_pairs",
+            TOO_FEW_KNOWN_PAIRS,
             _("Only %(left)d pairs with a known answer are left, but a round needs %(needed)d. Tell the lead.")
             % {"left": len(pairs), "needed": campaign.qualification_size},
         )
@@ -126,6 +127,23 @@ def known_pairs(campaign: Campaign) -> QuerySet[Pair]:
     anchored = Pair.objects.different().filter(kind=Pair.Kind.ANCHORED, face__split="train")
     others = anchored.exclude(face__in=asked)
     return (others if others.exists() else anchored).order_by("pk")
+
+
+def require_known_pairs(campaign: Campaign, size: int) -> None:
+    """Raise `Refused` if there are too few pairs with a known answer for a round of this size."""
+    known = known_pairs(campaign)[:size].count() if size else 0
+    if known < size:
+        raise Refused(
+            TOO_FEW_KNOWN_PAIRS,
+            ngettext(
+                "A round needs pairs with the photograph of training faces, of which there is %(n)s. Faces without a "
+                "photograph have none. Enter at most %(n)s pairs; 0 means no qualification.",
+                "A round needs pairs with the photograph of training faces, of which there are %(n)s. Faces without a "
+                "photograph have none. Enter at most %(n)s pairs; 0 means no qualification.",
+                known,
+            )
+            % {"n": known},
+        )
 
 
 @transaction.atomic

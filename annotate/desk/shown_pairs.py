@@ -38,24 +38,25 @@ class PairView:
 
 
 def pair_views(leases: list[Lease], campaign: Campaign) -> list[PairView]:
-    sources = [
-        source
-        for source, wanted in ((Candidate.LQ, campaign.show_input), (Candidate.HQ, campaign.show_reference))
-        if wanted
-    ]
+    is_study = campaign.kind == Campaign.Kind.STUDY  # whose reference is the input if there is no photograph
+    wanted = {Candidate.LQ: campaign.show_input or is_study, Candidate.HQ: campaign.show_reference}
+    sources = [source for source, is_wanted in wanted.items() if is_wanted]
     faces = {lease.item.pair.face_id for lease in leases}
     others: dict[tuple[int, str], Candidate] = {}
     if sources:
         for candidate in Candidate.objects.filter(face__in=faces, source__in=sources):
             others[candidate.face_id, candidate.source] = candidate
-    return [
-        PairView(
+
+    def view(lease: Lease) -> PairView:
+        of_low_quality = others.get((lease.item.pair.face_id, Candidate.LQ))
+        photograph = others.get((lease.item.pair.face_id, Candidate.HQ))
+        return PairView(
             lease=lease,
-            input=others.get((lease.item.pair.face_id, Candidate.LQ)),
-            reference=others.get((lease.item.pair.face_id, Candidate.HQ)),
+            input=of_low_quality if campaign.show_input else None,
+            reference=photograph or (of_low_quality if is_study else None),
         )
-        for lease in leases
-    ]
+
+    return [view(lease) for lease in leases]
 
 
 def parts_of(face: Face) -> dict[str, list[float]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from annotate.common import image_store
-from annotate.models import Candidate, Face, Item, Pair, Trial
+from annotate.models import Candidate, Dataset, Face, Item, Pair, Trial
+from annotate.pipeline.ground_truth import without_original
 from rewardlab import face_alignment, images
 from rewardlab.assets import MissingAsset
 from rewardlab.errors import ModelError
@@ -41,6 +42,7 @@ def checks(*, with_faces: bool = True) -> list[Check]:
     """Return the checks in order. with_faces: whether the detector looks for the face in every photograph."""
     return [
         Check("keys of files", shared_keys),
+        Check("photographs", missing_photographs),
         Check("pairs", identical_pairs),
         Check("restorations", copies),
         Check("images", lambda: stored_images(with_faces=with_faces), Candidate.objects.count),
@@ -72,6 +74,24 @@ def _sharing(faces: QuerySet[Face], field: str, detail: str) -> Iterator[Finding
         named = ", ".join(map(str, found[:SHOWN])) + (" ..." if len(found) > SHOWN else "")
         what = f"faces {named} of data set {dataset}"
         yield Finding("several_files_under_one_key", what, detail.format(dataset=dataset))
+
+
+def missing_photographs() -> Iterator[Finding | None]:
+    """Find faces without a photograph in data sets that consist of photographs."""
+    lacking = without_original(Face.objects.filter(dataset__has_ground_truth=True)).select_related("dataset")
+    for face in lacking.order_by("pk").iterator():
+        what = f"{face} of data set {face.dataset}"
+        yield Finding("no_photograph", what, "its photograph is not stored: delete the face, and ingest it again")
+
+
+def of_low_quality() -> list[str]:
+    """Say which data sets have no photographs: nothing is wrong with them, but whatever needs one leaves them out."""
+    sets = Dataset.objects.filter(has_ground_truth=False).annotate(number=Count("faces")).order_by("name")
+    return [
+        f"data set {dataset}: low-quality pictures without photographs ({dataset.number} "
+        f"face{'' if dataset.number == 1 else 's'}); no metric that needs the photograph, no training of restorers"
+        for dataset in sets
+    ]
 
 
 def identical_pairs() -> Iterator[Finding | None]:

@@ -254,7 +254,8 @@ def _require_complete(
         if missing := sum((source, face.pk) not in candidates for face in faces):
             option = "--from-folder {}=PATH" if kinds.get(source) == Restorer.Kind.FOLDER else "--restorer {}"
             restore = f"restore {option.format(source)} --faces {faces[0].split}"
-            remedy = {Candidate.LQ: "degrade", Candidate.HQ: "ingest"}.get(source, restore)
+            degrade = "degrade" if Candidate.HQ in sources else "ingest --lq"
+            remedy = {Candidate.LQ: degrade, Candidate.HQ: "ingest"}.get(source, restore)
             problems.append(f"{source} is missing for {missing} of {len(faces)} faces: run manage.py {remedy}")
     if problems:
         raise EvaluationError(
@@ -309,8 +310,12 @@ def choose_metrics(
             if _needs_original(name, has_statistics=has_statistics)
         ]
         if refused := [name for name in wanted or () if name in lacks]:
-            raise EvaluationError(f"{refusal(wild, ', '.join(map(_title, refused)))}. Leave it out of --metrics.")
-        unavailable = {", ".join(map(_title, lacks)): lacking(wild, "each of these metrics needs")}
+            instead = ", or pass --fid-stats to compare with a file of statistics" if FID in refused else ""
+            named = ", ".join(map(_title, refused))
+            raise EvaluationError(f"{refusal(wild, named)}. Leave it out of --metrics{instead}.")
+        if not wanted:
+            needs = {name: "FID needs without --fid-stats" if name == FID else "the metric needs" for name in lacks}
+            unavailable = {_title(name): lacking(wild, who_needs) for name, who_needs in needs.items()}
         wanted = wanted or [name for name in dict.fromkeys((*ORDER, *metrics.DEFAULT_METRICS)) if name not in lacks]
     for name in dict.fromkeys(wanted or (*ORDER, *metrics.DEFAULT_METRICS)):
         if name == FID:

@@ -3,7 +3,7 @@
 The options themselves are read from the command. Here stands which of them are offered, and what can be chosen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from annotate.jobs import sources
 from annotate.jobs.sources import Source
 from annotate.models import Job, User
+from refl.bases import BASES, Base
+from refl.restorers import KNOWN, RestorerSpec
 
 TRAINING_PERMISSION = "annotate.start_training"
 
@@ -20,6 +22,7 @@ OVERWRITE = _("Each job writes to an empty folder of its own.")
 FROM_DATABASE = _("A job reads the site's own data. For a snapshot from elsewhere, run the command.")
 OTHER_KIND = _("There is a form of its own for this.")
 SAME_BASE = _("All variants start from the same base.")
+ONLY_COMPACT = _("It tunes compact bases only, which need no licence.")
 OUTSIDE = _("It may name files outside the allowed folders.")
 
 
@@ -53,6 +56,10 @@ class Kind:
         return self.command or self.name
 
 
+def _assets_of(restorers: Iterable[Base | RestorerSpec]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(asset for restorer in restorers for asset in restorer.assets))
+
+
 GROUPS = {
     "data": _("Faces and pairs"),
     "labels": _("Labels of the SVM"),
@@ -63,7 +70,18 @@ GROUPS = {
 }
 STAGE: dict[str, Any] = {"initial": {"skip_bad": True}}  # the log lists what was skipped; that alone is not a failure
 TUNING: dict[str, Any] = {
-    "first": ("preset", "base_run", "frm", "judge", "run", "iterations", "learning_rate", "dataset", "seed"),
+    "first": (
+        "preset",
+        "accept_licence",
+        "base_run",
+        "frm",
+        "judge",
+        "run",
+        "iterations",
+        "learning_rate",
+        "dataset",
+        "seed",
+    ),
     "sources": {
         "dataset": sources.DATASETS,
         "base_run": sources.BASES,
@@ -91,15 +109,15 @@ KINDS: dict[str, Kind] = {
             "ingest",
             _("Ingest photographs"),
             _("Finds, aligns and crops the faces of photographs in a folder of the server or in an upload, and divides "
-              "the people among the splits. Photographs that are already here are not stored twice."),
+              "the people among the splits. Photographs that are already here are not stored twice. Low-quality "
+              "pictures can be given with them, or alone: faces without photographs."),
             "data",
-            first=("path", "preset", "dataset", "dataset_kind", "split", "size"),
+            first=("path", "lq", "preset", "dataset", "dataset_kind", "split", "size", "aligned"),
             sources={
                 "path": sources.PHOTOGRAPHS_AND_UPLOADS,
                 "captions": sources.TABLES,
-                "lq": sources.PHOTOGRAPHS,
+                "lq": sources.PHOTOGRAPHS_AND_UPLOADS,
             },
-            required=("path",),
             assets=("yunet",),
             **STAGE,
         ),
@@ -137,7 +155,7 @@ KINDS: dict[str, Kind] = {
                 "device": sources.DEVICES,
             },
             withheld={"weights": OTHER_KIND},
-            assets=("dat-light-x4", "realesrgan-x4plus"),
+            assets=_assets_of(KNOWN.values()),
             **STAGE,
         ),
         Kind(
@@ -241,7 +259,7 @@ KINDS: dict[str, Kind] = {
             _("Freeze a snapshot"),
             _("Writes all preferences and faces to files, from which models can be trained elsewhere."),
             "files",
-            first=("with_images", "split", "origin", "consensus", "dataset"),
+            first=("with_images", "split", "origin", "consensus", "dataset", "faces_of"),
             sources={"out": sources.OUTPUT, "dataset": sources.DATASETS, "faces_of": sources.DATASETS},
             withheld={"overwrite": OVERWRITE},
         ),
@@ -282,17 +300,19 @@ KINDS: dict[str, Kind] = {
             queue=Job.Queue.TRAINING,
             needs_trainer=True,
             first=("variant", "stage_1", "run", "iterations", "learning_rate", "degradation", "dataset", "seed"),
-            sources={"stage_1": sources.BASES, "dataset": sources.DATASETS, "device": sources.DEVICES},
+            sources={
+                "stage_1": sources.BASES,
+                "continue_from": sources.STATES_OF_BASES,
+                "dataset": sources.DATASETS,
+                "device": sources.DEVICES,
+            },
             withheld={"faces": FROM_DATABASE, "images": FROM_DATABASE},
         ),
         Kind(
             "refl",
             _("Tune a restorer"),
             _("Tunes a diffusion restorer by reward feedback learning (ReFL), with a reward model that is finished."),
-            assets=(
-                "sd-2.1-base", "osediff-face", "diffbir-face", "diffbir-swinir-face", "gfpgan-1.4", "codeformer",
-                "dr2", "sparnethd-dr2",
-            ),
+            assets=_assets_of(BASES.values()),
             **TUNING,
         ),
         Kind(
@@ -304,7 +324,7 @@ KINDS: dict[str, Kind] = {
             | {
                 "first": ("table", "base_run", "frm", "judge", "run", "iterations"),
                 "required": ("base_run", "frm"),
-                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE},
+                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE, "accept_licence": ONLY_COMPACT},
             },
         ),
         Kind(

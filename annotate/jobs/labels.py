@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 LABELS: dict[str, str | Promise] = {
     "accept_licence": _("Non-commercial use"),
+    "aligned": _("Aligned already"),
     "all": _("Use every label again"),
     "annotators": _("Annotators"),
     "audit_share": _("Share for the audit"),
@@ -33,7 +34,7 @@ LABELS: dict[str, str | Promise] = {
     "judge": _("Held-out judge"),
     "learning_rate": _("Learning rate"),
     "faces_of": _("Data sets of the faces"),
-    "lq": _("Given low-quality pictures"),
+    "lq": _("Low-quality pictures"),
     "licence": _("Licence"),
     "limit": _("Limit"),
     "max_error": _("Largest error"),

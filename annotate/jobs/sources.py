@@ -152,6 +152,7 @@ REWARDS = Source(lambda: REWARD_MODELS.choices() + _released_rewards(), empty=NO
 BASES = runs_of("base", empty=gettext_lazy("There is no finished base restorer yet: train one first."))
 NO_STATES = gettext_lazy("No run of this kind has a saved state yet.")
 STATES_OF_REWARD_MODELS = Source(lambda: _states("frm"), empty=NO_STATES)
+STATES_OF_BASES = Source(lambda: _states("base"), empty=NO_STATES)
 STATES_OF_TUNINGS = Source(lambda: _states("refl"), empty=NO_STATES)
 RESTORERS = Source(_restorers)
 RESTORED = Source(

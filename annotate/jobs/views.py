@@ -140,6 +140,7 @@ def _job_or_404(request: Request, pk: int) -> Job:
 def _context(request: Request, job: Job) -> dict[str, Any]:
     kind = KINDS.get(job.kind)
     run = run_folders.get_run(job.run_name) if job.run_name else None
+    uploads = {_number(str(job.values.get(name, "")).removeprefix(UPLOAD)) for name in ("path", "lq")}
     return {
         "job": job,
         "title": _title(job),
@@ -148,7 +149,7 @@ def _context(request: Request, job: Job) -> dict[str, Any]:
         "run": run if run and not run.problem else None,
         "steps": next_steps.after(job, request.user),
         "campaign": _campaign(job),
-        "upload": Upload.objects.filter(pk=_number(str(job.values.get("path", "")).removeprefix(UPLOAD))).first(),
+        "upload": Upload.objects.filter(pk__in=uploads).first(),
         "without_runner": job.state == Job.State.QUEUED and job.queue in lifecycle.queues_without_runner(),
         "has_log": lifecycle.log_of(job).exists(),
         "has_result": bool(job.result) and lifecycle.result_of(job).exists(),

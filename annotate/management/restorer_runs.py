@@ -65,12 +65,6 @@ def require_unfinished(run: Any, parent: Any) -> None:
         raise CommandError(f"The run {run.name} exists and does not continue {parent}. Choose another name with --run.")
 
 
-def fixed_when_continued() -> tuple[str, ...]:
-    from refl.configs import FIXED_WHEN_CONTINUED
-
-    return FIXED_WHEN_CONTINUED
-
-
 @contextmanager
 def removed_on_refusal(run: Any) -> Iterator[None]:
     """Remove a new run if an error ends its preparation."""
@@ -110,12 +104,13 @@ def create_or_resume(
     free: tuple[str, ...],
     datasets: Sequence[str] | None,
     parent: Any = None,
+    fixed: tuple[str, ...] = (),
 ) -> bool:
     """Create the run's folder and return True, or update an existing run to resume it and return False.
 
     A run without a checkpoint is created again if its configuration differs. Raises `CommandError` for a run that is
     done, or that has a saved state and another configuration or other data sets. free: fields that may differ. parent:
-    the state that a new run continues; it is then complete.
+    the state that a new run continues; it is then complete. fixed: fields that a run must share with its parent.
     """
     from rewardlab.training import continued
     from rewardlab.training.checkpoint import saved_step
@@ -127,7 +122,7 @@ def create_or_resume(
         if different:
             remove_unsaved(run, different)
     if not run.exists() and parent is not None:
-        continued.create(run, parent, config, fixed=fixed_when_continued())
+        continued.create(run, parent, config, fixed=fixed)
         command.stdout.write(f"{run.name}: new, continues {parent}, in {run.folder}")
         return False
     if not run.exists():

@@ -73,6 +73,9 @@ def add_continue_option(parser: CommandParser) -> None:
         help="start a new run from a saved state of this one, with its models, data and settings, except for the "
         "options given here (default: the newest)",
     )
+
+
+def add_weights_root_option(parser: CommandParser) -> None:
     parser.add_argument(
         "--weights-root", type=Path, metavar="FOLDER", help="folder with the weights (default: REWARDLAB_WEIGHTS)"
     )

@@ -112,11 +112,10 @@ def _reward_models(device: str) -> list[Step]:
 
 
 def _tuning(base: str, device: str, *, frm: str = FRM, reads: str = FRM) -> Tuning:
-    changes = {"wavelet": "dual-tree"}  # of the released code, as is the weight of Eq. 4
-    words = ("--frm", frm, "--judge", JUDGE, "--dataset", FFHQ, "--wavelet", "dual-tree", "--device", device)
+    words = ("--frm", frm, "--judge", JUDGE, "--dataset", FFHQ, "--device", device)
     needs = (Need("asset", "lpips-vgg"), *((Need("asset", "hpsv2"),) if frm == "hpsv2" else ()))
     title = (BASES | OTHER_BASES)[base]
-    return Tuning(base, base, configured(base, **changes), words, (f"captions-{FFHQ}", reads, JUDGE), needs, title)
+    return Tuning(base, base, configured(base), words, (f"captions-{FFHQ}", reads, JUDGE), needs, title)
 
 
 def _other_tunings(device: str) -> list[Step]:

@@ -9,6 +9,7 @@ from django.db import DatabaseError
 from annotate.models import Campaign, Face, GoldSet, Preference
 from annotate.models.faces import Split
 from annotate.reproduction.steps import Need, NeedKind, Step
+from refl.bases import BASES
 from refl.configs import PRESETS
 from refl.restorers import KNOWN
 from rewardlab import assets, metrics
@@ -84,13 +85,11 @@ def _restorer(need: Need, accepted: bool) -> list[Missing]:
 
 
 def _base(need: Need, accepted: bool) -> list[Missing]:
-    from refl.policies.open_policy import ASSETS_OF_BASES
-
+    """Return what a base of `refl` lacks: what its untuned restorer does."""
     if need.name not in PRESETS:
         return [Missing(f"base {need.name}", ABSENT)]
-    names = ASSETS_OF_BASES.get(PRESETS[need.name].base, {}).values()
-    found = [text for name in names for text in _asset(Need("asset", name), accepted)]
-    return found + (_package(Need("package", "spandrel_extra_arches"), accepted) if need.name == "codeformer" else [])
+    base = BASES.get(PRESETS[need.name].base)
+    return _restorer(Need("restorer", base.system), accepted) if base else []
 
 
 def _package(need: Need, accepted: bool) -> list[Missing]:

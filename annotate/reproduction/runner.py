@@ -8,8 +8,8 @@ from annotate.models import Candidate, Face, Restorer
 from annotate.reproduction import products
 from annotate.reproduction.journal import Entry, Journal, ReproductionError
 from annotate.reproduction.steps import Need, Step
+from refl.bases import BASES
 from refl.configs import PRESETS
-from refl.policies.open_policy import ASSETS_OF_BASES
 from refl.restorers import KNOWN
 from rewardlab import assets
 from rewardlab.files import sha256_of
@@ -114,7 +114,7 @@ def _assets_of(needs: Sequence[Need]) -> set[str]:
         if need.kind == "restorer":
             found |= set(KNOWN[need.name].assets)
         if need.kind == "base":
-            found |= set(ASSETS_OF_BASES.get(PRESETS[need.name].base, {}).values())
+            found |= set(base.assets) if (base := BASES.get(PRESETS[need.name].base)) else set()
     return {name for name in found if not assets.find(name).is_dir()}
 
 

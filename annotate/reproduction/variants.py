@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from annotate.reproduction.steps import Need, Step
+from refl.bases import BASES
 from refl.configs import FIXED_STEPS, PRESETS, ReflConfig
 from refl.evaluation.ablations import OURS, TABLES, Variant
+from refl.restorers import KNOWN
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def tuning_step(tuning: Tuning, variant: Variant) -> Step:
     """Describe the tuning of a variant."""
     run = tuning.run_of(variant)
     words = ("refl", "--base", tuning.preset, "--run", run, *tuning.words, *changed_words(tuning.config, variant))
+    if (base := BASES.get(tuning.config.base)) and KNOWN[base.system].noncommercial:
+        words += ("--accept-licence",)
     title = f"{tuning.title or tuning.preset}, tuned: {variant.title}"
     return Step(
         run, title, words, reads=tuning.reads, makes=f"run:{run}",

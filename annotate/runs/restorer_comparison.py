@@ -12,6 +12,7 @@ from annotate.runs.pictures import FACE, NAMES, TITLES
 from annotate.runs.run_folders import NAME as RUN
 from annotate.runs.run_folders import RunFolder, aware
 from rewardlab.bootstrap import verdict
+from rewardlab.tables import joined_keys
 from rewardlab.training.checked_json import Unreadable, read_what_fits
 from rewardlab.training.evaluation_schema import ComparisonResults, Difference, Estimate, MetricColumn, RestorerRow
 
@@ -171,7 +172,9 @@ def comparison(run: RunFolder) -> RestorerComparison | None:
         frm={role: name for role, name in results.frm.items() if name},
         metrics=metrics,
         rows=_mark_best(rows, metrics),
-        unavailable={translated(title): translated(remedy) for title, remedy in results.unavailable.items()},
+        unavailable=joined_keys(
+            {translated(title): translated(remedy) for title, remedy in results.unavailable.items()}
+        ),
         code=results.code,
         face_names=_valid_names(
             results.pictures.faces, FACE, gettext("a face has an invalid name: %(name)s"), problems

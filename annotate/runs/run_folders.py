@@ -224,7 +224,10 @@ def sources(run: RunFolder) -> list[tuple[str, str, bool]]:
         path = Path(run.start.get(key, ""))
         if path.name and path.name != "null":
             is_here = path.parent in (Path(), Path(settings.RUN_ROOT))
-            found.append((gettext(role), path.name, is_here and get_run(path.name) is not None))
+            title = gettext(role)
+            if key == "parent" and (step := run.start.get("parent_step")):
+                title = gettext("continues, from step %(step)s") % {"step": step}
+            found.append((title, path.name, is_here and get_run(path.name) is not None))
     return found
 
 

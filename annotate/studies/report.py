@@ -8,9 +8,10 @@ from annotate.common.sides import CANT_TELL, FIRST
 from annotate.desk import attention
 from annotate.desk.attention import CheckResult
 from annotate.labels.votes import counting, counts_simulated
-from annotate.models import Campaign, Judgement, Lease, User
+from annotate.models import Campaign, Face, Judgement, Lease, User
 from annotate.models.campaigns import Question
 from annotate.models.faces import photograph_last
+from annotate.pipeline.ground_truth import without_original
 from annotate.statistics.annotator_checks import Behaviour, behaviours
 from annotate.studies.preference_ratios import Preferred, StudyVote, preferred
 
@@ -38,6 +39,7 @@ class Study:
     rows: list[PreferenceRatio]
     participants: list[Participant]
     left_out: int = 0  # answers of simulated participants that are not counted
+    without_photograph: int = 0  # faces whose reference was the low-quality picture
 
     @property
     def any_simulated(self) -> bool:
@@ -84,7 +86,8 @@ def study(campaign: Campaign, *, with_simulated: bool | None = None) -> Study:
         Participant(person, found[person.pk], checks.get(person.pk, CheckResult()), person.pk in excluded)
         for person in people
     ]
-    return Study(rows, participants, left_out)
+    wild = without_original(Face.objects.filter(pairs__items__in=answered.values("item"))).distinct().count()
+    return Study(rows, participants, left_out, wild)
 
 
 def _row(restorer_pair: tuple[str, str], question: Question, votes: list[StudyVote]) -> PreferenceRatio:

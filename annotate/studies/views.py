@@ -86,6 +86,8 @@ def _latex(campaign: Campaign, study: studies_report.Study) -> str:
     ]
     note = " The participants include SIMULATED ones." if study.any_simulated else ""
     note += f" {study.left_out} answers of simulated participants are left out." if study.left_out else ""
+    if study.without_photograph:
+        note += f" {study.without_photograph} of the faces have no photograph: their reference was the degraded image."
     return tables.latex(
         ("Comparison", "Question", "Preference", "95% interval"),
         rows,

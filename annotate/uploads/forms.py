@@ -12,9 +12,16 @@ from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import KINDS
 from annotate.models import Upload, User
 
-SHOWN = ("dataset", "dataset_kind", "split", "identity_from", "size")
+SHOWN = ("pictures", "dataset", "dataset_kind", "split", "identity_from", "size")
 # The options that are free text or bare words in the form of the job. "" keeps the command's default.
 CHOICES = {
+    "pictures": (
+        gettext_lazy("Pictures"),
+        [
+            ("", gettext_lazy("photographs of high quality")),
+            ("lq", gettext_lazy("low-quality pictures, of the photographs of this data set or of none")),
+        ],
+    ),
     "dataset_kind": (
         gettext_lazy("Kind of the data set"),
         [
@@ -49,7 +56,7 @@ class IngestForm(JobForm):
         kind = KINDS["ingest"]
         empty = JobForm(kind, user=user)
         values = {name: empty.get_initial_for_field(field, name) for name, field in empty.fields.items()}
-        values["path"] = upload.token
+        values["lq" if data is not None and data.get("pictures") == "lq" else "path"] = upload.token
         if data is None:
             super().__init__(kind, user=user, initial=values)
         else:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from annotate.models import Job, Upload
@@ -18,7 +19,8 @@ State = Upload.State
 
 def ingests(upload: Upload) -> list[Job]:
     """Return the jobs that ingest this upload or did so, newest first."""
-    return list(Job.objects.filter(kind="ingest", values__path=upload.token).order_by("-pk"))
+    is_of_upload = Q(values__path=upload.token) | Q(values__lq=upload.token)
+    return list(Job.objects.filter(is_of_upload, kind="ingest").order_by("-pk"))
 
 
 def tidy() -> None:

@@ -126,7 +126,8 @@ def notes(results: Results, style: Style = "text") -> list[str]:
         found.append(f"With only {count}, means and intervals are unreliable{unclear}.")
     found += [f"{metric['title']}: {metric['note'].rstrip('.')}." for metric in results["metrics"] if metric["note"]]
     if style != "latex":
-        found += [f"Not measured: {_with_title(title, remedy)}" for title, remedy in results["unavailable"].items()]
+        unavailable = tables.joined_keys(results["unavailable"])
+        found += [f"Not measured: {_with_title(title, remedy)}" for title, remedy in unavailable.items()]
     return found
 
 

@@ -3,7 +3,9 @@
 Wang et al., DR2: Diffusion-based Robust Degradation Remover for Blind Face Restoration, CVPR 2023.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,15 @@ START_ABOVE = {1: 5, 2: 10, 4: 20, 8: 25}
 START_ABOVE_OTHERWISE = 30
 
 
+class Step(NamedTuple):
+    """A call of the U-Net: x (B, 3, S, S), timesteps (B,), its output (B, 6, S, S), and the predicted noise in it."""
+
+    x: Tensor
+    timesteps: Tensor
+    output: Tensor
+    epsilon: Tensor
+
+
 class DR2(nn.Module):
     """The first stage. N: factor of the low-pass filter. tau: step of `STEPS` whose x0 is returned."""
 
@@ -43,20 +54,35 @@ class DR2(nn.Module):
         self.start = min(tau + above, STEPS - 1)
         self.register_buffer("low_pass", cubic_matrix(size // N, size) @ cubic_matrix(size, size // N))
 
-    def forward(self, images: Tensor, draw: Draw) -> Tensor:
-        """Return smooth faces without degradation. Both are (B, 3, S, S) in [-1, 1], S = `size`."""
+    @property
+    def steps(self) -> int:
+        return self.start - self.tau + 1
+
+    def forward(self, images: Tensor, draw: Draw, *, with_gradient: int | None = None) -> tuple[Tensor, list[Step]]:
+        """Return smooth faces without degradation, and the last steps. Both images are (B, 3, S, S) in [-1, 1].
+
+        with_gradient: number of last steps that have a gradient and are returned; None for all. S = `size`.
+        """
+        taken: list[Step] = []
         x = self.schedule.add_noise(images, draw(images), self.start)
         for index in range(self.start, self.tau - 1, -1):
-            times = torch.full((len(x),), self.schedule.times[index], device=x.device)
-            epsilon, variance = self.unet(x, times).chunk(2, dim=1)
-            clean = self.schedule.clean(x, epsilon, index)
-            if index == self.tau:
-                break
-            x = self.schedule.ancestral(x, clean, variance, draw(x), index)
-            given = self.schedule.add_noise(images, draw(x), index - 1)
-            # Replace the low frequencies by those of the input.
-            x = x + self.low_pass @ (given - x) @ self.low_pass.T
-        return clean
+            is_kept = with_gradient is None or index < self.tau + with_gradient
+            with nullcontext() if is_kept else torch.no_grad():
+                times = torch.full((len(x),), self.schedule.times[index], device=x.device)
+                output = self.unet(x, times)
+                epsilon, variance = output.float().chunk(2, dim=1)
+                clean = self.schedule.clean(x, epsilon, index)
+                if is_kept:
+                    taken.append(Step(x, times, output, epsilon))
+                if index > self.tau:
+                    x = self._refined(self.schedule.ancestral(x, clean, variance, draw(x), index), images, draw, index)
+        return clean, taken
+
+    def _refined(self, x: Tensor, images: Tensor, draw: Draw, index: int) -> Tensor:
+        """Replace the low frequencies by those of the input."""
+        given = self.schedule.add_noise(images, draw(x), index - 1)
+        with torch.autocast(x.device.type, enabled=False):
+            return x + self.low_pass @ (given - x) @ self.low_pass.T
 
 
 class DR2SPAR(nn.Module):
@@ -64,11 +90,10 @@ class DR2SPAR(nn.Module):
 
     def __init__(self, remover: DR2, enhancer: SPARNet) -> None:
         super().__init__()
-        self.remover, self.enhancer, self.size = remover, enhancer, remover.size
+        self.remover, self.enhancer = remover, enhancer
 
-    def forward(self, images: Tensor, draw: Draw) -> Tensor:
-        """Restore (B, 3, S, S) in [0, 1], S = `size`, to (B, 3, T, T) in about [0, 1], T = `enhancer.size`."""
-        clean = self.remover(2 * images - 1, draw).clamp(-1, 1)
+    def enhance(self, clean: Tensor) -> Tensor:
+        """Enhance DR2's result (B, 3, S, S) in [-1, 1] to (B, 3, T, T) in about [0, 1], T = `enhancer.size`."""
         side = self.enhancer.config.size
         # Without antialiasing, as torchvision resized tensors when DR2 was published.
         enlarged = F.interpolate(clean, (side, side), mode="bicubic")

@@ -31,9 +31,10 @@ class LinearSchedule:
         return float(alpha_bar.sqrt()) * images + float((1 - alpha_bar).sqrt()) * noise
 
     def clean(self, noisy: Tensor, epsilon: Tensor, index: int) -> Tensor:
-        """Return x0 for a predicted noise, clamped to [-1, 1]."""
+        """Return x0 for a predicted noise, clamped to [-1, 1]. The gradient of clamped pixels passes unchanged."""
         alpha_bar = self.alpha_bar[index]
-        return (float((1 / alpha_bar).sqrt()) * noisy - float((1 / alpha_bar - 1).sqrt()) * epsilon).clamp(-1, 1)
+        x0 = float((1 / alpha_bar).sqrt()) * noisy - float((1 / alpha_bar - 1).sqrt()) * epsilon
+        return x0.detach().clamp(-1, 1) + (x0 - x0.detach())
 
     def ancestral(self, noisy: Tensor, clean: Tensor, variance: Tensor, noise: Tensor, index: int) -> Tensor:
         """Draw the previous step given x0. variance: the network's share in [-1, 1]; noise: unused at index 0."""

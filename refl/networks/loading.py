@@ -33,6 +33,10 @@ def open_network(build: Callable[[], Network], path: Path, convert: Convert | No
                 f"{path} does not fit {type(network).__name__}: missing: {error.args[0]}. Check that it is the right "
                 "file."
             ) from error
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{path} does not fit {type(network).__name__}: {error}. Check that it is the right file."
+            ) from error
     if faults := misfits(network.state_dict(), state):
         raise WeightsError(f"{path} does not fit {type(network).__name__}: {faults}. Check that it is the right file.")
     network.load_state_dict(state)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refl.bases import BASES
 from refl.networks import swinir
 from refl.policies.codecs import KLCodec
 from refl.policies.controlnet import IRControlNet
@@ -21,7 +22,7 @@ ensure_torchvision()
 from diffusers import UNet2DConditionModel  # noqa: E402
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint  # noqa: E402
 
-ASSET, SWINIR_ASSET = "diffbir-face", "diffbir-swinir-face"
+FILES = BASES["diffbir"].files
 LEVELS = 5  # wavelet levels of the colour fix
 # Prefixes in a file that contains all of DiffBIR. Names without a dot are the noise schedule.
 WHOLE_CONTROLNET = "control_model."
@@ -49,7 +50,7 @@ def open_diffbir(
     names of the latent-diffusion code. swinir_file: `face_swinir_v1.ckpt` (asset "diffbir-swinir-face"). steps, eta:
     see `MultiStepPolicy`. The condition is the mode of the VAE's posterior. Raises `MissingAsset` or `WeightsError`.
     """
-    require(controlnet_file, ASSET)
+    require(controlnet_file, FILES["checkpoint"])
     with torch.random.fork_rng(devices=[]):  # networks are randomly initialised before their weights are loaded
         cleaner = open_swinir(swinir_file)
         base = open_stable_diffusion(sd_folder)
@@ -69,7 +70,7 @@ def open_diffbir(
 
 def open_swinir(file: Path) -> nn.Module:
     """Open stage 1, which maps (B, 3, S, S) in [0, 1] to roughly the same range."""
-    return swinir.open_swinir(require(file, SWINIR_ASSET), SWINIR_ASSET)
+    return swinir.open_swinir(require(file, FILES["swinir"]), FILES["swinir"])
 
 
 def open_controlnet(file: Path, unet: UNet2DConditionModel) -> IRControlNet:

@@ -1,11 +1,9 @@
 """DR2 + SPAR as a policy without text (Table 15): a diffusion model on pixels, then an enhancer that stays as it is."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,12 +11,10 @@ from refl.networks.adm_unet import ADMUNet, UNetConfig
 from refl.networks.dr2 import DR2SPAR, SIZE, UNET, open_dr2_spar
 from refl.networks.sparnet import SPARNetConfig
 from refl.policies import blocks
-from refl.policies.diffusion import one_step_x0
 from refl.policies.noise import Noise
 from refl.policies.policy import ALL_STEPS, Call, Policy, Trajectory
 from refl.policies.prompts import NoText
 
-ASSET, SPARNET_ASSET = "dr2", "sparnethd-dr2"
 BLOCKS: blocks.Blocks = {
     "decoder": ("output_blocks", "out"),
     "middle": ("middle_block",),
@@ -63,58 +59,35 @@ class DR2Policy(Policy):
         return self.unet
 
     @property
+    def input_size(self) -> int:
+        return self.system.remover.size
+
+    @property
     def denoising_steps(self) -> int:
-        remover = self.system.remover
-        return remover.start - remover.tau + 1
+        return self.system.remover.steps
 
     def use_checkpointing(self) -> None:
         blocks.recompute([*self.unet.input_blocks, self.unet.middle_block, *self.unet.output_blocks])
 
     def trajectory(self, lq: Tensor, prompts: Sequence[str], noise: Noise, *, backprop_steps: int = 1) -> Trajectory:
-        """Run from the noised input to x0 (B, 3, s, s) in [-1, 1], s = 256 for DR2."""
+        """Run from the noised input to x0 (B, 3, s, s) in [-1, 1], s = `input_size`. lq may have that size already."""
         self.texts(prompts, lq)
-        remover, kept = self.system.remover, backprop_steps
-        images = 2 * _resize(lq, remover.size) - 1
-        x = remover.schedule.add_noise(images, noise.like(images), remover.start)
-        calls = []
-        for index in range(remover.start, remover.tau - 1, -1):
-            keeps_gradient = kept == ALL_STEPS or index < remover.tau + kept
-            with nullcontext() if keeps_gradient else torch.no_grad():
-                times = torch.full((len(x),), remover.schedule.times[index], device=x.device)
-                output = self.unet(x, times)
-                epsilon, variance = output.float().chunk(2, dim=1)
-                if keeps_gradient:
-                    calls.append(Call({"x": x, "timesteps": times}, (output,), epsilon))
-                clean = clamp_with_gradient(one_step_x0(x, epsilon, remover.schedule.alpha_bar[index]))
-                if index > remover.tau:
-                    x = self._refined(x, clean, variance, images, noise, index)
-        return Trajectory(clean, tuple(calls), lq)
-
-    def _refined(self, x: Tensor, clean: Tensor, variance: Tensor, images: Tensor, noise: Noise, index: int) -> Tensor:
-        """Draw the previous step, and replace its low frequencies by those of the input."""
         remover = self.system.remover
-        x = remover.schedule.ancestral(x, clean, variance, noise.like(x), index)
-        given = remover.schedule.add_noise(images, noise.like(x), index - 1)
-        low_pass = remover.low_pass
-        with torch.autocast(x.device.type, enabled=False):
-            return x + low_pass @ (given - x) @ low_pass.T
+        images = 2 * _resize(lq, remover.size) - 1
+        kept = None if backprop_steps == ALL_STEPS else backprop_steps
+        clean, steps = remover(images, noise.like, with_gradient=kept)
+        calls = [Call({"x": step.x, "timesteps": step.timesteps}, (step.output,), step.epsilon) for step in steps]
+        return Trajectory(clean, tuple(calls), lq)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Enhance x0 (B, 3, s, s) to (B, 3, S, S)."""
-        enlarged = F.interpolate(latents, (self.size, self.size), mode="bicubic")
-        enhanced: Tensor = (self.system.enhancer(enlarged) + 1) / 2
-        return enhanced
+        return self.system.enhance(latents)
 
     def frozen_outputs(self, call: Call) -> tuple[Tensor, ...]:
         return (self._call_frozen(call),)
 
     def frozen_epsilon(self, call: Call) -> Tensor:
         return self.frozen_outputs(call)[0].float().chunk(2, dim=1)[0]
-
-
-def clamp_with_gradient(images: Tensor) -> Tensor:
-    """Clamp to [-1, 1], as the published sampler does, but pass the gradient of every pixel."""
-    return images + (images.clamp(-1, 1) - images).detach()
 
 
 def open_dr2(

@@ -15,7 +15,7 @@ from refl.policies import blocks
 from refl.policies.noise import Noise
 from refl.policies.policy import Call, Policy, Trajectory
 from refl.policies.prompts import NoText
-from refl.weights import read_state, recognise
+from refl.weights import read_state, recognise, require_flat
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import misfits
 
@@ -23,7 +23,6 @@ ensure_torchvision()
 
 from spandrel.architectures.GFPGAN import GFPGAN  # noqa: E402
 
-GFPGAN_ASSET, CODEFORMER_ASSET = "gfpgan-1.4", "codeformer"
 # GFPGAN's layers that produce an image at each resolution (toRGB) and the mapping network of its generator (style_mlp)
 # take no part in a restoration, so they have no gradient.
 GFPGAN_BLOCKS: blocks.Blocks = {
@@ -95,6 +94,7 @@ def open_gfpgan(file: Path, *, trained: Sequence[str] = ()) -> FeedForwardPolicy
     `WeightsError`.
     """
     state = read_state(file)
+    require_flat(state, file)
     network = _gfpgan_of(state, file)
     generator = network.stylegan_decoder
     return FeedForwardPolicy(
@@ -128,15 +128,16 @@ def _gfpgan_of(state: Mapping[str, Tensor], file: Path) -> Any:
 def open_codeformer(file: Path, *, fidelity: float = 0.5, trained: Sequence[str] = ()) -> FeedForwardPolicy:
     """Open CodeFormer, whose architecture needs the package spandrel_extra_arches (non-commercial licence).
 
-    fidelity: w of the paper; 0 favours quality, 1 fidelity. trained: blocks of `CODEFORMER_BLOCKS`; by default both.
-    The choice of codes is discrete and has no gradient, so the blocks after it are trained: the layers that fuse the
-    encoder's features, and the generator. Raises FileNotFoundError, `WeightsError` or `ValueError`.
+    fidelity: w of the paper; 0 favours quality, 1 fidelity. trained: blocks of `CODEFORMER_BLOCKS`; by default both,
+    without "fuse" if the fidelity is 0. The choice of codes is discrete and has no gradient, so the blocks after it are
+    trained: the layers that fuse the encoder's features, and the generator. Raises FileNotFoundError, `WeightsError` or
+    `ValueError`.
     """
     descriptor = recognise(read_state(file), file)
     if descriptor.architecture.id != "CodeFormer":
         raise WeightsError(f"{file} contains {descriptor.architecture.id}, not CodeFormer. Pass codeformer.pth.")
-    chosen = trained or tuple(CODEFORMER_BLOCKS)
-    if "fuse" in chosen and fidelity == 0:
+    chosen = trained or (("fuse", "generator") if fidelity else ("generator",))
+    if "fuse" in chosen and not fidelity:
         raise ValueError("--fidelity 0 leaves out CodeFormer's fuse layers: raise it, or use --blocks generator")
     network = descriptor.model
     return FeedForwardPolicy(

@@ -3,20 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from refl.bases import BASES
 from refl.configs import ReflConfig
 from refl.policies import tuned_weights
 from refl.policies.policy import Policy
 from rewardlab.training import inputs
 from rewardlab.training.runs import Run, RunError
-
-# Files of each large base: role in `start` -> name in `rewardlab.assets`.
-ASSETS_OF_BASES = {
-    "osediff": {"sd": "sd-2.1-base", "checkpoint": "osediff-face"},
-    "diffbir": {"sd": "sd-2.1-base", "checkpoint": "diffbir-face", "swinir": "diffbir-swinir-face"},
-    "gfpgan": {"checkpoint": "gfpgan-1.4"},
-    "codeformer": {"checkpoint": "codeformer"},
-    "dr2": {"checkpoint": "dr2", "sparnet": "sparnethd-dr2"},
-}
 
 
 def contents_of(role: str) -> inputs.Contents | None:
@@ -34,7 +26,7 @@ def locate_all(run: Run, *roles: str) -> dict[str, Path]:
     Raises `MissingAsset`.
     """
     start = run.description().start
-    known = ASSETS_OF_BASES.get(start["base"], {})
+    known = BASES[start["base"]].files if start["base"] in BASES else {}
     return {
         role: inputs.locate(run, start, role, asset=known.get(role, ""), contents=contents_of(role))
         for role in (*roles, *known)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from refl.bases import BASES
 from refl.errors import WeightsError
 from refl.policies.codecs import KLCodec
 from refl.policies.diffusion import OneStepPolicy, sd_schedule
@@ -20,7 +21,6 @@ ensure_torchvision()
 
 from peft import LoraConfig  # noqa: E402
 
-ASSET = "osediff-face"
 TIMESTEP = 999
 # OSEDiff uses peft's default lora_alpha, so the scaling is 8 / 4 = 2 at its rank.
 LORA_ALPHA = 8
@@ -62,7 +62,7 @@ def open_osediff(sd_folder: Path, checkpoint: Path) -> OneStepPolicy:
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
-    stored = read_state(require(checkpoint, ASSET))
+    stored = read_state(require(checkpoint, BASES["osediff"].files["checkpoint"]))
     missing = sorted(ENTRIES - stored.keys())
     if missing:
         raise WeightsError(f"{checkpoint} is not an OSEDiff checkpoint: it lacks {', '.join(missing)}.")

@@ -104,6 +104,11 @@ class Policy(nn.Module):
         """Return the parameters that training changes, by their name in `tuned`."""
         return {name: value for name, value in self.tuned.named_parameters() if value.requires_grad}
 
+    @property
+    def input_size(self) -> int:
+        """The size of the images that the first network takes, to which others need not be resized before."""
+        return self.size
+
     def use_checkpointing(self) -> None:
         """Recompute activations in the backward pass to save memory."""
         raise NotImplementedError

@@ -111,7 +111,7 @@ def open_restorer(
         spec = replace(spec, parameters=spec.parameters | {"licence_accepted": True})
     if path is not None and not path.exists():
         raise FileNotFoundError(f"the weights file {path} does not exist")
-    if spec.method == "checkpoint":
+    if spec.method == "checkpoint" and not spec.base:
         return _open_checkpoint(replace(spec, name=result or name), path, values, device, accept_licence)
     return _open_system(spec, path, values, device, result, prompts)
 
@@ -122,7 +122,7 @@ def _open_system(
     from refl.restorers.system_files import find_files
 
     files = find_files(spec, path)
-    if spec.method in ("osediff", "diffbir"):
+    if spec.base:
         from refl.restorers.untuned import UntunedRestorer
 
         return UntunedRestorer(spec, files, values, device, name=result, prompts=prompts)

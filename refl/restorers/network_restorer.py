@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from refl.networks.difface import open_difface
-from refl.networks.dr2 import open_dr2_spar
 from refl.networks.vqfr_1 import open_vqfr_1
 from refl.networks.vqfr_2 import open_vqfr_2
 from refl.policies.noise import Noise, content_seed
@@ -20,13 +19,12 @@ from refl.restorers.system_files import recorded
 OPENERS: dict[str, Callable[..., nn.Module]] = {
     "vqfr-1": open_vqfr_1,
     "vqfr-2": open_vqfr_2,
-    "dr2-spar": open_dr2_spar,
     "difface": open_difface,
 }
 
 
 class NetworkRestorer:
-    """A published restorer. Images of another size are resized to the network's and back.
+    """A published restorer that is not a base of `refl`. Images of another size are resized to the network's and back.
 
     Noise is seeded by the image's content, so results are reproducible and do not depend on the batch. An image gives
     the same result alone and in a batch, to 1e-4. Exceptions are VQFR's, which select discrete codes and may resolve

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refl.bases import BASES, Base
+from refl.configs import ReflConfig
 from refl.policies import open_policy, tuned_weights
 from refl.policies.noise import content_seed
 from refl.policies.policy import Policy
 from refl.policies.prompts import open_prompts, stored_prompts
 from refl.restorers.classical import TORCH_VERSION, check_images, resize
 from refl.restorers.spec import RestorerSpec, Subject
+from refl.restorers.systems import SYSTEMS
 from rewardlab.training.runs import Run
 
 
@@ -33,12 +36,18 @@ class PolicyRestorer:
         description = run.description()
         kind, self.prompt = description.kind, description.config.get("prompt", "empty")
         self.prompts = open_prompts(self.prompt, stored_prompts(run.folder, description.start))
+        base = BASES.get(description.start.get("base", ""))
+        system = SYSTEMS[base.system] if base else None
+        options = _options(base, ReflConfig(**description.config)) if base else {}
+        if "licence_accepted" in description.start:
+            options["licence_accepted"] = True
         self.spec = RestorerSpec(
             name=self.name,
             kind="network",
             title=f"{'Base' if kind == 'base' else 'Tuned by reward feedback'}: {run.name}",
-            licence="as for its base",
-            parameters={"run": run.name, "dial": share, "prompt": self.prompt} | sampling(self.policy),
+            licence=system.licence if system else "as for its base",
+            noncommercial=system.noncommercial if system else False,
+            parameters={"run": run.name, "dial": share, "prompt": self.prompt} | sampling(self.policy) | options,
         )
         self._sha256 = _sha256(run)
 
@@ -69,7 +78,7 @@ class PolicyRestorer:
 def restore_by(policy: Policy, lq: Tensor, prompts: Sequence[str]) -> Tensor:
     """Restore (B, 3, S, S) in [0, 1] with a policy, at the size that it was trained at. prompts: B texts."""
     check_images(lq)
-    images = resize(lq, policy.size).to(policy.device)
+    images = resize(lq, policy.input_size).to(policy.device)
     restored = policy.restore(images, prompts, [content_seed(image) for image in lq])
     return resize(restored.float(), lq.shape[-1]).clamp(0, 1).to(lq.device)
 
@@ -77,6 +86,11 @@ def restore_by(policy: Policy, lq: Tensor, prompts: Sequence[str]) -> Tensor:
 def run_restorer_name(run: str, share: float = 1.0) -> str:
     """Return `run`, or for example `run@0.5` for a share below 1."""
     return run if share == 1 else f"{run}@{share:g}"
+
+
+def _options(base: Base, config: ReflConfig) -> dict[str, Any]:
+    """Return the options under the names that the untuned restorer has for them."""
+    return {name: getattr(config, field) for name, field in base.options.items()}
 
 
 def sampling(policy: Any) -> dict[str, Any]:

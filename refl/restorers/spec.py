@@ -18,11 +18,11 @@ class RestorerSpec:
 
     name: key in the database and in file names. kind: `classical` (no weights), `network`, or `folder` (results of
     other software). licence: of its code and weights. noncommercial: it is free for non-commercial use only, which the
-    user must accept. method: how it is opened (see `refl.restorers.open_restorer`). architecture: the network that a
-    checkpoint must contain, as spandrel names it; empty for any. assets: entries of rewardlab.assets with the weights,
-    the main one first; weights: a user's file instead. scale: the factor by which the low-quality image is downscaled
-    before the restorer upscales it; 1 for full size. options: what a user may set. parameters: further settings that
-    are recorded. citation: the paper.
+    user must accept. base: the base of `refl` that it is, if it can be tuned. method: how another one is opened (see
+    `refl.restorers.open_restorer`). architecture: the network that a checkpoint must contain, as spandrel names it;
+    empty for any. assets: entries of rewardlab.assets with the weights, the main one first; weights: a user's file
+    instead. scale: the factor by which the low-quality image is downscaled before the restorer upscales it; 1 for full
+    size. options: what a user may set. parameters: further settings that are recorded. citation: the paper.
     """
 
     name: str
@@ -30,6 +30,7 @@ class RestorerSpec:
     title: str
     licence: str
     noncommercial: bool = False
+    base: str = ""
     method: str = "checkpoint"
     architecture: str = ""
     assets: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 Options have the defaults of the authors' own scripts for aligned faces. All networks run at 512x512.
 """
 
+from refl.bases import BASES
 from refl.restorers.options import Option
 from refl.restorers.spec import RestorerSpec
 from rewardlab.assets import ASSETS
@@ -27,9 +28,9 @@ SYSTEMS = {
             name="gfpgan",
             kind="network",
             title="GFPGAN v1.4 (a U-Net that modulates a pretrained StyleGAN2)",
-            licence=_licences("gfpgan-1.4"),
-            architecture="GFPGAN",
-            assets=("gfpgan-1.4",),
+            licence=_licences(*BASES["gfpgan"].assets),
+            base="gfpgan",
+            assets=BASES["gfpgan"].assets,
             citation="Wang et al., Towards Real-World Blind Face Restoration with Generative Facial Prior, CVPR 2021",
         ),
         RestorerSpec(
@@ -37,7 +38,7 @@ SYSTEMS = {
             kind="network",
             title="GFPGAN v1.3 (a U-Net that modulates a pretrained StyleGAN2)",
             licence=_licences("gfpgan-1.3"),
-            architecture="GFPGAN",
+            base="gfpgan",
             assets=("gfpgan-1.3",),
             citation="Wang et al., Towards Real-World Blind Face Restoration with Generative Facial Prior, CVPR 2021",
         ),
@@ -47,8 +48,8 @@ SYSTEMS = {
             title="CodeFormer (a transformer that predicts codes of a learned codebook)",
             licence=S_LAB,
             noncommercial=True,
-            architecture="CodeFormer",
-            assets=("codeformer",),
+            base="codeformer",
+            assets=BASES["codeformer"].assets,
             options=(Option("fidelity", 0.5, "w: 0 favours quality, 1 fidelity", low=0, high=1),),
             citation="Zhou et al., Towards Robust Blind Face Restoration with Codebook Lookup Transformer, "
             "NeurIPS 2022",
@@ -98,10 +99,10 @@ SYSTEMS = {
             name="dr2-spar",
             kind="network",
             title="DR2 + SPAR (a diffusion model removes the degradation, SPARNetHD adds detail)",
-            licence=_licences("dr2", "sparnethd-dr2"),
+            licence=_licences(*BASES["dr2"].assets),
             noncommercial=True,
-            method="dr2-spar",
-            assets=("dr2", "sparnethd-dr2"),
+            base="dr2",
+            assets=BASES["dr2"].assets,
             options=(
                 Option("N", 8, "factor of the low-pass filter; 16 for severe degradations, 4 for mild ones",
                        choices=(1, 2, 4, 8, 16, 32)),
@@ -131,9 +132,9 @@ SYSTEMS = {
             name="osediff",
             kind="network",
             title="OSEDiff, untuned (one step of Stable Diffusion)",
-            licence=_licences("osediff-face", "sd-2.1-base"),
-            method="osediff",
-            assets=("osediff-face", "sd-2.1-base"),
+            licence=_licences(*BASES["osediff"].assets),
+            base="osediff",
+            assets=BASES["osediff"].assets,
             options=(PROMPT,),
             citation="Wu et al., One-Step Effective Diffusion Network for Real-World Image Super-Resolution, "
             "NeurIPS 2024",
@@ -142,10 +143,10 @@ SYSTEMS = {
             name="diffbir",
             kind="network",
             title="DiffBIR v1, untuned (SwinIR, then Stable Diffusion with a ControlNet)",
-            licence=_licences("diffbir-face", "diffbir-swinir-face", "sd-2.1-base"),
+            licence=_licences(*BASES["diffbir"].assets),
             noncommercial=True,
-            method="diffbir",
-            assets=("diffbir-face", "diffbir-swinir-face", "sd-2.1-base"),
+            base="diffbir",
+            assets=BASES["diffbir"].assets,
             options=(
                 Option("steps", 50, "steps of the whole chain", low=1, high=999),
                 Option("start", 1.0, "share of the chain that is run; below 1 it starts from the noised input",

@@ -1,20 +1,18 @@
-"""OSEDiff and DiffBIR as published, without a tuning run."""
+"""The bases of `refl` as published, without a tuning run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from refl.policies import tuned_weights
-from refl.policies.diffbir import ASSET as DIFFBIR
-from refl.policies.diffbir import SWINIR_ASSET, open_diffbir
-from refl.policies.osediff import ASSET as OSEDIFF
-from refl.policies.osediff import open_osediff
+from refl.bases import BASES
+from refl.configs import PRESETS
+from refl.policies import open_policy, tuned_weights
 from refl.policies.policy import Policy
 from refl.policies.prompts import open_prompts
-from refl.policies.stable_diffusion import ASSET as STABLE_DIFFUSION
 from refl.restorers.classical import TORCH_VERSION
 from refl.restorers.policy_restorer import restore_by, sampling
 from refl.restorers.spec import RestorerSpec, Subject
@@ -23,10 +21,11 @@ from rewardlab.files import sha256_of
 
 
 class UntunedRestorer:
-    """A base of `refl` with its published weights.
+    """A base of `refl` with its published weights: what a tuned run of these files restores at share 0.
 
     Images of another size are resized to the base's and back. Noise is seeded by the image's content, so results are
-    reproducible and do not depend on the batch.
+    reproducible. An image gives the same result alone and in a batch, to 1e-4. An exception is CodeFormer, which
+    selects discrete codes and may resolve near ties differently.
     """
 
     def __init__(
@@ -41,14 +40,14 @@ class UntunedRestorer:
     ) -> None:
         """files: path of each asset. values: of the options. prompts: a table of tags (see `open_prompts`).
 
-        Raises `MissingAsset`, `WeightsError` or `DataError`.
+        Raises FileNotFoundError, `MissingAsset`, `WeightsError` or `DataError`.
         """
-        self.name, self.source = name or spec.name, values["prompt"]
+        self.name, self.source = name or spec.name, values.get("prompt", "empty")
         self.prompts = open_prompts(self.source, prompts)
-        self.policy = _open(spec.method, files, {key: value for key, value in values.items() if key != "prompt"})
+        self.policy = open_untuned(spec.base, dict(zip(BASES[spec.base].files, files.values(), strict=True)), values)
         tuned_weights.fuse(self.policy)
         self.policy.to(torch.device(device)).requires_grad_(False)
-        prompt = {"prompt": self.source} | ({"prompts_sha256": sha256_of(prompts)} if prompts else {})
+        table = {"prompts_sha256": sha256_of(prompts)} if prompts else {}
         self.provenance: dict[str, Any] = {
             "name": self.name,
             "kind": spec.kind,
@@ -59,20 +58,22 @@ class UntunedRestorer:
             "scale": 1,
             "input_range": "[0, 1]",
             "licence": spec.licence,
-            "parameters": {**spec.parameters, **sampling(self.policy), **prompt},
+            "parameters": {**spec.parameters, **sampling(self.policy), **values, **table},
         }
 
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         """Restore with prompts. Raises `DataError` for a face that the table of tags does not have."""
         if self.source != "empty" and len(subjects) != len(lq):
             raise ValueError(f"{self.name} uses prompts ({self.source}): pass the subjects of the images")
-        prompts = self.prompts(subjects) if subjects else [""] * len(lq)
+        prompts = self.prompts(subjects) if self.source != "empty" else [""] * len(lq)
         return restore_by(self.policy, lq, prompts)
 
 
-def _open(method: str, files: Mapping[str, Path], values: Mapping[str, Any]) -> Policy:
-    if method == "osediff":
-        return open_osediff(files[STABLE_DIFFUSION], files[OSEDIFF])
-    policy = open_diffbir(files[STABLE_DIFFUSION], files[DIFFBIR], files[SWINIR_ASSET])
-    policy.steps, policy.start, policy.eta = values["steps"], values["start"], values["eta"]
+def open_untuned(base: str, files: Mapping[str, Path], values: Mapping[str, Any]) -> Policy:
+    """Open a base. files: by role. values: of the restorer's options."""
+    fields = BASES[base].options
+    given = {fields[name]: value for name, value in values.items() if name in fields}
+    policy = open_policy.open_base(files, Path(), replace(PRESETS[base], **given))
+    if "start" in values:
+        policy.start = values["start"]
     return policy

@@ -121,7 +121,8 @@ def _make_compact(run: Run, rows: list[PreferenceRow], images: Path, config: Tra
     if not photographs:
         raise DataError(
             "The compact backbone is aligned on photographs of training faces, but no pair of this manifest has one. "
-            "Take a snapshot that includes the origin ground_truth."
+            "Take a snapshot that includes the origin ground_truth, or train --backbone hpsv2 if the faces have no "
+            "photographs."
         )
     if not run.start.exists():
         model = backbones.open_compact(config.seed)

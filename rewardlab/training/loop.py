@@ -149,12 +149,13 @@ class Loop:
     def diverged(self, what: str) -> TrainError:
         """Return the error to raise, which says how to continue with other settings."""
         kept = ", ".join(str(step) for step in sorted(self.run.states()))
+        exact = "" if self.accelerator.mixed_precision == "no" else ", or with --precision fp32"
         if not kept:
-            return self.failure(f"{what}. Start again with a lower --learning-rate, or with --precision fp32")
+            return self.failure(f"{what}. Start again with a lower --learning-rate{exact}")
         return self.failure(
-            f"{what}. Finite states of steps {kept} are kept. To continue from one with other settings, add to the "
-            f"command a new name and a lower learning rate, for example: --continue-from {self.run.name}@"
-            f"{max(self.run.states())} --run NEW --learning-rate VALUE (or --precision fp32)"
+            f"{what}. Finite states of steps {kept} are kept. To continue from one, run the command with a lower "
+            f"learning rate{exact}, without its other options: --continue-from {self.run.name}@"
+            f"{max(self.run.states())} --run NEW --learning-rate VALUE"
         )
 
     def show(self, **shown: float | None) -> None:

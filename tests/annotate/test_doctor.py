@@ -125,6 +125,16 @@ def test_doctor_lists_files_that_cannot_be_told_apart(tmp_path):
     assert "of data set photographs: their files differ in the suffix only" in printed
 
 
+def test_doctor_names_data_sets_without_photographs():
+    low_quality = Dataset.objects.create(name="wild", has_ground_truth=False)
+    lacking, _ = make_face(), make_face(dataset=low_quality)
+    Candidate.objects.filter(source="hq").delete()
+    printed, _ = doctor("--no-faces")
+    assert "no_photograph (1)" in printed
+    assert f"{lacking} of data set photographs: its photograph is not stored" in printed
+    assert "data set wild: low-quality pictures without photographs (1 face)" in printed
+
+
 def test_doctor_without_detector_reports_unchecked_faces(faces, monkeypatch, tmp_path):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path / "weights"))
     (tmp_path / "weights").mkdir()

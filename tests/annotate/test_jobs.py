@@ -12,12 +12,14 @@ from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError
 from django.utils import timezone
+from django.utils.translation import override
 
 from annotate.common import progress_file, task_queue
 from annotate.common.refusals import Refused
 from annotate.jobs import folders, lifecycle, sources
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import KINDS
+from annotate.jobs.option_fields import help_of
 from annotate.management.commands.serve import parts_of
 from annotate.management.stage_command import command_error
 from annotate.models import AuditEntry, GoldSet, Job, Predictor, User, WorkerHeartbeat
@@ -94,14 +96,14 @@ def options_of(form: JobForm) -> dict:
     return vars(form.parser.parse_args(form.arguments()))
 
 
-# Needed unless another run is continued, so the form does not require it.
-MODEL_OF_TUNING = {"refl": {"frm": "frm-a"}}
+# Needed only without another option, so the form does not require it.
+NEEDED = {"refl": {"frm": "frm-a"}, "ingest": {"path": "data:0:ffhq"}}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_form_of_each_kind_parses_back_to_its_values(name, trainer, choices):
     kind = KINDS[name]
-    form = filled(name, trainer, **choose(JobForm(kind, user=trainer)) | MODEL_OF_TUNING.get(name, {}))
+    form = filled(name, trainer, **choose(JobForm(kind, user=trainer)) | NEEDED.get(name, {}))
     assert form.is_valid(), form.errors
     read = options_of(form)
     for action in form.actions:
@@ -146,6 +148,7 @@ def test_values_of_every_type_reach_the_command(trainer, choices):
         ("train_base", "device", "tpu", "not one of the available choices"),
         ("ablate", "table", "5", "varies the number of steps with gradient, but the base compact has 1"),
         ("refl", "backprop_steps", "2", "is more than the base compact has denoising steps: 1"),
+        ("refl", "preset", "dr2", "dr2-spar is free for non-commercial use only"),
         ("make_gold", "pairs", "-4", "-4 is not a positive integer"),
         ("autolabel", "confidence", "0.9", "needs --max-error"),
         ("ingest", "split", "train=2", "the shares must sum to 1"),
@@ -315,16 +318,15 @@ def test_files_of_ended_jobs_expire(client, trainer, settings, tmp_path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_form_of_each_kind_is_german(name, client, trainer):
-    english = client.get(f"/jobs/new/{name}/").context["form"]
     client.cookies[settings.LANGUAGE_COOKIE_NAME] = "de"
     page = client.get(f"/jobs/new/{name}/")
     assert "Gegenwärtig" in page.content.decode() or name == "evaluate_frm"
-    same = [
-        option
-        for option, field in page.context["form"].fields.items()
-        if field.help_text and field.help_text == english.fields[option].help_text
-    ]
-    assert set(same) <= {"device", "seed"}  # nothing but names and numbers
+    english, german = [], []
+    for language, helps in (("en", english), ("de", german)):
+        with override(language):
+            helps += [(action.dest, help_of(action)) for action in page.context["form"].actions]
+    same = {option for option, text in german if text and (option, text) in english}
+    assert same <= {"device", "seed"}  # nothing but names and numbers
 
 
 def test_error_is_the_message_of_the_newest_attempt():

@@ -19,3 +19,12 @@ def test_invalid_options_of_restore_are_refused(arguments, message):
     with pytest.raises(CommandError) as refused:
         call_command("restore", *arguments)
     assert str(refused.value) == message
+
+
+@pytest.mark.django_db
+def test_licence_is_asked_for_before_any_restorer_runs():
+    asked = r"dr2-spar is free for non-commercial use only\. Its licence: .*--accept-licence"
+    with pytest.raises(CommandError, match=asked):
+        call_command("restore", "--restorer", "lanczos", "--restorer", "dr2-spar")
+    with pytest.raises(CommandError, match="run degrade first"):
+        call_command("restore", "--restorer", "lanczos", "--restorer", "dr2-spar", "--accept-licence")

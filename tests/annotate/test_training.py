@@ -140,5 +140,5 @@ def test_missing_weights_name_file_source_and_folder(place, monkeypatch):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"))
     with pytest.raises(CommandError, match="--checkpoint is only for --backbone hpsv2"):
         run("train_frm", "--backbone", "compact", "--checkpoint", str(place / "hps.pt"))
-    with pytest.raises(CommandError, match=r"The checkpoint .*gone.pt does not exist"):
+    with pytest.raises(CommandError, match=r"--checkpoint .*gone.pt does not exist. Pass the file of HPSv2"):
         run("train_frm", "--manifest", str(place / "manifest.jsonl"), "--checkpoint", str(place / "gone.pt"))

@@ -255,10 +255,22 @@ def test_second_ingest_of_an_upload_is_not_started(lead):
     assert upload.token not in dict(JobForm(KINDS["caption"], user=User.objects.get()).fields["source"].choices)
 
 
+def test_upload_of_low_quality_pictures_becomes_lq(lead):
+    upload = checked(lead, ("1.png", picture()))
+    form = {"pictures": "lq", "dataset": "old", "dataset_kind": "evaluation", "split": "", "size": "128"}
+    job = lead.post(f"/uploads/{upload.pk}/", form | {"identity_from": "file"}).headers["Location"]
+    assert f'id="job-upload" href="/uploads/{upload.pk}/"' in lead.get(job).content.decode()
+    assert {name: Job.objects.get().values.get(name) for name in ("path", "lq")} == {"path": None, "lq": upload.token}
+    assert f"--lq {upload.folder}" in Job.objects.get().command
+    nothing = lead.post("/jobs/new/ingest/", {"size": "128", "identity_from": "file"}).content.decode()
+    assert "Pass the folder of the photographs, or with --lq that of low-quality pictures." in nothing
+
+
 @pytest.mark.parametrize(
     ("job", "keep", "deleted"),
     [
         ({"state": "done"}, False, True),
+        ({"state": "done", "option": "lq"}, False, True),
         ({"state": "done"}, True, False),
         ({"state": "failed"}, False, False),
         ({"state": "done", "skipped": 1}, False, False),  # no photograph had a face
@@ -268,7 +280,8 @@ def test_second_ingest_of_an_upload_is_not_started(lead):
 def test_originals_are_deleted_after_a_whole_ingest_unless_kept(lead, job, keep, deleted):
     upload = checked(lead, ("1.png", picture()))
     Upload.objects.update(keep=keep)
-    values = {"path": upload.token} | job.pop("values", {})
+    job = dict(job)
+    values = {job.pop("option", "path"): upload.token} | job.pop("values", {})
     Job.objects.create(kind="ingest", queue="stages", started_by=upload.uploader, values=values, **job)
     upkeep.tidy()
     assert upload.folder.exists() is upload.report.exists() is not deleted

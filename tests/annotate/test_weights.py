@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy as np
@@ -13,6 +16,7 @@ from safetensors.numpy import save
 
 from rewardlab import assets
 from tests.support.file_server import Published, publishing
+from tests.support.servers import ROOT
 
 DATA = b"\x80\x02" + bytes(range(256)) * 4000 + b"."  # about 1 MB, with the marks of a pickle
 WEIGHTS = save({"weight": np.zeros((4, 4), np.float32)})
@@ -26,6 +30,15 @@ def sha256(data: bytes) -> str:
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path / "weights"))
     return tmp_path / "weights"
+
+
+def test_list_of_which_only_the_head_is_read_ends_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "manage.py", "weights", "list"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.fixture
@@ -226,3 +239,11 @@ def test_hub_that_refuses_or_is_offline_is_named(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CommandError, match="HF_HUB_OFFLINE is set"):
         weights("fetch", "hpsv2")
+
+
+def test_folder_that_cannot_be_written_is_explained(tmp_path, monkeypatch):
+    (tmp_path / "osediff_face.pkl").write_bytes(DATA)
+    (tmp_path / "taken").write_bytes(b"")
+    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(tmp_path / "taken" / "weights"))
+    with pytest.raises(CommandError, match=r"osediff_face.pkl cannot be written: Not a directory. Make the folder"):
+        weights("fetch", "osediff-face", "--from", str(tmp_path / "osediff_face.pkl"))

@@ -154,7 +154,9 @@ def _prepare_run(training: Training) -> None:
         sources["base"] = runs.open_run(world / "runs", "one-step")
     else:
         sources |= _diffbir_files(world)
-    refl_prepare.prepare(run, _refl_config(training.kind), refl_prepare.Sources(**sources), images=images)
+    refl_prepare.prepare(
+        run, _refl_config(training.kind), refl_prepare.Sources(**sources, accept_licence=True), images=images
+    )
 
 
 def _refl_config(kind: str) -> ReflConfig:

@@ -153,6 +153,29 @@ def test_killed_training_resumes_bit_for_bit_without_database(place, settings):
         call_command(*command(place, "killed")[1:])
 
 
+def test_base_is_continued_from_a_saved_state(place, small, settings):
+    settings.RUN_ROOT = place / "runs"
+    parent = prepared(place, CONFIG, "parent")
+    train_base.train(parent, images=place / "images", device="cpu")
+    command = ["train_base", "--run", "child", "--device", "cpu", "--continue-from"]
+    for wrong, message in (
+        (["parent@3"], "parent has states of steps 2, 4 only"),
+        (["parent@2", "--variant", "multi-step"], "cannot change variant one-step -> multi-step"),
+        (["parent@2", "--faces", str(place / "faces.jsonl")], "Remove --faces"),
+        (["parent"], "parent@4 already has 4 steps: choose --iterations above 4"),
+    ):
+        with pytest.raises(CommandError, match=message):
+            call_command(*command, *wrong)
+        assert not (place / "runs" / "child").exists()
+    call_command(*command, "parent@2", "--learning-rate", "1e-3", "--iterations", "5")
+    child = runs.open_run(place / "runs", "child")
+    start = child.description().start
+    assert child.is_done() and (start["parent"], start["parent_step"]) == ("parent", "2")
+    ours, theirs = ([(point.step, point.loss) for point in run.points_of(BasePoint)] for run in (child, parent))
+    assert [step for step, _ in ours] == [1, 2, 3, 4, 5]
+    assert ours[:3] == theirs[:3] and ours[3] != theirs[3]
+
+
 def test_stopped_training_resumes_at_the_step_of_the_stop(place, small):
     config = replace(CONFIG, save_every=100, log_every=2)
     whole, stopped = (prepared(place, config, name) for name in ("straight", "stopped"))

@@ -1,59 +1,33 @@
 """Published restorers with tiny networks in the layouts of their files, and their options and licences."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from refl.errors import LicenceError, OptionError, WeightsError
-from refl.networks.adm_unet import ADMUNet, UNetConfig
 from refl.networks.cubic_resize import cubic_matrix
-from refl.networks.difface import open_difface
 from refl.networks.dr2 import open_dr2_spar
 from refl.networks.linear_schedule import LinearSchedule
 from refl.networks.loading import open_network
-from refl.networks.sparnet import SPARNet, SPARNetConfig, fold_spectral_norm
-from refl.networks.vqfr_1 import VQFR1, VQFR1Config, open_vqfr_1
-from refl.networks.vqfr_2 import VQFR2, VQFR2Config, open_vqfr_2
+from refl.networks.sparnet import SPARNet, fold_spectral_norm
+from refl.networks.vqfr_2 import open_vqfr_2
 from refl.networks.vqfr_blocks import deformable_convolution, nearest_codes
 from refl.policies.diffbir import controlnet_of, open_controlnet
 from refl.policies.noise import content_seed
-from refl.restoreformer_plus_plus import RestoreFormerPlusPlus
-from refl.restorers import SYSTEMS, network_restorer, open_restorer
+from refl.restorers import SYSTEMS, open_restorer
 from refl.restorers.spec import Subject
 from refl.weights import read_state, recognise
 from rewardlab.assets import ASSETS, MissingAsset
 from rewardlab.files import sha256_of
 from rewardlab.snapshot_images import DataError
-from tests.support import diffusion
+from tests.support import systems
+from tests.support.systems import SIZE, SPARNET, UNET, VQFR_2
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:torch.meshgrid", "ignore:Already found a `peft_config`"),
 ]
-
-UNET = UNetConfig(
-    channels=32, multipliers=(1, 2), blocks=(1, 2), attention_levels=(1,), residual_resampling=True, head_channels=32
-)
-PLAIN_UNET = replace(UNET, residual_resampling=False)
-SPARNET = SPARNetConfig(size=64, smallest=16, fewest_channels=8, most_channels=16, depth=1)
-VQFR_1 = VQFR1Config(
-    channels=32, multipliers=(1, 1, 2), encoder_blocks=1, decoder_blocks=1, codes=(16, 8), given=4, size=64
-)
-VQFR_2 = VQFR2Config(channels=32, multipliers=(1, 1, 2), blocks=1, codes=(16, 8), given=4, size=64)
-SIZE = 64
-
-
-def randomised(network, seed=0):
-    """Fill a network with small random numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in network.named_parameters():
-            value.normal_(std=0.7 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.1, generator=generator)
-            if name.endswith("weight") and value.ndim == 1:
-                value.add_(1)
-    return network.eval()
 
 
 def seeded_draw(seed=0):
@@ -64,54 +38,13 @@ def seeded_draw(seed=0):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a weights folder with tiny files under the published names, in the states in which files come."""
-    folder = tmp_path_factory.mktemp("weights")
-
-    def save(asset, network, wrap=dict):
-        torch.save(wrap(network.state_dict()), folder / ASSETS[asset].file)
-
-    save("vqfr-1", randomised(VQFR1(VQFR_1)), lambda state: {"params": _with_shortcuts(state)})
-    save("vqfr-2", randomised(VQFR2(VQFR_2)), lambda state: {"params_ema": state})
-    save("dr2", randomised(ADMUNet(UNET)), lambda state: {f"module.{name}": value for name, value in state.items()})
-    save("sparnethd-dr2", randomised(SPARNet(SPARNET)), _with_spectral_norm)
-    save("difface", randomised(ADMUNet(PLAIN_UNET)), lambda state: {n: v.half() for n, v in state.items()})
-    diffusion.swinir(folder / ASSETS["difface-swinir"].file)
-    plus_plus = RestoreFormerPlusPlus(channels=32, multipliers=(1,) * 6, blocks=1, codes=(16, 8), latent=8)
-    save(
-        "restoreformer-plusplus",
-        randomised(plus_plus),
-        lambda state: {"state_dict": {f"vqvae.{n}": v for n, v in state.items()} | {"loss.logvar": torch.ones(1)}},
-    )
-    return folder
-
-
-def _with_shortcuts(state):
-    return {name.replace(".residual_func.", ".shortcut_conv."): value for name, value in state.items()}
-
-
-def _with_spectral_norm(state):
-    stored = {}
-    for name, value in state.items():
-        if value.ndim == 4:
-            left, _values, right = torch.linalg.svd(value.flatten(1), full_matrices=False)
-            stored |= {f"{name}_orig": 3 * value, f"{name}_u": left[:, 0] * 1.0, f"{name}_v": right[0]}
-        else:
-            stored[name] = value
-    return stored
+    return systems.write(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
 def tiny(folder, monkeypatch):
     """Open tiny networks where the published ones are expected."""
-    openers = {
-        "vqfr-1": lambda file: open_vqfr_1(file, VQFR_1),
-        "vqfr-2": lambda file, **options: open_vqfr_2(file, config=VQFR_2, **options),
-        "dr2-spar": lambda *paths, **options: open_dr2_spar(
-            *paths, **options, config=UNET, enhancer=SPARNET, size=SIZE // 2
-        ),
-        "difface": lambda *paths, **options: open_difface(*paths, **options, config=PLAIN_UNET, size=SIZE),
-    }
-    monkeypatch.setattr(network_restorer, "OPENERS", openers)
-    monkeypatch.setenv("REWARDLAB_WEIGHTS", str(folder))
+    systems.shrink(monkeypatch, folder)
 
 
 CASES = {

@@ -103,7 +103,7 @@ def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
             "checkpoint": diffusion.controlnet(tmp_path / "v1_face.pth", sd),
             "swinir": diffusion.swinir(tmp_path / "face_swinir_v1.ckpt", **diffusion.TINY_SWINIR),
         }
-    run = tuned(place, config, f"large-{base}", base=None, files=files)
+    run = tuned(place, config, f"large-{base}", base=None, files=files | {"accept_licence": True})
     point = run.points_of(ReflPoint)[0]
     assert point.terms.keys() == {"reward", "lpips", "dwt", "reg"}
     opened = open_policy.open_run(run)

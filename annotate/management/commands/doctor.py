@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from annotate.doctor.checks import Check, Finding, checks
+from annotate.doctor.checks import Check, Finding, checks, of_low_quality
 from annotate.management.stage_command import SHOWN_PER_REASON, interrupted, require_migrated
 
 
@@ -33,6 +33,8 @@ class Command(BaseCommand):
                 found += self.run_check(check, fix=options["fix"])
         except KeyboardInterrupt:
             raise interrupted("Interrupted. Nothing is left half done: run the command again.") from None
+        for note in of_low_quality():
+            self.stdout.write(note)
         left = [finding for finding in found if not (options["fix"] and finding.fix)]
         if options["fix"]:
             self.stdout.write(f"{_findings(len(found) - len(left))} repaired.")

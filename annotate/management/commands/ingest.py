@@ -83,6 +83,15 @@ class Command(StageCommand):
         """Refuse what can be refused before anything is read."""
         if options["path"] is None and options["lq"] is None:
             raise CommandError("Pass the folder of the photographs, or with --lq that of low-quality pictures.")
+        if options["preset"] and (options["path"] is None or options["lq"]):
+            raise CommandError(
+                "--preset needs PATH, the folder of the data set, in which it finds its pictures; no --lq."
+            )
+        if options["path"] and options["lq"] and not options["aligned"]:
+            raise CommandError(
+                "--lq needs --aligned: a given low-quality picture shows the same section as its photograph, so the "
+                "photograph must not be cropped or turned."
+            )
         try:
             IngestConfig(size=options["size"])
             if options["dataset"] is not None:
@@ -114,11 +123,6 @@ class Command(StageCommand):
     def ingest(self, options: dict[str, Any]) -> list[Summary]:
         path, rule, lq = options["path"] or options["lq"], options["identity_from"], options["lq"]
         is_low_quality = options["path"] is None
-        if lq and not is_low_quality and not options["aligned"]:
-            raise CommandError(
-                "--lq needs --aligned: a given low-quality picture shows the same section as its photograph, so the "
-                "photograph must not be cropped or turned."
-            )
         found = read_sources(path, captions=options["captions"], identity_from=rule)
         if lq and not is_low_quality:
             check_given(lq)
@@ -169,8 +173,6 @@ class Command(StageCommand):
 
 def with_preset(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a published data set. Options that were given have precedence. Raises `CommandError`."""
-    if options["path"] is None or options["lq"]:
-        raise CommandError("--preset needs PATH, the folder of the data set, in which it finds its pictures; no --lq.")
     known = find_face_set(options["preset"])
     try:
         folders = find_folders(known, options["path"])

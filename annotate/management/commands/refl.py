@@ -17,6 +17,7 @@ from annotate.management.run_options import (
     add_config_options,
     add_continue_option,
     add_run_option,
+    add_weights_root_option,
     config_from,
     config_of,
     default_name,
@@ -64,7 +65,13 @@ class Command(BaseCommand):
         parser.add_argument("--swinir", type=Path, help="face_swinir_v1.ckpt, stage 1 of diffbir")
         parser.add_argument("--sparnet", type=Path, help="SPARNetHD_FFHQ_DR2aug.pth, which enhances the images of dr2")
         parser.add_argument("--prompts", type=Path, help="a table of tags (CSV or JSON lines) for --prompt file")
+        parser.add_argument(
+            "--accept-licence",
+            action="store_true",
+            help="confirm that your use is non-commercial, which some bases require; their licence is shown first",
+        )
         add_continue_option(parser)
+        add_weights_root_option(parser)
         add_face_options(parser)
         add_config_options(parser, ReflConfig, without=("base",))
 
@@ -83,6 +90,7 @@ class Command(BaseCommand):
             if not options["frm"]:
                 raise CommandError("--frm RUN is required: the name of a finished run of manage.py train_frm.")
             config = config_from(options, PRESETS[options["preset"]])
+            require_accepted(config.base, options["accept_licence"])
         most = FIXED_STEPS.get(options["preset"], config.steps)
         if not parent and config.backprop_steps > most:
             raise CommandError(
@@ -124,12 +132,24 @@ class Command(BaseCommand):
 
     def create_or_resume(self, run: Any, config: Any, options: dict[str, Any], parent: Any) -> None:
         from refl import prepare
-        from refl.configs import FREE_TO_CHANGE
+        from refl.bases import BASES
+        from refl.configs import FIXED_WHEN_CONTINUED, FREE_TO_CHANGE
+        from refl.restorers import SYSTEMS
         from rewardlab.reward_model import reward_sources
         from rewardlab.training import runs
 
-        if not create_or_resume(self, run, config, free=FREE_TO_CHANGE, datasets=options["dataset"], parent=parent):
+        if not create_or_resume(
+            self,
+            run,
+            config,
+            free=FREE_TO_CHANGE,
+            datasets=options["dataset"],
+            parent=parent,
+            fixed=FIXED_WHEN_CONTINUED,
+        ):
             return
+        if config.base in BASES and (system := SYSTEMS[BASES[config.base].system]).noncommercial:
+            self.stdout.write(f"{system.name}: {system.licence}. You accepted it.")
 
         write_faces(run, options)
 
@@ -152,9 +172,22 @@ class Command(BaseCommand):
             frm=reward("frm"),
             judge=reward("judge"),
             base=base,
-            **{name: options[name] for name in ("sd", "checkpoint", "swinir", "sparnet", "prompts")},
+            **{name: options[name] for name in ("sd", "checkpoint", "swinir", "sparnet", "prompts", "accept_licence")},
         )
         prepare.prepare(run, config, sources, images=images_of(options, run))
+
+
+def require_accepted(base: str, accepted: bool) -> None:
+    """Raise `CommandError`, which shows the licence, for a base whose licence must be accepted and was not."""
+    from refl.bases import BASES
+    from refl.errors import LicenceError
+    from refl.restorers import SYSTEMS
+
+    try:
+        if base in BASES:
+            SYSTEMS[BASES[base].system].require_accepted(accepted)
+    except LicenceError as error:
+        raise CommandError(str(error)) from error
 
 
 def divided(config: Any, processes: int, *, given: int | None, note: Callable[[str], Any]) -> Any:

@@ -86,7 +86,8 @@ class Command(StageCommand):
         self.finish(*summaries, options=options)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """Raise `CommandError` for options that need exactly one restorer, or that it does not have."""
+        """Raise `CommandError` for options that need exactly one restorer, or that it does not have, and for a licence
+        that must be accepted."""
         names = options["restorer"] or []
         for option in ("weights", "option", "prompts", "result"):
             if options[option] and len(names) != 1:
@@ -94,11 +95,12 @@ class Command(StageCommand):
         if (result := options["result"]) and (result in KNOWN or result in ("hq", "lq")):
             raise CommandError(f"--result {result}: this name is reserved. Choose another.")
         given = dict(map(parse_option, options["option"]))
-        if given and names[0] in KNOWN:
-            try:
-                KNOWN[names[0]].parse(given)
-            except OptionError as error:
-                raise CommandError(str(error)) from error
+        try:
+            for name in filter(KNOWN.__contains__, names):
+                KNOWN[name].parse(given)
+                KNOWN[name].require_accepted(options["accept_licence"])
+        except (OptionError, LicenceError) as error:
+            raise CommandError(str(error)) from error
 
     def run_network(self, name: str, options: dict[str, Any]) -> Summary:
         faces, result = self.selected_faces(options), options["result"] or name
@@ -134,7 +136,11 @@ def parse_folder(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (name and equals and Path(path).is_dir()):
         raise CommandError(f"--from-folder {text}: write NAME=PATH, where PATH is an existing folder.")
-    if name in RESTORERS or name in ("hq", "lq"):
+    if name == "lq":
+        raise CommandError(
+            f"--from-folder {text}: low-quality pictures are not restorations. Give them with ingest --lq {path}."
+        )
+    if name in RESTORERS or name == "hq":
         raise CommandError(f"--from-folder {text}: the name {name} is reserved; choose another.")
     return name, Path(path)
 

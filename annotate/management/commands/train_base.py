@@ -11,9 +11,19 @@ from annotate.management.restorer_runs import (
     removed_on_refusal,
     write_faces,
 )
-from annotate.management.run_options import add_config_options, config_from, default_name
+from annotate.management.run_options import (
+    add_config_options,
+    add_continue_option,
+    config_from,
+    config_of,
+    default_name,
+    parent_of,
+)
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import usable_device
+
+# Options that a run takes from the one that it continues.
+DATA_OPTIONS = ("stage_1", "faces", "dataset")
 
 
 class Command(BaseCommand):
@@ -27,6 +37,7 @@ class Command(BaseCommand):
 
         parser.add_argument("--run", help="name of the run (default: derived from the configuration)")
         parser.add_argument("--stage-1", metavar="RUN", help="the one-step base that a multi-step base starts from")
+        add_continue_option(parser)
         add_face_options(parser)
         add_config_options(parser, BaseConfig, without=())
 
@@ -34,24 +45,33 @@ class Command(BaseCommand):
         """Return the configuration. Raises `CommandError` for invalid values."""
         from refl.configs import BaseConfig
 
-        return config_from(options, BaseConfig())
+        parent = parent_of(options, "base", DATA_OPTIONS)
+        return config_from(options, config_of(parent, BaseConfig) if parent else BaseConfig())
 
     def handle(self, *args: Any, **options: Any) -> None:
         from refl import train_base
-        from refl.configs import FREE_TO_CHANGE_OF_BASE
+        from refl.configs import FIXED_WHEN_CONTINUED_OF_BASE, FREE_TO_CHANGE_OF_BASE
         from rewardlab.training import runs
 
         if options["device"]:
             usable_device(options["device"])
         config = self.check_options(options)
         root, stage_1 = Path(settings.RUN_ROOT), options["stage_1"]
-        name = options["run"] or default_name(
-            f"base-{config.variant}", config, FREE_TO_CHANGE_OF_BASE, options["dataset"]
-        )
+        parent = parent_of(options, "base", DATA_OPTIONS)
+        kind = f"{parent.run.name}-from-{parent.step}" if parent else f"base-{config.variant}"
+        name = options["run"] or default_name(kind, config, FREE_TO_CHANGE_OF_BASE, options["dataset"])
         with command_errors():
             run = runs.open_run(root, name)
             with run.held(), removed_on_refusal(run):
-                if create_or_resume(self, run, config, free=FREE_TO_CHANGE_OF_BASE, datasets=options["dataset"]):
+                if create_or_resume(
+                    self,
+                    run,
+                    config,
+                    free=FREE_TO_CHANGE_OF_BASE,
+                    datasets=options["dataset"],
+                    parent=parent,
+                    fixed=FIXED_WHEN_CONTINUED_OF_BASE,
+                ):
                     write_faces(run, options)
                     first = runs.open_run(root, stage_1) if stage_1 else None
                     train_base.prepare(run, config, images=images_of(options, run), stage_1=first)

@@ -14,6 +14,7 @@ from annotate.management.run_options import (
     add_continue_option,
     add_dataset_option,
     add_run_option,
+    add_weights_root_option,
     config_from,
     config_of,
     default_name,
@@ -51,6 +52,7 @@ class Command(BaseCommand):
             help="how several answers are combined (default: majority)",
         )
         add_continue_option(parser)
+        add_weights_root_option(parser)
         add_dataset_option(parser, "preferences")
         parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
