@@ -15,6 +15,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from tests.bench.machine import describe
+
 REWARDS = ("--frm", "frm", "--judge", "judge", "--dataset", "demo", "--held-out", "2", "--batch-size", "8")
 COMMANDS = {
     "reward model": ("train_frm", "--backbone", "compact", "--dataset", "demo"),
@@ -46,6 +48,7 @@ def main(folder: Path) -> None:
 
     Loop.show = stamped
     call_command("migrate", "--verbosity", "0")
+    print(describe("torch", "diffusers", "open_clip_torch"))
     for number, (title, words) in enumerate(COMMANDS.items()):
         stamps.clear()
         with Path(os.devnull).open("w") as nowhere:
