@@ -126,9 +126,20 @@ def _system(base: str) -> RestorerSpec | None:
 
 
 def _base_files(base: str, sources: Sources) -> dict[str, Path]:
-    """Return the files of a large base, by role."""
+    """Return the files of a large base, by role. Raises `MissingAsset` naming all that are missing."""
     files = BASES[base].files if base in BASES else {}
-    return {role: _file(getattr(sources, role), asset) for role, asset in files.items()}
+    found, missing = {}, []
+    for role, asset in files.items():
+        try:
+            found[role] = getattr(sources, role) or find(asset)
+        except MissingAsset as error:
+            missing.append(str(error))
+            continue
+        if not found[role].exists():
+            missing.append(f"{found[role]} does not exist.")
+    if missing:
+        raise MissingAsset(f"{' '.join(missing)} Or pass existing paths: see manage.py refl --help.")
+    return found
 
 
 def _base_run(run: Run, config: ReflConfig, sources: Sources) -> dict[str, str]:
@@ -213,16 +224,6 @@ def gold_images(rows: Sequence[PreferenceRow], reward: Run | None, images: Path)
         f"in {images}, for example {missing[0]}. They monitor the tuning: pass with --images a folder that contains "
         "them and the photographs."
     )
-
-
-def _file(given: Path | None, asset: str) -> Path:
-    try:
-        path = given or find(asset)
-    except MissingAsset as error:
-        raise MissingAsset(f"{error} Or pass its path: see manage.py refl --help.") from error
-    if not path.exists():
-        raise MissingAsset(f"{path} does not exist. Pass an existing path: see manage.py refl --help.")
-    return path
 
 
 def _refuse_gold(training: Sequence[FaceRow], reward: Run) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from refl.errors import WeightsError
 from refl.ncnn_weights import read_rrdbnet
 from refl.restoreformer_plus_plus import RestoreFormerPlusPlusArch, published_layout
+from refl.restorers.systems import S_LAB
 from rewardlab.errors import ModelError
 from rewardlab.torchvision_stub import ensure_torchvision
 from rewardlab.weight_files import load_checkpoint, require_finite
@@ -22,7 +23,7 @@ LICENCES = {
     "GFPGAN": "Apache-2.0",
     "RestoreFormer": "Apache-2.0",
     "RestoreFormer++": "Apache-2.0",
-    "CodeFormer": "S-Lab License 1.0, for non-commercial use only",
+    "CodeFormer": S_LAB,
 }
 
 

@@ -20,6 +20,8 @@ def load_checkpoint(path: Path) -> Any:
     Raises `FileNotFoundError`, or `ModelError` naming the file if it is damaged, contains anything but tensors, or has
     values that are not finite.
     """
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, not a weights file: pass a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"the weights file {path} does not exist")
     if path.stat().st_size == 0:

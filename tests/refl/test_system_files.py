@@ -1,5 +1,7 @@
 """Files of the published restorers in the states in which they are passed on: read, or refused by name."""
 
+from functools import cache
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -57,6 +59,7 @@ def _halved(value):
     return value.half() if value.is_floating_point() else value
 
 
+@cache
 def unet_of(folder):
     return UNet2DConditionModel.from_pretrained(folder / ASSETS["sd-2.1-base"].file / "unet")
 
@@ -116,10 +119,12 @@ def test_osediff_is_read_in_half_precision_but_not_as_safetensors(folder, tmp_pa
         for name, entry in stored.items()
     }
     torch.save(halved, tmp_path / "half.pkl")
-    expected = open_osediff(sd, published).state_dict()
-    for name, value in open_osediff(sd, tmp_path / "half.pkl").state_dict().items():
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, expected[name], atol=2e-3, rtol=2e-3)
+    policy = open_osediff(sd, tmp_path / "half.pkl")
+    for network, entry in ((policy.unet, "state_dict_unet"), (policy.codec.vae, "state_dict_vae")):
+        found = network.state_dict()
+        for name, value in stored[entry].items():
+            assert found[name].dtype == torch.float32
+            torch.testing.assert_close(found[name], value, atol=2e-3, rtol=2e-3)
     save_file(stored["state_dict_unet"], tmp_path / "lora.safetensors")
     with pytest.raises(WeightsError, match=r"lora\.safetensors is not an OSEDiff checkpoint: it lacks rank_unet"):
         open_osediff(sd, tmp_path / "lora.safetensors")
@@ -131,3 +136,5 @@ def test_nesting_that_is_not_known_is_refused_by_name(folder, tmp_path):
     for opener in (OPENERS["vqfr-2"], OPENERS["gfpgan-1.4"], OPENERS["restoreformer"]):
         with pytest.raises(WeightsError, match=r"(?s)mine\.pth.*(teacher|student)"):
             opener(tmp_path / "mine.pth", folder)
+    with pytest.raises(WeightsError, match=r"stable-diffusion-2-1-base is a folder, not a weights file"):
+        OPENERS["vqfr-2"](folder / ASSETS["sd-2.1-base"].file, folder)

@@ -83,11 +83,12 @@ def test_bases_and_their_restorers_have_the_same_defaults():
 
 def test_noncommercial_base_is_refused_before_anything_is_read(place, config, settings):
     settings.RUN_ROOT = place / "runs"
+    command = ["--base", "dr2", "--frm", "nowhere", "--run", "asked"]
     asked = r"dr2-spar is free for non-commercial use only\. Its licence: .*--accept-licence"
     with pytest.raises(CommandError, match=asked):
-        call_command("refl", "--base", "dr2", "--frm", "nowhere", "--run", "asked", "--faces", "nowhere")
+        call_command("refl", *command, "--faces", "nowhere")
     with pytest.raises(LicenceError, match=asked):
         prepared(place, replace(config, base="dr2"), "asked", base=None)
     assert not runs.open_run(place / "runs", "asked").exists()
     with pytest.raises(CommandError, match="nowhere"):
-        call_command("refl", "--base", "dr2", "--frm", "nowhere", "--run", "asked", "--accept-licence")
+        call_command("refl", *command, "--faces", str(place / "faces.jsonl"), "--accept-licence")
