@@ -22,7 +22,6 @@ OVERWRITE = _("Each job writes to an empty folder of its own.")
 FROM_DATABASE = _("A job reads the site's own data. For a snapshot from elsewhere, run the command.")
 OTHER_KIND = _("There is a form of its own for this.")
 SAME_BASE = _("All variants start from the same base.")
-ONLY_COMPACT = _("It tunes compact bases only, which need no licence.")
 OUTSIDE = _("It may name files outside the allowed folders.")
 
 
@@ -322,9 +321,9 @@ KINDS: dict[str, Kind] = {
               "repeated."),
             **TUNING
             | {
-                "first": ("table", "base_run", "frm", "judge", "run", "iterations"),
-                "required": ("base_run", "frm"),
-                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE, "accept_licence": ONLY_COMPACT},
+                "first": ("table", "preset", "accept_licence", "base_run", "frm", "judge", "run", "iterations"),
+                "required": ("frm",),
+                "withheld": TUNING["withheld"] | {"continue_from": SAME_BASE},
             },
         ),
         Kind(

@@ -14,7 +14,7 @@ from rewardlab.training.runs import open_run
 
 PASSED = (
     "preset", "frm", "judge", "faces", "dataset", "images", "device", "base_run", "weights_root", "sd", "checkpoint",
-    "swinir", "sparnet", "prompts",
+    "swinir", "sparnet", "prompts", "accept_licence",
 )  # fmt: skip
 NOTES = (
     "The paper's figures are of its own faces, people and training. Compare rows, not figures with the paper's, unless "

@@ -21,11 +21,6 @@ class Command(BaseCommand):
 
         parser.add_argument("--table", choices=list(TABLES), required=True, help="table of the paper")
         parser.add_argument("--split", default="test", help="split of the faces to restore and compare (default: test)")
-        parser.add_argument(
-            "--accept-licence",
-            action="store_true",
-            help="confirm that your use is non-commercial, which some restorers require; their licence is shown first",
-        )
         ReflCommand().add_arguments(parser)
 
     def check_options(self, options: dict[str, Any]) -> Any:
