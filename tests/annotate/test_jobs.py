@@ -97,7 +97,7 @@ def options_of(form: JobForm) -> dict:
 
 
 # Needed only without another option, so the form does not require it.
-NEEDED = {"refl": {"frm": "frm-a"}, "ingest": {"path": "data:0:ffhq"}}
+NEEDED = {"refl": {"frm": "frm-a"}, "ablate": {"base_run": "base-a"}, "ingest": {"path": "data:0:ffhq"}}
 
 
 @pytest.mark.parametrize("name", KINDS)
