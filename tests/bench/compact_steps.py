@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m tests.bench.compact_steps FOLDER
 
 FOLDER is that of a finished `reproduce --table 3 5 8 --preset compact --size tiny`, of which a copy is used. Every
-tenth step costs more: it also measures the gradient of each loss. Here that is the last one.
+tenth step of a tuning costs more: it also measures the gradient of each loss. Here that is the last one.
 """
 
 import os
@@ -14,6 +14,8 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+
+from tests.bench.machine import describe
 
 REWARDS = ("--frm", "frm", "--judge", "judge", "--dataset", "demo", "--held-out", "2", "--batch-size", "8")
 COMMANDS = {
@@ -46,12 +48,13 @@ def main(folder: Path) -> None:
 
     Loop.show = stamped
     call_command("migrate", "--verbosity", "0")
+    print(describe("torch", "diffusers", "open_clip_torch"))
     for number, (title, words) in enumerate(COMMANDS.items()):
         stamps.clear()
         with Path(os.devnull).open("w") as nowhere:
             call_command(*words, *LENGTH, "--run", f"bench-{number}", stdout=nowhere)
         steps = [after - before for before, after in pairwise(stamps)]
-        print(f"{title:<20} {statistics.median(steps[:-1]):6.2f} s, with gradients {steps[-1]:6.2f} s", flush=True)
+        print(f"{title:<20} {statistics.median(steps[:-1]):6.2f} s, the last {steps[-1]:6.2f} s", flush=True)
 
 
 if __name__ == "__main__":
