@@ -31,6 +31,7 @@ from rewardlab.reward_model.configs import PRESETS as FRM_PRESETS
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.training.loop import Loop, is_out_of_memory, precision
 from rewardlab.training.runs import Run
+from rewardlab.training.states import SavedStates
 
 # open_clip triggers this warning for the text tower.
 warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
@@ -146,6 +147,7 @@ class Bench(ReflTrainer):
         backbones.lock(self.frm, image_layers=preset.image_layers, text_layers=preset.text_layers)
         self.frm_parameters = [value for value in self.frm.parameters() if value.requires_grad]
         self.frm_optimizer = torch.optim.Adam(self.frm_parameters, lr=0.0)
+        self.states = SavedStates(self.loop, {}, every=config.iterations + 1, keep=1)  # saves nothing
         self.frm_faces = SimpleNamespace(batches=lambda count, start: iter([self.batch]))
         self.batch = faces(config.batch_size, policy.size)
 

@@ -18,6 +18,7 @@ from rewardlab.reward_model.train import PairTask, Trainer, Window
 from rewardlab.training import schedule
 from rewardlab.training.loop import Loop, is_out_of_memory, precision
 from rewardlab.training.runs import Run
+from rewardlab.training.states import SavedStates
 from tests.bench.machine import matrix_peak
 from tests.bench.refl_parts import free_memory
 from tests.gpu.session import Session
@@ -61,8 +62,9 @@ class FrmBench(Trainer):
         self.model = model.to(device).requires_grad_(True)
         backbones.lock(self.model, image_layers=config.image_layers, text_layers=config.text_layers)
         self.model.clip.set_grad_checkpointing(config.checkpointing)
-        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
+        self.states = SavedStates(self.loop, {}, every=config.iterations + 1, keep=1)  # saves nothing
         self.task = accelerator.prepare_model(PairTask(self.model))
         self.losses: list[float] = []
         self.ended: list[float] = []  # time at which each step ended
