@@ -283,7 +283,8 @@ def test_same_job_waits_or_runs_once_and_is_claimed_once(trainer):
     assert Job.objects.get(pk=first.pk).state == State.INTERRUPTED
 
 
-def test_waiting_job_without_a_process_makes_the_site_not_ready(client, trainer):
+def test_waiting_job_without_a_process_makes_the_site_not_ready(client, trainer, time_machine):
+    time_machine.move_to(timezone.now(), tick=False)
     start("train_base", trainer)
     assert client.get("/ready").json()["parts"]["jobs"] == "ok"
     Job.objects.update(queued_at=timezone.now() - timedelta(seconds=70))

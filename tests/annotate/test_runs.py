@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.utils import timezone
 
 from tests.support.factories import make_user
 from tests.support.run_folders import page_of, write_evaluation, write_run
@@ -27,7 +28,8 @@ def test_runs_are_for_leads_only(client, run_root):
     assert "/runs/" not in page_of(client, "/")
 
 
-def test_running_run_shows_figures_and_curves_and_polls(lead, run_root):
+def test_running_run_shows_figures_and_curves_and_polls(lead, run_root, time_machine):
+    time_machine.move_to(timezone.now(), tick=False)  # the page and its fragment state how long ago the update was
     write_run(run_root, counts={"gold/human": 12, "train/simulated": 48})
     listed = page_of(lead, "/runs/")
     assert "40 of 100" in listed
