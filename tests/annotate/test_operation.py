@@ -165,7 +165,7 @@ def test_pages_are_not_stored_and_show_times_with_their_zone(lead, settings):
     settings.TIME_ZONE = "Asia/Tokyo"
     page = lead.get(f"/campaigns/{campaign.slug}/log")
     assert page["Cache-Control"] == "private, no-store"
-    assert " JST</time>" in page.content.decode()
+    assert " JST</span></time>" in page.content.decode()
 
 
 @pytest.mark.django_db

@@ -4,13 +4,12 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from rewardlab import cards, clip, manifest
+from rewardlab import assets, cards, clip, manifest
 from rewardlab.evaluation import report
 from rewardlab.reward_model import model, model_card, prepare, train
 from rewardlab.reward_model.configs import PRESETS, TrainConfig
@@ -48,15 +47,12 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def run(trained, tmp_path):
     """A copy of the trained run, whose card may change."""
-    return runs.Run(shutil.copytree(trained.folder, tmp_path / HOSTILE))
+    with assets.weights_root(trained.folder.parent.parent):  # where its checkpoint is
+        yield runs.Run(shutil.copytree(trained.folder, tmp_path / HOSTILE))
 
 
 def card_of(run) -> str:
     return (run.model / "README.md").read_text()
-
-
-def images_of(run):
-    return Path(run.description().images)
 
 
 def test_card_states_data_settings_and_curve_of_the_run(run):
@@ -104,10 +100,10 @@ def test_header_value_with_yaml_or_control_characters_reads_back():
     assert (read["tags"], read["configs"]) == (header["tags"], header["configs"])
 
 
-def test_evaluation_adds_intervals_and_keeps_edits_in_card(run):
+def test_evaluation_adds_intervals_and_keeps_edits_in_card(run, trained):
     path = run.model / "README.md"
     path.write_text(card_of(run).replace('license: "other"', 'license: "mit"') + "\nEdited manually.\n")
-    results = report.evaluate_run(run, images=images_of(run))
+    results = report.evaluate_run(run, images=trained.images_place())
     card = squeezed(card_of(run))
     for row in results["rows"]:
         if row["name"] in ("frm", "start"):
@@ -121,10 +117,10 @@ def test_evaluation_adds_intervals_and_keeps_edits_in_card(run):
     assert 'license: "mit"' in card
     assert card.endswith("Edited manually.\n")
     again = card_of(run)
-    report.evaluate_run(run, images=images_of(run))
+    report.evaluate_run(run, images=trained.images_place())
     assert card_of(run) == again
     path.unlink()  # a model of an earlier version has no card
-    report.evaluate_run(run, images=images_of(run))
+    report.evaluate_run(run, images=trained.images_place())
     assert squeezed(card_of(run)).count(interval) >= 1
 
 
