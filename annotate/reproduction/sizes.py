@@ -6,7 +6,7 @@ from annotate.demo import tour
 
 SIZES = {
     # Checks that the parts work together; its figures are meaningless. Half of its labels are just enough for an SVM.
-    "tiny": replace(tour.SIZES["tiny"], train=9),
+    "tiny": replace(tour.SIZES["tiny"], train=9, log_every=2),
     # Shorter trainings than in the tour: there are sixteen tunings, most of the multi-step base.
     "small": replace(tour.SIZES["small"], base_steps=700, refl_steps=50, evaluations=3),
     "full": tour.SIZES["full"],
