@@ -257,11 +257,19 @@ def _labels(user: User) -> Link:
             step=_job(user, "fit_predictor") if answered else None,
         )
     labelled = AutoLabel.objects.filter(predictor=status.version).count()
+    simulated = status.version.simulated_labels
+    text = _("%(people)s of people, %(svm)s of the SVM")
+    if simulated:
+        text = _("%(people)s of people, %(simulated)s SIMULATED, %(svm)s of the SVM")
     return _link(
         "labels",
         _("Labels"),
-        _("%(people)s of people, %(svm)s of the SVM")
-        % {"people": f"{status.version.labels:,}", "svm": f"{labelled:,}"},
+        text
+        % {
+            "people": f"{status.version.labels - simulated:,}",
+            "simulated": f"{simulated:,}",
+            "svm": f"{labelled:,}",
+        },
         missing=_("newer answers wait") if status.waiting else "",
         address=reverse("predictors"),
         kinds=("fit_predictor", "autolabel"),

@@ -16,6 +16,7 @@ from annotate.management.run_options import (
     other_datasets,
     remove_unsaved,
     require_datasets,
+    require_in_file,
 )
 from annotate.management.stage_command import require_migrated
 
@@ -82,10 +83,7 @@ def write_selected(source: Path, target: Path, datasets: Sequence[str]) -> None:
     from refl import dataset
 
     _, rows = dataset.read(source)
-    known = {row.dataset for row in rows}
-    if missing := [name for name in datasets if name not in known]:
-        named = ", ".join(sorted(name or "without a name" for name in known))
-        raise CommandError(f"{source} has no faces of data set {', '.join(missing)}; it has {named}.")
+    require_in_file(source, "faces", {row.dataset for row in rows}, datasets)
     dataset.write(target, [row for row in rows if row.dataset in datasets])
 
 

@@ -126,6 +126,13 @@ def require_datasets(names: Sequence[str] | None) -> None:
         raise CommandError(str(error)) from error
 
 
+def require_in_file(source: Path, what: str, known: set[str], wanted: Sequence[str]) -> None:
+    """Raise `CommandError` for wanted data sets that are not among the `known` ones of a file. what: its rows."""
+    if missing := [name for name in wanted if name not in known]:
+        named = ", ".join(sorted(name or "without a name" for name in known))
+        raise CommandError(f"{source} has no {what} of data set {', '.join(missing)}; it has {named}.")
+
+
 def other_datasets(found: set[str], wanted: Sequence[str] | None) -> list[str]:
     """List the difference between the data sets of a run and the wanted ones; empty if none are wanted."""
     if not wanted or found == set(wanted):

@@ -67,19 +67,11 @@ class LanczosRestorer:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "kind": self.spec.kind,
-            "title": self.spec.title,
-            "version": f"torch {TORCH_VERSION}",
-            "weights_file": None,
-            "weights_sha256": None,
-            "architecture": "Lanczos-3",
-            "scale": self.spec.scale,
-            "input_range": "[0, 1]",
-            "licence": self.spec.licence,
-            "parameters": dict(self.spec.parameters),
-        }
+        return self.spec.provenance(
+            architecture="Lanczos-3",
+            version=f"torch {TORCH_VERSION}",
+            weights={"weights_file": None, "weights_sha256": None},
+        )
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:

@@ -47,18 +47,14 @@ class NetworkRestorer:
         self.name, self.device = name or spec.name, torch.device(device)
         self.network: Any = OPENERS[spec.method](*(files[asset] for asset in spec.assets), **values)
         self.network.to(self.device)
-        self.provenance: dict[str, Any] = {
-            "name": self.name,
-            "kind": spec.kind,
-            "title": spec.title,
-            "version": f"torch {TORCH_VERSION}",
-            **recorded(files),
-            "architecture": type(self.network).__name__,
-            "scale": 1,
-            "input_range": "[-1, 1]",
-            "licence": spec.licence,
-            "parameters": {**spec.parameters, **values},
-        }
+        self.provenance = spec.provenance(
+            name=self.name,
+            architecture=type(self.network).__name__,
+            version=f"torch {TORCH_VERSION}",
+            weights=recorded(files),
+            input_range="[-1, 1]",
+            parameters={**spec.parameters, **values},
+        )
 
     @torch.no_grad()
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:

@@ -53,19 +53,11 @@ class PolicyRestorer:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "kind": self.spec.kind,
-            "title": self.spec.title,
-            "version": f"torch {TORCH_VERSION}",
-            "weights_file": "model",
-            "weights_sha256": self._sha256,
-            "architecture": type(self.policy).__name__,
-            "scale": 1,
-            "input_range": "[0, 1]",
-            "licence": self.spec.licence,
-            "parameters": dict(self.spec.parameters),
-        }
+        return self.spec.provenance(
+            architecture=type(self.policy).__name__,
+            version=f"torch {TORCH_VERSION}",
+            weights={"weights_file": "model", "weights_sha256": self._sha256},
+        )
 
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         """Restore with the same prompts as in tuning. Raises `DataError` for a missing prompt."""

@@ -114,16 +114,13 @@ class CheckpointRestorer:
         return restored
 
     def _describe(self, path: Path) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "kind": "network",
-            "title": self.spec.title,
-            "version": f"spandrel {spandrel.__version__}, torch {TORCH_VERSION}",
-            "weights_file": path.name,
-            "weights_sha256": sha256_of(path),
-            "architecture": " ".join([self.architecture, *self.network.tags]),
-            "scale": self.network.scale,
-            "input_range": "[-1, 1]" if self.architecture in SIGNED_RANGE else "[0, 1]",
-            "licence": LICENCES.get(self.architecture, self.spec.licence),
-            "parameters": {**self.options, **self.spec.parameters},
-        }
+        return self.spec.provenance(
+            name=self.name,
+            architecture=" ".join([self.architecture, *self.network.tags]),
+            version=f"spandrel {spandrel.__version__}, torch {TORCH_VERSION}",
+            weights={"weights_file": path.name, "weights_sha256": sha256_of(path)},
+            scale=self.network.scale,
+            input_range="[-1, 1]" if self.architecture in SIGNED_RANGE else "[0, 1]",
+            licence=LICENCES.get(self.architecture, self.spec.licence),
+            parameters={**self.options, **self.spec.parameters},
+        )

@@ -62,6 +62,26 @@ class RestorerSpec:
                 f"non-commercial, repeat the command with --accept-licence. The restorer records that you accepted it."
             )
 
+    def provenance(
+        self, *, architecture: str, version: str, weights: Mapping[str, Any], **changed: Any
+    ) -> dict[str, Any]:
+        """Return what an opened restorer records (see `Restorer.provenance`).
+
+        weights: entries about its files. changed: further values, or others than the description's.
+        """
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "title": self.title,
+            "version": version,
+            **weights,
+            "architecture": architecture,
+            "scale": self.scale,
+            "input_range": "[0, 1]",
+            "licence": self.licence,
+            "parameters": dict(self.parameters),
+        } | changed
+
 
 class Subject(NamedTuple):
     """The inputs of a prompt: the face's number and its caption."""

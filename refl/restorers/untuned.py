@@ -48,18 +48,13 @@ class UntunedRestorer:
         tuned_weights.fuse(self.policy)
         self.policy.to(torch.device(device)).requires_grad_(False)
         table = {"prompts_sha256": sha256_of(prompts)} if prompts else {}
-        self.provenance: dict[str, Any] = {
-            "name": self.name,
-            "kind": spec.kind,
-            "title": spec.title,
-            "version": f"torch {TORCH_VERSION}",
-            **recorded(files),
-            "architecture": type(self.policy).__name__,
-            "scale": 1,
-            "input_range": "[0, 1]",
-            "licence": spec.licence,
-            "parameters": {**spec.parameters, **sampling(self.policy), **values, **table},
-        }
+        self.provenance = spec.provenance(
+            name=self.name,
+            architecture=type(self.policy).__name__,
+            version=f"torch {TORCH_VERSION}",
+            weights=recorded(files),
+            parameters={**spec.parameters, **sampling(self.policy), **values, **table},
+        )
 
     def restore(self, lq: Tensor, subjects: Sequence[Subject] = ()) -> Tensor:
         """Restore with prompts. Raises `DataError` for a face that the table of tags does not have."""

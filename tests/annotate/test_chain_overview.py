@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from annotate.models import Candidate, Face, GoldSet, Job, Membership, StageRun
+from annotate.models import Candidate, Face, GoldSet, Job, LabelPolicy, Membership, Predictor, StageRun
 from tests.support.factories import make_campaign, make_user
 
 pytestmark = pytest.mark.django_db
@@ -76,6 +76,14 @@ def test_gold_set_without_all_answers_waits_for_people(overview):
     Membership.objects.update(answered=3)
     links, _, _ = overview()
     assert (links["gold"].note, links["gold"].step.text) == ("not frozen yet", "Freeze a gold set")
+
+
+def test_simulated_labels_are_not_called_labels_of_people(overview):
+    LabelPolicy.objects.update_or_create(pk=1, defaults={"count_simulated": True})
+    version = Predictor.objects.create(status="ready", labels=18, simulated_labels=12)
+    assert overview()[0]["labels"].count == "6 of people, 12 SIMULATED, 0 of the SVM"
+    Predictor.objects.filter(pk=version.pk).update(simulated_labels=0)
+    assert overview()[0]["labels"].count == "18 of people, 0 of the SVM"
 
 
 def test_annotators_see_their_campaigns_instead(client):

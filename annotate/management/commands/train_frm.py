@@ -24,6 +24,7 @@ from annotate.management.run_options import (
     parent_of,
     remove_unsaved,
     require_datasets,
+    require_in_file,
 )
 from annotate.management.run_progress import command_errors, show_progress
 from annotate.management.stage_command import require_migrated, usable_device
@@ -170,10 +171,7 @@ def write_selected(source: Path, target: Path, datasets: Sequence[str]) -> Path:
     from rewardlab import manifest
 
     header, rows = manifest.read(source)
-    known = {row.dataset for row in rows}
-    if missing := [name for name in datasets if name not in known]:
-        named = ", ".join(sorted(name or "without a name" for name in known))
-        raise CommandError(f"{source} has no preferences of data set {', '.join(missing)}; it has {named}.")
+    require_in_file(source, "preferences", {row.dataset for row in rows}, datasets)
     manifest.write(
         target,
         (row for row in rows if row.dataset in datasets),
