@@ -53,16 +53,26 @@ class Journal:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Time and record an attempt, even if it fails. Leaves `done` to the caller."""
-        entry, since, cpu = self.entry(step), time.perf_counter(), _cpu_seconds()
-        entry.attempts += 1
-        entry.code = runs.code_version()["commit"]
-        self.write()
+        since, cpu = time.perf_counter(), _cpu_seconds()
+        self.begin(step)
         try:
             yield
         finally:
-            entry.seconds += time.perf_counter() - since
-            entry.cpu_seconds += _cpu_seconds() - cpu
-            self.write()
+            self.add(step, time.perf_counter() - since, _cpu_seconds() - cpu)
+
+    def begin(self, step: str) -> None:
+        """Record the start of an attempt."""
+        entry = self.entry(step)
+        entry.attempts += 1
+        entry.code = runs.code_version()["commit"]
+        self.write()
+
+    def add(self, step: str, seconds: float, cpu_seconds: float) -> None:
+        """Record what an attempt took."""
+        entry = self.entry(step)
+        entry.seconds += seconds
+        entry.cpu_seconds += cpu_seconds
+        self.write()
 
     def write(self) -> None:
         found: dict[str, Any] = {"setting": self.setting}

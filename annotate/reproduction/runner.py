@@ -6,6 +6,7 @@ from pathlib import Path
 
 from annotate.models import Candidate, Face, Restorer
 from annotate.reproduction import products
+from annotate.reproduction.executors import Executor
 from annotate.reproduction.journal import Entry, Journal, ReproductionError
 from annotate.reproduction.steps import Need, Step
 from refl.bases import BASES
@@ -15,7 +16,6 @@ from rewardlab import assets
 from rewardlab.files import sha256_of
 from rewardlab.training.runs import Run
 
-Execute = Callable[[Step], None]
 TRAININGS = (("train_frm",), ("train_base",), ("refl",))
 
 
@@ -28,37 +28,61 @@ def require_own(journal: Journal) -> None:
 
 
 def run_steps(
-    steps: Sequence[Step], journal: Journal, *, root: Path, execute: Execute, note: Callable[[str], object]
+    steps: Sequence[Step], journal: Journal, *, root: Path, executor: Executor, note: Callable[[str], object]
 ) -> None:
-    """Execute the steps that are not done, in their order.
+    """Execute the steps that are not done, each as soon as those that it reads are done and the executor has room.
 
-    execute: runs a step, and raises an exception if it fails. note: receives progress in words. Raises
-    `ReproductionError` for a run that was not made here, and for a step that made nothing.
+    steps: each after those that it reads. note: receives progress in words. Raises `ReproductionError` for a run that
+    was not made here, and for a step that made nothing.
     """
     outputs: dict[str, str] = {}
-    for number, step in enumerate(steps, start=1):
-        title, entry = f"{number} of {len(steps)}, {step.title}", journal.entry(step.name)
-        inputs, present = inputs_of(step, outputs), products.digest(step.makes, root)
-        if step.is_check and not present:
-            raise ReproductionError(f"{step.title}: {step.makes} is missing although all earlier steps are done.")
-        if step.is_check or (entry.done and entry.inputs == inputs and entry.output == present):
-            if not step.is_check:
-                note(f"== {title}: already done ({entry.seconds:.0f} s)")
-            outputs[step.name] = present
+    titles = {step.name: f"{number} of {len(steps)}, {step.title}" for number, step in enumerate(steps, start=1)}
+    todo, running = list(steps), 0
+    while todo or running:
+        ready = next((step for step in todo if all(name in outputs for name in step.reads)), None)
+        if ready is None or running == executor.most:
+            step = executor.wait()
+            outputs[step.name], running = _finished(step, journal, root, note), running - 1
             continue
-        if entry.inputs != inputs:
-            _begin_again(step, journal, inputs, root, note)
-            entry = journal.entry(step.name)
-        note(f"== {title}")
-        with journal.timed(step.name):
-            if not _is_trained(step, root):
-                execute(step)
-        outputs[step.name] = products.digest(step.makes, root)
-        if not outputs[step.name]:
-            raise ReproductionError(f"{step.title}: the command ended without an error, but {step.makes} is not there.")
-        entry.output, entry.done = outputs[step.name], True
-        journal.write()
-        note(f"-- {step.title}: {entry.seconds:.0f} s")
+        todo.remove(ready)
+        present = _present(ready, journal, outputs, root)
+        if present:
+            if not ready.is_check:
+                note(f"== {titles[ready.name]}: already done ({journal.entry(ready.name).seconds:.0f} s)")
+            outputs[ready.name] = present
+            continue
+        inputs = inputs_of(ready, outputs)
+        if journal.entry(ready.name).inputs != inputs:
+            _begin_again(ready, journal, inputs, root, note)
+        if _is_trained(ready, root):
+            outputs[ready.name] = _finished(ready, journal, root, note)
+            continue
+        note(f"== {titles[ready.name]}")
+        executor.start(ready)
+        running += 1
+
+
+def _present(step: Step, journal: Journal, outputs: dict[str, str], root: Path) -> str:
+    """Return the digest of what a step has made from the inputs of today; empty if it must be executed.
+
+    Raises `ReproductionError` for what people provide if it is missing.
+    """
+    present, entry = products.digest(step.makes, root), journal.entry(step.name)
+    if step.is_check and not present:
+        raise ReproductionError(f"{step.title}: {step.makes} is missing although all earlier steps are done.")
+    is_current = entry.done and entry.output == present and entry.inputs == inputs_of(step, outputs)
+    return present if step.is_check or is_current else ""
+
+
+def _finished(step: Step, journal: Journal, root: Path, note: Callable[[str], object]) -> str:
+    """Record that a step is done, and return the digest of what it made."""
+    entry, made = journal.entry(step.name), products.digest(step.makes, root)
+    if not made:
+        raise ReproductionError(f"{step.title}: the command ended without an error, but {step.makes} is not there.")
+    entry.output, entry.done = made, True
+    journal.write()
+    note(f"-- {step.title}: {entry.seconds:.0f} s")
+    return made
 
 
 def inputs_of(step: Step, outputs: dict[str, str]) -> str:

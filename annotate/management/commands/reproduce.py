@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Unset, so that the preset compact keeps its data in its own folder and does not touch your database and runs.
 ELSEWHERE = ("DATABASE_URL", "MEDIA_ROOT", "MEDIA_STORE", "RUN_ROOT", "BROKER_URL", "DATA_ROOT")
 ALL = "all"
+MOST_WORKERS = 4  # by default: each takes up to 2 GB of memory
 
 
 class Command(BaseCommand):
@@ -40,6 +41,13 @@ class Command(BaseCommand):
         parser.add_argument("--plan", action="store_true", help="only print the steps, what is missing, and estimates")
         parser.add_argument("--size", choices=[*SIZES], help="of the preset compact (default: small)")
         parser.add_argument("--folder", type=Path, help="data of the preset compact (default: var/reproduction)")
+        parser.add_argument(
+            "--workers",
+            type=int,
+            metavar="N",
+            help="steps of the preset compact at once, which share the processor cores (default: one per core, at most "
+            f"{MOST_WORKERS})",
+        )
         parser.add_argument(
             "--device", default="cuda", help="of the preset paper: cuda, cpu ... (default: %(default)s)"
         )
@@ -68,9 +76,11 @@ class Command(BaseCommand):
     def choice(self, options: dict[str, Any]) -> presets.Choice:
         """Return what was chosen besides the tables. Raises `CommandError` for options of the other preset."""
         if options["preset"] == presets.COMPACT:
+            if options["workers"] is not None and options["workers"] < 1:
+                raise CommandError("--workers: at least 1.")
             folder = (options["folder"] or settings.BASE_DIR / "var" / "reproduction").resolve()
             return presets.Choice(presets.COMPACT, folder, folder / "runs", options["size"] or "small")
-        if given := [f"--{name}" for name in ("folder", "size") if options[name]]:
+        if given := [f"--{name}" for name in ("folder", "size", "workers") if options[name] is not None]:
             raise CommandError(
                 f"{' and '.join(given)}: only with --preset compact. The preset paper uses the data of this site."
             )
@@ -125,10 +135,31 @@ class Command(BaseCommand):
                 if preset.is_simulated:
                     runner.require_own(journal)
                     self.stdout.write(f"With SIMULATED annotators, size {choice.size}; all data is in {choice.folder}")
-                runner.run_steps(steps, journal, root=choice.runs, execute=self.execute_step, note=self.stdout.write)
+                self.run_steps(steps, journal, choice, options["workers"])
                 self.finish(preset, choice, journal, tables, figures)
         except RunError as error:
             raise CommandError(str(error)) from error
+
+    def run_steps(
+        self, steps: list["Step"], journal: "Journal", choice: presets.Choice, workers: int | None
+    ) -> None:
+        from annotate.reproduction import runner
+        from annotate.reproduction.executors import InTurn, SideBySide
+        from annotate.reproduction.journal import cores
+
+        if choice.preset == presets.COMPACT:
+            workers = workers or min(cores(), MOST_WORKERS)
+        if not workers or workers == 1:
+            runner.run_steps(steps, journal, root=choice.runs, executor=InTurn(journal, self.execute_step),
+                             note=self.stdout.write)  # fmt: skip
+            return
+        processes = SideBySide(journal, self.execute_step, workers, choice.folder / "logs")
+        self.stdout.write(f"Up to {workers} steps at once; their output is in {processes.logs}")
+        try:
+            with processes.held():
+                runner.run_steps(steps, journal, root=choice.runs, executor=processes, note=self.stdout.write)
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. Run the same command to resume.") from None
 
     def finish(
         self, preset: "Preset", choice: presets.Choice, journal: "Journal", tables: list[int], figures: list[int]
