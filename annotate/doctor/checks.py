@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from annotate.common import image_store
+from annotate.common.batches import in_chunks
 from annotate.models import Candidate, Dataset, Face, Item, Pair, Trial
 from annotate.pipeline.ground_truth import without_original
 from rewardlab import face_alignment, images
@@ -68,7 +69,7 @@ def shared_keys() -> Iterator[Finding | None]:
 
 def _sharing(faces: QuerySet[Face], field: str, detail: str) -> Iterator[Finding | None]:
     shared = faces.values("dataset__name", field).annotate(faces=Count("pk")).filter(faces__gt=1).order_by(field)
-    for row in shared.iterator():
+    for row in list(shared):
         dataset, key = row["dataset__name"], row[field]
         found = list(faces.filter(dataset__name=dataset, **{field: key}).order_by("pk").values_list("pk", flat=True))
         named = ", ".join(map(str, found[:SHOWN])) + (" ..." if len(found) > SHOWN else "")
@@ -79,7 +80,7 @@ def _sharing(faces: QuerySet[Face], field: str, detail: str) -> Iterator[Finding
 def missing_photographs() -> Iterator[Finding | None]:
     """Find faces without a photograph in data sets that consist of photographs."""
     lacking = without_original(Face.objects.filter(dataset__has_ground_truth=True)).select_related("dataset")
-    for face in lacking.order_by("pk").iterator():
+    for face in in_chunks(lacking.order_by("pk")):
         what = f"{face} of data set {face.dataset}"
         yield Finding("no_photograph", what, "its photograph is not stored: delete the face, and ingest it again")
 
@@ -110,7 +111,8 @@ def copies() -> Iterator[Finding | None]:
     """Find restorations that are the degraded input or the photograph itself."""
     for source, what in ((Candidate.LQ, "degraded input"), (Candidate.HQ, "photograph")):
         original = Candidate.objects.filter(face=OuterRef("face"), source=source, sha256=OuterRef("sha256"))
-        for candidate in Candidate.objects.filter(Exists(original), restorer__isnull=False).order_by("pk").iterator():
+        copied = Candidate.objects.filter(Exists(original), restorer__isnull=False)
+        for candidate in in_chunks(copied.order_by("pk")):
             detail = f"its image is the {what} itself: was a wrong folder imported?"
             yield Finding(f"identical_to_{source}", str(candidate), detail)
 
@@ -118,7 +120,7 @@ def copies() -> Iterator[Finding | None]:
 def stored_images(*, with_faces: bool) -> Iterator[Finding | None]:
     """Read every image, and look for the face in every photograph."""
     detects = with_faces
-    for candidate in Candidate.objects.order_by("pk").iterator():
+    for candidate in in_chunks(Candidate.objects.order_by("pk")):
         try:
             image = image_store.load(candidate)
         except image_store.BrokenImage as error:

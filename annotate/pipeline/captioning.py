@@ -6,7 +6,7 @@ import numpy as np
 from django.db.models import QuerySet
 
 from annotate.common import image_store
-from annotate.common.batches import batches
+from annotate.common.batches import batches, in_chunks
 from annotate.models import Candidate, Dataset, Face
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import Found
@@ -19,7 +19,7 @@ def caption_faces(faces: QuerySet[Face], *, captioner: Captioner, source: str, b
 
     The caption of a face without an original describes its low-quality picture.
     """
-    for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=200), batch_size):
+    for batch in batches(in_chunks(faces.filter(caption="").order_by("pk")), batch_size):
         loaded = []
         for face in batch:
             try:
@@ -46,7 +46,7 @@ def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | Non
     matches = match_files(relative, dataset=dataset, keeps_suffix=True)
     yield from (step for step in found.others if step.is_fault)
     yield from matches.steps
-    for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
+    for face in in_chunks(faces.filter(caption="").order_by("pk")):
         if path := matches.files.get(face.pk):
             caption = captions[path].caption
             Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)

@@ -7,6 +7,7 @@ from pathlib import Path
 from django.db.models import QuerySet
 
 from annotate.common import image_store
+from annotate.common.batches import in_chunks
 from annotate.models import Candidate, Face
 from annotate.pipeline.restoring import add_candidate, exported_name, without
 from annotate.pipeline.stage import Step
@@ -16,7 +17,7 @@ from rewardlab.files import write_atomic
 
 def degrade_faces(faces: QuerySet[Face], *, config: DegradeConfig | None = None) -> Iterator[Step]:
     """Degrade each face that has no lq image. Parameter ranges (default: the paper's) scale with the face's size."""
-    for face in without(Candidate.LQ, faces).iterator(chunk_size=200):
+    for face in in_chunks(without(Candidate.LQ, faces)):
         scaled = (config or DegradeConfig()).scaled_to(face.size)
         parameters = sample_parameters(scaled, face.seed)
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from django.db.models import QuerySet
 
 from annotate.common import image_store
+from annotate.common.batches import in_chunks
 from annotate.models import Candidate, Dataset, Face
 from annotate.pipeline.folders import Listing, list_folder
 from annotate.pipeline.ingest import GIVEN
@@ -27,7 +28,7 @@ def add_given(folder: Path, *, dataset: Dataset) -> Iterator[Step]:
     matches = match_files(relative, dataset=dataset, keeps_suffix=False)
     yield from listing.others
     yield from matches.steps
-    for face in Face.objects.filter(dataset=dataset).order_by("pk").iterator(chunk_size=200):
+    for face in in_chunks(Face.objects.filter(dataset=dataset).order_by("pk")):
         if file := matches.files.get(face.pk):
             yield _add(face, file)
         elif face.pk not in matches.refused:

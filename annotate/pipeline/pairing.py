@@ -7,7 +7,7 @@ from itertools import combinations
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
-from annotate.common.batches import batches
+from annotate.common.batches import batches, in_chunks
 from annotate.models import Candidate, Face, Pair
 from annotate.pipeline.stage import Step
 
@@ -24,7 +24,7 @@ def build_pairs(faces: QuerySet[Face], *, with_identical: bool = False) -> Itera
         images=Count("candidates", filter=in_pairs, distinct=True), built=Count("pairs", distinct=True)
     )
     todo = counted.filter(built__lt=F("images") * (F("images") - 1) / 2).order_by("pk")
-    for batch in batches(todo.iterator(chunk_size=FACES_PER_TRANSACTION), FACES_PER_TRANSACTION):
+    for batch in batches(in_chunks(todo), FACES_PER_TRANSACTION):
         yield from _build_batch([face.pk for face in batch], with_identical)
 
 

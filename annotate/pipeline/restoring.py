@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from numpy.typing import NDArray
 
 from annotate.common import image_store
-from annotate.common.batches import batches
+from annotate.common.batches import batches, in_chunks
 from annotate.models import Candidate, Dataset, Face, Restorer
 from annotate.pipeline.folders import list_folder
 from annotate.pipeline.matching import match_files
@@ -61,7 +61,7 @@ def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size
     row = register_restorer(restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance)
     todo = without(restorer.name, faces).filter(candidates__source=Candidate.LQ).distinct()
     # Images of one size share a batch.
-    for batch in batches(todo.order_by("size", "pk").iterator(chunk_size=200), batch_size):
+    for batch in batches(in_chunks(todo.order_by("size", "pk")), batch_size):
         for size in sorted({face.size for face in batch}):
             yield from _restore_batch([face for face in batch if face.size == size], restorer, row)
 
@@ -110,7 +110,7 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path, dataset: Data
     matches = match_files(relative, dataset=dataset, keeps_suffix=False, number_of=number_of_exported)
     yield from listing.others
     yield from matches.steps
-    for face in without(name, faces).iterator(chunk_size=200):
+    for face in in_chunks(without(name, faces)):
         if file := matches.files.get(face.pk):
             yield _add_result(face, row, file)
         elif face.pk not in matches.refused:

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Count, QuerySet
 
 from annotate.common import image_store
-from annotate.common.batches import batches
+from annotate.common.batches import batches, in_chunks
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline.ground_truth import of_sets, refusal, with_original, without_original
 from annotate.pipeline.stage import Step
@@ -75,7 +75,7 @@ def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str
     except ModelError as error:
         yield Step(skipped=name, reason="damaged_weights", detail=str(error))
         return
-    for batch in batches(todo.iterator(chunk_size=200), batch_size):
+    for batch in batches(in_chunks(todo), batch_size):
         for size in sorted({candidate.face.size for candidate in batch}):
             yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)
 
