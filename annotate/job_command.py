@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from annotate.serving.lifeline import Lifeline
+from annotate.common.lifeline import Lifeline
 
 NICENESS = 10  # the site and refits go first
 

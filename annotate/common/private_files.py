@@ -9,6 +9,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+SQLITE = "annotate.common.sqlite"
+
 
 @dataclass(frozen=True)
 class Loose:
@@ -34,7 +36,7 @@ def find_loose() -> list[Loose]:
     roots = (settings.DATA_ROOT, settings.MEDIA_ROOT, settings.PREDICTOR_ROOT, settings.RUN_ROOT, settings.UPLOAD_ROOT)
     secrets = _siblings(Path(settings.DATA_ROOT) / "secret_key")
     database = settings.DATABASES["default"]
-    if database["ENGINE"] == "django.db.backends.sqlite3":
+    if database["ENGINE"] == SQLITE:
         secrets += _siblings(Path(database["NAME"]))  # its log, and the databases that a recovery kept
     found = []
     for path in dict.fromkeys([*map(Path, roots), *secrets]):

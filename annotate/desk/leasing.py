@@ -1,5 +1,6 @@
 """Issue, renew and return leases, which reserve items for an annotator."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -8,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from annotate.common.batches import batches
 from annotate.common.refusals import Refused
 from annotate.desk import attention, onboarding, queueing
 from annotate.models import Campaign, Item, Lease, Membership, User
@@ -16,6 +18,7 @@ PAUSED = gettext_lazy(
     "You get no more pairs here at the moment: some of your answers differ from what is certain. Ask the lead. Your "
     "answers are kept."
 )
+LEASES_AT_ONCE = 1000
 # Without the campaign's name, which is none of a stranger's business.
 NOT_A_MEMBER = gettext_lazy("You are not a member of this campaign. Ask the lead to add you.")
 
@@ -51,10 +54,22 @@ def lease_items(*, annotator: User, campaign: Campaign, depth: int = 1) -> list[
     Items that other requests have locked are skipped. If nothing else is left, a second transaction waits for them; it
     locks no other item, so that requests cannot deadlock.
     """
-    leases, has_locked_items = _lease_items(annotator=annotator, campaign=campaign, depth=depth)
-    if has_locked_items:
-        leases, _ = _lease_items(annotator=annotator, campaign=campaign, depth=1, wait=True)
-    return leases
+    leases, has_locked_items = lease_unlocked_items(annotator=annotator, campaign=campaign, depth=depth)
+    return wait_for_items(annotator=annotator, campaign=campaign) if has_locked_items else leases
+
+
+def lease_unlocked_items(*, annotator: User, campaign: Campaign, depth: int) -> tuple[list[Lease], bool]:
+    """As `lease_items`, but never wait for another request, so that it can be part of a longer transaction.
+
+    Also returns whether to call `wait_for_items` after that transaction.
+    """
+    return _lease_items(annotator=annotator, campaign=campaign, depth=depth)
+
+
+def wait_for_items(*, annotator: User, campaign: Campaign) -> list[Lease]:
+    """Lease an item that another request had locked, if that left it open. Not within a longer transaction, whose locks
+    others may wait for."""
+    return _lease_items(annotator=annotator, campaign=campaign, depth=1, wait=True)[0]
 
 
 @transaction.atomic
@@ -97,21 +112,35 @@ def _return_expired_leases(*, now: datetime) -> None:
 
 
 def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
-    """Return held leases to their items for others, and repeats to their annotator's plan. Returns the number."""
-    locked = held.select_for_update(skip_locked=skip_locked, of=("self",)).order_by("item_id")
-    returned = 0
-    for pk, item_id, is_repeat, drawn in list(locked.values_list("pk", "item_id", "is_repeat", "drawn")):
-        status = Lease.Status.PLANNED if is_repeat else Lease.Status.EXPIRED
-        if Lease.objects.filter(pk=pk, status=Lease.Status.HELD).update(status=status):
-            returned += 1
-            if not is_repeat and drawn != Lease.Drawn.CHECK:
-                return_slot(item_id)
-    return returned
+    """Return held leases to their items for others, and repeats to their annotator's plan. Returns the number.
+
+    A few statements for every `LEASES_AT_ONCE` leases: thousands may expire at once, within somebody's request.
+    """
+    locked = held.filter(status=Lease.Status.HELD).select_for_update(skip_locked=skip_locked, of=("self",))
+    rows = list(locked.order_by("item_id").values_list("pk", "item_id", "is_repeat", "drawn"))
+    for batch in batches(rows, LEASES_AT_ONCE):
+        repeats = [pk for pk, _item, is_repeat, _drawn in batch if is_repeat]
+        others = [pk for pk, _item, is_repeat, _drawn in batch if not is_repeat]
+        Lease.objects.filter(pk__in=repeats).update(status=Lease.Status.PLANNED)
+        Lease.objects.filter(pk__in=others).update(status=Lease.Status.EXPIRED)
+        _return_slots(
+            Counter(item for _pk, item, is_repeat, drawn in batch if not is_repeat and drawn != Lease.Drawn.CHECK)
+        )
+    return len(rows)
+
+
+def _return_slots(slots: Counter[int]) -> None:
+    """Reopen slots of items: item -> how many."""
+    if len(slots) > 1:  # in order, so that two requests which return slots of the same items cannot wait for each other
+        list(Item.objects.filter(pk__in=slots).select_for_update().order_by("pk").values_list("pk"))
+    for count in set(slots.values()):
+        items = [item for item, found in slots.items() if found == count]
+        Item.objects.filter(pk__in=items).update(open_slots=F("open_slots") + count, given_back=True)
 
 
 def return_slot(item_id: int) -> None:
     """Reopen one slot of an item and mark the item as given back."""
-    Item.objects.filter(pk=item_id).update(open_slots=F("open_slots") + 1, given_back=True)
+    _return_slots(Counter([item_id]))
 
 
 def _issue_next(

@@ -2,11 +2,13 @@
 Without JavaScript the plain forms work, one page per pair."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -16,7 +18,7 @@ from annotate.accounts import hotkeys
 from annotate.common.refusals import Refused, status_of
 from annotate.desk import example_notes, judging, leasing, onboarding, progress, recruitment, shown_pairs
 from annotate.desk.forms import SKIP_REASONS, AnswerForm, SkipForm
-from annotate.models import Campaign
+from annotate.models import Campaign, Lease
 from annotate.models.campaigns import Criterion
 from annotate.pipeline import stage as pipeline_stage
 from annotate.statistics.annotator_checks import TOO_FAST
@@ -42,11 +44,15 @@ def judge(request: Request, slug: str) -> HttpResponse:
 @require_POST
 def answer(request: Request, slug: str) -> HttpResponse:
     campaign = member_campaign(request, slug)
+    leased = None
     try:
-        notice, status = _store_answer(request, campaign), 200
+        with transaction.atomic():  # the answer and the next pairs are one commit
+            notice, status = _store_answer(request, campaign), 200
+            if request.htmx:
+                leased = _lease(request, campaign)
     except Refused as refused:
         notice, status = refused.message, status_of(refused)
-    return _desk(request, campaign, notice=notice, status=status)
+    return _desk(request, campaign, notice=notice, status=status, leased=leased)
 
 
 def _store_answer(request: Request, campaign: Campaign, *, change: bool = False) -> str:
@@ -157,16 +163,37 @@ def _first_error(form: AnswerForm | SkipForm) -> str:
     return _("Nothing was stored: %(field)s: %(error)s") % {"field": name, "error": errors[0]}
 
 
-def _desk(request: Request, campaign: Campaign, *, notice: str = "", status: int = 200) -> HttpResponse:
+@dataclass(frozen=True)
+class _Leased:
+    """The pairs that are held now, or why there are none. is_waiting: others have locked what is left."""
+
+    leases: list[Lease]
+    is_waiting: bool = False
+    refused: Refused | None = None
+
+
+def _lease(request: Request, campaign: Campaign, *, wait: bool = False) -> _Leased:
+    try:
+        if wait:
+            return _Leased(leasing.wait_for_items(annotator=request.user, campaign=campaign))
+        return _Leased(*leasing.lease_unlocked_items(annotator=request.user, campaign=campaign, depth=DEPTH))
+    except Refused as refused:
+        return _Leased([], refused=refused)
+
+
+def _desk(
+    request: Request, campaign: Campaign, *, notice: str = "", status: int = 200, leased: _Leased | None = None
+) -> HttpResponse:
     """Render the judging page, or for the script only what is new on it. A plain form's POST redirects; a refused one
-    renders the page."""
+    renders the page. leased: if the pairs are leased already."""
     if request.method == "POST" and not request.htmx and status == 200:
         return redirect("judge", slug=campaign.slug)
-    refusal = ""
-    try:
-        leases = leasing.lease_items(annotator=request.user, campaign=campaign, depth=DEPTH)
-    except Refused as refused:
-        leases, refusal, status = [], refused.message, status_of(refused)
+    leased = leased or _lease(request, campaign)
+    if leased.is_waiting:
+        leased = _lease(request, campaign, wait=True)
+    leases, refusal = leased.leases, ""
+    if leased.refused:
+        refusal, status = leased.refused.message, status_of(leased.refused)
     known = shown_pairs.tokens_of(request.headers.get("X-Known-Leases", ""))
     last = shown_pairs.last_closed(annotator=request.user, campaign=campaign)
     membership = onboarding.membership_of(annotator=request.user, campaign=campaign)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from annotate.common.lifeline import describe_end, environment
 from annotate.reproduction.journal import Journal, ReproductionError
 from annotate.reproduction.steps import Step
-from annotate.serving.lifeline import describe_end
-from annotate.serving.supervisor import environment
 
 Execute = Callable[[Step], None]
 SHOWN_LINES = 12  # of the log of a failed step

@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from annotate.serving.lifeline import Lifeline
+from annotate.common.lifeline import Lifeline
 
 logger = logging.getLogger(__name__)
 

@@ -22,11 +22,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from annotate.common import progress_file, task_queue
+from annotate.common.lifeline import Lifeline, describe_end, environment
 from annotate.common.refusals import Refused
 from annotate.jobs import lifecycle
 from annotate.models import Job, WorkerHeartbeat
-from annotate.serving.lifeline import Lifeline, describe_end
-from annotate.serving.supervisor import environment
 from annotate.uploads import upkeep
 
 logger = logging.getLogger(__name__)

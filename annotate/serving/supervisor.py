@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
-import annotate
-from annotate.serving.lifeline import describe_end
+from annotate.common.lifeline import describe_end, environment
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 0.1
@@ -168,11 +166,3 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of our processes, which find our packages wherever they are started."""
-    packages = str(Path(annotate.__file__).resolve().parents[1])
-    paths = [packages, *filter(None, [os.getenv("PYTHONPATH")])]
-    # Waiting OpenMP threads must sleep: while they spin, two busy processes slow each other down 30-fold.
-    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -22,10 +22,10 @@ from redis import RedisError
 
 from annotate import tasks
 from annotate.common import task_queue
+from annotate.common.lifeline import Lifeline, describe_end, kill_own_group
 from annotate.common.task_queue import worker_name
 from annotate.models import WorkerHeartbeat
 from annotate.predictor import refit_requests
-from annotate.serving.lifeline import Lifeline, describe_end, kill_own_group
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = 5

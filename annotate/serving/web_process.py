@@ -24,7 +24,7 @@ from waitress.server import TcpWSGIServer
 from waitress.utilities import RequestEntityTooLarge
 
 from annotate.common import large_bodies
-from annotate.serving.lifeline import Lifeline
+from annotate.common.lifeline import Lifeline
 
 THREADS = 4
 HEADER_BYTES = 32_000

@@ -35,7 +35,7 @@ def _sqlite_path(url: str) -> str:
 
 def _sqlite(path: str) -> dict[str, Any]:
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "annotate.common.sqlite",
         "NAME": path,
         "OPTIONS": {
             # Writers queue instead of failing, and readers never wait. FULL, not NORMAL: an acknowledged label must

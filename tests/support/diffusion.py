@@ -1,12 +1,14 @@
-"""Tiny checkpoints in the layouts of the public ones, filled with seeded random numbers.
+"""Checkpoints in the layouts of the public ones, filled with seeded random numbers: tiny, or of the published sizes.
 
 `stable_diffusion` writes a folder like SD-2.1-base's; `osediff`, `controlnet` and `swinir` write files like
 `osediff_face.pkl`, `v1_face.pth` and `face_swinir_v1.ckpt` that fit it.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +65,33 @@ SCHEDULER = {
 SWINIR = {"embed_dim": 180, "depths": (6,) * 8, "num_heads": (6,) * 8, "img_size": 64}
 TINY_SWINIR = {"embed_dim": 12, "depths": (2, 2), "num_heads": (2, 2), "img_size": 16}
 MERGES = ["f a", "fa c", "fac e</w>"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of Stable Diffusion. text: arguments of the text encoder. tokens: in the vocabulary."""
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    text: dict[str, int]
+    tokens: int
+
+
+TINY = Sizes(
+    TINY_UNET, TINY_VAE, {"intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}, 514 + len(MERGES)
+)
+# As SD-2.1-base says. Of its text encoder, the file holds the layers that are used.
+FULL = Sizes(UNET, VAE, {"intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}, tokens=49408)
 SIZE = 64  # of the tiny models' images
 
 
-def stable_diffusion(folder: Path, seed: int = 0) -> Path:
+def stable_diffusion(folder: Path, seed: int = 0, sizes: Sizes = TINY) -> Path:
+    vocabulary = _vocabulary(_merges(sizes.tokens))
     with seeded(seed):
-        UNet2DConditionModel(**TINY_UNET).save_pretrained(folder / "unet")
-        _save_vae(AutoencoderKL(**TINY_VAE), folder / "vae")
-        _save_tokenizer(folder / "tokenizer")
-        _save_text_encoder(folder / "text_encoder")
+        UNet2DConditionModel(**sizes.unet).save_pretrained(folder / "unet")
+        _save_vae(AutoencoderKL(**sizes.vae), folder / "vae")
+        _save_tokenizer(folder / "tokenizer", vocabulary)
+        _save_text_encoder(folder / "text_encoder", vocabulary, sizes)
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
     return folder
@@ -212,37 +232,43 @@ def _save_vae(vae: AutoencoderKL, folder: Path) -> None:
     save_file(state, file)
 
 
-def _vocabulary() -> list[str]:
+def _merges(tokens: int) -> list[str]:
+    """Return the merges of a vocabulary of so many tokens: a few of English, and of pairs of signs."""
+    signs = [chr(code) for code in range(192, 256)]
+    pairs = (f"{first} {second}" for first in signs for second in signs)
+    longer = (f"{first}{second} {third}" for first in signs for second in signs for third in signs)
+    return [*MERGES, *islice(chain(pairs, longer), tokens - 514 - len(MERGES))]
+
+
+def _vocabulary(merges: Sequence[str]) -> list[str]:
     """List the tokens in CLIP's order: bytes, printable ones first; the same at a word's end; merges; two marks."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     signs = [chr(byte) for byte in printable] + [chr(256 + number) for number in range(256 - len(printable))]
-    merged = [merge.replace(" ", "") for merge in MERGES]
+    merged = [merge.replace(" ", "") for merge in merges]
     return [*signs, *(f"{sign}</w>" for sign in signs), *merged, "<|startoftext|>", "<|endoftext|>"]
 
 
-def _save_tokenizer(folder: Path) -> None:
+def _save_tokenizer(folder: Path, vocabulary: list[str]) -> None:
     """Write it as in SD-2.1-base, where two files disagree about the padding token; the right one is "!", with id 0."""
     folder.mkdir()
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(_vocabulary())}))
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *MERGES, ""]))
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *_merges(len(vocabulary)), ""]))
     marks = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     (folder / "special_tokens_map.json").write_text(json.dumps({**marks, "pad_token": "!"}))
     config = {**marks, "pad_token": "<|endoftext|>", "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def _save_text_encoder(folder: Path) -> None:
+def _save_text_encoder(folder: Path, vocabulary: list[str], sizes: Sizes) -> None:
     """Write it with the names in SD-2.1-base's file, which differ from those of the current class."""
     config = CLIPTextConfig(
-        vocab_size=len(_vocabulary()),
-        hidden_size=TINY_UNET["cross_attention_dim"],
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        vocab_size=len(vocabulary),
+        hidden_size=sizes.unet["cross_attention_dim"],
         hidden_act="gelu",
-        bos_token_id=len(_vocabulary()) - 2,
-        eos_token_id=len(_vocabulary()) - 1,
+        bos_token_id=len(vocabulary) - 2,
+        eos_token_id=len(vocabulary) - 1,
         architectures=["CLIPTextModel"],
+        **sizes.text,
     )
     encoder = CLIPTextModel(config)
     encoder.save_pretrained(folder)

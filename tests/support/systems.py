@@ -1,4 +1,4 @@
-"""Tiny networks of the published restorers, in the layouts of their files and with seeded random numbers."""
+"""Networks of the published restorers in the layouts of their files, with seeded random numbers; tiny by default."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,8 @@ def gfpgan() -> nn.Module:
 
 
 # By asset: a function that builds the network, and a change of its state dict to the file's content.
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[dict[str, Tensor]], dict[str, Any]]]] = {
+Networks = dict[str, tuple[Callable[[], nn.Module], Callable[[dict[str, Tensor]], dict[str, Any]]]]
+NETWORKS: Networks = {
     "gfpgan-1.3": (gfpgan, lambda state: {"params_ema": state}),
     "gfpgan-1.4": (gfpgan, lambda state: {"params_ema": state}),
     "vqfr-1": (lambda: VQFR1(VQFR_1), lambda state: {"params": _with_shortcuts(state)}),
@@ -62,23 +63,28 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[dict[str, Tensor]],
 }  # fmt: skip
 
 
-def write(folder: Path) -> Path:
+def write(
+    folder: Path,
+    networks: Networks = NETWORKS,
+    sd_sizes: diffusion.Sizes = diffusion.TINY,
+    swinir_sizes: dict[str, Any] = diffusion.TINY_SWINIR,
+) -> Path:
     """Write all files under their published names, except CodeFormer's, whose architecture is optional."""
-    for asset, (build, change) in NETWORKS.items():
+    for asset, (build, change) in networks.items():
         torch.save(change(randomised(build()).state_dict()), folder / ASSETS[asset].file)
-    diffusion.swinir(folder / ASSETS["difface-swinir"].file)
-    sd = diffusion.stable_diffusion(folder / ASSETS["sd-2.1-base"].file)
+    sd = diffusion.stable_diffusion(folder / ASSETS["sd-2.1-base"].file, sizes=sd_sizes)
     diffusion.osediff(folder / ASSETS["osediff-face"].file, sd)
     diffusion.controlnet(folder / ASSETS["diffbir-face"].file, sd)
-    diffusion.swinir(folder / ASSETS["diffbir-swinir-face"].file)
+    for asset in ("difface-swinir", "diffbir-swinir-face"):
+        diffusion.swinir(folder / ASSETS[asset].file, **swinir_sizes)
     return folder
 
 
-def write_codeformer(folder: Path) -> None:
+def write_codeformer(folder: Path, **sizes: int) -> None:
     """Write CodeFormer's file, which always takes 512 px. Needs `HAS_CODEFORMER`."""
     from spandrel_extra_arches.architectures.CodeFormer import CodeFormer
 
-    network = randomised(CodeFormer(dim_embd=32, n_layers=1, codebook_size=16))
+    network = randomised(CodeFormer(**(sizes or {"dim_embd": 32, "n_layers": 1, "codebook_size": 16})))
     torch.save({"params_ema": network.state_dict()}, folder / ASSETS["codeformer"].file)
 
 
