@@ -12,12 +12,14 @@ annotator and rules out deadlocks.
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from annotate.common.prepared import Prepared, PreparedUpdate
 from annotate.common.refusals import Refused
 from annotate.common.sides import choice_of
 from annotate.desk import attention, leasing, queueing
@@ -26,14 +28,44 @@ from annotate.models import Campaign, GoldSet, Item, Judgement, Lease, Membershi
 from annotate.models.campaigns import Question
 from annotate.predictor import refit_requests
 
+_MEMBERSHIP = Prepared(
+    lambda annotator, token: (
+        Membership.objects.current()
+        .select_for_update(of=("self",))
+        .filter(annotator_id=annotator, campaign__items__leases__token=token)[:1]
+    ),
+    annotator=int, token=uuid.UUID,
+)  # fmt: skip
+_OWN_LEASE = Prepared(
+    lambda annotator, token: (
+        Lease.objects.select_for_update(of=("self",))
+        .select_related("item__campaign")
+        .filter(token=token, annotator_id=annotator)[:1]
+    ),
+    annotator=int, token=uuid.UUID,
+)  # fmt: skip
 
-def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> Lease | None:
-    """Lock the annotator's membership, then their lease with this token. None if it is not their lease."""
-    memberships = Membership.objects.current().select_for_update(of=("self",))
-    if not memberships.filter(annotator=annotator, campaign__items__leases__token=token).first():
-        return None
-    leases = Lease.objects.select_for_update(of=("self",)).select_related("item__campaign")
-    return leases.filter(token=token, annotator=annotator).first()
+
+def _lock_own_lease(*, annotator: User, token: uuid.UUID) -> tuple[Membership | None, Lease | None]:
+    """Lock the annotator's membership, then their lease with this token. No lease if it is not theirs."""
+    membership = _MEMBERSHIP.first(annotator=annotator.pk, token=token)
+    return membership, _OWN_LEASE.first(annotator=annotator.pk, token=token) if membership else None
+
+
+_STORED = Prepared(lambda key: Judgement.objects.select_related("lease__item").filter(key=key)[:1], key=uuid.UUID)
+_LAST_REVISION = Prepared(
+    lambda lease: (
+        Judgement.objects.filter(lease_id=lease).order_by("-revision").values_list("revision", flat=True)[:1]
+    ),
+    lease=int,
+)  # fmt: skip
+_ANSWERED = PreparedUpdate(
+    lambda lease, judgement, now: (
+        Lease.objects.filter(pk=lease),
+        {"status": Lease.Status.ANSWERED, "judgement_id": judgement, "closed_at": now},
+    ),
+    lease=int, judgement=int, now=datetime,
+)  # fmt: skip
 
 
 @transaction.atomic
@@ -58,17 +90,18 @@ def submit_judgement(
     has an open slot. `change` replaces an earlier answer, which stays as an earlier revision. Raises `Refused`.
     """
     # Lock before looking up the key: of two equal requests, the second must find the first's row.
-    lease = _lock_own_lease(annotator=annotator, token=lease_token)
-    if first := Judgement.objects.select_related("lease__item").filter(key=key).first():
+    membership, lease = _lock_own_lease(annotator=annotator, token=lease_token)
+    if first := _STORED.first(key=key):
         is_same = first.lease.annotator_id == annotator.pk and first.lease.token == lease_token
         if not is_same or item_id not in (None, first.lease.item_id):
             raise Refused("key_in_use", _("This key belongs to another request. Send a new key."))
         return first, False
-    if lease is None or (item_id is not None and lease.item_id != item_id):
+    if membership is None or lease is None or (item_id is not None and lease.item_id != item_id):
         raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
     if not lease.item.campaign.open:
         raise Refused("campaign_closed", _("“%s” was paused; this answer was not stored.") % lease.item.campaign)
-    _require_not_paused(lease)
+    if membership.paused_at:
+        raise Refused("member_paused", str(leasing.PAUSED))
     _require_question_fits(lease, criterion, kind)
     if change:
         _require_answered(lease)
@@ -77,7 +110,7 @@ def submit_judgement(
     judgement = Judgement.objects.create(
         key=key,
         lease=lease,
-        revision=lease.judgements.count(),
+        revision=1 + _last_revision(lease),
         choice=choice_of(choice, left_is_first=lease.left_is_first),
         criterion=criterion or "",
         cant_tell_kind=kind,
@@ -90,7 +123,7 @@ def submit_judgement(
         Lease.objects.filter(pk=lease.pk).update(judgement=judgement)
     else:
         now = _closing_time(annotator)
-        Lease.objects.filter(pk=lease.pk).update(status=Lease.Status.ANSWERED, judgement=judgement, closed_at=now)
+        _ANSWERED(lease=lease.pk, judgement=judgement.pk, now=now)
         _count(lease, answered=+1)
         _plan_repeat(lease, now=now)
         _review_attention(lease)
@@ -99,11 +132,10 @@ def submit_judgement(
     return judgement, True
 
 
-def _require_not_paused(lease: Lease) -> None:
-    if Membership.objects.filter(
-        annotator=lease.annotator_id, campaign=lease.item.campaign_id, paused_at__isnull=False
-    ).exists():
-        raise Refused("member_paused", str(leasing.PAUSED))
+def _last_revision(lease: Lease) -> int:
+    """Return the number of the newest judgement, -1 if there is none."""
+    last = _LAST_REVISION.first(lease=lease.pk)
+    return -1 if last is None else last
 
 
 def _require_question_fits(lease: Lease, criterion: str | None, kind: str) -> None:
@@ -141,23 +173,44 @@ def _take_slot(item_id: int) -> bool:
     return bool(Item.objects.filter(pk=item_id, open_slots__gt=0).update(open_slots=F("open_slots") - 1))
 
 
+_LAST_CLOSED = Prepared(
+    lambda annotator: (
+        Lease.objects.filter(annotator_id=annotator, closed_at__isnull=False)
+        .order_by("-closed_at")
+        .values_list("closed_at", flat=True)[:1]
+    ),
+    annotator=int,
+)  # fmt: skip
+
+
 def _closing_time(annotator: User) -> datetime:
     """Return the current time, or just after the annotator's last closed lease if the clock was set back.
 
     Undo finds the last lease by this time.
     """
-    closed = Lease.objects.filter(annotator=annotator, closed_at__isnull=False).order_by("-closed_at")
-    last = closed.values_list("closed_at", flat=True).first()
+    last = _LAST_CLOSED.first(annotator=annotator.pk)
     now = timezone.now()
     return max(now, last + timedelta(microseconds=1)) if last else now
+
+
+@cache
+def _counted(counter: str) -> PreparedUpdate:
+    return PreparedUpdate(
+        lambda annotator, campaign, answered, skipped, now: (
+            Membership.objects.filter(annotator_id=annotator, campaign_id=campaign),
+            {counter: F(counter) + answered, "skipped": F("skipped") + skipped, "last_at": now},
+        ),
+        annotator=int, campaign=int, answered=int, skipped=int, now=datetime,
+    )  # fmt: skip
 
 
 def _count(lease: Lease, *, answered: int = 0, skipped: int = 0) -> None:
     is_check = lease.drawn == Lease.Drawn.CHECK
     counter = "checked" if is_check else "repeated" if lease.is_repeat else "answered"
-    Membership.objects.filter(annotator_id=lease.annotator_id, campaign_id=lease.item.campaign_id).update(
-        **{counter: F(counter) + answered}, skipped=F("skipped") + skipped, last_at=timezone.now()
-    )
+    _counted(counter)(
+        annotator=lease.annotator_id, campaign=lease.item.campaign_id, answered=answered, skipped=skipped,
+        now=timezone.now(),
+    )  # fmt: skip
 
 
 def _plan_repeat(lease: Lease, *, now: datetime) -> None:
@@ -194,7 +247,7 @@ def _review_attention(lease: Lease) -> None:
 def skip_item(*, annotator: User, lease_token: uuid.UUID, reason: str, note: str = "") -> Lease:
     """Return an item to other annotators, with a reason and perhaps a note. It is not offered to this annotator
     again."""
-    lease = _lock_own_lease(annotator=annotator, token=lease_token)
+    _membership, lease = _lock_own_lease(annotator=annotator, token=lease_token)
     if lease is None:
         raise Refused("no_such_lease", _("This pair is not held by you. Ask for the next pair."))
     if lease.status == Lease.Status.SKIPPED:
@@ -242,7 +295,7 @@ def undo_last(*, annotator: User, campaign: Campaign, expected: uuid.UUID | None
         Judgement.objects.create(
             key=uuid.uuid4(),
             lease=last,
-            revision=last.judgements.count(),
+            revision=1 + _last_revision(last),
             choice=Judgement.Choice.UNDO,
             left_is_first=last.left_is_first,
         )

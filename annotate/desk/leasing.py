@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -10,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from annotate.common.batches import batches
+from annotate.common.prepared import Prepared, PreparedUpdate
 from annotate.common.refusals import Refused
 from annotate.desk import attention, onboarding, queueing
 from annotate.models import Campaign, Item, Lease, Membership, User
@@ -23,20 +25,40 @@ LEASES_AT_ONCE = 1000
 NOT_A_MEMBER = gettext_lazy("You are not a member of this campaign. Ask the lead to add you.")
 
 
+_MEMBERSHIP = Prepared(
+    lambda annotator, campaign: (
+        Membership.objects.current()
+        .select_for_update(of=("self",))
+        .filter(annotator_id=annotator, campaign_id=campaign)[:1]
+    ),
+    annotator=int, campaign=int,
+)  # fmt: skip
+
+
 def lock_membership(*, annotator: User, campaign: Campaign) -> Membership:
     """Lock the membership's row for the transaction, before any lease or item. Raises `Refused` for a non-member."""
-    memberships = Membership.objects.current().select_for_update(of=("self",))
-    membership = memberships.filter(annotator=annotator, campaign=campaign).first()
+    membership = _MEMBERSHIP.first(annotator=annotator.pk, campaign=campaign.pk)
     if membership is None:
         raise Refused("not_a_member", str(NOT_A_MEMBER))
     membership.campaign = campaign
     return membership
 
 
-def held_leases(*, annotator: User, campaign: Campaign) -> QuerySet[Lease]:
+def held_leases(*, annotator: User | int, campaign: Campaign | int) -> QuerySet[Lease]:
     """Return the annotator's held leases in the order of issue (an undone item comes first again)."""
     held = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.HELD)
     return _with_images(held).order_by("issued_at", "pk")
+
+
+@cache
+def _held(depth: int) -> Prepared[Lease]:
+    """Describe the first held leases, locked so that a lease that expires now is either renewed or returned."""
+    return Prepared(
+        lambda annotator, campaign: (
+            held_leases(annotator=annotator, campaign=campaign).select_for_update(of=("self",))[:depth]
+        ),
+        annotator=int, campaign=int,
+    )  # fmt: skip
 
 
 def _with_images(leases: QuerySet[Lease]) -> QuerySet[Lease]:
@@ -83,9 +105,7 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
     onboarding.require_ready(membership)
     now = timezone.now()
     expires_at = now + timedelta(seconds=campaign.lease_seconds)
-    # Locked, so that a lease that expires now is either renewed or returned, never both.
-    held = held_leases(annotator=annotator, campaign=campaign).select_for_update(of=("self",))
-    leases = list(held[:depth])
+    leases = _held(depth)(annotator=annotator.pk, campaign=campaign.pk)
     Lease.objects.filter(pk__in=[lease.pk for lease in leases]).update(expires_at=expires_at)
     for lease in leases:
         lease.expires_at = expires_at
@@ -107,18 +127,32 @@ def _lease_items(*, annotator: User, campaign: Campaign, depth: int, wait: bool 
     return leases, False
 
 
-def _return_expired_leases(*, now: datetime) -> None:
-    give_back(Lease.objects.filter(status=Lease.Status.HELD, expires_at__lt=now), skip_locked=True)
+_ReturnedLease = tuple[int, int, bool, str]  # id, item, is_repeat, drawn
 
 
-def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
-    """Return held leases to their items for others, and repeats to their annotator's plan. Returns the number.
-
-    A few statements for every `LEASES_AT_ONCE` leases: thousands may expire at once, within somebody's request.
-    """
+def _to_return(held: QuerySet[Lease], *, skip_locked: bool = False) -> "QuerySet[Lease, _ReturnedLease]":
+    """Lock held leases, to return them."""
     locked = held.filter(status=Lease.Status.HELD).select_for_update(skip_locked=skip_locked, of=("self",))
-    rows = list(locked.order_by("item_id").values_list("pk", "item_id", "is_repeat", "drawn"))
-    for batch in batches(rows, LEASES_AT_ONCE):
+    return locked.order_by("item_id").values_list("pk", "item_id", "is_repeat", "drawn")
+
+
+_EXPIRED = Prepared(lambda now: _to_return(Lease.objects.filter(expires_at__lt=now), skip_locked=True), now=datetime)
+
+
+def _return_expired_leases(*, now: datetime) -> None:
+    _return(_EXPIRED(now=now))
+
+
+def give_back(held: QuerySet[Lease]) -> int:
+    """Return held leases to their items for others, and repeats to their annotator's plan. Returns the number."""
+    rows = list(_to_return(held))
+    _return(rows)
+    return len(rows)
+
+
+def _return(leases: list[_ReturnedLease]) -> None:
+    """A few statements for every `LEASES_AT_ONCE` leases: thousands may expire at once, within somebody's request."""
+    for batch in batches(leases, LEASES_AT_ONCE):
         repeats = [pk for pk, _item, is_repeat, _drawn in batch if is_repeat]
         others = [pk for pk, _item, is_repeat, _drawn in batch if not is_repeat]
         Lease.objects.filter(pk__in=repeats).update(status=Lease.Status.PLANNED)
@@ -126,7 +160,6 @@ def give_back(held: QuerySet[Lease], *, skip_locked: bool = False) -> int:
         _return_slots(
             Counter(item for _pk, item, is_repeat, drawn in batch if not is_repeat and drawn != Lease.Drawn.CHECK)
         )
-    return len(rows)
 
 
 def _return_slots(slots: Counter[int]) -> None:
@@ -143,25 +176,36 @@ def return_slot(item_id: int) -> None:
     _return_slots(Counter([item_id]))
 
 
+_FIRST_REPEAT = Prepared(
+    lambda annotator, campaign: Lease.objects.filter(
+        annotator_id=annotator, item__campaign_id=campaign, status=Lease.Status.PLANNED
+    ).order_by("due_after", "pk")[:1],
+    annotator=int, campaign=int,
+)  # fmt: skip
+
+
 def _issue_next(
     membership: Membership, *, now: datetime, expires_at: datetime, wait: bool, only_repeats: bool
 ) -> Lease | None:
     held = {"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at}
-    repeats = Lease.objects.filter(
-        annotator_id=membership.annotator_id,
-        item__campaign_id=membership.campaign_id,
-        status=Lease.Status.PLANNED,
-    ).order_by("due_after", "pk")
-    repeat = repeats.filter(due_after__lte=membership.answered + membership.repeated).first()
-    drawn = None if repeat or only_repeats else _draw_next(membership, wait=wait)
+    repeat = _FIRST_REPEAT.first(annotator=membership.annotator_id, campaign=membership.campaign_id)
+    is_due = repeat is not None and repeat.due_after <= membership.answered + membership.repeated
+    drawn = None if is_due or only_repeats else _draw_next(membership, wait=wait)
     if drawn is None:
         # Nothing else is left: ask repeats before they are due.
-        repeat = repeat or repeats.first()
         if repeat is None:
             return None
         Lease.objects.filter(pk=repeat.pk).update(**held)
         return _with_images(Lease.objects.all()).get(pk=repeat.pk)
     return _issue_lease(drawn, membership, held)
+
+
+_DRAWN = PreparedUpdate(
+    lambda membership, cursor, audit_cursor, given: (
+        Membership.objects.filter(pk=membership), {"cursor": cursor, "audit_cursor": audit_cursor, "given": given}
+    ),
+    membership=int, cursor=int, audit_cursor=int, given=int,
+)  # fmt: skip
 
 
 def _draw_next(membership: Membership, *, wait: bool) -> queueing.Draw | None:
@@ -170,17 +214,28 @@ def _draw_next(membership: Membership, *, wait: bool) -> queueing.Draw | None:
     drawn = queueing.Draw(check, Lease.Drawn.CHECK) if check else queueing.next_item(membership, wait=wait)
     membership.given += drawn is not None
     if drawn or before != (membership.cursor, membership.audit_cursor):
-        membership.save(update_fields=["cursor", "audit_cursor", "given"])
+        _DRAWN(
+            membership=membership.pk, cursor=membership.cursor, audit_cursor=membership.audit_cursor,
+            given=membership.given,
+        )  # fmt: skip
     return drawn
+
+
+_SLOT_TAKEN = PreparedUpdate(lambda item: (Item.objects.filter(pk=item), {"open_slots": F("open_slots") - 1}), item=int)
+_FIRST_LEASE = Prepared(
+    lambda item, annotator: Lease.objects.filter(item_id=item, annotator_id=annotator, is_repeat=False)[:1],
+    item=int, annotator=int,
+)  # fmt: skip
 
 
 def _issue_lease(drawn: queueing.Draw, membership: Membership, held: dict) -> Lease:
     item = drawn.item
     if drawn.how != Lease.Drawn.CHECK:
-        Item.objects.filter(pk=item.pk).update(open_slots=F("open_slots") - 1)
-    expired = Lease.objects.filter(item=item, annotator_id=membership.annotator_id, is_repeat=False)
-    if expired.update(**held, drawn=drawn.how):
-        lease = expired.get()
+        _SLOT_TAKEN(item=item.pk)
+    lease = _FIRST_LEASE.first(item=item.pk, annotator=membership.annotator_id)
+    if lease:  # it had expired
+        Lease.objects.filter(pk=lease.pk).update(**held, drawn=drawn.how)
+        lease.refresh_from_db()
     else:
         lease = Lease.objects.create(
             item=item,

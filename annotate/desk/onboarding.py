@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from annotate.common import randomness
+from annotate.common.prepared import Prepared
 from annotate.common.refusals import Refused
 from annotate.models import Campaign, Membership, Pair, Trial, User
 
@@ -60,9 +61,18 @@ def consent_sha256(campaign: Campaign) -> str:
     return hashlib.sha256(campaign.consent.encode()).hexdigest()
 
 
+_MEMBERSHIP = Prepared(
+    lambda annotator, campaign: (
+        Membership.objects.current()
+        .select_related("campaign")
+        .filter(annotator_id=annotator, campaign_id=campaign)[:1]
+    ),
+    annotator=int, campaign=int,
+)  # fmt: skip
+
+
 def membership_of(*, annotator: User, campaign: Campaign) -> Membership | None:
-    memberships = Membership.objects.current().select_related("campaign")
-    return memberships.filter(annotator=annotator, campaign=campaign).first()
+    return _MEMBERSHIP.first(annotator=annotator.pk, campaign=campaign.pk)
 
 
 def agree(*, membership: Membership, sha256: str) -> None:

@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db.models import QuerySet
-
 from annotate.common.randomness import uniform
 from annotate.desk import participants
-from annotate.models import Campaign, Item, Membership
+from annotate.models import Campaign, Membership
 
 BLOCK = 32
 DIGEST_BITS = 56  # of a position, without the place of the question
@@ -91,34 +89,31 @@ def _needs_no_company(campaign: Campaign) -> bool:
 
 
 def first_after(
-    order: OwnOrder, items: QuerySet[Item], after: int, fetch: Callable[[QuerySet[Item]], Found | None]
+    order: OwnOrder,
+    after: int,
+    fetch: Callable[[int, int], Found | None],
+    first_position: Callable[[int], int | None],
 ) -> Found | None:
-    """Return the first of these items after a place in the order, -1 for the beginning, as `fetch` reads it.
+    """Return the first item after a place in the order, -1 for the beginning.
 
-    `fetch` gets items of one range, ordered by position, and may find none although there are some: others have locked
-    them.
+    fetch: returns the first item at low <= position < high, and may find none although there are some: others have
+    locked them. first_position: returns the first position from this one on.
     """
     block = 0
     if after >= 0:
-        if found := _first_in(order.rest_of_block(after), items, fetch):
+        if found := _first_in(order.rest_of_block(after), fetch):
             return found
         block = order.block_of(after) + order.width
-    while (position := _first_position(items, block)) is not None:
+    while (position := first_position(block)) is not None:
         block = order.block_of(position)
-        if found := _first_in(order.ranges(block), items, fetch):
+        if found := _first_in(order.ranges(block), fetch):
             return found
         block += order.width
     return None
 
 
-def _first_in(
-    ranges: Iterable[tuple[int, int]], items: QuerySet[Item], fetch: Callable[[QuerySet[Item]], Found | None]
-) -> Found | None:
+def _first_in(ranges: Iterable[tuple[int, int]], fetch: Callable[[int, int], Found | None]) -> Found | None:
     for low, high in ranges:
-        if low < high and (found := fetch(items.filter(position__gte=low, position__lt=high).order_by("position"))):
+        if low < high and (found := fetch(low, high)):
             return found
     return None
-
-
-def _first_position(items: QuerySet[Item], start: int) -> int | None:
-    return items.filter(position__gte=start).order_by("position").values_list("position", flat=True).first()

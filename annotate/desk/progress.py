@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.utils import timezone
 
+from annotate.common.prepared import Prepared
 from annotate.desk import participants
 from annotate.models import Campaign, Lease, Membership, User
 
@@ -85,24 +86,72 @@ class Progress:
         return max(0, self.own_share - self.answered)
 
 
+_OWN = Prepared(
+    lambda annotator, campaign: Membership.objects.filter(annotator_id=annotator, campaign_id=campaign)[:1],
+    annotator=int, campaign=int,
+)  # fmt: skip
+# Of a campaign: answers, checks, current members but one, and those of them who are at work.
+_TOTALS = Prepared(
+    lambda campaign, own, active_since: (
+        Membership.objects.filter(campaign_id=campaign)
+        .order_by()
+        .values("campaign")
+        .annotate(
+            answers=Sum("answered"),
+            checks=Sum("checked"),
+            others=Count("pk", filter=_others(own)),
+            at_work=Count("pk", filter=_others(own) & Q(last_at__gt=active_since, paused_at=None)),
+        )
+        .values_list("answers", "checks", "others", "at_work")
+    ),
+    campaign=int, own=int, active_since=datetime,
+)  # fmt: skip
+_SECONDS = Prepared(
+    lambda annotator, campaign: (
+        _answered(annotator, campaign).order_by("-closed_at").values_list("judgement__seconds", flat=True)[:RECENT]
+    ),
+    annotator=int, campaign=int,
+)  # fmt: skip
+_TODAY = Prepared(
+    lambda annotator, campaign, since: (
+        _answered(annotator, campaign)
+        .filter(closed_at__gte=since)
+        .order_by()
+        .values("annotator")
+        .annotate(number=Count("pk"))
+        .values_list("number", flat=True)
+    ),
+    annotator=int, campaign=int, since=datetime,
+)  # fmt: skip
+
+
+def _others(own: int) -> Q:
+    return Q(removed_at=None) & ~Q(pk=own)
+
+
+def _answered(annotator: int, campaign: int) -> QuerySet[Lease]:
+    return Lease.objects.filter(annotator_id=annotator, item__campaign_id=campaign, status=Lease.Status.ANSWERED)
+
+
 def progress_of(*, annotator: User, campaign: Campaign) -> Progress:
-    members = Membership.objects.filter(campaign=campaign)
-    own = members.filter(annotator=annotator).first() or Membership(campaign=campaign)
-    totals = members.aggregate(answers=Sum("answered", default=0), checks=Sum("checked", default=0))
-    wanted = campaign.item_count * campaign.overlap
-    answered = Lease.objects.filter(annotator=annotator, item__campaign=campaign, status=Lease.Status.ANSWERED)
-    seconds = sorted(
-        value
-        for value in answered.order_by("-closed_at").values_list("judgement__seconds", flat=True)[:RECENT]
-        if value is not None
+    of_both = {"annotator": annotator.pk, "campaign": campaign.pk}
+    own = _OWN.first(**of_both) or Membership(campaign=campaign)
+    now = timezone.now()
+    answers, checks, others, at_work = next(
+        iter(_TOTALS(campaign=campaign.pk, own=own.pk or 0, active_since=now - ACTIVE)), (0, 0, 0, 0)
     )
-    share, is_exact = _own_share(own, campaign, remaining=max(0, wanted - totals["answers"]))
+    midnight = timezone.localtime(now).replace(hour=0, minute=0, second=0)
+    wanted = campaign.item_count * campaign.overlap
+    seconds = sorted(value for value in _SECONDS(**of_both) if value is not None)
+    share, is_exact = _own_share(
+        own, campaign, remaining=max(0, wanted - answers), others=others, others_at_work=at_work
+    )
     return Progress(
         answered=own.seen,
-        today=answered.filter(closed_at__gte=timezone.localtime().replace(hour=0, minute=0, second=0)).count(),
+        today=_TODAY.first(**of_both, since=midnight) or 0,
         skipped=own.skipped,
         items=campaign.item_count,
-        answers=min(wanted, totals["answers"] + totals["checks"]),
+        answers=min(wanted, answers + checks),
         answers_wanted=wanted,
         seconds_per_answer=seconds[len(seconds) // 2] if seconds else None,
         own_share=share,
@@ -116,8 +165,12 @@ def _is_at_limit(own: Membership, campaign: Campaign) -> bool:
     return campaign.most_answers is not None and own.answered + own.checked >= campaign.most_answers
 
 
-def _own_share(own: Membership, campaign: Campaign, *, remaining: int) -> tuple[int, bool]:
+def _own_share(
+    own: Membership, campaign: Campaign, *, remaining: int, others: int, others_at_work: int
+) -> tuple[int, bool]:
     """Return the number of answers that are this person's, and whether it is certain.
+
+    others: current members besides this one; others_at_work: those of them who have answered in the last seven days.
 
     It is certain if everyone answers every item, for the only member, and up to a limit that can be reached. Otherwise
     the answers that are still wanted are divided equally among the members who have answered in the last seven days,
@@ -129,11 +182,8 @@ def _own_share(own: Membership, campaign: Campaign, *, remaining: int) -> tuple[
         left = most
         is_exact = True
     else:
-        at_work = Q(last_at__gt=timezone.now() - ACTIVE, paused_at=None)
-        others = campaign.memberships.current().exclude(pk=own.pk)
-        number = others.aggregate(all=Count("pk"), at_work=Count("pk", filter=at_work))
-        left = min(most, math.ceil(remaining / (number["at_work"] + 1)))
-        is_exact = not number["all"]
+        left = min(most, math.ceil(remaining / (others_at_work + 1)))
+        is_exact = not others
     if (limit := campaign.most_answers) is not None:
         is_exact = is_exact or limit - asked <= left
         left = min(left, max(0, limit - asked))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django.db.models import QuerySet
 
 from annotate.common import sides
+from annotate.common.prepared import Prepared
 from annotate.models import Campaign, Candidate, Face, Judgement, Lease, User
 
 # Part of the face -> its landmarks (of the five: eyes, nose, mouth corners), the height of its centre above them, and
@@ -118,14 +119,23 @@ def _answered(annotator: User, campaign: Campaign) -> QuerySet[Lease]:
     ).select_related("judgement", "item__pair__face", "item__pair__first", "item__pair__second")
 
 
+_LAST_CLOSED = Prepared(
+    lambda annotator, campaign: (
+        Lease.objects.filter(
+            annotator_id=annotator,
+            item__campaign_id=campaign,
+            status__in=(Lease.Status.ANSWERED, Lease.Status.SKIPPED),
+        )
+        .select_related("judgement")
+        .order_by("-closed_at", "-pk")[:1]
+    ),
+    annotator=int, campaign=int,
+)  # fmt: skip
+
+
 def last_closed(*, annotator: User, campaign: Campaign) -> Lease | None:
     """Return the lease that an undo would reopen, with its answer unless it was skipped."""
-    closed = Lease.objects.filter(
-        annotator=annotator,
-        item__campaign=campaign,
-        status__in=(Lease.Status.ANSWERED, Lease.Status.SKIPPED),
-    )
-    return closed.select_related("judgement").order_by("-closed_at", "-pk").first()
+    return _LAST_CLOSED.first(annotator=annotator.pk, campaign=campaign.pk)
 
 
 def side_of(judgement: Judgement) -> str:

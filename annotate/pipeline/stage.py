@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from annotate.common import progress_file
+from annotate.common.prepared import Prepared
 from annotate.models import StageRun
 
 DEMO = "demo"
@@ -97,6 +98,9 @@ class Stage:
         run.save()
 
 
+_DEMO_RUN = Prepared(lambda: StageRun.objects.filter(stage=DEMO).order_by("-pk")[:1])
+
+
 def demo_run() -> StageRun | None:
     """Return the newest run of the demo, if there is one."""
-    return StageRun.objects.filter(stage=DEMO).order_by("-pk").first()
+    return _DEMO_RUN.first()

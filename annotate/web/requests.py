@@ -1,11 +1,11 @@
 """Access to pages: members and leads."""
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
-from django.shortcuts import get_object_or_404
+from django.http import Http404, HttpRequest
 from django_htmx.middleware import HtmxDetails
 
-from annotate.models import Campaign, User
+from annotate.common.prepared import Prepared
+from annotate.models import Campaign, Membership, User
 
 
 class Request(HttpRequest):
@@ -15,12 +15,23 @@ class Request(HttpRequest):
     htmx: HtmxDetails
 
 
+_CAMPAIGN = Prepared(lambda slug: Campaign.objects.filter(slug=slug)[:1], slug=str)
+_OWN_CAMPAIGN = Prepared(
+    lambda slug, person: Campaign.objects.filter(
+        slug=slug, memberships__in=Membership.objects.current().filter(annotator_id=person)
+    )[:1],
+    slug=str, person=int,
+)  # fmt: skip
+
+
 def member_campaign(request: Request, slug: str) -> Campaign:
     """Return the campaign for a member or a lead. Raises `Http404` for anyone else."""
-    campaigns = Campaign.objects.all()
-    if not request.user.is_staff:
-        campaigns = campaigns.filter(memberships__in=request.user.memberships.current())
-    return get_object_or_404(campaigns, slug=slug)
+    campaign = (
+        _CAMPAIGN.first(slug=slug) if request.user.is_staff else _OWN_CAMPAIGN.first(slug=slug, person=request.user.pk)
+    )
+    if campaign is None:
+        raise Http404(f"You have no campaign {slug}.")
+    return campaign
 
 
 def leads_only(request: Request, refusal: str) -> None:
