@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from django.db import connection
-from django.db.models import DateTimeField, QuerySet, UUIDField, sql
+from django.db.models import DateTimeField, Field, QuerySet, UUIDField, sql
 
 Row = TypeVar("Row")
 Value = int | str | datetime | uuid.UUID
@@ -24,7 +24,7 @@ _PLACEHOLDERS: dict[type, Callable[[int], Value]] = {
     datetime: lambda number: datetime(1871, 3, 4, 5, 6, 7, tzinfo=UTC) + timedelta(days=number),
     uuid.UUID: lambda number: uuid.UUID(int=(1_912_345_000 << 64) + number),
 }
-_FIELDS = {datetime: DateTimeField(), uuid.UUID: UUIDField()}
+_FIELDS: dict[type, Field] = {datetime: DateTimeField(), uuid.UUID: UUIDField()}
 
 
 class _Statement:

@@ -189,7 +189,7 @@ def _issue_next(
 ) -> Lease | None:
     held = {"status": Lease.Status.HELD, "issued_at": now, "expires_at": expires_at}
     repeat = _FIRST_REPEAT.first(annotator=membership.annotator_id, campaign=membership.campaign_id)
-    is_due = repeat is not None and repeat.due_after <= membership.answered + membership.repeated
+    is_due = repeat is not None and (repeat.due_after or 0) <= membership.answered + membership.repeated
     drawn = None if is_due or only_repeats else _draw_next(membership, wait=wait)
     if drawn is None:
         # Nothing else is left: ask repeats before they are due.

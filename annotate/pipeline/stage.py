@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from django.db import connection
 from tqdm import tqdm
 
 from annotate.common import progress_file
 from annotate.common.prepared import Prepared
-from annotate.models import StageRun
+from annotate.models import Candidate, Face, Pair, Score, StageRun
 
 DEMO = "demo"
 RECORD_EVERY_SECONDS = 1.0
+SAMPLED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Stage:
             reason = traceback.format_exception_only(error)[-1].strip()
             self._record(run, summary, state=StageRun.State.FAILED, error=reason)
             raise
+        if summary.done:
+            _update_statistics()
         self._record(run, summary, state=StageRun.State.DONE)
         return summary
 
@@ -96,6 +100,19 @@ class Stage:
         run.state, run.error = state, error
         run.done, run.skipped = summary.done, dict(summary.reasons())
         run.save()
+
+
+def _update_statistics() -> None:
+    """Let SQLite's planner know how large the tables are that stages fill. PostgreSQL finds that out by itself.
+
+    Without it SQLite counts a selection of a million pairs 15 times slower. A sample of the rows is enough.
+    """
+    if connection.vendor != "sqlite":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA analysis_limit = {SAMPLED_ROWS}")
+        for model in (Face, Candidate, Pair, Score):
+            cursor.execute(f"ANALYZE {model._meta.db_table}")
 
 
 _DEMO_RUN = Prepared(lambda: StageRun.objects.filter(stage=DEMO).order_by("-pk")[:1])

@@ -22,7 +22,10 @@ SUFFIX = "-queue"
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection. Its lock's file is opened at its first transaction, and closed with the connection."""
+    """A connection. Its lock's file is opened at its first transaction, and closed with the connection.
+
+    The methods that it extends are not in the type stubs of Django.
+    """
 
     _queue: int | None = None  # file descriptor
     _queue_of = 0  # the process that opened it: after a fork, parent and child must not share a lock
@@ -31,27 +34,27 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _start_transaction_under_autocommit(self) -> None:
         self._wait_for_turn()
         try:
-            super()._start_transaction_under_autocommit()
+            super()._start_transaction_under_autocommit()  # type: ignore[misc]
         except BaseException:
             self._end_turn()
             raise
 
     def _commit(self) -> Any:
         try:
-            return super()._commit()
+            return super()._commit()  # type: ignore[misc]
         finally:
             if not self._is_in_transaction():  # a commit that failed leaves it open
                 self._end_turn()
 
     def _rollback(self) -> Any:
         try:
-            return super()._rollback()
+            return super()._rollback()  # type: ignore[misc]
         finally:
             self._end_turn()
 
     def _close(self) -> Any:
         try:
-            return super()._close()
+            return super()._close()  # type: ignore[misc]
         finally:
             if self._queue is not None:
                 os.close(self._queue)  # which unlocks it
