@@ -140,9 +140,7 @@ class Command(BaseCommand):
         except RunError as error:
             raise CommandError(str(error)) from error
 
-    def run_steps(
-        self, steps: list["Step"], journal: "Journal", choice: presets.Choice, workers: int | None
-    ) -> None:
+    def run_steps(self, steps: list["Step"], journal: "Journal", choice: presets.Choice, workers: int | None) -> None:
         from annotate.reproduction import runner
         from annotate.reproduction.executors import InTurn, SideBySide
         from annotate.reproduction.journal import cores

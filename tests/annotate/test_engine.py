@@ -1,0 +1,89 @@
+"""Engines: the same results with one process and with several, and what happens when workers die."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from annotate.engine.interface import Rejected
+from annotate.engine.options import EngineOptions
+from annotate.engine.pool import WORKER_DIED
+from tests.support.engine_tasks import Double, Query
+from tests.support.servers import ROOT
+
+BATCHES = [[1, 2], [3, 4], [5, 6], [7]]
+
+
+def computed(task: object, workers: int) -> dict[int, object]:
+    found = {}
+    with EngineOptions(workers=workers).engine() as engine:
+        engine.open(task)
+        for rows, results in engine.map(BATCHES):
+            assert not found.keys() & set(rows)
+            found |= dict(zip(rows, results, strict=True))
+    return found
+
+
+def test_a_deadly_row_is_rejected_and_all_others_computed(tmp_path):
+    found = computed(Double(tmp_path, deadly=4), workers=2)
+    rejected = found.pop(4)
+    assert found == {number: 2 * number for number in (1, 2, 3, 5, 6, 7)}
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == WORKER_DIED
+    assert "2 workers died while they computed it" in rejected.detail
+
+
+def test_a_worker_that_is_killed_once_costs_nothing(tmp_path):
+    found = computed(Double(tmp_path, deadly=4, once=tmp_path / "killed"), workers=2)
+    assert found == {number: 2 * number for number in range(1, 8)}
+    assert (tmp_path / "killed").exists()
+
+
+def test_workers_have_no_database():
+    with EngineOptions(workers=2).engine() as engine:
+        engine.open(Query())
+        with pytest.raises(ImproperlyConfigured, match="DATABASES"):
+            list(engine.map([[1]]))
+
+
+DRIVER = """
+import os, sys
+from pathlib import Path
+import django
+if __name__ == "__main__":
+    django.setup()
+    from annotate.engine.options import EngineOptions
+    from tests.support.engine_tasks import Double
+    with EngineOptions(workers=2).engine() as engine:
+        engine.open(Double(Path(sys.argv[1]), seconds=0.1))
+        for _ in engine.map([number] for number in range(10_000)):
+            pass
+"""
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_driver_leaves_no_worker(tmp_path, number):
+    (tmp_path / "driver.py").write_text(DRIVER)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "annotate.settings"}
+    driver = subprocess.Popen([sys.executable, tmp_path / "driver.py", tmp_path], env=environment)
+    while len(pids := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2:
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.send_signal(number)
+    driver.wait()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
