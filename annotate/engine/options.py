@@ -2,17 +2,13 @@
 
 import os
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from itertools import cycle
 from typing import Any, Literal
 
 from annotate.engine.in_process import InProcess
 from annotate.engine.interface import Engine, EngineError
+from annotate.engine.ray_address import ADDRESS, ray_missing
 from annotate.engine.worker import surroundings
-
-ADDRESS = "RAY_ADDRESS"
-REQUIREMENTS = "requirements-ray.txt"
-RAY_OPTIONS = {"engine", "cpus_per_worker", "gpus_per_worker"}  # of commands, which make sense for a cluster only
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,3 @@ def _visible_gpus() -> list[str]:
     if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return given.split(",")
     return [str(number) for number in range(torch.cuda.device_count())] or [""]
-
-
-def ray_missing() -> str:
-    """Return what the engine `ray` lacks, and what to do; empty if it can be used."""
-    if find_spec("ray") is None:
-        return f"--engine ray needs Ray: run pip install -r {REQUIREMENTS}."
-    if not os.environ.get(ADDRESS):
-        return (
-            f"--engine ray needs the address of a cluster: set {ADDRESS}, for example to HOST:6379, or to auto on a "
-            "machine of the cluster."
-        )
-    return ""

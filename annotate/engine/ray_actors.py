@@ -62,7 +62,8 @@ class RayWorker:
 
     def __init__(self, given: worker.Surroundings, *, cpus: float, gpus: float) -> None:
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
-        self.actor = ray.remote(_Actor).options(**options).remote(given)
+        actor: Any = ray.remote(_Actor)  # Ray's types know a class, but not its remote methods
+        self.actor = actor.options(**options).remote(given)
 
     def open(self, pickled: bytes) -> "Future[worker.Started]":
         return _future(self.actor.open.remote(pickled))

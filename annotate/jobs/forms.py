@@ -17,7 +17,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 
 from annotate.common.stored_text import translated
-from annotate.engine.options import RAY_OPTIONS, ray_missing
+from annotate.engine.ray_address import RAY_OPTIONS, ray_missing
 from annotate.jobs import option_fields, sources
 from annotate.jobs.folders import NotAllowed
 from annotate.jobs.kinds import Kind, is_trainer

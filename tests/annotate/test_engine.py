@@ -10,7 +10,7 @@ import time
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from annotate.engine.interface import Rejected
+from annotate.engine.interface import EngineError, Rejected
 from annotate.engine.options import EngineOptions
 from annotate.engine.pool import WORKER_DIED
 from tests.support.engine_tasks import Double, Query
@@ -42,6 +42,12 @@ def test_a_worker_that_is_killed_once_costs_nothing(tmp_path):
     found = computed(Double(tmp_path, deadly=4, once=tmp_path / "killed"), workers=2)
     assert found == {number: 2 * number for number in range(1, 8)}
     assert (tmp_path / "killed").exists()
+
+
+def test_ray_without_a_cluster_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(EngineError, match=r"pip install -r requirements-ray\.txt|set RAY_ADDRESS"):
+        EngineOptions("ray").engine()
 
 
 def test_workers_have_no_database():

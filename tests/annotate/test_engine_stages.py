@@ -2,35 +2,67 @@
 
 import pytest
 
-from annotate.models import Candidate
+from annotate.common import stores
+from annotate.models import Candidate, Face, Score
 from tests.support.computed_stages import forget, ingest_squares, run, stored
-from tests.support.stored_files import path_of
 
 FACES = 5
 
 
 @pytest.fixture
-def faces(tmp_path, settings, db):
-    settings.MEDIA_ROOT = tmp_path / "media"
+def faces(tmp_path, db):
     ingest_squares(tmp_path / "squares", FACES)
     run("degrade")
+    run("restore", "--restorer", "lanczos")
 
 
 def damage(source: str, number: int) -> str:
     """Damage the file of one image, and return the candidate's name."""
     candidate = Candidate.objects.filter(source=source).order_by("face")[number]
-    path_of(candidate).write_bytes(b"damaged")
+    stores.write("images", candidate.relative_path, b"damaged")
     return str(candidate)
 
 
-def test_restore_by_several_workers_equals_restore_by_one(faces):
-    broken = damage("lq", 1)
-    words = ("restore", "--restorer", "lanczos", "--batch-size", "2")
-    printed = run(*words)
-    alone = stored("lanczos")
-    assert len(alone) == FACES - 1
-    assert f"{broken}: " in printed
+def scores() -> dict[tuple, float]:
+    rows = Score.objects.values_list("candidate__face", "candidate__source", "metric", "value")
+    return {tuple(key): value for *key, value in rows}
 
-    forget("lanczos")
+
+def captions() -> dict[int, tuple]:
+    rows = Face.objects.exclude(caption="").values_list("pk", "caption", "caption_source")
+    return {face: tuple(rest) for face, *rest in rows}
+
+
+STAGES = {
+    "degrade": (("degrade",), "hq", lambda: stored("lq"), lambda: forget("lq")),
+    "restore": (("restore", "--restorer", "lanczos"), "lq", lambda: stored("lanczos"), lambda: forget("lanczos")),
+    "score": (("score", "--metrics", "psnr", "ssim"), "hq", scores, lambda: Score.objects.all().delete()),
+    "caption": (("caption",), "hq", captions, lambda: Face.objects.update(caption="", caption_source="")),
+}
+
+
+def compare(stage: str) -> None:
+    """Run a stage with one process, then with two, with a damaged image."""
+    words, reads, results, forget_results = STAGES[stage]
+    broken = damage(reads, 1)
+    forget_results()
+    words = (*words, "--batch-size", "2")
+    printed = run(*words)
+    assert f"{broken}: " in printed
+    assert "Restore it from a backup" in printed
+    alone = results()
+    assert len(alone) >= FACES - 1
+
+    forget_results()
+    assert not results()
     assert run(*words, "--workers", "2") == printed
-    assert stored("lanczos") == alone
+    assert results() == alone
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_workers_write_what_one_process_writes(stage, faces):
+    compare(stage)
+
+
+def test_workers_read_and_write_a_bucket(bucket, faces):
+    compare("restore")

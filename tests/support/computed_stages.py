@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from PIL import Image
 
@@ -44,5 +43,5 @@ def stored(source: str) -> dict[int, tuple]:
 def forget(source: str) -> None:
     """Delete the candidates of a source and their files."""
     for candidate in Candidate.objects.filter(source=source):
-        (Path(settings.MEDIA_ROOT) / candidate.relative_path).unlink(missing_ok=True)
+        image_store.delete(candidate.sha256)
         candidate.delete()
