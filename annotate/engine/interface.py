@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Batch = Sequence[Any]
+WORKER_DIED = "worker_died"  # the reason of rows that an engine gave up
 
 
 class EngineError(RuntimeError):

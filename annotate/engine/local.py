@@ -6,7 +6,7 @@ A pool that loses one process fails all its futures, so a pool for all workers c
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -25,13 +25,21 @@ class LocalWorker:
         self.pool = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=worker.prepare_process, initargs=(given,)
         )
-        self.pid = self.pool.submit(os.getpid)
+        self.pid = self._submit(os.getpid)
 
     def open(self, pickled: bytes) -> "Future[worker.Started]":
-        return self.pool.submit(worker.open_task, pickled)
+        return self._submit(worker.open_task, pickled)
 
     def compute(self, rows: Batch) -> "Future[Sequence[Any]]":
-        return self.pool.submit(worker.compute, rows)
+        return self._submit(worker.compute, rows)
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        try:
+            return self.pool.submit(function, *arguments)
+        except BrokenProcessPool as error:  # it died a moment ago
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
 
     def close(self, *, kill: bool) -> None:
         if kill and self.pid.done() and not self.pid.exception():

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Protocol
 
-from annotate.engine.interface import Batch, EngineError, Rejected, Task
+from annotate.engine.interface import WORKER_DIED, Batch, EngineError, Rejected, Task
 from annotate.engine.worker import Started
 
 AHEAD = 2  # batches that a worker has: the one it computes, and the next
 TRIES = 2  # of a batch, then of each of its rows
 MOST_FAILED_STARTS = 3  # in succession
 WAIT_SECONDS = 10.0  # between two looks at whether workers can still be placed
-WORKER_DIED = "worker_died"
 logger = logging.getLogger(__name__)
 
 
@@ -74,7 +73,7 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         for member in self.members:
-            member.worker.close(kill=kind is not None)
+            member.worker.close(kill=kind is not None or not member.place)
         self.members = []
 
     def open(self, task: Task) -> Any:

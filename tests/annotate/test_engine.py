@@ -10,27 +10,26 @@ import time
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from annotate.engine.interface import EngineError, Rejected
+from annotate.engine.interface import WORKER_DIED, Engine, EngineError, Rejected
 from annotate.engine.options import EngineOptions
-from annotate.engine.pool import WORKER_DIED
 from tests.support.engine_tasks import Double, Query
 from tests.support.servers import ROOT
 
 BATCHES = [[1, 2], [3, 4], [5, 6], [7]]
 
 
-def computed(task: object, workers: int) -> dict[int, object]:
+def mapped(engine: Engine) -> dict[int, object]:
     found = {}
-    with EngineOptions(workers=workers).engine() as engine:
-        engine.open(task)
-        for rows, results in engine.map(BATCHES):
-            assert not found.keys() & set(rows)
-            found |= dict(zip(rows, results, strict=True))
+    for rows, results in engine.map(BATCHES):
+        assert not found.keys() & set(rows)
+        found |= dict(zip(rows, results, strict=True))
     return found
 
 
 def test_a_deadly_row_is_rejected_and_all_others_computed(tmp_path):
-    found = computed(Double(tmp_path, deadly=4), workers=2)
+    with EngineOptions(workers=2).engine() as engine:
+        engine.open(Double(tmp_path, deadly=4))
+        found = mapped(engine)
     rejected = found.pop(4)
     assert found == {number: 2 * number for number in (1, 2, 3, 5, 6, 7)}
     assert isinstance(rejected, Rejected)
@@ -38,10 +37,16 @@ def test_a_deadly_row_is_rejected_and_all_others_computed(tmp_path):
     assert "2 workers died while they computed it" in rejected.detail
 
 
-def test_a_worker_that_is_killed_once_costs_nothing(tmp_path):
-    found = computed(Double(tmp_path, deadly=4, once=tmp_path / "killed"), workers=2)
-    assert found == {number: 2 * number for number in range(1, 8)}
-    assert (tmp_path / "killed").exists()
+def test_workers_killed_at_work_and_idle_cost_nothing(tmp_path):
+    doubled = {number: 2 * number for number in range(1, 8)}
+    with EngineOptions(workers=2).engine() as engine:
+        engine.open(Double(tmp_path, deadly=4, once=tmp_path / "killed"))
+        assert mapped(engine) == doubled
+        assert (tmp_path / "killed").exists()
+        for path in tmp_path.glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(path.stem), signal.SIGKILL)
+        assert mapped(engine) == doubled
 
 
 def test_ray_without_a_cluster_is_refused_with_the_remedy(monkeypatch):

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from annotate.common import progress_file
+from annotate.engine.interface import WORKER_DIED
 from annotate.management.engine_options import add_engine_options, device_for, engine_for
 from annotate.management.restorer_runs import removed_on_refusal
 from annotate.management.run_options import default_name
@@ -109,7 +110,7 @@ class Command(StageCommand):
             progress_file.report_run(run.name)
             plan = make_plan(config, root=root)
             self.print_plan(plan)
-            with run.held():
+            with self.holding(f"evaluate-{run.name}"), run.held():
                 with removed_on_refusal(run):
                     open_evaluation(run, config)
                     evaluation = Evaluation(plan, run, device=device)
@@ -145,6 +146,8 @@ class Command(StageCommand):
                 summary = self.run_stage("evaluate", steps, total=missing, already=total - missing)
             if broken := summary.reasons()["broken_image"]:
                 raise CommandError(f"{broken} images are broken, see above. Restore the files and run it again.")
+            if lost := summary.reasons()[WORKER_DIED]:
+                raise CommandError(f"{lost} images have no value, since workers died, see above. Run it again.")
             with tqdm(desc="intervals", unit="draw", disable=not self.stderr.isatty()) as bar:
 
                 def on_progress(done: int, all_: int) -> None:
