@@ -63,10 +63,11 @@ def test_workers_have_no_database():
 
 
 DRIVER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 import django
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with SIGINT ignored
     django.setup()
     from annotate.engine.options import EngineOptions
     from tests.support.engine_tasks import Double
@@ -93,7 +94,7 @@ def test_a_stopped_driver_leaves_no_worker(tmp_path, number):
         assert driver.poll() is None
         time.sleep(0.05)
     driver.send_signal(number)
-    driver.wait()
+    driver.wait(timeout=300)
     deadline = time.monotonic() + 30
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)

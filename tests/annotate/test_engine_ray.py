@@ -18,11 +18,9 @@ def nodes(monkeypatch):
     """A cluster of two nodes with one CPU each, whose address is in RAY_ADDRESS. The second node is returned."""
     from ray.cluster_utils import Cluster
 
-    fast = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": fast}
-    )
-    second = cluster.add_node(num_cpus=1)
+    few = {"num_cpus": 1, "include_log_monitor": False, "no_monitor": True}  # processes beside the nodes
+    cluster = Cluster(initialize_head=True, head_node_args=few | {"include_dashboard": False})
+    second = cluster.add_node(**few)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     yield cluster, second
     ray.shutdown()
