@@ -242,7 +242,7 @@ class FeatureColumn(CachedColumn):
     """Column of FID features: (D,) for each image."""
 
     def __init__(self, features: str, *, folder: Path, device: str) -> None:
-        self.task = FeatureTask(features, device)
+        self.features, self.task = features, FeatureTask(features, device)
         super().__init__(Cache(folder / f"fid-{features}.jsonl"))
 
 
