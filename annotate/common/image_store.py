@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,21 @@ BATCH = 256
 
 class BrokenImage(stores.StoreError):
     """A stored image is missing, or its content has changed."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """A candidate's image as plain data, for workers without a database. name: of the candidate, in messages."""
+
+    sha256: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def stored_image(candidate: Candidate) -> StoredImage:
+    return StoredImage(candidate.sha256, str(candidate))
 
 
 def store_png(array: NDArray[np.uint8]) -> str:
@@ -69,7 +85,7 @@ def read(sha256: str) -> bytes:
     return data
 
 
-def load(candidate: Candidate) -> NDArray[np.uint8]:
+def load(candidate: Candidate | StoredImage) -> NDArray[np.uint8]:
     """Return uint8 (H, W, 3) RGB. Raises `BrokenImage` if the file is missing or its content has changed."""
     try:
         return images.decode(read(candidate.sha256))

@@ -107,6 +107,16 @@ SENTENCES = (
         "Possible reward hacking: the training reward rose by %(rise)s, but the faces lost identity (larger SFace "
         "angle) (%(change)s, 95%% %(low)s to %(high)s)."
     ),
+    # why a stage does not start
+    gettext_noop(
+        "The stage %(name)s is running already (%(holder)s). Wait until it has ended, or stop it; then run the same "
+        "command to do the rest."
+    ),
+    gettext_noop("--engine ray needs Ray: run pip install -r %(file)s."),
+    gettext_noop(
+        "--engine ray needs the address of a cluster: set RAY_ADDRESS, for example to HOST:6379, or to auto on a "
+        "machine of the cluster."
+    ),
     # what is wrong with a file
     gettext_noop("%(where)s is missing"),
     gettext_noop("%(where)s cannot be read: %(why)s"),

@@ -4,12 +4,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 from django.db.models import QuerySet
 
 from annotate.agreement.gold_sets import make_gold_set
 from annotate.campaigns import guideline_examples, items
 from annotate.campaigns.lifecycle import CAMPAIGN_SPLITS
+from annotate.engine.in_process import InProcess
 from annotate.models import Campaign, Dataset, Face, Pair, StageRun
 from annotate.models.faces import Split
 from annotate.pipeline import captioning, degrading, ingest, pairing, restoring, scoring
@@ -95,15 +97,18 @@ def _prepare(sources: list[Source]) -> Counter[str]:
     config = ingest.IngestConfig(size=SIZE, shares=SHARES)
     skipped = _consume(ingest.ingest(sources, dataset=demo_dataset(), config=config))
     faces = Face.objects.filter(source_sha256__in=[sha256_of(source.path) for source in sources])
-    skipped += _consume(captioning.caption_faces(faces, captioner=_captioner(), source="template"))
+    skipped += _consume(captioning.caption_faces(faces, engine=_captioner(), source="template"))
+    local = InProcess()
     severe = [face.pk for face in faces if face.seed % 2]  # two severities: other faults, other winners
-    skipped += _consume(degrading.degrade_faces(faces.filter(pk__in=severe), config=PRESETS["demo"]))
-    skipped += _consume(degrading.degrade_faces(faces.exclude(pk__in=severe), config=PRESETS["demo-light"]))
+    skipped += _consume(degrading.degrade_faces(faces.filter(pk__in=severe), engine=local, config=PRESETS["demo"]))
+    skipped += _consume(
+        degrading.degrade_faces(faces.exclude(pk__in=severe), engine=local, config=PRESETS["demo-light"])
+    )
     for name in _restorer_names():
-        skipped += _consume(restoring.restore_faces(faces, restorer=_restorer(name)))
+        skipped += _consume(restoring.restore_faces(faces, **_restorer(name)))
     skipped += _consume(pairing.build_pairs(faces))
     usable = [name for name in metrics.PAPER_METRICS if metrics.availability(name) is None]
-    skipped += _consume(scoring.score_candidates(faces, names=usable))
+    skipped += _consume(scoring.score_candidates(faces, engine=local, names=usable))
     asked = Pair.objects.different().filter(face__in=faces, face__split__in=CAMPAIGN_SPLITS, kind=Pair.Kind.CONTESTED)
     items.add_items(campaign=demo_campaign(), pairs=_visible(asked.select_related("first", "second")))
     return skipped
@@ -129,17 +134,16 @@ def _consume(steps: Iterable[Step]) -> Counter[str]:
 
 # Cached because a worker prepares many batches.
 @cache
-def _captioner():
-    from rewardlab.captions import TemplateCaptioner
-
-    return TemplateCaptioner()
+def _captioner() -> InProcess:
+    engine = InProcess()
+    engine.open(captioning.CaptionTask())
+    return engine
 
 
 @cache
-def _restorer(name: str):
-    from refl.restorers import open_restorer
-
-    return open_restorer(name)
+def _restorer(name: str) -> dict[str, Any]:
+    engine = InProcess()
+    return {"engine": engine, "restorer": engine.open(restoring.RestoreTask(name))}
 
 
 def _restorer_names() -> list[str]:

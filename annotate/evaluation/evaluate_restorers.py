@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from annotate.common import image_store
+from annotate.engine.interface import Engine
 from annotate.evaluation import results_file
 from annotate.evaluation.metric_columns import DegreesColumn, FeatureColumn, RewardColumn, ScoreColumn
 from annotate.evaluation.plan import (
@@ -83,10 +84,10 @@ class Evaluation:
         missing = sum(len(column.todo(self.plan.subjects)) for column in self.columns)
         return missing, sum(column.total(self.plan.subjects) for column in self.columns)
 
-    def measure(self) -> Iterator[Step]:
+    def measure(self, engine: Engine) -> Iterator[Step]:
         """Measure missing values, column by column."""
         for column in self.columns:
-            yield from column.measure(column.todo(self.plan.subjects))
+            yield from column.measure(engine, column.todo(self.plan.subjects))
 
     def finish(self, *, on_progress: Callable[[int, int], None] = lambda done, all_: None) -> dict[str, Any]:
         """Write evaluation/ (pictures, tables, results.json last) and return the results.

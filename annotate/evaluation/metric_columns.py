@@ -19,14 +19,15 @@ from django.db.models import QuerySet
 from numpy.typing import NDArray
 from torch import Tensor
 
-from annotate.common import image_store
 from annotate.common.batches import batches
+from annotate.common.image_store import StoredImage, stored_image
+from annotate.engine.interface import Engine, Opened, Rejected, Task
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline import scoring
+from annotate.pipeline.computing import load_or_reject, rejected
 from annotate.pipeline.stage import Step
-from rewardlab import images, metrics
+from rewardlab import images
 from rewardlab.files import write_atomic
-from rewardlab.images import Pixels
 from rewardlab.metrics import fid
 from rewardlab.reward_model.model import weights_file
 from rewardlab.reward_model.reward_sources import RewardSource
@@ -93,11 +94,10 @@ class ScoreColumn:
         scored = set(self._rows(subjects).values_list("candidate_id", flat=True))
         return [candidate for candidate in subjects.by_size if candidate.pk not in scored]
 
-    def measure(self, todo: Sequence[Candidate]) -> Iterator[Step]:
+    def measure(self, engine: Engine, todo: Sequence[Candidate]) -> Iterator[Step]:
         if todo:
-            measure = metrics.load(self.name, self.device)
-            for batch in _batches(todo):
-                yield from scoring.score_batch(batch, self.name, measure, self.device)
+            engine.open(scoring.ScoreTask(self.name, self.device))
+            yield from scoring.score_batches(_batches(todo), engine, self.name)
 
     def values(self, subjects: Subjects) -> dict[str, Values]:
         """Return source -> (F,), NaN for missing values."""
@@ -123,18 +123,68 @@ class DegreesColumn(ScoreColumn):
         return {source: np.where(of < self.least, np.nan, of) for source, of in super().values(subjects).items()}
 
 
-class CachedColumn:
-    """Column of one vector per image, cached in the evaluation's folder. Subclasses define the key and the function."""
+@dataclass(frozen=True)
+class Captioned:
+    """A row of `RewardTask` and `FeatureTask`: an image and the caption of its face. key: of its value in the cache."""
 
-    def __init__(self, cache: Cache, device: str) -> None:
-        self.cache, self.device = cache, device
+    key: str
+    image: StoredImage
+    caption: str
+
+
+@dataclass(frozen=True)
+class RewardTask:
+    """A reward model. A result is the reward: float32 (1,)."""
+
+    source: RewardSource
+    device: str
+
+    def open(self) -> Opened:
+        model = self.source.open(self.device)
+        return _vectors_by(lambda batch, captions: model.score(batch, captions)[:, None], self.device)
+
+
+@dataclass(frozen=True)
+class FeatureTask:
+    """The network of FID's features. A result is float32 (D,)."""
+
+    features: str
+    device: str
+
+    def open(self) -> Opened:
+        extract = fid.open_features(self.features, self.device)
+        return _vectors_by(lambda batch, captions: extract(batch), self.device)
+
+
+def _vectors_by(function: Callable[[Tensor, list[str]], Tensor], device: str) -> Opened:
+    """Return a task by its function: images (B, 3, H, W) in [0, 1] and their captions to vectors (B, D)."""
+
+    def compute(rows: Sequence[Captioned]) -> list[NDArray[np.float32] | Rejected]:
+        loaded = [load_or_reject(row.image) for row in rows]
+        usable = [(row, image) for row, image in zip(rows, loaded, strict=True) if not isinstance(image, Rejected)]
+        if not usable:
+            return [image for image in loaded if isinstance(image, Rejected)]
+        pixels = images.to_tensor([image for _, image in usable]).to(device)
+        with torch.inference_mode():
+            vectors = iter(function(pixels, [row.caption for row, _ in usable]).float().cpu().numpy())
+        return [image if isinstance(image, Rejected) else next(vectors) for image in loaded]
+
+    return Opened(compute)
+
+
+class CachedColumn:
+    """Column of one vector per image, cached in the evaluation's folder. Subclasses define the key and the task."""
+
+    task: Task
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
 
     def key(self, candidate: Candidate) -> str:
         return candidate.sha256
 
-    def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
-        """Load the function from images (B, 3, H, W) in [0, 1] and their candidates to vectors (B, D)."""
-        raise NotImplementedError
+    def caption(self, candidate: Candidate) -> str:
+        return ""
 
     def total(self, subjects: Subjects) -> int:
         return len({self.key(candidate) for candidate in subjects.by_size})
@@ -144,23 +194,18 @@ class CachedColumn:
         wanted = {self.key(candidate): candidate for candidate in subjects.by_size}
         return [candidate for key, candidate in wanted.items() if key not in self.cache.vectors]
 
-    def measure(self, todo: Sequence[Candidate]) -> Iterator[Step]:
+    def measure(self, engine: Engine, todo: Sequence[Candidate]) -> Iterator[Step]:
         if not todo:
             return
-        compute = self.open()
-        for batch in _batches(todo):
-            loaded: list[tuple[Candidate, Pixels]] = []
-            for candidate in batch:
-                try:
-                    loaded.append((candidate, image_store.load(candidate)))
-                except image_store.BrokenImage as error:
-                    yield Step(skipped=str(candidate), reason="broken_image", detail=str(error))
-            if loaded:
-                candidates, pixels = [candidate for candidate, _ in loaded], [image for _, image in loaded]
-                with torch.inference_mode():
-                    vectors = compute(images.to_tensor(pixels).to(self.device), candidates).float().cpu().numpy()
-                self.cache.add(dict(zip(map(self.key, candidates), vectors, strict=True)))
-                yield Step(done=len(loaded))
+        engine.open(self.task)
+        for rows, results in engine.map(map(self._rows, _batches(todo))):
+            scored = list(zip(rows, results, strict=True))
+            self.cache.add({row.key: vector for row, vector in scored if not isinstance(vector, Rejected)})
+            for row, vector in scored:
+                yield rejected(row.image.name, vector) if isinstance(vector, Rejected) else Step(done=1)
+
+    def _rows(self, batch: Sequence[Candidate]) -> list[Captioned]:
+        return [Captioned(self.key(each), stored_image(each), self.caption(each)) for each in batch]
 
     def vectors(self, subjects: Subjects) -> dict[str, Values]:
         """Return source -> (F, D). All values must have been measured."""
@@ -179,17 +224,14 @@ class RewardColumn(CachedColumn):
             weights_file(source.weights.parent)
         state = source.weights.stat()  # so that rewards of other weights are not reused
         version = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
-        super().__init__(Cache(folder / f"frm-{source.name}-{version}.jsonl"), device)
+        self.task = RewardTask(source, device)
+        super().__init__(Cache(folder / f"frm-{source.name}-{version}.jsonl"))
 
     def caption(self, candidate: Candidate) -> str:
         return "" if self.is_null_text else candidate.face.caption
 
     def key(self, candidate: Candidate) -> str:
         return f"{candidate.sha256} {hashlib.sha256(self.caption(candidate).encode()).hexdigest()[:16]}"
-
-    def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
-        model = self.source.open(self.device)
-        return lambda batch, candidates: model.score(batch, [self.caption(each) for each in candidates])[:, None]
 
     def values(self, subjects: Subjects) -> dict[str, Values]:
         """Return source -> (F,)."""
@@ -200,12 +242,8 @@ class FeatureColumn(CachedColumn):
     """Column of FID features: (D,) for each image."""
 
     def __init__(self, features: str, *, folder: Path, device: str) -> None:
-        self.features = features
-        super().__init__(Cache(folder / f"fid-{features}.jsonl"), device)
-
-    def open(self) -> Callable[[Tensor, list[Candidate]], Tensor]:
-        extract = fid.open_features(self.features, self.device)
-        return lambda batch, candidates: extract(batch)
+        self.features, self.task = features, FeatureTask(features, device)
+        super().__init__(Cache(folder / f"fid-{features}.jsonl"))
 
 
 def _batches(candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:

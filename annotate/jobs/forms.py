@@ -17,6 +17,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 
 from annotate.common.stored_text import translated
+from annotate.engine.ray_address import RAY_OPTIONS, ray_missing
 from annotate.jobs import option_fields, sources
 from annotate.jobs.folders import NotAllowed
 from annotate.jobs.kinds import Kind, is_trainer
@@ -42,6 +43,8 @@ class JobForm(forms.Form):
         self.parser: CommandParser = self.command.create_parser("manage.py", kind.command_name)
         common = _common_options()
         hidden = set(kind.withheld) | (set() if is_trainer(user) else set(kind.for_trainers))
+        if ray_missing():
+            hidden |= RAY_OPTIONS
         self.actions = [
             action
             for action in self.parser._actions

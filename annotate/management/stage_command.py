@@ -2,7 +2,8 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,8 +12,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 from annotate.common import progress_file
 from annotate.common.stores import StoreError
+from annotate.engine.interface import EngineError
 from annotate.models import Campaign
 from annotate.pipeline.stage import Stage, Step, Summary
+from annotate.pipeline.stage_lock import StageIsRunning, stage_lock
 from rewardlab.errors import ModelError
 
 SHOWN_PER_REASON = 20
@@ -111,8 +114,18 @@ class StageCommand(BaseCommand):
         require_migrated()
         try:
             return super().execute(*args, **options)
-        except (ModelError, OSError) as error:  # a weights file is damaged; a file cannot be read or written
+        # A weights file is damaged; a file cannot be read or written; workers cannot be started.
+        except (ModelError, EngineError, OSError) as error:
             raise command_error(error) from error
+
+    @contextmanager
+    def holding(self, *stages: str) -> Iterator[None]:
+        """Lock stages for the block. Raises `CommandError` with the holder if another process runs one of them."""
+        try:
+            with stage_lock(*stages):
+                yield
+        except StageIsRunning as error:
+            raise CommandError(str(error), returncode=progress_file.MAY_PASS) from error
 
     def run_stage(self, name: str, steps: Iterable[Step], *, total: int | None = None, already: int = 0) -> Summary:
         """Run the steps with a progress bar and print a summary. already: items that an earlier run processed."""

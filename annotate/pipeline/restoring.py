@@ -1,7 +1,9 @@
 """Restoration of lq images by networks, by a classical baseline, or from folders of results."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db.models import QuerySet
@@ -9,7 +11,10 @@ from numpy.typing import NDArray
 
 from annotate.common import image_store
 from annotate.common.batches import batches, in_chunks
+from annotate.common.image_store import StoredImage, stored_image
+from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Dataset, Face, Restorer
+from annotate.pipeline.computing import each_result, load_or_reject, rejected
 from annotate.pipeline.folders import list_folder
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import relative_path
@@ -18,6 +23,9 @@ from refl.restorers.spec import Restorer as OpenedRestorer
 from refl.restorers.spec import Subject
 from rewardlab import images
 from rewardlab.files import sha256 as sha256_of_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RestorerConflict(RuntimeError):
@@ -56,35 +64,73 @@ def _comparable(provenance: dict) -> dict:
     return {**provenance, "version": None, "licence": None, "parameters": parameters}
 
 
-def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size: int = 4) -> Iterator[Step]:
-    """Restore the lq image of each face that has no result of this opened restorer (`refl.restorers.Restorer`) yet."""
-    row = register_restorer(restorer.name, kind=restorer.provenance["kind"], provenance=restorer.provenance)
-    todo = without(restorer.name, faces).filter(candidates__source=Candidate.LQ).distinct()
-    # Images of one size share a batch.
-    for batch in batches(in_chunks(todo.order_by("size", "pk")), batch_size):
+@dataclass(frozen=True)
+class LowQuality:
+    """A row of `RestoreTask`: a face and its lq image."""
+
+    face: int
+    caption: str
+    image: StoredImage
+
+
+@dataclass(frozen=True)
+class RestoreTask:
+    """Restoration of `LowQuality` rows. options: keyword arguments of `refl.restorers.open_restorer`.
+
+    A result is the sha256 of the restored image, which is stored. The info is the restorer's name and provenance.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def open(self) -> Opened:
+        from refl.restorers import open_restorer
+
+        restorer = open_restorer(self.name, **self.options)
+        return Opened(lambda rows: _restore(restorer, rows), (restorer.name, restorer.provenance))
+
+
+def _restore(restorer: OpenedRestorer, rows: Sequence[LowQuality]) -> list[str | Rejected]:
+    """Restore images of one size."""
+    loaded = [load_or_reject(row.image) for row in rows]
+    usable = [(row, lq) for row, lq in zip(rows, loaded, strict=True) if not isinstance(lq, Rejected)]
+    if not usable:
+        return [lq for lq in loaded if isinstance(lq, Rejected)]
+    subjects = [Subject(row.face, row.caption) for row, _ in usable]
+    restored = iter(restorer.restore(images.to_tensor([lq for _, lq in usable]), subjects))
+    return [lq if isinstance(lq, Rejected) else _store(restorer.name, next(restored)) for lq in loaded]
+
+
+def _store(name: str, image: "Tensor") -> str | Rejected:
+    if not image.isfinite().all():
+        return Rejected("not_finite", f"{name} returned values that are not finite")
+    (array,) = images.to_arrays(image[None])
+    return image_store.store_png(array)
+
+
+def restore_faces(
+    faces: QuerySet[Face], *, engine: Engine, restorer: tuple[str, dict], batch_size: int = 4
+) -> Iterator[Step]:
+    """Restore the lq image of each face that has no result of this restorer yet.
+
+    engine: has opened a `RestoreTask`, whose info is `restorer`.
+    """
+    name, provenance = restorer
+    row = register_restorer(name, kind=provenance["kind"], provenance=provenance)
+    todo = without(name, faces).filter(candidates__source=Candidate.LQ).distinct().order_by("size", "pk")
+    for low_quality, result in each_result(engine.map(_batches_of_one_size(todo, batch_size))):
+        if isinstance(result, Rejected):
+            yield rejected(f"face {low_quality.face}", result)
+        else:
+            add_stored(low_quality.face, name, result, restorer=row, provenance={"restorer": name})
+            yield Step(done=1)
+
+
+def _batches_of_one_size(todo: QuerySet[Face], batch_size: int) -> Iterator[list[LowQuality]]:
+    for batch in batches(in_chunks(todo), batch_size):
+        lq = {candidate.face_id: candidate for candidate in Candidate.objects.filter(face__in=batch, source="lq")}
         for size in sorted({face.size for face in batch}):
-            yield from _restore_batch([face for face in batch if face.size == size], restorer, row)
-
-
-def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restorer) -> Iterator[Step]:
-    loaded: list[tuple[Face, NDArray[np.uint8]]] = []
-    for face in batch:
-        try:
-            loaded.append((face, image_store.load(face.candidates.get(source=Candidate.LQ))))
-        except image_store.BrokenImage as error:
-            yield Step(skipped=str(face), reason="broken_image", detail=str(error))
-    if not loaded:
-        return
-    subjects = [Subject(face.pk, face.caption) for face, _ in loaded]
-    restored = restorer.restore(images.to_tensor([lq for _, lq in loaded]), subjects)
-    for (face, _), image in zip(loaded, restored, strict=True):
-        if not image.isfinite().all():
-            detail = f"{row.name} returned values that are not finite"
-            yield Step(skipped=str(face), reason="not_finite", detail=detail)
-            continue
-        (array,) = images.to_arrays(image[None])
-        add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
-        yield Step(done=1)
+            yield [LowQuality(face.pk, face.caption, stored_image(lq[face.pk])) for face in batch if face.size == size]
 
 
 def exported_name(face_id: int) -> str:
@@ -140,8 +186,13 @@ def add_candidate(
     face: Face, source: str, array: NDArray[np.uint8], *, provenance: dict, restorer: Restorer | None = None
 ) -> None:
     """Store an image as a face's candidate unless the face already has one from this source."""
+    add_stored(face.pk, source, image_store.store_png(array), provenance=provenance, restorer=restorer)
+
+
+def add_stored(face: int, source: str, sha256: str, *, provenance: dict, restorer: Restorer | None = None) -> None:
+    """Make a stored image a face's candidate unless the face already has one from this source."""
     Candidate.objects.get_or_create(
-        face=face,
+        face_id=face,
         source=source,
-        defaults={"sha256": image_store.store_png(array), "restorer": restorer, "provenance": provenance},
+        defaults={"sha256": sha256, "restorer": restorer, "provenance": provenance},
     )

@@ -1,24 +1,92 @@
 """Metric scores of candidates. Full-reference metrics compare with the face's hq image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from annotate.common import image_store
 from annotate.common.batches import batches, in_chunks
+from annotate.common.image_store import StoredImage, stored_image
+from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Face, Score
+from annotate.pipeline.computing import load_or_reject, rejected
 from annotate.pipeline.ground_truth import of_sets, refusal, with_original, without_original
 from annotate.pipeline.stage import Step
 from rewardlab import images, metrics
 from rewardlab.errors import ModelError
 from rewardlab.metrics.registry import METRICS, PAPER_METRICS
 
-Loaded = tuple[Candidate, images.Pixels, images.Pixels | None]  # a candidate, its image, its face's photograph
+
+@dataclass(frozen=True)
+class Scorable:
+    """A row of `ScoreTask`: a candidate's image, its face's photograph if the metric needs it, and the caption."""
+
+    candidate: int
+    image: StoredImage
+    reference: StoredImage | None
+    caption: str
+
+
+Loaded = tuple[Scorable, images.Pixels, images.Pixels | None]  # with its image and its face's photograph
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """A metric. A result is its value; images that are broken, or without a defined value, are rejected."""
+
+    metric: str
+    device: str = "cpu"
+
+    def open(self) -> Opened:
+        measure = metrics.load(self.metric, self.device)
+        return Opened(lambda rows: _measure(measure, self.device, rows))
+
+
+def _measure(measure: metrics.LoadedMeasure, device: str, rows: Sequence[Scorable]) -> list[float | Rejected]:
+    """Measure images of one size."""
+    loaded = [_load(row) for row in rows]
+    usable = [one for one in loaded if not isinstance(one, Rejected)]
+    values: Iterator[float | Rejected]
+    try:
+        values = iter(_values(measure, device, usable) if usable else [])
+    except metrics.UndefinedMetric:
+        # One undefined value fails the whole batch: measure images one by one to reject only those that fail.
+        values = (_value(measure, device, one) for one in usable)
+    return [one if isinstance(one, Rejected) else next(values) for one in loaded]
+
+
+def _load(row: Scorable) -> Loaded | Rejected:
+    reference = load_or_reject(row.reference) if row.reference else None
+    if isinstance(reference, Rejected):
+        return reference
+    image = load_or_reject(row.image)
+    return image if isinstance(image, Rejected) else (row, image, reference)
+
+
+def _value(measure: metrics.LoadedMeasure, device: str, one: Loaded) -> float | Rejected:
+    try:
+        return _values(measure, device, [one])[0]
+    except metrics.UndefinedMetric as error:
+        return Rejected("undefined", str(error))
+
+
+def _values(measure: metrics.LoadedMeasure, device: str, loaded: Sequence[Loaded]) -> list[float]:
+    references = [reference for _, _, reference in loaded if reference is not None]
+    values: list[float] = (
+        measure(
+            images.to_tensor([image for _, image, _ in loaded]).to(device),
+            images.to_tensor(references).to(device) if references else None,
+            [row.caption for row, _, _ in loaded],
+        )
+        .double()
+        .tolist()
+    )
+    return values
 
 
 def score_candidates(
-    faces: QuerySet[Face], *, names: Sequence[str], batch_size: int = 8, device: str = "cpu"
+    faces: QuerySet[Face], *, engine: Engine, names: Sequence[str], batch_size: int = 8, device: str = "cpu"
 ) -> Iterator[Step]:
     """Compute missing scores, metric by metric. A metric whose weights are missing is skipped, with the remedy.
 
@@ -32,7 +100,7 @@ def score_candidates(
         if remedy := metrics.availability(name):
             yield Step(skipped=name, reason="unavailable", detail=remedy)
         else:
-            yield from _score_metric(faces, name, batch_size, device)
+            yield from _score_metric(faces, engine, name, batch_size, device)
 
 
 def metric_coverage() -> list[dict[str, Any]]:
@@ -66,68 +134,69 @@ def unscored(faces: QuerySet[Face], name: str) -> QuerySet[Candidate]:
     )  # fmt: skip
 
 
-def _score_metric(faces: QuerySet[Face], name: str, batch_size: int, device: str) -> Iterator[Step]:
+def _score_metric(faces: QuerySet[Face], engine: Engine, name: str, batch_size: int, device: str) -> Iterator[Step]:
     todo = unscored(faces, name)
     if not todo.exists():
         return
     try:
-        measure = metrics.load(name, device)
+        engine.open(ScoreTask(name, device))
     except ModelError as error:
         yield Step(skipped=name, reason="damaged_weights", detail=str(error))
         return
+    yield from score_batches(_batches_of_one_size(todo, batch_size), engine, name)
+
+
+def _batches_of_one_size(todo: QuerySet[Candidate], batch_size: int) -> Iterator[list[Candidate]]:
     for batch in batches(in_chunks(todo), batch_size):
         for size in sorted({candidate.face.size for candidate in batch}):
-            yield from score_batch([c for c in batch if c.face.size == size], name, measure, device)
+            yield [candidate for candidate in batch if candidate.face.size == size]
 
 
-def score_batch(batch: list[Candidate], name: str, measure: metrics.LoadedMeasure, device: str) -> Iterator[Step]:
-    """Score candidates of one size. Images that are broken, or without a defined value, are skipped, and for a metric
-    that compares with captions, those of faces without one."""
-    if METRICS[name].needs_caption:
-        for candidate in batch:
-            if not candidate.face.caption:
-                yield Step(skipped=str(candidate), reason="no_caption", detail="the face has no caption: run caption")
-        batch = [candidate for candidate in batch if candidate.face.caption]
-    needs_reference = METRICS[name].needs_reference
-    faces = [candidate.face_id for candidate in batch] if needs_reference else []
+def score_batches(candidates: Iterable[list[Candidate]], engine: Engine, name: str) -> Iterator[Step]:
+    """Score batches of candidates of one size on an engine that has opened the metric's `ScoreTask`.
+
+    Those without what the metric needs are skipped: the photograph, or the caption.
+    """
+    refused: list[Step] = []
+    wanted = (_scorable(batch, name, refused) for batch in candidates)
+    for rows, results in engine.map(rows for rows in wanted if rows):
+        yield from _taken(refused)
+        scored = list(zip(rows, results, strict=True))
+        Score.objects.bulk_create(
+            [
+                Score(candidate_id=row.candidate, metric=name, value=value)
+                for row, value in scored
+                if not isinstance(value, Rejected)
+            ],
+            ignore_conflicts=True,
+        )
+        for row, value in scored:
+            yield rejected(row.image.name, value) if isinstance(value, Rejected) else Step(done=1)
+    yield from _taken(refused)
+
+
+def _scorable(batch: list[Candidate], name: str, refused: list[Step]) -> list[Scorable]:
+    """Return the rows of a batch, and add steps for candidates that are not scored."""
+    metric = METRICS[name]
+    faces = [candidate.face_id for candidate in batch] if metric.needs_reference else []
     originals = Candidate.objects.filter(face__in=faces, source=Candidate.HQ)
-    references = {candidate.face_id: candidate for candidate in originals}
-    loaded: list[Loaded] = []
+    references = {candidate.face_id: stored_image(candidate) for candidate in originals}
+    rows = []
     for candidate in batch:
-        if needs_reference and candidate.face_id not in references:
-            detail = refusal(candidate.face, METRICS[name].title)
-            yield Step(skipped=str(candidate), reason="no_original", detail=detail)
-            continue
-        try:
-            reference = image_store.load(references[candidate.face_id]) if needs_reference else None
-            loaded.append((candidate, image_store.load(candidate), reference))
-        except image_store.BrokenImage as error:
-            yield Step(skipped=str(candidate), reason="broken_image", detail=str(error))
-    try:
-        yield _store(loaded, name, measure, device)
-    except metrics.UndefinedMetric:
-        # One undefined value fails the whole batch: measure images one by one to report only those that fail.
-        for one in loaded:
-            try:
-                yield _store([one], name, measure, device)
-            except metrics.UndefinedMetric as error:
-                yield Step(skipped=str(one[0]), reason="undefined", detail=str(error))
+        if metric.needs_caption and not candidate.face.caption:
+            detail = "the face has no caption: run caption"
+            refused.append(Step(skipped=str(candidate), reason="no_caption", detail=detail))
+        elif metric.needs_reference and candidate.face_id not in references:
+            detail = refusal(candidate.face, metric.title)
+            refused.append(Step(skipped=str(candidate), reason="no_original", detail=detail))
+        else:
+            reference = references.get(candidate.face_id)
+            rows.append(Scorable(candidate.pk, stored_image(candidate), reference, candidate.face.caption))
+    return rows
 
 
-def _store(loaded: list[Loaded], name: str, measure: metrics.LoadedMeasure, device: str) -> Step:
-    if not loaded:
-        return Step()
-    references = [reference for _, _, reference in loaded if reference is not None]
-    values = measure(
-        images.to_tensor([image for _, image, _ in loaded]).to(device),
-        images.to_tensor(references).to(device) if references else None,
-        [candidate.face.caption for candidate, _, _ in loaded],
-    )
-    Score.objects.bulk_create(
-        [
-            Score(candidate=candidate, metric=name, value=value)
-            for (candidate, _, _), value in zip(loaded, values.double().tolist(), strict=True)
-        ],
-        ignore_conflicts=True,
-    )
-    return Step(done=len(loaded))
+def _taken(steps: list[Step]) -> list[Step]:
+    """Empty the list and return what was in it."""
+    taken = list(steps)
+    steps.clear()
+    return taken

@@ -333,7 +333,8 @@ def test_killed_evaluation_resumes_with_same_results(place):
     features.parent.mkdir(parents=True, exist_ok=True)
     with features.open("a") as file:
         file.write('{"key": "ab')  # a partial line, as left by a kill
-    printed, _ = start((*call, "--name", "killed"), (*call, "--name", "complete")).communicate(timeout=300)
+    complete = (*call, "--name", "complete", "--workers", "2")
+    printed, _ = start((*call, "--name", "killed"), complete).communicate(timeout=300)
     counted = re.findall(r"evaluate: done (\d+), already there (\d+), skipped 0", printed)
     (done, already), (done_complete, already_complete) = [(int(first), int(second)) for first, second in counted]
     assert already > 0

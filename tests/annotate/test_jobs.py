@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from django.utils.translation import override
 
 from annotate.common import progress_file, task_queue
 from annotate.common.refusals import Refused
+from annotate.engine.ray_address import RAY_OPTIONS
 from annotate.jobs import folders, lifecycle, sources
 from annotate.jobs.forms import JobForm
 from annotate.jobs.kinds import KINDS
@@ -328,6 +330,24 @@ def test_form_of_each_kind_is_german(name, client, trainer):
             helps += [(action.dest, help_of(action)) for action in page.context["form"].actions]
     same = {option for option, text in german if text and (option, text) in english}
     assert same <= {"device", "seed"}  # nothing but names and numbers
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install -r requirements-ray.txt")
+def test_options_of_a_cluster_are_offered_only_where_there_is_one(trainer, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    form = filled("score", trainer, workers="2", engine="ray")
+    assert not RAY_OPTIONS & set(form.fields)
+    assert form.is_valid()
+    assert "--workers 2" in form.command_line()
+    assert "ray" not in form.command_line()
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    form = filled("score", trainer, engine="ray", gpus_per_worker="0.5")
+    assert form.is_valid(), form.errors
+    assert "--engine ray --gpus-per-worker 0.5" in form.command_line()
+    ours = [action for action in form.actions if action.dest in RAY_OPTIONS]
+    english = [help_of(action) for action in ours]
+    with override("de"):
+        assert not set(english) & {help_of(action) for action in ours}
 
 
 def test_error_is_the_message_of_the_newest_attempt():

@@ -1,4 +1,4 @@
-"""Training: shared encodings equal pairwise ones, killed runs resume exactly, two processes equal one."""
+"""Training: shared encodings equal pairwise ones, killed runs resume exactly, two nodes equal one process."""
 
 import json
 import math
@@ -28,6 +28,7 @@ from rewardlab.training import checkpoint, loop, runs, schedule
 from rewardlab.training.loop import TrainError
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from tests.support.preferences import TINY, write_preferences
+from tests.support.servers import free_port
 from tests.support.stopping import stop_after
 
 
@@ -229,10 +230,13 @@ def test_stopped_run_resumes_at_the_step_of_the_stop(place, config):
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
-def test_two_processes_have_the_losses_of_one(place, uninterrupted):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--main_process_port", "0", *command(place, "two")]
-    subprocess.run(launch, env=environment(place), check=True, capture_output=True)
+def test_two_nodes_have_the_losses_of_one_process(place, uninterrupted):
+    words = ["--run-name" if word == "--run" else word for word in command(place, "two")]  # see run_options.py
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    launch += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    ours = environment(place) | {"ACCELERATE_USE_CPU": "true"}
+    nodes = [subprocess.Popen([*launch, "--node-rank", str(rank), *words], env=ours) for rank in range(2)]
+    assert [node.wait() for node in nodes] == [0, 0]
     assert losses_of(runs.open_run(place / "runs", "two")) == pytest.approx(uninterrupted, abs=1e-5)
 
 

@@ -42,7 +42,7 @@ BLOCKING_TARGETS = {"run"}
 COMMAND = "diffusionreward"  # `manage.py` in an installation
 PLAIN = {"cd", "git", "mkdir", "cp", "install"}  # only their paths are checked
 # Programs of an operator's machine. What they do to it was checked by hand.
-OPERATING = {"aws", "chmod", "docker", "envsubst", "nginx", "openssl", "systemctl", "systemd-run", "useradd"}
+OPERATING = {"aws", "chmod", "docker", "envsubst", "nginx", "openssl", "ray", "systemctl", "systemd-run", "useradd"}
 MADE_BY_EXAMPLES = {"rewardlab/metrics/sharpness.py", "refl/policies/sdlora.py"}  # of CONTRIBUTING.md
 FILES = re.compile(r"`((?:annotate|rewardlab|refl|tests|docs|templates|static)/[\w./-]*[\w/])`")
 
@@ -96,7 +96,7 @@ def fault_of(command: list[str]) -> str:
     """Return why a command is wrong; an empty string if it is right."""
     program, *arguments = command
     name = Path(program).name
-    if name == "accelerate" and arguments[:1] == ["launch"] and "manage.py" in arguments:
+    if (name == "torchrun" or (name == "accelerate" and arguments[:1] == ["launch"])) and "manage.py" in arguments:
         return fault_of(["python", *arguments[arguments.index("manage.py") :]])
     if re.fullmatch(r"python3?", name):
         if arguments[:1] == ["manage.py"]:

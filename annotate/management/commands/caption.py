@@ -1,13 +1,17 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import QuerySet
 
-from annotate.management.stage_command import DATASET_HELP, StageCommand, command_error, require, usable_device
+from annotate.management.engine_options import add_engine_options, device_for, engine_for
+from annotate.management.stage_command import DATASET_HELP, StageCommand, command_error, positive, require
 from annotate.models import Face
-from annotate.pipeline.captioning import caption_faces, captions_from
+from annotate.pipeline.captioning import CaptionTask, caption_faces, captions_from
 from annotate.pipeline.datasets import DatasetError, find_dataset
 from annotate.pipeline.sources import SourceError, read_sources
+from annotate.pipeline.stage import Step, Summary
 
 
 class Command(StageCommand):
@@ -27,7 +31,9 @@ class Command(StageCommand):
         parser.add_argument(
             "--model", help="for --backend llava: a folder, or a model in the hub cache (default: LLaVA-1.5-7B)"
         )
+        parser.add_argument("--batch-size", type=positive, default=8, help="images at once (default: %(default)s)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_engine_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         require(Face.objects.exists(), "run ingest first.")
@@ -38,19 +44,18 @@ class Command(StageCommand):
                 if options["source"] is None:
                     raise CommandError("--backend file needs --from: the table or folder with the captions.")
                 steps = captions_from(faces, found=read_sources(options["source"]), dataset=dataset)
+                summary = self.run_captions(faces, steps)
             else:
-                steps = caption_faces(faces, captioner=open_captioner(options), source=options["backend"])
-            summary = self.run_stage(
-                "caption", steps, total=faces.filter(caption="").count(), already=faces.exclude(caption="").count()
-            )
+                with self.holding("caption"), engine_for(options) as engine:
+                    engine.open(CaptionTask(options["backend"], options["model"], device_for(options)))
+                    steps = caption_faces(
+                        faces, engine=engine, source=options["backend"], batch_size=options["batch_size"]
+                    )
+                    summary = self.run_captions(faces, steps)
         except (SourceError, DatasetError, OSError, ImportError) as error:
             raise command_error(error) from error
         self.finish(summary, options=options)
 
-
-def open_captioner(options: dict[str, Any]) -> Any:
-    from rewardlab import captions
-
-    if options["backend"] == "llava":
-        return captions.LlavaCaptioner(options["model"], usable_device(options["device"]))
-    return captions.TemplateCaptioner()
+    def run_captions(self, faces: QuerySet[Face], steps: Iterator[Step]) -> Summary:
+        total, already = faces.filter(caption="").count(), faces.exclude(caption="").count()
+        return self.run_stage("caption", steps, total=total, already=already)

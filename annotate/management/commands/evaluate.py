@@ -9,9 +9,11 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from annotate.common import progress_file
+from annotate.engine.interface import WORKER_DIED
+from annotate.management.engine_options import add_engine_options, device_for, engine_for
 from annotate.management.restorer_runs import removed_on_refusal
 from annotate.management.run_options import default_name
-from annotate.management.stage_command import StageCommand, command_error, interrupted, positive, usable_device
+from annotate.management.stage_command import StageCommand, command_error, interrupted, positive
 from annotate.models import Face
 from annotate.models.faces import Split
 
@@ -70,6 +72,7 @@ class Command(StageCommand):
         )
         parser.add_argument("--name", help="name of the evaluation's folder (default: derived from the options)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_engine_options(parser)
         parser.add_argument("--limit", type=positive, help="only the first N faces", metavar="N")
         parser.add_argument("--skip-missing", action="store_true", help="only faces that every restorer has restored")
 
@@ -99,7 +102,7 @@ class Command(StageCommand):
             fid_stats=str(options["fid_stats"].resolve()) if options["fid_stats"] else None,
             rewards=tuple(dict.fromkeys(options["rewards"])) if options["rewards"] else None,
         )
-        device, root = usable_device(options["device"]), Path(settings.RUN_ROOT)
+        device, root = device_for(options), Path(settings.RUN_ROOT)
         try:
             run = runs.open_run(
                 root, options["name"] or default_name("evaluation", config, () if config.dataset else ("dataset",))
@@ -107,11 +110,11 @@ class Command(StageCommand):
             progress_file.report_run(run.name)
             plan = make_plan(config, root=root)
             self.print_plan(plan)
-            with run.held():
+            with self.holding(f"evaluate-{run.name}"), run.held():
                 with removed_on_refusal(run):
                     open_evaluation(run, config)
                     evaluation = Evaluation(plan, run, device=device)
-                results = self.evaluate(evaluation)
+                results = self.evaluate(evaluation, options)
         except (OSError, ValueError, BrokenImage) as error:
             raise command_error(error) from error
         except KeyboardInterrupt:
@@ -133,15 +136,18 @@ class Command(StageCommand):
         if plan.unavailable:
             self.stdout.write(f"  without {', '.join(plan.unavailable)}: see the notes below the table")
 
-    def evaluate(self, evaluation: "Evaluation") -> dict[str, Any]:
+    def evaluate(self, evaluation: "Evaluation", options: dict[str, Any]) -> dict[str, Any]:
         """Measure the missing images, aggregate, and return the results."""
         missing, total = evaluation.count()
         status = Status(evaluation.run, step=total - missing, total=total)
         with status.guarded():
-            steps = status.count(evaluation.measure())
-            summary = self.run_stage("evaluate", steps, total=missing, already=total - missing)
+            with engine_for(options) as engine:
+                steps = status.count(evaluation.measure(engine))
+                summary = self.run_stage("evaluate", steps, total=missing, already=total - missing)
             if broken := summary.reasons()["broken_image"]:
                 raise CommandError(f"{broken} images are broken, see above. Restore the files and run it again.")
+            if lost := summary.reasons()[WORKER_DIED]:
+                raise CommandError(f"{lost} images have no value, since workers died, see above. Run it again.")
             with tqdm(desc="intervals", unit="draw", disable=not self.stderr.isatty()) as bar:
 
                 def on_progress(done: int, all_: int) -> None:

@@ -5,14 +5,16 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
-from annotate.management.stage_command import DATASET_HELP, StageCommand, positive, require, usable_device
+from annotate.engine.interface import Engine
+from annotate.management.engine_options import add_engine_options, device_for, engine_for
+from annotate.management.stage_command import DATASET_HELP, StageCommand, positive, require
 from annotate.models import Candidate, Face
 from annotate.models.faces import Split
 from annotate.pipeline.datasets import DatasetError, find_dataset
-from annotate.pipeline.restoring import RestorerConflict, add_results, restore_faces, without
+from annotate.pipeline.restoring import RestorerConflict, RestoreTask, add_results, restore_faces, without
 from annotate.pipeline.stage import Summary
 from refl.errors import LicenceError, OptionError, UnknownRestorerError, WeightsError
-from refl.restorers import KNOWN, RESTORERS, open_restorer
+from refl.restorers import KNOWN, RESTORERS
 from rewardlab.snapshot_images import DataError
 from rewardlab.training.runs import RunError
 
@@ -60,6 +62,7 @@ class Command(StageCommand):
         parser.add_argument("--faces", choices=Split.values, help="only faces of this split (default: all)")
         parser.add_argument("--batch-size", type=positive, default=4, help="images at once (default: %(default)s)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_engine_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         names, folders = options["restorer"] or [], [parse_folder(text) for text in options["from_folder"]]
@@ -69,7 +72,8 @@ class Command(StageCommand):
             names = list(RESTORERS)
         try:
             self.dataset = find_dataset(options["dataset"])
-            summaries = [self.run_network(name, options) for name in names]
+            with engine_for(options) as engine:
+                summaries = [self.run_network(name, engine, options) for name in names]
             summaries += [self.run_folder(name, folder, options) for name, folder in folders]
         except (
             DatasetError,
@@ -102,23 +106,28 @@ class Command(StageCommand):
         except (OptionError, LicenceError) as error:
             raise CommandError(str(error)) from error
 
-    def run_network(self, name: str, options: dict[str, Any]) -> Summary:
-        faces, result = self.selected_faces(options), options["result"] or name
+    def run_network(self, name: str, engine: Engine, options: dict[str, Any]) -> Summary:
+        result = options["result"] or name
+        with self.holding(f"restore-{result}"):
+            return self.run_restorer(name, result, engine, options)
+
+    def run_restorer(self, name: str, result: str, engine: Engine, options: dict[str, Any]) -> Summary:
+        faces = self.selected_faces(options)
         already = Candidate.objects.filter(source=result, face__in=faces).count()
         todo = without(result, faces).filter(candidates__source="lq").count()
-        restorer = open_restorer(
-            name,
-            weights=options["weights"],
-            device=usable_device(options["device"]),
-            run_root=Path(settings.RUN_ROOT),
-            options=dict(map(parse_option, options["option"])),
-            prompts=options["prompts"],
-            accept_licence=options["accept_licence"],
-            result=options["result"] or "",
-        )
+        how = {
+            "weights": options["weights"],
+            "device": device_for(options),
+            "run_root": Path(settings.RUN_ROOT),
+            "options": dict(map(parse_option, options["option"])),
+            "prompts": options["prompts"],
+            "accept_licence": options["accept_licence"],
+            "result": options["result"] or "",
+        }
+        restorer = engine.open(RestoreTask(name, how))
         if name in KNOWN and KNOWN[name].noncommercial:
             self.stdout.write(f"{name}: {KNOWN[name].licence}. You accepted it.")
-        steps = restore_faces(faces, restorer=restorer, batch_size=options["batch_size"])
+        steps = restore_faces(faces, engine=engine, restorer=restorer, batch_size=options["batch_size"])
         return self.run_stage(f"restore-{result}"[:30], steps, total=todo, already=already)
 
     def run_folder(self, name: str, folder: Path, options: dict[str, Any]) -> Summary:

@@ -2,7 +2,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import StageCommand, positive, require, usable_device
+from annotate.management.engine_options import add_engine_options, device_for, engine_for
+from annotate.management.stage_command import StageCommand, positive, require
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline.scoring import score_candidates, unscored
 from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
@@ -24,6 +25,7 @@ class Command(StageCommand):
         )
         parser.add_argument("--batch-size", type=positive, default=8, help="images at once (default: %(default)s)")
         parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_engine_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if unknown := [name for name in options["metrics"] if name not in METRICS]:
@@ -31,9 +33,15 @@ class Command(StageCommand):
         faces = Face.objects.all()
         require(faces.exists(), "run ingest first.")
         already = Score.objects.filter(metric__in=options["metrics"]).exclude(candidate__source=Candidate.LQ).count()
-        steps = score_candidates(
-            faces, names=options["metrics"], batch_size=options["batch_size"], device=usable_device(options["device"])
-        )
         usable = [name for name in options["metrics"] if availability(name) is None]
         total = sum(unscored(faces, name).count() for name in usable)
-        self.finish(self.run_stage("score", steps, total=total, already=already), options=options)
+        with self.holding(*(f"score-{name}" for name in options["metrics"])), engine_for(options) as engine:
+            steps = score_candidates(
+                faces,
+                engine=engine,
+                names=options["metrics"],
+                batch_size=options["batch_size"],
+                device=device_for(options),
+            )
+            summary = self.run_stage("score", steps, total=total, already=already)
+        self.finish(summary, options=options)
