@@ -12,8 +12,10 @@ from annotate.common import audit_log
 from annotate.common.refusals import Refused
 from annotate.desk import leasing
 from annotate.labels import gold_guard
+from annotate.labels.votes import counts_simulated
 from annotate.models import Campaign, Face, GoldSet, Lease, Pair, User
 from annotate.models.faces import Split
+from annotate.predictor.simulated_labels import HOW_TO_COUNT
 
 PAIRS = 360  # Sec. 4.3, App. D.3
 REPEAT_SHARE = 0.1  # of answers that are asked again with mirrored sides, for retest agreement
@@ -91,19 +93,26 @@ def _pairs_of_drawn_faces(wanted: int | None, seed: int) -> list[int]:
 def freeze_gold_set(*, gold_set: GoldSet, actor: User | None = None) -> GoldSet:
     """Close the campaign permanently and store the hash of its pairs and answers.
 
-    Every later report compares the answers with the hash. Raises `Refused` if answers are missing.
+    Every later report compares the answers with the hash. Raises `Refused` if answers of people are missing; those of
+    simulated annotators are enough where they count as labels.
     """
     campaign = Campaign.objects.select_for_update().get(pk=gold_set.campaign_id)
     gold_hashes.require_unchanged(gold_set)
     if gold_set.frozen_at:
         raise Refused("already_frozen", f"The {gold_set} was frozen on {gold_set.frozen_at:%Y-%m-%d}.")
     answered = Lease.objects.answered_first().filter(item__campaign=campaign)
+    left_out = ""
+    if not counts_simulated():
+        by_people = answered.filter(annotator__simulated=False)
+        if simulated := answered.count() - by_people.count():
+            left_out = f" {simulated} answers of simulated annotators are left out. {HOW_TO_COUNT}"
+        answered = by_people
     missing = campaign.item_count * campaign.overlap - answered.count()
     if missing or answered.values("annotator").distinct().count() < MIN_ANNOTATORS:
         raise Refused(
             "not_complete",
             f"{missing} answers of the {gold_set} are missing. It needs {campaign.overlap} per pair, from at least "
-            f"{MIN_ANNOTATORS} annotators. Freeze it when it is complete.",
+            f"{MIN_ANNOTATORS} annotators. Freeze it when it is complete.{left_out}",
         )
     leasing.give_back(Lease.objects.filter(item__campaign=campaign, status=Lease.Status.HELD))
     lifecycle.set_open(campaign=campaign, is_open=False, actor=actor)

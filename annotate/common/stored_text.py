@@ -158,6 +158,11 @@ SENTENCES = (
         "%(n)s answers of the gold set %(name)s are missing. It needs %(overlap)s per pair, from at least %(least)s "
         "annotators. Freeze it when it is complete."
     ),
+    gettext_noop(
+        "%(n)s answers of the gold set %(name)s are missing. It needs %(overlap)s per pair, from at least %(least)s "
+        "annotators. Freeze it when it is complete. %(left)s answers of simulated annotators are left out. To count "
+        "them as labels, run manage.py count_simulated yes."
+    ),
     gettext_noop("The gold set %(name)s was frozen on %(day)s."),
     gettext_noop("The campaign “%(name)s” already exists: choose another name."),
     gettext_noop(

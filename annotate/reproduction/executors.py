@@ -63,7 +63,7 @@ class SideBySide:
     """Executes commands in processes, each with its share of the processor cores, and its output in a file of `logs`.
 
     Steps that are not commands run in this process by `execute`. The processes end with this one, even if it is
-    killed. To be used in `held`, which interrupts the processes when the block ends early.
+    killed. To be used in `held`, which ends the processes when the block ends early.
     """
 
     def __init__(self, journal: Journal, execute: Execute, most: int, logs: Path) -> None:
@@ -113,14 +113,14 @@ class SideBySide:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Interrupt the processes that still run at the end of the block, so that trainings save their state."""
+        """End the processes that still run at the end of the block. Trainings save their state first."""
         with _terminated_as_interrupted():
             try:
                 yield
             finally:
                 for child in self.children.values():
                     with suppress(ProcessLookupError):
-                        child.process.send_signal(signal.SIGINT)
+                        child.process.terminate()  # SIGINT is ignored in the background of a script
                 while self.children:
                     with suppress(ReproductionError):
                         self.wait()

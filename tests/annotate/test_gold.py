@@ -11,7 +11,7 @@ from annotate.agreement import gold_hashes, gold_sets
 from annotate.campaigns import lifecycle
 from annotate.common.refusals import Refused
 from annotate.desk import judging, leasing
-from annotate.models import AuditEntry, Campaign, Candidate, Face, GoldSet, Item, Lease
+from annotate.models import AuditEntry, Campaign, Candidate, Face, GoldSet, Item, Lease, User
 from annotate.pipeline import pairing
 from tests.support.factories import make_face, make_user
 
@@ -84,6 +84,18 @@ def test_seed_determines_drawn_faces():
         for slug, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_gold_set_of_simulated_answers_is_frozen_only_where_they_count():
+    made = make_gold()
+    answer_all(made)
+    User.objects.filter(memberships__campaign=made.campaign).update(simulated=True)
+    with pytest.raises(CommandError) as refusal:
+        run("freeze_gold")
+    assert "24 answers of the gold set gold are missing" in str(refusal.value)
+    assert "24 answers of simulated annotators are left out" in str(refusal.value)
+    run("count_simulated", "yes")
+    assert "frozen, sha256" in run("freeze_gold", "gold")
 
 
 def test_complete_gold_set_is_frozen_and_refuses_changes():

@@ -228,9 +228,22 @@ def test_steps_that_do_not_read_each_other_run_at_once(shell, tmp_path):
     assert all(entry.done and entry.cpu_seconds > 0 for entry in entries.values())
 
 
-def test_failed_step_interrupts_the_others_and_shows_its_log(shell, tmp_path):
-    code = f"try:\n  while True: Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(.05)\n"
-    other = shell.step("other", f"{code}except KeyboardInterrupt: Path({str(tmp_path / 'saved')!r}).touch()")
+SAVE_WHEN_STOPPED = """
+import signal
+
+def save(*_):
+    Path({saved!r}).touch()
+    raise SystemExit(1)
+
+signal.signal(signal.SIGTERM, save)
+Path({begun!r}).touch()
+time.sleep(600)
+"""
+
+
+def test_failed_step_ends_the_others_and_shows_its_log(shell, tmp_path):
+    begun, saved = str(tmp_path / "begun"), str(tmp_path / "saved")
+    other = shell.step("other", SAVE_WHEN_STOPPED.format(begun=begun, saved=saved))
     failing = shell.step("failing", f"{waits_for(tmp_path / 'begun')}\nraise SystemExit('no space left')")
     with pytest.raises(ReproductionError) as failure:
         shell.run(other, failing)
