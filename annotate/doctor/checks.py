@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from annotate.common import image_store
 from annotate.models import Candidate, Dataset, Face, Item, Pair, Trial
@@ -109,7 +109,8 @@ def identical_pairs() -> Iterator[Finding | None]:
 def copies() -> Iterator[Finding | None]:
     """Find restorations that are the degraded input or the photograph itself."""
     for source, what in ((Candidate.LQ, "degraded input"), (Candidate.HQ, "photograph")):
-        original = Candidate.objects.filter(face=OuterRef("face"), source=source, sha256=OuterRef("sha256"))
+        same = Q(sha256=OuterRef("sha256")) | Q(pixels_sha256=OuterRef("pixels_sha256"))
+        original = Candidate.objects.filter(same, face=OuterRef("face"), source=source)
         for candidate in Candidate.objects.filter(Exists(original), restorer__isnull=False).order_by("pk").iterator():
             detail = f"its image is the {what} itself: was a wrong folder imported?"
             yield Finding(f"identical_to_{source}", str(candidate), detail)

@@ -29,6 +29,7 @@ LABELS: dict[str, str | Promise] = {
     "format": _("Format"),
     "frm": _("Reward model"),
     "from_folder": _("Results of other software"),
+    "images_as": _("Images as"),
     "human_fraction": _("Shares of human labels"),
     "iterations": _("Steps"),
     "judge": _("Held-out judge"),

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from annotate.common import image_store
 from annotate.common.batches import batches
 from annotate.models import Candidate, Dataset, Face
+from annotate.pipeline.candidates import BATCH
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import Found
 from annotate.pipeline.stage import Step
@@ -46,10 +47,12 @@ def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | Non
     matches = match_files(relative, dataset=dataset, keeps_suffix=True)
     yield from (step for step in found.others if step.is_fault)
     yield from matches.steps
-    for face in faces.filter(caption="").order_by("pk").iterator(chunk_size=200):
-        if path := matches.files.get(face.pk):
-            caption = captions[path].caption
-            Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)
-            yield Step(done=1)
-        elif face.pk not in matches.refused:
-            yield Step(skipped=str(face), reason="no_caption", detail="there is no caption for its photograph")
+    for batch in batches(faces.filter(caption="").order_by("pk").iterator(chunk_size=BATCH), BATCH):
+        captioned = [face for face in batch if face.pk in matches.files]
+        for face in captioned:
+            face.caption, face.caption_source = captions[matches.files[face.pk]].caption, Face.CaptionSource.FILE
+        Face.objects.bulk_update(captioned, ["caption", "caption_source"])
+        yield Step(done=len(captioned))
+        for face in batch:
+            if face.pk not in matches.files and face.pk not in matches.refused:
+                yield Step(skipped=str(face), reason="no_caption", detail="there is no caption for its photograph")

@@ -1,15 +1,15 @@
 """Restoration of lq images by networks, by a classical baseline, or from folders of results."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from django.db.models import QuerySet
-from numpy.typing import NDArray
 
 from annotate.common import image_store
 from annotate.common.batches import batches
 from annotate.models import Candidate, Dataset, Face, Restorer
+from annotate.pipeline.candidates import BATCH, NewImage, Originals, add_files, add_images, images_of
 from annotate.pipeline.folders import list_folder
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import relative_path
@@ -17,7 +17,6 @@ from annotate.pipeline.stage import Step
 from refl.restorers.spec import Restorer as OpenedRestorer
 from refl.restorers.spec import Subject
 from rewardlab import images
-from rewardlab.files import sha256 as sha256_of_bytes
 
 
 class RestorerConflict(RuntimeError):
@@ -67,24 +66,27 @@ def restore_faces(faces: QuerySet[Face], *, restorer: OpenedRestorer, batch_size
 
 
 def _restore_batch(batch: Sequence[Face], restorer: OpenedRestorer, row: Restorer) -> Iterator[Step]:
-    loaded: list[tuple[Face, NDArray[np.uint8]]] = []
+    loaded: list[tuple[Face, images.Pixels]] = []
+    given = images_of(batch, Candidate.LQ)
     for face in batch:
         try:
-            loaded.append((face, image_store.load(face.candidates.get(source=Candidate.LQ))))
+            loaded.append((face, image_store.load(given[face.pk][Candidate.LQ])))
         except image_store.BrokenImage as error:
             yield Step(skipped=str(face), reason="broken_image", detail=str(error))
     if not loaded:
         return
     subjects = [Subject(face.pk, face.caption) for face, _ in loaded]
     restored = restorer.restore(images.to_tensor([lq for _, lq in loaded]), subjects)
+    new = []
     for (face, _), image in zip(loaded, restored, strict=True):
         if not image.isfinite().all():
             detail = f"{row.name} returned values that are not finite"
             yield Step(skipped=str(face), reason="not_finite", detail=detail)
             continue
         (array,) = images.to_arrays(image[None])
-        add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
-        yield Step(done=1)
+        new.append(NewImage(face, row.name, array, row, {"restorer": row.name}))
+    add_images(new)
+    yield Step(done=len(new))
 
 
 def exported_name(face_id: int) -> str:
@@ -110,15 +112,16 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path, dataset: Data
     matches = match_files(relative, dataset=dataset, keeps_suffix=False, number_of=number_of_exported)
     yield from listing.others
     yield from matches.steps
-    for face in without(name, faces).iterator(chunk_size=200):
-        if file := matches.files.get(face.pk):
-            yield _add_result(face, row, file)
-        elif face.pk not in matches.refused:
-            detail = f"{folder} has no file named after this photograph"
-            yield Step(skipped=str(face), reason="no_result", detail=detail)
+    for batch in batches(without(name, faces).iterator(chunk_size=BATCH), BATCH):
+        todo = [(face, matches.files[face.pk]) for face in batch if face.pk in matches.files]
+        yield from add_files(todo, read=partial(_read_result, row=row), refuse=_refuse_copy)
+        for face in batch:
+            if face.pk not in matches.files and face.pk not in matches.refused:
+                detail = f"{folder} has no file named after this photograph"
+                yield Step(skipped=str(face), reason="no_result", detail=detail)
 
 
-def _add_result(face: Face, row: Restorer, file: Path) -> Step:
+def _read_result(face: Face, file: Path, *, row: Restorer) -> NewImage | Step:
     try:
         array = images.read(file)
     except (images.ImageError, OSError) as error:
@@ -127,21 +130,12 @@ def _add_result(face: Face, row: Restorer, file: Path) -> Step:
         height, width = array.shape[:2]
         detail = f"{width}x{height}, not {face.size}x{face.size}: restore the files written by degrade --export"
         return Step(skipped=str(file), reason="wrong_size", detail=detail)
-    sha256 = sha256_of_bytes(images.encode_png(array))
+    return NewImage(face, row.name, array, row, {"restorer": row.name})
+
+
+def _refuse_copy(image: NewImage, file: Path, originals: Originals) -> Step | None:
     for source, what in ((Candidate.LQ, "degraded input"), (Candidate.HQ, "photograph")):
-        if face.candidates.filter(source=source, sha256=sha256).exists():
-            detail = f"it is the {what} of {face} itself, not a restoration: use the folder with the results"
+        if source in originals.same:
+            detail = f"it is the {what} of {image.face} itself, not a restoration: use the folder with the results"
             return Step(skipped=str(file), reason=f"identical_to_{source}", detail=detail)
-    add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
-    return Step(done=1)
-
-
-def add_candidate(
-    face: Face, source: str, array: NDArray[np.uint8], *, provenance: dict, restorer: Restorer | None = None
-) -> None:
-    """Store an image as a face's candidate unless the face already has one from this source."""
-    Candidate.objects.get_or_create(
-        face=face,
-        source=source,
-        defaults={"sha256": image_store.store_png(array), "restorer": restorer, "provenance": provenance},
-    )
+    return None
