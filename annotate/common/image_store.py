@@ -16,6 +16,7 @@ from annotate.models import Candidate
 from annotate.models.faces import image_path
 from rewardlab import files as rewardlab_files
 from rewardlab import images
+from rewardlab.image_shards import ShardWriter
 
 STORE = "images"
 READS_AT_ONCE = 16
@@ -52,6 +53,20 @@ def store_encoded(data: bytes) -> str:
     if not exists(sha256):
         stores.write(STORE, image_path(sha256), data)
     return sha256
+
+
+class Batch(stores.Batch):
+    """Images that are stored together. Create rows that refer to them only after `finish`."""
+
+    def __init__(self) -> None:
+        super().__init__(STORE)
+
+    def add_png(self, array: NDArray[np.uint8]) -> str:
+        """Encode and write uint8 (H, W, 3) RGB, from any thread. Return the file's sha256."""
+        data = images.encode_png(array)
+        sha256 = rewardlab_files.sha256(data)
+        self.add(image_path(sha256), data)
+        return sha256
 
 
 def repair(sha256: str, data: bytes) -> None:
@@ -97,8 +112,21 @@ def copy_to(folder: Path, paths: Iterable[str]) -> None:
     """Copy images, given by `image_path`, to a folder that does not have them yet. Raises `BrokenImage`."""
     for batch in batches((path for path in paths if not (folder / path).exists()), BATCH):
         wanted = list(dict.fromkeys(batch))
-        for path, data in zip(wanted, read_all(wanted), strict=True):
-            rewardlab_files.write_atomic(folder / path, data)
+        folder.mkdir(parents=True, exist_ok=True)
+        with rewardlab_files.AtomicFiles(folder) as copies:
+            for path, data in zip(wanted, read_all(wanted), strict=True):
+                copies.add(folder / path, data)
+            copies.finish()
+
+
+def append_to_shards(folder: Path, paths: Iterable[str]) -> None:
+    """Append images, given by `image_path`, to the shards of a folder that do not have them yet. Raises
+    `BrokenImage`, or `DataError` for a damaged index."""
+    with ShardWriter(folder) as shards:
+        for batch in batches((path for path in paths if path not in shards), BATCH):
+            wanted = list(dict.fromkeys(batch))
+            for path, data in zip(wanted, read_all(wanted), strict=True):
+                shards.add(path, data)
 
 
 def read_all(paths: Sequence[str]) -> Iterator[bytes]:

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, storages
 
-from rewardlab.files import write_atomic
+from rewardlab.files import AtomicFiles, write_atomic
 
 
 class StoreError(RuntimeError):
@@ -77,6 +78,37 @@ def read(alias: str, name: str) -> bytes:
     """Return the content of a file. Raises `OSError` if it cannot be read, and `StoreUnavailable`."""
     with store(alias).open(name) as file:
         return file.read()
+
+
+class Batch:
+    """Files that are stored together: they count as stored when `finish` has returned. Use it as a context manager.
+
+    A folder is flushed once for all of them. A bucket stores each durably as it comes.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.store = store(alias)
+        self.files = AtomicFiles(self.store.base_location) if isinstance(self.store, Folder) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.files:
+            self.files.__exit__(kind, error, at)
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write a file, from any thread, unless there is one of this name. Raises `StoreUnavailable`."""
+        if self.store.exists(name):
+            return
+        if self.files:
+            self.files.add(self.files.folder / name, data)
+        else:
+            self.store.save(name, ContentFile(data))
+
+    def finish(self) -> None:
+        if self.files:
+            self.files.finish()
 
 
 def write(alias: str, name: str, data: bytes) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from annotate.common import image_store
 from annotate.common.batches import in_chunks
@@ -110,7 +110,8 @@ def identical_pairs() -> Iterator[Finding | None]:
 def copies() -> Iterator[Finding | None]:
     """Find restorations that are the degraded input or the photograph itself."""
     for source, what in ((Candidate.LQ, "degraded input"), (Candidate.HQ, "photograph")):
-        original = Candidate.objects.filter(face=OuterRef("face"), source=source, sha256=OuterRef("sha256"))
+        same = Q(sha256=OuterRef("sha256")) | Q(pixels_sha256=OuterRef("pixels_sha256"))
+        original = Candidate.objects.filter(same, face=OuterRef("face"), source=source)
         copied = Candidate.objects.filter(Exists(original), restorer__isnull=False)
         for candidate in in_chunks(copied.order_by("pk")):
             detail = f"its image is the {what} itself: was a wrong folder imported?"

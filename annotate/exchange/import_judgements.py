@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_slug
 from django.db import transaction
@@ -155,7 +156,9 @@ def _match(answers: list[ForeignAnswer], *, simulated: bool) -> tuple[list[Step]
     faces: dict[str, set[int]] = {}
     for sha256, face in Candidate.objects.filter(sha256__in=named).values_list("sha256", "face_id"):
         faces.setdefault(sha256, set()).add(face)
-    gold = set(Item.objects.filter(campaign__gold_set__isnull=False).values_list("pair", flat=True))
+    named_pairs = {pair.pk for pair in (*by_id.values(), *by_images.values())}
+    of_gold_sets = Item.objects.filter(campaign__gold_set__isnull=False, pair__in=named_pairs)
+    gold = set(of_gold_sets.values_list("pair", flat=True))
     steps, matches = [], []
     for answer in answers:
         pair = by_images.get(frozenset((answer.left, answer.right))) if answer.pair is None else by_id.get(answer.pair)
@@ -186,10 +189,10 @@ def _get_or_create_members(simulated: dict[str, bool], campaign: Campaign) -> di
     not imported.
     """
     existing = set(User.objects.filter(username__in=simulated).values_list("username", flat=True))
-    for username in sorted(simulated.keys() - existing):
-        person = User(username=username, imported=True, simulated=simulated[username])
-        person.set_unusable_password()
-        person.save()
+    User.objects.bulk_create(
+        User(username=name, imported=True, simulated=simulated[name], password=make_password(None))
+        for name in sorted(simulated.keys() - existing)
+    )
     imported = User.objects.filter(username__in=simulated, imported=True)
     people = {person.username: person for person in imported}
     marked = [person for person in people.values() if person.simulated == simulated[person.username]]
@@ -256,11 +259,13 @@ def _store(new: list[_Match], campaign: Campaign, people: dict[str, User]) -> No
     for lease, judgement in zip(leases, judgements, strict=True):
         lease.judgement, lease.status = judgement, Lease.Status.ANSWERED
     Lease.objects.bulk_update(leases, ["judgement", "status"])
-    counts = Counter(match.username for match in new)
-    for username, answers in counts.items():
-        membership = Membership.objects.filter(campaign=campaign, annotator=people[username])
-        membership.update(answered=F("answered") + answers, given=F("given") + answers)
-    annotators = sorted(people[username].pk for username in counts)
+    counts = Counter(people[match.username].pk for match in new)
+    memberships = list(Membership.objects.filter(campaign=campaign, annotator__in=counts))
+    for membership in memberships:  # locked by `_get_or_create_members`, so the counts are current
+        membership.answered += counts[membership.annotator_id]
+        membership.given += counts[membership.annotator_id]
+    Membership.objects.bulk_update(memberships, ["answered", "given"])
+    annotators = sorted(counts)
     audit_log.record(actor=None, action="import", target=campaign, answers=len(new), annotators=annotators)
     refit_requests.request_refit()
 
@@ -273,6 +278,6 @@ def _take_slots(taken: Counter[int], campaign: Campaign) -> None:
         Campaign.objects.filter(pk=campaign.pk).update(overlap=F("overlap") + missing)
         campaign.items.asked().update(open_slots=F("open_slots") + missing)
         campaign.memberships.update(cursor=-1, audit_cursor=-1)
-    for count in set(taken.values()):
+    for count in set(taken.values()):  # at most as many as annotators answered one item
         items = [item for item, answers in taken.items() if answers == count]
         Item.objects.filter(pk__in=items).update(open_slots=F("open_slots") - count)

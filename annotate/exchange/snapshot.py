@@ -31,6 +31,7 @@ def snapshot(
     datasets: list[str] | None = None,
     consensus: str = "majority",
     with_images: bool = False,
+    as_shards: bool = False,
     overwrite: bool = False,
     progress: RowFilter = iter,
 ) -> Snapshot:
@@ -39,7 +40,7 @@ def snapshot(
     datasets: names of the data sets whose preferences are frozen; None or empty: all.
     consensus: how the answers to a judged pair become p_first (`annotate.labels.consensus.METHODS`), computed for each
         split separately.
-    with_images: copy the images that the manifest names to `folder/images`.
+    with_images: copy the images that the manifest names to `folder/images`; as_shards: to tar files there.
     progress: wraps the iterator of rows, for a progress bar.
     Raises `NothingToFreeze`, `GoldLeak` or `NotADirectoryError` before anything is written, and `FileExistsError` if
     the folder holds another snapshot and `overwrite` is not set.
@@ -60,8 +61,8 @@ def snapshot(
         fresh.unlink()
         raise FileExistsError(f"{path} is another snapshot: choose another folder, or use --overwrite.")
     if with_images:
-        for _ in copying(manifest.read_rows(fresh), folder / "images"):
-            pass
+        named = (image for row in manifest.read_rows(fresh) for image in (row.first, row.second))
+        _copy(folder / "images", named, as_shards=as_shards)
     fresh.replace(path)
     row, _ = Snapshot.objects.update_or_create(
         sha256=header["sha256"], defaults={"path": str(path.resolve()), "header": header}
@@ -69,11 +70,18 @@ def snapshot(
     return row
 
 
-def freeze_faces(path: Path, *, datasets: Sequence[str] = (), with_images: bool = False) -> dict:
+def _copy(folder: Path, paths: Iterable[str], *, as_shards: bool) -> None:
+    copy = image_store.append_to_shards if as_shards else image_store.copy_to
+    copy(folder, paths)
+
+
+def freeze_faces(
+    path: Path, *, datasets: Sequence[str] = (), with_images: bool = False, as_shards: bool = False
+) -> dict:
     """List every face's photograph and degraded image in `path` for the training of restorers; return the header.
 
     Faces without an original are left out: a restorer learns from photographs. datasets: names of the data sets; empty:
-    all. with_images: copy the images to the folder `images` next to the file.
+    all. with_images: copy the images to the folder `images` next to the file; as_shards: to tar files there.
     Raises `NothingToFreeze` if there are no faces, or `GoldLeak`.
     """
     from refl import dataset
@@ -105,7 +113,7 @@ def freeze_faces(path: Path, *, datasets: Sequence[str] = (), with_images: bool 
         raise NothingToFreeze(f"There are no faces{of_sets} yet: run ingest first.")
     if with_images:
         named = sorted({image for face in found for image in (face.hq, face.lq) if image})
-        image_store.copy_to(path.parent / "images", named)
+        _copy(path.parent / "images", named, as_shards=as_shards)
     return dataset.write(path, found)
 
 

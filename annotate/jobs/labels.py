@@ -32,6 +32,7 @@ LABELS: dict[str, str | Promise] = {
     "frm": _("Reward model"),
     "from_folder": _("Results of other software"),
     "gpus_per_worker": _("GPUs for each worker"),
+    "images_as": _("Images as"),
     "human_fraction": _("Shares of human labels"),
     "iterations": _("Steps"),
     "judge": _("Held-out judge"),

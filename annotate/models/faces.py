@@ -117,6 +117,13 @@ class Candidate(models.Model):
     source = models.SlugField(max_length=60, help_text="hq, lq or the restorer's name")
     restorer = models.ForeignKey(Restorer, models.PROTECT, null=True, blank=True, related_name="candidates")
     sha256 = models.CharField(max_length=64, db_index=True)
+    pixels_sha256 = models.CharField(  # noqa: DJ001 - null is not equal to itself, as an unknown content must be
+        max_length=64,
+        null=True,
+        editable=False,
+        help_text="sha256 of the pixels, by which equal images are recognised; null in rows of versions before 0.3 "
+        "until another image is compared with them",
+    )
     provenance = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -125,6 +132,9 @@ class Candidate(models.Model):
             models.UniqueConstraint(fields=["face", "source"], name="candidate_once_per_source"),
             models.UniqueConstraint(
                 fields=["sha256"], condition=models.Q(source="hq"), name="candidate_hq_content_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["pixels_sha256"], condition=models.Q(source="hq"), name="candidate_hq_pixels_unique"
             ),
             models.CheckConstraint(
                 condition=models.Q(source__in=["hq", "lq"], restorer=None)
@@ -135,6 +145,11 @@ class Candidate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source} of face {self.face_id}"
+
+    def shows_the_same(self, other: "Candidate") -> bool:
+        """Return whether both images have the same pixels."""
+        pixels = self.pixels_sha256
+        return self.sha256 == other.sha256 or (pixels is not None and pixels == other.pixels_sha256)
 
     @property
     def relative_path(self) -> str:

@@ -3,15 +3,19 @@ from django.db.models.functions import Greatest, Least
 
 from .faces import Candidate, Face
 
+IDENTICAL = models.Q(first__sha256=models.F("second__sha256")) | models.Q(
+    first__pixels_sha256=models.F("second__pixels_sha256")
+)
+
 
 class PairQuerySet(models.QuerySet["Pair"]):
     def identical(self) -> "PairQuerySet":
         """Select the pairs of two identical images, about which nobody can be asked."""
-        return self.filter(first__sha256=models.F("second__sha256"))
+        return self.filter(IDENTICAL)
 
     def different(self) -> "PairQuerySet":
         """Select all other pairs."""
-        return self.exclude(first__sha256=models.F("second__sha256"))
+        return self.exclude(IDENTICAL)
 
 
 class Pair(models.Model):

@@ -11,6 +11,7 @@ from annotate.common.batches import batches, in_chunks
 from annotate.common.image_store import StoredImage, stored_image
 from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Dataset, Face
+from annotate.pipeline.candidates import BATCH
 from annotate.pipeline.computing import each_result, load_or_reject, rejected
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import Found
@@ -84,10 +85,12 @@ def captions_from(faces: QuerySet[Face], *, found: Found, dataset: Dataset | Non
     matches = match_files(relative, dataset=dataset, keeps_suffix=True)
     yield from (step for step in found.others if step.is_fault)
     yield from matches.steps
-    for face in in_chunks(faces.filter(caption="").order_by("pk")):
-        if path := matches.files.get(face.pk):
-            caption = captioned[path].caption
-            Face.objects.filter(pk=face.pk).update(caption=caption, caption_source=Face.CaptionSource.FILE)
-            yield Step(done=1)
-        elif face.pk not in matches.refused:
-            yield Step(skipped=str(face), reason="no_caption", detail="there is no caption for its photograph")
+    for batch in batches(in_chunks(faces.filter(caption="").order_by("pk")), BATCH):
+        matched = [face for face in batch if face.pk in matches.files]
+        for face in matched:
+            face.caption, face.caption_source = captioned[matches.files[face.pk]].caption, Face.CaptionSource.FILE
+        Face.objects.bulk_update(matched, ["caption", "caption_source"])
+        yield Step(done=len(matched))
+        for face in batch:
+            if face.pk not in matches.files and face.pk not in matches.refused:
+                yield Step(skipped=str(face), reason="no_caption", detail="there is no caption for its photograph")

@@ -9,13 +9,16 @@ from django.db.models import QuerySet
 from annotate.common import image_store
 from annotate.common.batches import batches, in_chunks
 from annotate.common.image_store import StoredImage, stored_image
+from annotate.common.parallel import in_threads
 from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Face
-from annotate.pipeline.computing import each_result, load_or_reject, rejected
-from annotate.pipeline.restoring import add_stored, exported_name, without
+from annotate.pipeline.candidates import add_rows, images_of
+from annotate.pipeline.computing import Written, load_or_reject, rejected, store
+from annotate.pipeline.restoring import exported_name, without
 from annotate.pipeline.stage import Step
 from refl.degradation import DegradeConfig, degrade, sample_parameters
 from rewardlab.files import write_atomic
+from rewardlab.images import Pixels
 
 
 @dataclass(frozen=True)
@@ -32,42 +35,53 @@ class Photograph:
 class DegradeTask:
     """Degradation by Eq. 9. config: its parameter ranges, which scale with the face's size.
 
-    A result is the sha256 of the stored lq image, and its provenance.
+    A result is the stored lq image and its provenance.
     """
 
     config: DegradeConfig
 
     def open(self) -> Opened:
-        return Opened(lambda rows: [self._degrade(row) for row in rows])
+        return Opened(self._degrade_all)
 
-    def _degrade(self, row: Photograph) -> tuple[str, dict] | Rejected:
+    def _degrade_all(self, rows: Sequence[Photograph]) -> list[tuple[Written, dict] | Rejected]:
+        degraded = list(in_threads(self._degrade, rows))
+        stored = store([one if isinstance(one, Rejected) else one[0] for one in degraded])
+        return [
+            one if isinstance(one, Rejected) or isinstance(image, Rejected) else (image, one[1])
+            for one, image in zip(degraded, stored, strict=True)
+        ]
+
+    def _degrade(self, row: Photograph) -> tuple[Pixels, dict] | Rejected:
         hq = load_or_reject(row.image)
         if isinstance(hq, Rejected):
             return hq
         scaled = self.config.scaled_to(row.size)
         parameters = sample_parameters(scaled, row.seed)
-        sha256 = image_store.store_png(degrade(hq, parameters, scaled))
-        return sha256, {"equation": 9, "parameters": asdict(parameters), "config": asdict(scaled)}
+        provenance = {"equation": 9, "parameters": asdict(parameters), "config": asdict(scaled)}
+        return degrade(hq, parameters, scaled), provenance
 
 
 def degrade_faces(
-    faces: QuerySet[Face], *, engine: Engine, config: DegradeConfig | None = None, batch_size: int = 8
+    faces: QuerySet[Face], *, engine: Engine, config: DegradeConfig | None = None, batch_size: int = 32
 ) -> Iterator[Step]:
     """Degrade each face that has no lq image. config: parameter ranges (default: the paper's)."""
     engine.open(DegradeTask(config or DegradeConfig()))
     todo = in_chunks(without(Candidate.LQ, faces))
-    for row, result in each_result(engine.map(map(_photographs, batches(todo, batch_size)))):
-        if isinstance(result, Rejected):
-            yield rejected(f"face {row.face}", result)
-        else:
-            sha256, provenance = result
-            add_stored(row.face, Candidate.LQ, sha256, provenance=provenance)
-            yield Step(done=1)
+    for rows, results in engine.map(map(_photographs, batches(todo, batch_size))):
+        new = []
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, Rejected):
+                yield rejected(f"face {row.face}", result)
+            else:
+                image, provenance = result
+                new.append(image.row(row.face, Candidate.LQ, provenance=provenance))
+        add_rows(new)
+        yield Step(done=len(new))
 
 
 def _photographs(faces: Sequence[Face]) -> list[Photograph]:
-    hq = {candidate.face_id: candidate for candidate in Candidate.objects.filter(face__in=faces, source=Candidate.HQ)}
-    return [Photograph(face.pk, face.size, face.seed, stored_image(hq[face.pk])) for face in faces]
+    hq = images_of(faces, Candidate.HQ)
+    return [Photograph(face.pk, face.size, face.seed, stored_image(hq[face.pk][Candidate.HQ])) for face in faces]
 
 
 def export_lq(folder: Path) -> int:

@@ -5,16 +5,15 @@ from pathlib import Path
 
 from django.db.models import QuerySet
 
-from annotate.common import image_store
-from annotate.common.batches import in_chunks
+from annotate.common.batches import batches, in_chunks
 from annotate.models import Candidate, Dataset, Face
+from annotate.pipeline.candidates import BATCH, NewImage, Originals, add_files
 from annotate.pipeline.folders import Listing, list_folder
 from annotate.pipeline.ingest import GIVEN
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import SourceError, relative_path
 from annotate.pipeline.stage import Step
 from rewardlab import face_alignment, images
-from rewardlab.files import sha256 as sha256_of_bytes
 
 
 def add_given(folder: Path, *, dataset: Dataset) -> Iterator[Step]:
@@ -28,12 +27,13 @@ def add_given(folder: Path, *, dataset: Dataset) -> Iterator[Step]:
     matches = match_files(relative, dataset=dataset, keeps_suffix=False)
     yield from listing.others
     yield from matches.steps
-    for face in in_chunks(Face.objects.filter(dataset=dataset).order_by("pk")):
-        if file := matches.files.get(face.pk):
-            yield _add(face, file)
-        elif face.pk not in matches.refused:
-            detail = f"{folder} has no low-quality picture named after its photograph"
-            yield Step(skipped=str(face), reason="no_picture", detail=detail)
+    for batch in batches(in_chunks(Face.objects.filter(dataset=dataset).order_by("pk")), BATCH):
+        todo = [(face, matches.files[face.pk]) for face in batch if face.pk in matches.files]
+        yield from add_files(todo, read=_read, refuse=_refuse)
+        for face in batch:
+            if face.pk not in matches.files and face.pk not in matches.refused:
+                detail = f"{folder} has no low-quality picture named after its photograph"
+                yield Step(skipped=str(face), reason="no_picture", detail=detail)
 
 
 def check_given(folder: Path) -> Listing:
@@ -46,32 +46,28 @@ def check_given(folder: Path) -> Listing:
     return listing
 
 
-def _add(face: Face, file: Path) -> Step:
+def _read(face: Face, file: Path) -> NewImage | Step:
     try:
         array = images.read(file)
         fitted = face_alignment.fit_square(array, face.size, allow_upscale=True)
     except (images.ImageError, face_alignment.FaceError, OSError) as error:
         return Step(skipped=str(file), reason=getattr(error, "reason", "unreadable"), detail=str(error))
-    png = images.encode_png(fitted)
-    sha256 = sha256_of_bytes(png)
-    present = dict(face.candidates.filter(restorer=None).values_list("source", "sha256"))
-    if present.get(Candidate.HQ) == sha256:
+    provenance = {"degradation": GIVEN, "scale": round(face.size / array.shape[1], 4)}
+    return NewImage(face, Candidate.LQ, fitted, provenance=provenance)
+
+
+def _refuse(image: NewImage, file: Path, originals: Originals) -> Step | None:
+    """Return the step for a picture that the face has already, or that is its photograph."""
+    face = image.face
+    if Candidate.HQ in originals.same:
         detail = f"it is the photograph of {face} itself: use the folder with the low-quality pictures"
         return Step(skipped=str(file), reason="identical_to_hq", detail=detail)
-    if Candidate.LQ in present:
-        if present[Candidate.LQ] == sha256:
-            return Step(already=1)
-        detail = f"{face} has another degraded image already, from which it may have been restored; this one is ignored"
-        return Step(skipped=str(file), reason="other_lq", detail=detail)
-    Candidate.objects.get_or_create(
-        face=face,
-        source=Candidate.LQ,
-        defaults={
-            "sha256": image_store.store_png(fitted),
-            "provenance": {"degradation": GIVEN, "scale": round(face.size / array.shape[1], 4)},
-        },
-    )
-    return Step(done=1)
+    if Candidate.LQ not in originals.present:
+        return None
+    if Candidate.LQ in originals.same:
+        return Step(already=1)
+    detail = f"{face} has another degraded image already, from which it may have been restored; this one is ignored"
+    return Step(skipped=str(file), reason="other_lq", detail=detail)
 
 
 def given(faces: QuerySet[Face]) -> QuerySet[Face]:

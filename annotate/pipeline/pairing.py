@@ -46,8 +46,8 @@ def _build_batch(face_ids: list[int], with_identical: bool) -> list[Step]:
         for one, other in combinations(candidates, 2)
         if frozenset((one.pk, other.pk)) not in existing
     ]
-    pairs = [_pair(one, other) for one, other in missing if with_identical or one.sha256 != other.sha256]
-    left_out = [_identical(one, other) for one, other in missing if not with_identical and one.sha256 == other.sha256]
+    pairs = [_pair(one, other) for one, other in missing if with_identical or not one.shows_the_same(other)]
+    left_out = [_identical(one, other) for one, other in missing if not with_identical and one.shows_the_same(other)]
     done = len(Pair.objects.bulk_create(pairs, ignore_conflicts=True))
     return [Step(done=done), *left_out]
 

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from django.db.models import QuerySet
-from numpy.typing import NDArray
 
-from annotate.common import image_store
 from annotate.common.batches import batches, in_chunks
 from annotate.common.image_store import StoredImage, stored_image
 from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Dataset, Face, Restorer
-from annotate.pipeline.computing import each_result, load_or_reject, rejected
+from annotate.pipeline.candidates import BATCH, NewImage, Originals, add_files, add_rows, images_of
+from annotate.pipeline.computing import Written, load_or_reject, rejected, store
 from annotate.pipeline.folders import list_folder
 from annotate.pipeline.matching import match_files
 from annotate.pipeline.sources import relative_path
@@ -22,7 +21,6 @@ from annotate.pipeline.stage import Step
 from refl.restorers.spec import Restorer as OpenedRestorer
 from refl.restorers.spec import Subject
 from rewardlab import images
-from rewardlab.files import sha256 as sha256_of_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +75,7 @@ class LowQuality:
 class RestoreTask:
     """Restoration of `LowQuality` rows. options: keyword arguments of `refl.restorers.open_restorer`.
 
-    A result is the sha256 of the restored image, which is stored. The info is the restorer's name and provenance.
+    A result is the restored image, which is stored. The info is the restorer's name and provenance.
     """
 
     name: str
@@ -90,7 +88,7 @@ class RestoreTask:
         return Opened(lambda rows: _restore(restorer, rows), (restorer.name, restorer.provenance))
 
 
-def _restore(restorer: OpenedRestorer, rows: Sequence[LowQuality]) -> list[str | Rejected]:
+def _restore(restorer: OpenedRestorer, rows: Sequence[LowQuality]) -> list[Written | Rejected]:
     """Restore images of one size."""
     loaded = [load_or_reject(row.image) for row in rows]
     usable = [(row, lq) for row, lq in zip(rows, loaded, strict=True) if not isinstance(lq, Rejected)]
@@ -98,14 +96,14 @@ def _restore(restorer: OpenedRestorer, rows: Sequence[LowQuality]) -> list[str |
         return [lq for lq in loaded if isinstance(lq, Rejected)]
     subjects = [Subject(row.face, row.caption) for row, _ in usable]
     restored = iter(restorer.restore(images.to_tensor([lq for _, lq in usable]), subjects))
-    return [lq if isinstance(lq, Rejected) else _store(restorer.name, next(restored)) for lq in loaded]
+    return store([lq if isinstance(lq, Rejected) else _pixels(restorer.name, next(restored)) for lq in loaded])
 
 
-def _store(name: str, image: "Tensor") -> str | Rejected:
+def _pixels(name: str, image: "Tensor") -> images.Pixels | Rejected:
     if not image.isfinite().all():
         return Rejected("not_finite", f"{name} returned values that are not finite")
     (array,) = images.to_arrays(image[None])
-    return image_store.store_png(array)
+    return array
 
 
 def restore_faces(
@@ -118,19 +116,26 @@ def restore_faces(
     name, provenance = restorer
     row = register_restorer(name, kind=provenance["kind"], provenance=provenance)
     todo = without(name, faces).filter(candidates__source=Candidate.LQ).distinct().order_by("size", "pk")
-    for low_quality, result in each_result(engine.map(_batches_of_one_size(todo, batch_size))):
-        if isinstance(result, Rejected):
-            yield rejected(f"face {low_quality.face}", result)
-        else:
-            add_stored(low_quality.face, name, result, restorer=row, provenance={"restorer": name})
-            yield Step(done=1)
+    for batch, results in engine.map(_batches_of_one_size(todo, batch_size)):
+        new = []
+        for low_quality, result in zip(batch, results, strict=True):
+            if isinstance(result, Rejected):
+                yield rejected(f"face {low_quality.face}", result)
+            else:
+                new.append(result.row(low_quality.face, name, restorer=row, provenance={"restorer": name}))
+        add_rows(new)
+        yield Step(done=len(new))
 
 
 def _batches_of_one_size(todo: QuerySet[Face], batch_size: int) -> Iterator[list[LowQuality]]:
     for batch in batches(in_chunks(todo), batch_size):
-        lq = {candidate.face_id: candidate for candidate in Candidate.objects.filter(face__in=batch, source="lq")}
+        lq = images_of(batch, Candidate.LQ)
         for size in sorted({face.size for face in batch}):
-            yield [LowQuality(face.pk, face.caption, stored_image(lq[face.pk])) for face in batch if face.size == size]
+            yield [
+                LowQuality(face.pk, face.caption, stored_image(lq[face.pk][Candidate.LQ]))
+                for face in batch
+                if face.size == size
+            ]
 
 
 def exported_name(face_id: int) -> str:
@@ -156,15 +161,16 @@ def add_results(faces: QuerySet[Face], *, name: str, folder: Path, dataset: Data
     matches = match_files(relative, dataset=dataset, keeps_suffix=False, number_of=number_of_exported)
     yield from listing.others
     yield from matches.steps
-    for face in in_chunks(without(name, faces)):
-        if file := matches.files.get(face.pk):
-            yield _add_result(face, row, file)
-        elif face.pk not in matches.refused:
-            detail = f"{folder} has no file named after this photograph"
-            yield Step(skipped=str(face), reason="no_result", detail=detail)
+    for batch in batches(in_chunks(without(name, faces)), BATCH):
+        todo = [(face, matches.files[face.pk]) for face in batch if face.pk in matches.files]
+        yield from add_files(todo, read=partial(_read_result, row=row), refuse=_refuse_copy)
+        for face in batch:
+            if face.pk not in matches.files and face.pk not in matches.refused:
+                detail = f"{folder} has no file named after this photograph"
+                yield Step(skipped=str(face), reason="no_result", detail=detail)
 
 
-def _add_result(face: Face, row: Restorer, file: Path) -> Step:
+def _read_result(face: Face, file: Path, *, row: Restorer) -> NewImage | Step:
     try:
         array = images.read(file)
     except (images.ImageError, OSError) as error:
@@ -173,26 +179,12 @@ def _add_result(face: Face, row: Restorer, file: Path) -> Step:
         height, width = array.shape[:2]
         detail = f"{width}x{height}, not {face.size}x{face.size}: restore the files written by degrade --export"
         return Step(skipped=str(file), reason="wrong_size", detail=detail)
-    sha256 = sha256_of_bytes(images.encode_png(array))
+    return NewImage(face, row.name, array, row, {"restorer": row.name})
+
+
+def _refuse_copy(image: NewImage, file: Path, originals: Originals) -> Step | None:
     for source, what in ((Candidate.LQ, "degraded input"), (Candidate.HQ, "photograph")):
-        if face.candidates.filter(source=source, sha256=sha256).exists():
-            detail = f"it is the {what} of {face} itself, not a restoration: use the folder with the results"
+        if source in originals.same:
+            detail = f"it is the {what} of {image.face} itself, not a restoration: use the folder with the results"
             return Step(skipped=str(file), reason=f"identical_to_{source}", detail=detail)
-    add_candidate(face, row.name, array, restorer=row, provenance={"restorer": row.name})
-    return Step(done=1)
-
-
-def add_candidate(
-    face: Face, source: str, array: NDArray[np.uint8], *, provenance: dict, restorer: Restorer | None = None
-) -> None:
-    """Store an image as a face's candidate unless the face already has one from this source."""
-    add_stored(face.pk, source, image_store.store_png(array), provenance=provenance, restorer=restorer)
-
-
-def add_stored(face: int, source: str, sha256: str, *, provenance: dict, restorer: Restorer | None = None) -> None:
-    """Make a stored image a face's candidate unless the face already has one from this source."""
-    Candidate.objects.get_or_create(
-        face_id=face,
-        source=source,
-        defaults={"sha256": sha256, "restorer": restorer, "provenance": provenance},
-    )
+    return None

@@ -19,6 +19,7 @@ ensure_torchvision()
 import spandrel  # noqa: E402  (it imports torchvision)
 
 from refl.weights import LICENCES, read_state, recognise  # noqa: E402
+from rewardlab.allocator import keep_freed_memory  # noqa: E402
 from rewardlab.files import sha256_of  # noqa: E402
 
 # spandrel's DAT omits an argument that torch will require later. Users cannot fix that.
@@ -76,6 +77,8 @@ class CheckpointRestorer:
 
         Raises FileNotFoundError, `WeightsError`, or `LicenceError` for a non-commercial network that is not accepted.
         """
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         self.network = recognise(read_state(path), path)
         if spec.architecture and self.architecture != spec.architecture:
             raise WeightsError(f"{path} contains {self.architecture}, not {spec.architecture}. Pass another file.")

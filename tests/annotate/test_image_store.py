@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from annotate import command_line
 from annotate.backup import backup
@@ -16,6 +16,7 @@ from annotate.management.run_options import images_folder
 from annotate.models import Candidate, Pair, Predictor
 from annotate.predictor import versions
 from annotate.settings.media import media_storages
+from rewardlab import snapshot_images
 from rewardlab.files import sha256
 from tests.support.factories import make_campaign, make_user
 from tests.support.s3 import BUCKET
@@ -97,6 +98,24 @@ def test_snapshot_with_images_copies_each_once(pictures, tmp_path):
     named |= {each.relative_path for each in pictures if each.source == Candidate.LQ}
     copied = {path.relative_to(tmp_path / "images").as_posix() for path in (tmp_path / "images").rglob("*.png")}
     assert copied == named
+
+
+@pytest.mark.usefixtures("either_store")
+def test_snapshot_as_shards_has_the_same_images(pictures, tmp_path):
+    with pytest.raises(CommandError, match="needs --with-images"):
+        call_command("snapshot", str(tmp_path), "--images-as", "shards", stdout=io.StringIO())
+    for form in ("files", "shards", "shards"):
+        words = ["--with-images", "--images-as", form]
+        call_command("snapshot", str(tmp_path / form), *words, stdout=io.StringIO())
+    named = [path.relative_to(tmp_path / "files" / "images") for path in (tmp_path / "files").rglob("*.png")]
+    assert named and not list((tmp_path / "shards").rglob("*.png"))
+    for path in map(str, named):
+        one, other = (snapshot_images.read_image(tmp_path / form / "images", path) for form in ("files", "shards"))
+        assert np.array_equal(one, other)
+    # The preferences' images, then those that only the faces have; the repeated command adds nothing.
+    assert sorted(path.name for path in (tmp_path / "shards" / "images").glob("*.tar")) == [
+        "images-00000.tar", "images-00001.tar"
+    ]  # fmt: skip
 
 
 def test_predictor_file_is_kept_in_the_store(either_store, s3_server):

@@ -1,6 +1,7 @@
 """Decoding of common image formats to 8-bit RGB, rejection of other files, and atomic writes."""
 
 import io
+import os
 import struct
 import threading
 import zlib
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rewardlab import assets, images
+from rewardlab import assets, files, images
 from rewardlab.files import sha256, write_atomic
 
 ORIENTATION = 0x0112  # EXIF tag
@@ -187,6 +188,35 @@ def test_failed_write_keeps_old_file_and_leaves_no_other(tmp_path):
         write_atomic(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("release", [os.uname().release, "4.19.0-generic"])  # without a flush of a file system
+def test_files_of_a_batch_get_their_names_together(tmp_path, monkeypatch, release):
+    system = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*system[:2], release, *system[3:])))
+    files._file_system_flush.cache_clear()
+    wanted = {tmp_path / f"{number}" / "image.png": bytes([number]) * 1000 for number in range(3)}
+
+    def stored() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+
+    with files.AtomicFiles(tmp_path) as batch:
+        for path, data in wanted.items():
+            batch.add(path, data)
+            batch.add(path, data)
+        assert stored() == {}
+        batch.finish()
+        assert stored() == wanted
+        batch.add(tmp_path / "late.png", b"never finished")
+    assert stored() == wanted and not list(tmp_path.rglob("*.tmp"))
+    files._file_system_flush.cache_clear()
+
+
+def test_pixels_hash_depends_on_size_and_pixels_only():
+    wide, high = (np.zeros(shape, np.uint8) for shape in ((2, 8, 3), (8, 2, 3)))
+    assert images.pixels_sha256(wide) != images.pixels_sha256(high)
+    assert images.pixels_sha256(wide) == images.pixels_sha256(wide[:, ::-1])
+    assert images.pixels_sha256(wide) != images.pixels_sha256(wide + 1)
 
 
 def test_concurrent_reader_sees_only_complete_files(tmp_path):

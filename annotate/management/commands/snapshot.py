@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotate.common.stores import StoreError
 from annotate.exchange.preference_rows import NothingToFreeze
@@ -14,6 +14,7 @@ from annotate.models import Face, Preference
 from annotate.models.faces import Split
 from annotate.pipeline.ground_truth import of_sets, without_original
 from annotate.predictor.simulated_labels import left_out_notice
+from rewardlab.errors import DataError
 
 
 class Command(BaseCommand):
@@ -44,10 +45,20 @@ class Command(BaseCommand):
         parser.add_argument(
             "--with-images", action="store_true", help="also copy the images, for training on another machine"
         )
+        parser.add_argument(
+            "--images-as",
+            choices=("files", "shards"),
+            default="files",
+            help="shards: tar files of many images (WebDataset), which training reads without unpacking "
+            "(default: %(default)s)",
+        )
         parser.add_argument("--overwrite", action="store_true", help="replace an existing snapshot in OUT")
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_migrated()
+        as_shards = options["images_as"] == "shards"
+        if as_shards and not options["with_images"]:
+            raise CommandError("--images-as shards needs --with-images: without it no images are written.")
         require_datasets([*(options["dataset"] or ()), *(options["faces_of"] or ())])
         try:
             self.freeze_preferences(options)
@@ -55,8 +66,9 @@ class Command(BaseCommand):
                 options["out"] / "faces.jsonl",
                 datasets=options["faces_of"] or (),
                 with_images=options["with_images"],
+                as_shards=as_shards,
             )
-        except (NothingToFreeze, GoldLeak, StoreError, OSError) as error:
+        except (NothingToFreeze, GoldLeak, StoreError, DataError, OSError) as error:
             raise command_error(error) from error
         self.stdout.write(f"{options['out'] / 'faces.jsonl'}: {header['rows']} faces, sha256 {header['sha256']}")
         listed = Face.objects.filter(dataset__name__in=options["faces_of"]) if options["faces_of"] else Face.objects
@@ -74,6 +86,7 @@ class Command(BaseCommand):
                 datasets=options["dataset"],
                 consensus=options["consensus"],
                 with_images=options["with_images"],
+                as_shards=options["images_as"] == "shards",
                 overwrite=options["overwrite"],
             )
         except NothingToFreeze as error:
