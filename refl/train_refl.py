@@ -4,6 +4,7 @@ A step restores a batch along the full reverse trajectory, backpropagates Eq. 6 
 updates the policy. Every n steps the reward model is trained to prefer photographs to current restorations (Eq. 7, 8).
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.reward_model.reward_sources import RewardSource
-from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
+from rewardlab.training.loop import Loop, OnProgress, run_lock
+from rewardlab.training.processes import average_gradients, new_accelerator
 from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
@@ -35,6 +37,8 @@ from rewardlab.training.states import SavedStates
 OUT_OF_MEMORY = (
     "Out of memory. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower --backprop-steps."
 )
+log = logging.getLogger(__name__)
+
 FRM_STREAM = 1  # the reward model's faces are drawn independently of the restorer's
 
 
@@ -78,6 +82,7 @@ class ReflTrainer:
             self.policy.use_checkpointing()
             self.frm.clip.set_grad_checkpointing(True)
         self._load_faces(opened.judge, opened.reward)
+        self._lower_frozen_networks()
         self._evaluate_base()
         self.parameters = list(self.policy.trainable().values())
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
@@ -118,6 +123,15 @@ class ReflTrainer:
             self.gold = [row for row in gold_rows(manifest.read(run.manifest)[1]) if row.origin != "svm"]
         if self.gold and config.lambda_reward:
             self.gold_images = prepare.gold_images(self.gold, reward.run, self.images)
+
+    def _lower_frozen_networks(self) -> None:
+        """Encode all texts and drop their encoder; in bf16, store the policy's frozen networks in it."""
+        low = torch.bfloat16 if self.loop.accelerator.mixed_precision == "bf16" else None
+        texts = (*self.prompts(self.faces.rows), *self.monitor.prompts)
+        if not self.policy.texts.encode_ahead(texts, low or torch.float32):
+            log.warning("%d different prompts are too many to keep encoded: the text encoder stays.", len(set(texts)))
+        if low:
+            self.policy.lower(low)
 
     def _evaluate_base(self) -> None:
         """Evaluate the base, the reference of all differences, before a checkpoint is read."""
@@ -164,7 +178,7 @@ class ReflTrainer:
                 # The loss also depends on the reward model and the autoencoder: compute only the policy's gradients.
                 torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
                 window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
-        self._average_gradients(self.parameters)
+        average_gradients(self.loop.accelerator, self.parameters)
         self.loop.require_finite_gradients(self.parameters)
         self.states.before_update()
         self.optimizer.step()
@@ -203,8 +217,8 @@ class ReflTrainer:
         policy, reg = self.policy, self.config.reg
         if reg in ("gauss_l2", "softmax_kl"):
             distance = losses.gaussian_kl if reg == "gauss_l2" else losses.softmax_kl
-            trainable = policy.trainable()
-            return distance(trainable.values(), [policy.base[name].to(policy.device) for name in trainable])
+            trainable, base = policy.trainable(), policy.base_on_device()
+            return distance(trainable.values(), [base[name] for name in trainable])
         with self.loop.accelerator.autocast():
             if reg == "eps":
                 frozen = [policy.frozen_epsilon(call) for call in trajectory.calls]
@@ -230,7 +244,7 @@ class ReflTrainer:
             self.loop.require_finite(loss)
             (loss / self.config.accumulation).backward()
             total += loss.item() / self.config.accumulation
-        self._average_gradients(self.frm_parameters)
+        average_gradients(self.loop.accelerator, self.frm_parameters)
         self.loop.require_finite_gradients(self.frm_parameters)
         self.frm_optimizer.step()
         self.frm_optimizer.zero_grad(set_to_none=True)
@@ -261,14 +275,6 @@ class ReflTrainer:
     def _gradient_norm(self, term: Tensor) -> float:
         gradients = torch.autograd.grad(term, self.parameters, retain_graph=True, allow_unused=True)
         return float(torch.stack([each.float().norm() for each in gradients if each is not None]).norm())
-
-    def _average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Average gradients over processes, each of which has the mean of its share."""
-        if self.loop.accelerator.num_processes > 1:
-            for parameter in parameters:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                parameter.grad = self.loop.accelerator.reduce(parameter.grad, "mean")
 
     def _after_step(self, window: "Window", will_log: bool) -> bool:
         """Log, evaluate and save if due. Return whether the held-out faces were evaluated."""

@@ -21,7 +21,8 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
 from rewardlab.training import schedule
-from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
+from rewardlab.training.loop import Loop, OnProgress, run_lock
+from rewardlab.training.processes import new_accelerator
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates

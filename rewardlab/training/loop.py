@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, runs
@@ -207,15 +206,6 @@ class Loop:
             self._writer.close()
 
 
-def new_accelerator(precision_wanted: str, device: str | None) -> Accelerator:
-    """Return an accelerator for this training, also if the process has trained with another precision or device."""
-    chosen = precision(precision_wanted, device)
-    # accelerate keeps its settings for the life of a process, and refuses others. Only a group of processes must last.
-    alone = PartialState(cpu=device == "cpu").num_processes == 1
-    AcceleratorState._reset_state(reset_partial_state=alone)
-    return Accelerator(cpu=device == "cpu", mixed_precision=chosen)
-
-
 def run_lock(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """Return the run's lock in the main process, and a null context in others."""
     return run.held() if accelerator.is_main_process else nullcontext()
@@ -224,14 +214,6 @@ def run_lock(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]
 def is_out_of_memory(error: BaseException) -> bool:
     """Check whether a GPU or the machine is out of memory; torch's CPU allocator reports it only in the message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def precision(wanted: str, device: str | None) -> Literal["bf16", "no"]:
-    """Convert auto, fp32 or bf16 to accelerate's value for this device. Raises `TrainError`."""
-    has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    if wanted == "bf16" and not has_bf16:
-        raise TrainError("This device does not support bf16: use --precision auto or fp32.")
-    return "bf16" if has_bf16 and wanted != "fp32" else "no"
 
 
 def are_finite(tensors: Sequence[torch.Tensor]) -> bool:

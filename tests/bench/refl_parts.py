@@ -29,7 +29,8 @@ from rewardlab.metrics.perceptual import Lpips
 from rewardlab.reward_model import backbones
 from rewardlab.reward_model.configs import PRESETS as FRM_PRESETS
 from rewardlab.reward_model.model import FaceRewardModel
-from rewardlab.training.loop import Loop, is_out_of_memory, precision
+from rewardlab.training.loop import Loop, is_out_of_memory
+from rewardlab.training.processes import precision
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
 
@@ -138,6 +139,8 @@ class Bench(ReflTrainer):
         unused = Run(Path(tempfile.gettempdir(), "refl_parts"))  # written to only if a loss is not finite
         self.loop = Loop(unused, config.iterations, accelerator, lambda progress: None, unit="images")
         self.policy, self.frm, self.null_text = policy.to(device), reward_model.to(device), False
+        if mixed_precision == "bf16":
+            self.policy.lower(torch.bfloat16)
         self.prompts = lambda faces: [""] * len(faces)
         self.lpips = lpips.to(device)
         self.parameters = list(policy.trainable().values())

@@ -3,7 +3,14 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from annotate.management.stage_command import DATASET_HELP, StageCommand, command_error, require, usable_device
+from annotate.management.stage_command import (
+    DATASET_HELP,
+    StageCommand,
+    add_device_option,
+    command_error,
+    require,
+    usable_device,
+)
 from annotate.models import Face
 from annotate.pipeline.captioning import caption_faces, captions_from
 from annotate.pipeline.datasets import DatasetError, find_dataset
@@ -27,7 +34,7 @@ class Command(StageCommand):
         parser.add_argument(
             "--model", help="for --backend llava: a folder, or a model in the hub cache (default: LLaVA-1.5-7B)"
         )
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         require(Face.objects.exists(), "run ingest first.")

@@ -5,7 +5,14 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
-from annotate.management.stage_command import DATASET_HELP, StageCommand, positive, require, usable_device
+from annotate.management.stage_command import (
+    DATASET_HELP,
+    StageCommand,
+    add_device_option,
+    positive,
+    require,
+    usable_device,
+)
 from annotate.models import Candidate, Face
 from annotate.models.faces import Split
 from annotate.pipeline.datasets import DatasetError, find_dataset
@@ -59,7 +66,7 @@ class Command(StageCommand):
         parser.add_argument("--dataset", metavar="NAME", help=DATASET_HELP)
         parser.add_argument("--faces", choices=Split.values, help="only faces of this split (default: all)")
         parser.add_argument("--batch-size", type=positive, default=4, help="images at once (default: %(default)s)")
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         names, folders = options["restorer"] or [], [parse_folder(text) for text in options["from_folder"]]
