@@ -5,7 +5,6 @@ updates the policy. Every n steps the reward model is trained to prefer photogra
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from refl import dataset, losses, model_card, prepare
+from refl.backward import Gradients, OfImage, differentiate
 from refl.configs import ReflConfig
 from refl.dataset import Batch
 from refl.degradation import PRESETS
@@ -23,6 +23,7 @@ from refl.held_out_monitor import Monitor, alarms, means, paired_changes
 from refl.policies import tuned_weights
 from refl.policies.noise import Noise
 from refl.policies.policy import Trajectory
+from refl.window import Window
 from rewardlab import manifest
 from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
@@ -30,7 +31,7 @@ from rewardlab.reward_model import backbones, margins, model
 from rewardlab.reward_model.reward_sources import RewardSource
 from rewardlab.training.loop import Loop, OnProgress, run_lock
 from rewardlab.training.processes import average_gradients, new_accelerator
-from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
+from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
 
@@ -39,6 +40,7 @@ OUT_OF_MEMORY = (
 )
 log = logging.getLogger(__name__)
 
+TERMS = ("reward", "lpips", "dwt", "reg")  # of Eq. 6
 FRM_STREAM = 1  # the reward model's faces are drawn independently of the restorer's
 
 
@@ -164,48 +166,60 @@ class ReflTrainer:
             stops = evaluated and self._stops_early()
         self._finish()
 
-    def tune(self, batch: Batch, window: "Window", *, with_norms: bool) -> None:
+    def tune(self, batch: Batch, window: Window, *, with_norms: bool) -> None:
         """Take one optimizer step on Eq. 6."""
         # With checkpointing the backward pass recomputes the reward model, so its frozen state must last until then.
         with self._frm_frozen():
             for number in range(self.config.accumulation):
-                terms, rewards = self.terms(self._micro_batch(batch, number))
-                weighted = {name: self.weight(name) * term for name, term in terms.items()}
-                loss = torch.stack(list(weighted.values())).sum()
+                found = self.gradients(self._micro_batch(batch, number), with_norms=with_norms and number == 0)
+                # One transfer from the device for all values.
+                loss, *values = torch.stack([found.loss, *found.terms.values()]).cpu()
                 self.loop.require_finite(loss)
-                if with_norms and number == 0:
-                    window.norms = {name: self._gradient_norm(term) for name, term in weighted.items()}
-                # The loss also depends on the reward model and the autoencoder: compute only the policy's gradients.
-                torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
-                window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
+                found.apply()
+                window.norms |= found.norms
+                terms = dict(zip(found.terms, map(float, values), strict=True))
+                window.add(float(loss), terms, faces=len(batch.faces) // self.config.accumulation)
         average_gradients(self.loop.accelerator, self.parameters)
         self.loop.require_finite_gradients(self.parameters)
         self.states.before_update()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return the terms of Eq. 6 with a nonzero weight, unweighted, and the rewards (B,)."""
+    def gradients(self, batch: Batch, *, with_norms: bool = False) -> Gradients:
+        """Compute the terms of Eq. 6 with a nonzero weight and their gradients for a micro-batch."""
         config, device = self.config, self.loop.accelerator.device
-        rewards = None
+        photographs = batch.hq.to(device)
         with self.loop.accelerator.autocast():
             trajectory = self.policy.trajectory(
                 batch.lq.to(device), self.prompts(batch.faces), Noise(batch.seeds), backprop_steps=config.backprop_steps
             )
-            images = self.policy.decode(trajectory.latents)
-            if config.lambda_reward:
-                rewards = self.frm.score(images.float(), self._captions(batch)).float()
-        images, photographs = images.float(), batch.hq.to(device)
-        terms = {}
-        if rewards is not None:
-            terms["reward"] = losses.reward_loss(rewards)
-        if self.lpips:
-            terms["lpips"] = losses.perceptual_loss(self.lpips, images, photographs)
+        of_image: dict[str, OfImage] = {}
+        if config.lambda_reward:
+            of_image["reward"] = lambda images: losses.reward_loss(self._score(images, self._captions(batch)))
+        if lpips := self.lpips:
+            of_image["lpips"] = lambda images: losses.perceptual_loss(lpips, images, photographs)
         if config.lambda_dwt:
-            terms["dwt"] = losses.structure_loss(images, photographs, config.wavelet, config.wavelet_levels)
-        if config.lambda_reg:
-            terms["reg"] = self.regularisation(trajectory)
-        return terms, rewards
+            of_image["dwt"] = lambda images: losses.structure_loss(
+                images, photographs, config.wavelet, config.wavelet_levels
+            )
+        return differentiate(
+            trajectory.latents,
+            self._decode,
+            of_image,
+            {"reg": self.regularisation(trajectory)} if config.lambda_reg else {},
+            self.parameters,
+            weights={name: self.weight(name) for name in TERMS},
+            share=1 / config.accumulation,
+            with_norms=with_norms,
+        )
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        with self.loop.accelerator.autocast():
+            return self.policy.decode(latents)
+
+    def _score(self, images: Tensor, captions: list[str]) -> Tensor:
+        with self.loop.accelerator.autocast():
+            return self.frm.score(images, captions).float()
 
     def regularisation(self, trajectory: Trajectory) -> Tensor:
         """Return the distance from the base (Eq. 5), a scalar, in the variant `--reg`.
@@ -272,11 +286,7 @@ class ReflTrainer:
             for parameter in self.frm_parameters:
                 parameter.requires_grad_(True)
 
-    def _gradient_norm(self, term: Tensor) -> float:
-        gradients = torch.autograd.grad(term, self.parameters, retain_graph=True, allow_unused=True)
-        return float(torch.stack([each.float().norm() for each in gradients if each is not None]).norm())
-
-    def _after_step(self, window: "Window", will_log: bool) -> bool:
+    def _after_step(self, window: Window, will_log: bool) -> bool:
         """Log, evaluate and save if due. Return whether the held-out faces were evaluated."""
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
@@ -289,7 +299,7 @@ class ReflTrainer:
         loop.show(loss=window.last_loss, reward=window.last_reward)
         return evaluates
 
-    def _log(self, window: "Window") -> None:
+    def _log(self, window: Window) -> None:
         point = window.close(self.loop.step, processes=self.loop.accelerator.num_processes)
         self.loop.rate = point.rate
         self.loop.run.append(point)
@@ -356,48 +366,3 @@ class ReflTrainer:
                 model.save(self.frm, loop.run.folder / "frm", card=model_card.write_reward_model(loop.run))
             loop.finish(note)
         loop.accelerator.end_training()
-
-
-class Window:
-    """Values since the last logged point of the curve."""
-
-    def __init__(self) -> None:
-        self.last_loss: float | None = None
-        self.last_reward: float | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self.losses: list[float] = []
-        self.rewards: list[float] = []
-        self.values: dict[str, list[float]] = {}
-        self.norms: dict[str, float] = {}
-        self.frm_loss: float | None = None
-        self.faces = 0
-        self.since = time.perf_counter()
-
-    def add(self, loss: Tensor, terms: dict[str, Tensor], rewards: Tensor | None, *, faces: int) -> None:
-        self.last_loss = loss.item()
-        self.losses.append(self.last_loss)
-        self.faces += faces
-        for name, term in terms.items():
-            self.values.setdefault(name, []).append(term.item())
-        if rewards is not None:
-            self.last_reward = rewards.mean().item()
-            self.rewards.append(self.last_reward)
-
-    def close(self, step: int, *, processes: int) -> ReflPoint:
-        """Return this process's point of the curve, with the rate of all processes, and reset."""
-        point = ReflPoint(
-            step=step,
-            loss=_mean(self.losses),
-            reward=_mean(self.rewards) if self.rewards else None,
-            terms={name: Term(_mean(values), self.norms.get(name)) for name, values in self.values.items()},
-            frm_loss=self.frm_loss,
-            rate=self.faces / (time.perf_counter() - self.since) * processes,
-        )
-        self._clear()
-        return point
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -24,7 +24,8 @@ from refl.configs import ReflConfig
 from refl.dataset import Batch, FaceRow
 from refl.policies.noise import Noise
 from refl.policies.policy import Policy, Trajectory
-from refl.train_refl import ReflTrainer, Window
+from refl.train_refl import ReflTrainer
+from refl.window import Window
 from rewardlab.metrics.perceptual import Lpips
 from rewardlab.reward_model import backbones
 from rewardlab.reward_model.configs import PRESETS as FRM_PRESETS

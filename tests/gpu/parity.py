@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refl import losses
 from refl.policies.policy import Policy
-from refl.train_refl import Window
+from refl.window import Window
 from rewardlab import manifest
 from rewardlab.metrics.perceptual import Lpips
 from rewardlab.reward_model import batches
