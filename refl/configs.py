@@ -59,7 +59,7 @@ class BaseConfig:
 FREE_TO_CHANGE_OF_BASE = ("keep_states",)
 FIXED_WHEN_CONTINUED_OF_BASE = ("variant", "held_out", "seed")
 # Options that do not affect the result: a run may be resumed with different values.
-FREE_TO_CHANGE = ("accumulation", "checkpointing", "keep_states")
+FREE_TO_CHANGE = ("accumulation", "checkpointing", "workers", "keep_states")
 # Options that a tuning continued from another one must share with it: they define its models and its measurements.
 FIXED_WHEN_CONTINUED = ("base", "blocks", "frm_update", "prompt", "held_out", "seed")
 
@@ -129,6 +129,7 @@ class ReflConfig:
     save_every: int = _option(100, "steps between saved states, a multiple of log_every")
     keep_states: int = _option(3, "number of newest states to keep, from which a run can be continued")
     held_out: int = _option(16, "test faces that monitor the tuning")
+    workers: int = _option(-1, "processes that load images; -1: none on a CPU, 4 with a GPU")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -154,6 +155,7 @@ class ReflConfig:
                 "backprop_steps, early_stop and seed must not be negative": (
                     min(self.backprop_steps, self.early_stop, self.seed) < 0
                 ),
+                "workers must be -1 or more": self.workers < -1,
                 "fidelity must be in [0, 1]": not 0 <= self.fidelity <= 1,
                 "low_pass must be 1, 2, 4, 8, 16 or 32, and tau in [0, 99]": (
                     self.low_pass not in (1, 2, 4, 8, 16, 32) or not 0 <= self.tau <= 99

@@ -5,9 +5,10 @@ updates the policy. Every n steps the reward model is trained to prefer photogra
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.reward_model.reward_sources import RewardSource
+from rewardlab.training import loading
 from rewardlab.training.loop import Loop, OnProgress, run_lock
 from rewardlab.training.processes import average_gradients, new_accelerator
 from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint
@@ -150,7 +152,8 @@ class ReflTrainer:
                 self.monitor.save_inputs()
                 self.monitor.save_pictures(self.base_images, "base")
                 self.evaluate()
-        batches = self.faces.batches(config.batch_size, start=loop.step)
+        batches = self._batches(self.faces, start=loop.step)
+        self.frm_batches = self._batches(self.frm_faces, start=loop.step // config.frm_every, most_workers=1)
         window = Window()
         stops = self._stops_early()
         while loop.step < config.iterations and not stops:
@@ -158,7 +161,7 @@ class ReflTrainer:
                 log = partial(self._log, window) if loop.is_main and window.losses else None
                 loop.stop(self.states.at_the_end, log)
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
-            self.tune(next(batches), window, with_norms=will_log)
+            self.tune(islice(batches, config.accumulation), window, with_norms=will_log)
             loop.step += 1
             if self.frm_parameters and loop.step % config.frm_every == 0:
                 window.frm_loss = self.update_frm()
@@ -166,19 +169,34 @@ class ReflTrainer:
             stops = evaluated and self._stops_early()
         self._finish()
 
-    def tune(self, batch: Batch, window: Window, *, with_norms: bool) -> None:
-        """Take one optimizer step on Eq. 6."""
+    def _batches(
+        self, faces: dataset.TrainingFaces, *, start: int, most_workers: int = loading.WORKERS_OF_GPU
+    ) -> Iterator[Batch]:
+        """Load this process's micro-batches, on the device, of step `start` and of those after it."""
+        config, device, first = self.config, self.loop.accelerator.device, self.loop.accelerator.process_index
+        loaded = faces.batches(
+            config.batch_size,
+            start=start,
+            parts=self.shares,
+            mine=range(first * config.accumulation, (first + 1) * config.accumulation),
+            workers=min(most_workers, loading.worker_count(config.workers, device, on_cpu=0)),
+            device=device,
+        )
+        return (batch.to(device) for batch in loaded)
+
+    def tune(self, batches: Iterable[Batch], window: Window, *, with_norms: bool) -> None:
+        """Take one optimizer step on Eq. 6. batches: this process's micro-batches of the step, on the device."""
         # With checkpointing the backward pass recomputes the reward model, so its frozen state must last until then.
         with self._frm_frozen():
-            for number in range(self.config.accumulation):
-                found = self.gradients(self._micro_batch(batch, number), with_norms=with_norms and number == 0)
+            for number, batch in enumerate(batches):
+                found = self.gradients(batch, with_norms=with_norms and number == 0)
                 # One transfer from the device for all values.
                 loss, *values = torch.stack([found.loss, *found.terms.values()]).cpu()
                 self.loop.require_finite(loss)
                 found.apply()
                 window.norms |= found.norms
                 terms = dict(zip(found.terms, map(float, values), strict=True))
-                window.add(float(loss), terms, faces=len(batch.faces) // self.config.accumulation)
+                window.add(float(loss), terms, faces=len(batch.faces))
         average_gradients(self.loop.accelerator, self.parameters)
         self.loop.require_finite_gradients(self.parameters)
         self.states.before_update()
@@ -187,11 +205,10 @@ class ReflTrainer:
 
     def gradients(self, batch: Batch, *, with_norms: bool = False) -> Gradients:
         """Compute the terms of Eq. 6 with a nonzero weight and their gradients for a micro-batch."""
-        config, device = self.config, self.loop.accelerator.device
-        photographs = batch.hq.to(device)
+        config, photographs = self.config, batch.hq
         with self.loop.accelerator.autocast():
             trajectory = self.policy.trajectory(
-                batch.lq.to(device), self.prompts(batch.faces), Noise(batch.seeds), backprop_steps=config.backprop_steps
+                batch.lq, self.prompts(batch.faces), Noise(batch.seeds), backprop_steps=config.backprop_steps
             )
         of_image: dict[str, OfImage] = {}
         if config.lambda_reward:
@@ -243,16 +260,13 @@ class ReflTrainer:
 
     def update_frm(self) -> float:
         """Train the reward model (Eq. 7, 8) on new restorations and their photographs. Return the loss."""
-        step = self.loop.step // self.config.frm_every - 1
-        batch = next(self.frm_faces.batches(self.config.batch_size, start=step))
-        device, total = self.loop.accelerator.device, 0.0
-        for number in range(self.config.accumulation):
-            part = self._micro_batch(batch, number)
+        total = 0.0
+        for part in islice(self.frm_batches, self.config.accumulation):
             with self.loop.accelerator.autocast():
                 # What the reward sees, so that it also learns about errors that post-processing would hide.
-                restored = self.policy.generate(part.lq.to(device), self.prompts(part.faces), part.seeds)
+                restored = self.policy.generate(part.lq, self.prompts(part.faces), part.seeds)
                 captions = self._captions(part)
-                both = self.frm.score(torch.cat([part.hq.to(device), restored.float()]), captions * 2)
+                both = self.frm.score(torch.cat([part.hq, restored.float()]), captions * 2)
             preferred, other = both.float().chunk(2)
             loss = losses.frm_loss(preferred, other, self.frm.scale)
             self.loop.require_finite(loss)
@@ -268,9 +282,6 @@ class ReflTrainer:
     def weight(self, term: str) -> float:
         weight: float = getattr(self.config, f"lambda_{term}")
         return weight
-
-    def _micro_batch(self, batch: Batch, number: int) -> Batch:
-        return batch.part(self.loop.accelerator.process_index * self.config.accumulation + number, self.shares)
 
     def _captions(self, batch: Batch) -> list[str]:
         return ["" if self.null_text else caption for caption in batch.captions]

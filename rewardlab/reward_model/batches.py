@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from rewardlab import images, snapshot_images
 from rewardlab.manifest import ORIGINS, PreferenceRow
@@ -147,18 +147,4 @@ def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
         p_first=torch.tensor([pair.p_first for _, _, _, pair in pairs], dtype=torch.float32),
         weight=torch.tensor([pair.weight for _, _, _, pair in pairs], dtype=torch.float32),
         origin=torch.tensor([ORIGINS.index(pair.origin) for _, _, _, pair in pairs]),
-    )
-
-
-def loader(
-    dataset: FaceDataset, batches: Iterable[list[Item]], *, workers: int, pin: bool = False
-) -> DataLoader[tuple[FaceGroup, Tensor, Tensor]]:
-    """Load batches in order, prefetched by `workers` processes (0: none, loaded on demand)."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=4 if workers else None,
     )

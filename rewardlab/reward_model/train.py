@@ -20,7 +20,7 @@ from rewardlab.reward_model.batches import Batch
 from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
-from rewardlab.training import schedule
+from rewardlab.training import loading, schedule
 from rewardlab.training.loop import Loop, OnProgress, run_lock
 from rewardlab.training.processes import new_accelerator
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
@@ -109,7 +109,7 @@ class Trainer:
             if self.loop.step == 0:
                 self.evaluate_on_gold()
         window = Window(self.accelerator.device)
-        batches = iter(self._loader())
+        batches = self._loader()
         for items in self._plan(self.step):
             if self.loop.is_asked_to_stop():
                 self.loop.stop(self.states.at_the_end, partial(self._log, window) if window.steps else None)
@@ -142,9 +142,9 @@ class Trainer:
             for items in self._plan(self.step)
             for part in range(rank * accumulation, (rank + 1) * accumulation)
         )
-        on_gpu = self.accelerator.device.type == "cuda"
-        workers = config.workers if config.workers >= 0 else (4 if on_gpu else 1)
-        return iter(frm_batches.loader(dataset, mine, workers=workers, pin=on_gpu))
+        device = self.accelerator.device
+        workers = loading.worker_count(config.workers, device, on_cpu=1)
+        return loading.load(dataset, mine, frm_batches.collate, workers=workers, device=device)
 
     def _plan(self, start: int) -> Iterator[list[schedule.Item]]:
         steps = schedule.plan(

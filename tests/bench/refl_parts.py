@@ -13,7 +13,6 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator
@@ -152,7 +151,6 @@ class Bench(ReflTrainer):
         self.frm_parameters = [value for value in self.frm.parameters() if value.requires_grad]
         self.frm_optimizer = torch.optim.Adam(self.frm_parameters, lr=0.0)
         self.states = SavedStates(self.loop, {}, every=config.iterations + 1, keep=1)  # saves nothing
-        self.frm_faces = SimpleNamespace(batches=lambda count, start: iter([self.batch]))
         self.batch = faces(config.batch_size, policy.size)
 
     def run(self, task: Task, *, with_norms: bool = False) -> Measurement:
@@ -184,16 +182,29 @@ class Bench(ReflTrainer):
         free_memory()
         return None
 
+    def step(self, window: Window, *, with_norms: bool = False) -> None:
+        self.tune(self._parts(), window, with_norms=with_norms)
+
+    def update(self) -> float:
+        self.frm_batches = iter(self._parts())
+        return self.update_frm()
+
+    def _parts(self) -> list[Batch]:
+        return [self._micro_batch(number) for number in range(self.config.accumulation)]
+
+    def _micro_batch(self, number: int) -> Batch:
+        return self.batch.part(number, self.shares).to(torch.device(self.device))
+
     def _run_step(self, meter: Meter, *, with_norms: bool = False) -> None:
         meter.memory_from_here()
         meter.clock_from_here()
-        self.tune(self.batch, Window(), with_norms=with_norms)
+        self.step(Window(), with_norms=with_norms)
 
     def _run_update(self, meter: Meter) -> None:
         self.loop.step = self.config.frm_every
         meter.memory_from_here()
         meter.clock_from_here()
-        self.update_frm()
+        self.update()
 
     def _run_trajectory(self, meter: Meter) -> None:
         meter.memory_from_here()
@@ -209,7 +220,7 @@ class Bench(ReflTrainer):
 
     def _run_decoder(self, meter: Meter) -> None:
         with torch.no_grad(), self.loop.accelerator.autocast():
-            latents = self.policy.codec.encode(self._images(), Noise(self._micro_batch(self.batch, 0).seeds)).float()
+            latents = self.policy.codec.encode(self._images(), Noise(self._micro_batch(0).seeds)).float()
         latents.requires_grad_()
         meter.memory_from_here()
         meter.clock_from_here()
@@ -218,7 +229,7 @@ class Bench(ReflTrainer):
         torch.autograd.grad(images, latents, torch.ones_like(images))
 
     def _run_reward(self, meter: Meter) -> None:
-        images, batch = self._images(), self._micro_batch(self.batch, 0)
+        images, batch = self._images(), self._micro_batch(0)
         meter.memory_from_here()
         meter.clock_from_here()
         with self.loop.accelerator.autocast(), self._frm_frozen():
@@ -253,7 +264,7 @@ class Bench(ReflTrainer):
         self.optimizer.step()
 
     def _trajectory(self) -> Trajectory:
-        batch = self._micro_batch(self.batch, 0)
+        batch = self._micro_batch(0)
         with self.loop.accelerator.autocast():
             return self.policy.trajectory(
                 batch.lq.to(self.device),
@@ -263,7 +274,7 @@ class Bench(ReflTrainer):
             )
 
     def _images(self) -> Tensor:
-        return self._micro_batch(self.batch, 0).hq.to(self.device, copy=True).requires_grad_()
+        return self._micro_batch(0).hq.to(self.device, copy=True).requires_grad_()
 
     def _checkpoint(self, wanted: bool) -> None:
         if wanted:  # the trainer's constructor does the same

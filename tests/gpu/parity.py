@@ -187,9 +187,9 @@ def step(session: Session, name: str, device: str, mixed_precision: str) -> Outc
     )
     policy_gradients, frm_gradients = _record_gradients(bench.optimizer), _record_gradients(bench.frm_optimizer)
     window = Window()
-    bench.tune(bench.batch, window, with_norms=True)
+    bench.step(window, with_norms=True)
     bench.loop.step = bench.config.frm_every
-    frm_loss = bench.update_frm()
+    frm_loss = bench.update()
     return Outcome(
         {"Eq. 6": float(window.last_loss or 0), "reward model's update": frm_loss},
         {"Eq. 6": policy_gradients, "reward model's update": frm_gradients},

@@ -105,7 +105,7 @@ def test_a_step_that_logs_norms_keeps_no_more_activations(bench):
     for with_norms in (False, True):
         saved = SavedBytes()
         with saved.counting():
-            bench.tune(bench.batch, Window(), with_norms=with_norms)
+            bench.step(Window(), with_norms=with_norms)
         most.append(saved.most)
     saved = SavedBytes()
     with saved.counting():

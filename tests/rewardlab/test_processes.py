@@ -1,5 +1,6 @@
 """Devices and precision of a training, and what its processes exchange."""
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from accelerate.state import AcceleratorState
 from rewardlab.training import processes
 from rewardlab.training.loop import TrainError
 from rewardlab.training.processes import new_accelerator, precision
+from tests.support.servers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -61,5 +63,6 @@ def test_gradients_of_two_processes_are_averaged_in_buckets(tmp_path):
     script = tmp_path / "average.py"
     script.write_text(AVERAGE)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
