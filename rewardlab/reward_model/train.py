@@ -1,6 +1,8 @@
 """Training the Face Reward Model (Sec. 3.1, App. A.2) from a manifest, on a CPU, one GPU or many."""
 
+import logging
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -18,6 +20,7 @@ from rewardlab.reward_model import batches as frm_batches
 from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.batches import Batch
 from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.reward_model.crop_cache import CropCache
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
 from rewardlab.training import loading, schedule
@@ -26,6 +29,8 @@ from rewardlab.training.processes import new_accelerator
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
+
+log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = (
     "Out of memory. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower --image-layers."
@@ -135,7 +140,7 @@ class Trainer:
     def _loader(self) -> Iterator[Batch]:
         config, rank, accumulation = self.config, self.accelerator.process_index, self.config.accumulation
         tokens = self.model.tokenize(["" if config.null_text else group.caption for group in self.groups])
-        dataset = frm_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens)
+        dataset = frm_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens, self._cache())
         size = config.faces_per_step // self.shares
         mine = (
             items[part * size : (part + 1) * size]
@@ -145,6 +150,28 @@ class Trainer:
         device = self.accelerator.device
         workers = loading.worker_count(config.workers, device, on_cpu=1)
         return loading.load(dataset, mine, frm_batches.collate, workers=workers, device=device)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return self.loop.run.folder / "cache"
+
+    def _cache(self) -> CropCache | None:
+        if not self.config.cache_gib:
+            return None
+        preprocess, limit = self.model.preprocess, self.config.cache_gib
+        cache = CropCache(
+            self._cache_folder,
+            [path for group in self.groups for path in group.images],
+            size=preprocess.size,
+            variant=f"antialias {preprocess.antialias}",
+            limit=round(limit * 2**30),
+        )
+        if self.loop.is_main and len(cache.numbers) < cache.total:
+            log.warning(
+                "--cache-gib %g keeps %d of %d images; the others are decoded at each use. All need %.3g GiB.",
+                limit, len(cache.numbers), cache.total, cache.needed / 2**30,
+            )  # fmt: skip
+        return cache
 
     def _plan(self, start: int) -> Iterator[list[schedule.Item]]:
         steps = schedule.plan(
@@ -207,6 +234,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if self.loop.is_main:
             frm.save(self.model, self.loop.run.model, card=model_card.write(self.loop.run))
+            shutil.rmtree(self._cache_folder, ignore_errors=True)
             self.loop.finish()
         self.accelerator.end_training()
 

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, runs
+from rewardlab.training.background import Background
 from rewardlab.training.cost_meter import CostMeter
 from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
@@ -46,6 +47,7 @@ class Loop:
         self.run, self.total, self.accelerator, self.on_progress, self.unit = run, total, accelerator, on_progress, unit
         self.step = self.saved = 0
         self.rate: float | None = None
+        self.background = Background()  # writes saved states
         before = run.status() if run.exists() else None
         self.meter = CostMeter(before.cost if before else None, accelerator.device, accelerator.num_processes)
         self._status_at = 0.0
@@ -63,7 +65,10 @@ class Loop:
         try:
             yield
         except KeyboardInterrupt:
-            self.write_status("stopped", f"Interrupted. Run the same command to resume from step {self.saved}.")
+            unsaved = self._settled()
+            self.write_status(
+                "stopped", f"Interrupted. Run the same command to resume from step {self.saved}.{unsaved}"
+            )
             raise
         except TrainError:
             raise
@@ -71,7 +76,7 @@ class Loop:
             raise self.failure(str(error).rpartition("DataError: ")[2].strip()) from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
-                self.write_status("failed", f"{type(error).__name__}: {error}")
+                self.write_status("failed", f"{type(error).__name__}: {error}{self._settled()}")
                 raise
             raise self.failure(when_full) from error
         except OSError as error:
@@ -81,8 +86,13 @@ class Loop:
                 ) from error
             raise self.failure(f"{error}. Fix this and run the same command again") from error
         except Exception as error:
-            self.write_status("failed", f"{type(error).__name__}: {error}")
+            self.write_status("failed", f"{type(error).__name__}: {error}{self._settled()}")
             raise
+
+    def _settled(self) -> str:
+        """Wait for the state that is being written. Return a sentence to append, about its error if it failed."""
+        error = self.background.settle()
+        return f" The last state could not be saved: {error}." if error else ""
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
@@ -147,6 +157,7 @@ class Loop:
 
     def diverged(self, what: str) -> TrainError:
         """Return the error to raise, which says how to continue with other settings."""
+        what += self._settled().rstrip(".")
         kept = ", ".join(str(step) for step in sorted(self.run.states()))
         exact = "" if self.accelerator.mixed_precision == "no" else ", or with --precision fp32"
         if not kept:
@@ -182,8 +193,9 @@ class Loop:
 
     def failure(self, reason: str) -> TrainError:
         """Return the error to raise, after writing the status if possible."""
+        reason = reason.rstrip(".") + self._settled().rstrip(".")
         saved = f"The last saved state is of step {self.saved}: {self.run.checkpoint}."
-        message = f"{reason.rstrip('.')}. {saved if self.saved else 'No state was saved yet.'}"
+        message = f"{reason}. {saved if self.saved else 'No state was saved yet.'}"
         try:
             self.write_status("failed", message)
         except OSError as error:
