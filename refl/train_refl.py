@@ -30,7 +30,7 @@ from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.reward_model.reward_sources import RewardSource
-from rewardlab.training import loading
+from rewardlab.training import acceleration, loading
 from rewardlab.training.loop import Loop, OnProgress, run_lock
 from rewardlab.training.processes import average_gradients, new_accelerator
 from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint
@@ -66,8 +66,9 @@ class ReflTrainer:
     """Trainer of one process of a tuning run."""
 
     def __init__(self, loop: Loop, config: ReflConfig, images: Path) -> None:
-        self.loop, self.config, self.images = loop, config, images
         run, accelerator = loop.run, loop.accelerator
+        config = config.divided(accelerator.num_processes)
+        self.loop, self.config, self.images = loop, config, images
         self.shares = accelerator.num_processes * config.accumulation
         if config.batch_size % self.shares:
             raise loop.failure(
@@ -87,6 +88,7 @@ class ReflTrainer:
             self.frm.clip.set_grad_checkpointing(True)
         self._load_faces(opened.judge, opened.reward)
         self._lower_frozen_networks()
+        acceleration.apply(config, self.policy, self.frm, *([self.lpips] if self.lpips else []))
         self._evaluate_base()
         self.parameters = list(self.policy.trainable().values())
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
@@ -119,8 +121,10 @@ class ReflTrainer:
             monitored,
             run.folder / "pictures",
             prompts=self.prompts(monitored.faces),
-            judge=judge.to(self.loop.accelerator.device).requires_grad_(False) if judge else None,
+            judge=judge.requires_grad_(False) if judge else None,
             null_text=self.null_text,
+            device=self.loop.accelerator.device,
+            keep_judge=config.memory != "frugal",
         )
         self.gold = []
         if run.manifest.exists():
@@ -139,9 +143,13 @@ class ReflTrainer:
 
     def _evaluate_base(self) -> None:
         """Evaluate the base, the reference of all differences, before a checkpoint is read."""
+        self.base_images = self._restore_monitored()
         if self.loop.is_main:
-            self.base_images = self.monitor.restore(self.policy, self.loop.heartbeat)
             self.base_values = self.monitor.measure(self.base_images)
+
+    def _restore_monitored(self) -> Tensor:
+        """Restore the monitoring faces; every process calls this."""
+        return self.monitor.restore(self.policy, self.loop.heartbeat, self.loop.accelerator)
 
     def run_to_end(self) -> None:
         loop, config = self.loop, self.config
@@ -151,7 +159,7 @@ class ReflTrainer:
             if loop.step == 0:
                 self.monitor.save_inputs()
                 self.monitor.save_pictures(self.base_images, "base")
-                self.evaluate()
+                self.evaluate(self.base_images)
         batches = self._batches(self.faces, start=loop.step)
         self.frm_batches = self._batches(self.frm_faces, start=loop.step // config.frm_every, most_workers=1)
         window = Window()
@@ -302,11 +310,11 @@ class ReflTrainer:
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
         evaluates = loop.step % config.evaluate_every == 0 or is_last
-        if loop.is_main:
-            if will_log:
-                self._log(window)
-            if evaluates:
-                self.evaluate()
+        if loop.is_main and will_log:
+            self._log(window)
+        restored = self._restore_monitored() if evaluates else None
+        if loop.is_main and restored is not None:
+            self.evaluate(restored)
         loop.show(loss=window.last_loss, reward=window.last_reward)
         return evaluates
 
@@ -318,10 +326,9 @@ class ReflTrainer:
         for name, term in (point.terms or {}).items():
             self.loop.tensorboard({f"{name}/value": term.value, f"{name}/gradient": term.gradient})
 
-    def evaluate(self) -> None:
-        """Evaluate the held-out faces and the reward model's agreement with people."""
+    def evaluate(self, restored: Tensor) -> None:
+        """Evaluate the restored monitoring faces, and the reward model's agreement with people."""
         loop = self.loop
-        restored = self.base_images if loop.step == 0 else self.monitor.restore(self.policy, loop.heartbeat)
         now = self.monitor.measure(restored, self.frm)
         # The reward model has changed, so the current one must score the base's images again.
         before = self.base_values | {"reward": self.monitor.rewards(self.base_images, self.frm)}

@@ -105,8 +105,7 @@ class DiffusionPolicy(Policy):
             return super()._call_frozen(call)
         # Exactly as the tuned module is called with a gradient, so that equal weights have a distance of zero.
         if not self._frozen:
-            here = {name: value.to(self.device) for name, value in self.base.items()}
-            self._frozen = low_precision.cast_as_autocast(self.tuned, here, self.low, but=IN_FLOAT32)
+            self._frozen = low_precision.cast_as_autocast(self.tuned, self.base, self.low, but=IN_FLOAT32)
         with torch.autocast(self.device.type, dtype=self.low):
             return functional_call(self.tuned, self._frozen, (), detached(call.inputs))
 

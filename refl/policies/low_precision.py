@@ -55,9 +55,17 @@ def cast_all(weights: Mapping[str, Tensor], dtype: torch.dtype, *, but: tuple[st
 def cast_as_autocast(
     network: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype, *, but: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """Cast the weights that autocast would cast. Called with them, the network computes the same under autocast."""
-    modules = dict(network.named_modules())
+    """Cast the weights that autocast would cast, in the memory format of the network's own.
+
+    Called with them, the network computes exactly as under autocast with equal weights.
+    """
+    modules, own = dict(network.named_modules()), dict(network.named_parameters())
     cast = {name for name in weights if isinstance(modules[name.rpartition(".")[0]], CAST_BY_AUTOCAST)}
     return {
-        name: value.to(dtype) if name in cast and not name.startswith(but) else value for name, value in weights.items()
+        name: torch.empty_like(
+            own[name],
+            dtype=dtype if name in cast and not name.startswith(but) else value.dtype,
+            requires_grad=False,
+        ).copy_(value)
+        for name, value in weights.items()
     }

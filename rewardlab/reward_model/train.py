@@ -23,7 +23,7 @@ from rewardlab.reward_model.configs import TrainConfig
 from rewardlab.reward_model.crop_cache import CropCache
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
-from rewardlab.training import loading, schedule
+from rewardlab.training import acceleration, loading, schedule
 from rewardlab.training.loop import Loop, OnProgress, run_lock
 from rewardlab.training.processes import new_accelerator
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
@@ -91,6 +91,7 @@ class Trainer:
         if config.checkpointing:
             self.model.clip.set_grad_checkpointing(True)
         self.model.to(accelerator.device)
+        acceleration.apply(config, self.model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.states = SavedStates(

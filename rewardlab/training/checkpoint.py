@@ -90,7 +90,10 @@ def restore(path: Path, parts: Parts) -> int:
             state = {part: stored[f"{part}/{name}"] for part in STATE if f"{part}/{name}" in stored}
             if state:
                 # Adam counts its steps on the CPU.
-                moved = {part: value if part == "step" else value.to(parameter.device) for part, value in state.items()}
+                moved = {
+                    part: value if part == "step" else torch.empty_like(parameter).copy_(value)  # in its memory format
+                    for part, value in state.items()
+                }
                 optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moved}
     return step
 

@@ -130,8 +130,12 @@ class Bench(ReflTrainer):
         device: str,
         *,
         mixed_precision: str | None = None,
+        lower: bool = True,
     ) -> None:
-        """mixed_precision: accelerate's name (no, bf16); None: the trainer's choice for the device."""
+        """mixed_precision: accelerate's name (no, bf16); None: the trainer's choice for the device.
+
+        lower: with bf16, store frozen networks in it, as the trainer does.
+        """
         self.device, self.base_config, self.config = device, config, config
         self.shares = config.accumulation
         mixed_precision = mixed_precision or precision(config.precision, device)
@@ -139,7 +143,7 @@ class Bench(ReflTrainer):
         unused = Run(Path(tempfile.gettempdir(), "refl_parts"))  # written to only if a loss is not finite
         self.loop = Loop(unused, config.iterations, accelerator, lambda progress: None, unit="images")
         self.policy, self.frm, self.null_text = policy.to(device), reward_model.to(device), False
-        if mixed_precision == "bf16":
+        if mixed_precision == "bf16" and lower:
             self.policy.lower(torch.bfloat16)
         self.prompts = lambda faces: [""] * len(faces)
         self.lpips = lpips.to(device)

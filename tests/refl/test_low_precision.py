@@ -96,8 +96,11 @@ def test_lowered_policy_keeps_trained_weights_and_gradients_in_float32(pair, lq)
     assert error(gradients[1], gradients[0]) < 0.15  # as in the parity stage of tests.gpu
 
 
-def test_distance_from_the_base_is_exactly_zero_at_first(pair, lq):
-    lowered = pair[1]
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["plain", "last"])
+def test_distance_from_the_base_is_exactly_zero_at_first(pair, lq, memory_format):
+    lowered = copy.deepcopy(pair[0])
+    lowered.lower(BF16)
+    lowered.to(memory_format=memory_format)
     with torch.autocast("cpu", BF16):
         call = run(lowered, lq).calls[0]
         assert losses.output_distance(call.outputs, lowered.frozen_outputs(call)) == 0

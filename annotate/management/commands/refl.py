@@ -115,6 +115,9 @@ class Command(BaseCommand):
             run = runs.open_run(Path(settings.RUN_ROOT), name)
             state = processes.start(options["device"])
             note = self.stdout.write if state.is_main_process else str
+            if config.memory == "frugal" and options["accumulation"] is not None:
+                raise CommandError("--memory frugal has micro-batches of one face. Remove --accumulation.")
+            config = config.divided(state.num_processes)
             config = divided(config, state.num_processes, given=options["accumulation"], note=note)
             with state.main_process_first():
                 if state.is_main_process:
