@@ -45,7 +45,7 @@ def start(device: str | None) -> PartialState:
         return state
     wanted = torch.device(device)
     if state.num_processes == 1:
-        if wanted.type == "cuda":
+        if wanted.type == "cuda" and wanted.index is not None:
             torch.cuda.set_device(wanted)
         state.device = wanted
     elif wanted.index is not None:
