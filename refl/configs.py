@@ -59,7 +59,7 @@ class BaseConfig:
 FREE_TO_CHANGE_OF_BASE = ("keep_states",)
 FIXED_WHEN_CONTINUED_OF_BASE = ("variant", "held_out", "seed")
 # Options that do not affect the result: a run may be resumed with different values.
-FREE_TO_CHANGE = ("accumulation", "checkpointing", "keep_states")
+FREE_TO_CHANGE = ("accumulation", "checkpointing", "memory", "workers", "keep_states")
 # Options that a tuning continued from another one must share with it: they define its models and its measurements.
 FIXED_WHEN_CONTINUED = ("base", "blocks", "frm_update", "prompt", "held_out", "seed")
 
@@ -124,11 +124,18 @@ class ReflConfig:
     )
     precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 if the device supports it")
     checkpointing: bool = _option(True, "recompute activations instead of storing them")
+    memory: Literal["usual", "frugal"] = _option(
+        "usual", "frugal: micro-batches of one face, checkpointing, and the judge in host memory between evaluations"
+    )
+    compile: bool = _option(False, "compile the transformer blocks with torch.compile; the first steps take minutes")
+    channels_last: bool = _option(False, "store images and convolutions with the channels last, for a GPU")
+    tf32: bool = _option(False, "let matrix products in float32 round to TF32, as torch lets convolutions")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(500, "steps between evaluations on the held-out faces and the gold set (Table 10)")
     save_every: int = _option(100, "steps between saved states, a multiple of log_every")
     keep_states: int = _option(3, "number of newest states to keep, from which a run can be continued")
     held_out: int = _option(16, "test faces that monitor the tuning")
+    workers: int = _option(-1, "processes that load images; -1: none on a CPU, 4 with a GPU")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -154,6 +161,7 @@ class ReflConfig:
                 "backprop_steps, early_stop and seed must not be negative": (
                     min(self.backprop_steps, self.early_stop, self.seed) < 0
                 ),
+                "workers must be -1 or more": self.workers < -1,
                 "fidelity must be in [0, 1]": not 0 <= self.fidelity <= 1,
                 "low_pass must be 1, 2, 4, 8, 16 or 32, and tau in [0, 99]": (
                     self.low_pass not in (1, 2, 4, 8, 16, 32) or not 0 <= self.tau <= 99
@@ -172,6 +180,12 @@ class ReflConfig:
             f"reg {self.reg} {lacks} {has_not}: use {' or '.join(regs)}": self.reg not in regs,
             f"blocks {', '.join(unknown)}: {self.base} has {', '.join(blocks) or 'no blocks to choose'}": bool(unknown),
         }
+
+    def divided(self, processes: int) -> "ReflConfig":
+        """Return the configuration of these processes: with `memory` frugal, micro-batches of one face."""
+        if self.memory == "usual":
+            return self
+        return replace(self, accumulation=max(1, self.batch_size // processes), checkpointing=True)
 
     @property
     def trained_blocks(self) -> tuple[str, ...]:

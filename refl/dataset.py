@@ -7,15 +7,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from refl.degradation import DegradeConfig, degrade, sample_parameters
 from rewardlab import snapshot_images
@@ -23,7 +25,7 @@ from rewardlab.files import write_atomic
 from rewardlab.gold_guard import Subject, refuse_gold
 from rewardlab.images import Pixels, to_tensor
 from rewardlab.snapshot_images import DataError
-from rewardlab.training import schedule
+from rewardlab.training import loading, schedule
 
 FORMAT = "diffusionreward-faces"
 VERSION = 1
@@ -98,8 +100,28 @@ class Batch:
         where = slice(number * size, (number + 1) * size)
         return Batch(self.faces[where], self.hq[where], self.lq[where], self.seeds[where])
 
+    def to(self, device: torch.device) -> "Batch":
+        return replace(self, hq=self.hq.to(device, non_blocking=True), lq=self.lq.to(device, non_blocking=True))
 
-class TrainingFaces:
+    def pin_memory(self) -> "Batch":
+        return replace(self, hq=self.hq.pin_memory(), lq=self.lq.pin_memory())
+
+
+class Planned(NamedTuple):
+    """A face to load. position: of the face in the whole training, which seeds its degradation and noise."""
+
+    position: int
+    item: schedule.Item
+
+
+class Loaded(NamedTuple):
+    row: FaceRow
+    hq: Pixels
+    lq: Pixels
+    seed: int
+
+
+class TrainingFaces(Dataset[Loaded]):
     """Photographs resized to side `size`, with a new random degradation (Eq. 9) at every use.
 
     The faces of a step and their degradations depend only on the seed and the step.
@@ -111,25 +133,56 @@ class TrainingFaces:
         self.rows, self.folder, self.size, self.seed, self.mirror = list(rows), folder, size, seed, mirror
         self.degradation = degradation.scaled_to(size)
 
-    def batches(self, count: int, *, start: int = 0) -> Iterator[Batch]:
-        """Yield batches of `count` faces for step `start`, `start` + 1, ..."""
+    def batches(
+        self,
+        count: int,
+        *,
+        start: int = 0,
+        parts: int = 1,
+        mine: Sequence[int] = (0,),
+        workers: int = 0,
+        device: torch.device | None = None,
+    ) -> Iterator[Batch]:
+        """Yield the micro-batches of this process for step `start`, `start` + 1, ...
+
+        count: faces of a step, which are divided into `parts` micro-batches, of which those of the numbers `mine` are
+        loaded. workers, device: see `loading.load`.
+        """
+        plan = self._plan(count // parts, count, start, mine)
+        loaded: Iterator[Batch] = loading.load(
+            self, plan, collate, workers=workers, device=device or torch.device("cpu")
+        )
+        return loaded
+
+    def _plan(self, size: int, count: int, start: int, mine: Sequence[int]) -> Iterator[list[Planned]]:
         plan = schedule.plan(len(self.rows), faces_per_step=count, seed=self.seed, mirror=self.mirror, start=start)
         for step, items in enumerate(plan, start=start):
-            yield self._load(items, first=step * count)
+            planned = [Planned(step * count + number, item) for number, item in enumerate(items)]
+            yield from (planned[part * size : (part + 1) * size] for part in mine)
 
-    def _load(self, items: Sequence[schedule.Item], first: int) -> Batch:
-        rows, hq, lq, seeds = [], [], [], []
-        for position, item in enumerate(items, start=first):
-            row = self.rows[item.group]
-            photograph = _resized(snapshot_images.read_image(self.folder, row.hq), self.size)
-            if item.mirrored:
-                photograph = np.ascontiguousarray(photograph[:, ::-1])
-            seed = int(np.random.default_rng([self.seed, position]).integers(1 << 31))
-            rows.append(row)
-            hq.append(photograph)
-            lq.append(degrade(photograph, sample_parameters(self.degradation, seed), self.degradation))
-            seeds.append(seed)
-        return Batch(tuple(rows), to_tensor(hq), to_tensor(lq), tuple(seeds))
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, planned: list[Planned]) -> list[Loaded]:
+        return [self._load(*each) for each in planned]
+
+    def _load(self, position: int, item: schedule.Item) -> Loaded:
+        row = self.rows[item.group]
+        photograph = _resized(snapshot_images.read_image(self.folder, row.hq), self.size)
+        if item.mirrored:
+            photograph = np.ascontiguousarray(photograph[:, ::-1])
+        seed = int(np.random.default_rng([self.seed, position]).integers(1 << 31))
+        low = degrade(photograph, sample_parameters(self.degradation, seed), self.degradation)
+        return Loaded(row, photograph, low, seed)
+
+
+def collate(faces: Sequence[Loaded]) -> Batch:
+    return Batch(
+        tuple(face.row for face in faces),
+        to_tensor([face.hq for face in faces]),
+        to_tensor([face.lq for face in faces]),
+        tuple(face.seed for face in faces),
+    )
 
 
 def training_rows(rows: Sequence[FaceRow]) -> list[FaceRow]:

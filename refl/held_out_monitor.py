@@ -6,11 +6,13 @@ as a paired difference from the restorer before training.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,9 +48,15 @@ class Monitor:
         prompts: list[str],
         judge: FaceRewardModel | None = None,
         null_text: bool = False,
+        device: torch.device | None = None,
+        keep_judge: bool = True,
     ) -> None:
-        """folder: where pictures are saved. null_text: score without captions."""
+        """folder: where pictures are saved. null_text: score without captions.
+
+        device: of the judge, to which it is moved; keep_judge: leave it there between evaluations.
+        """
         self.batch, self.folder, self.prompts, self.judge = batch, folder, prompts, judge
+        self.device, self.keep_judge = device or torch.device("cpu"), keep_judge
         self.captions = ["" if null_text else caption for caption in batch.captions]
         self.measures = {name: metrics.load(name) for name in METRICS if metrics.availability(name) is None}
 
@@ -61,15 +69,25 @@ class Monitor:
         self.save_pictures(self.batch.lq, "lq")
         self.save_pictures(self.batch.hq, "hq")
 
-    def restore(self, policy: Policy, on_batch: Callable[[], None] = lambda: None) -> Tensor:
-        """Return the restored faces, (B, 3, S, S) in [0, 1], on the CPU. on_batch: called after each batch."""
-        parts = []
-        for first in range(0, len(self.batch.faces), BATCH_SIZE):
+    def restore(
+        self, policy: Policy, on_batch: Callable[[], None] = lambda: None, accelerator: Accelerator | None = None
+    ) -> Tensor:
+        """Return the restored faces, (B, 3, S, S) in [0, 1], on the CPU. on_batch: called after each batch.
+
+        accelerator: each of its processes restores some of the batches, in its precision, and returns all faces.
+        """
+        rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+        restored = torch.zeros_like(self.batch.lq, device=policy.device)
+        starts = range(0, len(self.batch.faces), BATCH_SIZE)
+        for first in starts[rank::processes]:
             where = slice(first, first + BATCH_SIZE)
             lq = self.batch.lq[where].to(policy.device)
-            parts.append(policy.restore(lq, self.prompts[where], self.batch.seeds[where]).float().cpu())
+            with accelerator.autocast() if accelerator else nullcontext():
+                restored[where] = policy.restore(lq, self.prompts[where], self.batch.seeds[where]).float()
             on_batch()
-        return torch.cat(parts)
+        if accelerator and processes > 1:
+            restored = accelerator.reduce(restored, "sum")  # zeros where another process has the face
+        return restored.cpu()
 
     @torch.no_grad()
     def measure(self, images: Tensor, reward: FaceRewardModel | None = None) -> Values:
@@ -81,7 +99,9 @@ class Monitor:
         if reward is not None:
             found["reward"] = self.rewards(images, reward)
         if self.judge is not None:
-            found["judge"] = self.rewards(images, self.judge)
+            found["judge"] = self.rewards(images, self.judge.to(self.device))
+            if not self.keep_judge:
+                self.judge.to("cpu")
         return found
 
     @torch.no_grad()

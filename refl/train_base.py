@@ -18,7 +18,8 @@ from refl.policies import compact
 from refl.policies.diffusion import OneStepPolicy
 from refl.policies.noise import Noise
 from rewardlab.training import checkpoint
-from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
+from rewardlab.training.loop import Loop, OnProgress, run_lock
+from rewardlab.training.processes import new_accelerator
 from rewardlab.training.run_schema import BasePoint, HeldOutPoint
 from rewardlab.training.runs import Run, RunError, finished
 from rewardlab.training.states import SavedStates

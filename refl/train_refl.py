@@ -4,10 +4,11 @@ A step restores a batch along the full reverse trajectory, backpropagates Eq. 6 
 updates the policy. Every n steps the reward model is trained to prefer photographs to current restorations (Eq. 7, 8).
 """
 
-import time
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from refl import dataset, losses, model_card, prepare
+from refl.backward import Gradients, OfImage, differentiate
 from refl.configs import ReflConfig
 from refl.dataset import Batch
 from refl.degradation import PRESETS
@@ -22,19 +24,25 @@ from refl.held_out_monitor import Monitor, alarms, means, paired_changes
 from refl.policies import tuned_weights
 from refl.policies.noise import Noise
 from refl.policies.policy import Trajectory
+from refl.window import Window
 from rewardlab import manifest
 from rewardlab.manifest import gold_rows
 from rewardlab.metrics.perceptual import load_network
 from rewardlab.reward_model import backbones, margins, model
 from rewardlab.reward_model.reward_sources import RewardSource
-from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
-from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint, ReflPoint, Term
+from rewardlab.training import acceleration, loading
+from rewardlab.training.loop import Loop, OnProgress, run_lock
+from rewardlab.training.processes import average_gradients, new_accelerator
+from rewardlab.training.run_schema import Change, GoldPoint, HeldOutPoint
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
 
 OUT_OF_MEMORY = (
     "Out of memory. Raise --accumulation (or lower --batch-size), turn on --checkpointing, or lower --backprop-steps."
 )
+log = logging.getLogger(__name__)
+
+TERMS = ("reward", "lpips", "dwt", "reg")  # of Eq. 6
 FRM_STREAM = 1  # the reward model's faces are drawn independently of the restorer's
 
 
@@ -58,8 +66,9 @@ class ReflTrainer:
     """Trainer of one process of a tuning run."""
 
     def __init__(self, loop: Loop, config: ReflConfig, images: Path) -> None:
-        self.loop, self.config, self.images = loop, config, images
         run, accelerator = loop.run, loop.accelerator
+        config = config.divided(accelerator.num_processes)
+        self.loop, self.config, self.images = loop, config, images
         self.shares = accelerator.num_processes * config.accumulation
         if config.batch_size % self.shares:
             raise loop.failure(
@@ -78,6 +87,8 @@ class ReflTrainer:
             self.policy.use_checkpointing()
             self.frm.clip.set_grad_checkpointing(True)
         self._load_faces(opened.judge, opened.reward)
+        self._lower_frozen_networks()
+        acceleration.apply(config, self.policy, self.frm, *([self.lpips] if self.lpips else []))
         self._evaluate_base()
         self.parameters = list(self.policy.trainable().values())
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
@@ -110,8 +121,10 @@ class ReflTrainer:
             monitored,
             run.folder / "pictures",
             prompts=self.prompts(monitored.faces),
-            judge=judge.to(self.loop.accelerator.device).requires_grad_(False) if judge else None,
+            judge=judge.requires_grad_(False) if judge else None,
             null_text=self.null_text,
+            device=self.loop.accelerator.device,
+            keep_judge=config.memory != "frugal",
         )
         self.gold = []
         if run.manifest.exists():
@@ -119,11 +132,24 @@ class ReflTrainer:
         if self.gold and config.lambda_reward:
             self.gold_images = prepare.gold_images(self.gold, reward.run, self.images)
 
+    def _lower_frozen_networks(self) -> None:
+        """Encode all texts and drop their encoder; in bf16, store the policy's frozen networks in it."""
+        low = torch.bfloat16 if self.loop.accelerator.mixed_precision == "bf16" else None
+        texts = (*self.prompts(self.faces.rows), *self.monitor.prompts)
+        if not self.policy.texts.encode_ahead(texts, low or torch.float32):
+            log.warning("%d different prompts are too many to keep encoded: the text encoder stays.", len(set(texts)))
+        if low:
+            self.policy.lower(low)
+
     def _evaluate_base(self) -> None:
         """Evaluate the base, the reference of all differences, before a checkpoint is read."""
+        self.base_images = self._restore_monitored()
         if self.loop.is_main:
-            self.base_images = self.monitor.restore(self.policy, self.loop.heartbeat)
             self.base_values = self.monitor.measure(self.base_images)
+
+    def _restore_monitored(self) -> Tensor:
+        """Restore the monitoring faces; every process calls this."""
+        return self.monitor.restore(self.policy, self.loop.heartbeat, self.loop.accelerator)
 
     def run_to_end(self) -> None:
         loop, config = self.loop, self.config
@@ -133,8 +159,9 @@ class ReflTrainer:
             if loop.step == 0:
                 self.monitor.save_inputs()
                 self.monitor.save_pictures(self.base_images, "base")
-                self.evaluate()
-        batches = self.faces.batches(config.batch_size, start=loop.step)
+                self.evaluate(self.base_images)
+        batches = self._batches(self.faces, start=loop.step)
+        self.frm_batches = self._batches(self.frm_faces, start=loop.step // config.frm_every, most_workers=1)
         window = Window()
         stops = self._stops_early()
         while loop.step < config.iterations and not stops:
@@ -142,7 +169,7 @@ class ReflTrainer:
                 log = partial(self._log, window) if loop.is_main and window.losses else None
                 loop.stop(self.states.at_the_end, log)
             will_log = (loop.step + 1) % config.log_every == 0 or loop.step + 1 == config.iterations
-            self.tune(next(batches), window, with_norms=will_log)
+            self.tune(islice(batches, config.accumulation), window, with_norms=will_log)
             loop.step += 1
             if self.frm_parameters and loop.step % config.frm_every == 0:
                 window.frm_loss = self.update_frm()
@@ -150,48 +177,74 @@ class ReflTrainer:
             stops = evaluated and self._stops_early()
         self._finish()
 
-    def tune(self, batch: Batch, window: "Window", *, with_norms: bool) -> None:
-        """Take one optimizer step on Eq. 6."""
+    def _batches(
+        self, faces: dataset.TrainingFaces, *, start: int, most_workers: int = loading.WORKERS_OF_GPU
+    ) -> Iterator[Batch]:
+        """Load this process's micro-batches, on the device, of step `start` and of those after it."""
+        config, device, first = self.config, self.loop.accelerator.device, self.loop.accelerator.process_index
+        loaded = faces.batches(
+            config.batch_size,
+            start=start,
+            parts=self.shares,
+            mine=range(first * config.accumulation, (first + 1) * config.accumulation),
+            workers=min(most_workers, loading.worker_count(config.workers, device, on_cpu=0)),
+            device=device,
+        )
+        return (batch.to(device) for batch in loaded)
+
+    def tune(self, batches: Iterable[Batch], window: Window, *, with_norms: bool) -> None:
+        """Take one optimizer step on Eq. 6. batches: this process's micro-batches of the step, on the device."""
         # With checkpointing the backward pass recomputes the reward model, so its frozen state must last until then.
         with self._frm_frozen():
-            for number in range(self.config.accumulation):
-                terms, rewards = self.terms(self._micro_batch(batch, number))
-                weighted = {name: self.weight(name) * term for name, term in terms.items()}
-                loss = torch.stack(list(weighted.values())).sum()
+            for number, batch in enumerate(batches):
+                found = self.gradients(batch, with_norms=with_norms and number == 0)
+                # One transfer from the device for all values.
+                loss, *values = torch.stack([found.loss, *found.terms.values()]).cpu()
                 self.loop.require_finite(loss)
-                if with_norms and number == 0:
-                    window.norms = {name: self._gradient_norm(term) for name, term in weighted.items()}
-                # The loss also depends on the reward model and the autoencoder: compute only the policy's gradients.
-                torch.autograd.backward(loss / self.config.accumulation, inputs=self.parameters)
-                window.add(loss, terms, rewards, faces=len(batch.faces) // self.config.accumulation)
-        self._average_gradients(self.parameters)
+                found.apply()
+                window.norms |= found.norms
+                terms = dict(zip(found.terms, map(float, values), strict=True))
+                window.add(float(loss), terms, faces=len(batch.faces))
+        average_gradients(self.loop.accelerator, self.parameters)
         self.loop.require_finite_gradients(self.parameters)
         self.states.before_update()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return the terms of Eq. 6 with a nonzero weight, unweighted, and the rewards (B,)."""
-        config, device = self.config, self.loop.accelerator.device
-        rewards = None
+    def gradients(self, batch: Batch, *, with_norms: bool = False) -> Gradients:
+        """Compute the terms of Eq. 6 with a nonzero weight and their gradients for a micro-batch."""
+        config, photographs = self.config, batch.hq
         with self.loop.accelerator.autocast():
             trajectory = self.policy.trajectory(
-                batch.lq.to(device), self.prompts(batch.faces), Noise(batch.seeds), backprop_steps=config.backprop_steps
+                batch.lq, self.prompts(batch.faces), Noise(batch.seeds), backprop_steps=config.backprop_steps
             )
-            images = self.policy.decode(trajectory.latents)
-            if config.lambda_reward:
-                rewards = self.frm.score(images.float(), self._captions(batch)).float()
-        images, photographs = images.float(), batch.hq.to(device)
-        terms = {}
-        if rewards is not None:
-            terms["reward"] = losses.reward_loss(rewards)
-        if self.lpips:
-            terms["lpips"] = losses.perceptual_loss(self.lpips, images, photographs)
+        of_image: dict[str, OfImage] = {}
+        if config.lambda_reward:
+            of_image["reward"] = lambda images: losses.reward_loss(self._score(images, self._captions(batch)))
+        if lpips := self.lpips:
+            of_image["lpips"] = lambda images: losses.perceptual_loss(lpips, images, photographs)
         if config.lambda_dwt:
-            terms["dwt"] = losses.structure_loss(images, photographs, config.wavelet, config.wavelet_levels)
-        if config.lambda_reg:
-            terms["reg"] = self.regularisation(trajectory)
-        return terms, rewards
+            of_image["dwt"] = lambda images: losses.structure_loss(
+                images, photographs, config.wavelet, config.wavelet_levels
+            )
+        return differentiate(
+            trajectory.latents,
+            self._decode,
+            of_image,
+            {"reg": self.regularisation(trajectory)} if config.lambda_reg else {},
+            self.parameters,
+            weights={name: self.weight(name) for name in TERMS},
+            share=1 / config.accumulation,
+            with_norms=with_norms,
+        )
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        with self.loop.accelerator.autocast():
+            return self.policy.decode(latents)
+
+    def _score(self, images: Tensor, captions: list[str]) -> Tensor:
+        with self.loop.accelerator.autocast():
+            return self.frm.score(images, captions).float()
 
     def regularisation(self, trajectory: Trajectory) -> Tensor:
         """Return the distance from the base (Eq. 5), a scalar, in the variant `--reg`.
@@ -203,8 +256,8 @@ class ReflTrainer:
         policy, reg = self.policy, self.config.reg
         if reg in ("gauss_l2", "softmax_kl"):
             distance = losses.gaussian_kl if reg == "gauss_l2" else losses.softmax_kl
-            trainable = policy.trainable()
-            return distance(trainable.values(), [policy.base[name].to(policy.device) for name in trainable])
+            trainable, base = policy.trainable(), policy.base_on_device()
+            return distance(trainable.values(), [base[name] for name in trainable])
         with self.loop.accelerator.autocast():
             if reg == "eps":
                 frozen = [policy.frozen_epsilon(call) for call in trajectory.calls]
@@ -215,22 +268,19 @@ class ReflTrainer:
 
     def update_frm(self) -> float:
         """Train the reward model (Eq. 7, 8) on new restorations and their photographs. Return the loss."""
-        step = self.loop.step // self.config.frm_every - 1
-        batch = next(self.frm_faces.batches(self.config.batch_size, start=step))
-        device, total = self.loop.accelerator.device, 0.0
-        for number in range(self.config.accumulation):
-            part = self._micro_batch(batch, number)
+        total = 0.0
+        for part in islice(self.frm_batches, self.config.accumulation):
             with self.loop.accelerator.autocast():
                 # What the reward sees, so that it also learns about errors that post-processing would hide.
-                restored = self.policy.generate(part.lq.to(device), self.prompts(part.faces), part.seeds)
+                restored = self.policy.generate(part.lq, self.prompts(part.faces), part.seeds)
                 captions = self._captions(part)
-                both = self.frm.score(torch.cat([part.hq.to(device), restored.float()]), captions * 2)
+                both = self.frm.score(torch.cat([part.hq, restored.float()]), captions * 2)
             preferred, other = both.float().chunk(2)
             loss = losses.frm_loss(preferred, other, self.frm.scale)
             self.loop.require_finite(loss)
             (loss / self.config.accumulation).backward()
             total += loss.item() / self.config.accumulation
-        self._average_gradients(self.frm_parameters)
+        average_gradients(self.loop.accelerator, self.frm_parameters)
         self.loop.require_finite_gradients(self.frm_parameters)
         self.frm_optimizer.step()
         self.frm_optimizer.zero_grad(set_to_none=True)
@@ -240,9 +290,6 @@ class ReflTrainer:
     def weight(self, term: str) -> float:
         weight: float = getattr(self.config, f"lambda_{term}")
         return weight
-
-    def _micro_batch(self, batch: Batch, number: int) -> Batch:
-        return batch.part(self.loop.accelerator.process_index * self.config.accumulation + number, self.shares)
 
     def _captions(self, batch: Batch) -> list[str]:
         return ["" if self.null_text else caption for caption in batch.captions]
@@ -258,32 +305,20 @@ class ReflTrainer:
             for parameter in self.frm_parameters:
                 parameter.requires_grad_(True)
 
-    def _gradient_norm(self, term: Tensor) -> float:
-        gradients = torch.autograd.grad(term, self.parameters, retain_graph=True, allow_unused=True)
-        return float(torch.stack([each.float().norm() for each in gradients if each is not None]).norm())
-
-    def _average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Average gradients over processes, each of which has the mean of its share."""
-        if self.loop.accelerator.num_processes > 1:
-            for parameter in parameters:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                parameter.grad = self.loop.accelerator.reduce(parameter.grad, "mean")
-
-    def _after_step(self, window: "Window", will_log: bool) -> bool:
+    def _after_step(self, window: Window, will_log: bool) -> bool:
         """Log, evaluate and save if due. Return whether the held-out faces were evaluated."""
         loop, config = self.loop, self.config
         is_last = loop.step == config.iterations
         evaluates = loop.step % config.evaluate_every == 0 or is_last
-        if loop.is_main:
-            if will_log:
-                self._log(window)
-            if evaluates:
-                self.evaluate()
+        if loop.is_main and will_log:
+            self._log(window)
+        restored = self._restore_monitored() if evaluates else None
+        if loop.is_main and restored is not None:
+            self.evaluate(restored)
         loop.show(loss=window.last_loss, reward=window.last_reward)
         return evaluates
 
-    def _log(self, window: "Window") -> None:
+    def _log(self, window: Window) -> None:
         point = window.close(self.loop.step, processes=self.loop.accelerator.num_processes)
         self.loop.rate = point.rate
         self.loop.run.append(point)
@@ -291,10 +326,9 @@ class ReflTrainer:
         for name, term in (point.terms or {}).items():
             self.loop.tensorboard({f"{name}/value": term.value, f"{name}/gradient": term.gradient})
 
-    def evaluate(self) -> None:
-        """Evaluate the held-out faces and the reward model's agreement with people."""
+    def evaluate(self, restored: Tensor) -> None:
+        """Evaluate the restored monitoring faces, and the reward model's agreement with people."""
         loop = self.loop
-        restored = self.base_images if loop.step == 0 else self.monitor.restore(self.policy, loop.heartbeat)
         now = self.monitor.measure(restored, self.frm)
         # The reward model has changed, so the current one must score the base's images again.
         before = self.base_values | {"reward": self.monitor.rewards(self.base_images, self.frm)}
@@ -350,48 +384,3 @@ class ReflTrainer:
                 model.save(self.frm, loop.run.folder / "frm", card=model_card.write_reward_model(loop.run))
             loop.finish(note)
         loop.accelerator.end_training()
-
-
-class Window:
-    """Values since the last logged point of the curve."""
-
-    def __init__(self) -> None:
-        self.last_loss: float | None = None
-        self.last_reward: float | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self.losses: list[float] = []
-        self.rewards: list[float] = []
-        self.values: dict[str, list[float]] = {}
-        self.norms: dict[str, float] = {}
-        self.frm_loss: float | None = None
-        self.faces = 0
-        self.since = time.perf_counter()
-
-    def add(self, loss: Tensor, terms: dict[str, Tensor], rewards: Tensor | None, *, faces: int) -> None:
-        self.last_loss = loss.item()
-        self.losses.append(self.last_loss)
-        self.faces += faces
-        for name, term in terms.items():
-            self.values.setdefault(name, []).append(term.item())
-        if rewards is not None:
-            self.last_reward = rewards.mean().item()
-            self.rewards.append(self.last_reward)
-
-    def close(self, step: int, *, processes: int) -> ReflPoint:
-        """Return this process's point of the curve, with the rate of all processes, and reset."""
-        point = ReflPoint(
-            step=step,
-            loss=_mean(self.losses),
-            reward=_mean(self.rewards) if self.rewards else None,
-            terms={name: Term(_mean(values), self.norms.get(name)) for name, values in self.values.items()},
-            frm_loss=self.frm_loss,
-            rate=self.faces / (time.perf_counter() - self.since) * processes,
-        )
-        self._clear()
-        return point
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

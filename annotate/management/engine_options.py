@@ -58,4 +58,6 @@ def engine_for(options: dict[str, Any]) -> Engine:
 
 def device_for(options: dict[str, Any]) -> str:
     """Return the device of the workers. That of a cluster need not work on this machine."""
-    return options["device"] if options["engine"] == "ray" else usable_device(options["device"])
+    if options["engine"] == "ray":
+        return options["device"] or ("cuda" if options["gpus_per_worker"] else "cpu")
+    return usable_device(options["device"])

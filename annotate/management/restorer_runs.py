@@ -18,14 +18,14 @@ from annotate.management.run_options import (
     require_datasets,
     require_in_file,
 )
-from annotate.management.stage_command import require_migrated
+from annotate.management.stage_command import add_device_option, require_migrated
 
 
 def add_face_options(parser: CommandParser) -> None:
     parser.add_argument("--faces", type=Path, help="a faces.jsonl from `snapshot`; no database is needed then")
     add_dataset_option(parser, "faces")
     parser.add_argument("--images", type=Path, help="the image folder (default: next to --faces, or media)")
-    parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
+    add_device_option(parser)
 
 
 def images_of(options: dict[str, Any], run: Any) -> Path:

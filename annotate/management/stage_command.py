@@ -84,10 +84,20 @@ def find_preference_campaign(slug: str) -> Campaign:
     raise CommandError(f"There is no preference campaign {slug}. Known: {known or 'none'}.")
 
 
-def usable_device(name: str) -> str:
-    """Return the name of a torch device, or raise `CommandError` if it does not work on this machine."""
+def add_device_option(parser: CommandParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: cuda if available)")
+
+
+def usable_device(name: str | None) -> str:
+    """Return the name of a torch device, by default that of a GPU if there is one.
+
+    Raises `CommandError` if it does not work on this machine.
+    """
     import torch
 
+    from rewardlab.devices import default_device
+
+    name = name or default_device()
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -58,6 +58,11 @@ class DR2(nn.Module):
     def steps(self) -> int:
         return self.start - self.tau + 1
 
+    @property
+    def draws(self) -> int:
+        """The number of times that `forward` draws noise."""
+        return 2 * self.steps - 1
+
     def forward(self, images: Tensor, draw: Draw, *, with_gradient: int | None = None) -> tuple[Tensor, list[Step]]:
         """Return smooth faces without degradation, and the last steps. Both images are (B, 3, S, S) in [-1, 1].
 

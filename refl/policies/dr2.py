@@ -75,7 +75,7 @@ class DR2Policy(Policy):
         remover = self.system.remover
         images = 2 * _resize(lq, remover.size) - 1
         kept = None if backprop_steps == ALL_STEPS else backprop_steps
-        clean, steps = remover(images, noise.like, with_gradient=kept)
+        clean, steps = remover(images, noise.ahead(remover.draws, images), with_gradient=kept)
         calls = [Call({"x": step.x, "timesteps": step.timesteps}, (step.output,), step.epsilon) for step in steps]
         return Trajectory(clean, tuple(calls), lq)
 

@@ -1,7 +1,7 @@
 """Noise that depends on the image's seed alone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,8 +15,26 @@ class Noise:
 
     def like(self, latents: Tensor) -> Tensor:
         """Draw noise of the shape, device and dtype of `latents` (B, C, h, w)."""
-        drawn = [torch.randn(latents.shape[1:], generator=generator) for generator in self.generators]
-        return torch.stack(drawn).to(latents.device, latents.dtype)
+        return self._draw(1, latents)[0]
+
+    def ahead(self, count: int, latents: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return a function like `like` for the next `count` draws, which are made now and copied to the device once.
+
+        A chain of steps that draws in between would wait for a copy at every step. latents (B, C, h, w): has the shape,
+        device and dtype of all draws.
+        """
+        drawn = iter(self._draw(count, latents) if count else ())
+        return lambda _: next(drawn)
+
+    def _draw(self, count: int, latents: Tensor) -> Tensor:
+        """Return (count, B, C, h, w)."""
+        shape = latents.shape[1:]
+        drawn = torch.stack(
+            [torch.stack([torch.randn(shape, generator=each) for each in self.generators]) for _ in range(count)]
+        ).to(latents.dtype)
+        if latents.is_cuda:
+            return drawn.pin_memory().to(latents.device, non_blocking=True)
+        return drawn.to(latents.device)
 
 
 def content_seed(image: Tensor) -> int:

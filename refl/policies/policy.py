@@ -109,6 +109,12 @@ class Policy(nn.Module):
         """The size of the images that the first network takes, to which others need not be resized before."""
         return self.size
 
+    def lower(self, dtype: torch.dtype) -> None:
+        """Store the frozen networks once in `dtype` and compute in it; the trained weights stay in float32.
+
+        A policy that does nothing here is called under autocast, which casts frozen weights at every call.
+        """
+
     def use_checkpointing(self) -> None:
         """Recompute activations in the backward pass to save memory."""
         raise NotImplementedError
@@ -162,11 +168,14 @@ class Policy(nn.Module):
         """
         raise NotImplementedError
 
+    def base_on_device(self) -> dict[str, Tensor]:
+        """Return the initial weights, and keep them where the policy is: they may be large."""
+        self.base = {name: value.to(self.device) for name, value in self.base.items()}
+        return self.base
+
     @torch.no_grad()
     def _call_frozen(self, call: Call) -> Any:
-        # It may be large: keep it on the device after the first call.
-        self.base = {name: value.to(self.device) for name, value in self.base.items()}
-        return functional_call(self.tuned, self.base, (), detached(call.inputs))
+        return functional_call(self.tuned, self.base_on_device(), (), detached(call.inputs))
 
 
 def detached(inputs: dict[str, Any]) -> dict[str, Any]:

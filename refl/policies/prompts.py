@@ -1,6 +1,6 @@
 """The restorer's prompts: their sources, and their encoding for the UNet's cross-attention."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,6 +13,8 @@ from rewardlab.table_reader import BadRow, Table, TableError
 
 PromptSource = Literal["empty", "caption", "file"]
 MAX_LISTED = 5
+MOST_STATES = 2**30  # bytes; in bf16 some 6,800 texts
+AHEAD = 32  # texts encoded at once
 COLUMNS = (Column("face", Kind.COUNT, required=True), Column("tags", required=True, may_be_empty=True))
 
 
@@ -96,28 +98,72 @@ class NoText(nn.Module):
             raise ValueError("this restorer does not use text: pass empty prompts")
         return latents.new_zeros(len(latents), 1, 1)
 
+    def encode_ahead(self, prompts: Iterable[str], dtype: torch.dtype) -> bool:
+        """Do nothing: there is no encoder."""
+        return True
+
 
 class TextEncoder(nn.Module):
-    """Stable Diffusion's CLIP text encoder and tokenizer (transformers)."""
+    """Stable Diffusion's CLIP text encoder and tokenizer (transformers).
+
+    encoder: None after `encode_ahead`, which leaves only the states of the texts that are used.
+    """
+
+    encoder: nn.Module | None
 
     def __init__(self, tokenizer: Any, encoder: nn.Module) -> None:
         super().__init__()
         self.tokenizer, self.encoder = tokenizer, encoder
+        self._known: dict[str, int] = {}
+        self.register_buffer("_states", torch.empty(0), persistent=False)
 
     def forward(self, prompts: Sequence[str], latents: Tensor) -> Tensor:
         """Return the last hidden states (B, L, D) of B prompts on the device of `latents`.
 
-        L = 77; longer prompts are truncated.
+        L = 77; longer prompts are truncated. Raises `ValueError` for a prompt that was not encoded ahead.
         """
         unique = list(dict.fromkeys(prompts))  # usually all are empty
+        if self.encoder is None:
+            states = self._states[[self._row(prompt) for prompt in unique]]
+        else:
+            states = self._encode(self.encoder, unique, latents.device)
+        if len(unique) == 1:
+            return states.to(latents.dtype).expand(len(prompts), -1, -1)
+        indices = torch.tensor([unique.index(prompt) for prompt in prompts], device=latents.device)
+        repeated: Tensor = states.to(latents.dtype)[indices]
+        return repeated
+
+    @torch.no_grad()
+    def encode_ahead(self, prompts: Iterable[str], dtype: torch.dtype, *, most: int = MOST_STATES) -> bool:
+        """Encode all prompts that will be used, and drop the encoder from memory.
+
+        dtype: of the kept states. most: bytes of states; with more, nothing is done and False is returned.
+        """
+        if self.encoder is None:
+            return True
+        unique, encoder = list(dict.fromkeys(prompts)), self.encoder
+        device = next(encoder.parameters()).device
+        first = self._encode(encoder, unique[:1], device)
+        if first[0].numel() * dtype.itemsize * len(unique) > most:
+            return False
+        parts = (self._encode(encoder, unique[start : start + AHEAD], device) for start in range(0, len(unique), AHEAD))
+        self._states = torch.cat([part.to(dtype) for part in parts])
+        self._known = {prompt: row for row, prompt in enumerate(unique)}
+        self.encoder = None
+        return True
+
+    def _encode(self, encoder: nn.Module, prompts: list[str], device: torch.device) -> Tensor:
         tokens = self.tokenizer(
-            unique,
+            prompts,
             padding="max_length",
             max_length=self.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        states = self.encoder(tokens.to(latents.device))[0].to(latents.dtype)
-        indices = torch.tensor([unique.index(prompt) for prompt in prompts], device=latents.device)
-        repeated: Tensor = states[indices]
-        return repeated
+        states: Tensor = encoder(tokens.to(device))[0]
+        return states
+
+    def _row(self, prompt: str) -> int:
+        if prompt not in self._known:
+            raise ValueError(f"The text encoder was dropped, and the prompt {prompt!r} was not encoded before.")
+        return self._known[prompt]

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from rewardlab import images, snapshot_images
 from rewardlab.manifest import ORIGINS, PreferenceRow
+from rewardlab.reward_model.crop_cache import CropCache
 from rewardlab.reward_model.model import Preprocess
 from rewardlab.snapshot_images import read_image
 from rewardlab.training.schedule import Item
@@ -106,12 +107,20 @@ class Batch:
 class FaceDataset(Dataset[tuple[FaceGroup, Tensor, Tensor]]):
     """Decodes and preprocesses the groups of a micro-batch; indexed by lists of `Item`."""
 
-    def __init__(self, groups: Sequence[FaceGroup], folder: Path, preprocess: Preprocess, tokens: Tensor) -> None:
-        """Keep the groups. tokens: (len(groups), L), the caption of each group."""
+    def __init__(
+        self,
+        groups: Sequence[FaceGroup],
+        folder: Path,
+        preprocess: Preprocess,
+        tokens: Tensor,
+        cache: CropCache | None = None,
+    ) -> None:
+        """Keep the groups. tokens: (len(groups), L), the caption of each group. cache: of their crops."""
         self.groups = groups
         self.folder = folder
         self.preprocess = preprocess
         self.tokens = tokens
+        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -121,9 +130,20 @@ class FaceDataset(Dataset[tuple[FaceGroup, Tensor, Tensor]]):
 
     def _load(self, item: Item) -> tuple[FaceGroup, Tensor, Tensor]:
         group = self.groups[item.group]
-        prepared = [self.preprocess(images.to_tensor([read_image(self.folder, path)]))[0] for path in group.images]
-        stacked = torch.stack(prepared)
+        stacked = torch.stack([self._prepared(path) for path in group.images])
         return group, stacked.flip(-1) if item.mirrored else stacked, self.tokens[item.group]
+
+    def _prepared(self, path: str) -> Tensor:
+        cache = self.cache if self.cache and path in self.cache else None
+        if cache and (stored := cache.get(path)) is not None:
+            return self.preprocess.normalise(stored[None].float() / 255)[0]
+        crop = self.preprocess.crop(images.to_tensor([read_image(self.folder, path)]))
+        if cache:
+            # Rounded also at the first use, so that the result does not depend on what was stored before.
+            rounded = crop.mul(255).round().clamp(0, 255).byte()
+            cache.put(path, rounded[0])
+            crop = rounded.float() / 255
+        return self.preprocess.normalise(crop)[0]
 
 
 def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
@@ -147,18 +167,4 @@ def collate(loaded: list[tuple[FaceGroup, Tensor, Tensor]]) -> Batch:
         p_first=torch.tensor([pair.p_first for _, _, _, pair in pairs], dtype=torch.float32),
         weight=torch.tensor([pair.weight for _, _, _, pair in pairs], dtype=torch.float32),
         origin=torch.tensor([ORIGINS.index(pair.origin) for _, _, _, pair in pairs]),
-    )
-
-
-def loader(
-    dataset: FaceDataset, batches: Iterable[list[Item]], *, workers: int, pin: bool = False
-) -> DataLoader[tuple[FaceGroup, Tensor, Tensor]]:
-    """Load batches in order, prefetched by `workers` processes (0: none, loaded on demand)."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=4 if workers else None,
     )

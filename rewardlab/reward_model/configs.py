@@ -44,11 +44,17 @@ class TrainConfig:
     antialias: bool = _option(True, "antialias when images are downscaled; off: as HPSv2 before torchvision 0.17")
     precision: Literal["auto", "fp32", "bf16"] = _option("auto", "auto: bf16 if the device supports it")
     checkpointing: bool = _option(False, "recompute activations instead of storing them")
+    compile: bool = _option(False, "compile the transformer blocks with torch.compile; the first steps take minutes")
+    channels_last: bool = _option(False, "store images and convolutions with the channels last, for a GPU")
+    tf32: bool = _option(False, "let matrix products in float32 round to TF32, as torch lets convolutions")
     log_every: int = _option(10, "steps between points of the curve")
     evaluate_every: int = _option(500, "steps between evaluations on the gold set, which are not used for selection")
     save_every: int = _option(500, "steps between saved states, a multiple of log_every")
     keep_states: int = _option(3, "number of newest states to keep, from which a run can be continued")
     workers: int = _option(-1, "processes that load images; -1: 1 on a CPU, 4 with a GPU")
+    cache_gib: float = _option(
+        0.0, "most GiB of decoded images, rounded to 8 bits, to keep in the run's folder until it is done; 0: none"
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,6 +69,7 @@ class TrainConfig:
             "image_layers, text_layers, warmup and seed must not be negative": (
                 min(self.image_layers, self.text_layers, self.warmup, self.seed) < 0
             ),
+            "cache_gib must be finite and not negative": not 0 <= self.cache_gib < math.inf,
             "workers must be -1 or more": self.workers < -1,
         }
         for fault, is_present in faults.items():

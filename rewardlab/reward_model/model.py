@@ -53,6 +53,10 @@ class Preprocess:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Convert float (B, 3, H, W) in [0, 1] to (B, 3, size, size), normalised. Differentiable."""
+        return self.normalise(self.crop(images))
+
+    def crop(self, images: Tensor) -> Tensor:
+        """Resize and pad float (B, 3, H, W) in [0, 1] to (B, 3, size, size), roughly in [0, 1]."""
         height, width = images.shape[-2:]
         if (longest := max(height, width)) != self.size:
             shape = [max(1, round(side * self.size / longest)) for side in (height, width)]
@@ -62,6 +66,9 @@ class Preprocess:
             missing = [self.size - side for side in images.shape[-2:]]
             top, left = missing[0] // 2, missing[1] // 2
             images = F.pad(images, (left, missing[1] - left, top, missing[0] - top))
+        return images
+
+    def normalise(self, images: Tensor) -> Tensor:
         mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std
 

@@ -1,6 +1,8 @@
 """Training the Face Reward Model (Sec. 3.1, App. A.2) from a manifest, on a CPU, one GPU or many."""
 
+import logging
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -18,13 +20,17 @@ from rewardlab.reward_model import batches as frm_batches
 from rewardlab.reward_model import model as frm
 from rewardlab.reward_model.batches import Batch
 from rewardlab.reward_model.configs import TrainConfig
+from rewardlab.reward_model.crop_cache import CropCache
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.prepare import open_start, training_rows
-from rewardlab.training import schedule
-from rewardlab.training.loop import Loop, OnProgress, new_accelerator, run_lock
+from rewardlab.training import acceleration, loading, schedule
+from rewardlab.training.loop import Loop, OnProgress, run_lock
+from rewardlab.training.processes import new_accelerator
 from rewardlab.training.run_schema import FrmPoint, GoldPoint
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
+
+log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = (
     "Out of memory. Raise --accumulation (or lower --faces-per-step), turn on --checkpointing, or lower --image-layers."
@@ -85,6 +91,7 @@ class Trainer:
         if config.checkpointing:
             self.model.clip.set_grad_checkpointing(True)
         self.model.to(accelerator.device)
+        acceleration.apply(config, self.model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.states = SavedStates(
@@ -108,7 +115,7 @@ class Trainer:
             if self.loop.step == 0:
                 self.evaluate_on_gold()
         window = Window(self.accelerator.device)
-        batches = iter(self._loader())
+        batches = self._loader()
         for items in self._plan(self.step):
             if self.loop.is_asked_to_stop():
                 self.loop.stop(self.states.at_the_end, partial(self._log, window) if window.steps else None)
@@ -134,16 +141,38 @@ class Trainer:
     def _loader(self) -> Iterator[Batch]:
         config, rank, accumulation = self.config, self.accelerator.process_index, self.config.accumulation
         tokens = self.model.tokenize(["" if config.null_text else group.caption for group in self.groups])
-        dataset = frm_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens)
+        dataset = frm_batches.FaceDataset(self.groups, self.images, self.model.preprocess, tokens, self._cache())
         size = config.faces_per_step // self.shares
         mine = (
             items[part * size : (part + 1) * size]
             for items in self._plan(self.step)
             for part in range(rank * accumulation, (rank + 1) * accumulation)
         )
-        on_gpu = self.accelerator.device.type == "cuda"
-        workers = config.workers if config.workers >= 0 else (4 if on_gpu else 1)
-        return iter(frm_batches.loader(dataset, mine, workers=workers, pin=on_gpu))
+        device = self.accelerator.device
+        workers = loading.worker_count(config.workers, device, on_cpu=1)
+        return loading.load(dataset, mine, frm_batches.collate, workers=workers, device=device)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return self.loop.run.folder / "cache"
+
+    def _cache(self) -> CropCache | None:
+        if not self.config.cache_gib:
+            return None
+        preprocess, limit = self.model.preprocess, self.config.cache_gib
+        cache = CropCache(
+            self._cache_folder,
+            [path for group in self.groups for path in group.images],
+            size=preprocess.size,
+            variant=f"antialias {preprocess.antialias}",
+            limit=round(limit * 2**30),
+        )
+        if self.loop.is_main and len(cache.numbers) < cache.total:
+            log.warning(
+                "--cache-gib %g keeps %d of %d images; the others are decoded at each use. All need %.3g GiB.",
+                limit, len(cache.numbers), cache.total, cache.needed / 2**30,
+            )  # fmt: skip
+        return cache
 
     def _plan(self, start: int) -> Iterator[list[schedule.Item]]:
         steps = schedule.plan(
@@ -206,6 +235,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if self.loop.is_main:
             frm.save(self.model, self.loop.run.model, card=model_card.write(self.loop.run))
+            shutil.rmtree(self._cache_folder, ignore_errors=True)
             self.loop.finish()
         self.accelerator.end_training()
 

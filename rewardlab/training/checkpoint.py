@@ -24,16 +24,26 @@ class CheckpointError(ValueError):
 
 
 def save(path: Path, parts: Parts, *, step: int) -> None:
-    """Write the file at `path` atomically. On failure an old file is kept and `OSError` is raised."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the current state to the file at `path`, as `write`."""
+    write(path, copied(parts), step=step)
+
+
+def copied(parts: Parts) -> dict[str, Tensor]:
+    """Return the current state as tensors on the CPU, which further training does not change."""
     tensors: dict[str, Tensor] = {}
     for name, parameter, optimizer in trainable(parts):
         tensors[f"weight/{name}"] = parameter.detach()
         state = optimizer.state.get(parameter, {})
         tensors |= {f"{part}/{name}": state[part] for part in STATE if part in state}
+    return {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def write(path: Path, tensors: dict[str, Tensor], *, step: int) -> None:
+    """Write the file at `path` atomically. On failure an old file is kept and `OSError` is raised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"step": json.dumps(step)})
+        save_file(tensors, partial, {"step": json.dumps(step)})
         give_usual_mode(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -41,6 +51,12 @@ def save(path: Path, parts: Parts, *, step: int) -> None:
     except SafetensorError as error:
         raise OSError(str(error)) from error
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove files that a killed process did not finish."""
+    for partial in folder.glob(".*.safetensors.*.tmp"):
         partial.unlink(missing_ok=True)
 
 
@@ -74,7 +90,10 @@ def restore(path: Path, parts: Parts) -> int:
             state = {part: stored[f"{part}/{name}"] for part in STATE if f"{part}/{name}" in stored}
             if state:
                 # Adam counts its steps on the CPU.
-                moved = {part: value if part == "step" else value.to(parameter.device) for part, value in state.items()}
+                moved = {
+                    part: value if part == "step" else torch.empty_like(parameter).copy_(value)  # in its memory format
+                    for part, value in state.items()
+                }
                 optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moved}
     return step
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import checkpoint, runs
+from rewardlab.training.background import Background
 from rewardlab.training.cost_meter import CostMeter
 from rewardlab.training.run_schema import State, Unit
 from rewardlab.training.runs import Run
@@ -47,6 +47,7 @@ class Loop:
         self.run, self.total, self.accelerator, self.on_progress, self.unit = run, total, accelerator, on_progress, unit
         self.step = self.saved = 0
         self.rate: float | None = None
+        self.background = Background()  # writes saved states
         before = run.status() if run.exists() else None
         self.meter = CostMeter(before.cost if before else None, accelerator.device, accelerator.num_processes)
         self._status_at = 0.0
@@ -64,7 +65,10 @@ class Loop:
         try:
             yield
         except KeyboardInterrupt:
-            self.write_status("stopped", f"Interrupted. Run the same command to resume from step {self.saved}.")
+            unsaved = self._settled()
+            self.write_status(
+                "stopped", f"Interrupted. Run the same command to resume from step {self.saved}.{unsaved}"
+            )
             raise
         except TrainError:
             raise
@@ -72,7 +76,7 @@ class Loop:
             raise self.failure(str(error).rpartition("DataError: ")[2].strip()) from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
-                self.write_status("failed", f"{type(error).__name__}: {error}")
+                self.write_status("failed", f"{type(error).__name__}: {error}{self._settled()}")
                 raise
             raise self.failure(when_full) from error
         except OSError as error:
@@ -82,8 +86,13 @@ class Loop:
                 ) from error
             raise self.failure(f"{error}. Fix this and run the same command again") from error
         except Exception as error:
-            self.write_status("failed", f"{type(error).__name__}: {error}")
+            self.write_status("failed", f"{type(error).__name__}: {error}{self._settled()}")
             raise
+
+    def _settled(self) -> str:
+        """Wait for the state that is being written. Return a sentence to append, about its error if it failed."""
+        error = self.background.settle()
+        return f" The last state could not be saved: {error}." if error else ""
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
@@ -148,6 +157,7 @@ class Loop:
 
     def diverged(self, what: str) -> TrainError:
         """Return the error to raise, which says how to continue with other settings."""
+        what += self._settled().rstrip(".")
         kept = ", ".join(str(step) for step in sorted(self.run.states()))
         exact = "" if self.accelerator.mixed_precision == "no" else ", or with --precision fp32"
         if not kept:
@@ -183,8 +193,9 @@ class Loop:
 
     def failure(self, reason: str) -> TrainError:
         """Return the error to raise, after writing the status if possible."""
+        reason = reason.rstrip(".") + self._settled().rstrip(".")
         saved = f"The last saved state is of step {self.saved}: {self.run.checkpoint}."
-        message = f"{reason.rstrip('.')}. {saved if self.saved else 'No state was saved yet.'}"
+        message = f"{reason}. {saved if self.saved else 'No state was saved yet.'}"
         try:
             self.write_status("failed", message)
         except OSError as error:
@@ -207,15 +218,6 @@ class Loop:
             self._writer.close()
 
 
-def new_accelerator(precision_wanted: str, device: str | None) -> Accelerator:
-    """Return an accelerator for this training, also if the process has trained with another precision or device."""
-    chosen = precision(precision_wanted, device)
-    # accelerate keeps its settings for the life of a process, and refuses others. Only a group of processes must last.
-    alone = PartialState(cpu=device == "cpu").num_processes == 1
-    AcceleratorState._reset_state(reset_partial_state=alone)
-    return Accelerator(cpu=device == "cpu", mixed_precision=chosen)
-
-
 def run_lock(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]:
     """Return the run's lock in the main process, and a null context in others."""
     return run.held() if accelerator.is_main_process else nullcontext()
@@ -224,14 +226,6 @@ def run_lock(run: Run, accelerator: Accelerator) -> AbstractContextManager[None]
 def is_out_of_memory(error: BaseException) -> bool:
     """Check whether a GPU or the machine is out of memory; torch's CPU allocator reports it only in the message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def precision(wanted: str, device: str | None) -> Literal["bf16", "no"]:
-    """Convert auto, fp32 or bf16 to accelerate's value for this device. Raises `TrainError`."""
-    has_bf16 = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    if wanted == "bf16" and not has_bf16:
-        raise TrainError("This device does not support bf16: use --precision auto or fp32.")
-    return "bf16" if has_bf16 and wanted != "fp32" else "no"
 
 
 def are_finite(tensors: Sequence[torch.Tensor]) -> bool:

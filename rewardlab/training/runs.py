@@ -236,9 +236,9 @@ class Run:
         return [point for point in self.points() if isinstance(point, kind)]
 
     def cut_curve(self, step: int) -> None:
-        """Remove the points after the step of the checkpoint, since they will be recomputed."""
+        """Remove the points after the step of the checkpoint, since they will be recomputed; without one, all."""
         try:
-            kept = [line + b"\n" for line in self._lines() if run_schema.step_of(line) <= step]
+            kept = [line + b"\n" for line in self._lines() if step and run_schema.step_of(line) <= step]
         except Unreadable as error:
             raise RunError(f"{self.curve}: {error}") from error
         write_atomic(self.curve, b"".join(kept))

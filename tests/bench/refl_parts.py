@@ -13,7 +13,6 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator
@@ -24,12 +23,14 @@ from refl.configs import ReflConfig
 from refl.dataset import Batch, FaceRow
 from refl.policies.noise import Noise
 from refl.policies.policy import Policy, Trajectory
-from refl.train_refl import ReflTrainer, Window
+from refl.train_refl import ReflTrainer
+from refl.window import Window
 from rewardlab.metrics.perceptual import Lpips
 from rewardlab.reward_model import backbones
 from rewardlab.reward_model.configs import PRESETS as FRM_PRESETS
 from rewardlab.reward_model.model import FaceRewardModel
-from rewardlab.training.loop import Loop, is_out_of_memory, precision
+from rewardlab.training.loop import Loop, is_out_of_memory
+from rewardlab.training.processes import precision
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
 
@@ -129,8 +130,12 @@ class Bench(ReflTrainer):
         device: str,
         *,
         mixed_precision: str | None = None,
+        lower: bool = True,
     ) -> None:
-        """mixed_precision: accelerate's name (no, bf16); None: the trainer's choice for the device."""
+        """mixed_precision: accelerate's name (no, bf16); None: the trainer's choice for the device.
+
+        lower: with bf16, store frozen networks in it, as the trainer does.
+        """
         self.device, self.base_config, self.config = device, config, config
         self.shares = config.accumulation
         mixed_precision = mixed_precision or precision(config.precision, device)
@@ -138,6 +143,8 @@ class Bench(ReflTrainer):
         unused = Run(Path(tempfile.gettempdir(), "refl_parts"))  # written to only if a loss is not finite
         self.loop = Loop(unused, config.iterations, accelerator, lambda progress: None, unit="images")
         self.policy, self.frm, self.null_text = policy.to(device), reward_model.to(device), False
+        if mixed_precision == "bf16" and lower:
+            self.policy.lower(torch.bfloat16)
         self.prompts = lambda faces: [""] * len(faces)
         self.lpips = lpips.to(device)
         self.parameters = list(policy.trainable().values())
@@ -148,7 +155,6 @@ class Bench(ReflTrainer):
         self.frm_parameters = [value for value in self.frm.parameters() if value.requires_grad]
         self.frm_optimizer = torch.optim.Adam(self.frm_parameters, lr=0.0)
         self.states = SavedStates(self.loop, {}, every=config.iterations + 1, keep=1)  # saves nothing
-        self.frm_faces = SimpleNamespace(batches=lambda count, start: iter([self.batch]))
         self.batch = faces(config.batch_size, policy.size)
 
     def run(self, task: Task, *, with_norms: bool = False) -> Measurement:
@@ -180,16 +186,29 @@ class Bench(ReflTrainer):
         free_memory()
         return None
 
+    def step(self, window: Window, *, with_norms: bool = False) -> None:
+        self.tune(self._parts(), window, with_norms=with_norms)
+
+    def update(self) -> float:
+        self.frm_batches = iter(self._parts())
+        return self.update_frm()
+
+    def _parts(self) -> list[Batch]:
+        return [self._micro_batch(number) for number in range(self.config.accumulation)]
+
+    def _micro_batch(self, number: int) -> Batch:
+        return self.batch.part(number, self.shares).to(torch.device(self.device))
+
     def _run_step(self, meter: Meter, *, with_norms: bool = False) -> None:
         meter.memory_from_here()
         meter.clock_from_here()
-        self.tune(self.batch, Window(), with_norms=with_norms)
+        self.step(Window(), with_norms=with_norms)
 
     def _run_update(self, meter: Meter) -> None:
         self.loop.step = self.config.frm_every
         meter.memory_from_here()
         meter.clock_from_here()
-        self.update_frm()
+        self.update()
 
     def _run_trajectory(self, meter: Meter) -> None:
         meter.memory_from_here()
@@ -205,7 +224,7 @@ class Bench(ReflTrainer):
 
     def _run_decoder(self, meter: Meter) -> None:
         with torch.no_grad(), self.loop.accelerator.autocast():
-            latents = self.policy.codec.encode(self._images(), Noise(self._micro_batch(self.batch, 0).seeds)).float()
+            latents = self.policy.codec.encode(self._images(), Noise(self._micro_batch(0).seeds)).float()
         latents.requires_grad_()
         meter.memory_from_here()
         meter.clock_from_here()
@@ -214,7 +233,7 @@ class Bench(ReflTrainer):
         torch.autograd.grad(images, latents, torch.ones_like(images))
 
     def _run_reward(self, meter: Meter) -> None:
-        images, batch = self._images(), self._micro_batch(self.batch, 0)
+        images, batch = self._images(), self._micro_batch(0)
         meter.memory_from_here()
         meter.clock_from_here()
         with self.loop.accelerator.autocast(), self._frm_frozen():
@@ -249,7 +268,7 @@ class Bench(ReflTrainer):
         self.optimizer.step()
 
     def _trajectory(self) -> Trajectory:
-        batch = self._micro_batch(self.batch, 0)
+        batch = self._micro_batch(0)
         with self.loop.accelerator.autocast():
             return self.policy.trajectory(
                 batch.lq.to(self.device),
@@ -259,7 +278,7 @@ class Bench(ReflTrainer):
             )
 
     def _images(self) -> Tensor:
-        return self._micro_batch(self.batch, 0).hq.to(self.device, copy=True).requires_grad_()
+        return self._micro_batch(0).hq.to(self.device, copy=True).requires_grad_()
 
     def _checkpoint(self, wanted: bool) -> None:
         if wanted:  # the trainer's constructor does the same

@@ -33,6 +33,7 @@ from tests.gpu.session import RESULTS, TABLES, Session
 STAGES = (
     Stage("machine", "The machine", "tests.gpu.machine:machine", 40),
     Stage("parity", "CPU and GPU agree", "tests.gpu.parity:parity", 90, measures_time=False),
+    Stage("options", "Options on and off", "tests.gpu.options:options", 90, measures_time=False),
     Stage("resume", "Resuming after a kill, bit for bit", "tests.gpu.resume:resume", 90, measures_time=False),
     Stage("diffbir", "ReFL of DiffBIR", "tests.gpu.tuning:diffbir", 130),
     Stage("osediff", "ReFL of OSEDiff", "tests.gpu.tuning:osediff", 75),

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from rewardlab.training import loop
+from rewardlab.training import processes
 from tests.bench.machine import matrix_peak
 from tests.gpu.session import Session
 
@@ -45,7 +45,7 @@ def _precision(session: Session) -> None:
     """Check that auto chooses bf16 on hardware that supports it, and never on a CPU."""
     native = session.on_gpu and torch.cuda.get_device_capability(0) >= (8, 0)
     for wanted, expected in (("auto", "bf16" if native else "no"), ("fp32", "no")):
-        chosen = loop.precision(wanted, session.device)
+        chosen = processes.precision(wanted, session.device)
         session.check("Precision", chosen == expected, option=f"--precision {wanted}", chosen=chosen, expected=expected)
 
 

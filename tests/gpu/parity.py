@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refl import losses
 from refl.policies.policy import Policy
-from refl.train_refl import Window
+from refl.window import Window
 from rewardlab import manifest
 from rewardlab.metrics.perceptual import Lpips
 from rewardlab.reward_model import batches
@@ -175,7 +175,11 @@ def step(session: Session, name: str, device: str, mixed_precision: str) -> Outc
     reset_accelerate()
     if name == "reward model":
         return _reward_step(session, device, mixed_precision)
-    bench = Bench(
+    return outcome(open_bench(session, name, device, mixed_precision))
+
+
+def open_bench(session: Session, name: str, device: str, mixed_precision: str, *, lower: bool = True) -> Bench:
+    return Bench(
         _policy(session, name),
         random_networks.reward_model("cpu", tiny=True),
         _lpips(),
@@ -184,14 +188,19 @@ def step(session: Session, name: str, device: str, mixed_precision: str) -> Outc
         ),
         device,
         mixed_precision=mixed_precision,
+        lower=lower,
     )
+
+
+def outcome(bench: Bench) -> Outcome:
+    """Take a step of the restorer and an update of the reward model."""
     policy_gradients, frm_gradients = _record_gradients(bench.optimizer), _record_gradients(bench.frm_optimizer)
     window = Window()
-    bench.tune(bench.batch, window, with_norms=True)
+    bench.step(window, with_norms=True)
     bench.loop.step = bench.config.frm_every
-    frm_loss = bench.update_frm()
+    frm_loss = bench.update()
     return Outcome(
-        {"Eq. 6": float(window.last_loss or 0), "reward model's update": frm_loss},
+        {"Eq. 6": sum(window.losses) / len(window.losses), "reward model's update": frm_loss},
         {"Eq. 6": policy_gradients, "reward model's update": frm_gradients},
     )
 

@@ -16,7 +16,8 @@ from rewardlab.reward_model.configs import PRESETS, TrainConfig
 from rewardlab.reward_model.model import FaceRewardModel
 from rewardlab.reward_model.train import PairTask, Trainer, Window
 from rewardlab.training import schedule
-from rewardlab.training.loop import Loop, is_out_of_memory, precision
+from rewardlab.training.loop import Loop, is_out_of_memory
+from rewardlab.training.processes import precision
 from rewardlab.training.runs import Run
 from rewardlab.training.states import SavedStates
 from tests.bench.machine import matrix_peak

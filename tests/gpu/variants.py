@@ -11,7 +11,7 @@ from torch import nn
 from rewardlab import manifest
 from rewardlab.reward_model import batches, losses
 from rewardlab.reward_model.train import PairTask
-from rewardlab.training import schedule
+from rewardlab.training import acceleration, schedule
 from tests.bench.refl_parts import Task
 from tests.gpu.reward import frm_config
 from tests.gpu.session import Session
@@ -43,7 +43,7 @@ def _tuning(session: Session, base: str) -> None:
         return bench.run(Task("step")).seconds
 
     def compile_blocks() -> None:
-        _compile(session, bench.policy, "BasicTransformerBlock")  # four shapes; convolutions have many more
+        _compile(session, bench.policy)
 
     _compare(session, work, run, bench.policy, compile_blocks)
 
@@ -69,16 +69,14 @@ def reward(session: Session) -> None:
         return time.perf_counter() - started
 
     def compile_blocks() -> None:
-        _compile(session, model, "ResidualAttentionBlock")
+        _compile(session, model)
 
     _compare(session, f"reward model, {count} faces, all layers trained, bf16", run, model, compile_blocks)
 
 
-def _compile(session: Session, network: nn.Module, block: str) -> None:
-    """Compile each block of this class, so that blocks of equal shape share the result. Tiny: only the first."""
-    blocks = [module for module in network.modules() if type(module).__name__ == block]
-    for module in blocks[: 1 if session.tiny else None]:
-        module.compile(dynamic=False, **({"backend": TINY_BACKEND} if session.tiny else {}))
+def _compile(session: Session, network: nn.Module) -> None:
+    """Compile the transformer blocks. Tiny: only the first."""
+    acceleration.compile_blocks(network, **({"backend": TINY_BACKEND, "most": 1} if session.tiny else {}))
 
 
 def _compare(
@@ -88,9 +86,9 @@ def _compare(
     torch.backends.cudnn.allow_tf32 = False
     _row(session, work, "convolutions in float32 without TF32", run, plain)
     torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cuda.matmul.allow_tf32 = True
+    acceleration.allow_tf32(True)
     _row(session, work, "matrix products in float32 with TF32", run, plain)
-    torch.backends.cuda.matmul.allow_tf32 = False
+    acceleration.allow_tf32(False)
     torch.backends.cudnn.benchmark = True
     _row(session, work, "cudnn.benchmark", run, plain)
     torch.backends.cudnn.benchmark = False
@@ -101,7 +99,6 @@ def _compare(
     if session.seconds_left < COMPILE_SECONDS:
         session.row("Variants", work=work, variant=COMPILED, seconds="out of time")
         return
-    torch._dynamo.config.cache_size_limit = 64
     started = time.perf_counter()
     compile_blocks()
     _row(session, work, COMPILED, run, plain, started=started)

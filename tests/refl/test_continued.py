@@ -23,7 +23,8 @@ from rewardlab.files import sha256_of
 from rewardlab.manifest import gold_rows
 from rewardlab.snapshot_images import DataError
 from rewardlab.training import inputs, runs
-from rewardlab.training.loop import Loop, TrainError, new_accelerator
+from rewardlab.training.loop import Loop, TrainError
+from rewardlab.training.processes import new_accelerator
 from tests.support.tuning import losses_of, prepared, tuned
 
 pytestmark = pytest.mark.filterwarnings("ignore:There are modules")

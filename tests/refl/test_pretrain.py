@@ -118,6 +118,30 @@ def test_degradation_of_a_step_depends_on_seed_and_step_only(place):
     assert torch.equal(torch.cat([part.hq for part in parts]), whole[0].hq)
 
 
+def test_processes_load_their_share_alone_and_the_same_faces(place, tmp_path):
+    rows = [row for row in dataset.read(place / "faces.jsonl")[1] if row.split == "train"]
+
+    def faces(folder):
+        return dataset.TrainingFaces(rows, folder, 128, PRESETS["paper"], seed=3, mirror=True)
+
+    stream = faces(place / "images").batches(4, start=2)
+    steps = [next(stream) for _ in range(2)]
+    expected = [step.part(number, 4) for step in steps for number in (2, 3)]
+    for row in {row for batch in expected for row in batch.faces}:
+        (tmp_path / row.hq).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(place / "images" / row.hq, tmp_path / row.hq)  # images of other shares are missing
+    before = torch.get_rng_state()
+    for workers in (0, 2):
+        loaded = faces(tmp_path).batches(4, start=2, parts=4, mine=(2, 3), workers=workers)
+        for batch in expected:
+            found = next(loaded)
+            assert found.faces == batch.faces
+            assert found.seeds == batch.seeds
+            assert torch.equal(found.hq, batch.hq)
+            assert torch.equal(found.lq, batch.lq)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def command(place, name: str) -> list[str]:
     return [
         "manage.py", "train_base", "--run", name, "--faces", str(place / "faces.jsonl"), "--iterations", "8",

@@ -77,9 +77,7 @@ def test_each_regularisation_starts_at_zero_and_grows(place, config, reg):
     assert values[-1] > 0
 
 
-@pytest.mark.parametrize(
-    "option", [{"accumulation": 2}, {"checkpointing": True}], ids=["accumulation", "checkpointing"]
-)
+@pytest.mark.parametrize("option", [{"memory": "frugal"}, {"checkpointing": True}], ids=["frugal", "checkpointing"])
 @pytest.mark.parametrize("base", ["one-step", "multi-step"])
 def test_memory_options_leave_the_result_unchanged(place, config, option, base):
     plain = tuned(place, config, "plain", base=base, judge=None)
@@ -120,6 +118,13 @@ def test_large_bases_tune_on_tiny_checkpoints(place, tmp_path, base):
         restorer.restore(lq)
 
 
+def test_run_without_a_state_begins_its_curve_again(place, config):
+    run = prepared(place, replace(config, iterations=1), "unsaved", judge=None)
+    run.append(HeldOutPoint(step=0, held_out={"psnr": 1.0}))  # killed before its first state
+    train(run, images=place / "images", device="cpu")
+    assert [point.step for point in run.points_of(HeldOutPoint)] == [0, 1]
+
+
 def command(place, name: str, *options: str) -> list[str]:
     return [
         "manage.py", "refl", "--run", name, "--base", "compact", "--base-run", "one-step", "--frm", "frm",
@@ -147,7 +152,7 @@ def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     run = runs.open_run(place / "runs", "killed")
     start = [sys.executable, *command(place, "killed")]
     process = subprocess.Popen(start, env=environment(place))
-    while len(losses_of(run)) < 3:
+    while len(losses_of(run)) < 3 or not run.states():
         assert process.poll() is None, "the process ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -350,6 +355,12 @@ def test_indivisible_batches_and_invalid_settings_are_refused(place, config):
     ):
         with pytest.raises(ValueError, match=message):
             ReflConfig(**wrong)
+
+
+def test_frugal_memory_has_micro_batches_of_one_face():
+    config = ReflConfig(memory="frugal", accumulation=2, checkpointing=False).divided(4)
+    assert (config.batch_size, config.accumulation, config.checkpointing) == (12, 3, True)
+    assert ReflConfig(accumulation=2).divided(4).accumulation == 2
 
 
 def test_defaults_are_the_papers():

@@ -200,7 +200,7 @@ def test_killed_run_resumes_bit_for_bit_without_database(place, uninterrupted):
     run = runs.open_run(place / "runs", "killed")
     start = [sys.executable, *command(place, "killed")]
     process = subprocess.Popen(start, env=environment(place))
-    while len(losses_of(run)) < 3:
+    while len(losses_of(run)) < 3 or not run.states():
         assert process.poll() is None, "ended before it could be killed"
         time.sleep(0.005)
     with pytest.raises(runs.RunError, match=f"killed is locked by process {process.pid}"):

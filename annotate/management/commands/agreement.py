@@ -5,6 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from annotate.management.stage_command import (
     StageCommand,
+    add_device_option,
     add_simulated,
     find_preference_campaign,
     interrupted,
@@ -31,7 +32,7 @@ class Command(StageCommand):
             "--out", type=Path, metavar="FOLDER", help="write agreement.html, .csv and .tex to this folder"
         )
         add_simulated(parser)
-        parser.add_argument("--device", default="cpu", help="device of the reward models: cpu, cuda, mps ...")
+        add_device_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -6,7 +6,14 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import QuerySet
 
 from annotate.management.engine_options import add_engine_options, device_for, engine_for
-from annotate.management.stage_command import DATASET_HELP, StageCommand, command_error, positive, require
+from annotate.management.stage_command import (
+    DATASET_HELP,
+    StageCommand,
+    add_device_option,
+    command_error,
+    positive,
+    require,
+)
 from annotate.models import Face
 from annotate.pipeline.captioning import CaptionTask, caption_faces, captions_from
 from annotate.pipeline.datasets import DatasetError, find_dataset
@@ -32,7 +39,7 @@ class Command(StageCommand):
             "--model", help="for --backend llava: a folder, or a model in the hub cache (default: LLaVA-1.5-7B)"
         )
         parser.add_argument("--batch-size", type=positive, default=8, help="images at once (default: %(default)s)")
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
         add_engine_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -13,7 +13,7 @@ from annotate.engine.interface import WORKER_DIED
 from annotate.management.engine_options import add_engine_options, device_for, engine_for
 from annotate.management.restorer_runs import removed_on_refusal
 from annotate.management.run_options import default_name
-from annotate.management.stage_command import StageCommand, command_error, interrupted, positive
+from annotate.management.stage_command import StageCommand, add_device_option, command_error, interrupted, positive
 from annotate.models import Face
 from annotate.models.faces import Split
 
@@ -71,7 +71,7 @@ class Command(StageCommand):
             help="metrics that were training losses, to be marked",
         )
         parser.add_argument("--name", help="name of the evaluation's folder (default: derived from the options)")
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
         add_engine_options(parser)
         parser.add_argument("--limit", type=positive, help="only the first N faces", metavar="N")
         parser.add_argument("--skip-missing", action="store_true", help="only faces that every restorer has restored")

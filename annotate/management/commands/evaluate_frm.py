@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotate.common import progress_file
 from annotate.management.commands.train_frm import train_with_progress
 from annotate.management.run_options import differences, images_folder
-from annotate.management.stage_command import command_error, interrupted, usable_device
+from annotate.management.stage_command import add_device_option, command_error, interrupted, usable_device
 
 
 class Command(BaseCommand):
@@ -27,15 +27,14 @@ class Command(BaseCommand):
             "0 is the untuned backbone",
         )  # fmt: skip
         parser.add_argument("--images", type=Path, help="the image folder (default: media)")
-        parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
+        add_device_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         from rewardlab.evaluation import report, tables
         from rewardlab.training import runs
         from rewardlab.training.loop import TrainError
 
-        if options["device"]:
-            usable_device(options["device"])
+        device = usable_device(options["device"])
         self.root = Path(settings.RUN_ROOT)
         try:
             run = runs.open_run(self.root, options["run"])
@@ -50,7 +49,7 @@ class Command(BaseCommand):
                 null_text=self.null_text(run, options),
                 fractions=self.fractions(run, options),
                 others=[self.other(name) for name in options["baseline"]],
-                device=options["device"] or default_device(),
+                device=device,
                 log=lambda message: self.stderr.write(f"{run.name}: {message}"),
             )
         except (TrainError, OSError, ValueError) as error:
@@ -134,9 +133,3 @@ class Command(BaseCommand):
         run = runs.open_run(self.root, name)
         report.require_done(run)
         return name, model.load(run.model), report.run_config(run).null_text
-
-
-def default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,7 +7,7 @@ import numpy as np
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from annotate.management.stage_command import positive, usable_device
+from annotate.management.stage_command import add_device_option, positive, usable_device
 from rewardlab import images
 from rewardlab.images import ImageError, Pixels
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--size", type=positive, help="resize to squares of this side first", metavar="PX")
         parser.add_argument("--limit", type=positive, help="only the first N images by name", metavar="N")
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         from rewardlab.metrics import fid, fid_statistics

@@ -100,12 +100,10 @@ class Command(BaseCommand):
         return config
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from accelerate import PartialState
-
         from refl.configs import FREE_TO_CHANGE
         from refl.train_refl import train
         from rewardlab import assets
-        from rewardlab.training import runs
+        from rewardlab.training import processes, runs
 
         if options["device"]:
             usable_device(options["device"])
@@ -115,8 +113,11 @@ class Command(BaseCommand):
             kind = f"{parent.run.name}-from-{parent.step}" if parent else f"refl-{config.base}"
             name = options["run"] or default_name(kind, config, FREE_TO_CHANGE, options["dataset"])
             run = runs.open_run(Path(settings.RUN_ROOT), name)
-            state = PartialState(cpu=options["device"] == "cpu")
+            state = processes.start(options["device"])
             note = self.stdout.write if state.is_main_process else str
+            if config.memory == "frugal" and options["accumulation"] is not None:
+                raise CommandError("--memory frugal has micro-batches of one face. Remove --accumulation.")
+            config = config.divided(state.num_processes)
             config = divided(config, state.num_processes, given=options["accumulation"], note=note)
             with state.main_process_first():
                 if state.is_main_process:

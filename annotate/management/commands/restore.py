@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from annotate.engine.interface import Engine
 from annotate.management.engine_options import add_engine_options, device_for, engine_for
-from annotate.management.stage_command import DATASET_HELP, StageCommand, positive, require
+from annotate.management.stage_command import DATASET_HELP, StageCommand, add_device_option, positive, require
 from annotate.models import Candidate, Face
 from annotate.models.faces import Split
 from annotate.pipeline.datasets import DatasetError, find_dataset
@@ -61,7 +61,7 @@ class Command(StageCommand):
         parser.add_argument("--dataset", metavar="NAME", help=DATASET_HELP)
         parser.add_argument("--faces", choices=Split.values, help="only faces of this split (default: all)")
         parser.add_argument("--batch-size", type=positive, default=4, help="images at once (default: %(default)s)")
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
         add_engine_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

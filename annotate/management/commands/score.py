@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from annotate.management.engine_options import add_engine_options, device_for, engine_for
-from annotate.management.stage_command import StageCommand, positive, require
+from annotate.management.stage_command import StageCommand, add_device_option, positive, require
 from annotate.models import Candidate, Face, Score
 from annotate.pipeline.scoring import score_candidates, unscored
 from rewardlab.metrics.registry import METRICS, PAPER_METRICS, availability
@@ -24,7 +24,7 @@ class Command(StageCommand):
             help="metrics to compute (default: the paper's six)",
         )
         parser.add_argument("--batch-size", type=positive, default=8, help="images at once (default: %(default)s)")
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
         add_engine_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from annotate.management.stage_command import DATASET_HELP, positive, require_migrated, usable_device
+from annotate.management.stage_command import DATASET_HELP, add_device_option, positive, require_migrated, usable_device
 from annotate.models import Candidate, Face
 from annotate.models.faces import Split
 from annotate.pipeline.datasets import DatasetError, find_dataset
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--accept-licence", action="store_true", help="confirm that your use is non-commercial (see restore)"
         )
-        parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ...")
+        add_device_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         from annotate.evaluation import timing

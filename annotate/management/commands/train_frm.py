@@ -27,7 +27,7 @@ from annotate.management.run_options import (
     require_in_file,
 )
 from annotate.management.run_progress import command_errors, show_progress
-from annotate.management.stage_command import require_migrated, usable_device
+from annotate.management.stage_command import add_device_option, require_migrated, usable_device
 
 # Options that a run takes from the one that it continues.
 DATA_OPTIONS = ("checkpoint", "manifest", "consensus", "dataset")
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         add_weights_root_option(parser)
         add_dataset_option(parser, "preferences")
         parser.add_argument("--images", type=Path, help="the image folder (default: next to the manifest, or media)")
-        parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
+        add_device_option(parser)
         add_config_options(parser, TrainConfig, without=("backbone",))
 
     def check_options(self, options: dict[str, Any]) -> Any:
@@ -76,11 +76,9 @@ class Command(BaseCommand):
         return config_from(options, PRESETS[options["backbone"]])
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from accelerate import PartialState
-
         from rewardlab import assets
         from rewardlab.reward_model.configs import FREE_TO_CHANGE
-        from rewardlab.training import runs
+        from rewardlab.training import processes, runs
 
         if options["device"]:
             usable_device(options["device"])
@@ -90,7 +88,7 @@ class Command(BaseCommand):
             kind = f"{parent.run.name}-from-{parent.step}" if parent else f"frm-{config.backbone}"
             name = options["run"] or default_name(kind, config, FREE_TO_CHANGE, options["dataset"])
             run = runs.open_run(Path(settings.RUN_ROOT), name)
-            state = PartialState(cpu=options["device"] == "cpu")
+            state = processes.start(options["device"])
             with state.main_process_first():
                 if state.is_main_process:
                     with run.held(), removed_on_refusal(run):
