@@ -112,6 +112,7 @@ SENTENCES = (
         "The stage %(name)s is running already (%(holder)s). Wait until it has ended, or stop it; then run the same "
         "command to do the rest."
     ),
+    gettext_noop("--workers %(n)s: this machine has %(cores)s cores. Use at most %(most)s."),
     gettext_noop("--engine ray needs Ray: run pip install -r %(file)s."),
     gettext_noop(
         "--engine ray needs the address of a cluster: set RAY_ADDRESS, for example to HOST:6379, or to auto on a "

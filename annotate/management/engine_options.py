@@ -42,15 +42,15 @@ def add_engine_options(parser: CommandParser) -> None:
 
 def engine_for(options: dict[str, Any]) -> Engine:
     """Return the engine that the options name. Raises `CommandError` if it cannot be used."""
-    on_gpu = options.get("device", "cpu").startswith("cuda")
+    device = device_for(options) if "device" in options else ""
     gpus = options["gpus_per_worker"]
     try:
         return EngineOptions(
             options["engine"],
             options["workers"],
             options["cpus_per_worker"],
-            (1.0 if on_gpu else 0.0) if gpus is None else gpus,
-            is_on_gpu=on_gpu,
+            float(device.startswith("cuda")) if gpus is None else gpus,
+            shares_gpus=device == "cuda",  # cuda:1 names one GPU
         ).engine()
     except EngineError as error:
         raise CommandError(str(error)) from error

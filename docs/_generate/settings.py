@@ -64,6 +64,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "LOG_LEVEL": ("", "Level of the log on standard error: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."),
     "LOG_FORMAT": ("", "`text` or `json`."),
     "ACCESS_LOG": ("off; in production on", "Log each request."),
+    "CUDA_VISIBLE_DEVICES": ("all", "GPUs among which the workers of a command are divided, separated by commas."),
+    "RAY_ADDRESS": ("", "Address of the [Ray cluster](../operators/scaling.md) of `--engine ray`. Forms of jobs offer "
+                    "its options only where it is set."),
     "REWARDLAB_WEIGHTS": ("", "Folder of pretrained files that you downloaded."),
     "HF_ENDPOINT": ("the public hub", "Address of the Hugging Face hub, from which `weights fetch` takes files."),
     "FACES": ("", "Number of photographs in the demo, 1 to 609. Read by `make run`."),

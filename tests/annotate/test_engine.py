@@ -55,6 +55,11 @@ def test_ray_without_a_cluster_is_refused_with_the_remedy(monkeypatch):
         EngineOptions("ray").engine()
 
 
+def test_more_workers_than_cores_are_refused():
+    with pytest.raises(EngineError, match=r"--workers 5000: this machine has \d+ cores\. Use at most"):
+        EngineOptions(workers=5000).engine()
+
+
 def test_workers_have_no_database():
     with EngineOptions(workers=2).engine() as engine:
         engine.open(Query())
