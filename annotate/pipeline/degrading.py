@@ -13,10 +13,10 @@ from annotate.common.parallel import in_threads
 from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Face
 from annotate.pipeline.candidates import add_rows, images_of
-from annotate.pipeline.computing import Written, load_or_reject, rejected, store
+from annotate.pipeline.computing import load_or_reject, rejected, store
 from annotate.pipeline.restoring import exported_name, without
 from annotate.pipeline.stage import Step
-from refl.degradation import DegradeConfig, degrade, sample_parameters
+from refl.degradation import DegradeConfig, DegradeParameters, degrade, sample_parameters
 from rewardlab.files import write_atomic
 from rewardlab.images import Pixels
 
@@ -35,37 +35,34 @@ class Photograph:
 class DegradeTask:
     """Degradation by Eq. 9. config: its parameter ranges, which scale with the face's size.
 
-    A result is the stored lq image and its provenance.
+    A result is the stored lq image.
     """
 
     config: DegradeConfig
 
     def open(self) -> Opened:
-        return Opened(self._degrade_all)
+        return Opened(lambda rows: store(list(in_threads(self._degrade, rows))))
 
-    def _degrade_all(self, rows: Sequence[Photograph]) -> list[tuple[Written, dict] | Rejected]:
-        degraded = list(in_threads(self._degrade, rows))
-        stored = store([one if isinstance(one, Rejected) else one[0] for one in degraded])
-        return [
-            one if isinstance(one, Rejected) or isinstance(image, Rejected) else (image, one[1])
-            for one, image in zip(degraded, stored, strict=True)
-        ]
-
-    def _degrade(self, row: Photograph) -> tuple[Pixels, dict] | Rejected:
+    def _degrade(self, row: Photograph) -> Pixels | Rejected:
         hq = load_or_reject(row.image)
-        if isinstance(hq, Rejected):
-            return hq
+        return hq if isinstance(hq, Rejected) else degrade(hq, *self._drawn(row))
+
+    def _drawn(self, row: Photograph) -> tuple[DegradeParameters, DegradeConfig]:
         scaled = self.config.scaled_to(row.size)
-        parameters = sample_parameters(scaled, row.seed)
-        provenance = {"equation": 9, "parameters": asdict(parameters), "config": asdict(scaled)}
-        return degrade(hq, parameters, scaled), provenance
+        return sample_parameters(scaled, row.seed), scaled
+
+    def provenance(self, row: Photograph) -> dict:
+        """Return what is stored with a lq image: Eq. 9's parameters, and the ranges they were drawn from."""
+        parameters, scaled = self._drawn(row)
+        return {"equation": 9, "parameters": asdict(parameters), "config": asdict(scaled)}
 
 
 def degrade_faces(
     faces: QuerySet[Face], *, engine: Engine, config: DegradeConfig | None = None, batch_size: int = 32
 ) -> Iterator[Step]:
     """Degrade each face that has no lq image. config: parameter ranges (default: the paper's)."""
-    engine.open(DegradeTask(config or DegradeConfig()))
+    task = DegradeTask(config or DegradeConfig())
+    engine.open(task)
     todo = in_chunks(without(Candidate.LQ, faces))
     for rows, results in engine.map(map(_photographs, batches(todo, batch_size))):
         new = []
@@ -73,8 +70,7 @@ def degrade_faces(
             if isinstance(result, Rejected):
                 yield rejected(f"face {row.face}", result)
             else:
-                image, provenance = result
-                new.append(image.row(row.face, Candidate.LQ, provenance=provenance))
+                new.append(result.row(row.face, Candidate.LQ, provenance=task.provenance(row)))
         add_rows(new)
         yield Step(done=len(new))
 
