@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 import rewardlab
+from rewardlab.devices import default_device
 from rewardlab.errors import ModelError
 from rewardlab.images import ImageError, read, to_tensor
 
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rewardlab-score", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="model folder written by train_frm")
     parser.add_argument("--text", default="", help="description of the face, worded like the training captions")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=default_device(), help="default here: %(default)s")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     options = parser.parse_args(arguments)
     try:

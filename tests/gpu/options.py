@@ -6,34 +6,19 @@ it; on a GPU each is a kernel that the host must launch. Times at the published 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rewardlab.training import acceleration
 from tests.bench.refl_parts import Bench
 from tests.gpu import parity
 from tests.gpu.session import Session, reset_accelerate
+from tests.support.dispatched import Dispatched
 
 NAME = "DiffBIR, tiny layout"
 TF32 = {"loss": 0.01, "gradient": 0.05}  # gradients differed by up to 1% on an H200
 EXACT = {"loss": parity.FP32, "gradient": parity.FP32}
 STEPS = 3  # denoising steps
-
-
-class Conversions(TorchDispatchMode):
-    """Counts conversions between dtypes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = function(*args, **(kwargs or {}))
-        if str(function).startswith("aten._to_copy"):
-            self.count += found.dtype != args[0].dtype
-        return found
 
 
 @dataclass(frozen=True)
@@ -101,6 +86,6 @@ def _measured(session: Session, option: Option, device: str) -> tuple[parity.Out
     bench = parity.open_bench(session, NAME, device, option.precision, lower=option.lower)
     bench.policy.steps = STEPS
     option.change(session, bench)
-    with Conversions() as conversions:
+    with Dispatched() as dispatched:
         outcome = parity.outcome(bench)
-    return outcome, conversions.count
+    return outcome, dispatched.conversions

@@ -188,9 +188,11 @@ def _process(session: Session, function: Callable[..., None], *arguments: Any) -
 
 
 def _kill_during_training(training: Training, process: Any) -> None:
-    """Kill after the third step; the checkpoint is from the second."""
+    """Kill after the third step, when a state is saved, which is that of the second or a later one."""
     deadline = time.monotonic() + START_TIMEOUT
-    while len(training.losses) < 3 and process.is_alive() and time.monotonic() < deadline:
+    while (
+        (len(training.losses) < 3 or not training.run.states()) and process.is_alive() and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.kill()
     process.join()

@@ -11,6 +11,7 @@ from refl.policies.noise import Noise
 from refl.window import Window
 from tests.bench.refl_parts import Bench
 from tests.support import random_networks
+from tests.support.dispatched import SavedBytes
 
 
 @pytest.fixture(scope="module")
@@ -77,27 +78,6 @@ def test_norms_do_not_depend_on_the_accumulation(bench):
         norms.append(bench.gradients(bench.batch, with_norms=True).norms)
     bench.config = bench.base_config
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
-
-
-class SavedBytes:
-    """Bytes that autograd keeps for backward passes: now, and the most at once."""
-
-    def __init__(self) -> None:
-        self.now = self.most = 0
-
-    def counting(self):
-        counter = self
-
-        class Saved:
-            def __init__(self, tensor: torch.Tensor) -> None:
-                self.tensor = tensor
-                counter.now += tensor.nbytes
-                counter.most = max(counter.most, counter.now)
-
-            def __del__(self) -> None:
-                counter.now -= self.tensor.nbytes
-
-        return torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor)
 
 
 def test_a_step_that_logs_norms_keeps_no_more_activations(bench):

@@ -4,32 +4,13 @@ import copy
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from refl import losses
 from refl.policies.noise import Noise
 from tests.support import random_networks
+from tests.support.dispatched import Dispatched
 
 BF16 = torch.bfloat16
-
-
-class Dispatched(TorchDispatchMode):
-    """Counts conversions, copies between devices and reads of a value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conversions = self.copies = self.reads = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        name = str(function)
-        if name.startswith(("aten._to_copy", "aten.copy_")):
-            source = args[1] if name.startswith("aten.copy_") else args[0]
-            target = args[0] if name.startswith("aten.copy_") else found
-            self.conversions += target.dtype != source.dtype
-            self.copies += target.device != source.device
-        self.reads += name.startswith("aten._local_scalar_dense")
-        return found
 
 
 @pytest.fixture(scope="module", params=["osediff", "diffbir"])

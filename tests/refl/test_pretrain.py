@@ -162,7 +162,7 @@ def test_killed_training_resumes_bit_for_bit_without_database(place, settings):
     whole, killed = (runs.open_run(place / "runs", name) for name in ("whole", "killed"))
     subprocess.run([sys.executable, *command(place, "whole")], env=environment, check=True)
     process = subprocess.Popen([sys.executable, *command(place, "killed")], env=environment)
-    while len(trace(killed)) < 3:
+    while len(trace(killed)) < 3 or not killed.states():
         assert process.poll() is None, "the process ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
