@@ -97,7 +97,7 @@ class ScoreColumn:
         if todo:
             measure = metrics.load(self.name, self.device)
             for batch in _batches(todo):
-                yield from scoring.score_batch(batch, self.name, measure, self.device)
+                yield from scoring.score_batch(batch, {self.name: measure}, self.device)
 
     def values(self, subjects: Subjects) -> dict[str, Values]:
         """Return source -> (F,), NaN for missing values."""
