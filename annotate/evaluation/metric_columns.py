@@ -27,6 +27,7 @@ from annotate.pipeline import scoring
 from annotate.pipeline.computing import load_or_reject, rejected
 from annotate.pipeline.stage import Step
 from rewardlab import images
+from rewardlab.errors import ModelError
 from rewardlab.files import write_atomic
 from rewardlab.metrics import fid
 from rewardlab.reward_model.model import weights_file
@@ -96,8 +97,10 @@ class ScoreColumn:
 
     def measure(self, engine: Engine, todo: Sequence[Candidate]) -> Iterator[Step]:
         if todo:
-            engine.open(scoring.ScoreTask(self.name, self.device))
-            yield from scoring.score_batches(_batches(todo), engine, self.name)
+            faults = engine.open(scoring.ScoreTask((self.name,), self.device))
+            if faults:
+                raise ModelError(faults[self.name])
+            yield from scoring.score_batches(_batches(todo), engine, [self.name])
 
     def values(self, subjects: Subjects) -> dict[str, Values]:
         """Return source -> (F,), NaN for missing values."""

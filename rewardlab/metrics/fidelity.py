@@ -34,12 +34,25 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
         raise ValueError(f"SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels")
     # In float32 the variances of flat areas suffer from cancellation: identical images would score .9998.
     x, y = images.double(), reference.double()
+    if x.device.type != "cpu":
+        return _similarity(x, y).mean(dim=(1, 2, 3))
+    # On a CPU one channel at a time takes half the time: its maps stay in the cache.
+    planes = [_similarity(one, other).mean() for one, other in zip(_planes(x), _planes(y), strict=True)]
+    return torch.stack(planes).view(x.shape[:2]).mean(dim=1)
+
+
+def _planes(maps: Tensor) -> tuple[Tensor, ...]:
+    return maps.reshape(-1, 1, 1, *maps.shape[-2:]).unbind()
+
+
+def _similarity(x: Tensor, y: Tensor) -> Tensor:
+    """Return the similarity of all windows inside the image: double (B, C, H, W) -> (B, C, H - 10, W - 10)."""
     mean_x, mean_y = _windowed(x), _windowed(y)
     variances = _windowed(x * x) - mean_x**2 + _windowed(y * y) - mean_y**2
     covariance = _windowed(x * y) - mean_x * mean_y
     brightness = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
     structure = (2 * covariance + SSIM_C2) / (variances + SSIM_C2)
-    return (brightness * structure).mean(dim=(1, 2, 3))
+    return brightness * structure
 
 
 def _windowed(maps: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 import csv
 import io
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
 from annotate.common import image_store, stores
-from annotate.models import Candidate, Face, Judgement, Pair
+from annotate.models import Candidate, Face, Judgement, Pair, Score
 from annotate.models.faces import image_path
 from annotate.predictor import refit_requests
 from rewardlab import images
@@ -144,3 +146,35 @@ def test_restored_copy_of_an_earlier_image_makes_no_pair(tmp_path):
     assert not Pair.objects.identical().exists()
     run("build_pairs", "--with-identical")
     assert Pair.objects.identical().count() == 1 and Pair.objects.different().count() == 2
+
+
+class CountingFolder(stores.Folder):
+    """The folder of the images, which counts how often each is read."""
+
+    reads: ClassVar[Counter[str]] = Counter()
+
+    def _open(self, name: str, mode: str = "rb"):
+        self.reads[name] += 1
+        return super()._open(name, mode)
+
+
+def test_score_reads_each_image_once_for_all_metrics(tmp_path, settings):
+    hq = write_noise(tmp_path / "hq", 3, 1)
+    run("ingest", hq, "--aligned", "--size", SIZE, "--dataset", "faces", "--split", "train")
+    run("degrade")
+    run("restore", f"--from-folder=elsewhere={write_noise(tmp_path / 'results', 3, 2)}")
+    restored = Candidate.objects.filter(source="elsewhere").order_by("pk")
+    Score.objects.create(candidate=restored[0], metric="psnr", value=1.0)  # of an earlier run
+    whole = image_store.read(restored[1].sha256)
+    stores.write("images", restored[1].relative_path, b"damaged")
+
+    backend = {"BACKEND": f"{__name__}.CountingFolder", "OPTIONS": {"setting": "MEDIA_ROOT"}}
+    settings.STORAGES = settings.STORAGES | {"images": backend}
+    printed = run("score", "--metrics", "ssim", "psnr")
+    assert "done 9, already there 1, skipped 1" in printed and "broken_image (1)" in printed
+    assert len(CountingFolder.reads) == 6 and set(CountingFolder.reads.values()) == {1}
+    assert Score.objects.get(candidate=restored[0], metric="psnr").value == 1.0
+    assert set(Score.objects.filter(metric="ssim", candidate__source="hq").values_list("value", flat=True)) == {1.0}
+
+    stores.write("images", restored[1].relative_path, whole)
+    assert "done 2, already there 10, skipped 0" in run("score", "--metrics", "ssim", "psnr")

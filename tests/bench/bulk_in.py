@@ -5,8 +5,8 @@ demo's portraits, and runs the commands that store them, each in its own process
 process, less that of the same command with one face, and is given per face. `--baseline` runs the same commands in a
 worktree of an earlier commit, with the first number of faces.
 
-decode: reading the files that the commands read. detect: YuNet on the photograph in four turns, which both commits do.
-encode: PNG of the stored images. The three are measured apart, on the same pictures; rest is what remains.
+decode: reading the files that the commands read. compute: YuNet on the photograph in four turns, and Eq. 9, which both
+commits do. encode: PNG of the stored images. The three are measured apart, on the same pictures; rest is what remains.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from refl.degradation import DegradeConfig, degrade, sample_parameters
 from rewardlab import face_alignment, images
 from tests.bench.machine import describe
 from tests.support.upload_forms import portraits
@@ -103,21 +104,27 @@ def measure(tree: Path, pictures: Path, single: Path, count: int, size: int) -> 
 
 
 def parts(pictures: Path, size: int, encode: Callable[[images.Pixels], bytes]) -> dict[str, float]:
-    """Return CPU milliseconds per face of decoding, detection and encoding, and the bytes of its images.
+    """Return CPU milliseconds per face of decoding, computing and encoding, and the bytes of its images.
 
     A face is decoded five times (its photograph, this again for degrade, three results) and encoded five times.
     """
     names = [path.name for path in sorted((pictures / "hq").iterdir())[:SAMPLE]]
     files = [[(pictures / part / name).read_bytes() for part in ("hq", "hq", *RESTORERS)] for name in names]
     decode_ms, arrays = timed(lambda: [[images.decode(data) for data in face] for face in files])
-    detect_ms, _ = timed(lambda: [face_alignment.align_prealigned(face[0], size) for face in arrays])
+    compute_ms, _ = timed(lambda: [compute(face[0], size) for face in arrays])
     encode_ms, encoded = timed(lambda: [[encode(array) for array in face] for face in arrays])
     return {
         "decode_ms": decode_ms,
-        "detect_ms": detect_ms,
+        "compute_ms": compute_ms,
         "encode_ms": encode_ms,
         "bytes": round(sum(len(data) for face in encoded for data in face) / len(files)),
     }
+
+
+def compute(photograph: images.Pixels, size: int) -> None:
+    face_alignment.align_prealigned(photograph, size)
+    config = DegradeConfig().scaled_to(size)
+    degrade(photograph, sample_parameters(config, 0), config)
 
 
 def timed(function: Callable[[], list]) -> tuple[float, list]:
@@ -145,7 +152,7 @@ def worktree(commit: str) -> Iterator[Path]:
 
 
 def split(total: float, of: dict[str, float]) -> dict[str, float]:
-    rest = total - of["decode_ms"] - of["detect_ms"] - of["encode_ms"]
+    rest = total - of["decode_ms"] - of["compute_ms"] - of["encode_ms"]
     return of | {"rest_ms": round(rest, 2), "total_ms": total}
 
 
