@@ -44,7 +44,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """Metrics by name. Each image is decoded once for all of them. The info says which cannot be opened: name -> why."""
+    """Metrics by name. Each image is decoded once for all. The info says which cannot be opened: name -> why."""
 
     names: tuple[str, ...]
     device: str = "cpu"
