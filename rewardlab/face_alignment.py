@@ -106,11 +106,14 @@ def detect_upright(array: Pixels) -> tuple[Pixels, list[Detection], int]:
     turns that one counts in which the largest face has the highest score, with `TURN_MARGIN` in favour of no turn. A
     sideways face is often detected, but with the points of an upright one and a lower score.
     """
-    turned = [np.ascontiguousarray(np.rot90(array, turn)) for turn in TURNS]
-    detections = [detect(image) for image in turned]
+    detections = [detect(_turned(array, turn)) for turn in TURNS]
     scores = [found[0].score if found else 0.0 for found in detections]
     best = 0 if scores[0] + TURN_MARGIN >= max(scores) else scores.index(max(scores))
-    return turned[best], detections[best], 90 * best
+    return _turned(array, best), detections[best], 90 * best
+
+
+def _turned(array: Pixels, quarters: int) -> Pixels:
+    return np.ascontiguousarray(np.rot90(array, quarters))
 
 
 def align(array: Pixels, size: int, allow_upscale: bool = False) -> AlignedFace:

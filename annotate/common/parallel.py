@@ -10,15 +10,16 @@ from annotate.common import image_store
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
+MOST_THREADS = 8  # a decoded photograph of 50 megapixels takes 150 MB, and is held twice
+
 
 def in_threads(function: Callable[[Input], Output], elements: Iterable[Input]) -> Iterator[Output]:
     """Yield the results in the order of the elements. An exception of the function is raised.
 
-    For decoding, encoding, hashing and OpenCV, which release the interpreter's lock: threads share a process's images,
-    and were as fast as processes (`python -m tests.bench.bulk_in`). A bucket is waited for, so it gets more threads.
-    The function must not use the database, whose connections belong to one thread.
+    For decoding, encoding, hashing and OpenCV, which release the interpreter's lock. A bucket is waited for, so it gets
+    more threads. The function must not use the database, whose connections belong to one thread.
     """
-    threads = usable_cores() if image_store.is_local() else max(usable_cores(), image_store.READS_AT_ONCE)
+    threads = min(usable_cores(), MOST_THREADS) if image_store.is_local() else image_store.READS_AT_ONCE
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(function, elements)
 

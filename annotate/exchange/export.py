@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from annotate.exchange import json_and_csv, parquet
+from annotate.exchange import json_and_csv, parquet, webdataset
 from annotate.exchange.output_files import Exported, Tally
 from annotate.exchange.preference_rows import (
     RowFilter,
@@ -17,6 +17,7 @@ from annotate.exchange.snapshot import copying, snapshot
 FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # format -> writer, files
     "parquet": (parquet.write_parquet, ["preferences.parquet"]),
     "datasets": (parquet.write_datasets, ["data", "README.md"]),
+    "webdataset": (webdataset.write_webdataset, ["webdataset", "webdataset.meta.json"]),
     "hpdv2": (json_and_csv.write_hpdv2, ["hpdv2.json", "hpdv2.meta.json"]),
     "imagereward": (json_and_csv.write_imagereward, ["imagereward.json", "imagereward.meta.json"]),
     "dpo": (json_and_csv.write_dpo, ["dpo.jsonl", "dpo.meta.json"]),
@@ -26,6 +27,7 @@ FORMATS: dict[str, tuple[Callable[..., Exported], list[str]]] = {  # format -> w
     "answers-parquet": (parquet.write_answers_parquet, ["answers.parquet"]),
     "label-studio": (json_and_csv.write_label_studio, ["label-studio.json", "label-studio.meta.json"]),
 }
+WITH_IMAGES_INSIDE = ("datasets", "webdataset")
 MANIFEST = "jsonl"
 NAMES = (MANIFEST, *FORMATS)
 
@@ -44,7 +46,7 @@ def export(
     """Write the preferences to `folder` in one of the formats in `NAMES`.
 
     `jsonl` is the manifest that `snapshot` writes. with_images: also copy the images that the rows name to
-        `folder/images`; `datasets` stores them inside its files.
+        `folder/images`; `datasets` stores them inside its files, and `webdataset` always does.
     progress: wraps the iterator of rows, for a progress bar.
     Memory does not grow with the number of rows, except for the ids of their faces, and for a consensus other than
     the majority, which holds all votes.
@@ -68,6 +70,6 @@ def export(
         source = find_source(splits=splits, origins=origins, consensus=consensus)
         rows = progress(source.nonempty_rows())
         folder.mkdir(parents=True, exist_ok=True)
-        if with_images and form != "datasets":
+        if with_images and form not in WITH_IMAGES_INSIDE:
             rows = copying(rows, folder / "images")
         return write(folder / files[0], rows, Tally(form, source, with_images))

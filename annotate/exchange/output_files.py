@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +100,20 @@ class HashedFile(io.RawIOBase):
     @property
     def sha256(self) -> str:
         return self.digest.hexdigest()
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `target` once it is complete."""
+    unfinished, former = (target.with_name(f"{target.name}.{state}") for state in ("part", "old"))
+    for leftover in (unfinished, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir()
+    yield unfinished
+    if target.exists():
+        target.replace(former)
+    unfinished.replace(target)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 @contextmanager

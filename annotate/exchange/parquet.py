@@ -4,14 +4,13 @@ Rows are buffered and written in row groups; memory holds at most one group per 
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotate.common import image_store
 from annotate.exchange.json_and_csv import answer_records, metric_names
-from annotate.exchange.output_files import Exported, HashedFile, Tally
+from annotate.exchange.output_files import Exported, HashedFile, Tally, whole_folder
 from annotate.exchange.record_formats import ANSWER_COLUMNS, columns, flat
 from rewardlab import cards, tables
 from rewardlab.files import write_atomic
@@ -126,16 +125,9 @@ def _write_file(
 
 def write_datasets(target: Path, rows: Iterable[PreferenceRow], tally: Tally) -> Exported:
     """Write the shards of each split to the folder `target`, and the dataset card next to it."""
-    unfinished, former = (target.with_name(f"{target.name}.{state}") for state in ("part", "old"))
-    for leftover in (unfinished, former):
-        shutil.rmtree(leftover, ignore_errors=True)
-    unfinished.mkdir()
-    files = write_shards(unfinished, rows, tally)
-    if target.exists():
-        target.replace(former)
-    unfinished.replace(target)
+    with whole_folder(target) as folder:
+        files = write_shards(folder, rows, tally)
     write_atomic(target.parent / "README.md", card(tally.metadata() | {"sha256": files}).encode())
-    shutil.rmtree(former, ignore_errors=True)
     return tally.exported(target.parent)
 
 

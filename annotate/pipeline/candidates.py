@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db.models import QuerySet
+from tqdm import tqdm
 
 from annotate.common import image_store
 from annotate.common.batches import batches, in_chunks
@@ -101,7 +102,9 @@ def hash_pixels(candidates: QuerySet[Candidate]) -> None:
 
     Call it before an image is compared with them. Broken images keep no hash: the stages that read them report them.
     """
-    for batch in batches(in_chunks(candidates.filter(pixels_sha256=None).order_by("pk")), BATCH):
+    unknown = in_chunks(candidates.filter(pixels_sha256=None).order_by("pk"))
+    shown = tqdm(unknown, "hashing the images of an earlier version", unit="", delay=2, leave=False, disable=None)
+    for batch in batches(shown, BATCH):
         known = [one for one in in_threads(_hashed, batch) if one.pixels_sha256]
         photographs = Candidate.objects.filter(source=Candidate.HQ)
         hashes = [one.pixels_sha256 for one in known if one.source == Candidate.HQ]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import tarfile
 import uuid
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,7 @@ from annotate.common import image_store
 from annotate.common.pseudonyms import pseudonym
 from annotate.desk import judging, leasing
 from annotate.exchange import parquet as exchange_parquet
+from annotate.exchange import webdataset
 from annotate.exchange.export import FORMATS, NAMES, export
 from annotate.exchange.preference_rows import preference_rows
 from annotate.labels.consensus import consensus
@@ -135,6 +137,32 @@ def test_datasets_export_without_images_has_paths_and_shards(filled, tmp_path, m
     assert names[-1] == "train-00005-of-00006.parquet"
     found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"), split="train")
     assert found["first"][:] == [row.first for row in preference_rows(splits=["train"])]
+
+
+@pytest.mark.usefixtures("either_store")
+def test_webdataset_export_holds_each_pair_as_a_sample(filled, tmp_path, monkeypatch):
+    monkeypatch.setattr(webdataset.write_shards, "__kwdefaults__", {"bytes_per_shard": 50_000})
+    run("export", str(tmp_path / "out"), "--format", "webdataset")
+    folder = tmp_path / "out" / "webdataset"
+    meta = json.loads((tmp_path / "out" / "webdataset.meta.json").read_text())
+    assert meta["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    assert meta["with_images"] and len(meta["sha256"]) > 4
+    for split in ("train", "gold"):
+        samples: dict[str, dict[str, bytes]] = {}
+        for path in sorted(folder.glob(f"{split}-*.tar")):
+            with tarfile.open(path, "r|") as stream:  # in one pass, as loaders read it
+                for member in stream:
+                    key, _, suffix = member.name.partition(".")
+                    assert key == next(reversed(samples), key) or key not in samples  # a sample's members are adjacent
+                    samples.setdefault(key, {})[suffix] = stream.extractfile(member).read()
+        wanted = list(preference_rows(splits=[split]))
+        assert [int(key) for key in samples] == [row.pair for row in wanted]
+        for sample, row in zip(samples.values(), wanted, strict=True):
+            columns = json.loads(sample["json"])
+            assert (columns["caption"], columns["p_first"], columns["first"]) == (row.caption, row.p_first, row.first)
+            for side in ("first", "second"):
+                pixels = np.asarray(Image.open(io.BytesIO(sample[f"{side}.png"])))
+                assert np.array_equal(pixels, decoded(getattr(row, side)))
 
 
 def test_parquet_export_has_row_groups_and_metadata(filled, tmp_path, monkeypatch):
