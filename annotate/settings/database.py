@@ -37,6 +37,7 @@ def _sqlite(path: str) -> dict[str, Any]:
     return {
         "ENGINE": "annotate.common.sqlite",
         "NAME": path,
+        "TEST": {"NAME": ":memory:"},  # as for Django's own backend, which test runners know by its name
         "OPTIONS": {
             # Writers queue instead of failing, and readers never wait. FULL, not NORMAL: an acknowledged label must
             # survive a power cut.
