@@ -29,7 +29,8 @@ from tests.gpu.reward import FrmBench, frm_config
 from tests.gpu.session import Session, reset_accelerate
 from tests.support import preferences, random_networks
 
-FP64, FP32, BF16 = 1e-9, 1e-4, {"loss": 0.03, "gradient": 0.15}
+# bf16: weights of frozen networks are rounded too.
+FP64, FP32, BF16 = 1e-9, 1e-4, {"loss": 0.03, "gradient": 0.2}
 # Rounding can change the pixel that max-pooling selects, so in float32 only the loss is checked, not the gradient.
 UNSTABLE_GRADIENT = "Eq. 3, LPIPS (VGG-16)"
 POLICIES = ("compact one-step", "compact multi-step", "OSEDiff, tiny layout", "DiffBIR, tiny layout")
