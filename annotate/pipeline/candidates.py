@@ -1,5 +1,6 @@
 """Storage of new images of faces, a batch at a time: files first, flushed once, then all rows in one transaction."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from annotate.pipeline.stage import Step
 from rewardlab import images
 
 BATCH = 256  # faces whose rows are read and written together
+LONGEST_WAIT = 5.0  # seconds until rows are created that are fewer
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,36 @@ def add_images(new: Sequence[NewImage]) -> None:
 
 def add_rows(new: Sequence[Candidate]) -> None:
     """Create the rows of images whose files are stored, each unless its face has one of this source already."""
+    if not new:
+        return
     hash_pixels(Candidate.objects.filter(face__in={row.face_id for row in new}))
     Candidate.objects.bulk_create(new, ignore_conflicts=True)
+
+
+class RowBuffer:
+    """Creates the rows of stored images together: `BATCH` at once, or what there is after some seconds.
+
+    To be used in a `with` block, at whose end it creates the rest, even if the stage is interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Candidate] = []
+        self.since = time.monotonic()
+
+    def __enter__(self) -> "RowBuffer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._create()
+
+    def add(self, rows: Sequence[Candidate]) -> None:
+        self.rows += rows
+        if len(self.rows) >= BATCH or time.monotonic() - self.since > LONGEST_WAIT:
+            self._create()
+
+    def _create(self) -> None:
+        rows, self.rows, self.since = self.rows, [], time.monotonic()
+        add_rows(rows)
 
 
 def add_files(

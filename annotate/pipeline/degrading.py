@@ -1,6 +1,6 @@
 """Degradation of photographs to low-quality images (Eq. 9), and export of these."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from annotate.common.image_store import StoredImage, stored_image
 from annotate.common.parallel import in_threads
 from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Face
-from annotate.pipeline.candidates import add_rows, images_of
+from annotate.pipeline.candidates import BATCH, RowBuffer, images_of
 from annotate.pipeline.computing import load_or_reject, rejected, store
 from annotate.pipeline.restoring import exported_name, without
 from annotate.pipeline.stage import Step
@@ -64,20 +64,23 @@ def degrade_faces(
     task = DegradeTask(config or DegradeConfig())
     engine.open(task)
     todo = in_chunks(without(Candidate.LQ, faces))
-    for rows, results in engine.map(map(_photographs, batches(todo, batch_size))):
-        new = []
-        for row, result in zip(rows, results, strict=True):
-            if isinstance(result, Rejected):
-                yield rejected(f"face {row.face}", result)
-            else:
-                new.append(result.row(row.face, Candidate.LQ, provenance=task.provenance(row)))
-        add_rows(new)
-        yield Step(done=len(new))
+    with RowBuffer() as buffer:
+        for rows, results in engine.map(batches(_photographs(todo), batch_size)):
+            new = []
+            for row, result in zip(rows, results, strict=True):
+                if isinstance(result, Rejected):
+                    yield rejected(f"face {row.face}", result)
+                else:
+                    new.append(result.row(row.face, Candidate.LQ, provenance=task.provenance(row)))
+            buffer.add(new)
+            yield Step(done=len(new))
 
 
-def _photographs(faces: Sequence[Face]) -> list[Photograph]:
-    hq = images_of(faces, Candidate.HQ)
-    return [Photograph(face.pk, face.size, face.seed, stored_image(hq[face.pk][Candidate.HQ])) for face in faces]
+def _photographs(faces: Iterable[Face]) -> Iterator[Photograph]:
+    for batch in batches(faces, BATCH):
+        hq = images_of(batch, Candidate.HQ)
+        for face in batch:
+            yield Photograph(face.pk, face.size, face.seed, stored_image(hq[face.pk][Candidate.HQ]))
 
 
 def export_lq(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from annotate.common.batches import batches, in_chunks
 from annotate.common.image_store import StoredImage, stored_image
 from annotate.engine.interface import Engine, Opened, Rejected
 from annotate.models import Candidate, Dataset, Face, Restorer
-from annotate.pipeline.candidates import BATCH, NewImage, Originals, add_files, add_rows, images_of
+from annotate.pipeline.candidates import BATCH, NewImage, Originals, RowBuffer, add_files, images_of
 from annotate.pipeline.computing import Written, load_or_reject, rejected, store
 from annotate.pipeline.folders import list_folder
 from annotate.pipeline.matching import match_files
@@ -116,26 +117,25 @@ def restore_faces(
     name, provenance = restorer
     row = register_restorer(name, kind=provenance["kind"], provenance=provenance)
     todo = without(name, faces).filter(candidates__source=Candidate.LQ).distinct().order_by("size", "pk")
-    for batch, results in engine.map(_batches_of_one_size(todo, batch_size)):
-        new = []
-        for low_quality, result in zip(batch, results, strict=True):
-            if isinstance(result, Rejected):
-                yield rejected(f"face {low_quality.face}", result)
-            else:
-                new.append(result.row(low_quality.face, name, restorer=row, provenance={"restorer": name}))
-        add_rows(new)
-        yield Step(done=len(new))
+    with RowBuffer() as buffer:
+        for batch, results in engine.map(_batches_of_one_size(todo, batch_size)):
+            new = []
+            for low_quality, result in zip(batch, results, strict=True):
+                if isinstance(result, Rejected):
+                    yield rejected(f"face {low_quality.face}", result)
+                else:
+                    new.append(result.row(low_quality.face, name, restorer=row, provenance={"restorer": name}))
+            buffer.add(new)
+            yield Step(done=len(new))
 
 
 def _batches_of_one_size(todo: QuerySet[Face], batch_size: int) -> Iterator[list[LowQuality]]:
-    for batch in batches(in_chunks(todo), batch_size):
-        lq = images_of(batch, Candidate.LQ)
-        for size in sorted({face.size for face in batch}):
-            yield [
-                LowQuality(face.pk, face.caption, stored_image(lq[face.pk][Candidate.LQ]))
-                for face in batch
-                if face.size == size
-            ]
+    """todo: in the order of the sizes."""
+    for several in batches(in_chunks(todo), BATCH):
+        lq = images_of(several, Candidate.LQ)
+        for _size, of_size in groupby(several, key=lambda face: face.size):
+            for batch in batches(of_size, batch_size):
+                yield [LowQuality(face.pk, face.caption, stored_image(lq[face.pk][Candidate.LQ])) for face in batch]
 
 
 def exported_name(face_id: int) -> str:
