@@ -14,10 +14,13 @@ from rewardlab import snapshot_images
 from rewardlab.errors import DataError
 from rewardlab.image_shards import ShardWriter, read_index
 from rewardlab.reward_model import batches
+from rewardlab.reward_model.model import Preprocess
+from rewardlab.training import loading
 from rewardlab.training.schedule import Item
 from tests.support.preferences import write_preferences
 
 SIZE = 40
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -43,9 +46,9 @@ def batches_of(rows, folder: Path) -> list[torch.Tensor]:
     """Return the images that two trainings read: of a reward model, with two worker processes, and of a restorer."""
     groups = batches.group_by_face(rows)
     batches.require_images(groups, folder)
-    dataset = batches.FaceDataset(groups, folder, torch.clone, torch.zeros(len(groups), 4, dtype=torch.int64))
+    dataset = batches.FaceDataset(groups, folder, Preprocess(size=SIZE), torch.zeros(len(groups), 4, dtype=torch.int64))
     plan = [[Item(0), Item(2, mirrored=True)], [Item(1)]]
-    loaded = [batch.images for batch in batches.loader(dataset, plan, workers=2)]
+    loaded = [batch.images for batch in loading.load(dataset, plan, batches.collate, workers=2, device=CPU)]
     faces = [
         FaceRow(face, f"person{face}", "train", "", SIZE, hq, "")
         for face, hq in sorted({(row.face, row.first) for row in rows if row.first_source == "hq"})
