@@ -66,7 +66,7 @@ class SqliteStage(staging.Stage):
         self._delete()
 
     def _delete(self) -> None:
-        for suffix in ("", "-wal", "-shm", "-journal"):
+        for suffix in ("", "-wal", "-shm", "-journal", "-queue"):
             with suppress(FileNotFoundError):
                 self.file.with_name(self.file.name + suffix).unlink()
 

@@ -118,7 +118,7 @@ def state() -> dict:
             cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_%' ORDER BY 1")
             schemas = cursor.fetchall()
     root = Path(settings.DATA_ROOT)
-    changing = (".lock", ".holder", "-wal", "-shm")
+    changing = (".lock", ".holder", "-wal", "-shm", "sqlite3-queue")
     files = {str(path): path.stat().st_size for path in root.rglob("*") if not path.name.endswith(changing)}
     files.pop(str(root / "db.sqlite3"), None)
     return {"counts": counts, "schemas": schemas, "files": sorted(files)}
