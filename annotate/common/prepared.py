@@ -7,6 +7,7 @@ Django's own code.
 
 import copy
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -49,7 +50,7 @@ class _Statement:
         return self.sql, tuple(params)
 
 
-class _Described:
+class _Described(ABC):
     """A description and its statements. types: of the named values, int, str, datetime or UUID."""
 
     def __init__(self, describe: Callable[..., Any], types: Mapping[str, type]) -> None:
@@ -63,8 +64,9 @@ class _Described:
             self.statements[connection.vendor] = found
         return found
 
+    @abstractmethod
     def compiler(self) -> Any:
-        raise NotImplementedError
+        """Return Django's compiler of the query over the placeholders."""
 
 
 class Prepared(_Described, Generic[Row]):

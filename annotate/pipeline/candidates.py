@@ -47,14 +47,6 @@ def write_image(files: image_store.Batch, image: NewImage) -> Candidate:
     )  # fmt: skip
 
 
-def add_images(new: Sequence[NewImage]) -> None:
-    """Store images of faces, each unless its face has one of this source already."""
-    with image_store.Batch() as files:
-        written = list(in_threads(lambda image: write_image(files, image), new))
-        files.finish()
-    add_rows(written)
-
-
 def add_rows(new: Sequence[Candidate]) -> None:
     """Create the rows of images whose files are stored, each unless its face has one of this source already."""
     if not new:

@@ -105,7 +105,7 @@ class Stage:
 def _update_statistics() -> None:
     """Let SQLite's planner know how large the tables are that stages fill. PostgreSQL finds that out by itself.
 
-    Without it SQLite counts a selection of a million pairs 15 times slower. A sample of the rows is enough.
+    Without statistics it counts the pairs of a selection by slow plans. A sample of the rows is enough.
     """
     if connection.vendor != "sqlite":
         return
