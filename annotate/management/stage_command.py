@@ -85,7 +85,7 @@ def find_preference_campaign(slug: str) -> Campaign:
 
 
 def add_device_option(parser: CommandParser) -> None:
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: cuda if available)")
+    parser.add_argument("--device", help="where to compute: cpu, cuda, cuda:1 or mps (default: cuda if available)")
 
 
 def usable_device(name: str | None) -> str:
